@@ -1,0 +1,1 @@
+"""Event delivery for the Masivo loyalty platform."""
