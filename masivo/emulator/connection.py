@@ -1,0 +1,182 @@
+"""One connection of the emulator: reads requests through h11, carries out the steps."""
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+
+import h11
+
+from masivo.emulator.answers import error_answer
+from masivo.emulator.exchange import MAX_BODY, Exchange
+from masivo.emulator.script import Close, Reset, Send, Wait
+
+# The largest head of a request, in bytes.
+MAX_HEAD = 65_536
+# Bytes asked of the socket at once.
+CHUNK = 65_536
+# Seconds that a client gets to read an answer whose request was not read to its end.
+LINGER = 1.0
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+# Makes the exchange of a request: method, target, headers with names in lower case.
+OpenExchange = Callable[[str, str, dict[str, str]], Exchange]
+
+
+class _GoneError(Exception):
+    """The client went away, or the emulator stops."""
+
+
+class Connection:
+    """Serves one client until it leaves, a fault ends it, or `stopping` is set."""
+
+    def __init__(
+        self, sock: socket.socket, open_exchange: OpenExchange, stopping: threading.Event
+    ) -> None:
+        self._sock = sock
+        self._open_exchange = open_exchange
+        self._stopping = stopping
+        self._conn = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+
+    def serve(self) -> None:
+        """Serve requests, then close the socket. Raises only what a caller's function raised."""
+        try:
+            while self._serve_one():
+                self._conn.start_next_cycle()
+        except _GoneError:
+            pass
+        finally:
+            self._sock.close()
+
+    def interrupt(self) -> None:
+        """End every read and write at once; safe from any thread."""
+        interrupt(self._sock)
+
+    def abort(self) -> None:
+        """Close the socket only, with no word to the client; for the child of a fork."""
+        self._sock.close()
+
+    def _serve_one(self) -> bool:
+        """Serve one request; returns whether another can follow."""
+        try:
+            request = self._next_event()
+        except h11.RemoteProtocolError as error:
+            self._refuse(error)
+            return False
+        if not isinstance(request, h11.Request):
+            return False
+        exchange = self._open_exchange(
+            request.method.decode("ascii"),
+            request.target.decode("ascii", "replace"),
+            _headers(request),
+        )
+        body = bytearray()
+        if exchange.reads_body:
+            try:
+                self._read_body(body)
+            except h11.RemoteProtocolError as error:
+                exchange.abandon(bytes(body))
+                self._refuse(error)
+                return False
+            except _GoneError:
+                exchange.abandon(bytes(body))
+                raise
+        for step in exchange.steps(self._conn, bytes(body)):
+            match step:
+                case Send(data):
+                    self._send(data)
+                case Wait(seconds):
+                    self._wait(seconds)
+                case Reset():
+                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                    return False
+                case Close():
+                    self._finish(drain=False)
+                    return False
+        if self._conn.our_state is h11.DONE and self._conn.their_state is h11.DONE:
+            return True
+        self._finish(drain=self._conn.their_state is not h11.DONE)
+        return False
+
+    def _read_body(self, body: bytearray) -> None:
+        """Read to the end of the body, or until it is larger than MAX_BODY."""
+        while len(body) <= MAX_BODY:
+            event = self._next_event()
+            if isinstance(event, h11.EndOfMessage):
+                return
+            if isinstance(event, h11.Data):
+                body += event.data
+
+    def _next_event(self) -> object:
+        while True:
+            event = self._conn.next_event()
+            if event is not h11.NEED_DATA:
+                return event
+            if self._conn.they_are_waiting_for_100_continue:
+                self._send(self._conn.send(h11.InformationalResponse(status_code=100, headers=[])))
+            self._conn.receive_data(self._receive())
+
+    def _refuse(self, error: h11.RemoteProtocolError) -> None:
+        """Answer a request that is not HTTP, as far as an answer is still possible."""
+        if self._conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        status = error.error_status_hint
+        answer = error_answer(status, "The request is not valid HTTP", str(error))
+        length = ("Content-Length", str(len(answer.body)))
+        headers = [*answer.headers, length, ("Connection", "close")]
+        head = self._conn.send(h11.Response(status_code=status, headers=headers))
+        self._send(head + answer.body)
+        self._finish(drain=True)
+
+    def _receive(self) -> bytes:
+        try:
+            return self._sock.recv(CHUNK)
+        except OSError as error:
+            raise _GoneError from error
+
+    def _send(self, data: bytes) -> None:
+        if self._stopping.is_set():
+            raise _GoneError
+        try:
+            self._sock.sendall(data)
+        except OSError as error:
+            raise _GoneError from error
+
+    def _wait(self, seconds: float) -> None:
+        if self._stopping.wait(min(seconds, threading.TIMEOUT_MAX)):
+            raise _GoneError
+
+    def _finish(self, *, drain: bool) -> None:
+        """Tell the client that nothing more comes.
+
+        `drain` reads what it still sends, for a while: closing a socket with unread data
+        would reset the connection, and the client could lose the answer.
+        """
+        try:
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
+            deadline = time.monotonic() + LINGER
+            while drain and (left := deadline - time.monotonic()) > 0:
+                self._sock.settimeout(left)
+                if not self._sock.recv(CHUNK):
+                    return
+        except OSError as error:
+            raise _GoneError from error
+
+
+def interrupt(sock: socket.socket) -> None:
+    """Wake every thread that reads from a socket or writes to it."""
+    try:
+        # The plain method: that of a TLS socket would change state under the other thread.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
+    except OSError:
+        return  # closed, or not connected any more
+
+
+def _headers(request: h11.Request) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in request.headers:
+        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

@@ -1,0 +1,254 @@
+"""The emulator as a test or a person uses it."""
+
+import math
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Self
+
+from masivo.emulator.answers import Json
+from masivo.emulator.api import BASE_PATH, StorefrontApi
+from masivo.emulator.exchange import Desk, Exchange
+from masivo.emulator.faults import Fault
+from masivo.emulator.records import RecordedRequest
+from masivo.emulator.server import Server, check_loopback
+
+
+class Emulator:
+    """A local HTTP server that behaves as the Masivo API does, and misbehaves on demand.
+
+    `with Emulator() as emulator:` starts and stops it. Everything is thread-safe.
+
+    host: a loopback address, or `localhost`.
+    port: 0 picks a free one, which is kept when the emulator is stopped and started again.
+    client_key, server_key: the two keys that it knows; random UUIDs by default.
+    token_ttl: seconds that a token lives.
+    daily_quota: requests a day and key, a day being 86,400 s from the key's first request;
+        None for no limit.
+    clock: returns the emulator's time in seconds since the epoch.
+    ssl_context: a server-side context makes it speak https.
+    opaque_tokens: issue random tokens with no claims in place of JWT-shaped ones.
+    events_path, events_key: the bulk route below the base path, and the name of the array of
+        events in its body; None where the body is the bare array.
+    reject: given an event that is good otherwise, returns what is wrong with it, or None.
+
+    Raises ValueError for a wrong argument. `start` raises OSError if the port is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        client_key: str | None = None,
+        server_key: str | None = None,
+        token_ttl: float = 3600.0,
+        daily_quota: int | None = None,
+        clock: Callable[[], float] = time.time,
+        ssl_context: ssl.SSLContext | None = None,
+        opaque_tokens: bool = False,
+        events_path: str = "/behavior/events/bulk",
+        events_key: str | None = "events",
+        reject: Callable[[dict[str, Json]], str | None] | None = None,
+    ) -> None:
+        check_loopback(host)
+        if not 0 <= port <= 65_535:
+            raise ValueError("port must be from 0 to 65535")
+        if not (token_ttl > 0 and math.isfinite(token_ttl)):
+            raise ValueError("token_ttl must be a positive number of seconds")
+        if daily_quota is not None and daily_quota < 0:
+            raise ValueError("daily_quota must not be negative")
+        self._host = host
+        self._port = port
+        self._ssl_context = ssl_context
+        self._server: Server | None = None
+        self._client_key = str(uuid.uuid4()) if client_key is None else client_key
+        self._server_key = str(uuid.uuid4()) if server_key is None else server_key
+        if self._client_key == self._server_key:
+            raise ValueError("client_key and server_key must differ")
+        api = StorefrontApi(
+            client_key=self._client_key,
+            server_key=self._server_key,
+            token_ttl=token_ttl,
+            daily_quota=daily_quota,
+            opaque_tokens=opaque_tokens,
+            events_path=events_path,
+            events_key=events_key,
+            reject=reject,
+        )
+        self._desk = Desk(api, clock)
+        self._journal = self._desk.journal
+
+    # Running it
+
+    def start(self) -> Self:
+        """Bind the port and begin to answer; does nothing when it runs already.
+
+        Raises OSError if the address cannot be bound.
+        """
+        with self._journal.changed:
+            if self._server is None:
+                self._server = Server(
+                    self._host, self._port, self._open_exchange, self._ssl_context
+                )
+                self._port = self._server.port
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and end every thread, pending delays included.
+
+        Does nothing when it is not running. What was recorded stays.
+        """
+        with self._journal.changed:
+            server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """The base URL for a client. Raises RuntimeError before the port is known."""
+        if not self._port:
+            raise RuntimeError("the emulator has no address before it is started")
+        scheme = "http" if self._ssl_context is None else "https"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{scheme}://{host}:{self._port}{BASE_PATH}"
+
+    @property
+    def client_key(self) -> str:
+        """The CLIENT key: the one that an SDK uses."""
+        return self._client_key
+
+    @property
+    def server_key(self) -> str:
+        """The SERVER key: refused when a client SDK authorizes with it."""
+        return self._server_key
+
+    # What has happened
+
+    @property
+    def events(self) -> list[dict[str, Json]]:
+        """The accepted events, in order; a copy of the list."""
+        return self._journal.events()
+
+    @property
+    def event_count(self) -> int:
+        """How many events were accepted; cheap."""
+        return self._journal.event_count
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """Every request whose body has been read, in order of arrival; a copy of the list."""
+        return self._journal.requests()
+
+    @property
+    def authorizations(self) -> list[RecordedRequest]:
+        """The requests to authorize."""
+        return self._journal.requests("authorize")
+
+    @property
+    def batches(self) -> list[RecordedRequest]:
+        """The requests to the bulk route."""
+        return self._journal.requests("events")
+
+    def clear(self) -> None:
+        """Forget requests and events; the next request has number 1. Faults and tokens stay."""
+        self._journal.clear()
+
+    def wait_for(self, predicate: Callable[[Self], object], timeout: float = 5.0) -> None:
+        """Wait until the predicate is true, looking again after every change.
+
+        The predicate is called with the emulator's lock held. Raises TimeoutError after
+        `timeout` seconds.
+        """
+        if not self._journal.wait_for(lambda: predicate(self), timeout):
+            requests = self.requests
+            last = f"; the last: {requests[-1]!r}" if requests else ""
+            raise TimeoutError(
+                f"not true within {timeout:g} s, after {len(requests)} requests and "
+                f"{self.event_count} accepted events{last}"
+            )
+
+    # Misbehaving
+
+    def revoke_tokens(self) -> None:
+        """Make every token issued so far answer 401."""
+        with self._journal.changed:
+            self._desk.api.revoke_tokens()
+
+    def fail(
+        self,
+        fault: Fault,
+        *,
+        route: str | None = None,
+        number: int | Iterable[int] | None = None,
+        times: int | None = 1,
+    ) -> None:
+        """Queue a fault.
+
+        route: "authorize", "events" (batches), "event", or a path; None for any.
+        number: for exactly the request or requests of this number, from 1, since the start or
+            `clear`; counted on the route if one is given, else over all. `times` is not used.
+        times: for the next so many requests; None for all, until `heal`.
+
+        A fault by number goes before the others; those apply in the order of their queueing.
+        Raises ValueError for a number or `times` below 1.
+        """
+        with self._journal.changed:
+            self._desk.plan.add(fault, route=route, number=number, times=times)
+
+    def heal(self) -> None:
+        """Remove every fault, `on_request` included."""
+        with self._journal.changed:
+            self._desk.plan.clear()
+            self._desk.on_request = None
+
+    @property
+    def on_request(self) -> Callable[[RecordedRequest], Fault | None] | None:
+        """Decides on a fault for each request that has none queued; None by default.
+
+        It is called in the connection's thread, with no lock held, once the request is read.
+        """
+        return self._desk.on_request
+
+    @on_request.setter
+    def on_request(self, decide: Callable[[RecordedRequest], Fault | None] | None) -> None:
+        self._desk.on_request = decide
+
+    @property
+    def on_answer(self) -> Callable[[RecordedRequest], None] | None:
+        """Told of each request when its answer begins, or when it gets none; None by default.
+
+        It is called in the connection's thread, with no lock held, before any byte is sent.
+        """
+        return self._desk.on_answer
+
+    @on_answer.setter
+    def on_answer(self, told: Callable[[RecordedRequest], None] | None) -> None:
+        self._desk.on_answer = told
+
+    @property
+    def reject(self) -> Callable[[dict[str, Json]], str | None] | None:
+        """Given an event that is good otherwise, returns what is wrong with it, or None.
+
+        It is called with the emulator's lock held.
+        """
+        return self._desk.api.reject
+
+    @reject.setter
+    def reject(self, reject: Callable[[dict[str, Json]], str | None] | None) -> None:
+        self._desk.api.reject = reject
+
+    def __repr__(self) -> str:
+        state = "running" if self._server else "stopped"
+        address = f" {self.url}" if self._port else ""
+        return f"<Emulator{address} {state}, {self.event_count} events accepted>"
+
+    def _open_exchange(self, method: str, target: str, headers: dict[str, str]) -> Exchange:
+        return Exchange(self._desk, method, target, headers)

@@ -1,0 +1,222 @@
+"""How the emulator misbehaves when it is told to: what goes wrong, and with which requests."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, Self
+
+import h11
+
+from masivo.emulator.answers import HTML_PAGE, TYPE_HTML
+
+# The shortest JSON document that `Fault.size` can be met with.
+MIN_SIZE = 2
+
+_SHOWN_BYTES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Fault:
+    """One way to misbehave; the fields combine where that makes sense.
+
+    With `status`, `body`, `raw` or `close` set, or a reset before processing, the API does not
+    process the request (no event is accepted, no token issued) unless `process` is set. With
+    anything else it does, and only the answer suffers.
+
+    Raises ValueError for a combination that cannot be carried out.
+    """
+
+    # Status of the answer, 200 to 999; None: the API's own, or 200 if it did not process.
+    status: int | None = None
+    # Body of the answer; encoded as JSON unless it is bytes or text. None: the API's own, or a
+    # JSON document that goes with the status.
+    body: bytes | str | Mapping[str, object] | Sequence[object] | None = None
+    # Headers to add or replace; None as a value removes the header. Without Content-Length an
+    # answer is chunked.
+    headers: Mapping[str, str | None] | None = None
+    # Seconds before the answer begins, after the request was processed.
+    delay: float = 0.0
+    # Seconds between the first half of the body (with the headers) and the second.
+    delay_body: float = 0.0
+    # Seconds after each single byte of the answer, headers included.
+    drip: float = 0.0
+    # Reset the connection (TCP RST) in place of an answer: when only the headers of the request
+    # have been read, when all of it has, or when the API has accepted it and the answer is lost.
+    reset: Literal["before_reading", "after_reading", "after_processing"] | None = None
+    # Close the connection after so many bytes of the body.
+    truncate: int | None = None
+    # Close the connection after so many bytes of the status line and the headers.
+    truncate_headers: int | None = None
+    # Send exactly these bytes in place of an answer, then close the connection.
+    raw: bytes | None = None
+    # Send a body that does not end before the client goes away.
+    endless: bool = False
+    # Send a JSON body of exactly so many bytes.
+    size: int | None = None
+    # Announce this Content-Length whatever the body's length is, then close the connection.
+    content_length: int | None = None
+    # Close the connection with no answer.
+    close: bool = False
+    # Let the API process the request although its own answer is not used.
+    process: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("delay", "delay_body", "drip", "truncate", "truncate_headers"):
+            amount = getattr(self, name)
+            if amount is not None and not amount >= 0:
+                raise ValueError(f"{name} must not be negative")
+        if self.size is not None and self.size < MIN_SIZE:
+            raise ValueError(f"size must be at least {MIN_SIZE}")
+        if self.reset not in (None, "before_reading", "after_reading", "after_processing"):
+            raise ValueError(f"there is no reset {self.reset!r}")
+        self._check_one_answer()
+        self._check_headers()
+
+    def _check_one_answer(self) -> None:
+        shapes = {
+            "reset": self.reset is not None,
+            "close": self.close,
+            "raw": self.raw is not None,
+            "endless": self.endless,
+            "size": self.size is not None,
+        }
+        chosen = [name for name, is_set in shapes.items() if is_set]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} exclude each other")
+        if self.endless and self.truncate is not None:
+            raise ValueError("endless and truncate exclude each other")
+        if self.reset in ("before_reading", "after_reading") and self.process:
+            raise ValueError(f"reset {self.reset} comes before processing")
+
+    def _check_headers(self) -> None:
+        headers = [(name, value) for name, value in (self.headers or {}).items() if value]
+        if self.content_length is not None:
+            headers.append(("Content-Length", str(self.content_length)))
+        status = 200 if self.status is None else self.status
+        try:
+            h11.Response(status_code=status, headers=headers)
+        except h11.LocalProtocolError as error:
+            raise ValueError(f"no HTTP answer can carry this ({error}); use raw") from error
+
+    @property
+    def processes(self) -> bool:
+        """Whether the API processes the request."""
+        if self.process or self.reset == "after_processing":
+            return True
+        replaced = (self.status, self.body, self.raw, self.reset)
+        return all(part is None for part in replaced) and not self.close
+
+    @classmethod
+    def html(cls, status: int = 200) -> Self:
+        """An HTML page, as a wrong host or a captive portal sends it."""
+        return cls(status=status, body=HTML_PAGE, headers={"Content-Type": TYPE_HTML})
+
+    @classmethod
+    def garbage(cls) -> Self:
+        """Bytes that are no HTTP at all."""
+        return cls(raw=b"\x00\xffthis is not HTTP\r\n\r\n\xfe\x00")
+
+    @classmethod
+    def unavailable(cls, retry_after: float | None = None) -> Self:
+        """Status 503; `retry_after` in seconds."""
+        return cls(status=503, headers=_retry_after(retry_after))
+
+    @classmethod
+    def rate_limited(cls, retry_after: float | None = None) -> Self:
+        """Status 429; `retry_after` in seconds."""
+        return cls(status=429, headers=_retry_after(retry_after))
+
+    @classmethod
+    def lost_answer(cls) -> Self:
+        """The API accepts the request, then resets the connection."""
+        return cls(reset="after_processing")
+
+    def __repr__(self) -> str:
+        parts: list[str] = []
+        for field in fields(self):
+            value: object = getattr(self, field.name)
+            if value != field.default:
+                text = repr(value)
+                if isinstance(value, bytes | str) and len(value) > _SHOWN_BYTES:
+                    text = f"<{len(value)} {'bytes' if isinstance(value, bytes) else 'characters'}>"
+                parts.append(f"{field.name}={text}")
+        return f"Fault({', '.join(parts)})"
+
+
+def _retry_after(seconds: float | None) -> dict[str, str | None] | None:
+    return None if seconds is None else {"Retry-After": f"{seconds:g}"}
+
+
+@dataclass(slots=True)
+class _Rule:
+    fault: Fault
+    # None: any route.
+    route: str | None
+    # The numbers that it is still for; None: any number.
+    numbers: set[int] | None
+    # How many requests it is still for; None: all that come, or all in `numbers`.
+    left: int | None
+
+    def takes(self, route: str, number: int, nth: int) -> bool:
+        if self.route is not None and self.route != route:
+            return False
+        if self.numbers is None:
+            return True
+        return self.counted(number, nth) in self.numbers
+
+    def counted(self, number: int, nth: int) -> int:
+        """Return the one of a request's two numbers that this rule goes by."""
+        return number if self.route is None else nth
+
+    def use(self, number: int, nth: int) -> bool:
+        """Count one request; returns whether any are left."""
+        if self.numbers is not None:
+            self.numbers.discard(self.counted(number, nth))
+            return bool(self.numbers)
+        if self.left is None:
+            return True
+        self.left -= 1
+        return self.left > 0
+
+
+class FaultPlan:
+    """The faults that wait for their requests. Not thread-safe: the caller holds a lock."""
+
+    def __init__(self) -> None:
+        self._rules: list[_Rule] = []
+
+    def add(
+        self,
+        fault: Fault,
+        *,
+        route: str | None,
+        number: int | Iterable[int] | None,
+        times: int | None,
+    ) -> None:
+        """Queue a fault; see `Emulator.fail`."""
+        if times is not None and times < 1:
+            raise ValueError("times must be at least 1")
+        if number is None:
+            self._rules.append(_Rule(fault, route, None, times))
+            return
+        numbers = {number} if isinstance(number, int) else set(number)
+        if not numbers or min(numbers) < 1:
+            raise ValueError("number must be one or more numbers, from 1")
+        self._rules.append(_Rule(fault, route, numbers, None))
+
+    def take(self, route: str, number: int, nth: int) -> Fault | None:
+        """Return the fault of a request, if there is one, and count it as used.
+
+        `number` counts over all routes, `nth` over the request's own. A fault for exactly this
+        number goes before the others; otherwise the one that was queued first.
+        """
+        fitting = [rule for rule in self._rules if rule.takes(route, number, nth)]
+        if not fitting:
+            return None
+        chosen = min(fitting, key=lambda rule: rule.numbers is None)
+        if not chosen.use(number, nth):
+            self._rules.remove(chosen)
+        return chosen.fault
+
+    def clear(self) -> None:
+        """Forget every fault."""
+        self._rules.clear()

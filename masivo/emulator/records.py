@@ -1,0 +1,131 @@
+"""What the emulator keeps: every request and every accepted event, in order."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from masivo.emulator.answers import Json
+from masivo.emulator.faults import Fault
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RecordedRequest:
+    """One request as it arrived, and what became of it.
+
+    It never changes; once the request is answered, another one takes its place in
+    `Emulator.requests`. Its repr shows neither headers nor body.
+    """
+
+    # Position among all requests, from 1, in the order in which their headers arrived.
+    number: int
+    # "authorize", "events" (a batch), "event" (a single one), or the path where it is neither.
+    route: str
+    method: str
+    # The request target as it was sent, with its query.
+    path: str
+    # Names in lower case; values of repeated headers are joined with a comma.
+    headers: dict[str, str]
+    # The whole body, or as much of it as was read.
+    body: bytes
+    # The events in the body; None where there are none, or the body is not as it should be.
+    events: list[Json] | None
+    # The emulator's clock when the body was complete, in seconds since the epoch.
+    received_at: float
+    # Status of the answer; None while there is none, or for ever if none was sent.
+    status: int | None = None
+    # How many events the API accepted.
+    accepted: int = 0
+    # The emulator's clock when the answer began; None while there is none.
+    answered_at: float | None = None
+    # The fault that was applied.
+    fault: Fault | None = None
+
+    def __repr__(self) -> str:
+        count = "no" if self.events is None else len(self.events)
+        fault = f", {self.fault!r}" if self.fault else ""
+        return (
+            f"<RecordedRequest {self.number}: {self.method} {self.route}, {count} events, "
+            f"{self.accepted} accepted, status {self.status}{fault}>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The place of a request in the journal, reserved when its headers have arrived."""
+
+    # Identifies the request for ever, across `Journal.clear`.
+    serial: int
+    # Position among all requests, from 1.
+    number: int
+    # Position among the requests of its route, from 1.
+    nth: int
+
+
+class Journal:
+    """Requests and accepted events, in order. Thread-safe.
+
+    `changed` is notified of every change. It is also the lock of everything that a request
+    changes in the emulator, and reentrant.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self._serial = 0
+        self._numbers: Counter[str] = Counter()
+        # None: the request is still being read.
+        self._requests: dict[int, RecordedRequest | None] = {}
+        self._events: list[dict[str, Json]] = []
+
+    def reserve(self, route: str) -> Ticket:
+        """Number a request whose headers have arrived."""
+        with self.changed:
+            self._serial += 1
+            self._numbers[route] += 1
+            self._requests[self._serial] = None
+            return Ticket(self._serial, self._numbers.total(), self._numbers[route])
+
+    def enter(self, ticket: Ticket, record: RecordedRequest) -> None:
+        """Enter a request, or what became of it since."""
+        with self.changed:
+            if ticket.serial in self._requests:
+                self._requests[ticket.serial] = record
+            self.changed.notify_all()
+
+    def accept(
+        self, ticket: Ticket, record: RecordedRequest, events: Sequence[dict[str, Json]]
+    ) -> RecordedRequest:
+        """Enter the events that the API took from a request; returns its record."""
+        with self.changed:
+            self._events.extend(events)
+            record = replace(record, accepted=len(events))
+            self.enter(ticket, record)
+            return record
+
+    def requests(self, route: str | None = None) -> list[RecordedRequest]:
+        """Return the requests that were read, in order of arrival."""
+        with self.changed:
+            entered = [record for record in self._requests.values() if record is not None]
+        return entered if route is None else [each for each in entered if each.route == route]
+
+    def events(self) -> list[dict[str, Json]]:
+        """Return the accepted events, in order."""
+        with self.changed:
+            return list(self._events)
+
+    @property
+    def event_count(self) -> int:
+        """How many events were accepted."""
+        return len(self._events)
+
+    def clear(self) -> None:
+        """Forget requests and events; the next request has number 1."""
+        with self.changed:
+            self._numbers.clear()
+            self._requests.clear()
+            self._events.clear()
+
+    def wait_for(self, predicate: Callable[[], object], timeout: float) -> bool:
+        """Wait until the predicate is true after some change; False when time is up."""
+        with self.changed:
+            return bool(self.changed.wait_for(lambda: bool(predicate()), timeout))
