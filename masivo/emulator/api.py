@@ -5,10 +5,10 @@
 """
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from urllib.parse import urlsplit
 
 from masivo.emulator.answers import Answer, Json, error_answer, html_answer, json_answer
 from masivo.emulator.quota import Quota
@@ -70,7 +70,9 @@ class StorefrontApi:
 
     def route(self, target: str) -> str:
         """Return the route of a request target: a name of the API's, or the path."""
-        path = urlsplit(target).path if "://" in target else target.partition("?")[0]
+        path = target.partition("?")[0]
+        if not path.startswith("/"):  # the absolute form, as for a proxy
+            path = "/" + path.partition("://")[2].partition("/")[2]
         return self._routes.get(path, path)
 
     def read(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Call:
@@ -183,7 +185,11 @@ class StorefrontApi:
                 "; ".join(problems[:MAX_NAMED]) + rest,
             )
         if call.route == "event":
-            document: dict[str, object] = {"status": "PENDING", **_echo(accepted[0])}
+            document: dict[str, object] = {
+                "id": str(uuid.uuid4()),
+                "status": "PENDING",
+                **{name: accepted[0][name] for name in ("customer_id", "brand_id", "type")},
+            }
         else:
             document = {"status": "PENDING", "accepted": len(accepted)}
         return json_answer(200, {"data": document}, accepted=tuple(accepted))
@@ -198,10 +204,6 @@ class StorefrontApi:
 def _bearer(headers: dict[str, str]) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _echo(event: dict[str, Json]) -> dict[str, object]:
-    return {name: event[name] for name in ("customer_id", "brand_id", "type")}
 
 
 def _refuse_constant(name: str) -> Json:

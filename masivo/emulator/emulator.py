@@ -65,8 +65,8 @@ class Emulator:
         self._server: Server | None = None
         self._client_key = str(uuid.uuid4()) if client_key is None else client_key
         self._server_key = str(uuid.uuid4()) if server_key is None else server_key
-        if self._client_key == self._server_key:
-            raise ValueError("client_key and server_key must differ")
+        if not self._client_key or not self._server_key or self._client_key == self._server_key:
+            raise ValueError("client_key and server_key must differ, and not be empty")
         api = StorefrontApi(
             client_key=self._client_key,
             server_key=self._server_key,

@@ -67,17 +67,13 @@ class Exchange:
         desk = self._desk
         call = self._call(body)
         record = self._record(call, body)
-        if self._fault is None and desk.on_request is not None:
-            self._fault = desk.on_request(record)
-            record = replace(record, fault=self._fault)
-        fault = self._fault or script.NO_FAULT
-        answer = None
-        if fault.processes:
-            with desk.journal.changed:
-                answer = self._process(call, body)
-                record = desk.journal.accept(self._ticket, record, answer.accepted)
-        else:
-            desk.journal.enter(self._ticket, record)
+        try:
+            record, answer = self._processed(record, call)
+        except BaseException:
+            # A caller's function raised: the connection ends, but the request was made.
+            self._told(record)
+            raise
+        fault = record.fault or script.NO_FAULT
         if fault.delay:
             yield script.Wait(fault.delay)
         if fault.reset is not None or fault.close:
@@ -85,20 +81,33 @@ class Exchange:
             yield script.Reset() if fault.reset is not None else script.Close()
             return
         now = desk.clock()
-        if self._fault is not None or answer is None:
+        if answer is None or record.fault is not None:
             answer = script.altered(answer, fault, desk.api.base_headers(now))
         status = answer.status if fault.raw is None else None
         self._told(replace(record, status=status, answered_at=now))
         yield from script.steps(conn, self._method, answer, fault)
 
-    def _process(self, call: Call, body: bytes) -> Answer:
-        now = self._desk.clock()
-        if len(body) <= MAX_BODY:
-            return self._desk.api.answer(call, now)
+    def _processed(
+        self, record: RecordedRequest, call: Call
+    ) -> tuple[RecordedRequest, Answer | None]:
+        """Settle the fault, then let the API process the request unless the fault prevents it."""
+        desk = self._desk
+        if record.fault is None and desk.on_request is not None:
+            record = replace(record, fault=desk.on_request(record))
+        if record.fault is not None and not record.fault.processes:
+            desk.journal.enter(self._ticket, record)
+            return record, None
+        with desk.journal.changed:
+            if len(record.body) > MAX_BODY:
+                answer = self._too_large()
+            else:
+                answer = desk.api.answer(call, desk.clock())
+            return desk.journal.accept(self._ticket, record, answer.accepted), answer
+
+    def _too_large(self) -> Answer:
         answer = error_answer(413, "Content Too Large", f"The limit is {MAX_BODY} bytes")
-        close = ("Connection", "close")
-        headers = (*self._desk.api.base_headers(now), *answer.headers, close)
-        return replace(answer, headers=headers)
+        base = self._desk.api.base_headers(self._desk.clock())
+        return replace(answer, headers=(*base, *answer.headers, ("Connection", "close")))
 
     def _call(self, body: bytes) -> Call:
         if len(body) > MAX_BODY:

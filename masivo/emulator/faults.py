@@ -88,7 +88,9 @@ class Fault:
             raise ValueError(f"reset {self.reset} comes before processing")
 
     def _check_headers(self) -> None:
-        headers = [(name, value) for name, value in (self.headers or {}).items() if value]
+        headers = [
+            (name, value) for name, value in (self.headers or {}).items() if value is not None
+        ]
         if self.content_length is not None:
             headers.append(("Content-Length", str(self.content_length)))
         status = 200 if self.status is None else self.status

@@ -32,7 +32,7 @@ class RecordedRequest:
     events: list[Json] | None
     # The emulator's clock when the body was complete, in seconds since the epoch.
     received_at: float
-    # Status of the answer; None while there is none, or for ever if none was sent.
+    # Status of the answer; None while there is none, and for ever if none was sent, or `raw` was.
     status: int | None = None
     # How many events the API accepted.
     accepted: int = 0

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
 
 from masivo.emulator.answers import Json
 
@@ -20,15 +19,21 @@ RESERVED_TYPES = frozenset(
 )
 
 
-class Kind(Enum):
-    """The type of a field; the value is what a message says of it."""
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The type of a field."""
 
-    TEXT = "a string"
-    NAME = "a non-empty string"
-    NUMBER = "a number"
-    FLAG = "true or false"
-    OBJECT = "an object"
-    LABELS = "an object or an array"
+    # The types that `json.loads` gives such a value.
+    types: frozenset[type]
+    # What a message says of it.
+    text: str
+
+
+TEXT = Kind(frozenset({str}), "a string")
+NUMBER = Kind(frozenset({int, float}), "a number")
+FLAG = Kind(frozenset({bool}), "true or false")
+OBJECT = Kind(frozenset({dict}), "an object")
+LABELS = Kind(frozenset({dict, list}), "an object or an array")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +46,38 @@ class Each:
 # What is known of an object: its fields by name. None of them is required.
 Shape = Mapping[str, "Kind | Each | Shape"]
 
-_REDEEM: Shape = {"id": Kind.TEXT, "amount": Kind.NUMBER}
+_REDEEM: Shape = {"id": TEXT, "amount": NUMBER}
 _PRICED: Shape = {
-    "value": Kind.NUMBER,
-    "discounted_value": Kind.NUMBER,
+    "value": NUMBER,
+    "discounted_value": NUMBER,
     "redeem": Each(_REDEEM),
-    "tags": Kind.LABELS,
-    "metadata": Kind.OBJECT,
+    "tags": LABELS,
+    "metadata": OBJECT,
 }
-_PRODUCT: Shape = {"sku": Kind.TEXT, "amount": Kind.NUMBER, **_PRICED}
+_PRODUCT: Shape = {"sku": TEXT, "amount": NUMBER, **_PRICED}
 _ORDER: Shape = {
-    "purchase_id": Kind.TEXT,
-    "value": Kind.NUMBER,
-    "discounted_value": Kind.NUMBER,
+    "purchase_id": TEXT,
+    "value": NUMBER,
+    "discounted_value": NUMBER,
     "products": Each(_PRODUCT),
-    "payment_method": Kind.TEXT,
-    "channel_id": Kind.TEXT,
-    "store_id": Kind.TEXT,
+    "payment_method": TEXT,
+    "channel_id": TEXT,
+    "store_id": TEXT,
     "shipping": _PRICED,
     "redeem": Each(_REDEEM),
-    "metadata": Kind.OBJECT,
+    "metadata": OBJECT,
 }
 # `customer_id`, `type`, `brand_id` and `issued_at` have rules of their own below.
 _EVENT: Shape = {
-    "platform": Kind.TEXT,
+    "platform": TEXT,
     "order": _ORDER,
     "product": _PRODUCT,
-    "fulfilled": Kind.FLAG,
-    "reserve": Kind.NUMBER,
+    "fulfilled": FLAG,
+    "reserve": NUMBER,
     "redeem": Each(_REDEEM),
-    "tags": Kind.LABELS,
-    "referral_code": Kind.TEXT,
-    "metadata": Kind.OBJECT,
+    "tags": LABELS,
+    "referral_code": TEXT,
+    "metadata": OBJECT,
 }
 
 _DAY = r"\d{4}-\d{2}-\d{2}"
@@ -90,8 +95,9 @@ def problem_with(event: Json, *, now: float, reserved: frozenset[str]) -> str | 
     if not isinstance(event, dict):
         return " must be an object"
     for name in ("customer_id", "type"):
-        if not _is_kind(event.get(name), Kind.NAME):
-            return f".{name} must be {Kind.NAME.value}"
+        value = event.get(name)
+        if not (isinstance(value, str) and value):
+            return f".{name} must be a non-empty string"
     if event["type"] in reserved:
         return f".type {event['type']} is reserved: send it with a SERVER key"
     if "brand_id" not in event:
@@ -109,7 +115,7 @@ def _problem_with_fields(value: dict[str, Json], shape: Shape, path: str) -> str
         if rule is None:
             continue
         if isinstance(rule, Kind):
-            problem = None if _is_kind(field, rule) else f"{path}.{name} must be {rule.value}"
+            problem = None if type(field) in rule.types else f"{path}.{name} must be {rule.text}"
         elif isinstance(rule, Each):
             problem = _problem_with_array(field, rule.shape, f"{path}.{name}")
         else:
@@ -132,22 +138,6 @@ def _problem_with_object(value: Json, shape: Shape, path: str) -> str | None:
     if not isinstance(value, dict):
         return f"{path} must be an object"
     return _problem_with_fields(value, shape, path)
-
-
-def _is_kind(value: Json, kind: Kind) -> bool:
-    match kind:
-        case Kind.TEXT:
-            return isinstance(value, str)
-        case Kind.NAME:
-            return isinstance(value, str) and value != ""
-        case Kind.NUMBER:
-            return isinstance(value, int | float) and not isinstance(value, bool)
-        case Kind.FLAG:
-            return isinstance(value, bool)
-        case Kind.OBJECT:
-            return isinstance(value, dict)
-        case Kind.LABELS:
-            return isinstance(value, dict | list)
 
 
 def _problem_with_time(value: Json, now: float) -> str | None:

@@ -96,7 +96,9 @@ class Server:
         try:
             sock, _ = self._listener.accept()
         except OSError:
-            return  # the client left before it was accepted
+            # The client left, or there is no file descriptor for it: do not try again at once.
+            self._stopping.wait(0.01)
+            return
         try:
             sock.setblocking(True)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
