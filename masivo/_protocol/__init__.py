@@ -1,3 +1,10 @@
-"""The I/O-free core."""
+"""The I/O-free core: a state machine for one API key, to which clients attach.
 
-__version__ = "0.1.0"
+It imports nothing that does I/O, waits, or tells the time, and nothing of the package outside
+itself; ``tests/protocol/test_purity.py`` holds it to that. :mod:`masivo.protocol` is its public
+face and states how a driver calls it.
+"""
+
+from typing import Final
+
+__version__: Final = "0.1.0"

@@ -1,0 +1,544 @@
+"""One client's buffer: what it takes, when batches go out, and what callers wait for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from .delivery import Delivery, Failed, Ticket
+from .errors import MasivoClosedError, MasivoConfigError, MasivoError, MasivoQueueFullError
+from .events import complete, encoder, envelope_size, size
+from .flight import Flight
+from .queues import Fifo, PerCustomer, Queue, Taken
+from .stamps import format_stamp
+from .timers import Timer
+from .values import FlushResult, SendEventResult, Stats
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .engine import Engine
+    from .settings import Settings
+
+__all__ = ["Buffer", "FlushTicket"]
+
+_DISABLED = SendEventResult(success=False, status=0, data=None)
+
+
+class FlushTicket(Ticket):
+    """A flush: it waits for every event numbered below ``mark``."""
+
+    __slots__ = ("base", "delivered", "failed", "mark", "pending")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mark = 0
+        self.pending = 0
+        self.base: tuple[int, int] = (0, 0)
+        self.delivered = 0
+        self.failed = 0
+
+    def result(self) -> FlushResult:
+        """The counts."""
+        return FlushResult(self.delivered, self.failed)
+
+
+class Buffer:
+    """One client, as the core sees it: its settings, its waiting events, its batches in flight.
+
+    The first group of methods are inputs: they may be called from anywhere, at any time. The
+    others belong to the engine.
+    """
+
+    def __init__(
+        self, engine: Engine, settings: Settings, delivery_type: type[Delivery], owner: object
+    ) -> None:
+        self.settings = settings
+        self.owner = owner
+        """Whatever the driver attached; the core does not look at it."""
+        self.orphaned: Failed | None = None
+        """What pending deliveries end with in a process that forked away from this buffer."""
+        self.closed = False
+        """Whether new events are refused: set by ``close`` and ``destroy``, at the call."""
+        self.detached = False
+        """Whether the engine is done with it."""
+        self.hurry = False
+        """Whether it closes with a deadline: waits for repeats are cut short."""
+        self.retries = 0
+
+        # Written by callers. A `+=` on an int attribute is not interrupted in CPython (no thread
+        # switch, no signal handler between its load and its store), so these need no lock; a
+        # lock would have to be reentrant and cost as much as the rest of the bookkeeping.
+        self._accepted = 0
+        self._accepted_bytes = 0
+        self._rejected = 0
+        self._overflow: Failed | None = None
+
+        # Written by the engine.
+        self._taken_in = 0
+        self._taken_in_bytes = 0
+        self._ended = 0
+        self._ended_bytes = 0
+        self._delivered = 0
+        self._failed = 0
+        self._requests = 0
+        self._in_flight = 0
+        self._wake_count: float = 1
+        self._wake_bytes: float = 0
+
+        self._engine = engine
+        self._clock = engine.clock
+        self._encode = encoder(settings)
+        self._delivery_type = delivery_type
+        self._per_customer = settings.max_in_flight > 1
+        self._max_queue = settings.max_queue
+        self._max_queue_bytes = settings.max_queue_bytes
+        # A batch's events may have so many bytes, a comma after each included.
+        self._budget = settings.max_batch_bytes - envelope_size(settings.account.api.events_key) + 1
+        self._queue: Queue = PerCustomer() if self._per_customer else Fifo()
+        self._flights: list[Flight] = []
+        self._due_below = 0  # events numbered below this are due
+        self._last_at = -math.inf
+        self._last_stamp = -math.inf
+        self._flushes: list[FlushTicket] = []
+        self._flushed: tuple[int, int] = (0, 0)  # delivered and failed, as far as flushes have told
+        self._drains: list[Ticket] = []
+        self._closes: list[Ticket] = []
+        self._closing_error: MasivoError | None = None
+
+    # ── Inputs ───────────────────────────────────────────────────────────────────────────────
+
+    def send(self, event: Mapping[str, object]) -> Delivery:
+        """Take an event; the delivery may have failed already (the buffer was full).
+
+        Raises:
+            MasivoValidationError: the event is refused.
+            MasivoClosedError: the client is closed.
+        """
+        if self.closed:
+            raise self._closed_error()
+        encoded, customer = self._encode(event)
+        delivery = self._delivery_type(
+            encoded, self._clock(), customer if self._per_customer else None, self
+        )
+        if not self.settings.enabled:
+            delivery.outcome, delivery.encoded = _DISABLED, b""
+            return delivery
+        length = size(encoded)
+        accepted = self._accepted + 1
+        accepted_bytes = self._accepted_bytes + length
+        if (
+            accepted - self._ended > self._max_queue
+            or accepted_bytes - self._ended_bytes > self._max_queue_bytes
+        ):
+            return self._reject(delivery)
+        self._accepted += 1
+        self._accepted_bytes += length
+        self._engine.input(delivery)
+        if accepted >= self._wake_count or accepted_bytes >= self._wake_bytes:
+            self._engine.wake()
+        return delivery
+
+    def _reject(self, delivery: Delivery) -> Delivery:
+        """Fail an event for which there is no room. Those of one poll share their error."""
+        self._rejected += 1
+        overflow = self._overflow
+        if overflow is None:
+            overflow = self._overflow = Failed(
+                MasivoQueueFullError(
+                    f"the buffer is full (max_queue={self._max_queue} events, "
+                    f"max_queue_bytes={self._max_queue_bytes}): the event was not taken. "
+                    "Call drain() before sending, to wait for room, or raise the bound"
+                ),
+                0,
+                self._engine.unasked,
+            )
+            self._engine.input(self._overflowed)
+            self._engine.wake()
+        overflow.count += 1
+        delivery.outcome, delivery.encoded = overflow, b""
+        return delivery
+
+    def flush(self) -> FlushTicket:
+        """Send what is buffered now; the ticket ends when every event so far has its outcome.
+
+        Raises:
+            MasivoClosedError: the client is closed.
+        """
+        self._check_open()
+        ticket = FlushTicket()
+        if not self.settings.enabled:
+            ticket.outcome = ticket.result()
+        else:
+            self._engine.input(lambda: self._flush(ticket))
+        return ticket
+
+    def drain(self) -> Ticket:
+        """Wait for room for a batch; the ticket ends when there is.
+
+        Raises:
+            MasivoClosedError: the client is closed.
+        """
+        self._check_open()
+        ticket = Ticket()
+        if self._has_room():
+            ticket.outcome = True
+        else:
+            self._engine.input(lambda: self._drain(ticket))
+        return ticket
+
+    def cancel(self, ticket: Ticket) -> None:
+        """Stop waiting for a drain: it no longer pushes batches out."""
+        self._engine.input(lambda: self._cancel(ticket))
+
+    def token(self) -> Ticket:
+        """The current token, fetched if need be.
+
+        Raises:
+            MasivoClosedError: the client is closed.
+            MasivoConfigError: the client is disabled.
+        """
+        self._check_open()
+        if not self.settings.enabled:
+            raise MasivoConfigError("the client is disabled: it has no token")
+        ticket = Ticket()
+        self._engine.input(lambda: self._engine.want_token(self, ticket))
+        return ticket
+
+    def close(self, timeout: float | None) -> Ticket:
+        """Flush, then detach; the ticket ends when that is done. Works more than once.
+
+        Args:
+            timeout: seconds after which everything undelivered fails; None for no limit.
+        """
+        self.closed = True
+        ticket = Ticket()
+        if self.detached:
+            ticket.outcome = True
+            return ticket
+        deadline = None if timeout is None else self._clock() + timeout
+        error = MasivoClosedError(
+            "the client was closed before this could be delivered"
+            + ("" if timeout is None else f": close(timeout={timeout:g}) ran out")
+        )
+        self._engine.input(lambda: self._close(ticket, deadline, error))
+        return ticket
+
+    def destroy(self) -> None:
+        """Detach without sending; undelivered events fail."""
+        self.closed = True
+        error = MasivoClosedError("the client was destroyed before this could be delivered")
+        self._engine.input(lambda: self._release(error))
+
+    def stats(self) -> Stats:
+        """A snapshot of the counters."""
+        delivered, failed, in_flight = self._delivered, self._failed, self._in_flight
+        accepted = self._accepted
+        return Stats(
+            accepted=accepted,
+            delivered=delivered,
+            failed=failed,
+            rejected=self._rejected,
+            retries=self.retries,
+            requests=self._requests,
+            authorizations=self._engine.authorizations,
+            queued=accepted - delivered - failed - in_flight,
+            in_flight=in_flight,
+        )
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise self._closed_error()
+
+    @staticmethod
+    def _closed_error() -> MasivoClosedError:
+        return MasivoClosedError("the client is closed; make a new one to go on sending")
+
+    @property
+    def held(self) -> int:
+        """How many events it holds: those that wait and those in flight."""
+        return self._accepted - self._ended
+
+    def _has_room(self) -> bool:
+        """Whether there is room for a batch (at most for half of what the buffer may hold)."""
+        settings = self.settings
+        events = min(settings.batch_size, max(1, settings.max_queue // 2))
+        length = min(settings.max_batch_bytes, settings.max_queue_bytes // 2)
+        return (
+            self.held + events <= settings.max_queue
+            and self._accepted_bytes - self._ended_bytes + length <= settings.max_queue_bytes
+        )
+
+    # ── What inputs do, in the next poll ─────────────────────────────────────────────────────
+
+    def take_in(self, delivery: Delivery) -> None:
+        """Put an event into the queue."""
+        self._taken_in += 1
+        self._taken_in_bytes += size(delivery.encoded)
+        self._last_at = max(self._last_at, delivery.at)
+        refusal = self._engine.refusal()
+        if self.detached:
+            self._end([delivery], (), self._closing_error or self._closed_error())
+        elif refusal is not None:
+            self._end([delivery], (), refusal)
+        else:
+            self._queue.append(delivery)
+            self._engine.touch(self)
+
+    def _overflowed(self) -> None:
+        self._overflow = None
+        self._due_below = self._queue.arrived
+        self._engine.touch(self)
+
+    def _flush(self, ticket: FlushTicket) -> None:
+        self._due_below = ticket.mark = self._queue.arrived
+        ticket.pending = self._taken_in - self._ended
+        ticket.base = self._flushed
+        ticket.delivered = self._delivered - self._flushed[0]
+        ticket.failed = self._failed - self._flushed[1]
+        self._flushes.append(ticket)
+        self._answer_flushes()
+        self._engine.touch(self)
+
+    def _drain(self, ticket: Ticket) -> None:
+        self._drains.append(ticket)
+        self._engine.touch(self)
+
+    def _cancel(self, ticket: Ticket) -> None:
+        if ticket in self._drains:
+            self._drains.remove(ticket)
+
+    def _close(self, ticket: Ticket, deadline: float | None, error: MasivoError) -> None:
+        if self.detached:
+            self._engine.answer(ticket, True)
+            return
+        self._closes.append(ticket)
+        self._due_below = self._queue.arrived
+        if deadline is not None:
+            slot = (Timer.CLOSE, self)
+            earlier = self._engine.timers.get(slot)
+            if earlier is None or deadline < earlier:
+                self._engine.timers.set(slot, deadline)
+                self._closing_error = error
+            self.hurry = True
+        self._engine.touch(self)
+
+    def _release(self, error: MasivoError) -> None:
+        """Fail everything that is left, and detach."""
+        if self.detached:
+            return
+        self._closing_error = error
+        flights, self._flights = self._flights, []
+        for flight in flights:
+            self._engine.forget(flight)
+            self._fail_flight(flight, error)
+        self._end_taken(self._queue.clear(), error)
+        self.detached = True
+        for timer in (Timer.LINGER, Timer.CLOSE):
+            self._engine.timers.set((timer, self), None)
+        for ticket in self._drains:
+            self._engine.answer(ticket, Failed(error, 1, None))
+        for ticket in self._closes:
+            self._engine.answer(ticket, True)
+        self._drains, self._closes = [], []
+        self._engine.detach(self)
+
+    # ── Steps ────────────────────────────────────────────────────────────────────────────────
+
+    def fire(self, timer: Timer) -> None:
+        """One of the buffer's timers is due."""
+        if timer is Timer.CLOSE and self._closing_error is not None:
+            self._release(self._closing_error)
+        else:
+            self._engine.touch(self)
+
+    def step(self, now: float) -> None:
+        """Do what is possible now: send, form batches, answer callers, set timers."""
+        if self.detached:
+            return
+        for flight in list(self._flights):
+            self._advance(flight, now)
+        while self._form(now):
+            pass
+        if self._drains and self._has_room():
+            for ticket in self._drains:
+                self._engine.answer(ticket, True)
+            self._drains = []
+        if self._closes and not self._taken_in - self._ended:
+            self._release(self._closing_error or self._closed_error())
+            return
+        self._set_linger(now)
+
+    def _advance(self, flight: Flight, now: float) -> None:
+        """Send a flight's current part, if it is time and there is a token."""
+        if flight.request_id is not None:
+            return
+        engine = self._engine
+        refusal = engine.backoff.refuses(now)
+        if refusal is not None:
+            self._flights.remove(flight)
+            self._fail_flight(flight, refusal)
+            return
+        at = engine.waits_until(flight, hurry=self.hurry)
+        engine.timers.set((Timer.REPEAT, flight), at)
+        if at is None and (token := engine.token()) is not None:
+            self._requests += 1
+            engine.send(flight, token, self.settings.timeout)
+
+    def _form(self, now: float) -> bool:
+        """Form the next batch, if one is due and can go; whether to look for another."""
+        engine = self._engine
+        if len(self._flights) >= self.settings.max_in_flight or not self._queue.ready:
+            return False
+        refusal = engine.backoff.refuses(now)
+        if refusal is None and engine.token() is None:
+            return False
+        if not self._due(now):
+            return False
+        if refusal is not None:
+            taken = self._queue.take(self.settings.batch_size, self._budget)
+            self._queue.release(taken.customers)
+            self._end_taken(taken, refusal)
+            return True
+        if now < engine.backoff.hold_until and not self.hurry:
+            return False
+        taken = self._queue.take(self.settings.batch_size, self._budget)
+        flight = Flight(self, taken, self._stamped(taken.deliveries, now))
+        flight.not_before = now + engine.backoff.wait()
+        self._flights.append(flight)
+        self._in_flight += len(taken.deliveries)
+        self._advance(flight, now)
+        return True
+
+    def _due(self, now: float) -> bool:
+        oldest = self._queue.oldest()
+        if oldest is None:
+            return False
+        at, number = oldest
+        return (
+            self._queue.ready >= self.settings.batch_size
+            or self._queue.ready_bytes > self._budget
+            or number < self._due_below
+            or now >= self._linger_at(at)
+            or bool(self._drains)
+            or bool(self._closes)
+            or self.held >= self._max_queue
+        )
+
+    def _linger_at(self, oldest_at: float) -> float:
+        """When the waiting events are due by their age."""
+        return min(self._last_at + self.settings.idle_timeout, oldest_at + self.settings.max_wait)
+
+    def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
+        """The events as they are sent, with ``issued_at`` (``wire.md``, "issued_at")."""
+        events: list[bytes] = []
+        last, text = math.nan, b""
+        for delivery in deliveries:
+            moment = max(self._last_stamp, self._engine.server_clock.time(delivery.at, now))
+            self._last_stamp = moment
+            cut = moment // 0.001
+            if cut != last:
+                last, text = cut, format_stamp(moment)
+            events.append(complete(delivery.encoded, text))
+        return events
+
+    def _set_linger(self, now: float) -> None:
+        """Set the timer of the waiting events, and the count at which a sender must wake us."""
+        engine = self._engine
+        at: float | None = None
+        more: float = math.inf
+        more_bytes: float = math.inf
+        oldest = self._queue.oldest()
+        if len(self._flights) >= self.settings.max_in_flight:
+            pass  # nothing can go before an answer comes
+        elif oldest is None and self._flights:
+            # Customers in flight hold their events back. One poll per `idle_timeout` finds what
+            # others sent soon enough; a wake-up for each held-back event would not.
+            at = now + min(self.settings.idle_timeout, self.settings.max_wait)
+            more = self.settings.batch_size
+        elif oldest is None:
+            more = 1
+        elif not self._due(now):
+            at = self._linger_at(oldest[0])
+            more = min(
+                self.settings.batch_size - self._queue.ready,
+                self._max_queue - (self._taken_in - self._ended),
+            )
+            more_bytes = self._budget - self._queue.ready_bytes
+        elif now < engine.backoff.hold_until:
+            at = engine.backoff.hold_until
+        engine.timers.set((Timer.LINGER, self), at)
+        self._wake_count = self._taken_in + more
+        self._wake_bytes = self._taken_in_bytes + more_bytes
+
+    # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
+
+    def part_delivered(self, flight: Flight, result: SendEventResult) -> None:
+        """The API took a flight's current part."""
+        part = flight.next_part(accepted=True)
+        self._in_flight -= len(part.deliveries)
+        self._delivered += len(part.deliveries)
+        self._count_end(part.deliveries, part.numbers, delivered=True)
+        self._engine.succeed(self, part.deliveries, result)
+        self._land(flight)
+
+    def part_failed(self, flight: Flight, error: MasivoError) -> None:
+        """A flight's current part ends with an error."""
+        part = flight.next_part(accepted=False)
+        self._in_flight -= len(part.deliveries)
+        self._end(part.deliveries, part.numbers, error)
+        self._land(flight)
+
+    def _land(self, flight: Flight) -> None:
+        """Make way, if nothing of a flight is left."""
+        if not flight.parts:
+            self._flights.remove(flight)
+            self._queue.release(flight.customers)
+        self._engine.touch(self)
+
+    def _fail_flight(self, flight: Flight, error: MasivoError) -> None:
+        """End every part of a flight that is out of the list already."""
+        for part in flight.remaining():
+            self._in_flight -= len(part.deliveries)
+            self._end(part.deliveries, part.numbers, error)
+        self._engine.forget(flight)
+        self._queue.release(flight.customers)
+
+    def fail_waiting(self, error: MasivoError) -> None:
+        """End everything that waits, for a batch, a repeat or a token; not what is out."""
+        for flight in [flight for flight in self._flights if flight.request_id is None]:
+            self._flights.remove(flight)
+            self._fail_flight(flight, error)
+        self._end_taken(self._queue.clear(), error)
+        self._engine.touch(self)
+
+    def _end_taken(self, taken: Taken, error: MasivoError) -> None:
+        self._end(taken.deliveries, taken.numbers, error)
+
+    def _end(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
+        """End events with an error."""
+        if deliveries:
+            self._failed += len(deliveries)
+            self._count_end(deliveries, numbers, delivered=False)
+            self._engine.fail(self, deliveries, error)
+
+    def _count_end(
+        self, deliveries: list[Delivery], numbers: Sequence[int], *, delivered: bool
+    ) -> None:
+        self._ended += len(deliveries)
+        self._ended_bytes += sum([size(delivery.encoded) for delivery in deliveries])
+        for ticket in self._flushes:
+            count = sum([number < ticket.mark for number in numbers])
+            ticket.pending -= count
+            if delivered:
+                ticket.delivered += count
+            else:
+                ticket.failed += count
+        self._answer_flushes()
+
+    def _answer_flushes(self) -> None:
+        for ticket in [ticket for ticket in self._flushes if not ticket.pending]:
+            self._flushes.remove(ticket)
+            told = ticket.base[0] + ticket.delivered, ticket.base[1] + ticket.failed
+            self._flushed = max(self._flushed[0], told[0]), max(self._flushed[1], told[1])
+            self._engine.answer_flush(ticket)

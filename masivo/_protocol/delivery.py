@@ -1,0 +1,139 @@
+"""What a caller holds: deliveries and tickets, and the outcomes that end them.
+
+A ``Delivery`` is the one object that exists for each waiting event: the buffer keeps it, the
+caller may. It is a ``msgspec.Struct`` outside the garbage collector's sight, because a hundred
+thousand tracked objects make every full collection stall the caller for milliseconds. It can be,
+as it is never part of a cycle: nothing that a delivery refers to holds on to a settled one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+
+import msgspec
+
+from .values import FlushResult, SendEventResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .buffer import Buffer
+    from .errors import MasivoError
+
+__all__ = ["Answer", "Delivery", "Failed", "Outcome", "Ticket", "unwrap"]
+
+T = TypeVar("T")
+
+
+class Failed:
+    """The error that ended a number of events, shared by their deliveries.
+
+    When the last of these is gone and not all have been asked for their outcome, ``report`` is
+    called: a failure that nobody asks for must not pass in silence.
+    """
+
+    __slots__ = ("_report", "asked", "count", "error")
+
+    def __init__(
+        self,
+        error: MasivoError,
+        count: int,
+        report: Callable[[MasivoError, int], None] | None,
+    ) -> None:
+        self.error = error
+        self.count = count
+        self.asked = 0
+        self._report = report
+
+    def unasked(self) -> int:
+        """How many of the events nobody has asked about; they count as asked from now on."""
+        count, self.asked = self.count - self.asked, self.count
+        return count
+
+    def __del__(self) -> None:
+        if self._report is not None and (count := self.unasked()) > 0:
+            self._report(self.error, count)
+
+
+Outcome: TypeAlias = SendEventResult | Failed
+"""What ends an event."""
+
+
+class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
+    """What became, or will become, of one event.
+
+    Drivers derive from it to add their world's way of waiting.
+    """
+
+    encoded: bytes
+    """The event (see ``events.py`` for its form); empty once it has an outcome."""
+    at: float
+    """When it was accepted, in seconds on the engine's clock."""
+    customer: str | None
+    """Its customer, where order is kept per customer; else None."""
+    buffer: Buffer | None
+    """Where it waits; None once a failure has been asked for."""
+    outcome: Outcome | None = None
+    """How it ended; None until it has. Set by ``Engine.poll``, read by everyone."""
+
+    def done(self) -> bool:
+        """Whether the event has its outcome: delivered, or failed with an error."""
+        return self.settled() is not None
+
+    def settled(self) -> Outcome | None:
+        """The outcome, without the asking: a failure seen like this still counts as unasked."""
+        if self.outcome is None and self.buffer is not None:
+            return self.buffer.orphaned
+        return self.outcome
+
+    def ask(self) -> Outcome | None:
+        """The outcome, or None while there is none; a failure counts as asked for."""
+        outcome = self.settled()
+        if isinstance(outcome, Failed) and self.buffer is not None:
+            outcome.asked += 1
+            self.buffer, self.outcome = None, outcome
+        return outcome
+
+    def __repr__(self) -> str:
+        outcome = self.settled()
+        if outcome is None:
+            state = "pending"
+        elif isinstance(outcome, Failed):
+            state = f"failed: {outcome.error!r}"
+        else:
+            state = f"success={outcome.success} status={outcome.status}"
+        return f"<{type(self).__name__} {state}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Delivery cannot be copied or pickled: it belongs to its client")
+
+    def __copy__(self) -> Self:
+        return self
+
+
+Answer: TypeAlias = FlushResult | str | bool
+"""What a ticket can bring: a flush's counts, a token, or the plain word that it is done."""
+
+
+class Ticket:
+    """Something that a caller waits for: a flush, a drain, a close, a token."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self) -> None:
+        self.outcome: Answer | Failed | None = None
+
+    def ask(self) -> Answer | Failed | None:
+        """The outcome, or None while there is none."""
+        return self.outcome
+
+
+def unwrap(outcome: T | Failed) -> T:
+    """The value of an outcome.
+
+    Raises:
+        MasivoError: the error of a failed one, as a copy that belongs to the caller alone.
+    """
+    if isinstance(outcome, Failed):
+        raise outcome.error.copy()
+    return outcome

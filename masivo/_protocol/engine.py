@@ -1,0 +1,633 @@
+"""The state machine of one API key: it routes inputs to buffers, batches and the token.
+
+The calling contract is stated in :mod:`masivo.protocol`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from . import __version__
+from .buffer import Buffer, FlushTicket
+from .delivery import Delivery, Failed, Ticket
+from .errors import (
+    MasivoClosedError,
+    MasivoError,
+    MasivoNetworkError,
+    api_error,
+    authorization_error,
+    not_json_error,
+    second_401,
+)
+from .events import decode, envelope
+from .flight import Attempt, Flight
+from .json import NOT_JSON, encode, parse
+from .log import FailureLog
+from .retry import ISOLATED, LONGEST_HOLD, REPEATED, Backoff, full_jitter, retry_after
+from .stamps import ServerClock
+from .timers import Slot, Timer, Timers
+from .token import Change, State, Token, lifetime, token_in
+from .values import (
+    FailedEvent,
+    Failure,
+    Output,
+    Request,
+    Response,
+    SendEventResult,
+    Settled,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .settings import Account, Settings
+    from .values import Clock, RandomSource
+
+__all__ = ["Engine"]
+
+_REFRESH: Final[Slot] = (Timer.REFRESH, None)
+_LOG: Final[Slot] = (Timer.LOG, None)
+_AUTHORIZE: Final[Slot] = (Timer.REPEAT, None)
+
+_SHORTEST_SECRET: Final = 8
+"""Shorter keys and tokens are not looked for in answers: they would be found in common words."""
+
+
+class Authorization(Attempt):
+    """The fetching of a token."""
+
+    failed = False
+    """Whether it failed at least once."""
+
+
+_Input: TypeAlias = "Delivery | Callable[[], None]"
+
+
+class Engine:
+    """One API key's state machine; clients attach to it.
+
+    Every input may be called at any time, from any thread, from a signal handler or a finalizer:
+    it only notes what happened. All work is done by ``poll``, which must not run twice at once.
+
+    Args:
+        account: the key and where it is used.
+        clock: monotonic seconds.
+        wall_clock: seconds since the epoch; used only where no server told the time.
+        random: for jitter and idempotency keys.
+        wake: called when ``poll`` is needed before the time that it last named. Called from
+            wherever the input came: it must be safe there, and must not poll.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        clock: Clock,
+        wall_clock: Clock,
+        random: RandomSource,
+        wake: Callable[[], None],
+    ) -> None:
+        self.account = account
+        self.clock = clock
+        self.wake = wake
+        self.now = clock()
+        self.timers = Timers()
+        self.backoff = Backoff(random)
+        self.server_clock = ServerClock(wall_clock)
+        self.authorizations = 0
+        self._wall_clock = wall_clock
+        self._random = random
+        self._inbox: deque[_Input] = deque()
+        self._buffers: dict[Buffer, None] = {}
+        self._touched: dict[Buffer, None] = {}
+        self._token = Token(random)
+        self._authorization: Authorization | None = None
+        self._token_tickets: list[tuple[Buffer, Ticket]] = []
+        self._requests: dict[int, Attempt] = {}
+        self._last_id = 0
+        self._log = FailureLog()
+        self._polling = False
+        self._out = _empty_output()
+        self._opening, self._closing = envelope(account.api.events_key)
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.account.base_url} token={self._token.state.value}>"
+
+    # ── Inputs ───────────────────────────────────────────────────────────────────────────────
+
+    def attach(
+        self, settings: Settings, delivery_type: type[Delivery] = Delivery, owner: object = None
+    ) -> Buffer:
+        """Add a client; its inputs are methods of the buffer that is returned.
+
+        Args:
+            settings: the client's settings, of this engine's account.
+            delivery_type: what ``Buffer.send`` makes.
+            owner: kept as ``Buffer.owner``, for the driver.
+        """
+        buffer = Buffer(self, settings, delivery_type, owner)
+        self._buffers[buffer] = None
+        if self._token.state is not State.ABSENT:
+            # It may want the token renewed sooner than the others do.
+            self.input(self._set_refresh)
+            self.wake()
+        return buffer
+
+    @property
+    def attached(self) -> bool:
+        """Whether a client is attached."""
+        return bool(self._buffers)
+
+    @property
+    def buffers(self) -> list[Buffer]:
+        """The attached clients' buffers."""
+        return list(self._buffers)
+
+    @property
+    def pending(self) -> bool:
+        """Whether inputs wait for a poll."""
+        return bool(self._inbox)
+
+    def handle_response(self, request_id: int, response: Response) -> None:
+        """Hand back the complete answer to a request. Late and unknown ones are ignored.
+
+        Raises:
+            TypeError: ``response`` is no Response.
+        """
+        if not isinstance(response, Response):
+            raise TypeError("handle_response takes a Response")
+        self.input(partial(self._answered, request_id, response))
+
+    def handle_failure(self, request_id: int, failure: Failure) -> None:
+        """Report that a request got no complete answer. Late and unknown ones are ignored.
+
+        Raises:
+            TypeError: ``failure`` is no Failure.
+        """
+        if not isinstance(failure, Failure):
+            raise TypeError("handle_failure takes a Failure")
+        self.input(partial(self._broken, request_id, failure))
+
+    def input(self, item: _Input) -> None:
+        """Note something for the next poll: an event, or what is to be called."""
+        self._inbox.append(item)
+
+    # ── Output ───────────────────────────────────────────────────────────────────────────────
+
+    def poll(self) -> Output:
+        """Do everything that is to be done now, and say what the driver must do.
+
+        Raises:
+            RuntimeError: another poll is running.
+        """
+        if self._polling:
+            raise RuntimeError("poll() called while another poll() is running")
+        self._polling = True
+        try:
+            self.now = max(self.now, self.clock())
+            self._take_in()
+            self._run()
+        finally:
+            self._polling = False
+        wake_at = self.timers.next()
+        out, self._out = self._out, _empty_output()
+        if self._inbox:
+            self.wake()
+        return Output(
+            out.requests,
+            out.settled,
+            out.tickets,
+            out.failed_events,
+            out.warnings,
+            wake_at,
+            closed=not self._buffers,
+        )
+
+    def _take_in(self) -> None:
+        # What arrives from now on is for the next poll: a busy sender must not keep this one.
+        for _ in range(len(self._inbox)):
+            item = self._inbox.popleft()
+            if not isinstance(item, Delivery):
+                item()
+            elif item.buffer is not None:
+                item.buffer.take_in(item)
+
+    def _run(self) -> None:
+        while True:
+            for timer, owner in self.timers.due(self.now):
+                if timer is Timer.REFRESH:
+                    self._renew()
+                elif timer is Timer.LOG:
+                    self._out.warnings.extend(self._log.due(self.now))
+                elif isinstance(owner, Buffer):
+                    owner.fire(timer)
+                elif isinstance(owner, Flight):
+                    self.touch(owner.buffer)
+            self._authorize()
+            if not self._touched:
+                break
+            touched, self._touched = self._touched, {}
+            for buffer in touched:
+                buffer.step(self.now)
+        self.timers.set(_LOG, self._log.next())
+        if not self._buffers:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Forget everything: the last client is gone."""
+        self._token = Token(self._random)
+        self._authorization = None
+        self._requests.clear()
+        self.timers.clear()
+        for _, ticket in self._token_tickets:
+            self.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
+        self._token_tickets.clear()
+        self._out.warnings.extend(self._log.drain(self.now))
+
+    # ── What buffers need ────────────────────────────────────────────────────────────────────
+
+    def touch(self, buffer: Buffer) -> None:
+        """Have the buffer look at its state again, in this poll."""
+        self._touched[buffer] = None
+
+    def _touch_all(self) -> None:
+        self._touched.update(self._buffers)
+
+    def token(self) -> str | None:
+        """The token, or None; then one is fetched, and every buffer touched when it is there."""
+        if self._token.expired(self.now):
+            self._revoke()
+        if self._token.value is None and self.backoff.refuses(self.now) is None:
+            self._need_token()
+        return self._token.value
+
+    def _need_token(self) -> None:
+        if self._token.change(Change.NEEDED):
+            self._begin_authorization(self.backoff.wait())
+
+    def refusal(self) -> MasivoError | None:
+        """The definitive refusal with which events fail at once, while it lasts."""
+        return self._token.refuses(self.now)
+
+    def send(self, flight: Flight, token: str, timeout: float) -> None:
+        """Send a flight's current part."""
+        part = flight.part
+        part.key = part.key or f"{self._random.getrandbits(128):032x}"
+        flight.token = token
+        self._send(
+            flight,
+            "POST",
+            self.account.api.events_path,
+            (
+                ("authorization", f"Bearer {token}"),
+                ("content-type", "application/json"),
+                ("idempotency-key", part.key),
+            ),
+            b"".join((self._opening, b",".join(part.events), self._closing)),
+            timeout,
+        )
+
+    def _send(
+        self,
+        attempt: Attempt,
+        method: str,
+        path: str,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        timeout: float,
+    ) -> None:
+        self._last_id += 1
+        attempt.request_id = self._last_id
+        attempt.sent_at = self.now
+        attempt.known = self.backoff.failures
+        self._requests[self._last_id] = attempt
+        common = (("accept", "application/json"), ("user-agent", f"masivo-python/{__version__}"))
+        self._out.requests.append(
+            Request(
+                self._last_id,
+                method,
+                self.account.base_url + path,
+                headers + common,
+                body,
+                timeout,
+            )
+        )
+
+    def forget(self, attempt: Attempt) -> None:
+        """Take no interest in the answer to what is out, nor in a repeat."""
+        if attempt.request_id is not None:
+            del self._requests[attempt.request_id]
+            attempt.request_id = None
+        self.timers.set((Timer.REPEAT, attempt), None)
+
+    def repeat(self, attempt: Attempt, *, retries: int, hurry: bool) -> bool:
+        """Let an attempt be repeated after a wait; False if it has been, often enough."""
+        if attempt.retries >= retries or attempt.last_try:
+            return False
+        attempt.retries += 1
+        attempt.last_try = hurry
+        attempt.not_before = self.now if hurry else self.now + self.backoff.wait()
+        return True
+
+    def waits_until(self, attempt: Attempt, *, hurry: bool) -> float | None:
+        """When a waiting attempt may be sent; None for at once."""
+        at = max(attempt.not_before, self.backoff.hold_until)
+        if at <= self.now:
+            return None
+        if hurry:
+            attempt.last_try = True
+            return None
+        return at
+
+    def succeed(self, buffer: Buffer, deliveries: list[Delivery], result: SendEventResult) -> None:
+        """End events with the API's consent."""
+        for delivery in deliveries:
+            delivery.outcome = result
+            delivery.encoded = b""
+        self._out.settled.append(Settled(deliveries, result))
+        self.touch(buffer)
+
+    def fail(self, buffer: Buffer, deliveries: list[Delivery], error: MasivoError) -> None:
+        """End events with an error."""
+        if not deliveries:
+            return
+        on_error = buffer.settings.on_error
+        outcome = Failed(error, len(deliveries), self.unasked)
+        for delivery in deliveries:
+            if on_error is not None:
+                event = FailedEvent(decode(delivery.encoded), error.copy())
+                self._out.failed_events.append((on_error, event))
+            delivery.outcome = outcome
+            delivery.encoded = b""
+        self._out.settled.append(Settled(deliveries, outcome))
+        self.touch(buffer)
+
+    def answer(self, ticket: Ticket, outcome: str | bool | Failed) -> None:
+        """End what a caller waits for."""
+        ticket.outcome = outcome
+        self._out.tickets.append(ticket)
+
+    def answer_flush(self, ticket: FlushTicket) -> None:
+        """End a flush."""
+        ticket.outcome = ticket.result()
+        self._out.tickets.append(ticket)
+
+    def detach(self, buffer: Buffer) -> None:
+        """Remove a client."""
+        self._buffers.pop(buffer, None)
+        self._touched.pop(buffer, None)
+        for _, ticket in self._take_token_tickets(buffer):
+            self.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
+        self._set_refresh()
+
+    def unasked(self, error: MasivoError, count: int) -> None:
+        """Input: events failed, and nobody will ever ask why."""
+        self.input(partial(self._note_unasked, error, count))
+        self.wake()
+
+    def _note_unasked(self, error: MasivoError, count: int) -> None:
+        # Without a client no timer will fire: what is held back now, `_rest` logs in this poll.
+        hold = not self._buffers
+        self._out.warnings.extend(self._log.note(error, count, self.now, hold=hold))
+
+    # ── The token ────────────────────────────────────────────────────────────────────────────
+
+    def want_token(self, buffer: Buffer, ticket: Ticket) -> None:
+        """Take in a caller's wish for the token."""
+        token = None if buffer.detached else self.token()
+        refusal = self.refusal() or self.backoff.refuses(self.now)
+        if token is not None:
+            self.answer(ticket, token)
+        elif buffer.detached:
+            self.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
+        elif refusal is not None and not self._token.authorizing:
+            self.answer(ticket, Failed(refusal, 1, None))
+        else:
+            self._token_tickets.append((buffer, ticket))
+
+    def _take_token_tickets(self, buffer: Buffer | None) -> list[tuple[Buffer, Ticket]]:
+        """Remove and return the tickets of one client, or of all."""
+        taken = [entry for entry in self._token_tickets if buffer in (None, entry[0])]
+        self._token_tickets = [e for e in self._token_tickets if buffer not in (None, e[0])]
+        return taken
+
+    def _begin_authorization(self, wait: float) -> None:
+        self._authorization = Authorization()
+        self._authorization.not_before = self.now + wait
+
+    def _renew(self) -> None:
+        if self._token.change(Change.DUE):
+            self._begin_authorization(0.0)
+
+    def _revoke(self) -> None:
+        """Throw the token away."""
+        self._token.change(Change.REVOKED)
+        self._set_refresh()
+        authorization = self._authorization
+        if authorization is not None and authorization.request_id is None:
+            # A renewal that waits patiently is urgent now.
+            authorization.begin()
+            authorization.not_before = self.now
+        self._touch_all()
+
+    def _interval(self) -> float | None:
+        """The shortest ``refresh_interval`` of the clients."""
+        intervals = (buffer.settings.refresh_interval for buffer in self._buffers)
+        return min((each for each in intervals if each is not None), default=None)
+
+    def _set_refresh(self) -> None:
+        self.timers.set(_REFRESH, self._token.renew_at(self._interval()))
+
+    def _authorize(self) -> None:
+        """Send the authorization that is wanted, if it is time."""
+        authorization = self._authorization
+        if authorization is None or authorization.request_id is not None or not self._buffers:
+            return
+        hurry = any(buffer.hurry and buffer.held for buffer in self._buffers)
+        at = self.waits_until(authorization, hurry=hurry)
+        self.timers.set(_AUTHORIZE, at)
+        if at is not None:
+            return
+        self.authorizations += 1
+        api = self.account.api
+        headers: tuple[tuple[str, str], ...] = (("x-api-key", self.account.api_key.reveal()),)
+        if api.sdk_header is not None:
+            headers += (("x-masivo-sdk", api.sdk_header),)
+        timeout = max(buffer.settings.timeout for buffer in self._buffers)
+        self._send(authorization, "GET", api.authorize_path, headers, b"", timeout)
+
+    def _authorized(self, authorization: Authorization, response: Response) -> None:
+        date = response.headers.get("date")
+        self.server_clock.observe(date, authorization.sent_at, self.now)
+        status = response.status
+        token = token_in(response.body) if 200 <= status < 300 else None
+        if token is not None:
+            self.backoff.succeeded()
+            on_time = self._token.state is State.STALE and not authorization.failed
+            life = lifetime(token, date, self._wall_clock())
+            self._token.grant(token, life, self.now, on_time=on_time)
+            self._authorization = None
+            self._set_refresh()
+            for _, ticket in self._take_token_tickets(None):
+                self.answer(ticket, token)
+            self._touch_all()
+            return
+        body = self._redacted(response.body, None)
+        error = authorization_error(status, body, server_key=self._is_server_key(status, body))
+        wait = retry_after(response.headers, self.server_clock) if status in REPEATED else None
+        self._authorization_failed(
+            authorization, error, definitive=status not in REPEATED, wait=wait
+        )
+
+    def _is_server_key(self, status: int, body: bytes) -> bool:
+        value = parse(body)
+        if 200 <= status < 300 or value is NOT_JSON:
+            return False
+        try:
+            return bool(self.account.api.is_server_key_refusal(status, value))
+        except Exception:  # noqa: BLE001 (a caller's function must not stop the machine)
+            return False
+
+    def _authorization_failed(
+        self,
+        authorization: Authorization,
+        error: MasivoError,
+        *,
+        definitive: bool,
+        wait: float | None,
+    ) -> None:
+        authorization.failed = True
+        if self._token.state is State.STALE:
+            # The token still works: renew it later. The next 401 decides.
+            self.backoff.hold(wait, error, self.now)
+            authorization.retries += 1
+            longest = max(self._interval() or LONGEST_HOLD, 1.0)
+            authorization.not_before = self.now + full_jitter(
+                authorization.retries, self._random, longest
+            )
+            return
+        if not definitive:
+            self.backoff.failed(authorization.known, wait, error, self.now)
+            retries = max((b.settings.max_retries for b in self._buffers), default=0)
+            hurry = any(buffer.hurry and buffer.held for buffer in self._buffers)
+            if self.backoff.refuses(self.now) is None and self.repeat(
+                authorization, retries=retries, hurry=hurry
+            ):
+                return
+        self._authorization = None
+        self._token.change(Change.FAILED)
+        if definitive:
+            self.backoff.succeeded()
+            self._token.refuse(error, self.now)
+        for buffer in self.buffers:
+            buffer.fail_waiting(error)
+        for _, ticket in self._take_token_tickets(None):
+            self.answer(ticket, Failed(error, 1, None))
+
+    # ── Answers ──────────────────────────────────────────────────────────────────────────────
+
+    def _answered(self, request_id: int, response: Response) -> None:
+        attempt = self._requests.pop(request_id, None)
+        if attempt is None:
+            return
+        attempt.request_id = None
+        if isinstance(attempt, Authorization):
+            self._authorized(attempt, response)
+        elif isinstance(attempt, Flight):
+            self._flight_answered(attempt, response)
+
+    def _broken(self, request_id: int, failure: Failure) -> None:
+        attempt = self._requests.pop(request_id, None)
+        if attempt is None:
+            return
+        attempt.request_id = None
+        reason = self._redacted(failure.reason.encode("utf-8", "replace"), None).decode()
+        error: MasivoError
+        if failure.fatal is not None:
+            error = failure.fatal
+        else:
+            error = MasivoNetworkError(reason, status=failure.status)
+            error.__cause__ = failure.cause
+        if isinstance(attempt, Authorization):
+            self._authorization_failed(
+                attempt, error, definitive=failure.fatal is not None, wait=None
+            )
+        elif isinstance(attempt, Flight):
+            accepted = failure.status is not None and 200 <= failure.status < 300
+            if accepted:
+                error = MasivoNetworkError(
+                    f"{reason}; the API had begun to answer with success, so the events may have "
+                    "been accepted, and are not sent again",
+                    status=failure.status,
+                )
+                error.__cause__ = failure.cause
+            self._flight_failed(
+                attempt, error, repeatable=not accepted and failure.fatal is None, wait=None
+            )
+
+    def _flight_answered(self, flight: Flight, response: Response) -> None:
+        buffer, status = flight.buffer, response.status
+        body = self._redacted(response.body, flight.token)
+        if status == 401:
+            if self._token.value == flight.token:
+                self._revoke()
+            if flight.unauthorized:
+                self._flight_failed(flight, second_401(body), repeatable=False, wait=None)
+            else:
+                self.backoff.succeeded()
+                flight.unauthorized = True
+                self.touch(buffer)
+            return
+        flight.unauthorized = False
+        if 200 <= status < 300:
+            self.backoff.succeeded()
+            data = parse(body)
+            if data is NOT_JSON:
+                error = not_json_error(status, body)
+                self._flight_failed(flight, error, repeatable=False, wait=None)
+            else:
+                buffer.part_delivered(flight, SendEventResult(True, status, data))
+        elif status in REPEATED:
+            wait = retry_after(response.headers, self.server_clock)
+            self._flight_failed(flight, api_error(status, body), repeatable=True, wait=wait)
+        elif status in ISOLATED and buffer.settings.isolate_rejected and flight.halve():
+            self.backoff.succeeded()
+            self.touch(buffer)
+        else:
+            self._flight_failed(flight, api_error(status, body), repeatable=False, wait=None)
+
+    def _flight_failed(
+        self, flight: Flight, error: MasivoError, *, repeatable: bool, wait: float | None
+    ) -> None:
+        buffer = flight.buffer
+        if repeatable:
+            flight.unauthorized = False
+            self.backoff.failed(flight.known, wait, error, self.now)
+            if self.backoff.refuses(self.now) is None and self.repeat(
+                flight, retries=buffer.settings.max_retries, hurry=buffer.hurry
+            ):
+                buffer.retries += 1
+                self.touch(buffer)
+                return
+        elif not isinstance(error, MasivoNetworkError):
+            self.backoff.succeeded()
+        buffer.part_failed(flight, error)
+
+    def _redacted(self, text: bytes, token: str | None) -> bytes:
+        """An answer without the secrets that it might echo, escaped or not."""
+        secrets = [
+            secret.encode()
+            for secret in (self.account.api_key.reveal(), token, self._token.value)
+            if secret is not None and len(secret) >= _SHORTEST_SECRET
+        ]
+        if b"\\" in text and (value := parse(text)) is not NOT_JSON:
+            text = encode(value)
+        for secret in secrets:
+            text = text.replace(secret, b"[redacted]")
+        return text
+
+
+def _empty_output() -> Output:
+    return Output([], [], [], [], [], None, closed=False)

@@ -1,0 +1,342 @@
+"""Validation and encoding of one event, once, at the call that sends it.
+
+An event is kept as bytes in one of two forms: complete (it starts with ``{``), or without its
+opening brace where ``issued_at`` is still to be stamped in front. ``complete`` and ``size`` are
+the only functions that need to know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from difflib import get_close_matches
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
+from uuid import UUID
+
+from .errors import MasivoValidationError
+from .json import Json, encode, parse
+from .stamps import STAMP_LENGTH
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+__all__ = ["Encode", "complete", "decode", "encoder", "size"]
+
+Encode: TypeAlias = Callable[[Mapping[str, object]], tuple[bytes, str]]
+"""From an event to its encoded form and its customer."""
+
+_OPEN: Final = b'{"issued_at":"'
+_NEXT: Final = b'",'
+_BRACE: Final = 0x7B
+
+STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)
+"""What a stamp adds to an event that was kept without its brace, in bytes."""
+
+_MISSING: Final = object()
+_TYPES: Final = "customer_id", "type", "brand_id"
+
+
+def size(encoded: bytes) -> int:
+    """The bytes of an event as it will be sent."""
+    return len(encoded) if encoded[0] == _BRACE else len(encoded) + STAMP_SIZE
+
+
+def complete(encoded: bytes, stamp: bytes) -> bytes:
+    """The event as it is sent, with ``stamp`` where it has no ``issued_at`` of its own."""
+    return encoded if encoded[0] == _BRACE else b"".join((_OPEN, stamp, _NEXT, encoded))
+
+
+def decode(encoded: bytes) -> dict[str, Json]:
+    """The event again, as the caller gave it (without a stamp)."""
+    return cast("dict[str, Json]", parse(encoded if encoded[0] == _BRACE else b"{" + encoded))
+
+
+def encoder(settings: Settings) -> Encode:
+    """The function that checks and encodes an event for a client of these settings.
+
+    It raises MasivoValidationError for an event that the contract refuses (section 3).
+    """
+    reserved = settings.account.api.reserved_types
+    stamped = settings.account.api.stamp_issued_at
+    limit = min(
+        settings.max_event_bytes,
+        settings.max_batch_bytes - envelope_size(settings.account.api.events_key),
+    )
+    default_brand = settings.brand_id
+    # The default brand as it stands in an event that lost its opening brace.
+    brand = b"" if default_brand is None else b'"brand_id":' + encode(default_brand) + b","
+
+    def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
+        if event.__class__ is not dict:
+            event = _as_dict(event)
+        kind = event.get("type")
+        customer = event.get("customer_id")
+        if type(kind) is not str or not kind:
+            kind = _required(event, "type")
+        if type(customer) is not str or not customer:
+            customer = _required(event, "customer_id")
+        if kind in reserved:
+            _refuse_reserved(kind)
+        brand_id = event.get("brand_id", _MISSING)
+        if brand_id is _MISSING:
+            if default_brand is None or event.get("platform") is None:
+                _refuse_brandless(event, has_default=default_brand is not None)
+        elif type(brand_id) is not str and brand_id is not None:
+            _check_brand(brand_id)
+        try:
+            encoded = encode(event if _is_plain(event) else _plain(event))
+        except (ValueError, TypeError, RecursionError, OverflowError) as error:
+            _explain(event, error)
+        if brand_id is _MISSING:
+            encoded = b"{" + brand + encoded[1:]
+        if stamped and "issued_at" not in event:
+            encoded = encoded[1:]
+        if len(encoded) > limit - STAMP_SIZE and size(encoded) > limit:
+            raise MasivoValidationError(
+                f"the event is {size(encoded)} bytes long, more than the {limit} that "
+                "max_event_bytes and max_batch_bytes allow; shorten it (or raise them)"
+            )
+        return encoded, customer
+
+    return encode_event
+
+
+def envelope_size(events_key: str | None) -> int:
+    """The bytes that a batch's body has around its events."""
+    opening, closing = envelope(events_key)
+    return len(opening) + len(closing)
+
+
+def envelope(events_key: str | None) -> tuple[bytes, bytes]:
+    """What stands before and after the events in a batch's body."""
+    if events_key is None:
+        return b"[", b"]"
+    return b"{" + encode(events_key) + b":[", b"]}"
+
+
+# ── The fields that the API requires ─────────────────────────────────────────────────────────
+
+
+def _as_dict(event: object) -> dict[str, object]:
+    if isinstance(event, Mapping):
+        return dict(cast("Mapping[str, object]", event))
+    raise MasivoValidationError(f"an event must be a mapping such as a dict, not {_kind(event)}")
+
+
+def _required(event: Mapping[str, object], name: str) -> str:
+    value = event.get(name, _MISSING)
+    if isinstance(value, Enum):
+        value = cast("object", value.value)
+    if isinstance(value, str) and value:
+        return str.__str__(value)
+    if value is _MISSING:
+        raise MasivoValidationError(f"{name} is missing{_did_you_mean(event, name)}")
+    found = "an empty one" if isinstance(value, str) else _kind(value)
+    raise MasivoValidationError(f"{name} must be a non-empty str, not {found}")
+
+
+def _check_brand(value: object) -> None:
+    if isinstance(value, Enum):
+        value = cast("object", value.value)
+    if value is not None and not isinstance(value, str):
+        raise MasivoValidationError(
+            f"brand_id must be a str, or None where no brand applies, not {_kind(value)}"
+        )
+
+
+def _refuse_brandless(event: Mapping[str, object], *, has_default: bool) -> NoReturn:
+    cure = (
+        "the client's default brand_id is filled only into events that have a platform"
+        if has_default
+        else "or give the event a platform and the client a default brand_id"
+    )
+    raise MasivoValidationError(
+        f"brand_id is missing{_did_you_mean(event, 'brand_id')}: pass a str, or None where no "
+        f"brand applies ({cure})"
+    )
+
+
+def _refuse_reserved(kind: str) -> NoReturn:
+    raise MasivoValidationError(
+        f"type {kind!r} is reserved: send it from a backend with a SERVER key through the "
+        "Masivo REST API, not through this package"
+    )
+
+
+def _did_you_mean(event: Mapping[str, object], name: str) -> str:
+    others = [key for key in event if isinstance(key, str) and key not in _TYPES]
+    close = get_close_matches(name, others, n=1, cutoff=0.75)
+    return f" (did you mean {name!r} where it says {close[0]!r}?)" if close else ""
+
+
+# ── What JSON can carry ──────────────────────────────────────────────────────────────────────
+#
+# The encoder turns NaN into null, bytes into base64 and int keys into str, so every event is
+# walked first. `_is_plain` is that walk for the common event, on the hot path: it only says
+# whether all is of the exact types below. `_plain` converts what else the contract allows, and
+# names what it does not.
+
+_only_str: Final = frozenset({str}).issuperset
+_only_leaves: Final = frozenset({str, int, bool, type(None)}).issuperset
+
+
+def _is_plain(mapping: Any) -> bool:
+    if not _only_str(map(type, mapping)):
+        return False
+    for value in mapping.values():
+        kind = type(value)
+        if kind is str or kind is int or kind is bool or value is None:
+            continue
+        if kind is float:
+            if value - value != 0.0:
+                return False
+        elif kind is dict:
+            if not _is_plain(value):
+                return False
+        elif kind is not list or not (_only_leaves(map(type, value)) or _is_plain_list(value)):
+            return False
+    return True
+
+
+def _is_plain_list(values: list[Any]) -> bool:
+    for value in values:
+        kind = type(value)
+        if kind is str or kind is int or kind is bool or value is None:
+            continue
+        if kind is float:
+            if value - value != 0.0:
+                return False
+        elif kind is dict:
+            if not _is_plain(value):
+                return False
+        elif kind is not list or not _is_plain_list(value):
+            return False
+    return True
+
+
+def _plain(event: Mapping[str, object]) -> object:
+    return _convert(event, "", [])
+
+
+def _convert(value: object, path: str, above: list[int]) -> object:
+    """``value`` in plain JSON types (a Decimal stays one: the encoder writes it as a number).
+
+    Args:
+        value: anything.
+        path: where it stands, for the message: ``product.tags[2]``.
+        above: the identities of the containers that it stands in.
+
+    Raises:
+        MasivoValidationError: it holds what JSON cannot carry.
+    """
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, Enum):
+        return _convert(cast("object", value.value), path, above)
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            _refuse(path, f"{float.__float__(value)} has no form in JSON; leave it out or use None")
+        return float.__float__(value)
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            _refuse(path, f"Decimal {value} has no form in JSON; leave it out or use None")
+        return Decimal(value)
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            _refuse(
+                path,
+                "a naive datetime (without tzinfo) names no moment; "
+                "pass an aware one, such as datetime.now(timezone.utc)",
+            )
+        return value.isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    return _convert_container(value, path, above)
+
+
+def _convert_container(value: object, path: str, above: list[int]) -> object:
+    if id(value) in above:
+        _refuse(path, "contains itself")
+    above.append(id(value))
+    result: object
+    if isinstance(value, Mapping):
+        result = {
+            _key(key, path): _convert(item, f"{path}.{key}" if path else str(key), above)
+            for key, item in cast("Mapping[object, object]", value).items()
+        }
+    elif isinstance(value, list | tuple):
+        result = [
+            _convert(item, f"{path}[{index}]", above)
+            for index, item in enumerate(cast("list[object]", value))
+        ]
+    elif is_dataclass(value) and not isinstance(value, type):
+        result = {
+            field.name: _convert(
+                getattr(value, field.name), f"{path}.{field.name}" if path else field.name, above
+            )
+            for field in fields(value)
+        }
+    else:
+        _refuse(path, f"{_kind(value)} has no form in JSON{_cure(value)}")
+    above.pop()
+    return result
+
+
+def _key(key: object, path: str) -> str:
+    if not isinstance(key, str):
+        _refuse(path, f"the key {key!r} is of type {_kind(key)}; keys must be str")
+    return _text(key, path)
+
+
+def _text(value: str, path: str) -> str:
+    plain = str.__str__(value)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        _refuse(
+            path,
+            "a lone surrogate cannot be encoded as UTF-8; "
+            "decode the text with errors='replace' where it is read",
+        )
+    return plain
+
+
+def _cure(value: object) -> str:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "; decode it to str"
+    if isinstance(value, set | frozenset):
+        return "; pass a list (sorted, if order matters)"
+    if type(value).__name__ == "timedelta":
+        return "; pass its total_seconds()"
+    return "; pass str, int, float, bool, None, a list or a dict"
+
+
+def _explain(event: Mapping[str, object], error: Exception) -> NoReturn:
+    """Say where in ``event`` lies what the encoder refused."""
+    if isinstance(error, MasivoValidationError):
+        raise error
+    try:
+        _plain(event)
+    except RecursionError:
+        raise MasivoValidationError("the event is nested too deeply") from None
+    if isinstance(error, RecursionError):
+        raise MasivoValidationError("the event is nested too deeply")
+    raise MasivoValidationError(f"the event has no form in JSON: {_kind(error)}") from None
+
+
+def _refuse(path: str, why: str) -> NoReturn:
+    raise MasivoValidationError(f"{path or 'the event'}: {why}")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

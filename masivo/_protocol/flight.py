@@ -1,0 +1,119 @@
+"""A batch on its way: what is sent, and what is known of its attempts."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .buffer import Buffer
+    from .delivery import Delivery
+    from .queues import Taken
+
+__all__ = ["Attempt", "Flight", "Part"]
+
+LONE_REFUSALS: Final = 8
+"""After so many events in a row that were refused alone, a batch is halved no further."""
+
+
+class Attempt:
+    """Something that is sent, and perhaps sent again: a batch or an authorization."""
+
+    def __init__(self) -> None:
+        self.request_id: int | None = None
+        """The request that is out; None while waiting."""
+        self.sent_at = 0.0
+        """When it was sent."""
+        self.known = 0
+        """How many failures in a row the key had when it was sent."""
+        self.not_before = 0.0
+        """The earliest time for the next request."""
+        self.retries = 0
+        """How often it was repeated."""
+        self.last_try = False
+        """Whether it was cut short by a close: it is not repeated again."""
+
+    def begin(self) -> None:
+        """Forget the attempts: what is sent from now on is new."""
+        self.retries = 0
+        self.last_try = False
+
+
+@dataclass(slots=True)
+class Part:
+    """A batch, or what is left of one after halving: a request of its own."""
+
+    deliveries: list[Delivery]
+    numbers: Sequence[int]
+    """The queue's numbers of the deliveries."""
+    events: list[bytes]
+    """The events as they are sent, stamps included: the same in every repeat."""
+    key: str = ""
+    """The ``Idempotency-Key``, the same in every repeat; empty until it is first sent."""
+
+    def halves(self) -> tuple[Part, Part]:
+        """Two parts, in order."""
+        middle = len(self.deliveries) // 2
+        return (
+            Part(self.deliveries[:middle], self.numbers[:middle], self.events[:middle]),
+            Part(self.deliveries[middle:], self.numbers[middle:], self.events[middle:]),
+        )
+
+
+class Flight(Attempt):
+    """A batch in flight, sent part after part; its customers' later events wait behind it."""
+
+    def __init__(self, buffer: Buffer, taken: Taken, events: list[bytes]) -> None:
+        super().__init__()
+        self.buffer = buffer
+        self.customers = taken.customers
+        self.parts = deque([Part(taken.deliveries, taken.numbers, events)])
+        self.token: str | None = None
+        """The token of the request that is out, or of the last one."""
+        self.unauthorized = False
+        """Whether the last answer was a 401."""
+        self._refused_alone = 0
+
+    @property
+    def part(self) -> Part:
+        """The part whose turn it is."""
+        return self.parts[0]
+
+    def next_part(self, *, accepted: bool) -> Part:
+        """Remove and return the part that has its outcome.
+
+        Args:
+            accepted: whether the API took it.
+        """
+        part = self.parts.popleft()
+        if accepted:
+            self._refused_alone = 0
+        elif len(part.deliveries) == 1:
+            self._refused_alone += 1
+        self._begin_part()
+        return part
+
+    def halve(self) -> bool:
+        """Put two halves in the place of the part that was refused; False if that is over."""
+        if len(self.part.deliveries) == 1 or self._refused_alone >= LONE_REFUSALS:
+            return False
+        self.parts.extendleft(reversed(self.parts.popleft().halves()))
+        self._begin_part()
+        return True
+
+    def _begin_part(self) -> None:
+        self.begin()
+        self.unauthorized = False
+
+    def remaining(self) -> list[Part]:
+        """Remove and return every part that has no outcome yet."""
+        parts = list(self.parts)
+        self.parts.clear()
+        return parts
+
+    def __len__(self) -> int:
+        """How many events have no outcome yet."""
+        return sum(len(part.deliveries) for part in self.parts)

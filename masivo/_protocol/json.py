@@ -1,0 +1,39 @@
+"""JSON as the core reads and writes it: one encoder, one parser, one word for "not JSON"."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, Literal, TypeAlias, cast
+
+import msgspec
+
+__all__ = ["NOT_JSON", "Json", "encode", "parse"]
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""What a JSON text can hold."""
+
+
+class _NotJson(Enum):
+    NOT_JSON = "not JSON"
+
+
+NOT_JSON: Final = _NotJson.NOT_JSON
+"""What :func:`parse` returns for a text that is not JSON."""
+
+encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+"""Encodes what ``events.plain`` lets through; a ``Decimal`` as an exact number."""
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+def parse(body: bytes) -> Json | Literal[_NotJson.NOT_JSON]:
+    """The value of a JSON text, None for an empty one, NOT_JSON for anything else.
+
+    Nothing in ``body`` makes it raise: not bad UTF-8, not nesting beyond any bound.
+    """
+    if not body.strip():
+        return None
+    try:
+        return cast("Json", _decode(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return NOT_JSON

@@ -1,0 +1,231 @@
+"""The events that wait, in the order in which batches take them.
+
+Two forms with the same methods: ``Fifo`` for one batch in flight, ``PerCustomer`` for several.
+Both number events as they arrive (0, 1, …) and never do work that grows with what waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Protocol
+
+from .events import size
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .delivery import Delivery
+
+__all__ = ["Fifo", "PerCustomer", "Queue", "Taken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Events that left a queue."""
+
+    deliveries: list[Delivery]
+    numbers: Sequence[int]
+    """Their numbers, in the same order."""
+    customers: Collection[str]
+    """Whose events may not leave the queue before ``release``; empty where that is no matter."""
+
+
+class Queue(Protocol):
+    """What a buffer needs of a queue."""
+
+    arrived: int
+    """How many events were ever appended: the number of the next."""
+    ready_bytes: int
+    """The size of those that could be taken now, a comma for each included."""
+
+    @property
+    def ready(self) -> int:
+        """How many could be taken now."""
+        ...
+
+    def append(self, delivery: Delivery) -> None:
+        """Take an event in."""
+        ...
+
+    def oldest(self) -> tuple[float, int] | None:
+        """Time of acceptance and number of the oldest event that could be taken now."""
+        ...
+
+    def take(self, count: int, budget: int) -> Taken:
+        """Take the oldest events: at most ``count``, of at most ``budget`` bytes (commas
+        included), but at least one."""
+        ...
+
+    def release(self, customers: Collection[str]) -> None:
+        """Let events of ``customers`` be taken again."""
+        ...
+
+    def clear(self) -> Taken:
+        """Take everything."""
+        ...
+
+
+class Fifo:
+    """First in, first out."""
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.ready_bytes = 0
+        self._waiting: deque[Delivery] = deque()
+
+    @property
+    def ready(self) -> int:
+        """See ``Queue``."""
+        return len(self._waiting)
+
+    def append(self, delivery: Delivery) -> None:
+        """See ``Queue``."""
+        self.arrived += 1
+        self.ready_bytes += size(delivery.encoded) + 1
+        self._waiting.append(delivery)
+
+    def oldest(self) -> tuple[float, int] | None:
+        """See ``Queue``."""
+        if not self._waiting:
+            return None
+        return self._waiting[0].at, self.arrived - len(self._waiting)
+
+    def take(self, count: int, budget: int) -> Taken:
+        """See ``Queue``."""
+        waiting = self._waiting
+        first = self.arrived - len(waiting)
+        taken: list[Delivery] = []
+        total = 0
+        while waiting and len(taken) < count:
+            cost = size(waiting[0].encoded) + 1
+            if total + cost > budget and taken:
+                break
+            total += cost
+            taken.append(waiting.popleft())
+        self.ready_bytes -= total
+        return Taken(taken, range(first, first + len(taken)), ())
+
+    def release(self, customers: Collection[str]) -> None:
+        """See ``Queue``: nothing was held back."""
+
+    def clear(self) -> Taken:
+        """See ``Queue``."""
+        taken = Taken(
+            list(self._waiting), range(self.arrived - len(self._waiting), self.arrived), ()
+        )
+        self._waiting.clear()
+        self.ready_bytes = 0
+        return taken
+
+
+class _Line:
+    """One customer's waiting events."""
+
+    __slots__ = ("bytes", "entries")
+
+    def __init__(self) -> None:
+        self.entries: deque[tuple[int, Delivery]] = deque()
+        self.bytes = 0
+
+
+class PerCustomer:
+    """First in, first out per customer; customers with a batch in flight are passed over.
+
+    A heap orders the customers that are free by their oldest event, so finding the next batch
+    costs the same however many wait behind it.
+    """
+
+    def __init__(self) -> None:
+        self.arrived = 0
+        self.ready_bytes = 0
+        self._ready = 0
+        self._lines: dict[str, _Line] = {}
+        self._busy: set[str] = set()
+        # The free customers with waiting events, by the number of their oldest.
+        self._free: list[tuple[int, str]] = []
+
+    @property
+    def ready(self) -> int:
+        """See ``Queue``."""
+        return self._ready
+
+    def append(self, delivery: Delivery) -> None:
+        """See ``Queue``."""
+        customer = delivery.customer or ""
+        free = customer not in self._busy
+        line = self._lines.get(customer)
+        if line is None:
+            line = self._lines[customer] = _Line()
+            if free:
+                heappush(self._free, (self.arrived, customer))
+        cost = size(delivery.encoded) + 1
+        line.entries.append((self.arrived, delivery))
+        line.bytes += cost
+        self.arrived += 1
+        if free:
+            self._ready += 1
+            self.ready_bytes += cost
+
+    def oldest(self) -> tuple[float, int] | None:
+        """See ``Queue``."""
+        if not self._free:
+            return None
+        number, customer = self._free[0]
+        return self._lines[customer].entries[0][1].at, number
+
+    def take(self, count: int, budget: int) -> Taken:
+        """See ``Queue``."""
+        taken: list[Delivery] = []
+        numbers: list[int] = []
+        customers: list[str] = []
+        total = 0
+        while self._free and len(taken) < count:
+            customer = self._free[0][1]
+            line = self._lines[customer]
+            before = len(taken)
+            while line.entries and len(taken) < count:
+                number, delivery = line.entries[0]
+                cost = size(delivery.encoded) + 1
+                if taken and total + cost > budget:
+                    count = len(taken)  # the batch is full
+                    break
+                line.entries.popleft()
+                line.bytes -= cost
+                total += cost
+                taken.append(delivery)
+                numbers.append(number)
+            if len(taken) == before:
+                break
+            heappop(self._free)
+            customers.append(customer)
+            self._busy.add(customer)
+            self._ready -= len(line.entries)
+            self.ready_bytes -= line.bytes
+            if not line.entries:
+                del self._lines[customer]
+        self._ready -= len(taken)
+        self.ready_bytes -= total
+        return Taken(taken, numbers, customers)
+
+    def release(self, customers: Collection[str]) -> None:
+        """See ``Queue``."""
+        for customer in customers:
+            self._busy.discard(customer)
+            line = self._lines.get(customer)
+            if line is not None:
+                heappush(self._free, (line.entries[0][0], customer))
+                self._ready += len(line.entries)
+                self.ready_bytes += line.bytes
+
+    def clear(self) -> Taken:
+        """See ``Queue``."""
+        entries = sorted(
+            (entry for line in self._lines.values() for entry in line.entries),
+            key=lambda entry: entry[0],
+        )
+        self._lines.clear()
+        self._free.clear()
+        self._ready = self.ready_bytes = 0
+        return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())

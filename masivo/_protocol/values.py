@@ -1,0 +1,178 @@
+"""The small values that cross the core's border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from .delivery import Delivery, Outcome, Ticket
+    from .errors import MasivoConfigError, MasivoError
+    from .json import Json
+
+__all__ = [
+    "Clock",
+    "FailedEvent",
+    "Failure",
+    "FlushResult",
+    "OnError",
+    "Output",
+    "RandomSource",
+    "Request",
+    "Response",
+    "SendEventResult",
+    "Settled",
+    "Stats",
+]
+
+Clock: TypeAlias = Callable[[], float]
+"""A source of seconds: monotonic for the engine's time, since the epoch for its wall clock."""
+
+
+class RandomSource(Protocol):
+    """What jitter and idempotency keys are drawn from; a ``random.Random`` is one."""
+
+    def random(self) -> float:
+        """A number from 0 up to, not including, 1."""
+        ...
+
+    def getrandbits(self, k: int, /) -> int:
+        """A number of ``k`` random bits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request that the driver must send, once, without following a redirect."""
+
+    id: int
+    """What the answer is handed back under."""
+    method: str
+    """``GET`` or ``POST``."""
+    url: str
+    """The absolute address."""
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    """Names and values, the secrets among them."""
+    body: bytes = field(repr=False)
+    """The body; empty for none."""
+    timeout: float
+    """Seconds for the whole of it, from connecting to the last byte of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A complete answer, of whatever status."""
+
+    status: int
+    """The HTTP status."""
+    headers: Mapping[str, str] = field(repr=False)
+    """The headers, under lower-case names."""
+    body: bytes = field(repr=False)
+    """The body, decoded, of at most ``MAX_BODY`` bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that got no complete answer."""
+
+    reason: str
+    """What went wrong, for people; no secret in it."""
+    sent: bool
+    """Whether the request can have reached the server."""
+    status: int | None = None
+    """The status, where the headers of an answer had arrived before it broke."""
+    cause: BaseException | None = None
+    """The transport's exception, stripped of its request and traceback."""
+    fatal: MasivoConfigError | None = None
+    """Set where no request can ever be sent (no usable HTTP client): nothing is repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendEventResult:
+    """What the API said of an event. A batch shares one answer, so its events share one result."""
+
+    success: bool
+    """True for a 2xx; False only where the client is disabled."""
+    status: int
+    """The HTTP status; 0 where the client is disabled."""
+    data: Json = field(default=None)
+    """The whole body of the answer, parsed; None for an empty one. Do not change it: the other
+    events of the batch hold the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlushResult:
+    """What became of the events that a ``flush`` waited for."""
+
+    delivered: int
+    """How many the API accepted."""
+    failed: int
+    """How many ended with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A snapshot of a client's counters; all but the last two only ever grow."""
+
+    accepted: int
+    """Events taken into the buffer."""
+    delivered: int
+    """Events that the API accepted."""
+    failed: int
+    """Accepted events that ended with an error."""
+    rejected: int
+    """Events refused because the buffer was full."""
+    retries: int
+    """Batches sent again after no answer, or one that asks for a repeat."""
+    requests: int
+    """Requests with events, repeats included."""
+    authorizations: int
+    """Requests for a token by all clients that share this one's."""
+    queued: int
+    """Events that wait in the buffer."""
+    in_flight: int
+    """Events in batches on their way or between repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedEvent:
+    """What ``on_error`` is called with: an accepted event that finally failed."""
+
+    event: dict[str, Json] = field(repr=False)
+    """The event, decoded from what was encoded."""
+    error: MasivoError
+    """Why it failed."""
+
+
+OnError: TypeAlias = Callable[[FailedEvent], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Deliveries that have just got their outcome together."""
+
+    deliveries: list[Delivery]
+    """The deliveries; ``outcome`` is set on each already."""
+    outcome: Outcome
+    """What they got."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Everything that one ``poll()`` found to be done."""
+
+    requests: list[Request]
+    """To be sent; each is answered by ``handle_response`` or ``handle_failure``."""
+    settled: list[Settled]
+    """Deliveries whose waiters can go on."""
+    tickets: list[Ticket]
+    """Flushes, drains, closes and token calls whose waiters can go on."""
+    failed_events: list[tuple[OnError, FailedEvent]]
+    """Calls of ``on_error`` to be made, outside every lock."""
+    warnings: list[str]
+    """Lines for the ``masivo`` logger, at level WARNING."""
+    wake_at: float | None
+    """When to poll again at the latest (the engine's clock); None for not before an input."""
+    closed: bool
+    """Whether the last client has detached: nothing is left to be done for this key."""
