@@ -3,7 +3,7 @@
 import http.client
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -83,7 +83,7 @@ class Client:
 
 
 @contextmanager
-def connected(emulator: Emulator) -> Iterator[Client]:
+def connected(emulator: Emulator) -> Generator[Client]:
     """Open a connection to the emulator for as long as the block lasts."""
     client = Client(emulator)
     try:
@@ -93,7 +93,7 @@ def connected(emulator: Emulator) -> Iterator[Client]:
 
 
 @contextmanager
-def plain_socket(emulator: Emulator) -> Iterator[socket.socket]:
+def plain_socket(emulator: Emulator) -> Generator[socket.socket]:
     """Open a bare TCP connection to the emulator."""
     parts = urlsplit(emulator.url)
     assert parts.hostname is not None

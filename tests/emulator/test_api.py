@@ -25,7 +25,7 @@ class Bench:
     )
     now: float = 1_000_000.0
 
-    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+    def ask(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> Answer:
         """Send a request to a path below the base path; header names have `_` for `-`."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.api.answer(self.api.read(method, BASE_PATH + path, names, body), self.now)
@@ -218,8 +218,12 @@ def test_reserved_types_depend_on_the_key() -> None:
 
 def test_an_event_can_be_declared_bad() -> None:
     """`reject` refuses events that the schema lets pass."""
+
+    def reject(event: dict[str, Json]) -> str | None:
+        return "out of stock" if event.get("sku") == "BAD" else None
+
     bench = Bench()
-    bench.api.reject = lambda event: "out of stock" if event.get("sku") == "BAD" else None
+    bench.api.reject = reject
     token = bench.token()
     assert bench.send(token, batch(event(sku="GOOD"))).status == 200
     answer = bench.send(token, batch(event(sku="GOOD"), event(sku="BAD")))

@@ -143,7 +143,7 @@ def test_senseless_faults() -> None:
     with pytest.raises(ValueError, match="use raw"):
         Fault(content_length=-1)
     with pytest.raises(ValueError, match="no reset"):
-        Fault(reset="sometimes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        Fault(reset="sometimes")  # type: ignore[arg-type]
 
 
 def test_repr_is_short() -> None:

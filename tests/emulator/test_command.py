@@ -1,0 +1,88 @@
+"""`python -m masivo emulator` from a shell."""
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+
+from masivo.__main__ import main
+from masivo.emulator import Emulator
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line."""
+    return [sys.executable, "-W", "error", "-m", "masivo", "emulator", *arguments]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_until_it_is_interrupted(stop: signal.Signals) -> None:
+    """It prints how to reach it and a line for each request, and ends without a traceback."""
+    with subprocess.Popen(
+        command("--client-key", "my-key"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines: dict[str, str] = {}
+        while "MASIVO_API_KEY" not in lines:
+            line = process.stdout.readline()
+            assert line, "it ended too early"
+            name, _, value = line.strip().removeprefix("export ").partition("=")
+            lines[name] = value
+        assert lines["MASIVO_API_KEY"] == "my-key"
+        parts = urlsplit(lines["MASIVO_BASE_URL"])
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+        connection.request("GET", f"{parts.path}/auth/authorize", headers={"x-api-key": "my-key"})
+        assert connection.getresponse().status == 200
+        process.send_signal(stop)
+        rest, errors = process.communicate(timeout=5)
+        connection.close()
+    assert "GET /api/storefront/v1/auth/authorize -> 200" in rest
+    assert errors == ""
+    assert process.returncode == 0
+
+
+def test_it_goes_on_when_nobody_reads() -> None:
+    """A closed output does not keep it from answering."""
+    reading, writing = os.pipe()
+    with subprocess.Popen(command("--server-key", "s"), stdout=writing) as process:
+        os.close(writing)
+        with os.fdopen(reading) as output:
+            url = output.readline().split()[-1]
+            while "Ctrl-C" not in output.readline():
+                pass
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+        for _ in range(3):
+            connection.request("GET", f"{parts.path}/x")
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 404
+        connection.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 0
+
+
+def test_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
+    """A port in use is one clear line and exit code 2."""
+    with Emulator() as emulator:
+        port = urlsplit(emulator.url).port
+        assert main(["emulator", "--port", str(port)]) == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "0.0.0.0"], "loopback"),
+        (["--port", "70000"], "port"),
+        (["--token-ttl", "-1"], "token_ttl"),
+        (["--daily-quota", "-1"], "daily_quota"),
+    ],
+)
+def test_wrong_options(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong option is one clear line and exit code 2."""
+    assert main(["emulator", *arguments]) == 2
+    assert said in capsys.readouterr().err

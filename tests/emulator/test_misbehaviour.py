@@ -1,0 +1,212 @@
+"""Faults as a client meets them on a real connection."""
+
+import http.client
+import os
+import time
+
+import pytest
+
+from masivo.emulator import Emulator, Fault, RecordedRequest
+
+from .clients import Client, batch, connected, event, head, plain_socket, read_all
+
+
+def test_a_status_for_the_next_batches(emulator: Emulator, client: Client) -> None:
+    """The next two batches fail without being processed; authorizations are left alone."""
+    emulator.fail(Fault.unavailable(retry_after=2), route="events", times=2)
+    token = client.token()
+    replies = [client.send(token) for _ in range(3)]
+    assert [reply.status for reply in replies] == [503, 503, 200]
+    assert replies[0].headers["retry-after"] == "2"
+    assert "date" in replies[0].headers
+    assert [(each.status, each.accepted) for each in emulator.batches] == [
+        (503, 0),
+        (503, 0),
+        (200, 1),
+    ]
+    assert emulator.batches[0].fault == Fault.unavailable(retry_after=2)
+
+
+def test_a_status_although_it_was_accepted(emulator: Emulator, client: Client) -> None:
+    """With `process` the events count, whatever the answer says."""
+    emulator.fail(Fault(status=500, process=True), route="events", number=1)
+    assert client.send(client.token()).status == 500
+    assert emulator.event_count == emulator.batches[0].accepted == 1
+
+
+def test_a_function_decides(emulator: Emulator, client: Client) -> None:
+    """`on_request` sees the whole request, and is asked when no fault is queued."""
+
+    def decide(record: RecordedRequest) -> Fault | None:
+        return Fault(status=400) if record.events and len(record.events) > 1 else None
+
+    emulator.on_request = decide
+    token = client.token()
+    assert client.send(token, batch(event(), event())).status == 400
+    assert client.send(token).status == 200
+    emulator.fail(Fault(status=418))
+    assert client.send(token, batch(event(), event())).status == 418
+    emulator.heal()
+    assert client.send(token, batch(event(), event())).status == 200
+    assert [each.fault and each.fault.status for each in emulator.batches] == [400, None, 418, None]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_function_that_fails(emulator: Emulator, client: Client) -> None:
+    """What a caller's function raises ends the connection; the request is kept."""
+
+    def decide(_: RecordedRequest) -> Fault | None:
+        raise RuntimeError("a mistake in the test")
+
+    emulator.on_request = decide
+    with pytest.raises(ConnectionError):
+        client.authorize()
+    emulator.wait_for(lambda e: e.requests)
+    emulator.heal()
+    with connected(emulator) as other:
+        assert other.authorize().status == 200
+
+
+@pytest.mark.parametrize("moment", ["after_reading", "after_processing"])
+def test_a_reset(emulator: Emulator, client: Client, moment: str) -> None:
+    """A reset is a reset, not a close; only after processing do the events count."""
+    fault = Fault(reset="after_reading" if moment == "after_reading" else "after_processing")
+    emulator.fail(fault, route="events")
+    token = client.token()
+    with pytest.raises(ConnectionResetError):
+        client.send(token)
+    assert emulator.event_count == (moment == "after_processing")
+    record = emulator.batches[0]
+    assert (record.status, record.answered_at, record.body) == (None, None, batch())
+    with connected(emulator) as other:
+        assert other.send(token).status == 200
+
+
+def test_a_reset_before_the_body_is_read(emulator: Emulator) -> None:
+    """The connection is reset as soon as the headers are there, without waiting for the body."""
+    emulator.fail(Fault(reset="before_reading"))
+    with plain_socket(emulator) as sock:
+        sock.sendall(head(emulator, "POST", "/behavior/events/bulk", "Content-Length: 1000"))
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    assert (emulator.requests[0].body, emulator.requests[0].events) == (b"", None)
+
+
+def test_a_close_without_an_answer(emulator: Emulator) -> None:
+    """The connection is closed in order, and nothing was sent."""
+    emulator.fail(Fault(close=True))
+    with plain_socket(emulator) as sock:
+        sock.sendall(head(emulator))
+        assert read_all(sock) == b""
+
+
+def test_a_truncated_body(emulator: Emulator, client: Client) -> None:
+    """The events were accepted, the answer breaks off."""
+    token = client.token()
+    emulator.fail(Fault(truncate=5))
+    with pytest.raises(http.client.IncompleteRead) as caught:
+        client.send(token)
+    assert len(caught.value.partial) == 5
+    assert emulator.event_count == 1
+
+
+def test_truncated_headers(emulator: Emulator) -> None:
+    """The answer breaks off in its status line."""
+    emulator.fail(Fault(truncate_headers=10))
+    with plain_socket(emulator) as sock:
+        sock.sendall(head(emulator))
+        assert read_all(sock) == b"HTTP/1.1 4"
+
+
+def test_a_content_length_that_is_too_long(emulator: Emulator, client: Client) -> None:
+    """The client waits for more than there is, until the connection closes."""
+    emulator.fail(Fault(content_length=100_000))
+    with pytest.raises(http.client.IncompleteRead):
+        client.authorize()
+
+
+def test_garbage(emulator: Emulator, client: Client) -> None:
+    """What comes is no HTTP."""
+    emulator.fail(Fault.garbage())
+    with pytest.raises(http.client.BadStatusLine):
+        client.authorize()
+    assert emulator.requests[0].status is None
+
+
+def test_html_with_200(emulator: Emulator, client: Client) -> None:
+    """An HTML page comes in place of a token, and no token was issued."""
+    emulator.fail(Fault.html())
+    reply = client.authorize()
+    assert reply.status == 200
+    assert reply.body.startswith(b"<!doctype")
+
+
+def test_an_oversized_body(emulator: Emulator, client: Client) -> None:
+    """A body of two million bytes arrives whole."""
+    emulator.fail(Fault(size=2_000_000))
+    assert len(client.authorize().body) == 2_000_000
+
+
+def test_an_endless_body_ends_with_the_client(emulator: Emulator) -> None:
+    """The endless body stops when its reader leaves, and the emulator goes on."""
+    emulator.fail(Fault(endless=True))
+    with plain_socket(emulator) as sock:
+        sock.sendall(head(emulator))
+        received = 0
+        while received < 3_000_000:
+            received += len(sock.recv(65_536))
+    with connected(emulator) as client:
+        assert client.authorize().status == 200
+
+
+def test_delays(emulator: Emulator, client: Client) -> None:
+    """Delays before the answer and in its middle add up, and the answer is whole."""
+    emulator.fail(Fault(delay=0.05, delay_body=0.05))
+    started = time.monotonic()
+    assert client.authorize().status == 200
+    assert time.monotonic() - started >= 0.1
+    assert client.authorize().status == 200
+
+
+def test_a_delayed_batch_counts_at_once(emulator: Emulator) -> None:
+    """The events are accepted before the delay, so a client that gives up has sent them."""
+    with connected(emulator) as client:
+        token = client.token()
+        emulator.fail(Fault(delay=3600))
+        client.connection.request(
+            "POST",
+            "/api/storefront/v1/behavior/events/bulk",
+            batch(),
+            {"authorization": f"Bearer {token}"},
+        )
+        emulator.wait_for(lambda e: e.event_count == 1)
+        record = emulator.batches[0]
+        assert (record.accepted, record.status, record.answered_at) == (1, None, None)
+
+
+def test_drip(emulator: Emulator, client: Client) -> None:
+    """An answer byte by byte is complete in the end, and the connection still usable."""
+    emulator.fail(Fault(drip=0.0001))
+    assert client.authorize().status == 200
+    assert client.authorize().status == 200
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_keep_connections_open(emulator: Emulator, client: Client) -> None:
+    """A reset reaches the client though a child process had inherited the sockets."""
+    client.authorize()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    try:
+        emulator.fail(Fault(reset="after_reading"))
+        with pytest.raises(ConnectionResetError):
+            client.authorize()
+    finally:
+        os.close(writing)
+        os.close(reading)
+        os.waitpid(child, 0)

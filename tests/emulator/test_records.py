@@ -1,0 +1,83 @@
+"""What the journal keeps, and in which order."""
+
+import threading
+
+from masivo.emulator import RecordedRequest
+from masivo.emulator.records import Journal, Ticket
+
+
+def record(ticket: Ticket, route: str = "events") -> RecordedRequest:
+    """Return the record of a request that holds a secret in every place."""
+    return RecordedRequest(
+        number=ticket.number,
+        route=route,
+        method="POST",
+        path="/bulk?secret",
+        headers={"authorization": "Bearer secret", "x-api-key": "secret"},
+        body=b"secret",
+        events=[{"secret": 1}],
+        received_at=1.0,
+    )
+
+
+def test_requests_are_in_order_of_arrival() -> None:
+    """The order is that in which headers arrived, whichever body was complete first."""
+    journal = Journal()
+    first, second = journal.reserve("events"), journal.reserve("events")
+    journal.enter(second, record(second))
+    assert [each.number for each in journal.requests()] == [2]
+    journal.enter(first, record(first))
+    assert [each.number for each in journal.requests()] == [1, 2]
+
+
+def test_requests_are_numbered_over_all_and_by_route() -> None:
+    """Each request has a number over all routes and one on its own."""
+    journal = Journal()
+    tickets = [journal.reserve(route) for route in ("authorize", "events", "events")]
+    assert [(ticket.number, ticket.nth) for ticket in tickets] == [(1, 1), (2, 1), (3, 2)]
+
+
+def test_clear_begins_anew() -> None:
+    """After `clear` the count begins at 1, and what was under way is not entered any more."""
+    journal = Journal()
+    old = journal.reserve("events")
+    journal.accept(old, record(old), [{}])
+    journal.clear()
+    new = journal.reserve("events")
+    journal.enter(old, record(old))
+    assert (new.number, journal.requests(), journal.events()) == (1, [], [])
+
+
+def test_events_and_the_count_of_a_request_come_together() -> None:
+    """Whoever sees a request accepted sees its events."""
+    journal = Journal()
+    ticket = journal.reserve("events")
+    accepted = journal.accept(ticket, record(ticket), [{"n": 1}, {"n": 2}])
+    assert accepted.accepted == journal.event_count == 2
+    assert journal.requests("events") == [accepted]
+    assert journal.requests("authorize") == []
+    assert journal.events() == [{"n": 1}, {"n": 2}]
+
+
+def test_wait_for_wakes_on_a_change() -> None:
+    """A waiter sees a change made by another thread."""
+    journal = Journal()
+    ticket = journal.reserve("events")
+    thread = threading.Thread(target=lambda: journal.enter(ticket, record(ticket)))
+    with journal.changed:
+        thread.start()
+        assert journal.wait_for(journal.requests, timeout=5)
+    thread.join()
+
+
+def test_wait_for_gives_up() -> None:
+    """A predicate that stays false is False when time is up."""
+    assert not Journal().wait_for(lambda: False, timeout=0)
+
+
+def test_repr_shows_no_secret() -> None:
+    """The repr of a request shows neither headers nor body nor query."""
+    journal = Journal()
+    shown = repr(record(journal.reserve("events")))
+    assert "secret" not in shown
+    assert "POST events" in shown
