@@ -1,1 +1,73 @@
-"""Event delivery for the Masivo loyalty platform."""
+"""Event delivery for the Masivo loyalty platform: buffered, batched, retried, accounted for.
+
+Names are resolved when they are first used, so that ``import masivo`` loads no HTTP library, no
+event loop and no JSON library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ._protocol import __version__
+
+if TYPE_CHECKING:
+    from ._client import AnalyticsEvent
+    from ._protocol.errors import (
+        MasivoAuthError,
+        MasivoClosedError,
+        MasivoConfigError,
+        MasivoError,
+        MasivoNetworkError,
+        MasivoQueueFullError,
+        MasivoServerKeyError,
+        MasivoValidationError,
+    )
+    from ._protocol.settings import Api
+    from ._protocol.values import FailedEvent, FlushResult, SendEventResult, Stats
+    from ._sync.client import Client, Delivery
+
+__all__ = [
+    # clients
+    "Client",
+    # what they take and give
+    "AnalyticsEvent",
+    "Api",
+    "Delivery",
+    "FailedEvent",
+    "FlushResult",
+    "SendEventResult",
+    "Stats",
+    # errors
+    "MasivoAuthError",
+    "MasivoClosedError",
+    "MasivoConfigError",
+    "MasivoError",
+    "MasivoNetworkError",
+    "MasivoQueueFullError",
+    "MasivoServerKeyError",
+    "MasivoValidationError",
+    "__version__",
+]
+
+_HOMES = {
+    "Client": "._sync.client",
+    "Delivery": "._sync.client",
+    "AnalyticsEvent": "._client",
+    "Api": "._protocol.settings",
+    "FailedEvent": "._protocol.values",
+    "FlushResult": "._protocol.values",
+    "SendEventResult": "._protocol.values",
+    "Stats": "._protocol.values",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name, "._protocol.errors")
+    value: object = getattr(import_module(home, __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

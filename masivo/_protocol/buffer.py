@@ -259,6 +259,13 @@ class Buffer:
         """How many events it holds: those that wait and those in flight."""
         return self._accepted - self._ended
 
+    @property
+    def wants_poll(self) -> bool:
+        """Whether enough events came in since the last poll to make another worthwhile."""
+        return (
+            self._accepted >= self._wake_count or self._accepted_bytes >= self._wake_bytes
+        ) and self._accepted > self._taken_in
+
     def _has_room(self) -> bool:
         """Whether there is room for a batch (at most for half of what the buffer may hold)."""
         settings = self.settings

@@ -193,8 +193,6 @@ class Engine:
             self._polling = False
         wake_at = self.timers.next()
         out, self._out = self._out, _empty_output()
-        if self._inbox:
-            self.wake()
         return Output(
             out.requests,
             out.settled,
@@ -215,6 +213,7 @@ class Engine:
                 item.buffer.take_in(item)
 
     def _run(self) -> None:
+        stepped: dict[Buffer, None] = {}
         while True:
             for timer, owner in self.timers.due(self.now):
                 if timer is Timer.REFRESH:
@@ -231,6 +230,10 @@ class Engine:
             touched, self._touched = self._touched, {}
             for buffer in touched:
                 buffer.step(self.now)
+            stepped.update(touched)
+        if any(buffer.wants_poll for buffer in stepped):
+            # Events came in during this poll, before their senders could see the new threshold.
+            self.wake()
         self.timers.set(_LOG, self._log.next())
         if not self._buffers:
             self._rest()
@@ -548,6 +551,8 @@ class Engine:
         if failure.fatal is not None:
             error = failure.fatal
         else:
+            if not failure.sent:
+                reason += "; nothing was sent"
             error = MasivoNetworkError(reason, status=failure.status)
             error.__cause__ = failure.cause
         if isinstance(attempt, Authorization):

@@ -1,0 +1,150 @@
+"""What the clients of all worlds share: the constructor, sending, counters."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar
+
+from masivo.protocol import Api, Secret, check
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from masivo.protocol import Buffer, OnError, Settings, Stats
+
+__all__ = ["AnalyticsEvent", "ClientBase"]
+
+H = TypeVar("H")
+
+
+class AnalyticsEvent(TypedDict, total=False):
+    """An event, for type checkers. Any mapping will do; further keys are passed through.
+
+    The fields are the vendor's (``wire.md``, "Documented by the vendor").
+    """
+
+    type: Required[str]
+    """What happened: a tracking type such as ``ADD_TO_CART``, or one of your own."""
+    customer_id: Required[str]
+    """Who did it."""
+    brand_id: str | None
+    """Of which brand; None where none applies. May be left out where the event has a
+    ``platform`` and the client a default."""
+    platform: str
+    """Where it happened."""
+    order: Mapping[str, object]
+    """``purchase_id``, ``value``, ``products``, and so on."""
+    product: Mapping[str, object]
+    """``sku``, ``amount``, ``value``, and so on."""
+    fulfilled: bool
+    reserve: bool
+    redeem: list[Mapping[str, object]]
+    tags: list[str]
+    referral_code: str
+    metadata: Mapping[str, object]
+    """Anything of your own."""
+    issued_at: datetime | str
+    """When it happened: at most 72 hours ago, not in the future. Stamped where absent."""
+
+
+class ClientBase(Generic[H]):
+    """The common part of the clients.
+
+    Args:
+        api_key: the CLIENT key; default: the environment's ``MASIVO_API_KEY``.
+        brand_id: filled into events that have a ``platform`` and no ``brand_id``; default: none.
+        base_url: where the API is; default: the environment's ``MASIVO_BASE_URL``, else the
+            public endpoint. ``http`` for a loopback host only; for such a host the environment's
+            proxies are ignored.
+        batch_size: a batch goes out when so many events wait; it never holds more. Default 100.
+        idle_timeout: ... when no event has come for so many seconds. Default 30.
+        max_wait: ... when the oldest event has waited so many seconds. Default 60.
+        refresh_interval: seconds between renewals of the token; default 300. The shortest among
+            the clients of a key counts. None: only shortly before the token's own expiry.
+        timeout: seconds for one whole request, from connecting to the last byte. Default 10.
+        max_retries: how often a batch is repeated after no answer, 408, 429, 500, 502, 503 or
+            504. Default 4; 0: never.
+        max_in_flight: how many batches may be on their way at once. Default 1: order is kept for
+            the whole client. Above: it is kept for each customer.
+        max_queue: how many events the client holds at most, those in flight included. Past it,
+            deliveries fail with MasivoQueueFullError. Default 100,000.
+        max_queue_bytes: the same in bytes of encoded events. Default 64 MiB.
+        max_event_bytes: the largest event, in bytes. Default 256 KiB.
+        max_batch_bytes: the largest body of a batch, in bytes. Default 4 MiB.
+        isolate_rejected: whether a batch that was refused with 400, 413 or 422 is halved until
+            only the events at fault fail. Default True.
+        on_error: called once for each accepted event that finally fails, with a FailedEvent,
+            from the driver. It must not wait for the client. Default: none.
+        http_client: your own httpx (or httpx2) client, which is never closed; or a function that
+            makes one, which is (needed where the process forks). Default: an httpx client.
+        enabled: False: events are validated and nothing is sent (also by ``MASIVO_DISABLED=1``).
+        api: what the vendor does not document, see Api.
+
+    Raises:
+        MasivoConfigError: an argument is wrong; the message says which, and why.
+    """
+
+    _buffer: Buffer
+    _settings: Settings
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        brand_id: str | None = None,
+        base_url: str | None = None,
+        batch_size: int = 100,
+        idle_timeout: float = 30.0,
+        max_wait: float = 60.0,
+        refresh_interval: float | None = 300.0,
+        timeout: float = 10.0,
+        max_retries: int = 4,
+        max_in_flight: int = 1,
+        max_queue: int = 100_000,
+        max_queue_bytes: int = 67_108_864,
+        max_event_bytes: int = 262_144,
+        max_batch_bytes: int = 4_194_304,
+        isolate_rejected: bool = True,
+        on_error: OnError | None = None,
+        http_client: H | None = None,
+        enabled: bool = True,
+        api: Api = Api(),  # noqa: B008 (frozen)
+    ) -> None:
+        # From here on no frame holds the key in the clear: tracebacks may show local variables.
+        secret = None if api_key is None else Secret(api_key)
+        del api_key
+        self._settings = check(
+            secret,
+            environ=os.environ,
+            brand_id=brand_id,
+            base_url=base_url,
+            batch_size=batch_size,
+            idle_timeout=idle_timeout,
+            max_wait=max_wait,
+            refresh_interval=refresh_interval,
+            timeout=timeout,
+            max_retries=max_retries,
+            max_in_flight=max_in_flight,
+            max_queue=max_queue,
+            max_queue_bytes=max_queue_bytes,
+            max_event_bytes=max_event_bytes,
+            max_batch_bytes=max_batch_bytes,
+            isolate_rejected=isolate_rejected,
+            on_error=on_error,
+            enabled=enabled,
+            api=api,
+        )
+        self._open(http_client)
+
+    def _open(self, http_client: H | None) -> None:
+        """Check ``http_client`` and join the clients of the same key; sets ``_buffer``."""
+        raise TypeError(f"{type(self).__name__} is not a client of any world")
+
+    def stats(self) -> Stats:
+        """A snapshot of the client's counters."""
+        return self._buffer.stats()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._buffer.closed else "open"
+        return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"

@@ -1,0 +1,323 @@
+"""The only file that knows the HTTP library: ``httpx``, or ``httpx2`` of the same surface.
+
+It turns a ``Request`` of the core into a call, and everything that the call can raise into a
+``Failure``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import ssl
+import sys
+import threading
+import time
+import zlib
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from masivo import MasivoConfigError
+from masivo.protocol import Failure, Request, Response, is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import httpx
+    import httpx2
+
+__all__ = ["MAX_BODY", "Http", "HttpClient", "build_lock"]
+
+HttpClient: TypeAlias = (
+    "httpx.Client | httpx2.Client | Callable[[], httpx.Client | httpx2.Client] | None"
+)
+
+MAX_BODY: Final = 1 << 20
+"""The most that is read of an answer's body, decoded, in bytes."""
+
+build_lock = threading.RLock()
+"""Held while an HTTP client is built, and across a fork: an import or an SSL context cut in two
+by a fork would block the child for ever."""
+
+_FAMILIES: Final = ("httpx", "httpx2")
+_NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+_OPENED: Final = ("connect_tcp.complete", "start_tls.complete", "connect_unix_socket.complete")
+
+
+class _BadBodyError(Exception):
+    """An answer whose body is too large, or in an encoding that nobody asked for."""
+
+
+def import_library() -> None:
+    """Import all that a request needs, so that no import happens beside a fork later."""
+    import encodings.idna  # noqa: F401
+
+    import httpcore  # noqa: F401
+    import httpx  # noqa: F401
+
+
+def check_client(given: object, kind: str) -> None:
+    """Refuse an ``http_client`` that cannot be used.
+
+    Args:
+        given: the argument.
+        kind: ``Client`` or ``AsyncClient``.
+
+    Raises:
+        MasivoConfigError: it is neither None, nor an httpx or httpx2 client of this kind, nor a
+            function that may make one.
+    """
+    if given is None or _is_client(given, kind):
+        return
+    if callable(given) and not inspect.iscoroutinefunction(given):
+        return
+    raise MasivoConfigError(
+        f"http_client must be an httpx.{kind} (or httpx2.{kind}), or a function of no arguments "
+        f"that makes one, not {type(given).__module__}.{type(given).__qualname__}"
+    )
+
+
+def _is_client(given: object, kind: str) -> bool:
+    modules = (sys.modules.get(name) for name in _FAMILIES)
+    return any(
+        module is not None and isinstance(given, getattr(module, kind)) for module in modules
+    )
+
+
+class Http:
+    """Sends requests from threads.
+
+    Args:
+        given: the caller's ``http_client``.
+        base_url: where requests go; for a loopback host the environment's proxies are ignored.
+    """
+
+    def __init__(self, given: HttpClient, base_url: str) -> None:
+        self._given = given
+        self._base_url = base_url
+        self._client: Any = None
+        self._owned = not _is_client(given, "Client")
+        self._unusable: MasivoConfigError | None = None
+        self._deadline = _Deadline()
+
+    def forked(self) -> Http:
+        """The like of it for the child of a fork, where the parent's sockets are not ours."""
+        http = Http(self._given, self._base_url)
+        if not self._owned:
+            http._unusable = MasivoConfigError(
+                "this process was forked, and the http_client that it inherited holds its "
+                "parent's connections: pass a function that makes one, such as "
+                "http_client=lambda: httpx.Client(...)"
+            )
+        return http
+
+    def close(self) -> None:
+        """Close what this object opened; the caller's own client is left alone."""
+        client, self._client = self._client, None
+        if client is not None and self._owned:
+            client.close()
+
+    def send(self, request: Request, limit: float | None = None) -> Response | Failure:
+        """Carry out a request. Never raises an Exception.
+
+        Args:
+            request: what the core asked for.
+            limit: seconds, if it must be over sooner than the request's own timeout.
+        """
+        timeout = request.timeout if limit is None else max(0.0, min(request.timeout, limit))
+        try:
+            client = self._get()
+        except Exception as error:  # a caller's function can raise anything
+            return _unusable(error)
+        self._deadline.at = time.monotonic() + timeout
+        status: int | None = None
+        try:
+            outgoing = client.build_request(
+                request.method,
+                request.url,
+                headers=[*request.headers, ("accept-encoding", "gzip, deflate")],
+                content=request.body or None,
+                timeout=timeout,
+                extensions={"trace": self._deadline.trace},
+            )
+            # The caller's client may have an auth of its own, or follow redirects: not here.
+            response = client.send(outgoing, stream=True, auth=None, follow_redirects=False)
+            try:
+                status = response.status_code
+                body = _read(response)
+            finally:
+                response.close()
+            return Response(status, _headers(response), body)
+        except Exception as error:  # whatever escaped from here would be a batch that hangs
+            return _failure(error, timeout, status)
+        finally:
+            self._deadline.at = None
+
+    def _get(self) -> Any:
+        if self._client is None:
+            with build_lock:
+                if self._client is None:
+                    self._client = self._build()
+        return self._client
+
+    def _build(self) -> Any:
+        if self._unusable is not None:
+            raise self._unusable
+        if self._given is None:
+            import httpx
+
+            return httpx.Client(
+                trust_env=not is_loopback(self._base_url),
+                verify=self._base_url.startswith("https:"),
+                limits=httpx.Limits(max_connections=None),
+            )
+        if not self._owned:
+            return self._given
+        client = cast("Callable[[], object]", self._given)()
+        if not _is_client(client, "Client"):
+            raise MasivoConfigError(
+                "http_client: the function returned "
+                f"{type(client).__module__}.{type(client).__qualname__}, "
+                "not an httpx.Client or httpx2.Client"
+            )
+        return client
+
+
+class _Deadline(threading.local):
+    """Bounds a whole request.
+
+    The library's own timeouts begin anew with every byte that arrives. Its ``trace`` extension
+    tells of each connection that is opened; the stream's read and write are then given what is
+    left of the current request's time (connections outlive requests, and stay on their thread
+    while a request lasts).
+    """
+
+    at: float | None = None
+
+    def trace(self, name: str, info: dict[str, Any]) -> None:
+        if name.endswith(_OPENED):
+            stream = info["return_value"]
+            for method in ("read", "write"):
+                setattr(stream, method, self._bounded(getattr(stream, method)))
+
+    def _bounded(self, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def bounded(what: Any, timeout: float | None = None) -> Any:
+            if self.at is not None:
+                left = self.at - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                timeout = left if timeout is None else min(timeout, left)
+            return operation(what, timeout)
+
+        return bounded
+
+
+def _headers(response: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _read(response: Any) -> bytes:
+    if response.is_stream_consumed:  # by a hook or a transport of the caller's
+        body = cast("bytes", response.content)
+        if len(body) > MAX_BODY:
+            raise _BadBodyError(f"its body is larger than {MAX_BODY} bytes")
+        return body
+    collect = Body(response.headers.get("content-encoding", ""))
+    for chunk in response.iter_raw():
+        collect.feed(chunk)
+    return collect.finish()
+
+
+class Body:
+    """Collects a body of at most MAX_BODY bytes, decoded with bounded memory.
+
+    The library's own decoders turn a small chunk into as much as it can hold, so a kilobyte could
+    fill the memory; zlib is asked for no more than is still allowed.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        encoding = encoding.strip().lower()
+        if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise _BadBodyError("its content-encoding is not one that was asked for")
+        # 32 + 15: a gzip or a zlib header, whichever is there.
+        self._inflate = zlib.decompressobj(47) if encoding not in ("", "identity") else None
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in bytes from the wire."""
+        if self._inflate is not None:
+            chunk = self._inflate.decompress(chunk, MAX_BODY + 1 - self._size)
+        self._size += len(chunk)
+        if self._size > MAX_BODY:
+            raise _BadBodyError(f"its body is larger than {MAX_BODY} bytes")
+        self._parts.append(chunk)
+
+    def finish(self) -> bytes:
+        """The whole body."""
+        if self._inflate is not None and self._size and not self._inflate.eof:
+            raise _BadBodyError("its compressed body is cut off")
+        return b"".join(self._parts)
+
+
+def _unusable(error: Exception) -> Failure:
+    if not isinstance(error, MasivoConfigError):
+        error = MasivoConfigError(
+            f"http_client: the function that should make one raised {type(error).__name__}: {error}"
+        )
+    return Failure(error.message, sent=False, fatal=error)
+
+
+def _failure(error: Exception, timeout: float, status: int | None) -> Failure:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    said = str(error).strip()
+    detail = f": {said}" if said else ""
+    if isinstance(error, _BadBodyError | zlib.error):
+        reason = f"the answer cannot be used{detail}"
+    elif isinstance(error, TimeoutError) or "TimeoutException" in names:
+        where = "no connection" if names & {"ConnectTimeout", "PoolTimeout"} else "no answer"
+        where = "no complete answer" if status is not None else where
+        reason = f"{where} within {timeout:g} s (timeout); check the network and base_url"
+    elif _is_tls(error):
+        reason = (
+            f"no secure connection{detail}. If the server's certificate is signed by a CA of your "
+            "own, pass http_client=httpx.Client(verify=<an ssl.SSLContext that knows it>)"
+        )
+    elif "ConnectError" in names:
+        reason = f"no connection{detail}; check the network and base_url"
+    elif "ProxyError" in names:
+        reason = f"the proxy refused{detail}; check HTTPS_PROXY or http_client"
+    elif "RemoteProtocolError" in names or status is not None:
+        reason = f"the answer was broken{detail}"
+    else:
+        reason = f"the request failed: {type(error).__name__}{detail}"
+    return Failure(
+        reason,
+        sent=status is not None or not names & {*_NOT_SENT},
+        status=status,
+        cause=_stripped(error),
+    )
+
+
+def _chain(error: BaseException) -> Iterable[BaseException]:
+    """An exception and all that it came from."""
+    seen: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        each = todo.pop()
+        if each is not None and each not in seen:
+            seen.append(each)
+            todo += [each.__cause__, each.__context__]
+            if isinstance(each, BaseExceptionGroup):
+                todo += cast("BaseExceptionGroup[BaseException]", each).exceptions
+    return seen
+
+
+def _is_tls(error: BaseException) -> bool:
+    return any(isinstance(each, ssl.SSLError) for each in _chain(error))
+
+
+def _stripped(error: BaseException) -> BaseException:
+    """The exception without its request and tracebacks: their headers and frames hold secrets."""
+    for each in _chain(error):
+        each.__traceback__ = None
+        if hasattr(each, "_request"):
+            each._request = None  # pyright: ignore[reportAttributeAccessIssue]
+    return error

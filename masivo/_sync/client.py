@@ -1,0 +1,218 @@
+"""The client for threads."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from typing import TYPE_CHECKING, Self, cast
+
+from masivo import protocol
+from masivo._client import ClientBase
+from masivo._http import HttpClient, check_client, import_library
+from masivo.protocol import Failed, unwrap, wait_limit
+
+from . import session as sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from masivo import MasivoError
+    from masivo.protocol import (
+        Buffer,
+        FlushResult,
+        SendEventResult,
+        Ticket,
+    )
+
+    from .session import Session
+
+__all__ = ["Client", "Delivery"]
+
+
+class Delivery(protocol.Delivery, gc=False, eq=False):
+    """What became, or will become, of one event."""
+
+    def result(self, timeout: float | None = None) -> SendEventResult:
+        """Wait for the outcome.
+
+        Without a ``flush`` this waits for the batch's own trigger: up to ``idle_timeout``.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Raises:
+            MasivoError: the event failed; the class says how.
+            TimeoutError: there is no outcome yet; the event stays on its way.
+            RuntimeError: called from ``on_error`` while there is no outcome.
+        """
+        return unwrap(self._wait(timeout))
+
+    def exception(self, timeout: float | None = None) -> MasivoError | None:
+        """Wait for the outcome; the error, or None if there is none. Raises like ``result``."""
+        outcome = self._wait(timeout)
+        return outcome.error.copy() if isinstance(outcome, Failed) else None
+
+    def _wait(self, timeout: float | None) -> protocol.Outcome:
+        timeout = wait_limit(timeout)
+        if self.settled() is None and self.buffer is not None:
+            session = cast("Session", self.buffer.owner)
+            session.wait(self, timeout, "the event has no outcome yet; it stays on its way")
+        outcome = self.ask()
+        assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
+        return outcome
+
+
+class Client(ClientBase["HttpClient"]):
+    __doc__ = """Sends events from threads.
+
+    Clients of the same ``api_key`` in a process share one token and one worker thread. No thread
+    is started before the first event. Every method may be called from any thread.
+    """ + (ClientBase.__doc__ or "").partition("\n")[2]
+
+    _finalizer: weakref.finalize[[Buffer], Client]
+
+    def _open(self, http_client: HttpClient) -> None:
+        check_client(http_client, "Client")
+        self._http_client = http_client
+        if self._settings.enabled:
+            import_library()
+        self._join()
+
+    def _join(self, *, forked: bool = False) -> None:
+        self._buffer = sessions.join(self._settings, self._http_client, Delivery, forked=forked)
+        sessions.clients.add(self)
+        self._finalizer = weakref.finalize(self, _let_go, self._buffer)
+        self._finalizer.atexit = False
+
+    def forked(self) -> None:
+        """Begin anew in the child of a fork; not for users."""
+        if not self._buffer.closed:
+            self._finalizer.detach()
+            self._join(forked=True)
+
+    @property
+    def _session(self) -> Session:
+        return cast("Session", self._buffer.owner)
+
+    def send_analytics_event(self, event: Mapping[str, object]) -> Delivery:
+        """Take an event into the buffer. Returns at once; never waits, never does I/O.
+
+        Args:
+            event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
+
+        Returns:
+            What will tell how it ended; already failed with MasivoQueueFullError if the buffer
+            was full. You may drop it: a failure that nobody asks for is logged.
+
+        Raises:
+            MasivoValidationError: the event is refused; the message says where and why.
+            MasivoClosedError: the client is closed.
+        """
+        return cast("Delivery", self._buffer.send(event))
+
+    def flush(self, timeout: float | None = None) -> FlushResult:
+        """Send what is buffered now, and wait until every event so far has its outcome.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Returns:
+            How many events were delivered and failed since the flush before.
+
+        Raises:
+            TimeoutError: not all have an outcome yet; they stay on their way.
+            MasivoClosedError: the client is closed.
+            RuntimeError: called from ``on_error``.
+        """
+        ticket = self._buffer.flush()
+        self._wait(ticket, timeout, "not every event has its outcome yet; they stay on their way")
+        return cast("FlushResult", ticket.outcome)
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Wait until the buffer has room for a batch; meanwhile batches go out at once.
+
+        For a producer that would rather wait than lose events to MasivoQueueFullError.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Raises:
+            TimeoutError: there is no room yet.
+            MasivoClosedError: the client is closed.
+            RuntimeError: called from ``on_error``.
+        """
+        ticket = self._buffer.drain()
+        try:
+            self._wait(ticket, timeout, "the buffer has no room yet")
+        except BaseException:
+            self._buffer.cancel(ticket)
+            raise
+        unwrap(ticket.outcome)
+
+    def get_token(self, timeout: float | None = None) -> str:
+        """The current bearer token; authorizes first if need be. For sibling packages.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Raises:
+            MasivoAuthError: authorization failed. MasivoServerKeyError: a SERVER key was used.
+            MasivoNetworkError: there was no usable answer.
+            TimeoutError: there is no token yet.
+            MasivoClosedError: the client is closed.
+            RuntimeError: called from ``on_error``.
+        """
+        ticket = self._buffer.token()
+        self._wait(ticket, timeout, "there is no token yet")
+        return cast("str", unwrap(ticket.outcome))
+
+    def close(self, timeout: float | None = 10.0) -> None:
+        """Flush, then release everything. Works more than once; ``with`` calls it.
+
+        Args:
+            timeout: seconds for all of it. Waits for repeats are cut short for one last try;
+                what is then undelivered fails with MasivoClosedError. None: as long as the
+                repeats take.
+
+        Raises:
+            RuntimeError: called from ``on_error``.
+        """
+        limit = wait_limit(timeout)
+        session = self._session
+        session.check_may_wait()
+        ticket = self._buffer.close(limit)
+        self._finalizer.detach()
+        if limit is None:
+            session.wait(ticket, None, "")
+        else:
+            session.finish(ticket, time.monotonic() + limit)
+
+    def destroy(self) -> None:
+        """Release everything now, without sending; undelivered events fail with
+        MasivoClosedError. Other clients of the key are not affected."""
+        self._buffer.destroy()
+        self._finalizer.detach()
+        self._session.pump(here=True)
+
+    def _wait(self, ticket: Ticket, timeout: float | None, what: str) -> None:
+        timeout = wait_limit(timeout)
+        if ticket.outcome is None:
+            self._session.wait(ticket, timeout, what)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _let_go(buffer: Buffer) -> None:
+    """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
+    buffer.close(None)
+    cast("Session", buffer.owner).wake()
