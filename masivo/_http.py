@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import zlib
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from masivo import MasivoConfigError
@@ -47,10 +48,8 @@ class _BadBodyError(Exception):
 
 def import_library() -> None:
     """Import all that a request needs, so that no import happens beside a fork later."""
-    import encodings.idna  # noqa: F401
-
-    import httpcore  # noqa: F401
-    import httpx  # noqa: F401
+    for name in ("encodings.idna", "httpcore", "httpx"):
+        import_module(name)
 
 
 def check_client(given: object, kind: str) -> None:
@@ -124,7 +123,7 @@ class Http:
         timeout = request.timeout if limit is None else max(0.0, min(request.timeout, limit))
         try:
             client = self._get()
-        except Exception as error:  # a caller's function can raise anything
+        except Exception as error:  # noqa: BLE001 (a caller's function can raise anything)
             return _unusable(error)
         self._deadline.at = time.monotonic() + timeout
         status: int | None = None
@@ -144,8 +143,8 @@ class Http:
                 body = _read(response)
             finally:
                 response.close()
-            return Response(status, _headers(response), body)
-        except Exception as error:  # whatever escaped from here would be a batch that hangs
+            return Response(response.status_code, _headers(response), body)
+        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
             return _failure(error, timeout, status)
         finally:
             self._deadline.at = None
@@ -319,5 +318,5 @@ def _stripped(error: BaseException) -> BaseException:
     for each in _chain(error):
         each.__traceback__ = None
         if hasattr(each, "_request"):
-            each._request = None  # pyright: ignore[reportAttributeAccessIssue]
+            setattr(each, "_request", None)  # noqa: B010 (not every exception has one)
     return error

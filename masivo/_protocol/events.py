@@ -188,7 +188,7 @@ def _is_plain(mapping: Any) -> bool:
     if not _only_str(map(type, mapping)):
         return False
     for value in mapping.values():
-        kind: type[object] = type(value)
+        kind: object = type(value)
         if kind is str or kind is int or kind is bool or value is None:
             continue
         if kind is float:
@@ -204,7 +204,7 @@ def _is_plain(mapping: Any) -> bool:
 
 def _is_plain_list(values: list[Any]) -> bool:
     for value in values:
-        kind: type[object] = type(value)
+        kind: object = type(value)
         if kind is str or kind is int or kind is bool or value is None:
             continue
         if kind is float:

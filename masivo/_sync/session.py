@@ -287,10 +287,11 @@ class Session:
                     self._wanted = True
             if not self._wanted:
                 break
-        if output is not None and (output.closed or output.wake_at is not None):
-            # Workers that sleep learn of the new time, or that they are not needed any more.
-            if not (self._alert() or self._sending or output.closed):
-                self._start(None)
+        # Workers that sleep learn of the new time, or that they are not needed any more.
+        if output is None or not (output.closed or output.wake_at is not None):
+            return
+        if not self._alert() and not self._sending and not output.closed:
+            self._start(None)
 
     def wait(
         self, awaited: Delivery | Ticket, timeout: float | None, what: str, *, leave: bool = False
