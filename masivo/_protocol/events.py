@@ -180,6 +180,7 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
 # whether all is of the exact types below. `_plain` converts what else the contract allows, and
 # names what it does not.
 
+_kind_of: Final[Callable[[object], object]] = type
 _only_str: Final = frozenset({str}).issuperset
 _only_leaves: Final = frozenset({str, int, bool, type(None)}).issuperset
 
@@ -188,7 +189,7 @@ def _is_plain(mapping: Any) -> bool:
     if not _only_str(map(type, mapping)):
         return False
     for value in mapping.values():
-        kind: object = type(value)
+        kind = _kind_of(value)
         if kind is str or kind is int or kind is bool or value is None:
             continue
         if kind is float:
@@ -204,7 +205,7 @@ def _is_plain(mapping: Any) -> bool:
 
 def _is_plain_list(values: list[Any]) -> bool:
     for value in values:
-        kind: object = type(value)
+        kind = _kind_of(value)
         if kind is str or kind is int or kind is bool or value is None:
             continue
         if kind is float:
