@@ -14,6 +14,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from .json import Json, encode, parse
 from .stamps import STAMP_LENGTH
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from .settings import Settings
 
 __all__ = ["Encode", "complete", "decode", "encoder", "size"]
@@ -180,36 +183,39 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
 # whether all is of the exact types below. `_plain` converts what else the contract allows, and
 # names what it does not.
 
-_kind_of: Final[Callable[[object], object]] = type
+_types_in: Final[Callable[[Any], Any]] = partial(map, type)
+_is_finite: Final[Callable[[Any], bool]] = math.isfinite
 _only_str: Final = frozenset({str}).issuperset
 _only_leaves: Final = frozenset({str, int, bool, type(None)}).issuperset
 
 
 def _is_plain(mapping: Any) -> bool:
-    if not _only_str(map(type, mapping)):
+    if not _only_str(_types_in(mapping)):
         return False
-    for value in mapping.values():
-        kind = _kind_of(value)
+    values: Iterable[object] = mapping.values()
+    for value in values:
+        kind = type(value)
         if kind is str or kind is int or kind is bool or value is None:
             continue
         if kind is float:
-            if value - value != 0.0:
+            if not _is_finite(value):
                 return False
         elif kind is dict:
             if not _is_plain(value):
                 return False
-        elif kind is not list or not (_only_leaves(map(type, value)) or _is_plain_list(value)):
+        elif kind is not list or not (_only_leaves(_types_in(value)) or _is_plain_list(value)):
             return False
     return True
 
 
-def _is_plain_list(values: list[Any]) -> bool:
+def _is_plain_list(sequence: Any) -> bool:
+    values: Iterable[object] = sequence
     for value in values:
-        kind = _kind_of(value)
+        kind = type(value)
         if kind is str or kind is int or kind is bool or value is None:
             continue
         if kind is float:
-            if value - value != 0.0:
+            if not _is_finite(value):
                 return False
         elif kind is dict:
             if not _is_plain(value):
