@@ -183,7 +183,7 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
 # whether all is of the exact types below. `_plain` converts what else the contract allows, and
 # names what it does not.
 
-_types_in: Final[Callable[[Any], Any]] = partial(map, type)
+_types_in: Final = cast("Callable[[Any], Any]", partial(map, type))
 _is_finite: Final[Callable[[Any], bool]] = math.isfinite
 _only_str: Final = frozenset({str}).issuperset
 _only_leaves: Final = frozenset({str, int, bool, type(None)}).issuperset
