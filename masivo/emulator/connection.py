@@ -5,6 +5,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import h11
 
@@ -90,7 +91,8 @@ class Connection:
                 case Wait(seconds):
                     self._wait(seconds)
                 case Reset():
-                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                    with suppress(OSError):  # the client was faster
+                        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                     return False
                 case Close():
                     self._finish(drain=False)
@@ -167,11 +169,9 @@ class Connection:
 
 def interrupt(sock: socket.socket) -> None:
     """Wake every thread that reads from a socket or writes to it."""
-    try:
+    with suppress(OSError):  # it is closed, or not connected any more
         # The plain method: that of a TLS socket would change state under the other thread.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
-    except OSError:
-        return  # closed, or not connected any more
 
 
 def _headers(request: h11.Request) -> dict[str, str]:

@@ -213,7 +213,9 @@ class Emulator:
     def on_request(self) -> Callable[[RecordedRequest], Fault | None] | None:
         """Decides on a fault for each request that has none queued; None by default.
 
-        It is called in the connection's thread, with no lock held, once the request is read.
+        It is called in the connection's thread, with no lock held, once the request is read
+        (so that a reset "before_reading" comes after it). What it raises ends the connection
+        and goes to `threading.excepthook`.
         """
         return self._desk.on_request
 
