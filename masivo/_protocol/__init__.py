@@ -5,6 +5,4 @@ itself; ``tests/protocol/test_purity.py`` holds it to that. :mod:`masivo.protoco
 face and states how a driver calls it.
 """
 
-from typing import Final
-
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"
