@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from ._protocol import __version__
 
 if TYPE_CHECKING:
+    from ._async.client import AsyncDelivery
+    from ._async.on_asyncio import AsyncClient
+    from ._async.on_trio import TrioClient
     from ._client import AnalyticsEvent
     from ._protocol.errors import (
         MasivoAuthError,
@@ -27,10 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     # clients
+    "AsyncClient",
     "Client",
+    "TrioClient",
     # what they take and give
     "AnalyticsEvent",
     "Api",
+    "AsyncDelivery",
     "Delivery",
     "FailedEvent",
     "FlushResult",
@@ -49,6 +55,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "._async.on_asyncio",
+    "AsyncDelivery": "._async.client",
+    "TrioClient": "._async.on_trio",
     "Client": "._sync.client",
     "Delivery": "._sync.client",
     "AnalyticsEvent": "._client",

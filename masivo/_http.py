@@ -13,22 +13,29 @@ import threading
 import time
 import zlib
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
 
 from masivo import MasivoConfigError
 from masivo.protocol import Failure, Request, Response, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
 
     import httpx
     import httpx2
 
-__all__ = ["MAX_BODY", "Http", "HttpClient", "build_lock"]
+    T = TypeVar("T")
+    _Makes: TypeAlias = Callable[[], T]
 
-HttpClient: TypeAlias = (
-    "httpx.Client | httpx2.Client | Callable[[], httpx.Client | httpx2.Client] | None"
+__all__ = ["MAX_BODY", "AsyncHttp", "AsyncHttpClient", "Http", "HttpClient", "build_lock"]
+
+HttpClient: TypeAlias = "httpx.Client | httpx2.Client | _Makes[httpx.Client | httpx2.Client]"
+"""What ``http_client`` may be for threads."""
+AsyncHttpClient: TypeAlias = (
+    "httpx.AsyncClient | httpx2.AsyncClient | _Makes[httpx.AsyncClient | httpx2.AsyncClient]"
 )
+"""What ``http_client`` may be for an event loop."""
 
 MAX_BODY: Final = 1 << 20
 """The most that is read of an answer's body, decoded, in bytes."""
@@ -80,37 +87,97 @@ def _is_client(given: object, kind: str) -> bool:
     )
 
 
-class Http:
-    """Sends requests from threads.
+class _Transport:
+    """One session's way to HTTP: the caller's client, or one that is built at the first need.
 
     Args:
         given: the caller's ``http_client``.
         base_url: where requests go; for a loopback host the environment's proxies are ignored.
     """
 
-    def __init__(self, given: HttpClient, base_url: str) -> None:
+    KIND: ClassVar[str]
+
+    def __init__(self, given: object, base_url: str) -> None:
         self._given = given
         self._base_url = base_url
         self._client: Any = None
-        self._owned = not _is_client(given, "Client")
+        self._owned = not _is_client(given, self.KIND)
         self._unusable: MasivoConfigError | None = None
-        self._deadline = _Deadline()
 
-    def forked(self) -> Http:
+    def forked(self) -> Self:
         """The like of it for the child of a fork, where the parent's sockets are not ours."""
-        http = Http(self._given, self._base_url)
+        transport = type(self)(self._given, self._base_url)
         if not self._owned:
-            http._unusable = MasivoConfigError(
+            transport._unusable = MasivoConfigError(  # noqa: SLF001 (its own kind)
                 "this process was forked, and the http_client that it inherited holds its "
                 "parent's connections: pass a function that makes one, such as "
-                "http_client=lambda: httpx.Client(...)"
+                f"http_client=lambda: httpx.{self.KIND}(...)"
             )
-        return http
+        return transport
+
+    def _get(self) -> Any:
+        if self._client is None:
+            with build_lock:
+                if self._client is None:
+                    self._client = self._build()
+        return self._client
+
+    def _build(self) -> Any:
+        if self._unusable is not None:
+            raise self._unusable
+        if self._given is None:
+            import httpx  # only a client that needs it pays for it
+
+            return getattr(httpx, self.KIND)(
+                trust_env=not is_loopback(self._base_url),
+                verify=self._base_url.startswith("https:"),
+                limits=httpx.Limits(max_connections=None),
+            )
+        if not self._owned:
+            return self._given
+        client = cast("Callable[[], object]", self._given)()
+        if not _is_client(client, self.KIND):
+            raise MasivoConfigError(
+                "http_client: the function returned "
+                f"{type(client).__module__}.{type(client).__qualname__}, "
+                f"not an httpx.{self.KIND} or httpx2.{self.KIND}"
+            )
+        return client
+
+    def _disown(self) -> Any:
+        """The client that this object must close, if any; it is forgotten."""
+        client, self._client = self._client, None
+        return client if self._owned else None
+
+
+def _outgoing(client: Any, request: Request, timeout: float, **extensions: object) -> Any:
+    return client.build_request(
+        request.method,
+        request.url,
+        headers=[*request.headers, ("accept-encoding", "gzip, deflate")],
+        content=request.body or None,
+        timeout=timeout,
+        extensions=extensions,
+    )
+
+
+# The caller's client may have an auth of its own, or follow redirects: not here.
+_SEND: Final[dict[str, Any]] = {"stream": True, "auth": None, "follow_redirects": False}
+
+
+class Http(_Transport):
+    """Sends requests from threads."""
+
+    KIND = "Client"
+
+    def __init__(self, given: HttpClient | None, base_url: str) -> None:
+        super().__init__(given, base_url)
+        self._deadline = _Deadline()
 
     def close(self) -> None:
         """Close what this object opened; the caller's own client is left alone."""
-        client, self._client = self._client, None
-        if client is not None and self._owned:
+        client = self._disown()
+        if client is not None:
             client.close()
 
     def send(self, request: Request, limit: float | None = None) -> Response | Failure:
@@ -126,57 +193,76 @@ class Http:
         except Exception as error:  # noqa: BLE001 (a caller's function can raise anything)
             return _unusable(error)
         self._deadline.at = time.monotonic() + timeout
-        status: int | None = None
+        status = None
         try:
-            outgoing = client.build_request(
-                request.method,
-                request.url,
-                headers=[*request.headers, ("accept-encoding", "gzip, deflate")],
-                content=request.body or None,
-                timeout=timeout,
-                extensions={"trace": self._deadline.trace},
-            )
-            # The caller's client may have an auth of its own, or follow redirects: not here.
-            response = client.send(outgoing, stream=True, auth=None, follow_redirects=False)
+            outgoing = _outgoing(client, request, timeout, trace=self._deadline.trace)
+            response = client.send(outgoing, **_SEND)
             try:
                 status = response.status_code
-                body = _read(response)
+                if response.is_stream_consumed:  # by a hook or a transport of the caller's
+                    return _response(response, _bounded(response.content))
+                body = Body(response)
+                for chunk in response.iter_raw():
+                    body.feed(chunk)
+                return _response(response, body.finish())
             finally:
                 response.close()
-            return Response(response.status_code, _headers(response), body)
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
             return _failure(error, timeout, status)
         finally:
             self._deadline.at = None
 
-    def _get(self) -> Any:
-        if self._client is None:
-            with build_lock:
-                if self._client is None:
-                    self._client = self._build()
-        return self._client
 
-    def _build(self) -> Any:
-        if self._unusable is not None:
-            raise self._unusable
-        if self._given is None:
-            import httpx
+class AsyncHttp(_Transport):
+    """Sends requests from an event loop.
 
-            return httpx.Client(
-                trust_env=not is_loopback(self._base_url),
-                verify=self._base_url.startswith("https:"),
-                limits=httpx.Limits(max_connections=None),
-            )
-        if not self._owned:
-            return self._given
-        client = cast("Callable[[], object]", self._given)()
-        if not _is_client(client, "Client"):
-            raise MasivoConfigError(
-                "http_client: the function returned "
-                f"{type(client).__module__}.{type(client).__qualname__}, "
-                "not an httpx.Client or httpx2.Client"
-            )
-        return client
+    Args:
+        given: the caller's ``http_client``.
+        base_url: as above.
+        bound: the loop's own way to bound a block by seconds: an asynchronous context manager
+            that cancels what takes longer and then raises an Exception.
+    """
+
+    KIND = "AsyncClient"
+
+    def __init__(
+        self,
+        given: AsyncHttpClient | None,
+        base_url: str,
+        bound: Callable[[float], AbstractAsyncContextManager[object]],
+    ) -> None:
+        super().__init__(given, base_url)
+        self._bound = bound
+
+    async def aclose(self) -> None:
+        """Close what this object opened; the caller's own client is left alone."""
+        client = self._disown()
+        if client is not None:
+            await client.aclose()
+
+    async def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception."""
+        try:
+            client = self._get()
+        except Exception as error:  # noqa: BLE001 (a caller's function can raise anything)
+            return _unusable(error)
+        status = None
+        try:
+            async with self._bound(request.timeout):
+                outgoing = _outgoing(client, request, request.timeout)
+                response = await client.send(outgoing, **_SEND)
+                try:
+                    status = response.status_code
+                    if response.is_stream_consumed:
+                        return _response(response, _bounded(response.content))
+                    body = Body(response)
+                    async for chunk in response.aiter_raw():
+                        body.feed(chunk)
+                    return _response(response, body.finish())
+                finally:
+                    await response.aclose()
+        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
+            return _failure(error, request.timeout, status)
 
 
 class _Deadline(threading.local):
@@ -208,20 +294,15 @@ class _Deadline(threading.local):
         return bounded
 
 
-def _headers(response: Any) -> dict[str, str]:
-    return {name.lower(): value for name, value in response.headers.items()}
+def _response(response: Any, body: bytes) -> Response:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Response(response.status_code, headers, body)
 
 
-def _read(response: Any) -> bytes:
-    if response.is_stream_consumed:  # by a hook or a transport of the caller's
-        body = cast("bytes", response.content)
-        if len(body) > MAX_BODY:
-            raise _BadBodyError(f"its body is larger than {MAX_BODY} bytes")
-        return body
-    collect = Body(response.headers.get("content-encoding", ""))
-    for chunk in response.iter_raw():
-        collect.feed(chunk)
-    return collect.finish()
+def _bounded(body: bytes) -> bytes:
+    if len(body) > MAX_BODY:
+        raise _BadBodyError(f"its body is larger than {MAX_BODY} bytes")
+    return body
 
 
 class Body:
@@ -231,8 +312,8 @@ class Body:
     fill the memory; zlib is asked for no more than is still allowed.
     """
 
-    def __init__(self, encoding: str) -> None:
-        encoding = encoding.strip().lower()
+    def __init__(self, response: Any) -> None:
+        encoding = response.headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
             raise _BadBodyError("its content-encoding is not one that was asked for")
         # 32 + 15: a gzip or a zlib header, whichever is there.
@@ -270,7 +351,7 @@ def _failure(error: Exception, timeout: float, status: int | None) -> Failure:
     detail = f": {said}" if said else ""
     if isinstance(error, _BadBodyError | zlib.error):
         reason = f"the answer cannot be used{detail}"
-    elif isinstance(error, TimeoutError) or "TimeoutException" in names:
+    elif isinstance(error, TimeoutError) or names & {"TimeoutException", "TooSlowError"}:
         where = "no connection" if names & {"ConnectTimeout", "PoolTimeout"} else "no answer"
         where = "no complete answer" if status is not None else where
         reason = f"{where} within {timeout:g} s (timeout); check the network and base_url"

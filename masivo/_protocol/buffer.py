@@ -228,7 +228,12 @@ class Buffer:
         """Detach without sending; undelivered events fail."""
         self.closed = True
         error = MasivoClosedError("the client was destroyed before this could be delivered")
-        self._engine.input(lambda: self._release(error))
+        self._engine.input(lambda: self.release(error))
+
+    def abandon(self, why: str) -> None:
+        """As ``destroy``, with one warning that says how many events were lost, and why."""
+        self.closed = True
+        self._engine.input(lambda: self._engine.abandon([self], why))
 
     def stats(self) -> Stats:
         """A snapshot of the counters."""
@@ -330,10 +335,11 @@ class Buffer:
             self.hurry = True
         self._engine.touch(self)
 
-    def _release(self, error: MasivoError) -> None:
+    def release(self, error: MasivoError) -> None:
         """Fail everything that is left, and detach."""
         if self.detached:
             return
+        self.closed = True
         self._closing_error = error
         flights, self._flights = self._flights, []
         for flight in flights:
@@ -355,7 +361,7 @@ class Buffer:
     def fire(self, timer: Timer) -> None:
         """One of the buffer's timers is due."""
         if timer is Timer.CLOSE and self._closing_error is not None:
-            self._release(self._closing_error)
+            self.release(self._closing_error)
         else:
             self._engine.touch(self)
 
@@ -372,7 +378,7 @@ class Buffer:
                 self._engine.answer(ticket, True)
             self._drains = []
         if self._closes and not self._taken_in - self._ended:
-            self._release(self._closing_error or self._closed_error())
+            self.release(self._closing_error or self._closed_error())
             return
         self._set_linger(now)
 

@@ -109,6 +109,7 @@ class Engine:
         self._last_id = 0
         self._log = FailureLog()
         self._polling = False
+        self._quiet = False
         self._out = _empty_output()
         self._opening, self._closing = envelope(account.api.events_key)
 
@@ -169,6 +170,16 @@ class Engine:
         if not isinstance(failure, Failure):
             raise TypeError("handle_failure takes a Failure")
         self.input(partial(self._broken, request_id, failure))
+
+    def abort(self, why: str) -> None:
+        """Detach every client without sending: the driver cannot go on.
+
+        Undelivered events fail with MasivoClosedError, and one warning says how many.
+
+        Args:
+            why: what happened, such as "the event loop was closed".
+        """
+        self.input(lambda: self.abandon(self.buffers, why))
 
     def input(self, item: _Input) -> None:
         """Note something for the next poll: an event, or what is to be called."""
@@ -249,6 +260,18 @@ class Engine:
         self._token_tickets.clear()
         self._out.warnings.extend(self._log.drain(self.now))
 
+    def abandon(self, buffers: list[Buffer], why: str) -> None:
+        """Detach these clients without sending, with one warning for all."""
+        lost = sum(buffer.held for buffer in buffers)
+        error = MasivoClosedError(f"{why} before this could be delivered")
+        self._quiet = True  # no further warning for what nobody asks about
+        for buffer in buffers:
+            buffer.release(error)
+        self._quiet = False
+        if lost:
+            events = "1 event was" if lost == 1 else f"{lost} events were"
+            self._out.warnings.append(f"{events} not sent: {why}")
+
     # ── What buffers need ────────────────────────────────────────────────────────────────────
 
     def touch(self, buffer: Buffer) -> None:
@@ -290,6 +313,7 @@ class Engine:
             ),
             b"".join((self._opening, b",".join(part.events), self._closing)),
             timeout,
+            flight.buffer.owner,
         )
 
     def _send(
@@ -300,6 +324,7 @@ class Engine:
         headers: tuple[tuple[str, str], ...],
         body: bytes,
         timeout: float,
+        owner: object = None,
     ) -> None:
         self._last_id += 1
         attempt.request_id = self._last_id
@@ -315,6 +340,7 @@ class Engine:
                 headers + common,
                 body,
                 timeout,
+                owner,
             )
         )
 
@@ -357,7 +383,7 @@ class Engine:
         if not deliveries:
             return
         on_error = buffer.settings.on_error
-        outcome = Failed(error, len(deliveries), self.unasked)
+        outcome = Failed(error, len(deliveries), None if self._quiet else self.unasked)
         for delivery in deliveries:
             if on_error is not None:
                 event = FailedEvent(decode(delivery.encoded), error.copy())

@@ -58,6 +58,9 @@ class Request:
     """The body; empty for none."""
     timeout: float
     """Seconds for the whole of it, from connecting to the last byte of the answer."""
+    owner: object = field(default=None, repr=False)
+    """The owner (see ``Engine.attach``) of the client whose events it carries; None for what all
+    clients share."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,7 @@ class Client(ClientBase["HttpClient"]):
 
     _finalizer: weakref.finalize[[Buffer], Client]
 
-    def _open(self, http_client: HttpClient) -> None:
+    def _open(self, http_client: HttpClient | None) -> None:
         check_client(http_client, "Client")
         self._http_client = http_client
         if self._settings.enabled:

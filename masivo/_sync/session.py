@@ -44,7 +44,7 @@ _exiting = False
 
 def join(
     settings: Settings,
-    http_client: HttpClient,
+    http_client: HttpClient | None,
     delivery_type: type[Delivery],
     *,
     forked: bool = False,

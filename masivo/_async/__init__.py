@@ -1,0 +1,1 @@
+"""The drivers for event loops: asyncio and trio."""

@@ -1,0 +1,256 @@
+"""What the clients for asyncio and for trio share."""
+
+from __future__ import annotations
+
+import weakref
+from abc import abstractmethod
+from typing import TYPE_CHECKING, cast
+
+from masivo import MasivoClosedError, protocol
+from masivo._client import ClientBase
+from masivo._http import AsyncHttpClient, check_client, import_library
+from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator, Mapping
+    from typing import Any
+
+    from masivo import MasivoError
+    from masivo.protocol import Buffer, Outcome, SendEventResult, Ticket
+
+    from .session import LoopSession, Member
+
+__all__ = ["AsyncDelivery", "LoopClient", "session_of"]
+
+
+class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
+    """What became, or will become, of one event: ``await`` it, as often as you like.
+
+    Awaiting gives the SendEventResult or raises the MasivoError that ended the event. A waiter
+    that is cancelled cancels nothing else. Without a ``flush`` it waits for the batch's own
+    trigger: up to ``idle_timeout``.
+    """
+
+    def __await__(self) -> Generator[Any, None, SendEventResult]:
+        return self._result().__await__()
+
+    async def _result(self) -> SendEventResult:
+        return unwrap(await self._wait())
+
+    async def exception(self) -> MasivoError | None:
+        """Wait for the outcome; the error, or None if there is none."""
+        outcome = await self._wait()
+        return outcome.error.copy() if isinstance(outcome, Failed) else None
+
+    async def _wait(self) -> Outcome:
+        if self.settled() is None and self.buffer is not None:
+            session = session_of(self.buffer)
+            session.check_may_wait()
+            await session.wait(self, None, "")
+        outcome = self.ask()
+        assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
+        return outcome
+
+
+class LoopClient(ClientBase["AsyncHttpClient"]):
+    """The common part of the clients for event loops.
+
+    It joins the session of its loop at the first use (``_bound``), not before.
+    """
+
+    _joined: Buffer | None = None
+    _shut = False  # closed before it joined a session
+    _finalizer: weakref.finalize[[Buffer], LoopClient]
+
+    def _open(self, http_client: AsyncHttpClient | None) -> None:
+        check_client(http_client, "AsyncClient")
+        self._http_client = http_client
+        if self._settings.enabled:
+            import_library()
+
+    @abstractmethod
+    def _bound(self) -> Buffer:
+        """The buffer in the session of the running loop; joins it if need be.
+
+        Raises:
+            RuntimeError: no loop is running, or another than that of the first use.
+        """
+
+    def _joins(self, buffer: Buffer) -> Buffer:
+        self._joined = buffer
+        self._finalizer = weakref.finalize(self, _let_go, buffer)
+        self._finalizer.atexit = False
+        return buffer
+
+    def _usable(self) -> tuple[Buffer, LoopSession]:
+        """The buffer and its session, for a call that will wait."""
+        if self._shut:
+            raise MasivoClosedError("the client is closed; make a new one to go on sending")
+        buffer = self._bound()
+        session = session_of(buffer)
+        session.check_may_wait()
+        return buffer, session
+
+    def send_analytics_event(self, event: Mapping[str, object]) -> AsyncDelivery:
+        """Take an event into the buffer. A plain call: it returns at once and never does I/O.
+
+        Args:
+            event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
+
+        Returns:
+            What can be awaited to learn how it ended; already failed with MasivoQueueFullError
+            if the buffer was full. You may drop it: a failure that nobody asks for is logged.
+
+        Raises:
+            MasivoValidationError: the event is refused; the message says where and why.
+            MasivoClosedError: the client is closed.
+            RuntimeError: not called in the event loop of the client's first use.
+        """
+        if self._shut:
+            raise MasivoClosedError("the client is closed; make a new one to go on sending")
+        return cast("AsyncDelivery", self._bound().send(event))
+
+    def flush(self, timeout: float | None = None) -> Coroutine[Any, Any, FlushResult]:
+        """Send what is buffered now, and wait until every event so far has its outcome.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Returns:
+            How many events were delivered and failed since the flush before.
+
+        Raises:
+            TimeoutError: not all have an outcome yet; they stay on their way.
+            MasivoClosedError: the client is closed.
+            RuntimeError: called from ``on_error``, or in another event loop.
+        """
+        return self._flush(*self._usable(), wait_limit(timeout))
+
+    async def _flush(
+        self, buffer: Buffer, session: LoopSession, timeout: float | None
+    ) -> FlushResult:
+        ticket = buffer.flush()
+        what = "not every event has its outcome yet; they stay on their way"
+        await _wait(session, ticket, timeout, what)
+        return cast("FlushResult", ticket.outcome)
+
+    def drain(self, timeout: float | None = None) -> Coroutine[Any, Any, None]:
+        """Wait until the buffer has room for a batch; meanwhile batches go out at once.
+
+        For a producer that would rather wait than lose events to MasivoQueueFullError.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Raises:
+            TimeoutError: there is no room yet.
+            MasivoClosedError: the client is closed.
+            RuntimeError: called from ``on_error``, or in another event loop.
+        """
+        return self._drain(*self._usable(), wait_limit(timeout))
+
+    async def _drain(self, buffer: Buffer, session: LoopSession, timeout: float | None) -> None:
+        ticket = buffer.drain()
+        try:
+            await _wait(session, ticket, timeout, "the buffer has no room yet")
+        except BaseException:
+            buffer.cancel(ticket)
+            raise
+        unwrap(ticket.outcome)
+
+    def get_token(self, timeout: float | None = None) -> Coroutine[Any, Any, str]:
+        """The current bearer token; authorizes first if need be. For sibling packages.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Raises:
+            MasivoAuthError: authorization failed. MasivoServerKeyError: a SERVER key was used.
+            MasivoNetworkError: there was no usable answer.
+            TimeoutError: there is no token yet.
+            MasivoClosedError: the client is closed.
+            RuntimeError: called from ``on_error``, or in another event loop.
+        """
+        return self._get_token(*self._usable(), wait_limit(timeout))
+
+    async def _get_token(self, buffer: Buffer, session: LoopSession, timeout: float | None) -> str:
+        ticket = buffer.token()
+        await _wait(session, ticket, timeout, "there is no token yet")
+        return cast("str", unwrap(ticket.outcome))
+
+    def aclose(self, timeout: float | None = 10.0) -> Coroutine[Any, Any, None]:
+        """Flush, then release everything. Works more than once; ``async with`` calls it.
+
+        Args:
+            timeout: seconds for all of it. Waits for repeats are cut short for one last try;
+                what is then undelivered fails with MasivoClosedError. None: as long as the
+                repeats take.
+
+        Raises:
+            RuntimeError: called from ``on_error``, or in another event loop.
+        """
+        limit = wait_limit(timeout)
+        self._shut = True
+        if self._joined is None:
+            return _nothing()
+        buffer = self._bound()
+        session = session_of(buffer)
+        session.check_may_wait()
+        return self._aclose(buffer, session, limit)
+
+    async def _aclose(self, buffer: Buffer, session: LoopSession, limit: float | None) -> None:
+        self._finalizer.detach()
+        ticket = buffer.close(limit)
+        # The engine ends it when the deadline has passed.
+        await _wait(session, ticket, None, "")
+        await self._released(session)
+
+    @abstractmethod
+    async def _released(self, session: LoopSession) -> None:
+        """Wait until the session has let go of its connections, if this client was its last."""
+
+    def destroy(self) -> None:
+        """Release everything now, without sending; undelivered events fail with
+        MasivoClosedError. Other clients of the key are not affected."""
+        self._shut = True
+        if self._joined is not None:
+            self._finalizer.detach()
+            self._joined.destroy()
+            session_of(self._joined).settle_now()
+
+    def _abandon(self) -> None:
+        """Release everything: the block of ``async with`` was left by an exception."""
+        self._shut = True
+        if self._joined is not None:
+            self._finalizer.detach()
+            self._joined.abandon("the client's block was left by an exception")
+            session_of(self._joined).settle_now()
+
+    def stats(self) -> Stats:
+        """A snapshot of the client's counters."""
+        return Stats(0, 0, 0, 0, 0, 0, 0, 0, 0) if self._joined is None else self._joined.stats()
+
+    def __repr__(self) -> str:
+        closed = self._shut or (self._joined is not None and self._joined.closed)
+        state = "closed" if closed else "open"
+        return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"
+
+
+async def _wait(session: LoopSession, ticket: Ticket, timeout: float | None, what: str) -> None:
+    if ticket.outcome is None:
+        await session.wait(ticket, timeout, what)
+
+
+async def _nothing() -> None:
+    """Close a client that never joined a session."""
+
+
+def _let_go(buffer: Buffer) -> None:
+    """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
+    buffer.close(None)
+    session_of(buffer).wake()
+
+
+def session_of(buffer: Buffer) -> LoopSession:
+    """The session that a buffer's client joined."""
+    return cast("Member", buffer.owner).session
