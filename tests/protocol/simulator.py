@@ -1,0 +1,387 @@
+"""A driver in virtual time: the clock is a number, the network is the test.
+
+``Driver.poll`` checks on every call what the contract of ``poll`` promises always: a second poll
+at the same time is quiet, and ``wake_at`` is None or in the future.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import deque
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+
+from masivo._protocol.errors import MasivoError
+from masivo._protocol.json import encode
+from masivo.protocol import (
+    Api,
+    Buffer,
+    Delivery,
+    Engine,
+    Failed,
+    Failure,
+    Json,
+    Output,
+    Request,
+    Response,
+    Secret,
+    SendEventResult,
+    Settings,
+    check,
+    unwrap,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from masivo.protocol import FailedEvent, OnError, Ticket
+
+KEY = "client-key-0123456789"
+"""The API key of every test; long enough to be looked for in answers."""
+
+TOKEN = "token-number-"
+"""How every token begins that the driver hands out."""
+
+BASE_URL = "https://api.example.test/v1"
+
+START = 1000.0
+"""What the monotonic clock reads when a test begins, in seconds."""
+
+WALL = 1_767_225_600.0
+"""What the wall clock reads then: 2026-01-01T00:00:00Z."""
+
+
+class Changes(TypedDict, total=False):
+    """The settings that a test may choose."""
+
+    brand_id: str | None
+    batch_size: int
+    idle_timeout: float
+    max_wait: float
+    refresh_interval: float | None
+    timeout: float
+    max_retries: int
+    max_in_flight: int
+    max_queue: int
+    max_queue_bytes: int
+    max_event_bytes: int
+    max_batch_bytes: int
+    isolate_rejected: bool
+    on_error: OnError | None
+    enabled: bool
+
+
+_DEFAULTS: Changes = {
+    "brand_id": None,
+    "batch_size": 100,
+    "idle_timeout": 30.0,
+    "max_wait": 60.0,
+    "refresh_interval": 300.0,
+    "timeout": 10.0,
+    "max_retries": 4,
+    "max_in_flight": 1,
+    "max_queue": 100_000,
+    "max_queue_bytes": 67_108_864,
+    "max_event_bytes": 262_144,
+    "max_batch_bytes": 4_194_304,
+    "isolate_rejected": True,
+    "on_error": None,
+    "enabled": True,
+}
+
+
+def settings(
+    *,
+    key: str = KEY,
+    base_url: str | None = BASE_URL,
+    api: Api | None = None,
+    environ: Mapping[str, str] | None = None,
+    **changes: Unpack[Changes],
+) -> Settings:
+    """Checked settings: the constructor's defaults, but for what a test chooses."""
+    return check(
+        Secret(key),
+        environ={} if environ is None else environ,
+        base_url=base_url,
+        api=Api() if api is None else api,
+        **cast("Any", _DEFAULTS | changes),
+    )
+
+
+class Dice:
+    """A random source: seeded, but for the draws that a test fixes."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._fixed: deque[float] = deque()
+        self.always: float | None = None
+        """What every draw gives that is not fixed one by one."""
+
+    def fix(self, *draws: float) -> None:
+        """Let the next draws be these."""
+        self._fixed.extend(draws)
+
+    def random(self) -> float:
+        """See ``RandomSource``."""
+        if self._fixed:
+            return self._fixed.popleft()
+        return self._random.random() if self.always is None else self.always
+
+    def getrandbits(self, k: int, /) -> int:
+        """See ``RandomSource``."""
+        return self._random.getrandbits(k)
+
+
+def event(number: int = 0, customer: str = "c", **more: object) -> dict[str, object]:
+    """A small valid event that can be told from others by its ``n``."""
+    return {"type": "VIEW", "customer_id": customer, "brand_id": None, "n": number} | more
+
+
+def payload(request: Request) -> list[dict[str, Any]]:
+    """The events that a request carries."""
+    value = cast("dict[str, list[dict[str, Any]]]", parsed(request.body))
+    return value["events"]
+
+
+def parsed(text: bytes) -> Json:
+    """A JSON text's value."""
+    return cast("Json", json.loads(text))
+
+
+def numbers(request: Request) -> list[int]:
+    """The ``n`` of the events that a request carries, in order."""
+    return [each["n"] for each in payload(request)]
+
+
+def is_authorization(request: Request) -> bool:
+    """Whether a request asks for a token."""
+    return request.method == "GET"
+
+
+def header(request: Request, name: str) -> str | None:
+    """The value of a request's header, None without one."""
+    return dict(request.headers).get(name)
+
+
+def result_of(delivery: Delivery) -> SendEventResult:
+    """The result of a delivery that must be there, and no failure."""
+    outcome = delivery.ask()
+    assert isinstance(outcome, SendEventResult), outcome
+    return outcome
+
+
+def error_of(waited: Delivery | Ticket) -> MasivoError:
+    """The error of a delivery or ticket that must have failed."""
+    outcome = waited.ask()
+    assert isinstance(outcome, Failed), outcome
+    return outcome.error
+
+
+class Driver:
+    """Polls an engine, and keeps what comes out of it.
+
+    Attributes:
+        now: the monotonic clock; add to it.
+        wall: the wall clock at ``now == START``.
+        out: the requests that have no answer yet, in order.
+        sent: every request so far.
+        outcomes: how often each delivery was settled.
+    """
+
+    def __init__(
+        self, *, seed: int = 1, api: Api | None = None, **changes: Unpack[Changes]
+    ) -> None:
+        self.now = START
+        self.wall = WALL
+        self.dice = Dice(seed)
+        self.wakes = 0
+        self.out: list[Request] = []
+        self.sent: list[Request] = []
+        self.settled: list[Delivery] = []
+        self.tickets: list[Ticket] = []
+        self.failed: list[FailedEvent] = []
+        self.warnings: list[str] = []
+        self.wake_at: float | None = None
+        self.closed = False
+        self._tokens = 0
+        self.settings = settings(api=api, **changes)
+        self.engine = Engine(
+            self.settings.account,
+            clock=lambda: self.now,
+            wall_clock=lambda: self.wall + self.now - START,
+            random=self.dice,
+            wake=self._wake,
+        )
+        self.buffer = self.engine.attach(self.settings)
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def client(self, **changes: Unpack[Changes]) -> Buffer:
+        """Attach one more client of the same key."""
+        return self.engine.attach(replace(self.settings, **changes))
+
+    # ── Time ─────────────────────────────────────────────────────────────────────────────────
+
+    def poll(self) -> Output:
+        """Poll until nothing more comes at this time, and check what always holds."""
+        output = self._poll()
+        again = self._poll()
+        assert not again.requests, "a second poll at the same time asked for requests"
+        assert not again.settled, "a second poll at the same time settled deliveries"
+        assert not again.tickets, "a second poll at the same time answered tickets"
+        assert again.wake_at == output.wake_at, "a second poll moved the wake-up"
+        return output
+
+    def _poll(self) -> Output:
+        output = self.engine.poll()
+        assert output.wake_at is None or output.wake_at > self.now, "a wake-up in the past"
+        self.wake_at = output.wake_at
+        self.closed = output.closed
+        self.out.extend(output.requests)
+        self.sent.extend(output.requests)
+        for settled in output.settled:
+            for delivery in settled.deliveries:
+                assert delivery.outcome is settled.outcome
+                self.settled.append(delivery)
+        self.tickets.extend(output.tickets)
+        self.failed.extend(each for _, each in output.failed_events)
+        self.warnings.extend(output.warnings)
+        return output
+
+    def advance(self, seconds: float) -> Output:
+        """Let time pass without a poll, then poll."""
+        self.now += seconds
+        return self.poll()
+
+    def sleep(self) -> Output:
+        """Let time pass until the wake-up that the engine asked for, and poll then."""
+        assert self.wake_at is not None, "the engine asked for no wake-up"
+        self.now = self.wake_at
+        return self.poll()
+
+    def sleep_until(self, moment: float) -> None:
+        """Wake as often as the engine asks, up to ``moment``, and once more then."""
+        self.poll()
+        while self.wake_at is not None and self.wake_at < moment:
+            self.sleep()
+        self.now = moment
+        self.poll()
+
+    # ── The network ──────────────────────────────────────────────────────────────────────────
+
+    def only(self) -> Request:
+        """The one request that is out."""
+        assert len(self.out) == 1, f"{len(self.out)} requests are out"
+        return self.out[0]
+
+    def batch(self) -> Request:
+        """The one request that is out, which carries events."""
+        request = self.only()
+        assert not is_authorization(request), "an authorization is out, not a batch"
+        return request
+
+    def authorization(self) -> Request:
+        """The one request that is out, which asks for a token."""
+        request = self.only()
+        assert is_authorization(request), "a batch is out, not an authorization"
+        return request
+
+    def answer(
+        self,
+        status: int,
+        body: Json | bytes = None,
+        *,
+        to: Request | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Output:
+        """Answer a request (the one that is out) with a value as JSON, or bytes as they are."""
+        request = self.only() if to is None else to
+        self.out.remove(request)
+        text = body if isinstance(body, bytes) else b"" if body is None else encode(body)
+        self.engine.handle_response(request.id, Response(status, dict(headers or {}), text))
+        return self.poll()
+
+    def accept(self, to: Request | None = None) -> Output:
+        """Let the API take a batch."""
+        return self.answer(200, {"ok": True}, to=to)
+
+    def break_off(
+        self,
+        reason: str = "connection reset",
+        *,
+        to: Request | None = None,
+        sent: bool = True,
+        status: int | None = None,
+        cause: BaseException | None = None,
+    ) -> Output:
+        """Let a request (the one that is out) end without a complete answer."""
+        request = self.only() if to is None else to
+        self.out.remove(request)
+        self.engine.handle_failure(request.id, Failure(reason, sent, status, cause))
+        return self.poll()
+
+    def grant(self, token: str | None = None, *, headers: Mapping[str, str] | None = None) -> str:
+        """Answer the authorization that is out with a new token; the token."""
+        (request,) = [each for each in self.out if is_authorization(each)]
+        self._tokens += 1
+        token = f"{TOKEN}{self._tokens}" if token is None else token
+        self.answer(200, {"data": token}, to=request, headers=headers)
+        return token
+
+    def sign_in(self, token: str | None = None, *, headers: Mapping[str, str] | None = None) -> str:
+        """Have a token fetched, with no event sent; the token."""
+        ticket = self.buffer.token()
+        self.poll()
+        given = self.grant(token, headers=headers)
+        assert unwrap(ticket.ask()) == given
+        return given
+
+    # ── What callers do ──────────────────────────────────────────────────────────────────────
+
+    def send(self, *events: Mapping[str, object], buffer: Buffer | None = None) -> list[Delivery]:
+        """Send events, then poll."""
+        deliveries = [(buffer or self.buffer).send(each) for each in events]
+        self.poll()
+        return deliveries
+
+    def send_numbers(self, *which: int, buffer: Buffer | None = None) -> list[Delivery]:
+        """Send small events of these numbers, then poll."""
+        return self.send(*(event(number) for number in which), buffer=buffer)
+
+    def flush(self, buffer: Buffer | None = None) -> Ticket:
+        """Flush, then poll."""
+        ticket = (buffer or self.buffer).flush()
+        self.poll()
+        return ticket
+
+    def close(self, timeout: float | None = None, buffer: Buffer | None = None) -> Ticket:
+        """Close, then poll."""
+        ticket = (buffer or self.buffer).close(timeout)
+        self.poll()
+        return ticket
+
+
+def in_batch(driver: Driver, *which: int) -> tuple[Request, list[Delivery]]:
+    """Have one batch of these events on its way, with a token; its request and deliveries."""
+    deliveries = driver.send_numbers(*which)
+    driver.flush()
+    if is_authorization(driver.only()):
+        driver.grant()
+    request = driver.batch()
+    assert numbers(request) == list(which)
+    return request, deliveries
+
+
+def shown(value: object) -> str:
+    """Everything that a value shows of itself to a reader of logs and tracebacks."""
+    texts = [repr(value), str(value), f"{value}", f"{[value]}"]
+    if isinstance(value, MasivoError):
+        texts += [repr(value.args), value.message, repr(value.details)]
+    return "\n".join(texts)
+
+
+def field_names(kind: type[Any]) -> list[str]:
+    """The names of a dataclass's fields."""
+    return [each.name for each in fields(kind)]

@@ -1,0 +1,142 @@
+"""The core is pure: nothing in it does I/O, waits, or tells the time."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import masivo._protocol
+
+CORE = Path(masivo._protocol.__file__).parent
+FILES = sorted(CORE.rglob("*.py"))
+
+ALLOWED = {
+    "__future__",
+    "base64",
+    "binascii",
+    "collections",
+    "collections.abc",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "difflib",
+    "enum",
+    "functools",
+    "heapq",
+    "inspect",
+    "ipaddress",
+    "math",
+    "msgspec",
+    "re",
+    "typing",
+    "urllib.parse",
+    "uuid",
+}
+"""Modules that the core may import: they compute, and nothing else."""
+
+ALLOWED_NAMES = {
+    "datetime": {"UTC", "date", "datetime"},
+    "uuid": {"UUID"},
+    "ipaddress": {"ip_address"},
+    "urllib.parse": {"urlsplit"},
+    "inspect": {"iscoroutinefunction"},
+}
+"""What it may take from modules that hold more than computing: names, or attributes used."""
+
+CLOCKS_AND_DICE = {"now", "utcnow", "today", "monotonic", "perf_counter", "time_ns", "uuid1"}
+"""Attributes that would tell the time, or draw, if called on a class imported above."""
+
+FORBIDDEN_CALLS = {"open", "input", "print", "exec", "eval", "compile", "__import__", "breakpoint"}
+"""Built-in functions that do I/O, or could reach what does."""
+
+
+def trees() -> list[tuple[str, ast.Module]]:
+    """The name and the syntax tree of every file of the core."""
+    return [(str(file.relative_to(CORE)), ast.parse(file.read_text("utf-8"))) for file in FILES]
+
+
+def violations(tree: ast.AST) -> list[str]:
+    """What a syntax tree of the core must not contain, in words."""
+    found: list[str] = []
+    names: dict[str, str] = {}  # what `import x as y` bound: y -> x
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                names[alias.asname or alias.name] = alias.name
+                if alias.name not in ALLOWED:
+                    found.append(f"import {alias.name}")
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            module = node.module or ""
+            allowed = ALLOWED_NAMES.get(module)
+            for alias in node.names:
+                if module not in ALLOWED or (allowed is not None and alias.name not in allowed):
+                    found.append(f"from {module} import {alias.name}")
+        elif isinstance(node, ast.ImportFrom) and node.level > 1:
+            found.append(f"a relative import out of the core: {node.module}")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
+            if node.attr in CLOCKS_AND_DICE and not of_self:  # `self.now` is the engine's own
+                found.append(f".{node.attr}")
+            if isinstance(node.value, ast.Name) and node.value.id in names:
+                allowed = ALLOWED_NAMES.get(names[node.value.id])
+                if allowed is not None and node.attr not in allowed:
+                    found.append(f"{node.value.id}.{node.attr}")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in FORBIDDEN_CALLS:
+                found.append(f"{node.func.id}()")
+        elif isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith):
+            found.append(f"line {node.lineno}: async")
+    return found
+
+
+def test_the_core_has_files() -> None:
+    """The check below looks at the files of the core, not at none."""
+    assert {"engine.py", "buffer.py", "token.py", "__init__.py"} <= {name for name, _ in trees()}
+
+
+@pytest.mark.parametrize(("name", "tree"), trees(), ids=[name for name, _ in trees()])
+def test_the_core_is_pure(name: str, tree: ast.Module) -> None:
+    """A file of the core imports only what computes, nothing of the package outside the core,
+    and uses neither a clock, nor a random source of its own, nor I/O, nor coroutines."""
+    assert violations(tree) == [], name
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time",
+        "import random",
+        "import socket",
+        "import threading",
+        "import asyncio",
+        "import logging",
+        "import os",
+        "import httpx",
+        "from time import monotonic",
+        "from random import Random",
+        "import masivo",
+        "from masivo import Client",
+        "from masivo._http import Http",
+        "from .. import _http",
+        "from .._http import Http",
+        "from datetime import timezone",
+        "from uuid import uuid4",
+        "from datetime import datetime\ndatetime.now()",
+        "from datetime import datetime\nclock = datetime.now",
+        "from datetime import datetime as d\nd.utcnow()",
+        "from datetime import date\ndate.today()",
+        "import datetime\ndatetime.datetime.now()",
+        "import uuid\nuuid.uuid4()",
+        "import inspect\ninspect.currentframe()",
+        "def f():\n    import time",
+        "open('x')",
+        "__import__('time')",
+        "async def f(): ...",
+    ],
+)
+def test_the_check_finds_impurity(code: str) -> None:
+    """The check finds each way out of the core that it forbids."""
+    assert violations(ast.parse(code))
