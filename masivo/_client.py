@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar
 
-from masivo.protocol import Api, Secret, check
+from masivo.protocol import Api, Secret, configure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +114,7 @@ class ClientBase(Generic[H]):
         # From here on no frame holds the key in the clear: tracebacks may show local variables.
         secret = None if api_key is None else Secret(api_key)
         del api_key
-        self._settings = check(
+        self._settings = configure(
             secret,
             environ=os.environ,
             brand_id=brand_id,

@@ -26,7 +26,7 @@ from ._protocol.buffer import Buffer, FlushTicket
 from ._protocol.delivery import Answer, Delivery, Failed, Outcome, Ticket, unwrap
 from ._protocol.engine import Engine
 from ._protocol.json import Json
-from ._protocol.settings import Account, Api, Secret, Settings, check, is_loopback, wait_limit
+from ._protocol.settings import Account, Api, Secret, Settings, configure, is_loopback, wait_limit
 from ._protocol.values import (
     Clock,
     FailedEvent,
@@ -68,7 +68,7 @@ __all__ = [
     "Settled",
     "Stats",
     "Ticket",
-    "check",
+    "configure",
     "is_loopback",
     "unwrap",
     "wait_limit",

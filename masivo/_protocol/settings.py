@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
@@ -150,29 +151,33 @@ class Settings:
     enabled: bool
 
 
-def check(
-    api_key: Secret | None,
+def configure(
+    api_key: Secret | None = None,
     *,
-    environ: Mapping[str, str],
-    brand_id: str | None,
-    base_url: str | None,
-    batch_size: int,
-    idle_timeout: float,
-    max_wait: float,
-    refresh_interval: float | None,
-    timeout: float,
-    max_retries: int,
-    max_in_flight: int,
-    max_queue: int,
-    max_queue_bytes: int,
-    max_event_bytes: int,
-    max_batch_bytes: int,
-    isolate_rejected: bool,
-    on_error: OnError | None,
-    enabled: bool,
-    api: Api,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    brand_id: str | None = None,
+    base_url: str | None = None,
+    batch_size: int = 100,
+    idle_timeout: float = 30.0,
+    max_wait: float = 60.0,
+    refresh_interval: float | None = 300.0,
+    timeout: float = 10.0,
+    max_retries: int = 4,
+    max_in_flight: int = 1,
+    max_queue: int = 100_000,
+    max_queue_bytes: int = 67_108_864,
+    max_event_bytes: int = 262_144,
+    max_batch_bytes: int = 4_194_304,
+    isolate_rejected: bool = True,
+    on_error: OnError | None = None,
+    enabled: bool = True,
+    api: Api = Api(),
 ) -> Settings:
-    """The settings of a client from its constructor's arguments and the environment.
+    """A client's settings, checked; ``masivo.Client`` says what each means.
+
+    Args:
+        environ: where ``MASIVO_API_KEY``, ``MASIVO_BASE_URL`` and ``MASIVO_DISABLED`` are looked
+            up: ``os.environ``, or nothing.
 
     Raises:
         MasivoConfigError: one of them is wrong; the message names it and what it may be.
