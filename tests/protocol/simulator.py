@@ -28,7 +28,7 @@ from masivo.protocol import (
     Secret,
     SendEventResult,
     Settings,
-    check,
+    configure,
     unwrap,
 )
 
@@ -72,25 +72,6 @@ class Changes(TypedDict, total=False):
     enabled: bool
 
 
-_DEFAULTS: Changes = {
-    "brand_id": None,
-    "batch_size": 100,
-    "idle_timeout": 30.0,
-    "max_wait": 60.0,
-    "refresh_interval": 300.0,
-    "timeout": 10.0,
-    "max_retries": 4,
-    "max_in_flight": 1,
-    "max_queue": 100_000,
-    "max_queue_bytes": 67_108_864,
-    "max_event_bytes": 262_144,
-    "max_batch_bytes": 4_194_304,
-    "isolate_rejected": True,
-    "on_error": None,
-    "enabled": True,
-}
-
-
 def settings(
     *,
     key: str = KEY,
@@ -100,12 +81,12 @@ def settings(
     **changes: Unpack[Changes],
 ) -> Settings:
     """Checked settings: the constructor's defaults, but for what a test chooses."""
-    return check(
+    return configure(
         Secret(key),
         environ={} if environ is None else environ,
         base_url=base_url,
         api=Api() if api is None else api,
-        **cast("Any", _DEFAULTS | changes),
+        **changes,
     )
 
 

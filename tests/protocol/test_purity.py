@@ -30,6 +30,7 @@ ALLOWED = {
     "math",
     "msgspec",
     "re",
+    "types",
     "typing",
     "urllib.parse",
     "uuid",
@@ -41,6 +42,7 @@ ALLOWED_NAMES = {
     "uuid": {"UUID"},
     "ipaddress": {"ip_address"},
     "urllib.parse": {"urlsplit"},
+    "types": {"MappingProxyType"},
     "inspect": {"iscoroutinefunction"},
 }
 """What it may take from modules that hold more than computing: names, or attributes used."""
