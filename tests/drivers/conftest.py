@@ -1,0 +1,101 @@
+"""Fixtures of the drivers' tests: an emulator, clients, and limits on what could hang."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from masivo.emulator import Emulator
+
+from .worlds import WORLDS, AnyClient, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+HARD_LIMIT = 45.0
+"""Seconds after which a test is broken off, wherever it hangs."""
+
+SECRETS_OF_THE_ENVIRONMENT = "MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED"
+
+
+class Connect(Protocol):
+    """Makes clients of the test's emulator; they are destroyed when the test is over."""
+
+    def __call__(self, **settings: Any) -> AnyClient:
+        """A client with these settings; key and base URL are the emulator's by default."""
+        ...
+
+
+@pytest.fixture(autouse=True)
+def hard_limit() -> Iterator[None]:
+    """Break off a test that hangs: a wait for a lock ends when a signal's handler raises."""
+
+    def on_alarm(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail(f"the test hangs: not over within {HARD_LIMIT:g} s")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, HARD_LIMIT)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what the shell has set out of the tests."""
+    for name in SECRETS_OF_THE_ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+
+
+def workers() -> list[threading.Thread]:
+    """The package's threads that run now."""
+    return [thread for thread in threading.enumerate() if thread.name == "masivo"]
+
+
+def join_workers(timeout: float = 15.0) -> None:
+    """Wait until the package's threads have ended; fails if one does not."""
+    for thread in workers():
+        thread.join(timeout)
+        assert not thread.is_alive(), "a thread of the package does not end"
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A running emulator."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(params=WORLDS, ids=lambda world: world.name)
+def world(request: pytest.FixtureRequest) -> World:
+    """Every world in turn."""
+    world: World = request.param
+    return world
+
+
+@pytest.fixture
+def connect(world: World, emulator: Emulator) -> Iterator[Connect]:
+    """Makes clients of the world for the emulator; destroys them at the end.
+
+    The end also waits for the package's threads: none may outlive its clients, and a connection
+    that was left open would be a ResourceWarning in somebody else's test.
+    """
+    made: list[AnyClient] = []
+
+    def connect(**settings: Any) -> AnyClient:
+        settings.setdefault("api_key", emulator.client_key)
+        settings.setdefault("base_url", emulator.url)
+        client = world.client(**settings)
+        made.append(client)
+        return client
+
+    yield connect
+    emulator.heal()
+    for client in made:
+        client.destroy()
+    emulator.stop()  # ends the requests that still hang
+    join_workers()
