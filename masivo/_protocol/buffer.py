@@ -387,7 +387,7 @@ class Buffer:
         if flight.request_id is not None:
             return
         engine = self._engine
-        refusal = engine.backoff.refuses(now)
+        refusal = engine.backoff.refuses(now) or engine.refusal()
         if refusal is not None:
             self._flights.remove(flight)
             self._fail_flight(flight, refusal)
@@ -462,7 +462,9 @@ class Buffer:
         more: float = math.inf
         more_bytes: float = math.inf
         oldest = self._queue.oldest()
-        if len(self._flights) >= self.settings.max_in_flight:
+        if engine.refusal() is not None:
+            more = 1  # new events fail at once, whatever is on its way
+        elif len(self._flights) >= self.settings.max_in_flight:
             pass  # nothing can go before an answer comes
         elif oldest is None and self._flights:
             # Customers in flight hold their events back. One poll per `idle_timeout` finds what

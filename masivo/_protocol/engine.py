@@ -285,7 +285,8 @@ class Engine:
         """The token, or None; then one is fetched, and every buffer touched when it is there."""
         if self._token.expired(self.now):
             self._revoke()
-        if self._token.value is None and self.backoff.refuses(self.now) is None:
+        refusal = self.backoff.refuses(self.now) or self.refusal()
+        if self._token.value is None and refusal is None:
             self._need_token()
         return self._token.value
 
