@@ -456,10 +456,12 @@ class Engine:
         self._token.change(Change.REVOKED)
         self._set_refresh()
         authorization = self._authorization
-        if authorization is not None and authorization.request_id is None:
-            # A renewal that waits patiently is urgent now.
+        if authorization is not None:
+            # A renewal in the background is urgent now: it does not wait for its next repeat, and
+            # the repeats that it had do not count.
             authorization.begin()
-            authorization.not_before = self.now
+            if authorization.request_id is None:
+                authorization.not_before = self.now
         self._touch_all()
 
     def _interval(self) -> float | None:
