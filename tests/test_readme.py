@@ -1,0 +1,64 @@
+"""The README's examples run as they stand there, and its tables agree with the code."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import masivo
+from masivo.emulator import Emulator
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("code", EXAMPLES, ids=range(1, len(EXAMPLES) + 1))
+def test_example_runs(code: str) -> None:
+    """Each Python example is a whole program that delivers its event, and prints no warning."""
+    with Emulator() as emulator:
+        environ = {
+            **os.environ,
+            "MASIVO_API_KEY": emulator.client_key,
+            "MASIVO_BASE_URL": emulator.url,
+            "PYTHONWARNINGS": "error",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert emulator.event_count == (0 if "Emulator()" in code else 1)
+
+
+def test_there_are_examples_for_all_worlds() -> None:
+    """Threads, asyncio, trio and a driver of one's own each have a quick start."""
+    for name in ("Client(", "AsyncClient(", "TrioClient(", "Engine("):
+        assert any(name in code for code in EXAMPLES)
+
+
+@pytest.mark.parametrize("client", [masivo.Client, masivo.AsyncClient, masivo.TrioClient])
+def test_table_of_settings_is_complete(client: type) -> None:
+    """Every argument of the constructors is in the README's table, and no other."""
+    table = README.split("## Settings")[1].split("\n\n`flush")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert documented == list(inspect.signature(client).parameters)
+
+
+def test_table_of_errors_is_complete() -> None:
+    """Every error class is in the README's table."""
+    table = README.split("## Errors")[1].split("All derive")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(documented) == sorted(
+        name for name in masivo.__all__ if name.startswith("Masivo")
+    )
