@@ -21,7 +21,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from .json import parse
-from .settings import is_header_value
+from .settings import LONGEST, is_header_value
 from .stamps import parse_http_date
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def token_in(body: bytes) -> str | None:
 
 
 def lifetime(token: str, date: str | None, wall_time: float) -> float | None:
-    """The seconds until a token's own expiry, None if it does not tell.
+    """The seconds until a token's own expiry (``LONGEST`` at most), None if it does not tell.
 
     It tells by the claim ``exp`` of a JWT (RFC 7519, section 4.1.4), by the server's clock: the
     answer's ``Date``, else its claim ``iat``, else our wall clock. No claim is required.
@@ -191,6 +191,9 @@ def lifetime(token: str, date: str | None, wall_time: float) -> float | None:
     if not isinstance(expires, int | float) or isinstance(expires, bool):
         return None
     now = parse_http_date(date) if date is not None else None
-    if now is None:
-        now = issued if isinstance(issued, int | float) else wall_time
-    return expires - now
+    try:
+        if now is None:
+            now = float(issued) if isinstance(issued, int | float) else wall_time
+        return min(float(expires) - now, LONGEST)
+    except OverflowError:  # an integer beyond all floats
+        return None
