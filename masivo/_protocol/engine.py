@@ -472,12 +472,17 @@ class Engine:
     def _set_refresh(self) -> None:
         self.timers.set(_REFRESH, self._token.renew_at(self._interval()))
 
+    def _hurries(self) -> bool:
+        """Whether a client that closes with a deadline still has events."""
+        return any(buffer.hurry and buffer.held for buffer in self.buffers)
+
     def _authorize(self) -> None:
         """Send the authorization that is wanted, if it is time."""
         authorization = self._authorization
         if authorization is None or authorization.request_id is not None or not self._buffers:
             return
-        hurry = any(buffer.hurry and buffer.held for buffer in self._buffers)
+        # Nobody waits for a renewal in the background, so a close does not hurry it.
+        hurry = self._token.state is State.FETCHING and self._hurries()
         at = self.waits_until(authorization, hurry=hurry)
         self.timers.set(_AUTHORIZE, at)
         if at is not None:
@@ -543,9 +548,8 @@ class Engine:
         if not definitive:
             self.backoff.failed(authorization.known, wait, error, self.now)
             retries = max((b.settings.max_retries for b in self._buffers), default=0)
-            hurry = any(buffer.hurry and buffer.held for buffer in self._buffers)
             if self.backoff.refuses(self.now) is None and self.repeat(
-                authorization, retries=retries, hurry=hurry
+                authorization, retries=retries, hurry=self._hurries()
             ):
                 return
         self._authorization = None
