@@ -143,7 +143,7 @@ class Engine:
 
     @property
     def buffers(self) -> list[Buffer]:
-        """The attached clients' buffers."""
+        """The attached clients' buffers: a copy, as a client may attach while one looks."""
         return list(self._buffers)
 
     @property
@@ -466,7 +466,7 @@ class Engine:
 
     def _interval(self) -> float | None:
         """The shortest ``refresh_interval`` of the clients."""
-        intervals = (buffer.settings.refresh_interval for buffer in self._buffers)
+        intervals = (buffer.settings.refresh_interval for buffer in self.buffers)
         return min((each for each in intervals if each is not None), default=None)
 
     def _set_refresh(self) -> None:
@@ -492,7 +492,7 @@ class Engine:
         headers: tuple[tuple[str, str], ...] = (("x-api-key", self.account.api_key.reveal()),)
         if api.sdk_header is not None:
             headers += (("x-masivo-sdk", api.sdk_header),)
-        timeout = max(buffer.settings.timeout for buffer in self._buffers)
+        timeout = max(buffer.settings.timeout for buffer in self.buffers)
         self._send(authorization, "GET", api.authorize_path, headers, b"", timeout)
 
     def _authorized(self, authorization: Authorization, response: Response) -> None:
@@ -547,7 +547,7 @@ class Engine:
             return
         if not definitive:
             self.backoff.failed(authorization.known, wait, error, self.now)
-            retries = max((b.settings.max_retries for b in self._buffers), default=0)
+            retries = max((b.settings.max_retries for b in self.buffers), default=0)
             if self.backoff.refuses(self.now) is None and self.repeat(
                 authorization, retries=retries, hurry=self._hurries()
             ):
