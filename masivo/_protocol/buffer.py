@@ -84,7 +84,7 @@ class Buffer:
         self._requests = 0
         self._in_flight = 0
         self._wake_count: float = 1
-        self._wake_bytes: float = 0
+        self._wake_bytes: float = 0  # with a byte for the comma after each event
 
         self._engine = engine
         self._clock = engine.clock
@@ -135,7 +135,7 @@ class Buffer:
         self._accepted += 1
         self._accepted_bytes += length
         self._engine.input(delivery)
-        if accepted >= self._wake_count or accepted_bytes >= self._wake_bytes:
+        if accepted >= self._wake_count or accepted_bytes + accepted >= self._wake_bytes:
             self._engine.wake()
         return delivery
 
@@ -268,7 +268,8 @@ class Buffer:
     def wants_poll(self) -> bool:
         """Whether enough events came in since the last poll to make another worthwhile."""
         return (
-            self._accepted >= self._wake_count or self._accepted_bytes >= self._wake_bytes
+            self._accepted >= self._wake_count
+            or self._accepted_bytes + self._accepted >= self._wake_bytes
         ) and self._accepted > self._taken_in
 
     def _has_room(self) -> bool:
@@ -470,7 +471,8 @@ class Buffer:
             # Customers in flight hold their events back. One poll per `idle_timeout` finds what
             # others sent soon enough; a wake-up for each held-back event would not.
             at = now + min(self.settings.idle_timeout, self.settings.max_wait)
-            more = self.settings.batch_size
+            more = min(self.settings.batch_size, self._max_queue - (self._taken_in - self._ended))
+            more_bytes = self._budget
         elif oldest is None:
             more = 1
         elif not self._due(now):
@@ -484,7 +486,7 @@ class Buffer:
             at = engine.backoff.hold_until
         engine.timers.set((Timer.LINGER, self), at)
         self._wake_count = self._taken_in + more
-        self._wake_bytes = self._taken_in_bytes + more_bytes
+        self._wake_bytes = self._taken_in_bytes + self._taken_in + more_bytes
 
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
