@@ -1,0 +1,417 @@
+"""Failed requests with events: what is repeated, when, and how it ends (contract, section 6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from masivo._protocol.errors import MasivoError, MasivoNetworkError
+from masivo.protocol import FailedEvent, SendEventResult
+
+from .simulator import (
+    START,
+    WALL,
+    Driver,
+    error_of,
+    event,
+    header,
+    in_batch,
+    is_authorization,
+    numbers,
+    result_of,
+)
+
+DATES = [
+    ("Thu, 01 Jan 2026 00:00:20 GMT", "Thu, 01 Jan 2026 00:00:00 GMT", 20.0),
+    ("Thursday, 01-Jan-26 00:01:00 GMT", "Thu, 01 Jan 2026 00:00:00 GMT", 60.0),
+    ("Thu Jan  1 00:00:09 2026", None, 9.0),
+]
+"""Retry-After, the answer's Date, and the seconds that they mean (the wall clock reads WALL)."""
+
+
+# ── What is repeated ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_some_statuses_are_repeated(status: int) -> None:
+    """408, 429, 500, 502, 503 and 504 are repeated; the same bytes go under the same key."""
+    driver = Driver()
+    first, (delivery,) = in_batch(driver, 1)
+    driver.dice.fix(0.5)
+    driver.answer(status, b"busy")
+    assert driver.wake_at == START + 0.25
+    driver.advance(0.125)
+    assert driver.out == []
+    driver.sleep()
+    again = driver.batch()
+    assert again.body == first.body
+    assert header(again, "idempotency-key") == header(first, "idempotency-key")
+    assert again.id != first.id
+    driver.accept()
+    assert result_of(delivery).success
+
+
+@pytest.mark.parametrize("status", [100, 301, 302, 308, 402, 403, 404, 405, 409, 418, 501, 505])
+def test_other_statuses_are_not_repeated(status: int) -> None:
+    """Any other error status ends the batch at once: a MasivoError with the status."""
+    driver = Driver()
+    _, (delivery,) = in_batch(driver, 1)
+    driver.answer(status, {"error": "no", "details": "because"})
+    error = error_of(delivery)
+    assert type(error) is MasivoError
+    assert (error.status, error.details) == (status, "because")
+    assert driver.out == []
+
+
+@pytest.mark.parametrize("sent", [True, False])
+@pytest.mark.parametrize("status", [None, 400, 401, 404, 500])
+def test_no_usable_answer_is_repeated(status: int | None, sent: bool) -> None:
+    """No answer is repeated, and so is a malformed one that is no 2xx, whatever its status."""
+    driver = Driver(max_retries=1)
+    driver.dice.always = 0.5
+    first, (delivery,) = in_batch(driver, 1)
+    driver.break_off("timed out", sent=sent, status=status)
+    assert driver.wake_at == START + 0.25
+    driver.sleep()
+    assert driver.batch().body == first.body
+    cause = OSError("x")
+    driver.break_off("timed out", sent=sent, status=status, cause=cause)
+    error = error_of(delivery)
+    assert type(error) is MasivoNetworkError
+    assert "timed out" in error.message
+    assert ("nothing was sent" in error.message) is not sent
+    assert error.status == status
+    assert error.__cause__ is cause
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_a_2xx_that_breaks_off_is_never_sent_again(status: int) -> None:
+    """Once the headers of a 2xx have arrived, the batch is not sent again: a MasivoNetworkError
+    with the status says that it may have been accepted."""
+    driver = Driver()
+    _, (delivery,) = in_batch(driver, 1)
+    cause = OSError("cut")
+    driver.break_off("cut off", status=status, cause=cause)
+    error = error_of(delivery)
+    assert type(error) is MasivoNetworkError
+    assert "may have been accepted" in " ".join(error.message.split())
+    assert error.status == status
+    assert error.__cause__ is cause
+    assert driver.out == []
+    assert driver.buffer.stats().retries == 0
+
+
+@pytest.mark.parametrize("body", [b"<html></html>", b"{", b"\xff", b"{} {}", b"NaN", b"\x1f\x8b"])
+def test_a_complete_2xx_that_is_not_json_says_to_check_base_url(body: bytes) -> None:
+    """A complete 2xx that is neither empty nor JSON is a MasivoError that says to check
+    ``base_url``; it is not repeated."""
+    driver = Driver()
+    _, (delivery,) = in_batch(driver, 1)
+    driver.answer(200, body)
+    error = error_of(delivery)
+    assert type(error) is MasivoError
+    assert "base_url" in error.message
+    assert error.status == 200
+    assert driver.out == []
+
+
+# ── How often, and when ──────────────────────────────────────────────────────────────────────
+
+
+def test_the_waits_are_random_and_double_to_30_seconds() -> None:
+    """The waits are random parts of 0.5 s, 1 s, 2 s, … up to 30 s: full jitter."""
+    driver = Driver(max_retries=10, refresh_interval=None)
+    in_batch(driver, 1)
+    for draw, bound in [
+        *((0.5, 0.5), (0.25, 1.0), (0.75, 2.0), (0.5, 4.0), (0.5, 8.0)),
+        *((0.5, 16.0), (0.5, 30.0), (1.0, 30.0), (0.25, 30.0), (0.5, 30.0)),
+    ]:
+        driver.dice.fix(draw)
+        driver.answer(503)
+        assert driver.wake_at == driver.now + draw * bound
+        driver.sleep()
+    driver.batch()
+
+
+def test_a_wait_of_nothing_repeats_at_once() -> None:
+    """A draw of 0 repeats in the same poll."""
+    driver = Driver()
+    in_batch(driver, 1)
+    driver.dice.fix(0.0)
+    driver.answer(503)
+    assert numbers(driver.batch()) == [1]
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 4])
+def test_a_batch_is_repeated_max_retries_times(max_retries: int) -> None:
+    """A batch is repeated up to ``max_retries`` times (0: never), and fails with the last
+    error."""
+    driver = Driver(max_retries=max_retries)
+    driver.dice.always = 0.0
+    _, (delivery,) = in_batch(driver, 1)
+    for attempt in range(max_retries + 1):
+        assert not delivery.done()
+        driver.answer(503, {"error": f"attempt {attempt}"})
+    assert f"attempt {max_retries}" in error_of(delivery).message
+    assert driver.out == []
+    stats = driver.buffer.stats()
+    assert (stats.requests, stats.retries) == (max_retries + 1, max_retries)
+
+
+def test_the_next_batch_goes_on_with_the_wait_where_the_last_one_stopped() -> None:
+    """While the last answer was such a failure, the next batch waits first, twice as long; a good
+    answer ends that."""
+    driver = Driver(max_retries=1, batch_size=1, refresh_interval=None)
+    driver.dice.fix(1.0)
+    driver.sign_in()
+    driver.send_numbers(1, 2, 3)
+    driver.dice.fix(0.5)
+    driver.answer(503)
+    driver.sleep()
+    driver.dice.fix(0.5)
+    driver.answer(503)
+    assert driver.wake_at == driver.now + 0.5
+    driver.sleep()
+    assert numbers(driver.batch()) == [2]
+    driver.dice.fix(0.5)
+    driver.answer(503)
+    assert driver.wake_at == driver.now + 1.0
+    driver.sleep()
+    driver.accept()
+    assert numbers(driver.batch()) == [3]
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404])
+def test_any_other_answer_ends_the_waits(status: int) -> None:
+    """Any answer that asks for no repeat, an error too, ends the doubling of the waits."""
+    driver = Driver(batch_size=1, refresh_interval=None, isolate_rejected=False)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.answer(503)
+    driver.answer(503)
+    driver.answer(status)
+    if status == 401:
+        driver.grant()
+    driver.dice.fix(0.5)
+    if status != 401:
+        driver.send_numbers(2)
+    driver.answer(503)
+    assert driver.wake_at == START + 0.25
+
+
+def test_failures_of_requests_that_were_out_together_count_once() -> None:
+    """Two requests that were out together and both fail double the wait once, not twice."""
+    driver = Driver(batch_size=1, max_in_flight=2, refresh_interval=None)
+    driver.sign_in()
+    driver.send(event(1, "a"), event(2, "b"))
+    first, second = driver.out
+    driver.dice.fix(0.5, 0.5)
+    driver.answer(503, to=first)
+    driver.answer(503, to=second)
+    assert driver.wake_at == START + 0.25
+    driver.sleep()
+    assert len(driver.out) == 2
+
+
+def test_later_events_wait_behind_a_batch_that_is_being_repeated() -> None:
+    """While a batch is being repeated, later events wait, and keep their order."""
+    driver = Driver(batch_size=2, refresh_interval=None)
+    driver.dice.always = 0.5
+    driver.sign_in()
+    driver.send_numbers(1, 2)
+    driver.answer(503)
+    driver.send_numbers(3, 4, 5)
+    assert driver.out == []
+    driver.sleep()
+    assert numbers(driver.batch()) == [1, 2]
+    driver.accept()
+    assert numbers(driver.batch()) == [3, 4]
+
+
+# ── Retry-After ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+@pytest.mark.parametrize("seconds", ["1", "20", "300", " 20 "])
+def test_retry_after_seconds_hold_the_repeat_back(status: int, seconds: str) -> None:
+    """``Retry-After`` in seconds, up to 300, holds the repeat back exactly so long."""
+    driver = Driver(refresh_interval=None)
+    in_batch(driver, 1)
+    driver.dice.fix(0.0)
+    driver.answer(status, headers={"retry-after": seconds})
+    assert driver.wake_at == START + float(seconds)
+    driver.sleep()
+    assert numbers(driver.batch()) == [1]
+
+
+@pytest.mark.parametrize(("date", "answered", "wait"), DATES)
+def test_retry_after_dates_hold_the_repeat_back(
+    date: str, answered: str | None, wait: float
+) -> None:
+    """``Retry-After`` as a date (in any of the three forms) counts by the answer's own ``Date``,
+    or by the local clock without one."""
+    driver = Driver(refresh_interval=None)
+    if answered is not None:
+        driver.wall = WALL + 12_345.0  # a clock that is wrong does not matter then
+    in_batch(driver, 1)
+    driver.dice.fix(0.0)
+    headers = {"retry-after": date} | ({} if answered is None else {"date": answered})
+    driver.answer(429, headers=headers)
+    assert driver.wake_at == START + wait
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1.5", "soon", "0", "Thu, 01 Jan 1970 00:00:00 GMT", "٣", "1e3", "0x10"]
+)
+def test_a_retry_after_that_says_nothing_leaves_the_usual_wait(text: str) -> None:
+    """A ``Retry-After`` that cannot be read, or is over, changes nothing."""
+    driver = Driver(refresh_interval=None)
+    in_batch(driver, 1)
+    driver.dice.fix(0.5)
+    driver.answer(429, headers={"retry-after": text})
+    assert driver.wake_at == START + 0.25
+
+
+def test_a_random_wait_beyond_retry_after_still_counts() -> None:
+    """The later of the random wait and ``Retry-After`` counts."""
+    driver = Driver(refresh_interval=None)
+    driver.dice.always = 0.0
+    in_batch(driver, 1)
+    for _ in range(3):
+        driver.answer(503)
+    driver.dice.fix(1.0)
+    driver.answer(503, headers={"retry-after": "1"})
+    assert driver.wake_at == START + 4.0
+
+
+def test_retry_after_holds_back_every_request_of_the_key() -> None:
+    """A ``Retry-After`` holds back the batches of the other clients, and authorizations."""
+    driver = Driver(refresh_interval=100.0, max_retries=0, batch_size=1)
+    other = driver.client(batch_size=1)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    driver.advance(90.0)
+    driver.send_numbers(1)
+    driver.dice.always = 0.0
+    driver.answer(429, headers={"retry-after": "30"})
+    driver.send_numbers(2, buffer=other)
+    driver.sleep_until(START + 119.75)
+    assert driver.out == []
+    driver.now = START + 120.0
+    driver.poll()
+    assert [is_authorization(each) for each in driver.out].count(True) == 1
+    assert len(driver.out) == 2
+
+
+def test_a_longer_retry_after_fails_batches_at_once_until_it_is_over() -> None:
+    """With a ``Retry-After`` beyond 300 s, batches fail at once with that error until it has
+    passed; without a request, also where a token would be needed."""
+    driver = Driver(batch_size=1, refresh_interval=None)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.answer(429, {"error": "daily limit"}, headers={"retry-after": "3600"})
+    assert "daily limit" in error_of(driver.settled[0]).message
+    driver.advance(3599.0)
+    (second,) = driver.send_numbers(2)
+    assert error_of(second).status == 429
+    assert "daily limit" in error_of(second).message
+    assert driver.out == []
+    driver.advance(1.0)
+    driver.send_numbers(3)
+    assert numbers(driver.batch()) == [3]
+
+
+def test_a_longer_retry_after_of_an_authorization_does_the_same() -> None:
+    """The same for the answer to an authorization: the waiting events fail, and so do batches and
+    ``get_token`` until it is over; events that are no batch yet wait for their time."""
+    driver = Driver(batch_size=2, refresh_interval=None)
+    (first,) = driver.send_numbers(1)
+    driver.answer(429, {"error": "limit"}, headers={"retry-after": "301"})
+    assert error_of(first).status == 429
+    (second,) = driver.send_numbers(2)
+    assert not second.done()
+    ticket = driver.buffer.token()
+    driver.poll()
+    assert error_of(ticket).status == 429
+    driver.send_numbers(3)
+    assert error_of(second).status == 429
+    assert driver.out == []
+    driver.dice.fix(0.0)
+    driver.now = START + 301.0
+    driver.send_numbers(4)
+    assert is_authorization(driver.only())
+
+
+def test_a_longer_retry_after_fails_what_waits_for_a_repeat() -> None:
+    """Batches that wait for a repeat fail with it too: those of other clients, and the parts of a
+    batch that was halved."""
+    driver = Driver(batch_size=1, refresh_interval=None)
+    other = driver.client(batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.send_numbers(2, buffer=other)
+    first, second = driver.out
+    driver.dice.fix(1.0)
+    driver.answer(503, to=first)
+    driver.answer(429, {"error": "limit"}, to=second, headers={"retry-after": "900"})
+    driver.sleep()
+    assert [error_of(each).status for each in driver.settled] == [429, 429]
+    driver = Driver(refresh_interval=None)
+    _, deliveries = in_batch(driver, 1, 2)
+    driver.answer(400)
+    driver.answer(429, headers={"retry-after": "900"})
+    assert [error_of(each).status for each in deliveries] == [429, 429]
+
+
+# ── on_error ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_on_error_is_called_once_for_each_event_that_finally_fails() -> None:
+    """``on_error`` gets each failed event as it was given, with its error; not one that was
+    delivered or is repeated."""
+
+    def on_error(failure: FailedEvent) -> None:
+        """Never called by the core."""
+
+    driver = Driver(on_error=on_error, max_retries=1, refresh_interval=None)
+    driver.dice.always = 0.0
+    in_batch(driver, 1)
+    driver.accept()
+    in_batch(driver, 2, 3)
+    driver.answer(503)
+    assert driver.failed == []
+    driver.answer(503, {"error": "down"})
+    assert [each.event for each in driver.failed] == [event(2), event(3)]
+    assert all("down" in each.error.message for each in driver.failed)
+
+
+def test_on_error_is_not_called_for_an_event_that_was_refused() -> None:
+    """An event that the full buffer did not take is no accepted event: no ``on_error``."""
+    driver = Driver(on_error=lambda failure: None, max_queue=1)
+    driver.sign_in()
+    driver.send_numbers(1, 2)
+    driver.accept()
+    assert driver.failed == []
+
+
+def test_on_error_is_called_where_an_event_fails_at_once() -> None:
+    """An event that fails as the key is refused is an accepted one: ``on_error`` is called."""
+    driver = Driver(on_error=lambda failure: None)
+    driver.send_numbers(1)
+    driver.answer(401)
+    driver.send_numbers(2)
+    assert [each.event["n"] for each in driver.failed] == [1, 2]
+
+
+def test_a_delivered_event_keeps_its_outcome() -> None:
+    """An outcome, once there, never changes: late and unknown answers are ignored."""
+    driver = Driver()
+    request, (delivery,) = in_batch(driver, 1)
+    driver.accept()
+    driver.out.append(request)
+    driver.answer(500, to=request)
+    driver.out.append(request)
+    driver.break_off(to=request)
+    assert result_of(delivery) == SendEventResult(True, 200, {"ok": True})
+    assert len(driver.settled) == 1

@@ -1,0 +1,481 @@
+"""Authorization and the token's life (contract, section 5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from masivo._protocol.errors import (
+    MasivoAuthError,
+    MasivoConfigError,
+    MasivoError,
+    MasivoNetworkError,
+    MasivoServerKeyError,
+)
+from masivo.protocol import Api, Failure, Json
+
+from .simulator import (
+    BASE_URL,
+    KEY,
+    START,
+    Driver,
+    error_of,
+    event,
+    header,
+    in_batch,
+    is_authorization,
+    numbers,
+    result_of,
+)
+
+SERVER_KEY_SAID: Json = {"error": "SERVER keys are not allowed here", "details": "use CLIENT"}
+
+
+def revoke(driver: Driver) -> None:
+    """Let the batch that is out be answered 401."""
+    driver.answer(401, {"error": "expired", "details": ""})
+
+
+# ── The first token ──────────────────────────────────────────────────────────────────────────
+
+
+def test_an_authorization_is_a_get_with_the_key() -> None:
+    """A token is had by ``GET {base}/auth/authorize`` with ``x-api-key`` and
+    ``x-masivo-sdk: client``, under the longest timeout of the clients."""
+    driver = Driver(timeout=5.0)
+    driver.client(timeout=8.0)
+    driver.send_numbers(1)
+    request = driver.authorization()
+    assert (request.method, request.url) == ("GET", f"{BASE_URL}/auth/authorize")
+    assert header(request, "x-api-key") == KEY
+    assert header(request, "x-masivo-sdk") == "client"
+    assert request.body == b""
+    assert request.timeout == 8.0
+
+
+def test_all_needs_share_one_authorization() -> None:
+    """Any number of concurrent needs, of any client of the key, share one authorization."""
+    driver = Driver()
+    other = driver.client()
+    driver.send_numbers(1, 2, 3)
+    driver.send_numbers(4, buffer=other)
+    tickets = [driver.buffer.token(), other.token()]
+    driver.flush()
+    driver.poll()
+    assert len(driver.sent) == 1
+    token = driver.grant()
+    assert [ticket.ask() for ticket in tickets] == [token, token]
+
+
+def test_get_token_authorizes_and_later_answers_at_once() -> None:
+    """``get_token`` waits for the first authorization; with a token there is nothing to ask."""
+    driver = Driver()
+    token = driver.sign_in()
+    ticket = driver.buffer.token()
+    driver.poll()
+    assert ticket.ask() == token
+    assert len(driver.sent) == 1
+
+
+def test_a_disabled_client_has_no_token() -> None:
+    """``get_token`` of a disabled client is a MasivoConfigError."""
+    driver = Driver(enabled=False)
+    with pytest.raises(MasivoConfigError):
+        driver.buffer.token()
+
+
+def test_a_new_client_of_the_key_uses_the_token() -> None:
+    """A client that comes later shares the token that there is."""
+    driver = Driver()
+    driver.sign_in()
+    other = driver.client(batch_size=1)
+    driver.send_numbers(1, buffer=other)
+    assert numbers(driver.batch()) == [1]
+
+
+def test_no_claim_is_required_of_a_token() -> None:
+    """An opaque token works."""
+    driver = Driver()
+    driver.send_numbers(1)
+    driver.flush()
+    driver.grant("opaque")
+    assert header(driver.batch(), "authorization") == "Bearer opaque"
+
+
+# ── Refusals ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 410, 422, 451])
+def test_a_definitive_refusal_ends_every_buffered_event_at_once(status: int) -> None:
+    """A 4xx but 408 and 429 ends every buffered event of every client with a MasivoAuthError, at
+    once, not when its batch would have gone."""
+    driver = Driver()
+    other = driver.client()
+    deliveries = driver.send_numbers(1, 2) + driver.send_numbers(3, buffer=other)
+    ticket = driver.buffer.token()
+    driver.poll()
+    driver.answer(status, {"error": "no such key", "details": "d"})
+    for error in [*map(error_of, deliveries), error_of(ticket)]:
+        assert type(error) is MasivoAuthError
+        assert "no such key" in error.message
+        assert (error.status, error.details) == (status, "d")
+    assert driver.out == []
+    assert driver.wake_at is None
+
+
+def test_new_events_fail_at_once_for_30_seconds_after_a_refusal() -> None:
+    """For 30 s after a refusal new events fail at once with the same error, without a request;
+    the first event after that tries the key again."""
+    driver = Driver()
+    (first,) = driver.send_numbers(1)
+    driver.answer(401, {"error": "bad key"})
+    driver.advance(29.75)
+    wakes = driver.wakes
+    delivery = driver.buffer.send(event(2))
+    assert driver.wakes == wakes + 1
+    driver.poll()
+    assert error_of(delivery) is error_of(first)
+    assert len(driver.sent) == 1
+    driver.now = START + 30.0
+    (third,) = driver.send_numbers(3)
+    assert is_authorization(driver.only())
+    assert not third.done()
+    driver.grant()
+    driver.flush()
+    assert numbers(driver.batch()) == [3]
+
+
+def test_get_token_fails_at_once_while_a_refusal_lasts() -> None:
+    """Within the 30 s, ``get_token`` fails with the same error and does not try the key, so that
+    events still fail at once after it."""
+    driver = Driver()
+    driver.send_numbers(1)
+    driver.answer(401, {"error": "bad key"})
+    driver.advance(5.0)
+    ticket = driver.buffer.token()
+    driver.poll()
+    assert type(error_of(ticket)) is MasivoAuthError
+    (delivery,) = driver.send_numbers(2)
+    assert type(error_of(delivery)) is MasivoAuthError
+    assert len(driver.sent) == 1
+
+
+def test_a_batch_answered_401_while_a_refusal_lasts_fails_with_it() -> None:
+    """Within the 30 s, a batch that was out and needs a token fails with the refusal: nothing
+    tries the key."""
+    driver = Driver(batch_size=1, max_in_flight=2)
+    driver.sign_in()
+    driver.send(event(1, "a"), event(2, "b"))
+    first, second = driver.out
+    driver.answer(401, to=first)
+    driver.answer(403, {"error": "key revoked"}, to=driver.out[1])
+    driver.answer(401, to=second)
+    assert driver.out == []
+    assert [str(error_of(each)) for each in driver.settled] == [
+        str(error_of(driver.settled[0]))
+    ] * 2
+    assert "key revoked" in error_of(driver.settled[1]).message
+
+
+def test_new_events_fail_at_once_though_a_batch_is_out_while_a_refusal_lasts() -> None:
+    """Within the 30 s a new event wakes the driver, and fails, though a batch is still out."""
+    driver = Driver(batch_size=1)
+    driver.sign_in()
+    other = driver.client(batch_size=1)
+    driver.send_numbers(1)
+    driver.send_numbers(2, buffer=other)
+    revoked = driver.out[1]
+    driver.answer(401, to=revoked)
+    driver.answer(401, {"error": "bad key"}, to=driver.out[1])
+    assert numbers(driver.batch()) == [1]
+    wakes = driver.wakes
+    delivery = driver.buffer.send(event(3))
+    assert driver.wakes > wakes
+    driver.poll()
+    assert type(error_of(delivery)) is MasivoAuthError
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("field", ["error", "message", "details"])
+def test_a_server_key_is_named_as_one(status: int, field: str) -> None:
+    """400, 401 or 403 with the word "server" in error, message or details is a
+    MasivoServerKeyError, which is a MasivoAuthError and says how to fix it."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(status, {field: "a Server key may not do this"})
+    error = error_of(delivery)
+    assert type(error) is MasivoServerKeyError
+    assert isinstance(error, MasivoAuthError)
+    assert "CLIENT key" in error.message
+    assert error.status == status
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, {"error": "server"}),
+        (401, {"error": "observers only"}),
+        (401, {"other": "server"}),
+        (401, ["server"]),
+    ],
+)
+def test_other_refusals_are_not_blamed_on_a_server_key(status: int, body: Json) -> None:
+    """Other statuses, other words and other fields are an ordinary refusal."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(status, body)
+    assert type(error_of(delivery)) is MasivoAuthError
+
+
+def test_is_server_key_refusal_decides_and_may_raise() -> None:
+    """``Api.is_server_key_refusal`` is given status and parsed body; one that raises counts as
+    False and stops nothing."""
+    seen: list[tuple[int, Json]] = []
+
+    def decide(status: int, body: Json) -> bool:
+        seen.append((status, body))
+        return status == 418
+
+    driver = Driver(api=Api(is_server_key_refusal=decide))
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(418, {"code": 9})
+    assert type(error_of(delivery)) is MasivoServerKeyError
+    assert seen == [(418, {"code": 9})]
+
+    def fail(status: int, body: Json) -> bool:
+        raise LookupError((status, body))
+
+    driver = Driver(api=Api(is_server_key_refusal=fail))
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(401, {"error": "server"})
+    assert type(error_of(delivery)) is MasivoAuthError
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (301, b""),
+        (302, {"error": "moved"}),
+        (307, b""),
+        (200, b"<html></html>"),
+        (200, b""),
+        (200, {"data": None}),
+        (200, {"data": ""}),
+        (200, {"data": 5}),
+        (200, {"data": "with a blank"}),
+        (200, {"data": "line\nbreak"}),
+        (200, {"data": "\u00e9"}),
+        (200, {"token": "t"}),
+        (200, ["t"]),
+        (204, b""),
+    ],
+)
+def test_a_redirect_or_a_2xx_without_a_token_says_to_check_base_url(
+    status: int, body: Json | bytes
+) -> None:
+    """A redirect, or a 2xx without a token that a header can carry, is a MasivoAuthError that
+    says to check ``base_url``."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(status, body)
+    error = error_of(delivery)
+    assert type(error) is MasivoAuthError
+    assert "base_url" in error.message
+    assert error.status == status
+
+
+# ── Failures that are repeated ───────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_failed_authorization_is_repeated(status: int) -> None:
+    """408, 429 and 5xx are repeated after exactly the random waits of a request; then the waiting
+    events fail with the last error."""
+    driver = Driver(max_retries=2)
+    (delivery,) = driver.send_numbers(1)
+    driver.dice.fix(0.5, 0.5)
+    driver.answer(status, {"error": "first"})
+    assert driver.wake_at == START + 0.25
+    driver.sleep()
+    driver.answer(status, {"error": "second"})
+    assert driver.wake_at == START + 0.25 + 0.5
+    driver.sleep()
+    assert not delivery.done()
+    driver.answer(status, {"error": "third"})
+    error = error_of(delivery)
+    assert isinstance(error, MasivoError)
+    assert "third" in error.message
+    assert error.status == status
+    assert len(driver.sent) == 3
+
+
+def test_no_answer_to_an_authorization_is_repeated() -> None:
+    """No answer is repeated too, and in the end a MasivoNetworkError with its cause."""
+    driver = Driver(max_retries=1)
+    driver.dice.always = 0.5
+    (delivery,) = driver.send_numbers(1)
+    driver.break_off("no route")
+    driver.sleep()
+    cause = OSError("no route")
+    driver.break_off("no route", cause=cause)
+    error = error_of(delivery)
+    assert type(error) is MasivoNetworkError
+    assert error.__cause__ is cause
+
+
+def test_the_largest_max_retries_of_the_clients_counts() -> None:
+    """An authorization is repeated as often as the most patient client of the key asks."""
+    driver = Driver(max_retries=0)
+    driver.client(max_retries=2)
+    driver.dice.always = 0.0
+    driver.send_numbers(1)
+    for _ in range(3):
+        driver.answer(500)
+    assert len(driver.sent) == 3
+    assert driver.out == []
+
+
+def test_failed_repeats_do_not_open_the_refusal_window() -> None:
+    """After repeats that ran out, a new event tries again (after the wait where they stopped)."""
+    driver = Driver(max_retries=0)
+    driver.send_numbers(1)
+    driver.answer(503)
+    driver.dice.fix(0.5)
+    (delivery,) = driver.send_numbers(2)
+    assert not delivery.done()
+    assert driver.wake_at == START + 0.25
+    driver.sleep()
+    assert is_authorization(driver.only())
+
+
+def test_no_client_that_works_ends_everything_with_that_error() -> None:
+    """Where no request can ever be sent, events fail with the driver's MasivoConfigError."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    fatal = MasivoConfigError("pass a function")
+    driver.engine.handle_failure(driver.out.pop().id, Failure("none", False, fatal=fatal))
+    driver.poll()
+    assert error_of(delivery) is fatal
+    assert driver.out == []
+
+
+# ── A 401 on a batch ─────────────────────────────────────────────────────────────────────────
+
+
+def test_a_401_is_repeated_once_with_a_fresh_token() -> None:
+    """A 401 throws the token away, and the same batch goes again, at once, with a fresh one under
+    the same ``Idempotency-Key``, with ``max_retries=0`` too."""
+    driver = Driver(max_retries=0)
+    first, (delivery,) = in_batch(driver, 1)
+    revoke(driver)
+    token = driver.grant()
+    second = driver.batch()
+    assert second.body == first.body
+    assert header(second, "idempotency-key") == header(first, "idempotency-key")
+    assert header(second, "authorization") == f"Bearer {token}"
+    driver.accept()
+    assert result_of(delivery).success
+    assert driver.buffer.stats().retries == 0
+
+
+def test_a_second_401_in_a_row_is_an_auth_error() -> None:
+    """A second 401 in a row ends the batch with a MasivoAuthError; its token is thrown away too."""
+    driver = Driver()
+    _, (delivery,) = in_batch(driver, 1)
+    revoke(driver)
+    driver.grant()
+    driver.answer(401, {"error": "still no", "details": "why"})
+    error = error_of(delivery)
+    assert type(error) is MasivoAuthError
+    assert "still no" in error.message
+    assert (error.status, error.details) == (401, "why")
+    driver.send_numbers(2)
+    assert is_authorization(driver.only())
+
+
+def test_a_401_after_another_answer_is_a_first_one_again() -> None:
+    """Two 401s with another answer between them are not in a row."""
+    driver = Driver()
+    driver.dice.always = 0.0
+    _, (delivery,) = in_batch(driver, 1)
+    revoke(driver)
+    driver.grant()
+    driver.answer(503)
+    revoke(driver)
+    driver.grant()
+    driver.accept()
+    assert result_of(delivery).success
+
+
+def test_a_401_for_a_replaced_token_does_not_authorize_anew() -> None:
+    """If the token was replaced meanwhile, a 401 for the old one is repeated with the current one,
+    which survives."""
+    driver = Driver(batch_size=1, refresh_interval=10.0)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    driver.send_numbers(1)
+    batch = driver.batch()
+    driver.sleep()
+    token = driver.grant()
+    driver.answer(401, to=batch)
+    again = driver.batch()
+    assert header(again, "authorization") == f"Bearer {token}"
+    driver.accept()
+    assert driver.buffer.stats().authorizations == 2
+
+
+def test_two_batches_answered_401_share_one_fresh_token() -> None:
+    """Several batches answered 401 for one token need one authorization."""
+    driver = Driver(batch_size=1, max_in_flight=2)
+    driver.sign_in()
+    driver.send(event(1, "a"), event(2, "b"))
+    for request in list(driver.out):
+        driver.answer(401, to=request)
+    token = driver.grant()
+    assert [header(each, "authorization") for each in driver.out] == [f"Bearer {token}"] * 2
+    assert driver.buffer.stats().authorizations == 2
+
+
+def test_a_401_whose_fresh_token_is_refused_fails_with_the_refusal() -> None:
+    """When the key is refused after a 401, the batch fails with that refusal."""
+    driver = Driver()
+    _, (delivery,) = in_batch(driver, 1)
+    revoke(driver)
+    driver.answer(403, SERVER_KEY_SAID)
+    assert type(error_of(delivery)) is MasivoServerKeyError
+
+
+def test_a_request_of_a_waiting_renewal_becomes_urgent_with_a_401() -> None:
+    """A renewal that waits to be repeated goes at once when a 401 has thrown the token away, with
+    all the repeats of a new authorization before it."""
+    driver = Driver(refresh_interval=10.0, max_retries=1, batch_size=1)
+    driver.dice.always = 0.99
+    driver.sign_in()
+    driver.sleep()
+    for _ in range(5):
+        driver.answer(500)
+        driver.sleep()
+    driver.answer(500)
+    driver.dice.always = 0.0
+    (delivery,) = driver.send_numbers(1)
+    revoke(driver)
+    assert is_authorization(driver.only())
+    driver.answer(500)
+    assert is_authorization(driver.only())
+    assert not delivery.done()
+
+
+def test_a_renewal_that_is_out_gets_all_repeats_with_a_401() -> None:
+    """The same for a renewal that is out when the 401 comes: its earlier failures in the
+    background do not count."""
+    driver = Driver(refresh_interval=10.0, max_retries=1, batch_size=1)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    driver.sleep()
+    for _ in range(5):
+        driver.answer(500)
+    (delivery,) = driver.send_numbers(1)
+    renewal, batch = driver.out
+    driver.answer(401, to=batch)
+    driver.answer(500, to=renewal)
+    assert is_authorization(driver.only())
+    assert not delivery.done()
