@@ -27,7 +27,9 @@ from ._protocol.delivery import Answer, Delivery, Failed, Outcome, Ticket, unwra
 from ._protocol.engine import Engine
 from ._protocol.json import Json
 from ._protocol.settings import Account, Api, Secret, Settings, configure, is_loopback, wait_limit
+from ._protocol.settle import Logger, Waiters, settle
 from ._protocol.values import (
+    MAX_BODY,
     Clock,
     FailedEvent,
     Failure,
@@ -56,6 +58,8 @@ __all__ = [
     "FlushResult",
     "FlushTicket",
     "Json",
+    "Logger",
+    "MAX_BODY",
     "OnError",
     "Outcome",
     "Output",
@@ -68,8 +72,10 @@ __all__ = [
     "Settled",
     "Stats",
     "Ticket",
+    "Waiters",
     "configure",
     "is_loopback",
+    "settle",
     "unwrap",
     "wait_limit",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from .delivery import Delivery, Outcome, Ticket
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .json import Json
 
 __all__ = [
+    "MAX_BODY",
     "Clock",
     "FailedEvent",
     "Failure",
@@ -25,6 +26,10 @@ __all__ = [
     "Settled",
     "Stats",
 ]
+
+MAX_BODY: Final = 1 << 20
+"""The most that a driver reads of an answer's body, decoded, in bytes; past it the answer is a
+``Failure``."""
 
 Clock: TypeAlias = Callable[[], float]
 """A source of seconds: monotonic for the engine's time, since the epoch for its wall clock."""

@@ -1,0 +1,80 @@
+"""What every driver does with an output besides sending: wake who waits, log, call ``on_error``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .delivery import Delivery, Ticket
+    from .values import Output
+
+__all__ = ["Logger", "Waiters", "settle"]
+
+
+class Logger(Protocol):
+    """What a driver logs to; ``logging.getLogger("masivo")`` is one."""
+
+    def warning(self, msg: str, /) -> object:
+        """Log a line at level WARNING."""
+        ...
+
+    def error(self, msg: str, /, *, exc_info: bool) -> object:
+        """Log a line at level ERROR, with the exception that is being handled."""
+        ...
+
+
+class Waiters:
+    """Who waits for what: functions to be called when a delivery or a ticket has its outcome.
+
+    Its methods need no lock: each is one step on a dict. A waiter first registers, then looks for
+    the outcome; the driver first polls, which sets outcomes, then looks for waiters.
+    """
+
+    def __init__(self) -> None:
+        self._wakers: dict[Delivery | Ticket, list[Callable[[], object]]] = {}
+
+    def add(self, awaited: Delivery | Ticket, waker: Callable[[], object]) -> None:
+        """Have ``waker`` called, once, when ``awaited`` has its outcome."""
+        self._wakers.setdefault(awaited, []).append(waker)
+
+    def discard(self, awaited: Delivery | Ticket, waker: Callable[[], object]) -> None:
+        """Forget a waiter that gave up."""
+        # The list stays, even an empty one: another waiter may be adding itself to it.
+        wakers = self._wakers.get(awaited, [])
+        if waker in wakers:
+            wakers.remove(waker)
+
+    def wake(self, output: Output) -> None:
+        """Call those whose wait is over."""
+        if not self._wakers:
+            return
+        for settled in output.settled:
+            for delivery in settled.deliveries:
+                self._call(delivery)
+        for ticket in output.tickets:
+            self._call(ticket)
+
+    def _call(self, awaited: Delivery | Ticket) -> None:
+        for waker in self._wakers.pop(awaited, ()):
+            waker()
+
+
+def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> None:
+    """Hand an output's outcomes on. Call it outside every lock, and after every poll.
+
+    Args:
+        output: what ``Engine.poll`` returned.
+        logger: where its warnings go, and what ``on_error`` raises.
+        waiters: who is to be woken.
+    """
+    if waiters is not None:
+        waiters.wake(output)
+    for line in output.warnings:
+        logger.warning(line)
+    for on_error, failed in output.failed_events:
+        try:
+            on_error(failed)
+        except BaseException:
+            logger.error("on_error raised; the event's outcome stands", exc_info=True)
