@@ -202,7 +202,7 @@ class Buffer:
         if not self.settings.enabled:
             raise MasivoConfigError("the client is disabled: it has no token")
         ticket = Ticket()
-        self._engine.input(lambda: self._engine.want_token(self, ticket))
+        self._engine.input(lambda: self._engine.authorizer.want(self, ticket))
         return ticket
 
     def close(self, timeout: float | None) -> Ticket:
@@ -246,7 +246,7 @@ class Buffer:
             rejected=self._rejected,
             retries=self.retries,
             requests=self._requests,
-            authorizations=self._engine.authorizations,
+            authorizations=self._engine.authorizer.count,
             queued=accepted - delivered - failed - in_flight,
             in_flight=in_flight,
         )
@@ -289,7 +289,7 @@ class Buffer:
         self._taken_in += 1
         self._taken_in_bytes += size(delivery.encoded)
         self._last_at = max(self._last_at, delivery.at)
-        refusal = self._engine.refusal()
+        refusal = self._engine.authorizer.refusal()
         if self.detached:
             self._end([delivery], (), self._closing_error or self._closed_error())
         elif refusal is not None:
@@ -388,16 +388,16 @@ class Buffer:
         if flight.request_id is not None:
             return
         engine = self._engine
-        refusal = engine.backoff.refuses(now) or engine.refusal()
+        refusal = engine.backoff.refuses(now) or engine.authorizer.refusal()
         if refusal is not None:
             self._flights.remove(flight)
             self._fail_flight(flight, refusal)
             return
         at = engine.waits_until(flight, hurry=self.hurry)
         engine.timers.set((Timer.REPEAT, flight), at)
-        if at is None and (token := engine.token()) is not None:
+        if at is None and (token := engine.authorizer.token()) is not None:
             self._requests += 1
-            engine.send(flight, token, self.settings.timeout)
+            engine.send_part(flight, token, self.settings.timeout)
 
     def _form(self, now: float) -> bool:
         """Form the next batch, if one is due and can go; whether to look for another."""
@@ -405,7 +405,7 @@ class Buffer:
         if len(self._flights) >= self.settings.max_in_flight or not self._queue.ready:
             return False
         refusal = engine.backoff.refuses(now)
-        if refusal is None and engine.token() is None:
+        if refusal is None and engine.authorizer.token() is None:
             return False
         if not self._due(now):
             return False
@@ -463,7 +463,7 @@ class Buffer:
         more: float = math.inf
         more_bytes: float = math.inf
         oldest = self._queue.oldest()
-        if engine.refusal() is not None:
+        if engine.authorizer.refusal() is not None:
             more = 1  # new events fail at once, whatever is on its way
         elif len(self._flights) >= self.settings.max_in_flight:
             pass  # nothing can go before an answer comes

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from . import __version__
+from .authorizer import Authorization, Authorizer
 from .buffer import Buffer, FlushTicket
 from .delivery import Delivery, Failed, Ticket
 from .errors import (
@@ -17,7 +18,6 @@ from .errors import (
     MasivoError,
     MasivoNetworkError,
     api_error,
-    authorization_error,
     not_json_error,
     second_401,
 )
@@ -25,10 +25,10 @@ from .events import decode, envelope
 from .flight import Attempt, Flight
 from .json import NOT_JSON, encode, parse
 from .log import FailureLog
-from .retry import ISOLATED, LONGEST_HOLD, REPEATED, Backoff, full_jitter, retry_after
+from .retry import ISOLATED, REPEATED, Backoff, retry_after
 from .stamps import ServerClock
 from .timers import Slot, Timer, Timers
-from .token import Change, State, Token, lifetime, token_in
+from .token import State
 from .values import (
     FailedEvent,
     Failure,
@@ -47,19 +47,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-_REFRESH: Final[Slot] = (Timer.REFRESH, None)
 _LOG: Final[Slot] = (Timer.LOG, None)
-_AUTHORIZE: Final[Slot] = (Timer.REPEAT, None)
 
 _SHORTEST_SECRET: Final = 8
 """Shorter keys and tokens are not looked for in answers: they would be found in common words."""
-
-
-class Authorization(Attempt):
-    """The fetching of a token."""
-
-    failed = False
-    """Whether it failed at least once."""
 
 
 _Input: TypeAlias = "Delivery | Callable[[], None]"
@@ -96,15 +87,11 @@ class Engine:
         self.timers = Timers()
         self.backoff = Backoff(random)
         self.server_clock = ServerClock(wall_clock)
-        self.authorizations = 0
-        self._wall_clock = wall_clock
         self._random = random
         self._inbox: deque[_Input] = deque()
         self._buffers: dict[Buffer, None] = {}
         self._touched: dict[Buffer, None] = {}
-        self._token = Token(random)
-        self._authorization: Authorization | None = None
-        self._token_tickets: list[tuple[Buffer, Ticket]] = []
+        self.authorizer = Authorizer(self, wall_clock, random)
         self._requests: dict[int, Attempt] = {}
         self._last_id = 0
         self._log = FailureLog()
@@ -114,7 +101,7 @@ class Engine:
         self._opening, self._closing = envelope(account.api.events_key)
 
     def __repr__(self) -> str:
-        return f"<Engine {self.account.base_url} token={self._token.state.value}>"
+        return f"<Engine {self.account.base_url} token={self.authorizer.state.value}>"
 
     # ── Inputs ───────────────────────────────────────────────────────────────────────────────
 
@@ -130,9 +117,9 @@ class Engine:
         """
         buffer = Buffer(self, settings, delivery_type, owner)
         self._buffers[buffer] = None
-        if self._token.state is not State.ABSENT:
+        if self.authorizer.state is not State.ABSENT:
             # It may want the token renewed sooner than the others do.
-            self.input(self._set_refresh)
+            self.input(self.authorizer.set_renewal)
             self.wake()
         return buffer
 
@@ -228,14 +215,14 @@ class Engine:
         while True:
             for timer, owner in self.timers.due(self.now):
                 if timer is Timer.REFRESH:
-                    self._renew()
+                    self.authorizer.renew()
                 elif timer is Timer.LOG:
                     self._out.warnings.extend(self._log.due(self.now))
                 elif isinstance(owner, Buffer):
                     owner.fire(timer)
                 elif isinstance(owner, Flight):
                     self.touch(owner.buffer)
-            self._authorize()
+            self.authorizer.step()
             if not self._touched:
                 break
             touched, self._touched = self._touched, {}
@@ -251,13 +238,9 @@ class Engine:
 
     def _rest(self) -> None:
         """Forget everything: the last client is gone."""
-        self._token = Token(self._random)
-        self._authorization = None
+        self.authorizer.rest()
         self._requests.clear()
         self.timers.clear()
-        for _, ticket in self._token_tickets:
-            self.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
-        self._token_tickets.clear()
         self._out.warnings.extend(self._log.drain(self.now))
 
     def abandon(self, buffers: list[Buffer], why: str) -> None:
@@ -278,32 +261,16 @@ class Engine:
         """Have the buffer look at its state again, in this poll."""
         self._touched[buffer] = None
 
-    def _touch_all(self) -> None:
+    def touch_all(self) -> None:
+        """Have every buffer look at its state again, in this poll."""
         self._touched.update(self._buffers)
 
-    def token(self) -> str | None:
-        """The token, or None; then one is fetched, and every buffer touched when it is there."""
-        if self._token.expired(self.now):
-            self._revoke()
-        refusal = self.backoff.refuses(self.now) or self.refusal()
-        if self._token.value is None and refusal is None:
-            self._need_token()
-        return self._token.value
-
-    def _need_token(self) -> None:
-        if self._token.change(Change.NEEDED):
-            self._begin_authorization(self.backoff.wait())
-
-    def refusal(self) -> MasivoError | None:
-        """The definitive refusal with which events fail at once, while it lasts."""
-        return self._token.refuses(self.now)
-
-    def send(self, flight: Flight, token: str, timeout: float) -> None:
+    def send_part(self, flight: Flight, token: str, timeout: float) -> None:
         """Send a flight's current part."""
         part = flight.part
         part.key = part.key or f"{self._random.getrandbits(128):032x}"
         flight.token = token
-        self._send(
+        self.send(
             flight,
             "POST",
             self.account.api.events_path,
@@ -317,7 +284,7 @@ class Engine:
             flight.buffer.owner,
         )
 
-    def _send(
+    def send(
         self,
         attempt: Attempt,
         method: str,
@@ -408,9 +375,7 @@ class Engine:
         """Remove a client."""
         self._buffers.pop(buffer, None)
         self._touched.pop(buffer, None)
-        for _, ticket in self._take_token_tickets(buffer):
-            self.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
-        self._set_refresh()
+        self.authorizer.detach(buffer)
 
     def unasked(self, error: MasivoError, count: int) -> None:
         """Input: events failed, and nobody will ever ask why."""
@@ -422,146 +387,6 @@ class Engine:
         hold = not self._buffers
         self._out.warnings.extend(self._log.note(error, count, self.now, hold=hold))
 
-    # ── The token ────────────────────────────────────────────────────────────────────────────
-
-    def want_token(self, buffer: Buffer, ticket: Ticket) -> None:
-        """Take in a caller's wish for the token."""
-        token = None if buffer.detached else self.token()
-        refusal = self.refusal() or self.backoff.refuses(self.now)
-        if token is not None:
-            self.answer(ticket, token)
-        elif buffer.detached:
-            self.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
-        elif refusal is not None and not self._token.authorizing:
-            self.answer(ticket, Failed(refusal, 1, None))
-        else:
-            self._token_tickets.append((buffer, ticket))
-
-    def _take_token_tickets(self, buffer: Buffer | None) -> list[tuple[Buffer, Ticket]]:
-        """Remove and return the tickets of one client, or of all."""
-        taken = [entry for entry in self._token_tickets if buffer in (None, entry[0])]
-        self._token_tickets = [e for e in self._token_tickets if buffer not in (None, e[0])]
-        return taken
-
-    def _begin_authorization(self, wait: float) -> None:
-        self._authorization = Authorization()
-        self._authorization.not_before = self.now + wait
-
-    def _renew(self) -> None:
-        if self._token.change(Change.DUE):
-            self._begin_authorization(0.0)
-
-    def _revoke(self) -> None:
-        """Throw the token away."""
-        self._token.change(Change.REVOKED)
-        self._set_refresh()
-        authorization = self._authorization
-        if authorization is not None:
-            # A renewal in the background is urgent now: it does not wait for its next repeat, and
-            # the repeats that it had do not count.
-            authorization.begin()
-            if authorization.request_id is None:
-                authorization.not_before = self.now
-        self._touch_all()
-
-    def _interval(self) -> float | None:
-        """The shortest ``refresh_interval`` of the clients."""
-        intervals = (buffer.settings.refresh_interval for buffer in self.buffers)
-        return min((each for each in intervals if each is not None), default=None)
-
-    def _set_refresh(self) -> None:
-        self.timers.set(_REFRESH, self._token.renew_at(self._interval()))
-
-    def _hurries(self) -> bool:
-        """Whether a client that closes with a deadline still has events."""
-        return any(buffer.hurry and buffer.held for buffer in self.buffers)
-
-    def _authorize(self) -> None:
-        """Send the authorization that is wanted, if it is time."""
-        authorization = self._authorization
-        if authorization is None or authorization.request_id is not None or not self._buffers:
-            return
-        # Nobody waits for a renewal in the background, so a close does not hurry it.
-        hurry = self._token.state is State.FETCHING and self._hurries()
-        at = self.waits_until(authorization, hurry=hurry)
-        self.timers.set(_AUTHORIZE, at)
-        if at is not None:
-            return
-        self.authorizations += 1
-        api = self.account.api
-        headers: tuple[tuple[str, str], ...] = (("x-api-key", self.account.api_key.reveal()),)
-        if api.sdk_header is not None:
-            headers += (("x-masivo-sdk", api.sdk_header),)
-        timeout = max(buffer.settings.timeout for buffer in self.buffers)
-        self._send(authorization, "GET", api.authorize_path, headers, b"", timeout)
-
-    def _authorized(self, authorization: Authorization, response: Response) -> None:
-        date = response.headers.get("date")
-        self.server_clock.observe(date, authorization.sent_at, self.now)
-        status = response.status
-        token = token_in(response.body) if 200 <= status < 300 else None
-        if token is not None:
-            self.backoff.succeeded()
-            on_time = self._token.state is State.STALE and not authorization.failed
-            life = lifetime(token, date, self._wall_clock())
-            self._token.grant(token, life, self.now, on_time=on_time)
-            self._authorization = None
-            self._set_refresh()
-            for _, ticket in self._take_token_tickets(None):
-                self.answer(ticket, token)
-            self._touch_all()
-            return
-        body = self._redacted(response.body, None)
-        error = authorization_error(status, body, server_key=self._is_server_key(status, body))
-        wait = retry_after(response.headers, self.server_clock) if status in REPEATED else None
-        self._authorization_failed(
-            authorization, error, definitive=status not in REPEATED, wait=wait
-        )
-
-    def _is_server_key(self, status: int, body: bytes) -> bool:
-        value = parse(body)
-        if 200 <= status < 300 or value is NOT_JSON:
-            return False
-        try:
-            return bool(self.account.api.is_server_key_refusal(status, value))
-        except Exception:  # noqa: BLE001 (a caller's function must not stop the machine)
-            return False
-
-    def _authorization_failed(
-        self,
-        authorization: Authorization,
-        error: MasivoError,
-        *,
-        definitive: bool,
-        wait: float | None,
-    ) -> None:
-        authorization.failed = True
-        if self._token.state is State.STALE:
-            # The token still works: renew it later. The next 401 decides.
-            self.backoff.hold(wait, error, self.now)
-            authorization.retries += 1
-            longest = max(self._interval() or LONGEST_HOLD, 1.0)
-            authorization.not_before = self.now + full_jitter(
-                authorization.retries, self._random, longest
-            )
-            return
-        if not definitive:
-            self.backoff.failed(authorization.known, wait, error, self.now)
-            retries = max((b.settings.max_retries for b in self.buffers), default=0)
-            if self.backoff.refuses(self.now) is None and self.repeat(
-                authorization, retries=retries, hurry=self._hurries()
-            ):
-                return
-        self._authorization = None
-        self._token.change(Change.FAILED)
-        if definitive:
-            self.backoff.succeeded()
-            self._token.refuse(error, self.now)
-        for buffer in self.buffers:
-            buffer.fail_waiting(error)
-        for _, ticket in self._take_token_tickets(None):
-            self.answer(ticket, Failed(error, 1, None))
-
     # ── Answers ──────────────────────────────────────────────────────────────────────────────
 
     def _answered(self, request_id: int, response: Response) -> None:
@@ -570,7 +395,7 @@ class Engine:
             return
         attempt.request_id = None
         if isinstance(attempt, Authorization):
-            self._authorized(attempt, response)
+            self.authorizer.answered(attempt, response)
         elif isinstance(attempt, Flight):
             self._flight_answered(attempt, response)
 
@@ -579,7 +404,7 @@ class Engine:
         if attempt is None:
             return
         attempt.request_id = None
-        reason = self._redacted(failure.reason.encode("utf-8", "replace"), None).decode()
+        reason = self.redacted(failure.reason.encode("utf-8", "replace"), None).decode()
         error: MasivoError
         if failure.fatal is not None:
             error = failure.fatal
@@ -589,9 +414,7 @@ class Engine:
             error = MasivoNetworkError(reason, status=failure.status)
             error.__cause__ = failure.cause
         if isinstance(attempt, Authorization):
-            self._authorization_failed(
-                attempt, error, definitive=failure.fatal is not None, wait=None
-            )
+            self.authorizer.failed(attempt, error, definitive=failure.fatal is not None, wait=None)
         elif isinstance(attempt, Flight):
             accepted = failure.status is not None and 200 <= failure.status < 300
             if accepted:
@@ -607,10 +430,9 @@ class Engine:
 
     def _flight_answered(self, flight: Flight, response: Response) -> None:
         buffer, status = flight.buffer, response.status
-        body = self._redacted(response.body, flight.token)
+        body = self.redacted(response.body, flight.token)
         if status == 401:
-            if self._token.value == flight.token:
-                self._revoke()
+            self.authorizer.reject(flight.token)
             if flight.unauthorized:
                 self._flight_failed(flight, second_401(body), repeatable=False, wait=None)
             else:
@@ -653,11 +475,11 @@ class Engine:
             self.backoff.succeeded()
         buffer.part_failed(flight, error)
 
-    def _redacted(self, text: bytes, token: str | None) -> bytes:
+    def redacted(self, text: bytes, token: str | None) -> bytes:
         """An answer without the secrets that it might echo, escaped or not."""
         secrets = [
             secret.encode()
-            for secret in (self.account.api_key.reveal(), token, self._token.value)
+            for secret in (self.account.api_key.reveal(), token, self.authorizer.value)
             if secret is not None and len(secret) >= _SHORTEST_SECRET
         ]
         if b"\\" in text and (value := parse(text)) is not NOT_JSON:

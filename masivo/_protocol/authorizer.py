@@ -1,0 +1,241 @@
+"""Authorization: who asks for a token, when one is fetched and renewed, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from .delivery import Failed, Ticket
+from .errors import MasivoClosedError, MasivoError, authorization_error
+from .flight import Attempt
+from .json import NOT_JSON, parse
+from .retry import LONGEST_HOLD, REPEATED, full_jitter, retry_after
+from .timers import Slot, Timer
+from .token import Change, State, Token, lifetime, token_in
+
+if TYPE_CHECKING:
+    from .buffer import Buffer
+    from .engine import Engine
+    from .values import Clock, RandomSource, Response
+
+__all__ = ["Authorization", "Authorizer"]
+
+_RENEW: Final[Slot] = (Timer.REFRESH, None)
+_REPEAT: Final[Slot] = (Timer.REPEAT, None)
+
+
+class Authorization(Attempt):
+    """The fetching of a token."""
+
+    failed = False
+    """Whether it failed at least once."""
+
+
+class Authorizer:
+    """The token of one key, the authorization that is out, and the callers that wait for it."""
+
+    def __init__(self, engine: Engine, wall_clock: Clock, random: RandomSource) -> None:
+        self.count = 0
+        """How many authorizations were sent."""
+        self._engine = engine
+        self._wall_clock = wall_clock
+        self._random = random
+        self._token = Token(random)
+        self._authorization: Authorization | None = None
+        self._tickets: list[tuple[Buffer, Ticket]] = []
+
+    @property
+    def state(self) -> State:
+        """What there is of a token."""
+        return self._token.state
+
+    @property
+    def value(self) -> str | None:
+        """The token as it is, without the asking; None if there is none."""
+        return self._token.value
+
+    def rest(self) -> None:
+        """Forget everything: the last client is gone."""
+        self._token = Token(self._random)
+        self._authorization = None
+
+    def detach(self, buffer: Buffer) -> None:
+        """A client is gone: it waits for no token, and its interval does not count."""
+        for _, ticket in self._take_tickets(buffer):
+            self._engine.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
+        self.set_renewal()
+
+    def token(self) -> str | None:
+        """The token, or None; then one is fetched, and every buffer touched when it is there."""
+        if self._token.expired(self._engine.now):
+            self._revoke()
+        refusal = self._engine.backoff.refuses(self._engine.now) or self.refusal()
+        if self._token.value is None and refusal is None:
+            self._need_token()
+        return self._token.value
+
+    def _need_token(self) -> None:
+        if self._token.change(Change.NEEDED):
+            self._begin_authorization(self._engine.backoff.wait())
+
+    def refusal(self) -> MasivoError | None:
+        """The definitive refusal with which events fail at once, while it lasts."""
+        return self._token.refuses(self._engine.now)
+
+    def want(self, buffer: Buffer, ticket: Ticket) -> None:
+        """Take in a caller's wish for the token."""
+        token = None if buffer.detached else self.token()
+        refusal = self.refusal() or self._engine.backoff.refuses(self._engine.now)
+        if token is not None:
+            self._engine.answer(ticket, token)
+        elif buffer.detached:
+            self._engine.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
+        elif refusal is not None and not self._token.authorizing:
+            self._engine.answer(ticket, Failed(refusal, 1, None))
+        else:
+            self._tickets.append((buffer, ticket))
+
+    def _take_tickets(self, buffer: Buffer | None) -> list[tuple[Buffer, Ticket]]:
+        """Remove and return the tickets of one client, or of all."""
+        taken = [entry for entry in self._tickets if buffer in (None, entry[0])]
+        self._tickets = [e for e in self._tickets if buffer not in (None, e[0])]
+        return taken
+
+    def _begin_authorization(self, wait: float) -> None:
+        self._authorization = Authorization()
+        self._authorization.not_before = self._engine.now + wait
+
+    def renew(self) -> None:
+        """It is time for a new token."""
+        if self._token.change(Change.DUE):
+            self._begin_authorization(0.0)
+
+    def reject(self, token: str | None) -> None:
+        """A request with this token was answered 401: throw it away, but not a newer one."""
+        if token == self._token.value:
+            self._revoke()
+
+    def _revoke(self) -> None:
+        self._token.change(Change.REVOKED)
+        self.set_renewal()
+        authorization = self._authorization
+        if authorization is not None:
+            # A renewal in the background is urgent now: it does not wait for its next repeat, and
+            # the repeats that it had do not count.
+            authorization.begin()
+            if authorization.request_id is None:
+                authorization.not_before = self._engine.now
+        self._engine.touch_all()
+
+    def _interval(self) -> float | None:
+        """The shortest ``refresh_interval`` of the clients."""
+        intervals = (buffer.settings.refresh_interval for buffer in self._engine.buffers)
+        return min((each for each in intervals if each is not None), default=None)
+
+    def set_renewal(self) -> None:
+        """Set the timer of the next renewal."""
+        self._engine.timers.set(_RENEW, self._token.renew_at(self._interval()))
+
+    def _hurries(self) -> bool:
+        """Whether a client that closes with a deadline still has events."""
+        return any(buffer.hurry and buffer.held for buffer in self._engine.buffers)
+
+    def step(self) -> None:
+        """Send the authorization that is wanted, if it is time."""
+        authorization = self._authorization
+        if (
+            authorization is None
+            or authorization.request_id is not None
+            or not self._engine.attached
+        ):
+            return
+        # Nobody waits for a renewal in the background, so a close does not hurry it.
+        hurry = self._token.state is State.FETCHING and self._hurries()
+        at = self._engine.waits_until(authorization, hurry=hurry)
+        self._engine.timers.set(_REPEAT, at)
+        if at is not None:
+            return
+        self.count += 1
+        api = self._engine.account.api
+        headers: tuple[tuple[str, str], ...] = (
+            ("x-api-key", self._engine.account.api_key.reveal()),
+        )
+        if api.sdk_header is not None:
+            headers += (("x-masivo-sdk", api.sdk_header),)
+        timeout = max(buffer.settings.timeout for buffer in self._engine.buffers)
+        self._engine.send(authorization, "GET", api.authorize_path, headers, b"", timeout)
+
+    def answered(self, authorization: Authorization, response: Response) -> None:
+        """Take in the answer to an authorization."""
+        date = response.headers.get("date")
+        self._engine.server_clock.observe(date, authorization.sent_at, self._engine.now)
+        status = response.status
+        token = token_in(response.body) if 200 <= status < 300 else None
+        if token is not None:
+            self._engine.backoff.succeeded()
+            on_time = self._token.state is State.STALE and not authorization.failed
+            life = lifetime(token, date, self._wall_clock())
+            self._token.grant(token, life, self._engine.now, on_time=on_time)
+            self._authorization = None
+            self.set_renewal()
+            for _, ticket in self._take_tickets(None):
+                self._engine.answer(ticket, token)
+            self._engine.touch_all()
+            return
+        body = self._engine.redacted(response.body, None)
+        error = authorization_error(status, body, server_key=self._is_server_key(status, body))
+        wait = (
+            retry_after(response.headers, self._engine.server_clock) if status in REPEATED else None
+        )
+        self.failed(authorization, error, definitive=status not in REPEATED, wait=wait)
+
+    def _is_server_key(self, status: int, body: bytes) -> bool:
+        value = parse(body)
+        if 200 <= status < 300 or value is NOT_JSON:
+            return False
+        try:
+            return bool(self._engine.account.api.is_server_key_refusal(status, value))
+        except Exception:  # noqa: BLE001 (a caller's function must not stop the machine)
+            return False
+
+    def failed(
+        self,
+        authorization: Authorization,
+        error: MasivoError,
+        *,
+        definitive: bool,
+        wait: float | None,
+    ) -> None:
+        """An authorization failed: repeat it, or end what waits for it.
+
+        Args:
+            authorization: the attempt.
+            error: what went wrong.
+            definitive: whether a repeat is useless.
+            wait: the seconds of its ``Retry-After``, if any.
+        """
+        authorization.failed = True
+        if self._token.state is State.STALE:
+            # The token still works: renew it later. The next 401 decides.
+            self._engine.backoff.hold(wait, error, self._engine.now)
+            authorization.retries += 1
+            longest = max(self._interval() or LONGEST_HOLD, 1.0)
+            authorization.not_before = self._engine.now + full_jitter(
+                authorization.retries, self._random, longest
+            )
+            return
+        if not definitive:
+            self._engine.backoff.failed(authorization.known, wait, error, self._engine.now)
+            retries = max((b.settings.max_retries for b in self._engine.buffers), default=0)
+            if self._engine.backoff.refuses(self._engine.now) is None and self._engine.repeat(
+                authorization, retries=retries, hurry=self._hurries()
+            ):
+                return
+        self._authorization = None
+        self._token.change(Change.FAILED)
+        if definitive:
+            self._engine.backoff.succeeded()
+            self._token.refuse(error, self._engine.now)
+        for buffer in self._engine.buffers:
+            buffer.fail_waiting(error)
+        for _, ticket in self._take_tickets(None):
+            self._engine.answer(ticket, Failed(error, 1, None))
