@@ -6,13 +6,19 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: demo test check format clean
+.PHONY: demo test test-all fleet check format clean
 
 demo: $(VENV)/run
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/lifecycles
+	$(BIN)/python -m pytest -m "full or not full"
+
+fleet: $(VENV)/test
+	$(BIN)/python -m tests.fleet
 
 check: $(VENV)/check
 	$(BIN)/ruff format --check .
@@ -38,6 +44,10 @@ $(VENV)/run: pyproject.toml
 
 $(VENV)/test: $(VENV)/run
 	@$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(VENV)/lifecycles: $(VENV)/test
+	@$(BIN)/python -m pip install --quiet --group lifecycles
 	@touch $@
 
 $(VENV)/check: $(VENV)/test
