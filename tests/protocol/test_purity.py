@@ -59,10 +59,17 @@ def trees() -> list[tuple[str, ast.Module]]:
     return [(str(file.relative_to(CORE)), ast.parse(file.read_text("utf-8"))) for file in FILES]
 
 
+def root(node: ast.expr) -> str | None:
+    """The name that a chain of attributes begins with."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
 def violations(tree: ast.AST) -> list[str]:
     """What a syntax tree of the core must not contain, in words."""
     found: list[str] = []
-    names: dict[str, str] = {}  # what `import x as y` bound: y -> x
+    names: dict[str, str] = {}  # what an import bound to which name
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -73,22 +80,25 @@ def violations(tree: ast.AST) -> list[str]:
             module = node.module or ""
             allowed = ALLOWED_NAMES.get(module)
             for alias in node.names:
+                names[alias.asname or alias.name] = f"{module}.{alias.name}"
                 if module not in ALLOWED or (allowed is not None and alias.name not in allowed):
                     found.append(f"from {module} import {alias.name}")
         elif isinstance(node, ast.ImportFrom) and node.level > 1:
             found.append(f"a relative import out of the core: {node.module}")
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
-            of_self = isinstance(node.value, ast.Name) and node.value.id == "self"
-            if node.attr in CLOCKS_AND_DICE and not of_self:  # `self.now` is the engine's own
+            if node.attr in CLOCKS_AND_DICE and root(node) in names:
                 found.append(f".{node.attr}")
             if isinstance(node.value, ast.Name) and node.value.id in names:
                 allowed = ALLOWED_NAMES.get(names[node.value.id])
                 if allowed is not None and node.attr not in allowed:
                     found.append(f"{node.value.id}.{node.attr}")
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in FORBIDDEN_CALLS:
-                found.append(f"{node.func.id}()")
+        elif isinstance(node, ast.Call):
+            called = node.func
+            if isinstance(called, ast.Name) and called.id in FORBIDDEN_CALLS:
+                found.append(f"{called.id}()")
+            if isinstance(called, ast.Attribute) and called.attr in CLOCKS_AND_DICE:
+                found.append(f".{called.attr}()")  # the engine's own `now` is no method
         elif isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.AsyncFor | ast.AsyncWith):
             found.append(f"line {node.lineno}: async")
     return found
