@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import weakref
 from typing import TYPE_CHECKING, Self, cast
 
@@ -186,7 +185,7 @@ class Client(ClientBase["HttpClient"]):
         if limit is None:
             session.wait(ticket, None, "")
         else:
-            session.finish(ticket, time.monotonic() + limit)
+            session.finish(ticket, session.clock.monotonic() + limit)
 
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with

@@ -13,16 +13,17 @@ import os
 import random
 import sys
 import threading
-import time
 import weakref
 from contextlib import suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from masivo import MasivoClosedError
 from masivo._http import Http, HttpClient, build_lock
 from masivo._settle import Waiters, settle
 from masivo.protocol import Account, Engine, Failed, Failure, Response
+
+from . import clock as clocks
 
 if TYPE_CHECKING:
     from masivo.protocol import Buffer, Delivery, Output, Request, Settings, Ticket
@@ -72,10 +73,11 @@ class Session:
     def __init__(self, key: _Key, http: Http) -> None:
         self._key = key
         self.http = http
+        self.clock = clocks.current
         self.engine = Engine(
             key[0],
-            clock=time.monotonic,
-            wall_clock=time.time,
+            clock=self.clock.monotonic,
+            wall_clock=self.clock.time,
             random=random.Random(),
             wake=self.wake,
         )
@@ -197,7 +199,9 @@ class Session:
         with self._lock:
             self._attentive -= 1
             self._sending += 1
-        soon = output.wake_at is not None and output.wake_at < time.monotonic() + first.timeout
+        soon = (
+            output.wake_at is not None and output.wake_at < self.clock.monotonic() + first.timeout
+        )
         if soon or self._wanted:
             self._start(None)
         return first
@@ -221,17 +225,12 @@ class Session:
             self._attentive -= 1
         try:
             if not self._wanted:
-                self._wait_for_bell(output.wake_at)
+                self.clock.wait_for_bell(self._bell, output.wake_at)
         finally:
             with self._lock:
                 self._asleep = False
                 self._attentive += 1
         return True
-
-    def _wait_for_bell(self, until: float | None) -> None:
-        timeout = None if until is None else max(0.0, until - time.monotonic())
-        with suppress(Empty):
-            self._bell.get(timeout=timeout)
 
     def _send(self, request: Request, limit: float | None) -> None:
         """Carry out a request, whatever happens."""
@@ -282,7 +281,7 @@ class Session:
         while (output := self._step()) is not None:
             for request in output.requests:
                 if not self._start(request):
-                    limit = None if deadline is None else deadline - time.monotonic()
+                    limit = None if deadline is None else deadline - self.clock.monotonic()
                     self._send(request, limit)
                     self._wanted = True
             if not self._wanted:
@@ -309,7 +308,7 @@ class Session:
             RuntimeError: this thread drives the session.
         """
         self.check_may_wait()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None if timeout is None else self.clock.monotonic() + timeout
         event = threading.Event()
         self.waiters.add(awaited, event.set)
         try:
@@ -317,10 +316,10 @@ class Session:
                 self.pump(deadline if leave else None)
                 if awaited.outcome is not None:
                     return
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+                if deadline is not None and self.clock.monotonic() >= deadline:
                     raise TimeoutError(what)
-                if event.wait(self._until_next_pump(left)):
+                self.clock.wait_for(event, self._next_pump(deadline))
+                if awaited.outcome is not None:
                     return
         finally:
             self.waiters.discard(awaited, event.set)
@@ -328,16 +327,15 @@ class Session:
     def finish(self, ticket: Ticket, deadline: float) -> None:
         """Wait for a close until its deadline, when the engine ends it."""
         with suppress(TimeoutError):
-            self.wait(ticket, max(0.0, deadline - time.monotonic()), "", leave=True)
+            self.wait(ticket, max(0.0, deadline - self.clock.monotonic()), "", leave=True)
         if ticket.outcome is None:
             self.pump(deadline, here=True)
 
-    def _until_next_pump(self, left: float | None) -> float | None:
+    def _next_pump(self, deadline: float | None) -> float | None:
         """How long a waiting thread may wait: without workers it does their work."""
         if self._attentive or self._asleep or self._sending or self.wake_at is None:
-            return left
-        pause = max(0.0, self.wake_at - time.monotonic())
-        return pause if left is None else min(left, pause)
+            return deadline
+        return self.wake_at if deadline is None else min(deadline, self.wake_at)
 
 
 # ── Fork and exit ────────────────────────────────────────────────────────────────────────────
@@ -377,9 +375,9 @@ def _flush_at_exit() -> None:
     """Deliver what open clients hold, for at most EXIT_TIMEOUT in all, without a new thread."""
     global _exiting
     _exiting = True
-    deadline = time.monotonic() + EXIT_TIMEOUT
+    deadline = clocks.current.monotonic() + EXIT_TIMEOUT
     closing = [
-        (session, buffer.close(deadline - time.monotonic()))
+        (session, buffer.close(deadline - clocks.current.monotonic()))
         for session in list(_sessions.values())
         for buffer in session.engine.buffers
     ]
