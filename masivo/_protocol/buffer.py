@@ -6,10 +6,17 @@ import math
 from typing import TYPE_CHECKING
 
 from .delivery import Delivery, Failed, Ticket
-from .errors import MasivoClosedError, MasivoConfigError, MasivoError, MasivoQueueFullError
+from .errors import (
+    MasivoClosedError,
+    MasivoConfigError,
+    MasivoError,
+    MasivoNetworkError,
+    MasivoQueueFullError,
+)
 from .events import complete, encoder, envelope_size, size
 from .flight import Flight
 from .queues import Fifo, PerCustomer, Queue, Taken
+from .retry import ISOLATED
 from .stamps import format_stamp
 from .timers import Timer
 from .values import FlushResult, SendEventResult, Stats
@@ -492,7 +499,7 @@ class Buffer:
 
     def part_delivered(self, flight: Flight, result: SendEventResult) -> None:
         """The API took a flight's current part."""
-        part = flight.next_part(accepted=True)
+        part = flight.next_part(accepted=True, refused=False)
         self._in_flight -= len(part.deliveries)
         self._delivered += len(part.deliveries)
         self._count_end(part.deliveries, part.numbers, delivered=True)
@@ -501,16 +508,19 @@ class Buffer:
 
     def part_failed(self, flight: Flight, error: MasivoError) -> None:
         """A flight's current part ends with an error."""
-        part = flight.next_part(accepted=False)
+        refused = error.status in ISOLATED and not isinstance(error, MasivoNetworkError)
+        part = flight.next_part(accepted=False, refused=refused)
         self._in_flight -= len(part.deliveries)
         self._end(part.deliveries, part.numbers, error)
         self._land(flight)
 
     def _land(self, flight: Flight) -> None:
-        """Make way, if nothing of a flight is left."""
+        """Make way, if nothing of a flight is left; else the next part is a batch like any."""
         if not flight.parts:
             self._flights.remove(flight)
             self._queue.release(flight.customers)
+        else:
+            flight.not_before = self._engine.now + self._engine.backoff.wait()
         self._engine.touch(self)
 
     def _fail_flight(self, flight: Flight, error: MasivoError) -> None:

@@ -82,16 +82,17 @@ class Flight(Attempt):
         """The part whose turn it is."""
         return self.parts[0]
 
-    def next_part(self, *, accepted: bool) -> Part:
+    def next_part(self, *, accepted: bool, refused: bool) -> Part:
         """Remove and return the part that has its outcome.
 
         Args:
             accepted: whether the API took it.
+            refused: whether the API blamed its events.
         """
         part = self.parts.popleft()
         if accepted:
             self._refused_alone = 0
-        elif len(part.deliveries) == 1:
+        elif refused and len(part.deliveries) == 1:
             self._refused_alone += 1
         self._begin_part()
         return part
