@@ -22,12 +22,13 @@ waits. How to call it:
 7. When ``closed`` is True, the last client has detached, and you may stop.
 """
 
-from ._protocol.buffer import Buffer, FlushTicket
+from ._protocol.buffer import Buffer
 from ._protocol.delivery import Answer, Delivery, Failed, Outcome, Ticket, unwrap
 from ._protocol.engine import Engine
 from ._protocol.json import Json
 from ._protocol.settings import Account, Api, Secret, Settings, configure, is_loopback, wait_limit
 from ._protocol.settle import Logger, Waiters, settle
+from ._protocol.tally import FlushTicket
 from ._protocol.values import (
     MAX_BODY,
     Clock,

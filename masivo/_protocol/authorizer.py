@@ -226,10 +226,11 @@ class Authorizer:
         if not definitive:
             self._engine.backoff.failed(authorization.known, wait, error, self._engine.now)
             retries = max((b.settings.max_retries for b in self._engine.buffers), default=0)
-            if self._engine.backoff.refuses(self._engine.now) is None and self._engine.repeat(
-                authorization, retries=retries, hurry=self._hurries()
-            ):
-                return
+            if self._engine.backoff.refuses(self._engine.now) is None:
+                if authorization.last_try:
+                    self._end_hurried(authorization, error)
+                if self._engine.repeat(authorization, retries=retries, hurry=self._hurries()):
+                    return
         self._authorization = None
         self._token.change(Change.FAILED)
         if definitive:
@@ -239,3 +240,14 @@ class Authorizer:
             buffer.fail_waiting(error)
         for _, ticket in self._take_tickets(None):
             self._engine.answer(ticket, Failed(error, 1, None))
+
+    def _end_hurried(self, authorization: Authorization, error: MasivoError) -> None:
+        """End what waits of the clients that close; the others, if any waits, still have their
+        repeats."""
+        for buffer in self._engine.buffers:
+            if buffer.hurry:
+                buffer.fail_waiting(error)
+        others = [buffer for buffer in self._engine.buffers if not buffer.hurry]
+        asking = [buffer for buffer, _ in self._tickets]
+        if any(buffer.held or buffer in asking for buffer in others):
+            authorization.last_try = False

@@ -18,8 +18,9 @@ from .flight import Flight
 from .queues import Fifo, PerCustomer, Queue, Taken
 from .retry import ISOLATED
 from .stamps import format_stamp
+from .tally import FlushTicket, Tally
 from .timers import Timer
-from .values import FlushResult, SendEventResult, Stats
+from .values import SendEventResult, Stats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,27 +28,9 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .settings import Settings
 
-__all__ = ["Buffer", "FlushTicket"]
+__all__ = ["Buffer"]
 
 _DISABLED = SendEventResult(success=False, status=0, data=None)
-
-
-class FlushTicket(Ticket):
-    """A flush: it waits for every event numbered below ``mark``."""
-
-    __slots__ = ("base", "delivered", "failed", "mark", "pending")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mark = 0
-        self.pending = 0
-        self.base: tuple[int, int] = (0, 0)
-        self.delivered = 0
-        self.failed = 0
-
-    def result(self) -> FlushResult:
-        """The counts."""
-        return FlushResult(self.delivered, self.failed)
 
 
 class Buffer:
@@ -86,8 +69,6 @@ class Buffer:
         self._taken_in_bytes = 0
         self._ended = 0
         self._ended_bytes = 0
-        self._delivered = 0
-        self._failed = 0
         self._requests = 0
         self._in_flight = 0
         self._wake_count: float = 1
@@ -107,8 +88,7 @@ class Buffer:
         self._due_below = 0  # events numbered below this are due
         self._last_at = -math.inf
         self._last_stamp = -math.inf
-        self._flushes: list[FlushTicket] = []
-        self._flushed: tuple[int, int] = (0, 0)  # delivered and failed, as far as flushes have told
+        self._tally = Tally()
         self._drains: list[Ticket] = []
         self._closes: list[Ticket] = []
         self._closing_error: MasivoError | None = None
@@ -244,7 +224,7 @@ class Buffer:
 
     def stats(self) -> Stats:
         """A snapshot of the counters."""
-        delivered, failed, in_flight = self._delivered, self._failed, self._in_flight
+        delivered, failed, in_flight = self._tally.delivered, self._tally.failed, self._in_flight
         accepted = self._accepted
         return Stats(
             accepted=accepted,
@@ -311,12 +291,8 @@ class Buffer:
         self._engine.touch(self)
 
     def _flush(self, ticket: FlushTicket) -> None:
-        self._due_below = ticket.mark = self._queue.arrived
-        ticket.pending = self._taken_in - self._ended
-        ticket.base = self._flushed
-        ticket.delivered = self._delivered - self._flushed[0]
-        ticket.failed = self._failed - self._flushed[1]
-        self._flushes.append(ticket)
+        self._due_below = self._queue.arrived
+        self._tally.open(ticket, self._due_below, self._taken_in - self._ended)
         self._answer_flushes()
         self._engine.touch(self)
 
@@ -501,7 +477,6 @@ class Buffer:
         """The API took a flight's current part."""
         part = flight.next_part(accepted=True, refused=False)
         self._in_flight -= len(part.deliveries)
-        self._delivered += len(part.deliveries)
         self._count_end(part.deliveries, part.numbers, delivered=True)
         self._engine.succeed(self, part.deliveries, result)
         self._land(flight)
@@ -545,7 +520,6 @@ class Buffer:
     def _end(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
         """End events with an error."""
         if deliveries:
-            self._failed += len(deliveries)
             self._count_end(deliveries, numbers, delivered=False)
             self._engine.fail(self, deliveries, error)
 
@@ -554,18 +528,9 @@ class Buffer:
     ) -> None:
         self._ended += len(deliveries)
         self._ended_bytes += sum([size(delivery.encoded) for delivery in deliveries])
-        for ticket in self._flushes:
-            count = sum([number < ticket.mark for number in numbers])
-            ticket.pending -= count
-            if delivered:
-                ticket.delivered += count
-            else:
-                ticket.failed += count
+        self._tally.count(len(deliveries), numbers, delivered=delivered)
         self._answer_flushes()
 
     def _answer_flushes(self) -> None:
-        for ticket in [ticket for ticket in self._flushes if not ticket.pending]:
-            self._flushes.remove(ticket)
-            told = ticket.base[0] + ticket.delivered, ticket.base[1] + ticket.failed
-            self._flushed = max(self._flushed[0], told[0]), max(self._flushed[1], told[1])
+        for ticket in self._tally.finished():
             self._engine.answer_flush(ticket)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from . import __version__
 from .authorizer import Authorization, Authorizer
-from .buffer import Buffer, FlushTicket
+from .buffer import Buffer
 from .delivery import Delivery, Failed, Ticket
 from .errors import (
     MasivoClosedError,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .settings import Account, Settings
+    from .tally import FlushTicket
     from .values import Clock, RandomSource
 
 __all__ = ["Engine"]

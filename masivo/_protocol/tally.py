@@ -1,0 +1,79 @@
+"""How many events ended how, and the flushes that wait for them to end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .delivery import Ticket
+from .values import FlushResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["FlushTicket", "Tally"]
+
+
+class FlushTicket(Ticket):
+    """A flush: it waits for every event numbered below ``mark``."""
+
+    __slots__ = ("delivered", "failed", "mark", "pending", "told")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mark = 0
+        self.pending = 0
+        """How many of these have no outcome yet."""
+        self.told: tuple[int, int] = (0, 0)
+        """How many delivered and failed events earlier flushes had told of."""
+        self.delivered = 0
+        self.failed = 0
+
+    def result(self) -> FlushResult:
+        """The counts since the flush before."""
+        return FlushResult(self.delivered, self.failed)
+
+
+class Tally:
+    """Counts one client's outcomes."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.failed = 0
+        self._flushes: list[FlushTicket] = []
+        self._told: tuple[int, int] = (0, 0)
+
+    def open(self, ticket: FlushTicket, mark: int, pending: int) -> None:
+        """Begin a flush of the events numbered below ``mark``, ``pending`` of them without an
+        outcome."""
+        ticket.mark, ticket.pending, ticket.told = mark, pending, self._told
+        ticket.delivered = self.delivered - self._told[0]
+        ticket.failed = self.failed - self._told[1]
+        self._flushes.append(ticket)
+
+    def count(self, events: int, numbers: Sequence[int], *, delivered: bool) -> None:
+        """Take note of events that ended, with their numbers (none, if they were never queued)."""
+        if delivered:
+            self.delivered += events
+        else:
+            self.failed += events
+        for ticket in self._flushes:
+            ended = sum([number < ticket.mark for number in numbers])
+            ticket.pending -= ended
+            if delivered:
+                ticket.delivered += ended
+            else:
+                ticket.failed += ended
+
+    def finished(self) -> list[FlushTicket]:
+        """Remove and return the flushes that wait for nothing more."""
+        if not self._flushes:
+            return []
+        done = [ticket for ticket in self._flushes if not ticket.pending]
+        self._flushes = [ticket for ticket in self._flushes if ticket.pending]
+        for ticket in done:
+            delivered, failed = ticket.told
+            self._told = (
+                max(self._told[0], delivered + ticket.delivered),
+                max(self._told[1], failed + ticket.failed),
+            )
+        return done
