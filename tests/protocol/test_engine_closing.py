@@ -1,0 +1,363 @@
+"""Closing and destroying a client (contract, section 3)."""
+
+from __future__ import annotations
+
+import pytest
+
+from masivo._protocol.errors import MasivoAuthError, MasivoClosedError
+from masivo.protocol import Failed, FlushResult
+
+from .simulator import (
+    START,
+    Driver,
+    error_of,
+    event,
+    in_batch,
+    is_authorization,
+    numbers,
+    result_of,
+)
+
+
+def test_closing_flushes_then_detaches() -> None:
+    """``close`` sends what is buffered, and ends when everything has its outcome."""
+    driver = Driver(batch_size=2)
+    driver.sign_in()
+    deliveries = driver.send_numbers(1, 2, 3)
+    ticket = driver.close(10.0)
+    driver.accept()
+    assert ticket.ask() is None
+    assert not driver.closed
+    assert numbers(driver.batch()) == [3]
+    driver.accept()
+    assert ticket.ask() is True
+    assert all(result_of(each).success for each in deliveries)
+    assert driver.closed
+    assert driver.wake_at is None
+
+
+def test_closing_an_idle_client_ends_at_once() -> None:
+    """With nothing to be sent, ``close`` ends at once, and sends nothing."""
+    driver = Driver()
+    ticket = driver.close(10.0)
+    assert ticket.ask() is True
+    assert driver.closed
+    assert driver.sent == []
+
+
+def test_the_deadline_of_a_close_counts_a_stuck_request() -> None:
+    """At the deadline, exactly, what is undelivered ends with a MasivoClosedError, what is stuck
+    in a request included; the answer that comes later is ignored."""
+    driver = Driver(batch_size=1, timeout=60.0, refresh_interval=None)
+    driver.sign_in()
+    deliveries = driver.send_numbers(1, 2)
+    ticket = driver.close(10.0)
+    assert driver.wake_at == START + 10.0
+    driver.sleep()
+    assert ticket.ask() is True
+    for each in deliveries:
+        assert type(error_of(each)) is MasivoClosedError
+        assert "timeout=10" in error_of(each).message
+    driver.accept()
+    assert driver.closed
+    assert len(driver.settled) == 2
+    stats = driver.buffer.stats()
+    assert (stats.failed, stats.queued, stats.in_flight) == (2, 0, 0)
+
+
+def test_the_deadline_counts_from_the_call() -> None:
+    """The deadline counts from the call of ``close``, not from the next poll."""
+    driver = Driver(batch_size=1, refresh_interval=None)
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.buffer.close(10.0)
+    driver.advance(4.0)
+    assert driver.wake_at == START + 10.0
+
+
+def test_the_deadline_counts_a_stuck_authorization() -> None:
+    """The deadline ends events that wait for a token, too."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    ticket = driver.close(3.0)
+    assert is_authorization(driver.only())
+    driver.sleep()
+    assert driver.now == START + 3.0
+    assert ticket.ask() is True
+    assert type(error_of(delivery)) is MasivoClosedError
+
+
+def test_a_close_without_time_fails_everything() -> None:
+    """``close(0)`` sends nothing and fails everything."""
+    driver = Driver()
+    driver.sign_in()
+    (delivery,) = driver.send_numbers(1)
+    ticket = driver.close(0.0)
+    assert ticket.ask() is True
+    assert type(error_of(delivery)) is MasivoClosedError
+    assert driver.out == []
+
+
+def test_closing_cuts_a_wait_for_a_repeat_short_for_one_last_try() -> None:
+    """A batch that waits to be repeated goes at once when its client closes with a deadline; it
+    is its last try."""
+    driver = Driver(max_retries=10, refresh_interval=None)
+    driver.dice.always = 0.5
+    _, (delivery,) = in_batch(driver, 1)
+    for _ in range(5):
+        driver.answer(503)
+        driver.sleep()
+    driver.answer(503)
+    assert driver.out == []
+    ticket = driver.close(60.0)
+    assert numbers(driver.batch()) == [1]
+    driver.answer(503, {"error": "last"})
+    assert ticket.ask() is True
+    assert "last" in error_of(delivery).message
+    assert driver.out == []
+
+
+def test_a_request_that_fails_during_a_close_gets_one_last_try_at_once() -> None:
+    """A batch that is out when its client closes, and fails, is tried once more without a wait."""
+    driver = Driver(max_retries=10, refresh_interval=None)
+    driver.dice.always = 0.5
+    _, (delivery,) = in_batch(driver, 1)
+    driver.close(60.0)
+    driver.answer(503)
+    assert numbers(driver.batch()) == [1]
+    driver.answer(503)
+    assert error_of(delivery).status == 503
+
+
+def test_closing_cuts_a_retry_after_short() -> None:
+    """The wait of a ``Retry-After`` is cut short for one last try too, of the batch that it held
+    and of each batch after it."""
+    driver = Driver(batch_size=1, refresh_interval=None)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    deliveries = driver.send_numbers(1, 2)
+    driver.answer(429, headers={"retry-after": "100"})
+    assert driver.out == []
+    ticket = driver.close(60.0)
+    driver.answer(429, headers={"retry-after": "100"})
+    assert error_of(deliveries[0]).status == 429
+    assert numbers(driver.batch()) == [2]
+    driver.answer(429)
+    assert error_of(deliveries[1]).status == 429
+    assert ticket.ask() is True
+
+
+def test_closing_hurries_an_authorization() -> None:
+    """An authorization that waits to be repeated is tried a last time at once, too."""
+    driver = Driver(max_retries=10, refresh_interval=None)
+    driver.dice.always = 1.0
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(503)
+    driver.sleep()
+    driver.answer(503)
+    assert driver.out == []
+    driver.close(60.0)
+    assert is_authorization(driver.only())
+    driver.answer(503)
+    assert error_of(delivery).status == 503
+
+
+def test_a_close_without_a_deadline_waits_as_long_as_the_repeats_take() -> None:
+    """``close(None)`` hurries nothing: the repeats keep their waits, a ``Retry-After`` its own."""
+    driver = Driver(max_retries=3, refresh_interval=None)
+    driver.dice.always = 0.5
+    in_batch(driver, 1)
+    ticket = driver.close(None)
+    driver.answer(503)
+    assert driver.wake_at == START + 0.25
+    driver.sleep()
+    driver.answer(429, headers={"retry-after": "200"})
+    assert driver.wake_at == driver.now + 200.0
+    driver.sleep()
+    driver.accept()
+    assert ticket.ask() is True
+
+
+def test_closing_twice_keeps_the_earlier_deadline() -> None:
+    """``close`` is idempotent; of several deadlines the earliest counts, and all calls end."""
+    driver = Driver(batch_size=1, refresh_interval=None)
+    driver.sign_in()
+    driver.send_numbers(1)
+    tickets = [driver.close(20.0), driver.close(5.0), driver.close(30.0), driver.close(None)]
+    assert driver.wake_at == START + 5.0
+    driver.sleep()
+    assert [each.ask() for each in tickets] == [True] * 4
+    assert driver.close(1.0).ask() is True
+    assert driver.buffer.close(None).ask() is True
+    driver.buffer.destroy()
+    driver.poll()
+
+
+def test_destroying_fails_everything_without_sending() -> None:
+    """``destroy`` ends undelivered events with a MasivoClosedError, at once, and every call that
+    waits."""
+    driver = Driver(batch_size=1, max_queue=3)
+    driver.sign_in()
+    deliveries = driver.send_numbers(1, 2, 3)
+    flush, drain = driver.buffer.flush(), driver.buffer.drain()
+    driver.buffer.destroy()
+    driver.poll()
+    assert all(type(error_of(each)) is MasivoClosedError for each in deliveries)
+    assert flush.ask() == FlushResult(0, 3)
+    assert type(error_of(drain)) is MasivoClosedError
+    assert driver.closed
+    assert driver.wake_at is None
+    driver.accept()
+    assert len(driver.sent) == 2
+
+
+def test_destroying_ends_a_close_that_waits() -> None:
+    """``destroy`` ends a ``close`` that still waits."""
+    driver = Driver(batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(1)
+    ticket = driver.close(None)
+    driver.buffer.destroy()
+    driver.poll()
+    assert ticket.ask() is True
+
+
+def test_a_closed_client_refuses_calls() -> None:
+    """Sending, ``flush``, ``drain`` and ``get_token`` on a closed client raise MasivoClosedError
+    from the call on, before any poll; ``close`` and ``destroy`` do nothing."""
+    for end in ("close", "destroy"):
+        driver = Driver()
+        if end == "close":
+            driver.buffer.close(10.0)
+        else:
+            driver.buffer.destroy()
+        for call in (
+            lambda buffer=driver.buffer: buffer.send(event(1)),
+            driver.buffer.flush,
+            driver.buffer.drain,
+            driver.buffer.token,
+        ):
+            with pytest.raises(MasivoClosedError):
+                call()
+        driver.poll()
+        driver.buffer.destroy()
+        driver.buffer.close(1.0)
+        driver.poll()
+
+
+def test_an_event_that_was_sent_as_its_client_closed_has_its_outcome() -> None:
+    """An event whose ``send`` overlapped with ``destroy`` (it was let in, and lies behind it in
+    the inbox) fails; it does not hang."""
+    driver = Driver()
+    delivery = driver.buffer.send(event(1))
+    driver.engine._inbox.rotate()  # as if a thread had been stopped in the middle of `send`
+    driver.buffer.destroy()
+    driver.engine._inbox.rotate(-1)
+    assert len(driver.engine._inbox) == 2
+    driver.engine._inbox.reverse()
+    driver.poll()
+    assert type(error_of(delivery)) is MasivoClosedError
+
+
+def test_a_waiting_get_token_ends_when_its_client_closes() -> None:
+    """``get_token`` of a client that closes ends with MasivoClosedError; another client's call
+    goes on."""
+    driver = Driver()
+    other = driver.client()
+    mine, others = driver.buffer.token(), other.token()
+    driver.poll()
+    driver.close(10.0)
+    assert type(error_of(mine)) is MasivoClosedError
+    assert others.ask() is None
+    token = driver.grant()
+    assert others.ask() == token
+
+
+def test_a_client_goes_without_its_siblings() -> None:
+    """Closing one client leaves the others of the key their events, token and timers."""
+    driver = Driver(refresh_interval=300.0)
+    other = driver.client()
+    driver.dice.fix(1.0)
+    driver.sign_in()
+    driver.send_numbers(1, buffer=other)
+    driver.close(10.0)
+    assert not driver.closed
+    assert driver.wake_at == START + 30.0
+    driver.sleep()
+    assert numbers(driver.batch()) == [1]
+
+
+def test_after_the_last_client_the_next_starts_fresh() -> None:
+    """After the last client of a key is gone, its token and timers are gone; the next one
+    authorizes anew."""
+    driver = Driver(refresh_interval=10.0)
+    driver.sign_in()
+    driver.close(10.0)
+    assert driver.wake_at is None
+    driver.advance(100.0)
+    assert driver.out == []
+    driver.buffer = driver.client()
+    driver.send_numbers(1)
+    assert is_authorization(driver.only())
+
+
+def test_a_renewal_that_is_out_when_the_last_client_goes_is_ignored() -> None:
+    """An answer to the authorization of a key without clients brings no token."""
+    driver = Driver()
+    driver.send_numbers(1)
+    driver.buffer.destroy()
+    driver.poll()
+    driver.grant()
+    driver.buffer = driver.client()
+    driver.send_numbers(2)
+    assert is_authorization(driver.only())
+
+
+def test_the_last_client_may_go_while_its_key_is_refused() -> None:
+    """A refusal does not outlive the last client of its key."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(401)
+    assert type(error_of(delivery)) is MasivoAuthError
+    driver.close(1.0)
+    driver.buffer = driver.client()
+    driver.send_numbers(2)
+    assert is_authorization(driver.only())
+
+
+def test_a_close_does_not_cut_short_what_a_sibling_waits_for() -> None:
+    """An authorization that a closing client hurried is repeated for the others as often as ever:
+    only the closing client's events fail with the last try."""
+    driver = Driver(max_retries=4, refresh_interval=None)
+    other = driver.client()
+    driver.dice.always = 0.5
+    (mine,) = driver.send_numbers(1)
+    (others,) = driver.send_numbers(2, buffer=other)
+    driver.answer(503)
+    driver.close(5.0)
+    driver.answer(503)
+    assert isinstance(mine.ask(), Failed)
+    assert not others.done()
+    driver.sleep()
+    driver.grant()
+    driver.flush(other)
+    assert numbers(driver.batch()) == [2]
+
+
+def test_aborting_detaches_every_client_with_one_warning() -> None:
+    """``Engine.abort`` fails everything without sending; one warning says how many were lost,
+    whether anybody asks or not."""
+    driver = Driver()
+    other = driver.client()
+    deliveries = driver.send_numbers(1, 2) + driver.send_numbers(3, buffer=other)
+    driver.engine.abort("the event loop was closed")
+    driver.poll()
+    assert driver.closed
+    assert driver.wake_at is None
+    for each in deliveries:
+        assert type(error_of(each)) is MasivoClosedError
+        assert "the event loop was closed" in error_of(each).message
+    assert driver.warnings == ["3 events were not sent: the event loop was closed"]
+    for buffer in (driver.buffer, other):
+        with pytest.raises(MasivoClosedError):
+            buffer.send(event(4))
