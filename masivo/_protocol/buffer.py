@@ -11,10 +11,10 @@ from .errors import (
     MasivoConfigError,
     MasivoError,
     MasivoNetworkError,
-    MasivoQueueFullError,
 )
-from .events import complete, encoder, envelope_size, size
+from .events import complete, envelope_size
 from .flight import Flight
+from .intake import Intake
 from .queues import Fifo, PerCustomer, Queue, Taken
 from .retry import ISOLATED
 from .stamps import format_stamp
@@ -23,17 +23,15 @@ from .timers import Timer
 from .values import SendEventResult, Stats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from .engine import Engine
     from .settings import Settings
 
 __all__ = ["Buffer"]
 
-_DISABLED = SendEventResult(success=False, status=0, data=None)
 
-
-class Buffer:
+class Buffer(Intake):
     """One client, as the core sees it: its settings, its waiting events, its batches in flight.
 
     The first group of methods are inputs: they may be called from anywhere, at any time. The
@@ -43,47 +41,21 @@ class Buffer:
     def __init__(
         self, engine: Engine, settings: Settings, delivery_type: type[Delivery], owner: object
     ) -> None:
-        self.settings = settings
+        super().__init__(engine, settings, delivery_type)
         self.owner = owner
         """Whatever the driver attached; the core does not look at it."""
-        self.orphaned: Failed | None = None
-        """What pending deliveries end with in a process that forked away from this buffer."""
-        self.closed = False
-        """Whether new events are refused: set by ``close`` and ``destroy``, at the call."""
         self.detached = False
         """Whether the engine is done with it."""
         self.hurry = False
         """Whether it closes with a deadline: waits for repeats are cut short."""
         self.retries = 0
 
-        # Written by callers. A `+=` on an int attribute is not interrupted in CPython (no thread
-        # switch, no signal handler between its load and its store), so these need no lock; a
-        # lock would have to be reentrant and cost as much as the rest of the bookkeeping.
-        self._accepted = 0
-        self._accepted_bytes = 0
-        self._rejected = 0
-        self._overflow: Failed | None = None
-
-        # Written by the engine.
-        self._taken_in = 0
-        self._taken_in_bytes = 0
-        self._ended = 0
-        self._ended_bytes = 0
         self._requests = 0
         self._in_flight = 0
-        self._wake_count: float = 1
-        self._wake_bytes: float = 0  # with a byte for the comma after each event
 
-        self._engine = engine
-        self._clock = engine.clock
-        self._encode = encoder(settings)
-        self._delivery_type = delivery_type
-        self._per_customer = settings.max_in_flight > 1
-        self._max_queue = settings.max_queue
-        self._max_queue_bytes = settings.max_queue_bytes
         # A batch's events may have so many bytes, a comma after each included.
         self._budget = settings.max_batch_bytes - envelope_size(settings.account.api.events_key) + 1
-        self._queue: Queue = PerCustomer() if self._per_customer else Fifo()
+        self._queue: Queue = PerCustomer() if settings.max_in_flight > 1 else Fifo()
         self._flights: list[Flight] = []
         self._due_below = 0  # events numbered below this are due
         self._last_at = -math.inf
@@ -95,64 +67,13 @@ class Buffer:
 
     # ── Inputs ───────────────────────────────────────────────────────────────────────────────
 
-    def send(self, event: Mapping[str, object]) -> Delivery:
-        """Take an event; the delivery may have failed already (the buffer was full).
-
-        Raises:
-            MasivoValidationError: the event is refused.
-            MasivoClosedError: the client is closed.
-        """
-        if self.closed:
-            raise self._closed_error()
-        encoded, customer = self._encode(event)
-        delivery = self._delivery_type(
-            encoded, self._clock(), customer if self._per_customer else None, self
-        )
-        if not self.settings.enabled:
-            delivery.outcome, delivery.encoded = _DISABLED, b""
-            return delivery
-        length = size(encoded)
-        accepted = self._accepted + 1
-        accepted_bytes = self._accepted_bytes + length
-        if (
-            accepted - self._ended > self._max_queue
-            or accepted_bytes - self._ended_bytes > self._max_queue_bytes
-        ):
-            return self._reject(delivery)
-        self._accepted += 1
-        self._accepted_bytes += length
-        self._engine.input(delivery)
-        if accepted >= self._wake_count or accepted_bytes + accepted >= self._wake_bytes:
-            self._engine.wake()
-        return delivery
-
-    def _reject(self, delivery: Delivery) -> Delivery:
-        """Fail an event for which there is no room. Those of one poll share their error."""
-        self._rejected += 1
-        overflow = self._overflow
-        if overflow is None:
-            overflow = self._overflow = Failed(
-                MasivoQueueFullError(
-                    f"the buffer is full (max_queue={self._max_queue} events, "
-                    f"max_queue_bytes={self._max_queue_bytes}): the event was not taken. "
-                    "Call drain() before sending, to wait for room, or raise the bound"
-                ),
-                0,
-                self._engine.unasked,
-            )
-            self._engine.input(self._overflowed)
-            self._engine.wake()
-        overflow.count += 1
-        delivery.outcome, delivery.encoded = overflow, b""
-        return delivery
-
     def flush(self) -> FlushTicket:
         """Send what is buffered now; the ticket ends when every event so far has its outcome.
 
         Raises:
             MasivoClosedError: the client is closed.
         """
-        self._check_open()
+        self.check_open()
         ticket = FlushTicket()
         if not self.settings.enabled:
             ticket.outcome = ticket.result()
@@ -166,9 +87,9 @@ class Buffer:
         Raises:
             MasivoClosedError: the client is closed.
         """
-        self._check_open()
+        self.check_open()
         ticket = Ticket()
-        if self._has_room():
+        if self.has_room():
             ticket.outcome = True
         else:
             self._engine.input(lambda: self._drain(ticket))
@@ -185,7 +106,7 @@ class Buffer:
             MasivoClosedError: the client is closed.
             MasivoConfigError: the client is disabled.
         """
-        self._check_open()
+        self.check_open()
         if not self.settings.enabled:
             raise MasivoConfigError("the client is disabled: it has no token")
         ticket = Ticket()
@@ -225,74 +146,42 @@ class Buffer:
     def stats(self) -> Stats:
         """A snapshot of the counters."""
         delivered, failed, in_flight = self._tally.delivered, self._tally.failed, self._in_flight
-        accepted = self._accepted
         return Stats(
-            accepted=accepted,
+            accepted=self.accepted,
             delivered=delivered,
             failed=failed,
-            rejected=self._rejected,
+            rejected=self.rejected,
             retries=self.retries,
             requests=self._requests,
             authorizations=self._engine.authorizer.count,
-            queued=accepted - delivered - failed - in_flight,
+            queued=self.accepted - delivered - failed - in_flight,
             in_flight=in_flight,
-        )
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise self._closed_error()
-
-    @staticmethod
-    def _closed_error() -> MasivoClosedError:
-        return MasivoClosedError("the client is closed; make a new one to go on sending")
-
-    @property
-    def held(self) -> int:
-        """How many events it holds: those that wait and those in flight."""
-        return self._accepted - self._ended
-
-    @property
-    def wants_poll(self) -> bool:
-        """Whether enough events came in since the last poll to make another worthwhile."""
-        return (
-            self._accepted >= self._wake_count
-            or self._accepted_bytes + self._accepted >= self._wake_bytes
-        ) and self._accepted > self._taken_in
-
-    def _has_room(self) -> bool:
-        """Whether there is room for a batch (at most for half of what the buffer may hold)."""
-        settings = self.settings
-        events = min(settings.batch_size, max(1, settings.max_queue // 2))
-        length = min(settings.max_batch_bytes, settings.max_queue_bytes // 2)
-        return (
-            self.held + events <= settings.max_queue
-            and self._accepted_bytes - self._ended_bytes + length <= settings.max_queue_bytes
         )
 
     # ── What inputs do, in the next poll ─────────────────────────────────────────────────────
 
     def take_in(self, delivery: Delivery) -> None:
         """Put an event into the queue."""
-        self._taken_in += 1
-        self._taken_in_bytes += size(delivery.encoded)
+        self.count_taken_in(delivery)
         self._last_at = max(self._last_at, delivery.at)
         refusal = self._engine.authorizer.refusal()
         if self.detached:
-            self._end([delivery], (), self._closing_error or self._closed_error())
+            self._end([delivery], (), self._closing_error or self.closed_error())
         elif refusal is not None:
             self._end([delivery], (), refusal)
         else:
             self._queue.append(delivery)
             self._engine.touch(self)
 
-    def _overflowed(self) -> None:
-        self._overflow = None
+    def overflowed(self) -> None:
+        """There was no room for an event: what waits goes out."""
+        super().overflowed()
         self._due_below = self._queue.arrived
         self._engine.touch(self)
 
     def _flush(self, ticket: FlushTicket) -> None:
         self._due_below = self._queue.arrived
-        self._tally.open(ticket, self._due_below, self._taken_in - self._ended)
+        self._tally.open(ticket, self._due_below, self.unended)
         self._answer_flushes()
         self._engine.touch(self)
 
@@ -357,12 +246,12 @@ class Buffer:
             self._advance(flight, now)
         while self._form(now):
             pass
-        if self._drains and self._has_room():
+        if self._drains and self.has_room():
             for ticket in self._drains:
                 self._engine.answer(ticket, True)
             self._drains = []
-        if self._closes and not self._taken_in - self._ended:
-            self.release(self._closing_error or self._closed_error())
+        if self._closes and not self.unended:
+            self.release(self._closing_error or self.closed_error())
             return
         self._set_linger(now)
 
@@ -419,7 +308,7 @@ class Buffer:
             or now >= self._linger_at(at)
             or bool(self._drains)
             or bool(self._closes)
-            or self.held >= self._max_queue
+            or self.held >= self.settings.max_queue
         )
 
     def _linger_at(self, oldest_at: float) -> float:
@@ -454,7 +343,7 @@ class Buffer:
             # Customers in flight hold their events back. One poll per `idle_timeout` finds what
             # others sent soon enough; a wake-up for each held-back event would not.
             at = now + min(self.settings.idle_timeout, self.settings.max_wait)
-            more = min(self.settings.batch_size, self._max_queue - (self._taken_in - self._ended))
+            more = min(self.settings.batch_size, self.settings.max_queue - self.unended)
             more_bytes = self._budget
         elif oldest is None:
             more = 1
@@ -462,14 +351,13 @@ class Buffer:
             at = self._linger_at(oldest[0])
             more = min(
                 self.settings.batch_size - self._queue.ready,
-                self._max_queue - (self._taken_in - self._ended),
+                self.settings.max_queue - self.unended,
             )
             more_bytes = self._budget - self._queue.ready_bytes
         elif now < engine.backoff.hold_until:
             at = engine.backoff.hold_until
         engine.timers.set((Timer.LINGER, self), at)
-        self._wake_count = self._taken_in + more
-        self._wake_bytes = self._taken_in_bytes + self._taken_in + more_bytes
+        self.wake_after(more, more_bytes)
 
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
@@ -526,8 +414,7 @@ class Buffer:
     def _count_end(
         self, deliveries: list[Delivery], numbers: Sequence[int], *, delivered: bool
     ) -> None:
-        self._ended += len(deliveries)
-        self._ended_bytes += sum([size(delivery.encoded) for delivery in deliveries])
+        self.count_ended(deliveries)
         self._tally.count(len(deliveries), numbers, delivered=delivered)
         self._answer_flushes()
 
