@@ -23,7 +23,16 @@ waits. How to call it:
 """
 
 from ._protocol.buffer import Buffer
-from ._protocol.delivery import Answer, Delivery, Failed, Outcome, Ticket, unwrap
+from ._protocol.delivery import (
+    Answer,
+    Awaited,
+    Delivery,
+    Failed,
+    Outcome,
+    Ticket,
+    TokenTicket,
+    unwrap,
+)
 from ._protocol.engine import Engine
 from ._protocol.json import Json
 from ._protocol.settings import Account, Api, Secret, Settings, configure, is_loopback, wait_limit
@@ -49,6 +58,7 @@ __all__ = [
     "Account",
     "Answer",
     "Api",
+    "Awaited",
     "Buffer",
     "Clock",
     "Delivery",
@@ -73,6 +83,7 @@ __all__ = [
     "Settled",
     "Stats",
     "Ticket",
+    "TokenTicket",
     "Waiters",
     "configure",
     "is_loopback",

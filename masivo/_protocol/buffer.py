@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .delivery import Delivery, Failed, Ticket
+from .delivery import Delivery, Failed, Ticket, TokenTicket
 from .errors import (
     MasivoClosedError,
     MasivoConfigError,
@@ -99,7 +99,7 @@ class Buffer(Intake):
         """Stop waiting for a drain: it no longer pushes batches out."""
         self._engine.input(lambda: self._cancel(ticket))
 
-    def token(self) -> Ticket:
+    def token(self) -> TokenTicket:
         """The current token, fetched if need be.
 
         Raises:
@@ -109,7 +109,7 @@ class Buffer(Intake):
         self.check_open()
         if not self.settings.enabled:
             raise MasivoConfigError("the client is disabled: it has no token")
-        ticket = Ticket()
+        ticket = TokenTicket()
         self._engine.input(lambda: self._engine.authorizer.want(self, ticket))
         return ticket
 

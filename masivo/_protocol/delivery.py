@@ -8,7 +8,7 @@ as it is never part of a cycle: nothing that a delivery refers to holds on to a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -20,9 +20,19 @@ if TYPE_CHECKING:
     from .buffer import Buffer
     from .errors import MasivoError
 
-__all__ = ["Answer", "Delivery", "Failed", "Outcome", "Ticket", "unwrap"]
+__all__ = [
+    "Answer",
+    "Awaited",
+    "Delivery",
+    "Failed",
+    "Outcome",
+    "Ticket",
+    "TokenTicket",
+    "unwrap",
+]
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Failed:
@@ -126,6 +136,27 @@ class Ticket:
     def ask(self) -> Answer | Failed | None:
         """The outcome, or None while there is none."""
         return self.outcome
+
+
+class TokenTicket(Ticket):
+    """A wait for the token."""
+
+    __slots__ = ()
+
+    def ask(self) -> str | Failed | None:
+        """The token, or None while there is none."""
+        return cast("str | Failed | None", self.outcome)
+
+
+class Awaited(Protocol[T_co]):
+    """What a caller waits for, a delivery or a ticket, by what it brings.
+
+    A driver's way to wait is one function of it: once ``ask`` gives something, ``unwrap`` that.
+    """
+
+    def ask(self) -> T_co | Failed | None:
+        """The outcome, or None while there is none; a failure counts as asked for."""
+        ...
 
 
 def unwrap(outcome: T | Failed) -> T:

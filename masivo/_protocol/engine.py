@@ -159,6 +159,17 @@ class Engine:
             raise TypeError("handle_failure takes a Failure")
         self.input(partial(self._broken, request_id, failure))
 
+    def hand_back(self, request_id: int, result: Response | Failure) -> None:
+        """``handle_response`` or ``handle_failure``, whichever it is.
+
+        Raises:
+            TypeError: ``result`` is neither.
+        """
+        if isinstance(result, Response):
+            self.handle_response(request_id, result)
+        else:
+            self.handle_failure(request_id, result)
+
     def abort(self, why: str) -> None:
         """Detach every client without sending: the driver cannot go on.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from .delivery import Ticket
 from .values import FlushResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .delivery import Failed
 
 __all__ = ["FlushTicket", "Tally"]
 
@@ -27,6 +29,10 @@ class FlushTicket(Ticket):
         """How many delivered and failed events earlier flushes had told of."""
         self.delivered = 0
         self.failed = 0
+
+    def ask(self) -> FlushResult | Failed | None:
+        """The counts, or None while events are without an outcome."""
+        return cast("FlushResult | Failed | None", self.outcome)
 
     def result(self) -> FlushResult:
         """The counts since the flush before."""
