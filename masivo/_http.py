@@ -46,7 +46,9 @@ by a fork would block the child for ever."""
 
 _FAMILIES: Final = ("httpx", "httpx2")
 _NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
+_OPENING: Final = ("connect_tcp.started", "start_tls.started", "connect_unix_socket.started")
 _OPENED: Final = ("connect_tcp.complete", "start_tls.complete", "connect_unix_socket.complete")
+_PIECE: Final = 65_536
 
 
 class _BadBodyError(Exception):
@@ -208,7 +210,7 @@ class Http(_Transport):
             finally:
                 response.close()
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
-            return _failure(error, timeout, status)
+            return _failure(error, request, timeout, status)
         finally:
             self._deadline.at = None
 
@@ -262,34 +264,47 @@ class AsyncHttp(_Transport):
                 finally:
                     await response.aclose()
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
-            return _failure(error, request.timeout, status)
+            return _failure(error, request, request.timeout, status)
 
 
 class _Deadline(threading.local):
     """Bounds a whole request.
 
     The library's own timeouts begin anew with every byte that arrives. Its ``trace`` extension
-    tells of each connection that is opened; the stream's read and write are then given what is
-    left of the current request's time (connections outlive requests, and stay on their thread
-    while a request lasts).
+    tells of each connection before it is opened, and is given the arguments; and of each that is
+    open. The stream's read and write are then given what is left of the current request's time
+    (connections outlive requests, and stay on their thread while a request lasts).
     """
 
     at: float | None = None
 
     def trace(self, name: str, info: dict[str, Any]) -> None:
-        if name.endswith(_OPENED):
+        if name.endswith(_OPENING):
+            info["timeout"] = self._left(info["timeout"])
+        elif name.endswith(_OPENED):
             stream = info["return_value"]
-            for method in ("read", "write"):
-                setattr(stream, method, self._bounded(getattr(stream, method)))
+            stream.read = self._bounded_read(stream.read)
+            stream.write = self._bounded_write(stream.write)
 
-    def _bounded(self, operation: Callable[..., Any]) -> Callable[..., Any]:
-        def bounded(what: Any, timeout: float | None = None) -> Any:
-            if self.at is not None:
-                left = self.at - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                timeout = left if timeout is None else min(timeout, left)
-            return operation(what, timeout)
+    def _left(self, timeout: float | None) -> float | None:
+        if self.at is None:
+            return timeout
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left if timeout is None else min(timeout, left)
+
+    def _bounded_read(self, read: Callable[..., bytes]) -> Callable[..., bytes]:
+        def bounded(size: int, timeout: float | None = None) -> bytes:
+            return read(size, self._left(timeout))
+
+        return bounded
+
+    def _bounded_write(self, write: Callable[..., None]) -> Callable[..., None]:
+        def bounded(data: bytes, timeout: float | None = None) -> None:
+            # In pieces: the library's time begins anew with every part that the kernel takes.
+            for start in range(0, len(data), _PIECE):
+                write(data[start : start + _PIECE], self._left(timeout))
 
         return bounded
 
@@ -319,20 +334,23 @@ class Body:
         # 32 + 15: a gzip or a zlib header, whichever is there.
         self._inflate = zlib.decompressobj(47) if encoding not in ("", "identity") else None
         self._parts: list[bytes] = []
+        self._raw = 0
         self._size = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take in bytes from the wire."""
-        if self._inflate is not None:
+        # Counted as they come, too: what follows the end of a compressed body decodes to nothing.
+        self._raw += len(chunk)
+        if self._inflate is not None and self._raw <= MAX_BODY:
             chunk = self._inflate.decompress(chunk, MAX_BODY + 1 - self._size)
         self._size += len(chunk)
-        if self._size > MAX_BODY:
+        if max(self._raw, self._size) > MAX_BODY:
             raise _BadBodyError(f"its body is larger than {MAX_BODY} bytes")
         self._parts.append(chunk)
 
     def finish(self) -> bytes:
         """The whole body."""
-        if self._inflate is not None and self._size and not self._inflate.eof:
+        if self._inflate is not None and self._raw and not self._inflate.eof:
             raise _BadBodyError("its compressed body is cut off")
         return b"".join(self._parts)
 
@@ -345,9 +363,9 @@ def _unusable(error: Exception) -> Failure:
     return Failure(error.message, sent=False, fatal=error)
 
 
-def _failure(error: Exception, timeout: float, status: int | None) -> Failure:
+def _failure(error: Exception, request: Request, timeout: float, status: int | None) -> Failure:
     names = {kind.__name__ for kind in type(error).__mro__}
-    said = str(error).strip()
+    said = _said(error)
     detail = f": {said}" if said else ""
     if isinstance(error, _BadBodyError | zlib.error):
         reason = f"the answer cannot be used{detail}"
@@ -372,7 +390,7 @@ def _failure(error: Exception, timeout: float, status: int | None) -> Failure:
         reason,
         sent=status is not None or not names & {*_NOT_SENT},
         status=status,
-        cause=_stripped(error),
+        cause=_stripped(error, request),
     )
 
 
@@ -382,7 +400,7 @@ def _chain(error: BaseException) -> Iterable[BaseException]:
     todo: list[BaseException | None] = [error]
     while todo:
         each = todo.pop()
-        if each is not None and each not in seen:
+        if each is not None and not any(each is other for other in seen):
             seen.append(each)
             todo += [each.__cause__, each.__context__]
             if isinstance(each, BaseExceptionGroup):
@@ -394,10 +412,29 @@ def _is_tls(error: BaseException) -> bool:
     return any(isinstance(each, ssl.SSLError) for each in _chain(error))
 
 
-def _stripped(error: BaseException) -> BaseException:
-    """The exception without its request and tracebacks: their headers and frames hold secrets."""
+def _said(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # noqa: BLE001 (exceptions of a caller's transport can be anything)
+        return ""
+
+
+def _stripped(error: BaseException, request: Request) -> BaseException:
+    """The exception without what leads to a secret: tracebacks, whose frames hold requests; what
+    it carries besides texts and numbers (a request, a response); secrets in its texts."""
+    values = [value for name, value in request.headers if name in ("authorization", "x-api-key")]
+    secrets = [value.rpartition(" ")[2] for value in values]
+
+    def clean(value: object) -> object:
+        if isinstance(value, str):
+            for secret in secrets:
+                value = value.replace(secret, "[redacted]")
+        return value if isinstance(value, str | int | float) else None
+
     for each in _chain(error):
         each.__traceback__ = None
-        if hasattr(each, "_request"):
-            setattr(each, "_request", None)  # noqa: B010 (not every exception has one)
+        attributes = vars(each)
+        attributes.update({name: clean(value) for name, value in attributes.items()})
+        if not isinstance(each, BaseExceptionGroup):
+            each.args = tuple(map(clean, each.args))
     return error

@@ -1,0 +1,395 @@
+"""The caller's ``http_client``, in every world: both families, functions, odd transports."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from masivo import FlushResult, MasivoConfigError, MasivoError, MasivoNetworkError
+from masivo.emulator import Emulator, Fault
+
+from .events import arrived, event
+from .odd_servers import serving
+from .worlds import FAMILIES
+
+if TYPE_CHECKING:
+    import socket
+    import threading
+    from collections.abc import Callable
+
+    from .conftest import Connect
+    from .worlds import World
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """Each HTTP library in turn."""
+    pytest.importorskip(request.param, reason="httpx2 is an optional extra")
+    name: str = request.param
+    return name
+
+
+def test_a_client_of_the_callers_is_used_and_left_open(
+    world: World, connect: Connect, emulator: Emulator, family: str
+) -> None:
+    """Requests go through the caller's client, which outlives the package's."""
+    mine = world.http_client(family, headers={"x-mine": family})
+    client = connect(http_client=mine)
+    client.send_analytics_event(event(1))
+    assert client.flush(5) == FlushResult(1, 0)
+    client.close()
+    assert {request.headers["x-mine"] for request in emulator.requests} == {family}
+    assert not mine.is_closed
+    world.close_http_client(mine)
+
+
+def test_a_function_makes_a_client_that_is_closed(
+    world: World, connect: Connect, emulator: Emulator, family: str
+) -> None:
+    """What a function makes belongs to the package: made once, at the first need; closed."""
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(world.http_client(family))
+        return made[-1]
+
+    client = connect(http_client=make)
+    assert made == []
+    client.send_analytics_event(event(1))
+    assert client.flush(5).delivered == 1
+    client.close()
+    assert len(made) == 1
+    deadline = time.monotonic() + 5
+    while not made[0].is_closed and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert made[0].is_closed
+    assert arrived(emulator) == [1]
+
+
+def test_a_client_of_the_other_kind_is_refused(world: World, connect: Connect, family: str) -> None:
+    """A sync client in an async world, and the reverse, is refused at construction."""
+    wrong = world.wrong_http_client(family)
+    with pytest.raises(MasivoConfigError, match="http_client"):
+        connect(http_client=wrong)
+
+
+@pytest.mark.parametrize("wrong", ["httpx", 7, object(), [], {}])
+def test_something_else_is_refused(connect: Connect, wrong: object) -> None:
+    """What is neither a client nor callable is refused at construction."""
+    with pytest.raises(MasivoConfigError, match="http_client"):
+        connect(http_client=wrong)
+
+
+def test_a_coroutine_function_is_refused(connect: Connect) -> None:
+    """Nobody would await a coroutine function that should make a client."""
+
+    async def make() -> None: ...
+
+    with pytest.raises(MasivoConfigError, match="http_client"):
+        connect(http_client=make)
+
+
+def _raises() -> Any:
+    raise RuntimeError("no client today")
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [(dict, "dict"), (lambda: None, "NoneType"), (_raises, "no client today")],
+)
+def test_a_function_that_makes_no_client(
+    connect: Connect, emulator: Emulator, function: Callable[[], Any], says: str
+) -> None:
+    """A function that raises or makes something else fails the events, at once, and says so."""
+    client = connect(http_client=function)
+    delivery = client.send_analytics_event(event(1))
+    error = delivery.exception(5)
+    assert isinstance(error, MasivoConfigError)
+    assert says in error.message
+    with pytest.raises(MasivoConfigError):
+        client.get_token(5)
+    client.close()
+    assert emulator.requests == []
+
+
+def test_the_callers_auth_and_redirects_are_not_used(
+    world: World, connect: Connect, emulator: Emulator, family: str
+) -> None:
+    """The caller's client may authenticate and follow redirects: for us it does neither."""
+    with Emulator() as elsewhere:
+        mine = world.http_client(family, auth=("user", "pass"), follow_redirects=True)
+        client = connect(http_client=mine)
+        client.send_analytics_event(event(1))
+        assert client.flush(5).delivered == 1
+        authorize, batch = emulator.requests
+        assert "authorization" not in authorize.headers
+        assert batch.headers["authorization"].startswith("Bearer ")
+        emulator.fail(Fault(status=307, headers={"Location": elsewhere.url}), route="events")
+        client.send_analytics_event(event(2))
+        assert client.flush(5).failed == 1
+        assert elsewhere.requests == []
+        client.close()
+        world.close_http_client(mine)
+
+
+def test_the_callers_timeout_gives_way(
+    world: World, connect: Connect, emulator: Emulator, family: str
+) -> None:
+    """``timeout`` is the client's, whatever the caller's HTTP client says."""
+    emulator.fail(Fault(delay=0.3), route="events", times=None)
+    patient = world.http_client(family, timeout=None)
+    hasty = world.http_client(family, timeout=0.01)
+    one = connect(http_client=patient, timeout=0.1, max_retries=0)
+    two = connect(http_client=hasty)
+    first, second = (client.send_analytics_event(event(n)) for n, client in enumerate((one, two)))
+    assert one.flush(5).failed == 1
+    assert two.flush(5).delivered == 1
+    assert isinstance(first.exception(0), MasivoNetworkError)
+    assert second.result(0).success
+    for client, mine in ((one, patient), (two, hasty)):
+        client.close()
+        world.close_http_client(mine)
+
+
+# ── What a transport can raise ───────────────────────────────────────────────────────────────
+
+
+class OddError(Exception):
+    """Has no text, is equal to nothing, and is proud of it."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("not comparable")
+
+    __hash__ = Exception.__hash__
+
+
+def _circular() -> Exception:
+    one, two = RuntimeError("one"), RuntimeError("two")
+    one.__cause__, two.__context__ = two, one
+    return one
+
+
+ODD: dict[str, Callable[[], BaseException]] = {
+    "no text": OddError,
+    "a circle": _circular,
+    "an assertion": AssertionError,
+    "a system error": lambda: SystemError("\ud800"),
+    "a group": lambda: ExceptionGroup("many", [ValueError("one"), OddError()]),
+    "out of memory": MemoryError,
+    "recursion": RecursionError,
+    "a key": lambda: KeyError("x"),
+    "unicode": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"),
+    "stop": StopIteration,
+    "an exit": lambda: SystemExit(3),
+    "an interrupt": KeyboardInterrupt,
+    "a generator's end": GeneratorExit,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_whatever_a_transport_raises_is_a_failure(
+    world: World, connect: Connect, emulator: Emulator, name: str
+) -> None:
+    """No exception of a transport escapes: the event fails, and the next one is
+    tried again."""
+    calls: list[int] = []
+
+    def handle(_request: Any) -> Any:
+        calls.append(1)
+        odd = ODD[name]()
+        raise odd
+
+    mine = world.http_client("httpx", transport=world.transport("httpx", handle))
+    client = connect(http_client=mine, max_retries=0)
+    delivery = client.send_analytics_event(event(1))
+    error = delivery.exception(10)
+    assert isinstance(error, MasivoNetworkError)
+    assert len(calls) == 1
+    later = client.send_analytics_event(event(2))
+    assert isinstance(later.exception(10), MasivoNetworkError)
+    client.close()
+    world.close_http_client(mine)
+    assert emulator.requests == []
+
+
+# ── Causes without secrets ───────────────────────────────────────────────────────────────────
+
+PLAIN_TOKEN = "token-4711-0815"
+PLAIN_KEY = "key-0190-6660"
+
+
+def shown(error: BaseException) -> str:
+    """All that a report of the error shows: texts, locals of every frame, what causes carry.
+
+    Of every frame but the first: that is the test's own, which knows the secrets.
+    """
+    assert error.__traceback__ is not None
+    report = traceback.TracebackException(
+        type(error), error, error.__traceback__.tb_next, capture_locals=True
+    )
+    text = "".join(report.format())
+    assert "_wait" in text
+    each: BaseException | None = error
+    while each is not None:
+        text += f"{each.args!r} {vars(each)!r}"
+        each = each.__cause__ or each.__context__
+    return text
+
+
+BROKEN = {
+    "refused": ("refused", None),
+    "closed": ("events", Fault(close=True)),
+    "reset": ("events", Fault(reset="after_reading")),
+    "cut": ("events", Fault(truncate=3)),
+    "garbage": ("events", Fault.garbage()),
+    "late": ("events", Fault(delay=5)),
+    "late body": ("events", Fault(delay_body=5)),
+    "late authorization": ("authorize", Fault(delay=5)),
+    "closed authorization": ("authorize", Fault(close=True)),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_cause_is_kept_without_its_request(connect: Connect, name: str) -> None:
+    """``__cause__`` is the transport's exception; nothing of it leads to key or token."""
+    route, fault = BROKEN[name]
+    with Emulator(client_key=PLAIN_KEY) as emulator:
+        client = connect(
+            api_key=PLAIN_KEY, base_url=emulator.url, max_retries=0, timeout=0.3, batch_size=1
+        )
+        token = "?" * 20
+        if route != "authorize":
+            token = client.get_token(5)
+        if fault is None:
+            emulator.stop()
+        else:
+            emulator.fail(fault, route=route)
+        delivery = client.send_analytics_event(event(1))
+        with pytest.raises(MasivoNetworkError) as caught:
+            delivery.result(10)
+        client.destroy()
+    cause = caught.value.__cause__
+    assert cause is not None
+    while cause is not None:
+        assert cause.__traceback__ is None
+        for name_ in ("_request", "request", "response"):
+            assert vars(cause).get(name_) is None
+        cause = cause.__cause__ or cause.__context__
+    text = shown(caught.value)
+    assert PLAIN_KEY not in text
+    assert token not in text
+
+
+class _CarryingError(Exception):
+    """Carries what it knows."""
+
+    def __init__(self, message: str, request: Any) -> None:
+        super().__init__(message, request)
+        self.request = request
+        self.seen = dict(request.headers)
+
+
+@pytest.mark.parametrize("route", ["authorize", "events"])
+def test_what_a_transport_tells_is_redacted(world: World, connect: Connect, route: str) -> None:
+    """A transport whose exception quotes or carries the request does not give it away."""
+
+    def handle(request: Any) -> Any:
+        if request.url.path.endswith(route) or (route, request.method) == ("events", "POST"):
+            message = f"cannot send {dict(request.headers)}"
+            raise _CarryingError(message, request) from RuntimeError(message)
+        return httpx.Response(200, json={"data": PLAIN_TOKEN})
+
+    mine = world.http_client("httpx", transport=world.transport("httpx", handle))
+    client = connect(api_key=PLAIN_KEY, http_client=mine, max_retries=0, batch_size=1)
+    with pytest.raises(MasivoNetworkError) as caught:
+        client.send_analytics_event(event(1)).result(10)
+    text = shown(caught.value)
+    assert "_CarryingError" in text
+    assert PLAIN_KEY not in text
+    assert PLAIN_TOKEN not in text
+    client.close()
+    world.close_http_client(mine)
+
+
+def test_a_status_error_of_the_callers_hook_is_stripped(
+    connect: Connect, emulator: Emulator
+) -> None:
+    """A hook that calls ``raise_for_status`` makes an exception that holds the response, which
+    holds the request: neither survives."""
+    mine = httpx.Client(event_hooks={"response": [httpx.Response.raise_for_status]})
+    emulator.fail(Fault(status=403), route="events")
+    client = connect(http_client=mine, max_retries=0, batch_size=1)
+    token = client.get_token(5)
+    with pytest.raises(MasivoError) as caught:
+        client.send_analytics_event(event(1)).result(10)
+    cause = caught.value.__cause__
+    assert type(cause).__name__ == "HTTPStatusError"
+    assert vars(cause)["response"] is None
+    assert token not in shown(caught.value)
+    client.close()
+    mine.close()
+
+
+def test_an_answer_that_echoes_the_secrets_is_redacted(
+    connect: Connect, emulator: Emulator
+) -> None:
+    """What the server writes goes into errors without the key and the token."""
+    client = connect(batch_size=1)
+    token = client.get_token(5)
+    echo = {"error": f"bad {token}", "details": {"key": emulator.client_key, "t": [token]}}
+    emulator.fail(Fault(status=403, body=echo), route="events")
+    with pytest.raises(MasivoError) as caught:
+        client.send_analytics_event(event(1)).result(10)
+    assert token not in shown(caught.value)
+    assert emulator.client_key not in shown(caught.value)
+
+
+# ── Proxies ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_loopback_address_ignores_proxies(
+    connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment's proxies are for the world outside."""
+    with Emulator() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.url.split(':')[2].split('/')[0]}")
+        monkeypatch.setenv("NO_PROXY", "")
+        client = connect()
+        client.send_analytics_event(event(1))
+        assert client.flush(5).delivered == 1
+        assert proxy.requests == []
+    assert arrived(emulator) == [1]
+
+
+def test_another_address_goes_through_the_proxy(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere the environment's proxy is used: it is asked for a tunnel, and sees no secret."""
+    heard: list[bytes] = []
+
+    def refuse(connection: socket.socket, _over: threading.Event) -> None:
+        heard.append(connection.recv(65_536))
+        connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with serving(refuse) as port:
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        client = connect(
+            api_key=PLAIN_KEY, base_url="https://masivo.invalid/v1", max_retries=0, timeout=5
+        )
+        with pytest.raises(MasivoNetworkError, match="proxy"):
+            client.get_token(10)
+        client.destroy()
+    assert heard[0].startswith(b"CONNECT masivo.invalid:443")
+    assert PLAIN_KEY.encode() not in heard[0]
