@@ -93,6 +93,7 @@ class Session:
         self._wanted = False  # somebody asked for a poll since the last one began
         self._attentive = 0  # workers that will poll before they next wait
         self._asleep = False  # a worker waits in `_bell`
+        self._sleeps_until: float | None = None  # ... at most until then
         self._sending = 0  # workers in the middle of a request
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._barred: set[int] = set()  # threads that must not wait for this session
@@ -128,6 +129,7 @@ class Session:
                 return False
             if request is None:
                 if self._attentive or self._asleep:
+                    self._rouse()
                     return True
                 self._attentive += 1
             else:
@@ -174,9 +176,9 @@ class Session:
             self._wanted = False
             try:
                 output = self.engine.poll()
+                self.wake_at = output.wake_at  # not later: another thread may poll meanwhile
             finally:
                 self._poller = None
-        self.wake_at = output.wake_at
         barred = me in self._barred
         self._barred.add(me)
         try:
@@ -214,6 +216,7 @@ class Session:
             if self._asleep or output.closed:
                 self._attentive -= 1
                 if not self._wanted:
+                    self._rouse()
                     return False
                 # Who asked for a poll while we were attentive relied on us.
                 if self._asleep:
@@ -223,14 +226,23 @@ class Session:
                 return True
             self._asleep = True
             self._attentive -= 1
+            # Not this output's: the last poll may have been another thread's.
+            self._sleeps_until = self.wake_at
         try:
             if not self._wanted:
-                self.clock.wait_for_bell(self._bell, output.wake_at)
+                self.clock.wait_for_bell(self._bell, self._sleeps_until)
         finally:
             with self._lock:
                 self._asleep = False
                 self._attentive += 1
         return True
+
+    def _rouse(self) -> None:
+        """Tell a worker that sleeps too long of the time that the last poll named."""
+        until = self._sleeps_until
+        if self._asleep and self.wake_at is not None and (until is None or self.wake_at < until):
+            self._sleeps_until = self.wake_at
+            self._bell.put(None)
 
     def _send(self, request: Request, limit: float | None) -> None:
         """Carry out a request, whatever happens."""
