@@ -1,0 +1,1 @@
+"""Hostile servers over real sockets, for the clients of all three worlds."""
