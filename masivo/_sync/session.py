@@ -216,7 +216,7 @@ class Session:
             if self._asleep or output.closed:
                 self._attentive -= 1
                 if not self._wanted:
-                    self._rouse()
+                    self._rouse(closed=output.closed)
                     return False
                 # Who asked for a poll while we were attentive relied on us.
                 if self._asleep:
@@ -237,10 +237,11 @@ class Session:
                 self._attentive += 1
         return True
 
-    def _rouse(self) -> None:
-        """Tell a worker that sleeps too long of the time that the last poll named."""
+    def _rouse(self, *, closed: bool = False) -> None:
+        """Tell a worker that sleeps too long of the time that the last poll named, or to end."""
         until = self._sleeps_until
-        if self._asleep and self.wake_at is not None and (until is None or self.wake_at < until):
+        sooner = self.wake_at is not None and (until is None or self.wake_at < until)
+        if self._asleep and (sooner or closed):
             self._sleeps_until = self.wake_at
             self._bell.put(None)
 
