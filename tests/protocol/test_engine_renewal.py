@@ -124,7 +124,8 @@ def test_a_client_may_attach_while_a_poll_reads_the_clients() -> None:
         __slots__ = ()
 
         def __lt__(self, other: float) -> bool:
-            driver.client()
+            if len(driver.engine.buffers) < 4:
+                driver.client()
             return float(self) < other
 
     driver.client(refresh_interval=Sly(200.0))

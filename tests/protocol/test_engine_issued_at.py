@@ -1,0 +1,233 @@
+"""``issued_at`` is stamped from the server's clock (``wire.md``, "issued_at")."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import formatdate
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masivo.protocol import Api, Request
+
+from .simulator import START, WALL, Driver, event, is_authorization, payload
+
+
+def stamps(request: Request) -> list[str]:
+    """The ``issued_at`` of a batch's events, in order."""
+    return [each["issued_at"] for each in payload(request)]
+
+
+def seconds(stamp: str) -> float:
+    """A stamp as seconds since the epoch."""
+    assert len(stamp) == len("2026-01-01T00:00:00.000Z")
+    return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+
+
+def date(moment: float) -> dict[str, str]:
+    """The headers of an answer that the server gives at ``moment``: cut to the second."""
+    return {"date": formatdate(moment // 1, usegmt=True)}
+
+
+def test_a_stamp_is_the_servers_time_of_the_send() -> None:
+    """The stamp is the ``Date`` of the authorization's answer, plus the time since it arrived,
+    less the event's age: whatever the local clock says."""
+    driver = Driver()
+    driver.wall = 0.0
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    driver.now = START + 10.0
+    driver.send(event(1))
+    driver.now = START + 11.25
+    driver.send(event(2))
+    driver.now = START + 20.0
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:10.000Z", "2026-01-01T00:00:11.250Z"]
+
+
+def test_events_before_the_first_answer_are_stamped_by_their_age() -> None:
+    """An event sent before the token came is stamped with its own time, not the batch's."""
+    driver = Driver()
+    driver.send(event(1))
+    driver.now = START + 5.5
+    driver.flush()
+    driver.grant(headers={"date": "Thu, 01 Jan 2026 00:01:00 GMT"})
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:54.500Z"]
+
+
+def test_without_a_date_the_local_clock_less_2_seconds_serves() -> None:
+    """Without a ``Date`` header (or with one that is none) the local clock minus 2 s serves."""
+    for headers in ({}, {"date": "yesterday"}):
+        driver = Driver()
+        driver.sign_in(headers=headers)
+        driver.send(event(1))
+        driver.advance(3.0)
+        driver.flush()
+        assert stamps(driver.batch()) == ["2025-12-31T23:59:58.000Z"]
+
+
+def test_the_latest_lower_bound_counts() -> None:
+    """Of several answers the one that proves the server's time latest counts; one that arrived
+    late in its second, or slowly, does not set the clock back."""
+    driver = Driver(refresh_interval=10.0)
+    driver.dice.always = 1.0
+    driver.sign_in(headers=date(WALL + 0.5))
+    driver.sleep()
+    driver.grant(headers=date(WALL + 10.9))  # bound: WALL - 0 again
+    driver.sleep()
+    driver.now += 0.75
+    driver.grant(headers=date(WALL + 21.25))  # proves 0.25 s more
+    driver.send(event(1))
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:21.000Z"]
+    driver.accept()
+    driver.sleep()
+    driver.now += 0.5
+    driver.grant(headers=date(WALL + 31.0))  # slow: proves less
+    driver.send(event(2))
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:31.500Z"]
+
+
+def test_a_server_clock_that_was_set_back_is_followed() -> None:
+    """An answer that contradicts the bound kept so far starts anew, but stamps never decrease."""
+    driver = Driver(refresh_interval=10.0)
+    driver.dice.always = 1.0
+    driver.sign_in(headers=date(WALL + 3600.0))
+    driver.send(event(1))
+    driver.flush()
+    driver.accept()
+    driver.sleep()
+    driver.grant(headers=date(WALL + 10.0))
+    driver.send(event(2))
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-01T01:00:00.000Z"]
+    other = driver.client(batch_size=1)
+    driver.accept()
+    driver.send(event(3), buffer=other)
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:10.000Z"]
+
+
+def test_the_date_of_other_answers_does_not_count() -> None:
+    """Only authorizations tell the time: a batch's answer may come from a cache or a proxy."""
+    driver = Driver(batch_size=1)
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1))
+    driver.answer(200, headers=date(WALL + 99.0))
+    driver.send(event(2))
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:00.000Z"]
+
+
+def test_a_refused_authorization_tells_the_time_too() -> None:
+    """Any answer to an authorization tells the server's time, a refusal included."""
+    driver = Driver(max_retries=1)
+    driver.dice.always = 0.0
+    driver.send(event(1))
+    driver.answer(503, headers=date(WALL + 60.0))
+    driver.grant()
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-01T00:01:00.000Z"]
+
+
+def test_a_repeat_carries_the_same_stamp() -> None:
+    """The stamp is fixed when the batch is first made, and the same in a repeat, after a new token
+    with another ``Date`` too."""
+    driver = Driver()
+    driver.dice.always = 0.5
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1))
+    driver.flush()
+    first = driver.batch()
+    driver.answer(503)
+    driver.sleep()
+    driver.answer(401)
+    driver.grant(headers=date(WALL + 500.0))
+    assert driver.batch().body == first.body
+
+
+def test_an_issued_at_of_the_callers_own_is_kept() -> None:
+    """Only events without ``issued_at`` are stamped; an explicit None stays, too."""
+    driver = Driver()
+    driver.sign_in(headers=date(WALL))
+    moment = datetime(2025, 12, 31, 12, tzinfo=UTC)
+    driver.send(event(1, issued_at=moment), event(2, issued_at=None), event(3))
+    driver.flush()
+    assert stamps(driver.batch()) == [
+        "2025-12-31T12:00:00+00:00",
+        None,
+        "2026-01-01T00:00:00.000Z",
+    ]
+
+
+def test_stamps_can_be_turned_off() -> None:
+    """``stamp_issued_at=False`` sends events as they are."""
+    driver = Driver(api=Api(stamp_issued_at=False))
+    driver.sign_in()
+    driver.send(event(1))
+    driver.flush()
+    assert payload(driver.batch()) == [event(1)]
+
+
+def test_on_error_gets_the_event_without_the_stamp() -> None:
+    """``on_error`` gets the event as it was given."""
+    driver = Driver(on_error=lambda failure: None)
+    driver.sign_in()
+    driver.send(event(1))
+    driver.flush()
+    driver.answer(403)
+    assert driver.failed[0].event == event(1)
+
+
+@given(
+    offset=st.floats(-1e8, 1e8),
+    wall_error=st.floats(-1e7, 1e7),
+    answers=st.lists(
+        st.tuples(
+            st.floats(0.0, 100.0),  # seconds until it
+            st.floats(0.0, 5.0),  # of the request's way to the server
+            st.floats(0.0, 5.0),  # of the answer's way back
+            st.integers(0, 3),  # events sent then
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    max_in_flight=st.sampled_from([1, 3]),
+)
+def test_stamps_never_decrease_and_are_never_later_than_the_servers_time(
+    offset: float,
+    wall_error: float,
+    answers: list[tuple[float, float, float, int]],
+    max_in_flight: int,
+) -> None:
+    """With a ``Date`` in each authorization's answer: whatever the network's delays and the local
+    clock, a stamp is never later than the server's true time of the send, never more than the
+    delays and a second earlier, and stamps of a client never decrease."""
+    driver = Driver(refresh_interval=20.0, max_in_flight=max_in_flight, batch_size=4)
+    driver.wall = WALL + wall_error
+
+    def server_time() -> float:
+        return WALL + offset + driver.now - START
+
+    times: list[float] = []
+    wire: list[tuple[int, float]] = []
+    driver.buffer.token()
+    driver.poll()
+    for pause, there, back, count in answers:
+        for request in [each for each in driver.out if is_authorization(each)]:
+            driver.now += there
+            headers = date(server_time())
+            driver.now += back
+            driver.answer(200, {"data": "opaque-token"}, to=request, headers=headers)
+        for _ in range(count):
+            times.append(server_time())
+            driver.send(event(len(times) - 1, f"c{len(times) % 3}"))
+        driver.advance(pause)
+        for request in [each for each in driver.out if not is_authorization(each)]:
+            for each in payload(request):
+                wire.append((each["n"], seconds(each["issued_at"])))
+                assert wire[-1][1] <= server_time() + 1e-6
+            driver.accept(request)
+    assert [stamp for _, stamp in wire] == sorted(stamp for _, stamp in wire)
+    for number, stamp in wire:
+        assert stamp >= times[number] - 11.002
+        # Customers that overtake each other may get a stamp of one that went before them.
+        assert max_in_flight > 1 or stamp <= times[number] + 1e-6
