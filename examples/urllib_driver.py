@@ -23,16 +23,87 @@ import logging
 import math
 import random
 import time
-import urllib.request
 from collections.abc import Mapping
 from functools import partial
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from masivo import protocol
-from masivo.protocol import MAX_BODY, Engine, Failure, Request, Response
+from masivo.protocol import Awaited, Failure, Response
 
 T = TypeVar("T")
+
+
+class Session(protocol.Engine):
+    """One key's engine, with what drives it. Clients of the key share it, and so their token."""
+
+    sleep = staticmethod(time.sleep)
+
+    # 1. An engine. Nobody has to be woken: what comes in is seen by the next pump.
+
+    def __init__(self, account: protocol.Account, clock: protocol.Clock = time.monotonic) -> None:
+        dice = random.Random()
+        super().__init__(account, clock=clock, wall_clock=time.time, random=dice, wake=lambda: None)
+        self.http = Http(account.base_url)
+        self.todo: list[protocol.Request] = []
+        self.pumping = False
+
+    # 3 to 5. Poll, settle, carry out the requests.
+
+    def pump(self, until: float = math.inf, cut_at: float = math.inf) -> float:
+        """Do what is due. Call it now and then if you do not send for long.
+
+        Args:
+            until: when to begin no more requests, on the clock, which is ``time.monotonic``.
+            cut_at: when to cut one short.
+
+        Returns:
+            When there is something to do again; infinity for not before the next event.
+
+        Raises:
+            RuntimeError: called from ``on_error``.
+        """
+        if self.pumping:
+            raise RuntimeError("not from inside on_error: this would wait for itself")
+        self.pumping = True
+        try:
+            while True:
+                output = self.poll()
+                protocol.settle(output, logging.getLogger("masivo"))
+                # 7. Once it is closed, nobody waits for an answer any more.
+                self.todo = [] if output.closed else self.todo + output.requests
+                if self.clock() >= until or not (self.todo or self.pending):
+                    return math.inf if output.wake_at is None else output.wake_at
+                if self.todo:
+                    request = self.todo.pop(0)
+                    result: Response | Failure = Failure("the request was interrupted", sent=True)
+                    try:
+                        limit = min(request.timeout, cut_at - self.clock())
+                        result = self.http.send(request, limit)
+                    finally:  # even after a KeyboardInterrupt: else its events would hang
+                        self.hand_back(request.id, result)
+        finally:
+            self.pumping = False
+
+    # 6. Wait.
+
+    def wait(self, awaited: Awaited[T], timeout: float | None = None, cut: bool = False) -> T:
+        """Pump until a delivery or a ticket has its outcome. Raises its error, or TimeoutError.
+
+        Args:
+            awaited: what to wait for.
+            timeout: seconds; None for as long as it takes.
+            cut: whether requests are cut short then; else only none is begun.
+        """
+        limit, wake_at = protocol.wait_limit(timeout), 0.0
+        until = math.inf if limit is None else self.clock() + limit
+        while (outcome := awaited.ask()) is None:
+            self.sleep(max(0.0, min(wake_at, until) - self.clock()))
+            wake_at = self.pump(until, until if cut else math.inf)
+            if self.clock() >= until and awaited.ask() is None:
+                raise TimeoutError("there is no outcome yet; the events stay on their way")
+        return protocol.unwrap(outcome)
 
 
 class Client:
@@ -44,23 +115,21 @@ class Client:
     you can spare. The limit of ``close`` does.
     """
 
-    def __init__(self, settings: protocol.Settings) -> None:
-        # 1. An engine for the key, and this client attached to it. Nobody has to be woken: what
-        # comes in is seen by the next pump, or by the one that runs.
-        clocks = {"clock": time.monotonic, "wall_clock": time.time}
-        self.engine = Engine(settings.account, **clocks, random=random.Random(), wake=lambda: None)
-        self.buffer = self.engine.attach(settings)
-        self._http = Http(settings.account.base_url)
-        self._todo: list[Request] = []
-        self._cut_at = math.inf
-        self._pumping = False
+    sessions: ClassVar[dict[protocol.Account, Session]] = {}
+
+    def __init__(self, settings: protocol.Settings, kind: type[Session] = Session) -> None:
+        session = self.sessions.get(settings.account)
+        if session is None or not session.attached:
+            session = self.sessions[settings.account] = kind(settings.account)
+        self.session, self.buffer = session, session.attach(settings)
+        self.pump, self.wait = session.pump, session.wait
 
     # 2. Inputs.
 
     def send(self, event: Mapping[str, object]) -> protocol.Delivery:
         """Take an event; ``wait`` for the delivery, or ``flush``, to learn what became of it."""
         delivery = self.buffer.send(event)
-        if not self._pumping:  # else on_error or a signal handler sends; the pump goes on after it
+        if not self.session.pumping:  # else on_error sends, or a signal handler: the pump goes on
             self.pump()
         return delivery
 
@@ -83,99 +152,40 @@ class Client:
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush, then detach; what is undelivered after ``timeout`` seconds fails."""
         self.pump(until=0.0)  # refuses, inside on_error, before the client is closed
-        self._cut_at = deadline(timeout)
-        self.wait(self.buffer.close(protocol.wait_limit(timeout)))
-
-    # 3 to 5. Poll, start the requests, settle.
-
-    def pump(self, until: float = math.inf) -> float:
-        """Do what is due. Call it now and then if you do not send for long.
-
-        Args:
-            until: when to begin no more requests.
-
-        Returns:
-            When there is something to do again, like ``until`` by ``time.monotonic()``; infinity
-            for not before the next event.
-        """
-        if self._pumping:
-            raise RuntimeError("not from inside on_error: this would wait for itself")
-        self._pumping = True
-        try:
-            while True:
-                output = self.engine.poll()
-                protocol.settle(output, logging.getLogger("masivo"))
-                # 7. Once it is closed, nobody waits for an answer any more.
-                self._todo = [] if output.closed else self._todo + output.requests
-                if time.monotonic() >= until or not (self._todo or self.engine.pending):
-                    return math.inf if output.wake_at is None else output.wake_at
-                if self._todo:
-                    self._carry_out(self._todo.pop(0))
-        finally:
-            self._pumping = False
-
-    def _carry_out(self, request: Request) -> None:
-        result: Response | Failure = Failure("the request was interrupted", sent=True)
-        try:
-            result = self._http.send(request, min(request.timeout, self._cut_at - time.monotonic()))
-        finally:  # after a KeyboardInterrupt, too: no batch is lost
-            self.engine.hand_back(request.id, result)
-
-    # 6. Wait.
-
-    def wait(self, awaited: protocol.Awaited[T], timeout: float | None = None) -> T:
-        """Pump until a delivery or a ticket has its outcome. Raises its error, or TimeoutError."""
-        until, wake_at = deadline(timeout), 0.0
-        while (outcome := awaited.ask()) is None:
-            time.sleep(max(0.0, min(wake_at, until) - time.monotonic()))
-            wake_at = self.pump(until)
-            if time.monotonic() >= until and awaited.ask() is None:
-                raise TimeoutError("there is no outcome yet; the events stay on their way")
-        return protocol.unwrap(outcome)
+        ticket = self.buffer.close(protocol.wait_limit(timeout))
+        self.wait(ticket, timeout, cut=True)
 
 
-def deadline(timeout: float | None) -> float:
-    """When a call's timeout is over."""
-    limit = protocol.wait_limit(timeout)
-    return math.inf if limit is None else time.monotonic() + limit
-
-
-class Http(urllib.request.AbstractHTTPHandler):
+class Http(HTTPHandler, HTTPSHandler):
     """Sends requests, one at a time: no redirect is followed, and no status is an exception."""
-
-    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
     def __init__(self, base_url: str) -> None:
         super().__init__()
-        # `build_opener` would add handlers that follow redirects.
-        self._opener = urllib.request.OpenerDirector()
+        self._opener = OpenerDirector()  # `build_opener` would add handlers that follow redirects
+        self._opener.add_handler(ProxyHandler({} if protocol.is_loopback(base_url) else None))
         self._opener.add_handler(self)
-        if not protocol.is_loopback(base_url):
-            self._opener.add_handler(urllib.request.ProxyHandler())  # of the environment
 
-    def http_open(self, request: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(partial(Connection, self), request)
+    def http_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(partial(Connection, self), req)
 
-    def https_open(self, request: urllib.request.Request) -> HTTPResponse:
-        return self.do_open(partial(SecureConnection, self), request)
+    def https_open(self, req: Request) -> HTTPResponse:
+        return self.do_open(partial(SecureConnection, self), req)
 
-    def send(self, request: Request, timeout: float) -> Response | Failure:
+    def send(self, request: protocol.Request, timeout: float) -> Response | Failure:
         """Carry out a request within ``timeout`` seconds. Whatever goes wrong is a Failure."""
         self.deadline, self.sent, status = time.monotonic() + timeout, False, None
-        outgoing = urllib.request.Request(
-            request.url, request.body or None, dict(request.headers), method=request.method
-        )
+        body, headers = request.body or None, dict(request.headers)
+        outgoing = Request(request.url, body, headers, method=request.method)
         try:
             with self._opener.open(outgoing, timeout=max(timeout, 0.001)) as response:
                 status = response.status  # before the body: from a 2xx on, nothing is repeated
-                body = response.read(MAX_BODY + 1)
+                body = response.read(protocol.MAX_BODY + 1)
                 headers = {name.lower(): value for name, value in response.headers.items()}
-            if response.length or len(body) > MAX_BODY or "content-encoding" in headers:
+            if response.length or len(body) > protocol.MAX_BODY or "content-encoding" in headers:
                 return Failure("the answer is cut off, too large, or encoded", True, status)
             return Response(status, headers, body)
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
-            cause = getattr(error, "reason", error)  # what a URLError wraps
-            return Failure(f"the request failed: {cause!r}", self.sent, status, error)
+            return Failure(f"the request failed: {error!r}", self.sent, status, error)
 
 
 class Connection(HTTPConnection):
@@ -200,12 +210,10 @@ def timed_response(deadline: float, sock: Any, **options: Any) -> HTTPResponse:
     """A response each of whose reads is given what is left of the time: else it begins anew with
     every byte that arrives."""
     response = HTTPResponse(sock, **options)
-    raw: Any = response.fp.raw
-    readinto = raw.readinto
 
-    def timed(buffer: Any) -> Any:
+    def timed(buffer: Any, readinto: Any = response.fp.raw.readinto) -> Any:
         sock.settimeout(max(deadline - time.monotonic(), 0.001))
         return readinto(buffer)
 
-    raw.readinto = timed
+    setattr(response.fp.raw, "readinto", timed)  # noqa: B010
     return response
