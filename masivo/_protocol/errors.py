@@ -114,6 +114,11 @@ class MasivoClosedError(MasivoError):
     """The client was closed or destroyed before this could be done."""
 
 
+for _name in __all__:
+    # Tracebacks and pickles name them as users import them.
+    globals()[_name].__module__ = "masivo"
+
+
 # ── From an answer to an error ───────────────────────────────────────────────────────────────
 
 

@@ -46,31 +46,32 @@ class Waiters:
         if waker in wakers:
             wakers.remove(waker)
 
-    def wake(self, output: Output) -> None:
-        """Call those whose wait is over."""
-        if not self._wakers:
-            return
-        for settled in output.settled:
-            for delivery in settled.deliveries:
-                self._call(delivery)
-        for ticket in output.tickets:
-            self._call(ticket)
-
-    def _call(self, awaited: Delivery | Ticket) -> None:
-        for waker in self._wakers.pop(awaited, ()):
-            waker()
+    def take(self, output: Output) -> list[Callable[[], object]]:
+        """Remove and return the wakers of those whose wait is over."""
+        wakers: list[Callable[[], object]] = []
+        if self._wakers:
+            for settled in output.settled:
+                for delivery in settled.deliveries:
+                    wakers += self._wakers.pop(delivery, ())
+            for ticket in output.tickets:
+                wakers += self._wakers.pop(ticket, ())
+        return wakers
 
 
 def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> None:
     """Hand an output's outcomes on. Call it outside every lock, and after every poll.
 
     Args:
-        output: what ``Engine.poll`` returned.
+        output: what ``Engine.poll`` returned; its ``settled`` is empty afterwards.
         logger: where its warnings go, and what ``on_error`` raises.
         waiters: who is to be woken.
     """
-    if waiters is not None:
-        waiters.wake(output)
+    wakers = [] if waiters is None else waiters.take(output)
+    # Let go of the deliveries first: a failure that nobody holds is reported here and now, and not
+    # when the caller, perhaps about to exit, has gone on.
+    output.settled.clear()
+    for waker in wakers:
+        waker()
     for line in output.warnings:
         logger.warning(line)
     for on_error, failed in output.failed_events:

@@ -102,8 +102,12 @@ class Session:
 
     def wake(self) -> None:
         """See to it that somebody polls soon. Takes no lock but to start a thread."""
-        if not self._alert() and not self.dead:
+        if self.dead or self._alert():
+            return
+        if self.engine.attached:
             self._start(None)
+        else:
+            self._step()  # all that can be left is something to log: no need of a thread
 
     def _alert(self) -> bool:
         """Tell a worker that a poll is wanted; False if none would notice."""
@@ -396,6 +400,8 @@ def _flush_at_exit() -> None:
     ]
     for session, ticket in closing:
         session.finish(ticket, deadline)
+    for session in {session for session, _ in closing}:
+        session.pump(here=True)  # what nobody asked about is logged
 
 
 def _register_child_exit() -> None:
