@@ -1,0 +1,47 @@
+"""A suite that any driver of ``masivo.protocol`` can be run through.
+
+Each scenario is written once, as a script of calls and server answers, and names the section of
+the contract that it proves. It runs over real sockets, in virtual time, and checks outcomes and
+the wire: each request must be, byte for byte, what the core asked for, and the transcript of the
+whole must be the same as that of a reference driver.
+
+With an ``Adapter`` for your driver, under pytest::
+
+    @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+    def test_conformance(scenario: Scenario) -> None:
+        assert_conforms(scenario, MyAdapter)
+
+A driver may lack two capabilities (``Adapter.parallel``, ``Adapter.background``). No scenario is
+skipped for that: one that needs them runs one request at a time, or pumped, and says so in its
+``Report.form``.
+"""
+
+from .adapter import Adapter, ClientHandle, ClientSettings, SentEvent, call_in_thread
+from .client import Call, Client, Event, NonconformityError, event
+from .clock import VirtualClock
+from .compare import assert_conforms
+from .run import Report, Run, perform
+from .scenario import Capability, Scenario, scenario
+from .scenarios import SCENARIOS
+
+__all__ = [
+    "SCENARIOS",
+    "Adapter",
+    "Call",
+    "Capability",
+    "Client",
+    "ClientHandle",
+    "ClientSettings",
+    "Event",
+    "NonconformityError",
+    "Report",
+    "Run",
+    "Scenario",
+    "SentEvent",
+    "VirtualClock",
+    "assert_conforms",
+    "call_in_thread",
+    "event",
+    "perform",
+    "scenario",
+]

@@ -1,0 +1,206 @@
+"""What connects a driver to the suite: an ``Adapter`` makes clients, a ``ClientHandle`` is one.
+
+How to connect yours:
+
+1. Subclass ``Adapter``. Enter and leave your world (an event loop in a thread of its own, say) in
+   ``start`` and ``stop``; have every engine's clock be ``self.clock.monotonic``, and its wall
+   clock ``self.clock.time``.
+2. Make clients in ``make``. The suite calls them from one thread, which is not your loop's.
+3. Have whatever waits for a time look again in ``advanced``. The clock moves in jumps, never
+   past a time that an engine wants to be woken at.
+4. Say what your driver lacks: ``parallel``, ``background``. Without ``background``, ``pump`` it.
+
+Requests go over real sockets, to an emulator whose clock is the same. How long a request may
+take (``Request.timeout``) can be counted in real or in virtual seconds, as your world does.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self, TypedDict, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+
+    from masivo.protocol import Api, FlushResult, OnError, SendEventResult, Stats
+
+    from .clock import VirtualClock
+
+__all__ = [
+    "LIMIT",
+    "Adapter",
+    "ClientHandle",
+    "ClientSettings",
+    "SentEvent",
+    "call_in_thread",
+    "start_thread",
+]
+
+T = TypeVar("T")
+
+LIMIT: Final = 10.0
+"""How long the suite waits for anything, in real seconds, before it says that it does not come."""
+
+
+class ClientSettings(TypedDict, total=False):
+    """The settings that a scenario may choose; the others are the constructor's defaults."""
+
+    brand_id: str | None
+    batch_size: int
+    idle_timeout: float
+    max_wait: float
+    refresh_interval: float | None
+    timeout: float
+    max_retries: int
+    max_in_flight: int
+    max_queue: int
+    max_queue_bytes: int
+    max_event_bytes: int
+    max_batch_bytes: int
+    isolate_rejected: bool
+    on_error: OnError | None
+    enabled: bool
+    api: Api
+
+
+class SentEvent(Protocol):
+    """What became, or will become, of one event."""
+
+    def done(self) -> bool:
+        """Whether the event has its outcome. Never waits."""
+        ...
+
+    def outcome(self) -> Future[SendEventResult]:
+        """Begin to wait for the outcome, in the way of the driver's world: the result, or the
+        MasivoError that ended the event. May be called any number of times."""
+        ...
+
+
+class ClientHandle(ABC):
+    """One client under test.
+
+    No method waits. Those that return a Future return it when the call waits for something (the
+    server, the clock, another call), or has ended: what it asks of the engine has been put in. An
+    error of the call is the Future's. ``send``, ``destroy`` and ``stats`` are plain calls, and
+    raise what the driver raises.
+    """
+
+    @abstractmethod
+    def send(self, event: Mapping[str, object]) -> SentEvent:
+        """Send an event."""
+
+    @abstractmethod
+    def flush(self, timeout: float | None = None) -> Future[FlushResult]:
+        """Begin a flush."""
+
+    @abstractmethod
+    def drain(self, timeout: float | None = None) -> Future[None]:
+        """Begin to wait for room."""
+
+    @abstractmethod
+    def get_token(self, timeout: float | None = None) -> Future[str]:
+        """Begin to wait for the token."""
+
+    @abstractmethod
+    def close(self, timeout: float | None = 10.0) -> Future[None]:
+        """Begin to close."""
+
+    @abstractmethod
+    def destroy(self) -> None:
+        """Release the client without sending."""
+
+    @abstractmethod
+    def stats(self) -> Stats:
+        """The counters."""
+
+
+class Adapter(ABC):
+    """A driver under test, and the world that it runs in: one object for each scenario.
+
+    Args:
+        clock: the time of this scenario.
+    """
+
+    name: ClassVar[str]
+    """How reports call the driver."""
+    parallel: bool = True
+    """Whether requests that the core asks for are under way at once. If not, scenarios that need
+    it run with one request at a time."""
+    background: bool = True
+    """Whether the driver works while nobody calls it. If not, the suite calls ``pump`` for it."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+
+    def start(self) -> None:  # noqa: B027 (not every world needs it)
+        """Enter the world."""
+
+    def stop(self) -> None:  # noqa: B027
+        """Leave the world; every client is closed or destroyed by now. Wait for what runs."""
+
+    @abstractmethod
+    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+        """Make a client, ready for use.
+
+        Raises:
+            MasivoConfigError: a setting is wrong.
+        """
+
+    @abstractmethod
+    def advanced(self) -> None:
+        """The clock was moved: have whatever waits for a time look at it again. Need not wait
+        until it has."""
+
+    def pump(self) -> None:
+        """Do what is to be done now: poll, send, settle, until nothing more is due. It may wait
+        for the answer to a request, and is called on a thread of its own, once at a time.
+
+        The suite calls it only where ``background`` is False.
+        """
+        raise NotImplementedError("a driver without background work must be pumped")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def call_in_thread(clock: VirtualClock, call: Callable[[], T]) -> Future[T]:
+    """Run a call that blocks on a thread of its own, for a driver whose calls do.
+
+    Returns:
+        The call's end; returned when the call has ended, or waits in ``clock.park``.
+    """
+    future, thread = start_thread(clock, call)
+    with clock.changed:
+        clock.changed.wait_for(
+            lambda: future.done() or clock.is_parked(thread.ident or 0), timeout=LIMIT
+        )
+    return future
+
+
+def start_thread(clock: VirtualClock, call: Callable[[], T]) -> tuple[Future[T], threading.Thread]:
+    """Run a call on a thread of its own; its end, and the thread."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (it is the caller's)
+            future.set_exception(error)
+        finally:
+            clock.notify()
+
+    thread = threading.Thread(target=run, name="conformance-call", daemon=True)
+    thread.start()
+    return future, thread

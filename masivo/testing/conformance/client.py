@@ -1,0 +1,223 @@
+"""A client, an event and a call, as a scenario's script sees them: plain calls that block."""
+
+from __future__ import annotations
+
+from concurrent.futures import TimeoutError as TooLateError
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from masivo import MasivoError, MasivoNetworkError
+
+from .adapter import LIMIT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Future
+
+    from masivo.protocol import FailedEvent, FlushResult, SendEventResult, Stats
+
+    from .adapter import ClientHandle, SentEvent
+    from .clock import VirtualClock
+    from .run import Run
+
+__all__ = ["Call", "Client", "Event", "NonconformityError", "describe", "event"]
+
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+
+class NonconformityError(AssertionError):
+    """A driver does not do what a scenario says."""
+
+
+def event(number: int, customer: str = "c", **more: object) -> dict[str, object]:
+    """A small valid event that can be told from others by its ``n``."""
+    return {"type": "VIEW", "customer_id": customer, "brand_id": None, "n": number, **more}
+
+
+def describe(error: BaseException) -> str:
+    """An error as drivers are compared by it.
+
+    A network error's text is the HTTP library's own; all else is the core's.
+    """
+    if not isinstance(error, MasivoError):
+        return type(error).__name__
+    said = "" if isinstance(error, MasivoNetworkError) else f" {error.message!r} {error.details!r}"
+    return f"{type(error).__name__} status={error.status}{said}"
+
+
+def _wait(future: Future[T], what: str) -> T:
+    """The result of a future that must be there at this time."""
+    try:
+        return future.result(LIMIT)
+    except TooLateError as error:
+        if future.done():
+            raise
+        raise NonconformityError(f"{what} does not end") from error
+
+
+class Event:
+    """One event that was sent."""
+
+    def __init__(self, number: int, sent: SentEvent) -> None:
+        self.number = number
+        self._sent = sent
+        self._outcome: Future[SendEventResult] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether it has its outcome."""
+        return self._sent.done()
+
+    def wait(self) -> Call[SendEventResult]:
+        """Begin to wait for the outcome."""
+        return Call(f"the wait for event {self.number}", self._sent.outcome())
+
+    def result(self) -> SendEventResult:
+        """The result, which must be there at this time.
+
+        Raises:
+            MasivoError: the event failed.
+        """
+        if self._outcome is None:
+            self._outcome = self._sent.outcome()
+        return _wait(self._outcome, f"event {self.number}")
+
+    def error(self) -> MasivoError:
+        """The error, which must be there at this time."""
+        try:
+            result = self.result()
+        except MasivoError as error:
+            return error
+        raise NonconformityError(f"event {self.number} did not fail: {result!r}")
+
+
+class Call(Generic[T]):
+    """A call that waits for something."""
+
+    def __init__(self, what: str, future: Future[T]) -> None:
+        self._what: Final = what
+        self._future = future
+
+    @property
+    def pending(self) -> bool:
+        """Whether it still waits."""
+        return not self._future.done()
+
+    def result(self) -> T:
+        """What it returns; it must end at this time. Raises what the call raises."""
+        return _wait(self._future, self._what)
+
+    def raises(self, kind: type[E]) -> E:
+        """The error that it ends with, of exactly this class."""
+        try:
+            result = self.result()
+        except Exception as error:
+            if type(error) is kind:
+                return error
+            raise NonconformityError(f"{self._what} raised {error!r}, not {kind}") from error
+        raise NonconformityError(f"{self._what} did not raise {kind}: {result!r}")
+
+
+class Client:
+    """One client of the driver under test. After each call the driver is brought to rest."""
+
+    handle: ClientHandle
+
+    def __init__(self, run: Run, name: str, clock: VirtualClock) -> None:
+        self.events: list[Event] = []
+        """Every event that was sent."""
+        self.failures: list[FailedEvent] = []
+        """What ``on_error`` was called with."""
+        self._run = run
+        self._name = name
+        self._clock = clock
+
+    def send(self, *events: Mapping[str, object]) -> list[Event]:
+        """Send events, one after another.
+
+        Raises:
+            MasivoError: what the driver raises at the call.
+        """
+        sent: list[Event] = []
+        for each in events:
+            number = each.get("n")
+            sent.append(Event(number if isinstance(number, int) else -1, self.handle.send(each)))
+        self._run.log(f"{self._name}: send {[each.number for each in sent]}")
+        self.events += sent
+        self._run.rest()
+        return sent
+
+    def send_numbers(self, *numbers: int) -> list[Event]:
+        """Send small events of these numbers."""
+        return self.send(*(event(number) for number in numbers))
+
+    def refuses(self, kind: type[E], sent: Mapping[str, object]) -> E:
+        """Send an event that must be refused at the call, with exactly this class of error."""
+        try:
+            self.handle.send(sent)
+        except Exception as error:
+            if type(error) is kind:
+                self._run.log(f"{self._name}: refused: {describe(error)}")
+                return error
+            raise
+        raise NonconformityError(f"the event was not refused: {sent!r}")
+
+    def flush(self, timeout: float | None = None) -> Call[FlushResult]:
+        """Begin a flush."""
+        return self._begun("flush", self.handle.flush(timeout))
+
+    def drain(self, timeout: float | None = None) -> Call[None]:
+        """Begin to wait for room."""
+        return self._begun("drain", self.handle.drain(timeout))
+
+    def get_token(self, timeout: float | None = None) -> Call[str]:
+        """Begin to wait for the token."""
+        return self._begun("get_token", self.handle.get_token(timeout))
+
+    def close(self, timeout: float | None = 10.0) -> Call[None]:
+        """Begin to close."""
+        return self._begun("close", self.handle.close(timeout))
+
+    def _begun(self, what: str, future: Future[T]) -> Call[T]:
+        self._run.log(f"{self._name}: {what}")
+        self._run.rest()
+        return Call(f"{self._name}: {what}", future)
+
+    def destroy(self) -> None:
+        """Release the client without sending."""
+        self._run.log(f"{self._name}: destroy")
+        self.handle.destroy()
+        self._run.rest()
+
+    def stats(self) -> Stats:
+        """The counters."""
+        return self.handle.stats()
+
+    def note_failure(self, failure: FailedEvent) -> None:
+        """Be ``on_error``."""
+        self.failures.append(failure)
+        self._clock.notify()
+
+    def failures_are(self, *numbers: int) -> None:
+        """``on_error`` was called once for each of these events, and for no other."""
+        self._run.until(lambda: len(self.failures) >= len(numbers), "on_error is not called")
+        found = sorted(str(each.event.get("n")) for each in self.failures)
+        self._run.equal(found, sorted(map(str, numbers)), f"{self._name}: on_error")
+
+    def finish(self) -> None:
+        """Check what holds at the end: exactly one outcome for each event, and none is left."""
+        for each in self.events:
+            try:
+                self._run.log(f"event {each.number}: {each.result()!r}")
+            except MasivoError as error:
+                self._run.log(f"event {each.number}: {describe(error)}")
+        stats = self.stats()
+        self._run.log(f"{self._name}: {stats!r}")
+        self._run.check(
+            stats.accepted == stats.delivered + stats.failed,
+            f"accepted events without an outcome: {stats!r}",
+        )
+        self._run.check(not stats.queued and not stats.in_flight, f"events are left: {stats!r}")
+        self._run.check(
+            stats.accepted + stats.rejected >= len(self.events), f"events not counted: {stats!r}"
+        )

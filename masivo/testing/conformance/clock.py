@@ -1,0 +1,91 @@
+"""Virtual time: it stands still until the suite moves it, so that hours cost milliseconds."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["VirtualClock"]
+
+TICK: Final = 2.0**-20
+"""The step of the clock in seconds, about a microsecond. Every time is a whole number of ticks, so
+that sums and differences of times are exact whatever the order in which a world computes them."""
+
+WALL: Final = 1_767_225_600.0
+"""What the wall clock reads at the beginning: 2026-01-01T00:00:00Z."""
+
+_Wait: TypeAlias = "tuple[float, Callable[[], object]]"
+
+
+class VirtualClock:
+    """A monotonic and a wall clock that only the suite moves.
+
+    A driver reads ``monotonic`` (its engine's clock) and ``time`` (the engine's wall clock). How
+    it waits is its adapter's business: an event loop is told by ``Adapter.advanced`` that the
+    clock was moved; a thread waits in ``park``.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        """Notified when the clock was moved, a thread parked, or anything else that the suite
+        waits for has happened."""
+        self._now = 0.0
+        self._parked: dict[int, _Wait] = {}
+
+    def monotonic(self) -> float:
+        """Seconds since the scenario began."""
+        return self._now
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return WALL + self._now
+
+    def notify(self) -> None:
+        """Have the suite look again."""
+        with self.changed:
+            self.changed.notify_all()
+
+    def park(
+        self, block: Callable[[], object], wake: Callable[[], object], until: float | None
+    ) -> None:
+        """Wait on the calling thread, at most until a time of ``monotonic``.
+
+        Args:
+            block: waits, without a limit, for whatever the thread waits for.
+            wake: makes ``block`` return; called from another thread when ``until`` has come.
+            until: None for no limit.
+        """
+        me = threading.get_ident()
+        with self.changed:
+            if until is not None and until <= self._now:
+                return
+            self._parked[me] = (math.inf if until is None else until, wake)
+            self.changed.notify_all()
+        try:
+            block()
+        finally:
+            with self.changed:
+                self._parked.pop(me, None)
+
+    def is_parked(self, thread: int) -> bool:
+        """Whether a thread (by its identifier) waits in ``park``."""
+        with self.changed:
+            return thread in self._parked
+
+    def next_wait(self) -> float:
+        """The earliest time that a parked thread waits for; infinite for none."""
+        with self.changed:
+            return min((until for until, _ in self._parked.values()), default=math.inf)
+
+    def move(self, to: float) -> None:
+        """Let it be ``to``, rounded up to a tick; for the suite alone."""
+        with self.changed:
+            self._now = max(self._now, math.ceil(to / TICK) * TICK)
+            due = [wake for until, wake in self._parked.values() if until <= self._now]
+            self.changed.notify_all()
+        for wake in due:
+            wake()

@@ -1,0 +1,328 @@
+"""One run of a scenario with a driver: what its script can do, and what comes of it.
+
+A script calls the methods of a ``Run`` and of its clients one after another. After each step the
+run waits until the driver is at rest: everything that is to be done at this time has been done.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from .adapter import LIMIT, start_thread
+from .client import Client, NonconformityError, describe
+from .clock import VirtualClock
+from .server import CLIENT_KEY, HELD, Server
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
+    from typing import Unpack
+
+    from masivo import MasivoError
+    from masivo.emulator import Fault
+
+    from .adapter import Adapter, ClientSettings
+    from .client import Event
+    from .scenario import Scenario
+    from .server import Answer, Route, WireRequest
+
+__all__ = ["Report", "Run", "perform"]
+
+_logger: Final = logging.getLogger("masivo")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a scenario that ran to its end."""
+
+    scenario: Scenario
+    driver: str
+    form: str
+    """How it ran: ``in full``, ``pumped``, ``one request at a time``, or the last two."""
+    transcript: tuple[str, ...]
+    """Every step and outcome, then every request, byte for byte."""
+    polls: tuple[float, ...]
+    """When engines were polled, in virtual seconds: the wake-ups."""
+
+
+class Run:
+    """What a script works with.
+
+    Attributes:
+        server: what has arrived.
+        warnings: what was logged at level WARNING or above by the logger ``masivo``.
+        parallel: whether requests can be under way at once.
+        background: whether the driver works while a request is out.
+    """
+
+    def __init__(self, adapter: Adapter, watch: Watch, server: Server) -> None:
+        self.server = server
+        self.warnings: list[str] = []
+        self.parallel = adapter.parallel
+        self.background = adapter.background
+        self._adapter = adapter
+        self._clock = adapter.clock
+        self._watch = watch
+        self._clients: list[Client] = []
+        self._journal: list[str] = []
+        self._pump: Future[None] | None = None
+
+    # ── Calls ────────────────────────────────────────────────────────────────────────────────
+
+    def client(self, api_key: str = CLIENT_KEY, **settings: Unpack[ClientSettings]) -> Client:
+        """Make a client with these settings, and the constructor's defaults."""
+        client = Client(self, f"client {len(self._clients) + 1}", self._clock)
+        settings.setdefault("on_error", client.note_failure)
+        client.handle = self._adapter.make(api_key, self.server.emulator.url, settings)
+        self._clients.append(client)
+        self.rest()
+        return client
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: the driver is woken whenever an engine, or a wait, asks for it."""
+        self.log(f"advance {seconds:g} s")
+        self._advance(self.now + seconds)
+
+    def _advance(self, until: float) -> None:
+        while True:
+            self.rest()
+            at = min(self._watch.next_wake() or until, self._next_wait(), until)
+            for request in self.server.held:
+                asked = request.asked
+                if asked is not None and not asked.returned:
+                    self.check(
+                        at < asked.at + asked.request.timeout,
+                        "the script must not pass the timeout of a request that is held",
+                    )
+            self._move(at)
+            if at >= until:
+                break
+        self.rest()
+
+    def _next_wait(self) -> float:
+        return max(self._clock.next_wait(), self.now + 2.0**-20)
+
+    def _move(self, to: float) -> None:
+        self._clock.move(to)
+        self._adapter.advanced()
+
+    @property
+    def now(self) -> float:
+        """Seconds since the scenario began."""
+        return self._clock.monotonic()
+
+    # ── Server answers ───────────────────────────────────────────────────────────────────────
+
+    def answer(self, *answers: Answer, route: Route = "events") -> None:
+        """Answer the next requests of a route so, one after another; None is the API's own."""
+        self.server.script(route, answers)
+
+    def always(self, answer: Answer, *, route: Route = "events") -> None:
+        """Answer all other requests of a route so, from now on."""
+        self.server.always(route, answer)
+
+    def hold(self, count: int = 1, *, route: Route = "events") -> None:
+        """Hold the next requests of a route until they are released."""
+        self.answer(*[HELD] * count, route=route)
+
+    def release(self, answer: Fault | None = None, *, nth: int = 0) -> None:
+        """Answer a held request: the one that was asked for first, or one after it."""
+        held = self.server.held
+        self.check(len(held) > nth, "no such request is held")
+        self.log(f"release {held[nth].numbers}")
+        self.server.release(held[nth], answer)
+        self.rest()
+
+    def time_out(self) -> None:
+        """Let the timeout of the one request that is held run out."""
+        (request,) = self.server.held
+        asked = request.asked
+        if asked is not None:
+            self._move(asked.at + asked.request.timeout)
+            self.until(lambda: asked.returned, "the request outlasts its timeout")
+        self.rest()
+
+    # ── What must hold ───────────────────────────────────────────────────────────────────────
+
+    def check(self, condition: object, what: str) -> None:
+        """Fail the scenario unless the condition is true."""
+        if not condition:
+            raise NonconformityError(what)
+
+    def equal(self, found: object, wanted: object, what: str) -> None:
+        """Fail the scenario unless both are equal."""
+        self.log(f"{what}: {found!r}")
+        self.check(found == wanted, f"{what}: expected {wanted!r}, found {found!r}")
+
+    def sent(self, *batches: Sequence[int]) -> None:
+        """All requests with events so far carried exactly these, by their numbers."""
+        found = [list(each.numbers) for each in self.server.batches]
+        self.equal(found, [list(each) for each in batches], "batches")
+
+    def authorizations(self, count: int) -> None:
+        """So many tokens have been asked for."""
+        self.equal(len(self.server.authorizations), count, "authorizations")
+
+    def batch(self, nth: int) -> WireRequest:
+        """One request with events, from 0."""
+        self.check(len(self.server.batches) > nth, f"there is no batch {nth}")
+        return self.server.batches[nth]
+
+    def pending(self, events: Sequence[Event]) -> None:
+        """None of these has its outcome yet."""
+        self.equal([each.number for each in events if each.done], [], "events with an outcome")
+
+    def delivered(self, events: Sequence[Event], *, status: int = 200) -> None:
+        """All of these were delivered, with this status."""
+        for event in events:
+            result = event.result()
+            self.equal((result.success, result.status), (True, status), f"event {event.number}")
+
+    def failed(
+        self, events: Sequence[Event], kind: type[MasivoError], *, status: int | None = None
+    ) -> None:
+        """Each of these failed with exactly this class of error, and this status."""
+        for event in events:
+            error = event.error()
+            self.equal((type(error), error.status), (kind, status), f"event {event.number}")
+            self.log(f"event {event.number}: {describe(error)}")
+
+    # ── Rest ─────────────────────────────────────────────────────────────────────────────────
+
+    def log(self, line: str) -> None:
+        """Put a line into the transcript."""
+        self._journal.append(line)
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for a condition that the driver must make true at this time."""
+        with self._clock.changed:
+            if not self._clock.changed.wait_for(lambda: bool(condition()), LIMIT):
+                raise NonconformityError(f"{what}: {self._unrest() or 'the driver is at rest'}")
+
+    def rest(self) -> None:
+        """Wait until the driver is at rest, or (pumped) stuck in a request that is held."""
+        if self.background:
+            self.until(lambda: self._unrest() is None, "the driver does not come to rest")
+        else:
+            while self._unrest() is not None and not self._stuck():
+                pass
+        for fault in self._watch.faults:
+            raise NonconformityError(fault)
+
+    def _unrest(self) -> str | None:
+        return None if self._watch.faults else self._watch.unrest(parallel=self.parallel)
+
+    def _stuck(self) -> bool:
+        """Pump, unless a pump still runs; whether it waits for an answer that is held."""
+        polls = len(self._watch.poll_times)
+        if self._pump is None or self._pump.done():
+            self._pump, _ = start_thread(self._clock, self._adapter.pump)
+        pump = self._pump
+        one_by_one = not self.parallel
+        self.until(
+            lambda: pump.done() or (one_by_one and self._watch.holds), "the pump does not end"
+        )
+        if not pump.done():
+            return True
+        pump.result()
+        if len(self._watch.poll_times) == polls:
+            # The driver pumps by itself, from inside a call that is under way.
+            self.until(
+                lambda: (
+                    len(self._watch.poll_times) > polls
+                    or self._unrest() is None
+                    or (one_by_one and self._watch.holds)
+                ),
+                "nobody polls",
+            )
+            return one_by_one and self._watch.holds
+        return False
+
+    def finish(self) -> tuple[str, ...]:
+        """End the scenario: every event has its outcome, all that was prepared was used.
+
+        Returns:
+            The transcript.
+        """
+        self.check(not self.server.unused, f"{self.server.unused} answers were not asked for")
+        self.clean_up()
+        for client in self._clients:
+            client.finish()
+        for fault in self._watch.faults:
+            raise NonconformityError(fault)
+        requests = (line for each in self.server.requests for line in each.lines)
+        warnings = (f"warning: {line}" for line in self.warnings)
+        return (*self._journal, *warnings, *requests)
+
+    def clean_up(self) -> None:
+        """Leave nothing behind, whatever happened."""
+        for client in self._clients:
+            client.handle.destroy()
+        self.server.let_go()
+        self.rest()
+
+    def leave(self) -> None:
+        """Let everything go after the scenario has failed."""
+        for client in self._clients:
+            with suppress(Exception):
+                client.handle.destroy()
+        self.server.let_go()
+
+
+class _Warnings(logging.Handler):
+    """Collects what the logger says."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line."""
+        self._lines.append(record.getMessage())
+
+
+def perform(scenario: Scenario, make_adapter: Callable[[VirtualClock], Adapter]) -> Report:
+    """Run a scenario with a driver.
+
+    Args:
+        scenario: what to run.
+        make_adapter: the driver's adapter, or a function that makes one.
+
+    Raises:
+        NonconformityError: the driver does not do what the scenario says.
+    """
+    clock = VirtualClock()
+    with ExitStack() as stack:
+        watch = stack.enter_context(Watch(clock))
+        server = stack.enter_context(Server(clock, watch))
+        adapter = stack.enter_context(make_adapter(clock))
+        run = Run(adapter, watch, server)
+        handler = _Warnings(run.warnings)
+        _logger.addHandler(handler)
+        stack.callback(_logger.removeHandler, handler)
+        try:
+            scenario.script(run)
+            transcript = run.finish()
+        except BaseException as error:
+            error.add_note(
+                f"driver {adapter.name}, scenario {scenario.name} (contract, {scenario.section}): "
+                f"{scenario.rule}"
+            )
+            run.leave()
+            raise
+        forms = {
+            "background": ("pumped", adapter.background),
+            "parallel": ("one request at a time", adapter.parallel),
+        }
+        lacking = [forms[need][0] for need in sorted(scenario.needs) if not forms[need][1]]
+        return Report(
+            scenario,
+            adapter.name,
+            ", ".join(lacking) or "in full",
+            transcript,
+            tuple(watch.poll_times),
+        )

@@ -1,0 +1,247 @@
+"""The server that a scenario talks to: the emulator, with answers that the scenario writes.
+
+Every request is compared, byte for byte, with what the core asked for; then it is put into the
+transcript.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from masivo.emulator import Emulator, Fault
+
+from .adapter import LIMIT
+
+if TYPE_CHECKING:
+    from masivo.emulator import RecordedRequest
+
+    from .clock import VirtualClock
+    from .watch import Asked, Watch
+
+__all__ = ["CLIENT_KEY", "HELD", "SERVER_KEY", "Answer", "Held", "Route", "Server", "WireRequest"]
+
+CLIENT_KEY: Final = "conformance-client-key"
+SERVER_KEY: Final = "conformance-server-key"
+
+_FRAMING: Final = frozenset(
+    {"host", "connection", "accept-encoding", "content-length", "transfer-encoding"}
+)
+"""Headers that belong to the transport: the core has no say in them."""
+
+
+class Held(Enum):
+    """The answer that does not come before the scenario releases it."""
+
+    HELD = "held"
+
+
+HELD: Final = Held.HELD
+
+Answer: TypeAlias = "Fault | Held | None"
+"""How a request is answered: not as it should be, later, or (None) as the API does."""
+
+Route: TypeAlias = Literal["authorize", "events"]
+
+
+@dataclass(eq=False, slots=True)
+class WireRequest:
+    """One request as it arrived, in the scenario's terms."""
+
+    serial: int
+    """Its number among the requests that the core asked for."""
+    at: float
+    """When the core asked for it, in virtual seconds."""
+    route: str
+    """``authorize`` or ``events``."""
+    numbers: tuple[int, ...]
+    """The ``n`` of each event that it carries, in order."""
+    token: int
+    """Which of the tokens that were used it carries, by first use, from 1; 0 for none."""
+    key: int
+    """Which of the idempotency keys it carries, by first use, from 1; 0 for none."""
+    record: RecordedRequest
+    """The request."""
+    asked: Asked | None
+    """What the core asked for; None for a request of the driver's own invention."""
+    lines: tuple[str, ...]
+    """The transcript of it."""
+    release: threading.Event
+    """Set when it is held no longer."""
+    answer: Fault | None = None
+    """What it is answered with then."""
+
+    @property
+    def events(self) -> list[dict[str, object]]:
+        """The events that it carries."""
+        return cast("list[dict[str, object]]", self.record.events or [])
+
+
+class Server:
+    """An emulator in virtual time.
+
+    Args:
+        clock: the scenario's time; the emulator's wall clock too.
+        watch: knows what the core asked for.
+    """
+
+    def __init__(self, clock: VirtualClock, watch: Watch) -> None:
+        self.emulator = Emulator(client_key=CLIENT_KEY, server_key=SERVER_KEY, clock=clock.time)
+        self.emulator.on_request = self._decide
+        self._clock = clock
+        self._watch = watch
+        self._requests: list[WireRequest] = []
+        self._scripts: dict[str, deque[Answer]] = {"authorize": deque(), "events": deque()}
+        self._always: dict[str, Answer] = {"authorize": None, "events": None}
+        self._over = False
+
+    def __enter__(self) -> Self:
+        self.emulator.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.emulator.stop()
+
+    # ── The script ───────────────────────────────────────────────────────────────────────────
+
+    def script(self, route: Route, answers: tuple[Answer, ...]) -> None:
+        """Answer the next requests of a route so, in this order."""
+        with self._clock.changed:
+            self._scripts[route].extend(answers)
+
+    def always(self, route: Route, answer: Answer) -> None:
+        """Answer every request of a route so for which there is nothing in the script."""
+        with self._clock.changed:
+            self._always[route] = answer
+
+    @property
+    def unused(self) -> int:
+        """How many answers of the script no request has come for."""
+        return sum(len(script) for script in self._scripts.values())
+
+    @property
+    def held(self) -> list[WireRequest]:
+        """The requests that wait to be released, in the order in which they were asked for."""
+        return [each for each in self.requests if not each.release.is_set()]
+
+    def release(self, request: WireRequest, answer: Fault | None) -> None:
+        """Answer a request that was held."""
+        with self._clock.changed:
+            request.answer = answer
+            if request.asked is not None:
+                request.asked.held = False
+            request.release.set()
+
+    def let_go(self) -> None:
+        """Answer all that is held, and hold nothing any more: the scenario is over."""
+        with self._clock.changed:
+            self._over = True
+            for request in self.held:
+                self.release(request, None)
+
+    # ── Requests ─────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def requests(self) -> list[WireRequest]:
+        """Every request so far, in the order in which the core asked for them."""
+        with self._clock.changed:
+            return sorted(self._requests, key=lambda each: each.serial)
+
+    @property
+    def batches(self) -> list[WireRequest]:
+        """Those with events."""
+        return [each for each in self.requests if each.route == "events"]
+
+    @property
+    def authorizations(self) -> list[WireRequest]:
+        """Those for a token."""
+        return [each for each in self.requests if each.route == "authorize"]
+
+    def _decide(self, record: RecordedRequest) -> Fault | None:
+        """Take a request in and choose its answer; runs in the connection's thread."""
+        with self._clock.changed:
+            request = self._arrived(record)
+            self._requests.append(request)
+            script = self._scripts.get(record.route)
+            answer = script.popleft() if script else self._always.get(record.route)
+            held = answer is HELD and not self._over
+            if not held:
+                request.release.set()
+                request.answer = answer if isinstance(answer, Fault) else None
+            if request.asked is not None:
+                request.asked.held = held
+                request.asked.arrived = True
+            self._clock.changed.notify_all()
+        request.release.wait(LIMIT * 3)
+        return request.answer
+
+    def _arrived(self, record: RecordedRequest) -> WireRequest:
+        asked = next((each for each in self._watch.out if _is_it(each, record)), None)
+        if asked is None:
+            self._watch.fault(
+                f"a request arrived that the core did not ask for, or not so: {record!r}"
+            )
+        else:
+            self._compare(record, asked)
+        at = self._clock.monotonic() if asked is None else asked.at
+        token, key = (0, 0) if asked is None else (asked.token, asked.key)
+        return WireRequest(
+            serial=len(self._watch.asked) + 1 if asked is None else asked.serial,
+            at=at,
+            route=record.route,
+            numbers=tuple(_number(event) for event in record.events or ()),
+            token=token,
+            key=key,
+            record=record,
+            asked=asked,
+            lines=_lines(record, at, token, key),
+            release=threading.Event(),
+        )
+
+    def _compare(self, record: RecordedRequest, asked: Asked) -> None:
+        """Hold a request's headers against what was asked for."""
+        wanted = dict(asked.request.headers)
+        for name in sorted(wanted.keys() | record.headers.keys()):
+            if name in _FRAMING and name not in wanted:
+                continue
+            if wanted.get(name) != record.headers.get(name):
+                self._watch.fault(f"request {asked.serial}: the header {name} is not as asked for")
+
+
+_IDENTITY: Final = "authorization", "idempotency-key", "x-api-key"
+
+
+def _is_it(asked: Asked, record: RecordedRequest) -> bool:
+    """Whether a request is the one that was asked for; the other headers are compared later."""
+    request = asked.request
+    headers = dict(request.headers)
+    return (
+        not asked.arrived
+        and (record.method, record.path, record.body)
+        == (request.method, urlsplit(request.url).path, request.body)
+        and all(headers.get(name) == record.headers.get(name) for name in _IDENTITY)
+    )
+
+
+def _number(event: object) -> int:
+    number = cast("dict[str, object]", event).get("n") if isinstance(event, dict) else None
+    return number if isinstance(number, int) else -1
+
+
+def _lines(record: RecordedRequest, at: float, token: int, key: int) -> tuple[str, ...]:
+    """A request as it is compared between drivers: all of it but what the transport adds, with
+    the token and the idempotency key by their numbers."""
+    shown = {name: text for name, text in record.headers.items() if name not in _FRAMING}
+    if token:
+        shown["authorization"] = f"Bearer <token {token}>"
+    if key:
+        shown["idempotency-key"] = f"<key {key}>"
+    return (
+        f"[{at:.6f}] {record.method} {record.path}",
+        *(f"    {name}: {text}" for name, text in sorted(shown.items())),
+        f"    {record.body.decode('utf-8', 'backslashreplace')}",
+    )

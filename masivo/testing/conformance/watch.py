@@ -1,0 +1,247 @@
+"""What the engines of a scenario ask for, and whether their driver has done it.
+
+The suite does not ask a driver whether it is at rest: it watches the engines that the driver
+makes. So it knows every request that the core wants sent, and which of them are out, when each
+engine wants to be woken, and whether inputs wait for a poll.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from masivo.protocol import Delivery, Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from masivo.protocol import Clock, Failure, Output, Request, Response
+
+    from .clock import VirtualClock
+
+__all__ = ["Asked", "Watch"]
+
+_SEED = 20_260_101
+
+
+@dataclass(eq=False, slots=True)
+class Asked:
+    """One request that an engine asked for."""
+
+    serial: int
+    """Its number among all requests of the scenario, from 1."""
+    request: Request
+    at: float
+    """When it was asked for, in virtual seconds."""
+    token: int
+    """Which of the tokens it carries, by first use, from 1; 0 for none."""
+    key: int
+    """Which of the idempotency keys it carries, by first use, from 1; 0 for none."""
+    arrived: bool = False
+    """Whether it has reached the server."""
+    held: bool = False
+    """Whether the server keeps it waiting."""
+    returned: bool = False
+    """Whether the driver has handed back what became of it."""
+
+
+@dataclass(eq=False, slots=True)
+class _Watched:
+    """What is known of one engine."""
+
+    engine: Engine
+    out: dict[int, Asked] = field(default_factory=dict[int, Asked])
+    seen: set[int] = field(default_factory=set[int])
+    wake_at: float | None = None
+    wanted: bool = False
+    """Whether a poll is needed: ``wake`` was called, or something other than an event came in."""
+    polling: bool = False
+    closed: bool = False
+
+
+class Watch:
+    """Watches every engine that is made while it is entered.
+
+    Engines get the suite's randomness, so that every driver meets the same jitter. One watch at
+    a time; engines made before it are left alone.
+    """
+
+    _turn: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.asked: list[Asked] = []
+        """Every request, in the order in which they were asked for."""
+        self.faults: list[str] = []
+        """What a driver did that it must not do."""
+        self.poll_times: list[float] = []
+        """When polls took place, in virtual seconds."""
+        self._engines: dict[Engine, _Watched] = {}
+        self._originals: dict[str, Any] = {}
+        self._tokens: dict[str, int] = {}
+        self._keys: dict[str, int] = {}
+
+    # ── Watching ─────────────────────────────────────────────────────────────────────────────
+
+    def __enter__(self) -> Self:
+        self._turn.acquire()
+        for name in ("__init__", "input", "poll", "handle_response", "handle_failure"):
+            self._originals[name] = getattr(Engine, name)
+        watch, made, wanted, polled = self, self._made, self._wanted, self._polled
+        initialise, put_in = self._originals["__init__"], self._originals["input"]
+        poll = self._originals["poll"]
+        answer, fail = self._originals["handle_response"], self._originals["handle_failure"]
+
+        def watched_init(engine: Engine, *args: Any, **options: Any) -> None:
+            made(engine, options)
+            initialise(engine, *args, **options)
+
+        def watched_input(engine: Engine, item: object) -> None:
+            put_in(engine, item)
+            if not isinstance(item, Delivery):
+                wanted(engine)
+
+        def watched_poll(engine: Engine) -> Output:
+            return polled(engine, lambda: poll(engine))
+
+        def watched_response(engine: Engine, request_id: int, response: Response) -> None:
+            answer(engine, request_id, response)
+            watch._returned(engine, request_id)
+
+        def watched_failure(engine: Engine, request_id: int, failure: Failure) -> None:
+            fail(engine, request_id, failure)
+            watch._returned(engine, request_id)
+
+        self._put(watched_init, watched_input, watched_poll, watched_response, watched_failure)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, original in self._originals.items():
+            setattr(Engine, name, original)
+        self._turn.release()
+
+    def _put(self, *methods: Callable[..., object]) -> None:
+        for name, method in zip(self._originals, methods, strict=True):
+            setattr(Engine, name, method)
+
+    def _made(self, engine: Engine, options: dict[str, Any]) -> None:
+        with self.clock.changed:
+            clock: Clock = options["clock"]
+            if clock() != self.clock.monotonic():
+                self.fault("an engine's clock is not Adapter.clock.monotonic")
+            options["random"] = random.Random(_SEED + len(self._engines))
+            options["wall_clock"] = self.clock.time
+            wake: Callable[[], None] = options["wake"]
+
+            def watched_wake() -> None:
+                self._wanted(engine)
+                wake()
+
+            options["wake"] = watched_wake
+            self._engines[engine] = _Watched(engine)
+
+    def _wanted(self, engine: Engine) -> None:
+        watched = self._engines.get(engine)
+        if watched is not None:
+            watched.wanted = True
+
+    def _polled(self, engine: Engine, poll: Callable[[], Output]) -> Output:
+        watched = self._engines.get(engine)
+        if watched is None:
+            return poll()
+        now = self.clock.monotonic()
+        watched.polling, watched.wanted = True, False
+        output = None
+        try:
+            output = poll()
+            return output
+        finally:
+            with self.clock.changed:
+                watched.polling = False
+                if output is not None:
+                    self._note(watched, output, now)
+                self.clock.changed.notify_all()
+
+    def _note(self, watched: _Watched, output: Output, now: float) -> None:
+        self.poll_times.append(now)
+        watched.wake_at, watched.closed = output.wake_at, output.closed
+        for request in output.requests:
+            headers = dict(request.headers)
+            asked = Asked(
+                len(self.asked) + 1,
+                request,
+                now,
+                token=_ordinal(self._tokens, headers.get("authorization")),
+                key=_ordinal(self._keys, headers.get("idempotency-key")),
+            )
+            self.asked.append(asked)
+            watched.out[request.id] = asked
+
+    def _returned(self, engine: Engine, request_id: int) -> None:
+        watched = self._engines.get(engine)
+        if watched is None:
+            return
+        with self.clock.changed:
+            asked = watched.out.pop(request_id, None)
+            if request_id in watched.seen:
+                self.fault(f"request {request_id} was handed back twice")
+            elif asked is None:
+                self.fault(f"an unknown request was handed back: {request_id}")
+            else:
+                asked.returned = True
+            watched.seen.add(request_id)
+            self.clock.changed.notify_all()
+
+    def fault(self, what: str) -> None:
+        """Note what a driver must not do; the scenario fails by it."""
+        with self.clock.changed:
+            self.faults.append(what)
+            self.clock.changed.notify_all()
+
+    # ── Looking ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def out(self) -> Iterator[Asked]:
+        """The requests that are out, in the order in which they were asked for."""
+        return (asked for asked in self.asked if not asked.returned)
+
+    def next_wake(self) -> float | None:
+        """The earliest future time at which an engine wants to be polled."""
+        now = self.clock.monotonic()
+        times = [each.wake_at for each in self._engines.values() if each.wake_at is not None]
+        return min((at for at in times if at > now), default=None)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the server keeps a request waiting."""
+        with self.clock.changed:
+            return any(asked.held for asked in self.out)
+
+    def unrest(self, *, parallel: bool) -> str | None:
+        """What a driver still has to do at this time; None when it is at rest.
+
+        Args:
+            parallel: whether it sends a request while another is out.
+        """
+        with self.clock.changed:
+            for watched in self._engines.values():
+                if watched.polling:
+                    return "a poll does not end"
+                if watched.closed and not watched.engine.attached:
+                    continue  # nobody needs it any more
+                if watched.wanted:
+                    return "something came in, and the engine is not polled"
+                if watched.wake_at is not None and watched.wake_at <= self.clock.monotonic():
+                    return f"the engine was to be polled at {watched.wake_at:g} s, and is not"
+            waits = not parallel and self.holds
+            for asked in self.out:
+                if not (asked.held or waits):
+                    what = "is not handed back" if asked.arrived else "is not sent"
+                    return f"request {asked.serial} ({asked.request.method}) {what}"
+            return None
+
+
+def _ordinal(known: dict[str, int], text: str | None) -> int:
+    return 0 if text is None else known.setdefault(text, len(known) + 1)

@@ -1,0 +1,279 @@
+"""The simplest driver that keeps the contract of ``masivo.protocol``: what others are held against.
+
+It is written for the suite, with nothing but the standard library: one thread polls, each request
+gets a thread and a connection of its own. It can do without either, to be compared with drivers
+that do.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import random
+import threading
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from masivo.protocol import (
+    MAX_BODY,
+    Engine,
+    Failed,
+    Failure,
+    Response,
+    Secret,
+    Waiters,
+    configure,
+    settle,
+)
+from masivo.testing.conformance.adapter import LIMIT, Adapter, ClientHandle, ClientSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from masivo.protocol import (
+        Account,
+        Awaited,
+        Buffer,
+        Delivery,
+        FlushResult,
+        Request,
+        SendEventResult,
+        Stats,
+        Ticket,
+    )
+    from masivo.testing.conformance.clock import VirtualClock
+
+from concurrent.futures import Future
+
+__all__ = ["ReferenceAdapter"]
+
+T = TypeVar("T")
+
+
+class _Sent:
+    def __init__(self, adapter: ReferenceAdapter, delivery: Delivery) -> None:
+        self._adapter = adapter
+        self._delivery = delivery
+
+    def done(self) -> bool:
+        return self._delivery.done()
+
+    def outcome(self) -> Future[SendEventResult]:
+        return self._adapter.wait(self._delivery, self._delivery, None)
+
+
+class _Handle(ClientHandle):
+    def __init__(self, adapter: ReferenceAdapter, buffer: Buffer) -> None:
+        self._adapter = adapter
+        self._buffer = buffer
+
+    def send(self, event: Mapping[str, object]) -> _Sent:
+        return _Sent(self._adapter, self._buffer.send(event))
+
+    def flush(self, timeout: float | None = None) -> Future[FlushResult]:
+        return self._begin(self._buffer.flush, timeout)
+
+    def drain(self, timeout: float | None = None) -> Future[None]:
+        return self._begin(self._buffer.drain, timeout)
+
+    def get_token(self, timeout: float | None = None) -> Future[str]:
+        return self._begin(self._buffer.token, timeout)
+
+    def close(self, timeout: float | None = 10.0) -> Future[None]:
+        # The engine itself ends it in time.
+        return self._begin(lambda: self._buffer.close(timeout), None)
+
+    def _begin(self, call: Callable[[], Any], timeout: float | None) -> Future[Any]:
+        try:
+            ticket: Ticket = call()
+        except Exception as error:  # noqa: BLE001 (it is the caller's)
+            refused: Future[Any] = Future()
+            refused.set_exception(error)
+            return refused
+        return self._adapter.wait(ticket, ticket, timeout, lambda: self._buffer.cancel(ticket))
+
+    def destroy(self) -> None:
+        self._buffer.destroy()
+        self._adapter.wake()
+
+    def stats(self) -> Stats:
+        return self._buffer.stats()
+
+
+class ReferenceAdapter(Adapter):
+    """The reference.
+
+    Args:
+        clock: the time of this scenario.
+        parallel: whether requests are sent beside each other.
+        background: whether a thread polls; else it must be pumped.
+    """
+
+    name = "reference"
+
+    def __init__(
+        self, clock: VirtualClock, *, parallel: bool = True, background: bool = True
+    ) -> None:
+        super().__init__(clock)
+        self.parallel = parallel
+        self.background = background
+        self._engines: dict[Account, Engine] = {}
+        self._waiters = Waiters()
+        self._lock = threading.Lock()
+        self._limits: list[tuple[float, Future[Any], Callable[[], object]]] = []
+        self._bell: SimpleQueue[bool] = SimpleQueue()
+        self._todo: SimpleQueue[tuple[Engine, Request] | None] = SimpleQueue()
+        self._wake_at: float | None = None
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start the threads that it has."""
+        if self.background:
+            self._start(self._poll)
+            if not self.parallel:
+                self._start(self._send_in_turn)
+
+    def stop(self) -> None:
+        """Wait for the threads."""
+        self._bell.put(False)
+        self._todo.put(None)
+        for thread in self._threads:
+            thread.join(LIMIT)
+
+    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+        """See Adapter."""
+        checked = configure(Secret(api_key), base_url=base_url, **settings)
+        engine = self._engines.get(checked.account)
+        if engine is None or not engine.attached:
+            engine = self._engines[checked.account] = Engine(
+                checked.account,
+                clock=self.clock.monotonic,
+                wall_clock=self.clock.time,
+                random=random.Random(),
+                wake=self.wake,
+            )
+        return _Handle(self, engine.attach(checked))
+
+    def advanced(self) -> None:
+        """End the calls whose time is over; the polling thread waits in the clock itself."""
+        now = self.clock.monotonic()
+        over = [each for each in self._limits if each[0] <= now]
+        for limit in over:
+            self._limits.remove(limit)
+            _, future, cancel = limit
+            cancel()
+            with self._lock:
+                if not future.done():
+                    future.set_exception(TimeoutError("there is no outcome yet"))
+        if over:
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the engines polled."""
+        self._bell.put(True)
+
+    def wait(
+        self,
+        awaited: Delivery | Ticket,
+        asked: Awaited[T],
+        timeout: float | None,
+        cancel: Callable[[], object] = lambda: None,
+    ) -> Future[Any]:
+        """Begin to wait for an outcome."""
+        future: Future[Any] = Future()
+
+        def resolve() -> None:
+            outcome = asked.ask()
+            with self._lock:
+                if future.done() or outcome is None:
+                    return
+                if isinstance(outcome, Failed):
+                    future.set_exception(outcome.error.copy())
+                else:
+                    future.set_result(outcome)
+            self.clock.notify()
+
+        self._waiters.add(awaited, resolve)
+        resolve()
+        if timeout is not None and not future.done():
+            self._limits.append((self.clock.monotonic() + timeout, future, cancel))
+        self.wake()
+        return future
+
+    # ── The loop of the protocol ─────────────────────────────────────────────────────────────
+
+    def pump(self) -> None:
+        """Poll, settle, start requests, until nothing more is to be done."""
+        more = True
+        while more:
+            more = False
+            times: list[float] = []
+            for engine in list(self._engines.values()):
+                output = engine.poll()
+                settle(output, logging.getLogger("masivo"), self._waiters)
+                if output.wake_at is not None:
+                    times.append(output.wake_at)
+                for request in output.requests:
+                    self._begin(engine, request)
+                more = more or engine.pending
+            self._wake_at = min(times, default=None)
+
+    def _begin(self, engine: Engine, request: Request) -> None:
+        if self.parallel:
+            self._start(lambda: self._carry_out(engine, request))
+        elif self.background:
+            self._todo.put((engine, request))
+        else:
+            self._carry_out(engine, request)
+
+    def _poll(self) -> None:
+        going_on = True
+        while going_on:
+            self.pump()
+            self.clock.park(self._listen, self.wake, self._wake_at)
+            going_on = self._heard
+            self._heard = True
+
+    _heard = True
+
+    def _listen(self) -> None:
+        self._heard = self._bell.get()
+
+    def _send_in_turn(self) -> None:
+        while (item := self._todo.get()) is not None:
+            self._carry_out(*item)
+
+    def _carry_out(self, engine: Engine, request: Request) -> None:
+        engine.hand_back(request.id, _send(request))
+        self.wake()
+
+    def _start(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name="conformance-reference", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+def _send(request: Request) -> Response | Failure:
+    """Send a request over a connection of its own."""
+    url = urlsplit(request.url)
+    connection = http.client.HTTPConnection(url.netloc, timeout=request.timeout)
+    status: int | None = None
+    try:
+        connection.putrequest(request.method, url.path, skip_accept_encoding=True)
+        for name, text in request.headers:
+            connection.putheader(name, text)
+        if request.body:
+            connection.putheader("content-length", str(len(request.body)))
+        connection.endheaders(request.body or None)
+        response = connection.getresponse()
+        status = response.status
+        body = response.read(MAX_BODY + 1)
+        if response.length or len(body) > MAX_BODY:
+            return Failure("the answer is cut off, or too large", sent=True, status=status)
+        headers = {name.lower(): text for name, text in response.getheaders()}
+        return Response(status, headers, body)
+    except (OSError, http.client.HTTPException) as error:
+        return Failure(f"the request failed: {error!r}", sent=True, status=status)
+    finally:
+        connection.close()

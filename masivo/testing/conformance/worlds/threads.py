@@ -1,0 +1,113 @@
+"""The thread driver under test: every call that waits gets a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from masivo import Client
+from masivo._sync import clock as clocks
+from masivo.testing.conformance.adapter import (
+    LIMIT,
+    Adapter,
+    ClientHandle,
+    ClientSettings,
+    call_in_thread,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from concurrent.futures import Future
+    from queue import SimpleQueue
+
+    from masivo._sync.client import Delivery
+    from masivo.protocol import FlushResult, SendEventResult, Stats
+    from masivo.testing.conformance.clock import VirtualClock
+
+__all__ = ["ThreadsAdapter"]
+
+
+class _ThreadClock(clocks.Clock):
+    """The suite's clock, as the thread driver wants one."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    def time(self) -> float:
+        return self._clock.time()
+
+    def wait_for_bell(self, bell: SimpleQueue[None], until: float | None) -> None:
+        self._clock.park(bell.get, lambda: bell.put(None), until)
+
+    def wait_for(self, event: threading.Event, until: float | None) -> None:
+        if not event.is_set():
+            self._clock.park(event.wait, event.set, until)
+            # Who waits looks for what it waits for, and comes back if it is not there.
+            event.clear()
+
+
+class _Sent:
+    def __init__(self, clock: VirtualClock, delivery: Delivery) -> None:
+        self._clock = clock
+        self._delivery = delivery
+
+    def done(self) -> bool:
+        return self._delivery.done()
+
+    def outcome(self) -> Future[SendEventResult]:
+        return call_in_thread(self._clock, self._delivery.result)
+
+
+class _Handle(ClientHandle):
+    def __init__(self, clock: VirtualClock, client: Client) -> None:
+        self._clock = clock
+        self._client = client
+
+    def send(self, event: Mapping[str, object]) -> _Sent:
+        return _Sent(self._clock, self._client.send_analytics_event(event))
+
+    def flush(self, timeout: float | None = None) -> Future[FlushResult]:
+        return call_in_thread(self._clock, lambda: self._client.flush(timeout))
+
+    def drain(self, timeout: float | None = None) -> Future[None]:
+        return call_in_thread(self._clock, lambda: self._client.drain(timeout))
+
+    def get_token(self, timeout: float | None = None) -> Future[str]:
+        return call_in_thread(self._clock, lambda: self._client.get_token(timeout))
+
+    def close(self, timeout: float | None = 10.0) -> Future[None]:
+        return call_in_thread(self._clock, lambda: self._client.close(timeout))
+
+    def destroy(self) -> None:
+        self._client.destroy()
+
+    def stats(self) -> Stats:
+        return self._client.stats()
+
+
+class ThreadsAdapter(Adapter):
+    """``masivo.Client``."""
+
+    name = "threads"
+
+    def start(self) -> None:
+        """Put the suite's clock where new sessions find it."""
+        self._before = set(threading.enumerate())
+        clocks.current = _ThreadClock(self.clock)
+
+    def stop(self) -> None:
+        """Take the clock away, and wait for the driver's threads."""
+        clocks.current = clocks.Clock()
+        for thread in set(threading.enumerate()) - self._before:
+            if thread.name == "masivo":
+                thread.join(LIMIT)
+
+    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+        """See Adapter."""
+        return _Handle(self.clock, Client(api_key, base_url=base_url, **settings))
+
+    def advanced(self) -> None:
+        """Nothing: the threads wait in the clock itself."""
