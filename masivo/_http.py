@@ -12,14 +12,15 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
 
 from masivo import MasivoConfigError
-from masivo.protocol import Failure, Request, Response, is_loopback
+from masivo.protocol import MAX_BODY, Failure, Request, Response, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     import httpx
@@ -37,9 +38,6 @@ AsyncHttpClient: TypeAlias = (
 )
 """What ``http_client`` may be for an event loop."""
 
-MAX_BODY: Final = 1 << 20
-"""The most that is read of an answer's body, decoded, in bytes."""
-
 build_lock = threading.RLock()
 """Held while an HTTP client is built, and across a fork: an import or an SSL context cut in two
 by a fork would block the child for ever."""
@@ -49,6 +47,7 @@ _NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "Unsupporte
 _OPENING: Final = ("connect_tcp.started", "start_tls.started", "connect_unix_socket.started")
 _OPENED: Final = ("connect_tcp.complete", "start_tls.complete", "connect_unix_socket.complete")
 _PIECE: Final = 65_536
+_LEFT_OVER: Final = 10_000  # more parts of a body than one read from a socket can hold
 
 
 class _BadBodyError(Exception):
@@ -253,18 +252,32 @@ class AsyncHttp(_Transport):
             async with self._bound(request.timeout):
                 outgoing = _outgoing(client, request, request.timeout)
                 response = await client.send(outgoing, **_SEND)
+                chunks = None
                 try:
                     status = response.status_code
                     if response.is_stream_consumed:
                         return _response(response, _bounded(response.content))
                     body = Body(response)
-                    async for chunk in response.aiter_raw():
+                    chunks = response.aiter_raw()
+                    async for chunk in chunks:
                         body.feed(chunk)
                     return _response(response, body.finish())
                 finally:
                     await response.aclose()
+                    await _run_out(chunks)
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
             return _failure(error, request, request.timeout, status)
+
+
+async def _run_out(chunks: AsyncIterator[bytes] | None) -> None:
+    """Let a body that was broken off end, after its connection was closed.
+
+    The library nests asynchronous generators, and closing the outermost leaves the others to the
+    garbage collector, of which trio warns. Resumed on a closed connection, all end by its error.
+    """
+    with suppress(Exception):
+        for _ in range(_LEFT_OVER if chunks is not None else 0):
+            await anext(cast("AsyncIterator[bytes]", chunks))
 
 
 class _Deadline(threading.local):
