@@ -217,6 +217,7 @@ class Authorizer:
         if self._token.state is State.STALE:
             # The token still works: renew it later. The next 401 decides.
             self._engine.backoff.hold(wait, error, self._engine.now)
+            self._engine.touch_all()  # batches that wait fail at once if that is too long
             authorization.retries += 1
             longest = max(self._interval() or LONGEST_HOLD, 1.0)
             authorization.not_before = self._engine.now + full_jitter(

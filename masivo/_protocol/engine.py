@@ -477,9 +477,9 @@ class Engine:
         if repeatable:
             flight.unauthorized = False
             self.backoff.failed(flight.known, wait, error, self.now)
-            if self.backoff.refuses(self.now) is None and self.repeat(
-                flight, retries=buffer.settings.max_retries, hurry=buffer.hurry
-            ):
+            if self.backoff.refuses(self.now) is not None:
+                self.touch_all()  # other batches that wait for a repeat fail at once
+            elif self.repeat(flight, retries=buffer.settings.max_retries, hurry=buffer.hurry):
                 buffer.retries += 1
                 self.touch(buffer)
                 return
