@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from masivo import MasivoClosedError, protocol
@@ -12,11 +13,11 @@ from masivo._http import AsyncHttpClient, check_client, import_library
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Mapping
     from typing import Any
 
     from masivo import MasivoError
-    from masivo.protocol import Buffer, Outcome, SendEventResult, Ticket
+    from masivo.protocol import Buffer, Outcome, SendEventResult
 
     from .session import LoopSession, Member
 
@@ -43,9 +44,10 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
         return outcome.error.copy() if isinstance(outcome, Failed) else None
 
     async def _wait(self) -> Outcome:
-        if self.settled() is None and self.buffer is not None:
+        if self.buffer is not None:
             session = session_of(self.buffer)
-            session.check_may_wait()
+            if self.settled() is None:
+                session.check_may_wait()
             await session.wait(self, None, "")
         outcome = self.ask()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
@@ -69,12 +71,23 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             import_library()
 
     @abstractmethod
+    def _join(self) -> Buffer:
+        """Join the session of the running loop.
+
+        Raises:
+            RuntimeError: there is none, or it takes more than a plain call to join it.
+        """
+
     def _bound(self) -> Buffer:
-        """The buffer in the session of the running loop; joins it if need be.
+        """The client's buffer; joins the session of the running loop at the first use.
 
         Raises:
             RuntimeError: no loop is running, or another than that of the first use.
         """
+        if self._joined is None:
+            return self._joins(self._join())
+        session_of(self._joined).check_loop()
+        return self._joined
 
     def _joins(self, buffer: Buffer) -> Buffer:
         self._joined = buffer
@@ -131,7 +144,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     ) -> FlushResult:
         ticket = buffer.flush()
         what = "not every event has its outcome yet; they stay on their way"
-        await _wait(session, ticket, timeout, what)
+        await session.wait(ticket, timeout, what)
         return cast("FlushResult", ticket.outcome)
 
     def drain(self, timeout: float | None = None) -> Coroutine[Any, Any, None]:
@@ -152,9 +165,10 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     async def _drain(self, buffer: Buffer, session: LoopSession, timeout: float | None) -> None:
         ticket = buffer.drain()
         try:
-            await _wait(session, ticket, timeout, "the buffer has no room yet")
+            await session.wait(ticket, timeout, "the buffer has no room yet")
         except BaseException:
             buffer.cancel(ticket)
+            session.wake()
             raise
         unwrap(ticket.outcome)
 
@@ -175,7 +189,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     async def _get_token(self, buffer: Buffer, session: LoopSession, timeout: float | None) -> str:
         ticket = buffer.token()
-        await _wait(session, ticket, timeout, "there is no token yet")
+        await session.wait(ticket, timeout, "there is no token yet")
         return cast("str", unwrap(ticket.outcome))
 
     def aclose(self, timeout: float | None = 10.0) -> Coroutine[Any, Any, None]:
@@ -190,41 +204,58 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             RuntimeError: called from ``on_error``, or in another event loop.
         """
         limit = wait_limit(timeout)
-        self._shut = True
-        if self._joined is None:
-            return _nothing()
+        if self._joined is None or self._joined.detached:
+            self._shut = True
+            return self._aclosed()
         buffer = self._bound()
         session = session_of(buffer)
         session.check_may_wait()
+        self._shut = True
         return self._aclose(buffer, session, limit)
 
     async def _aclose(self, buffer: Buffer, session: LoopSession, limit: float | None) -> None:
         self._finalizer.detach()
-        ticket = buffer.close(limit)
         # The engine ends it when the deadline has passed.
-        await _wait(session, ticket, None, "")
+        await session.wait(buffer.close(limit), None, "")
         await self._released(session)
+
+    async def _aclosed(self) -> None:
+        if self._joined is not None:
+            await self._released(session_of(self._joined))
+
+    async def _leave(self, kind: type[BaseException] | None) -> None:
+        """Leave ``async with``: normally with a flush, by an exception at once."""
+        try:
+            if kind is None:
+                await self.aclose()
+        finally:
+            if self._joined is not None:
+                # Nothing is left to abandon after an `aclose` that was not cut off.
+                self._release(partial(self._joined.abandon, "the client's block was left early"))
+                await self._released(session_of(self._joined))
 
     @abstractmethod
     async def _released(self, session: LoopSession) -> None:
-        """Wait until the session has let go of its connections, if this client was its last."""
+        """Wait until the session has let go of its connections, if this client was its last.
+
+        Not longer than GRACE.
+        """
 
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with
         MasivoClosedError. Other clients of the key are not affected."""
         self._shut = True
         if self._joined is not None:
-            self._finalizer.detach()
-            self._joined.destroy()
-            session_of(self._joined).settle_now()
+            self._release(self._joined.destroy)
 
-    def _abandon(self) -> None:
-        """Release everything: the block of ``async with`` was left by an exception."""
-        self._shut = True
-        if self._joined is not None:
-            self._finalizer.detach()
-            self._joined.abandon("the client's block was left by an exception")
-            session_of(self._joined).settle_now()
+    def _release(self, how: Callable[[], None]) -> None:
+        assert self._joined is not None  # noqa: S101
+        self._finalizer.detach()
+        how()
+        session = session_of(self._joined)
+        if session.here():
+            session.step()
+        session.wake()  # the driving task may have to end
 
     def stats(self) -> Stats:
         """A snapshot of the client's counters."""
@@ -234,15 +265,6 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         closed = self._shut or (self._joined is not None and self._joined.closed)
         state = "closed" if closed else "open"
         return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"
-
-
-async def _wait(session: LoopSession, ticket: Ticket, timeout: float | None, what: str) -> None:
-    if ticket.outcome is None:
-        await session.wait(ticket, timeout, what)
-
-
-async def _nothing() -> None:
-    """Close a client that never joined a session."""
 
 
 def _let_go(buffer: Buffer) -> None:

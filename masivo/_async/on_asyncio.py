@@ -5,62 +5,108 @@ from __future__ import annotations
 import asyncio
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from masivo._client import ClientBase
 from masivo._http import AsyncHttp
+from masivo.protocol import Failure
 
-from .client import AsyncDelivery, LoopClient, session_of
+from .client import AsyncDelivery, LoopClient
 from .session import GRACE, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from masivo.protocol import Buffer, Delivery, Request, Ticket
 
 __all__ = ["AsyncClient"]
 
+_CENTURY: Final = 100 * 365 * 86_400.0
+
 _registries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = (
     weakref.WeakKeyDictionary()
 )
 
 
+class _LastWord:
+    """Ends a loop's sessions when the loop is closed with its tasks unfinished.
+
+    asyncio tells nobody that it closes a loop, but forgets its timers: this object is held by
+    nothing else than a timer that is never due.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def __call__(self) -> None:
+        """The timer is due."""
+
+    def __del__(self) -> None:
+        for session in list(self._registry.values()):
+            session.abort("the event loop was closed")
+
+
 class AsyncioSession(LoopSession):
     """One key's engine in one asyncio loop, driven by one task."""
+
+    task: asyncio.Task[None] | None = None
 
     def __init__(self, key: Key, registry: Registry, http: AsyncHttp) -> None:
         self.loop = asyncio.get_running_loop()
         super().__init__(key, registry, http, self.loop.time)
         self._bell = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()
-        self.task = self.loop.create_task(self._run(), name="masivo")
+
+    def start(self) -> None:
+        """Start the driving task, once a client is attached (the task may run at once)."""
+        if self.task is None:
+            self.task = self.loop.create_task(self._run(), name="masivo")
 
     async def _run(self) -> None:
         try:
             await self.drive()
+        except asyncio.CancelledError:
+            pass  # as `asyncio.run` does in the end; there is time for the rest
         finally:
-            # By now no client is attached; or the loop is going away, and this is the last word.
             self.abort("the event loop was closed")
-            for task in self._requests:
-                task.cancel()
+        for task in self._requests:
+            task.cancel()
         await asyncio.gather(*self._requests, return_exceptions=True)
         await self.http.aclose()
+
+    def abort(self, why: str) -> None:
+        """See LoopSession."""
+        super().abort(why)
+        if self.loop.is_closed():
+            # What they were for is done: asyncio need not warn that they did not end.
+            for task in (self.task, *self._requests):
+                setattr(task, "_log_destroy_pending", False)  # noqa: B010 (not in its stubs)
+
+    def here(self) -> bool:
+        """Whether this is a place where the session may be worked on."""
+        running = asyncio._get_running_loop()  # noqa: SLF001 (does not raise)
+        return running is self.loop or not self.loop.is_running()
+
+    def check_loop(self) -> None:
+        """See LoopSession."""
+        running = asyncio._get_running_loop()  # noqa: SLF001 (does not raise)
+        if running is not self.loop:
+            raise RuntimeError(
+                "this AsyncClient belongs to the event loop of its first use, and "
+                + ("no event loop is running here" if running is None else "this is another one")
+                + "; make one client for each loop, or use masivo.Client from threads"
+            )
+
+    def _call_soon(self, function: Callable[[], object]) -> None:
+        self.loop.call_soon_threadsafe(function)
 
     def _ring(self) -> None:
         self._bell.set()
 
-    def _ring_from_outside(self) -> None:
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._bell.set)
-
-    def _start(self, request: Request) -> None:
-        if self.loop.is_closed():
-            return
-        task = self.loop.create_task(self.carry_out(request), name="masivo-request")
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
-
     async def _sleep(self, until: float | None) -> None:
+        if self._bell.is_set():
+            await asyncio.sleep(0)
         timer = None if until is None else self.loop.call_at(until, self._bell.set)
         try:
             await self._bell.wait()
@@ -69,31 +115,30 @@ class AsyncioSession(LoopSession):
             if timer is not None:
                 timer.cancel()
 
+    def _start(self, request: Request) -> None:
+        if not self.loop.is_closed():
+            task = self.loop.create_task(self.carry_out(request), name="masivo-request")
+            self._requests.add(task)
+            task.add_done_callback(partial(self._ended, request))
+
+    def _ended(self, request: Request, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self.hand_back(request, Failure("the request was interrupted", sent=True))
+
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
-        _check_loop(self.loop)
-        future: asyncio.Future[None] = self.loop.create_future()
-        with self._waiting(awaited, partial(_resolve, future)) as unfinished:
-            if unfinished:
-                async with asyncio.timeout(timeout):
+        if awaited.outcome is None:
+            future: asyncio.Future[None] = self.loop.create_future()
+            with self._waiting(awaited, partial(_resolve, future)):
+                if timeout is None:
                     await future
+                else:
+                    await asyncio.wait([future], timeout=timeout)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done() and not future.get_loop().is_closed():
         future.set_result(None)
-
-
-def _check_loop(loop: asyncio.AbstractEventLoop) -> None:
-    try:
-        running = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
-    if running is not loop:
-        raise RuntimeError(
-            "this AsyncClient belongs to the event loop of its first use, and "
-            + ("no event loop is running here" if running is None else "this is another one")
-            + "; make one client for each loop, or use masivo.Client from threads"
-        )
 
 
 class AsyncClient(LoopClient):
@@ -103,32 +148,31 @@ class AsyncClient(LoopClient):
     ``api_key`` in a loop share one token and one task.
     """ + (ClientBase.__doc__ or "").partition("\n")[2]
 
-    _loop: asyncio.AbstractEventLoop | None = None
-
-    def _bound(self) -> Buffer:
-        if self._joined is not None and self._loop is not None:
-            if asyncio._get_running_loop() is not self._loop:  # noqa: SLF001 (does not raise)
-                _check_loop(self._loop)
-            return self._joined
+    def _join(self) -> Buffer:
         try:
-            self._loop = asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             raise RuntimeError(
                 "an AsyncClient is used inside a running event loop; without one use masivo.Client"
             ) from None
-        registry = _registries.setdefault(self._loop, {})
+        registry = _registries.get(loop)
+        if registry is None:
+            registry = _registries[loop] = {}
+            loop.call_later(_CENTURY, _LastWord(registry))
         account = self._settings.account
         key = account, id(self._http_client)
         session = registry.get(key)
-        if session is None:
+        if not isinstance(session, AsyncioSession):
             http = AsyncHttp(self._http_client, account.base_url, asyncio.timeout)
             session = AsyncioSession(key, registry, http)
         buffer = session.engine.attach(self._settings, AsyncDelivery, Member(session))
-        return self._joins(buffer)
+        session.start()
+        return buffer
 
-    async def _released(self, session: LoopSession, grace: float | None = None) -> None:
-        if isinstance(session, AsyncioSession) and not session.engine.attached:
-            await asyncio.wait([session.task], timeout=grace)
+    async def _released(self, session: LoopSession) -> None:
+        task = session.task if isinstance(session, AsyncioSession) else None
+        if task is not None and not session.engine.attached and not task.done():
+            await asyncio.wait([task], timeout=GRACE)
 
     async def __aenter__(self) -> Self:
         self._bound()
@@ -140,12 +184,4 @@ class AsyncClient(LoopClient):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is None:
-            try:
-                await self.aclose()
-            except asyncio.CancelledError:
-                self._abandon()
-                raise
-        else:
-            self._abandon()
-            await self._released(session_of(self._bound()), GRACE)
+        await self._leave(kind)

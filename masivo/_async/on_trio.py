@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import weakref
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self, cast
 
-import trio
+try:
+    import trio
+except ImportError as error:
+    raise ImportError(
+        "masivo.TrioClient needs trio, which is not installed: pip install 'masivo[trio]'",
+        name="trio",
+    ) from error
 
 from masivo._client import ClientBase
 from masivo._http import AsyncHttp
-from masivo.protocol import Failure
 
 from .client import AsyncDelivery, LoopClient
 from .session import GRACE, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -42,60 +48,97 @@ class TrioSession(LoopSession):
         self._bell = trio.Event()
         self._lead = trio.Lock()
         self._nursery: trio.Nursery | None = None  # of the client whose task drives
-        self.drivers = 0
-        """How many clients' tasks there are to drive it."""
+        self._unsent: list[Request] = []  # shared by all clients, while nobody drives
+        self._sending: set[trio.CancelScope] = set()
 
-    async def run(self, nursery: trio.Nursery) -> None:
-        """Drive the session, whenever no other client's task does."""
+    @trio.lowlevel.enable_ki_protection  # an interrupt in the middle of a step would lose events
+    async def run(self, buffer: Buffer, nursery: trio.Nursery) -> None:
+        """A client's task: drive the session, whenever no other client's task does."""
         try:
             async with self._lead:
                 self._nursery = nursery
+                while self._unsent:
+                    self._start(self._unsent.pop())
                 await self.drive()
         finally:
             if self._nursery is nursery:
                 self._nursery = None
-            self.drivers -= 1
-            if not self.drivers and self.engine.attached:
-                self.abort("the nursery of the client was cancelled")
+            buffer.abandon("the nursery of the client was cancelled")
+            self.step()
 
     async def aclose(self) -> None:
         """Let go of the connections, if no client is left."""
         if not self.engine.attached:
-            self.leave()
-            await self.http.aclose()
+            for scope in self._sending:
+                scope.cancel()
+            with trio.move_on_after(GRACE, shield=True):
+                await self.http.aclose()
+
+    def here(self) -> bool:
+        """Whether this is a place where the session may be worked on."""
+        return _current_token() is self.token
+
+    def check_loop(self) -> None:
+        """See LoopSession."""
+        token = _current_token()
+        if token is not self.token:
+            raise RuntimeError(
+                "this TrioClient belongs to the trio run that entered it, and "
+                + ("no trio run is active here" if token is None else "this is another one")
+            )
+
+    def _call_soon(self, function: Callable[[], object]) -> None:
+        self.token.run_sync_soon(function)
 
     def _ring(self) -> None:
         self._bell.set()
 
-    def _ring_from_outside(self) -> None:
-        with suppress(trio.RunFinishedError):
-            self.token.run_sync_soon(self._ring, idempotent=True)
+    async def _sleep(self, until: float | None) -> None:
+        with trio.CancelScope(deadline=math.inf if until is None else until):
+            await self._bell.wait()
+        self._bell = trio.Event()
 
     def _start(self, request: Request) -> None:
         # In the nursery of the client whose events they are: another may be left at any time.
         owner = request.owner
         nursery = owner.nursery if isinstance(owner, Member) else self._nursery
         if isinstance(nursery, trio.Nursery):
-            nursery.start_soon(self.carry_out, request)
+            nursery.start_soon(self._send, request, nursery)
         else:
-            self.engine.handle_failure(request.id, Failure("no task drives", sent=False))
-            self.wake()
+            self._unsent.append(request)
 
-    async def _sleep(self, until: float | None) -> None:
-        with trio.CancelScope(deadline=float("inf") if until is None else until):
-            await self._bell.wait()
-        self._bell = trio.Event()
+    @trio.lowlevel.enable_ki_protection
+    async def _send(self, request: Request, nursery: trio.Nursery) -> None:
+        with trio.CancelScope() as scope:
+            self._sending.add(scope)
+            try:
+                await self.carry_out(request)
+            except trio.Cancelled:
+                # An owner is leaving, and its events with it; the others need what is shared.
+                if request.owner is None:
+                    if self._nursery is nursery:
+                        self._nursery = None
+                    self._start(request)
+                raise
+            finally:
+                self._sending.discard(scope)
 
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
         event = trio.Event()
-        with self._waiting(awaited, event.set) as unfinished:
-            if unfinished:
-                with trio.CancelScope(
-                    deadline=float("inf") if timeout is None else trio.current_time() + timeout
-                ) as scope:
-                    await event.wait()
-                if scope.cancelled_caught:
-                    raise TimeoutError
+        if awaited.outcome is not None:
+            event.set()  # a checkpoint in any case
+        with (
+            self._waiting(awaited, event.set),
+            trio.move_on_after(math.inf if timeout is None else timeout),
+        ):
+            await event.wait()
+
+
+def _current_token() -> trio.lowlevel.TrioToken | None:
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
 
 
 @asynccontextmanager
@@ -113,21 +156,9 @@ class TrioClient(LoopClient):
     """ + (ClientBase.__doc__ or "").partition("\n")[2]
 
     _manager: AbstractAsyncContextManager[trio.Nursery] | None = None
-    _token: trio.lowlevel.TrioToken | None = None
 
-    def _bound(self) -> Buffer:
-        if self._joined is None:
-            raise RuntimeError("enter the client first: async with TrioClient(...) as client")
-        try:
-            token = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            token = None
-        if token is not self._token:
-            raise RuntimeError(
-                "this TrioClient belongs to the trio run that entered it, and "
-                + ("no trio run is active here" if token is None else "this is another one")
-            )
-        return self._joined
+    def _join(self) -> Buffer:
+        raise RuntimeError("enter the client first: async with TrioClient(...) as client")
 
     async def _released(self, session: LoopSession) -> None:
         if isinstance(session, TrioSession):
@@ -136,23 +167,21 @@ class TrioClient(LoopClient):
     async def __aenter__(self) -> Self:
         if self._manager is not None or self._shut:
             raise RuntimeError("a TrioClient is entered once; make a new one")
-        self._token = trio.lowlevel.current_trio_token()
+        registry = _registries.setdefault(trio.lowlevel.current_trio_token(), {})
         self._manager = trio.open_nursery()
         nursery = await self._manager.__aenter__()
-        registry = _registries.setdefault(self._token, {})
         account = self._settings.account
         key = account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, TrioSession):
-            session = TrioSession(
-                key, registry, AsyncHttp(self._http_client, account.base_url, _bound)
-            )
+            http = AsyncHttp(self._http_client, account.base_url, _bound)
+            session = TrioSession(key, registry, http)
         member = Member(session, nursery)
-        self._joins(session.engine.attach(self._settings, AsyncDelivery, member))
-        session.drivers += 1
-        nursery.start_soon(session.run, nursery)
+        buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, member))
+        nursery.start_soon(session.run, buffer, nursery)
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
@@ -160,16 +189,11 @@ class TrioClient(LoopClient):
         traceback: TracebackType | None,
     ) -> None:
         assert self._manager is not None  # noqa: S101
-        session, nursery = cast("tuple[TrioSession, trio.Nursery]", self._bound().owner)
+        assert self._joined is not None  # noqa: S101
+        _, nursery = cast("tuple[LoopSession, trio.Nursery]", self._joined.owner)
         try:
-            if kind is None:
-                await self.aclose()
+            await self._leave(kind)
         finally:
-            # After `aclose` there is nothing to abandon; else the block was left by an exception,
-            # or this one was cancelled.
-            self._abandon()
-            with trio.move_on_after(GRACE, shield=True):
-                await session.aclose()
             # The block's exception is not the nursery's, nor is a cancellation from outside: they
             # go on as they are, in no group.
             nursery.cancel_scope.shield = True

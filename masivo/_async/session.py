@@ -6,25 +6,24 @@ A subclass brings what its loop does in its own way: starting a request, sleepin
 from __future__ import annotations
 
 import random
-import threading
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from masivo._settle import Waiters, settle
-from masivo.protocol import Account, Engine, Failure, Response
+from masivo.protocol import Account, Engine
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from masivo._http import AsyncHttp
-    from masivo.protocol import Clock, Delivery, Output, Request, Ticket
+    from masivo.protocol import Clock, Delivery, Failure, Output, Request, Response, Ticket
 
 __all__ = ["GRACE", "Key", "LoopSession", "Member", "Registry"]
 
 GRACE: Final = 1.0
-"""How long leaving ``async with`` by an exception waits for connections to close, in seconds."""
+"""How long leaving a client waits for its connections to close, in seconds."""
 
 Key: TypeAlias = tuple[Account, int]
 """What clients share a session by: the account, and the identity of ``http_client``."""
@@ -56,42 +55,65 @@ class LoopSession(ABC):
             wake=self.wake,
         )
         self._waiters = Waiters()
-        self._thread = threading.get_ident()
         self._wanted = False  # somebody asked for a poll since the last one began
         self._busy = False  # in the middle of a step: a finalizer may call from inside it
+        self._driven = False  # a task is in `drive`
 
     # ── Each loop in its own way ─────────────────────────────────────────────────────────────
 
     @abstractmethod
-    def _ring(self) -> None:
-        """Wake the driving task; called in the loop's thread."""
+    def here(self) -> bool:
+        """Whether the session may be worked on here and now: by its loop's thread."""
 
     @abstractmethod
-    def _ring_from_outside(self) -> None:
-        """Wake the driving task; called in another thread (by a finalizer)."""
+    def check_loop(self) -> None:
+        """Refuse a call from outside the session's loop.
+
+        Raises:
+            RuntimeError: no loop is running here, or another one.
+        """
+
+    @abstractmethod
+    def _call_soon(self, function: Callable[[], object]) -> None:
+        """Have the loop call ``function``. Safe in any thread, signal handler and finalizer.
+
+        Raises:
+            RuntimeError: the loop is gone.
+        """
+
+    @abstractmethod
+    def _ring(self) -> None:
+        """End ``_sleep``, or the next one if there is none now."""
+
+    @abstractmethod
+    async def _sleep(self, until: float | None) -> None:
+        """Let others run, then wait for ``_ring``, at most until a time on the engine's clock."""
 
     @abstractmethod
     def _start(self, request: Request) -> None:
         """Have a task ``carry_out`` the request."""
 
     @abstractmethod
-    async def _sleep(self, until: float | None) -> None:
-        """Wait for ``_ring``, at most until a time on the engine's clock."""
-
-    @abstractmethod
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
-        """Wait until ``awaited`` has its outcome. Raises TimeoutError."""
+        """Wait until ``awaited`` has its outcome, for so many seconds at most."""
 
     # ── Driving ──────────────────────────────────────────────────────────────────────────────
 
     def wake(self) -> None:
-        """Have the driving task poll."""
+        """Have the driving task poll. May be called from anywhere, at any time."""
         if not self._wanted:
             self._wanted = True
-            if threading.get_ident() == self._thread:
-                self._ring()
-            else:
-                self._ring_from_outside()
+            try:
+                self._call_soon(self._on_wake)
+            except RuntimeError:
+                self.abort("the event loop was closed")
+                self._wanted = False
+
+    def _on_wake(self) -> None:
+        if self._driven:
+            self._ring()
+        else:  # not yet, or not any more: failures that nobody asks for are logged all the same
+            self.step()
 
     def step(self) -> Output | None:
         """Poll, settle, start requests; None in the middle of another step."""
@@ -107,33 +129,30 @@ class LoopSession(ABC):
             self._busy = False
         for request in output.requests:
             self._start(request)
+        if not self.engine.attached:
+            self.leave()
         return output
-
-    def settle_now(self) -> None:
-        """Take inputs in at once, as far as that needs no waiting."""
-        self.step()
-        self.wake()  # the driving task may have to end
 
     async def drive(self) -> None:
         """Do what is to be done, until no client is attached."""
-        while True:
-            output = self.step()
-            if output is not None and output.closed and not self.engine.attached:
-                return
-            if not self._wanted:
+        self._driven = True
+        try:
+            while True:
+                output = self.step()
+                if not self.engine.attached:
+                    return
                 await self._sleep(None if output is None else output.wake_at)
+        finally:
+            self._driven = False
 
     async def carry_out(self, request: Request) -> None:
-        """Send a request and hand its answer in, whatever happens."""
-        result: Response | Failure = Failure("the request was interrupted", sent=True)
-        try:
-            result = await self.http.send(request)
-        finally:
-            if isinstance(result, Response):
-                self.engine.handle_response(request.id, result)
-            else:
-                self.engine.handle_failure(request.id, result)
-            self.wake()
+        """Send a request and hand its answer in."""
+        self.hand_back(request, await self.http.send(request))
+
+    def hand_back(self, request: Request, result: Response | Failure) -> None:
+        """Hand in what became of a request."""
+        self.engine.hand_back(request.id, result)
+        self.wake()
 
     def abort(self, why: str) -> None:
         """End everything now, and leave the registry; nothing is awaited."""
@@ -165,20 +184,22 @@ class LoopSession(ABC):
 
         Raises:
             TimeoutError: it has none in time; ``what`` says what that means.
+            RuntimeError: called in another loop.
         """
-        self.wake()
-        try:
-            await self._wait_for(awaited, timeout)
-        except TimeoutError:
-            if awaited.outcome is None:
-                raise TimeoutError(what) from None
+        if awaited.outcome is None:
+            self.check_loop()
+            self.wake()
+        await self._wait_for(awaited, timeout)
+        if awaited.outcome is None:
+            raise TimeoutError(what)
 
     @contextmanager
-    def _waiting(self, awaited: Delivery | Ticket, waker: object) -> Generator[bool, None, None]:
-        """Have ``waker`` called when ``awaited`` has its outcome; whether it has none yet."""
-        assert callable(waker)  # noqa: S101
+    def _waiting(
+        self, awaited: Delivery | Ticket, waker: Callable[[], object]
+    ) -> Generator[None, None, None]:
+        """Have ``waker`` called when ``awaited`` has its outcome."""
         self._waiters.add(awaited, waker)
         try:
-            yield awaited.outcome is None
+            yield
         finally:
             self._waiters.discard(awaited, waker)

@@ -1,0 +1,116 @@
+"""Fixtures of the tests of the event loops' drivers: an emulator, clients, limits.
+
+A test that holds in every world is a coroutine function marked ``anyio``; it is run under asyncio,
+uvloop and trio, and takes ``connect`` for a client of the world that it runs in.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import pytest
+
+import masivo
+from masivo._async import on_asyncio, on_trio
+from masivo.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    Loop: TypeAlias = "tuple[str, dict[str, Any]]"
+
+HARD_LIMIT = 40.0
+"""Seconds after which a test is broken off, wherever it hangs."""
+
+LOOPS: list[Loop] = [
+    ("asyncio", {"use_uvloop": False}),
+    ("asyncio", {"use_uvloop": True}),
+    ("trio", {}),
+]
+
+AnyClient: TypeAlias = "masivo.AsyncClient | masivo.TrioClient"
+
+
+class Connect(Protocol):
+    """Makes clients of the test's emulator, in the world that the test runs in."""
+
+    def __call__(self, **settings: Any) -> AnyClient:
+        """A client with these settings; key and base URL are the emulator's by default."""
+        ...
+
+
+@pytest.fixture(autouse=True)
+def hard_limit() -> Iterator[None]:
+    """Break off a test that hangs."""
+
+    def on_alarm(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail(f"the test hangs: not over within {HARD_LIMIT:g} s")
+
+    before = signal.signal(signal.SIGALRM, on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, HARD_LIMIT)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what the shell has set out of the tests."""
+    for name in ("MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Nothing is left when a test's loop is gone.
+
+    No session in a registry, no complaint of asyncio's (a task destroyed while pending, an
+    exception never retrieved), and, as warnings are errors, no socket left open.
+    """
+    yield
+    gc.collect()
+    left = [
+        session
+        for registries in (on_asyncio._registries, on_trio._registries)
+        for registry in registries.values()
+        for session in registry
+    ]
+    assert not left, "a session is left over"
+    said = [
+        record.getMessage()
+        for when in ("setup", "call")
+        for record in caplog.get_records(when)
+        if record.name == "asyncio" and record.levelno >= logging.WARNING
+    ]
+    assert not said, "asyncio complained"
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A running emulator."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> Loop:
+    """The world that a test marked ``anyio`` runs in: every one in turn."""
+    loop: Loop = request.param
+    return loop
+
+
+@pytest.fixture
+def connect(anyio_backend: Loop, emulator: Emulator) -> Connect:
+    """Makes clients of the world that the test runs in, for the emulator."""
+    kind = masivo.TrioClient if anyio_backend[0] == "trio" else masivo.AsyncClient
+
+    def connect(**settings: Any) -> AnyClient:
+        settings.setdefault("api_key", emulator.client_key)
+        settings.setdefault("base_url", emulator.url)
+        return kind(**settings)
+
+    return connect
