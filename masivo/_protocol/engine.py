@@ -416,7 +416,8 @@ class Engine:
         if attempt is None:
             return
         attempt.request_id = None
-        reason = self.redacted(failure.reason.encode("utf-8", "replace"), None).decode()
+        token = attempt.token if isinstance(attempt, Flight) else None
+        reason = self.redacted(failure.reason.encode("utf-8", "replace"), token).decode()
         error: MasivoError
         if failure.fatal is not None:
             error = failure.fatal
@@ -489,15 +490,14 @@ class Engine:
 
     def redacted(self, text: bytes, token: str | None) -> bytes:
         """An answer without the secrets that it might echo, escaped or not."""
-        secrets = [
-            secret.encode()
-            for secret in (self.account.api_key.reveal(), token, self.authorizer.value)
-            if secret is not None and len(secret) >= _SHORTEST_SECRET
-        ]
-        if b"\\" in text and (value := parse(text)) is not NOT_JSON:
+        value = parse(text) if b"\\" in text else NOT_JSON
+        if value is not NOT_JSON:
             text = encode(value)
-        for secret in secrets:
-            text = text.replace(secret, b"[redacted]")
+        for secret in (self.account.api_key.reveal(), token, self.authorizer.value):
+            if secret is not None and len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(encode(secret)[1:-1], b"[redacted]")
+                if value is NOT_JSON:
+                    text = text.replace(secret.encode(), b"[redacted]")
         return text
 
 

@@ -67,6 +67,9 @@ class Request:
     """The owner (see ``Engine.attach``) of the client whose events it carries; None for what all
     clients share."""
 
+    def __reduce__(self) -> str:
+        raise TypeError("a request is not pickled: its headers hold secrets")
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
