@@ -171,7 +171,12 @@ class Driver:
     """
 
     def __init__(
-        self, *, seed: int = 1, api: Api | None = None, **changes: Unpack[Changes]
+        self,
+        *,
+        seed: int = 1,
+        key: str = KEY,
+        api: Api | None = None,
+        **changes: Unpack[Changes],
     ) -> None:
         self.now = START
         self.wall = WALL
@@ -186,7 +191,7 @@ class Driver:
         self.wake_at: float | None = None
         self.closed = False
         self._tokens = 0
-        self.settings = settings(api=api, **changes)
+        self.settings = settings(key=key, api=api, **changes)
         self.engine = Engine(
             self.settings.account,
             clock=lambda: self.now,

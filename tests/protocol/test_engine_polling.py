@@ -1,0 +1,465 @@
+"""The calling contract of the engine (``masivo.protocol``): poll, wake, inputs, misuse."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masivo._protocol.errors import MasivoError, MasivoNetworkError
+from masivo.protocol import Delivery, Engine, Failed, Failure, Response, unwrap
+
+from .simulator import (
+    START,
+    Dice,
+    Driver,
+    event,
+    in_batch,
+    is_authorization,
+    numbers,
+    result_of,
+    settings,
+)
+
+
+class Reentrant(Mapping[str, object]):
+    """An event whose reading sends another one, as a signal handler or a finalizer may."""
+
+    def __init__(self, driver: Driver, number: int) -> None:
+        self.driver = driver
+        self.event = event(number)
+        self.inner: list[Delivery] = []
+
+    def __getitem__(self, key: str) -> object:
+        return self.event[key]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    def __iter__(self) -> Iterator[str]:
+        self.inner.append(self.driver.buffer.send(event(100)))
+        return iter(self.event)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+class InPoll:
+    """A random source that runs something in the middle of a poll, at its first draw."""
+
+    def __init__(self) -> None:
+        self.dice = Dice(1)
+        self.act: Callable[[], object] = _nothing
+
+    def random(self) -> float:
+        """See ``RandomSource``."""
+        act, self.act = self.act, _nothing
+        act()
+        return self.dice.random()
+
+    def getrandbits(self, k: int, /) -> int:
+        """See ``RandomSource``."""
+        act, self.act = self.act, _nothing
+        act()
+        return self.dice.getrandbits(k)
+
+
+def test_a_second_poll_at_the_same_time_returns_nothing_new() -> None:
+    """``poll`` returns each thing once; a second poll at the same time is quiet and asks for the
+    same wake-up, and early polls change nothing."""
+    driver = Driver(refresh_interval=None)
+    driver.send_numbers(1)
+    first = driver.engine.poll()
+    second = driver.engine.poll()
+    assert (second.requests, second.settled, second.tickets) == ([], [], [])
+    assert (second.failed_events, second.warnings, second.closed) == ([], [], False)
+    assert first.wake_at == second.wake_at == START + 30.0
+    for _ in range(20):
+        driver.advance(1.0)
+        assert driver.wake_at == START + 30.0
+
+
+def test_all_work_is_done_by_poll() -> None:
+    """Inputs only note what happened: nothing has an outcome before the next poll."""
+    driver = Driver(batch_size=1)
+    driver.sign_in()
+    (delivery,) = driver.send_numbers(1)
+    request = driver.batch()
+    driver.engine.handle_response(request.id, Response(200, {}, b""))
+    driver.buffer.close(1.0)
+    assert not delivery.done()
+    driver.poll()
+    assert result_of(delivery).success
+    assert driver.closed
+
+
+def test_a_poll_within_a_poll_is_an_error() -> None:
+    """``poll`` must not run twice at once: a RuntimeError, and the outer one is unharmed."""
+    driver = Driver()
+    source = InPoll()
+    engine = Engine(
+        driver.settings.account,
+        clock=lambda: driver.now,
+        wall_clock=lambda: 0.0,
+        random=source,
+        wake=lambda: None,
+    )
+    buffer = engine.attach(driver.settings)
+    buffer.send(event(1))
+    (request,) = engine.poll().requests
+    raised: list[RuntimeError] = []
+
+    def poll() -> None:
+        with pytest.raises(RuntimeError) as caught:
+            engine.poll()
+        raised.append(caught.value)
+
+    source.act = poll
+    engine.handle_response(request.id, Response(200, {}, b'{"data": "a-token"}'))
+    engine.poll()
+    assert len(raised) == 1
+    buffer.flush()
+    assert len(engine.poll().requests) == 1
+
+
+def test_a_clock_that_runs_backwards_does_no_harm() -> None:
+    """Time never runs backwards inside the core, whatever the clock says: no wake-up lies in its
+    past, and timers fire once the clock is there again."""
+    driver = Driver(refresh_interval=None)
+    driver.sign_in()
+    driver.advance(100.0)
+    driver.send_numbers(1)
+    wake_at = driver.wake_at
+    driver.advance(-50.0)
+    driver.send_numbers(2)
+    assert driver.wake_at == wake_at == START + 130.0
+    driver.now = START + 130.0
+    driver.poll()
+    assert numbers(driver.batch()) == [1, 2]
+
+
+def test_late_and_unknown_answers_are_ignored() -> None:
+    """An answer to a request that is over, or never was, changes nothing."""
+    driver = Driver(batch_size=1, refresh_interval=None)
+    for number in (0, -1, 99, 10**30):
+        driver.engine.handle_response(number, Response(200, {}, b'{"data": "x-token-x"}'))
+        driver.engine.handle_failure(number, Failure("?", sent=True))
+    driver.poll()
+    driver.send_numbers(1)
+    authorization = driver.authorization()
+    driver.grant()
+    batch = driver.batch()
+    driver.engine.handle_response(authorization.id, Response(401, {}, b""))
+    driver.accept()
+    driver.engine.handle_response(batch.id, Response(401, {}, b""))
+    driver.engine.handle_failure(batch.id, Failure("late", sent=True))
+    driver.poll()
+    assert driver.out == []
+    driver.send_numbers(2)
+    assert numbers(driver.batch()) == [2]
+
+
+def test_the_first_of_two_answers_counts() -> None:
+    """When a request is answered twice before the next poll, the first answer counts."""
+    driver = Driver()
+    request, (delivery,) = in_batch(driver, 1)
+    driver.engine.handle_response(request.id, Response(200, {}, b""))
+    driver.engine.handle_response(request.id, Response(500, {}, b""))
+    driver.poll()
+    assert result_of(delivery).status == 200
+
+
+@pytest.mark.parametrize("wrong", [None, 200, b"", Failure("x", sent=True)])
+def test_an_answer_that_is_no_response_is_misuse(wrong: object) -> None:
+    """``handle_response`` takes a Response, and raises TypeError at the call for anything else."""
+    driver = Driver()
+    with pytest.raises(TypeError):
+        driver.engine.handle_response(1, cast("Any", wrong))
+    driver.poll()
+
+
+@pytest.mark.parametrize("wrong", [None, "reset", OSError(), Response(200, {}, b"")])
+def test_a_failure_that_is_none_is_misuse(wrong: object) -> None:
+    """``handle_failure`` takes a Failure, and raises TypeError at the call for anything else."""
+    driver = Driver()
+    with pytest.raises(TypeError):
+        driver.engine.handle_failure(1, cast("Any", wrong))
+    driver.poll()
+
+
+def test_request_ids_are_never_used_twice() -> None:
+    """Every request, repeats included, has an id of its own."""
+    driver = Driver(max_retries=3)
+    driver.dice.always = 0.0
+    in_batch(driver, 1, 2)
+    for status in (503, 503, 401, 200, 400):
+        driver.answer(status, {"data": "another-token"})
+    ids = [each.id for each in driver.sent]
+    assert len(set(ids)) == len(ids)
+
+
+def test_an_event_sent_while_another_is_read_is_not_lost() -> None:
+    """``send`` is reentrant: an event that is sent while another one is being read (a signal
+    handler, a finalizer) is taken, and both have their outcome."""
+    driver = Driver()
+    driver.sign_in()
+    outer = Reentrant(driver, 1)
+    delivery = driver.buffer.send(outer)
+    driver.poll()
+    driver.flush()
+    assert sorted(numbers(driver.batch())) == sorted([1] + [100] * len(outer.inner))
+    driver.accept()
+    assert outer.inner
+    assert all(result_of(each).success for each in [delivery, *outer.inner])
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_events_sent_during_a_poll_are_not_lost(count: int) -> None:
+    """Events that are sent while a poll runs are for the next poll, and ``wake`` is called where
+    that one is needed, though their senders could not know it."""
+    driver = Driver(batch_size=2)
+    source = InPoll()
+    wakes: list[bool] = []
+    engine = Engine(
+        driver.settings.account,
+        clock=lambda: driver.now,
+        wall_clock=lambda: 0.0,
+        random=source,
+        wake=lambda: wakes.append(True),
+    )
+    buffer = engine.attach(driver.settings)
+    buffer.send(event(0))
+    (request,) = engine.poll().requests
+    engine.handle_response(request.id, Response(200, {}, b'{"data": "a-token"}'))
+    buffer.flush()
+    (request,) = engine.poll().requests
+    buffer.send(event(1))
+    engine.handle_response(request.id, Response(200, {}, b""))
+    sent: list[Delivery] = []
+    source.act = lambda: sent.extend(buffer.send(event(2)) for _ in range(count))
+    buffer.flush()
+    wakes.clear()
+    output = engine.poll()
+    assert len(sent) == count
+    assert len(output.requests) == 1
+    engine.handle_response(output.requests[0].id, Response(200, {}, b""))
+    assert not any(each.done() for each in sent)
+    for _ in range(count):
+        for request in engine.poll().requests:
+            engine.handle_response(request.id, Response(200, {}, b""))
+    buffer.flush()
+    for _ in range(3):
+        for request in engine.poll().requests:
+            engine.handle_response(request.id, Response(200, {}, b""))
+    assert all(result_of(each).success for each in sent)
+
+
+def test_a_poll_asks_for_another_where_events_came_in_meanwhile() -> None:
+    """An event sent in the middle of a poll that empties the buffer is the first to wait: the
+    poll itself calls ``wake`` for it."""
+    driver = Driver()
+    source = InPoll()
+    wakes: list[bool] = []
+    engine = Engine(
+        driver.settings.account,
+        clock=lambda: driver.now,
+        wall_clock=lambda: 0.0,
+        random=source,
+        wake=lambda: wakes.append(True),
+    )
+    one = settings(max_in_flight=2)
+    buffer = engine.attach(one)
+    buffer.send(event(0, "a"))
+    (request,) = engine.poll().requests
+    buffer.flush()
+    wakes.clear()
+    sent: list[Delivery] = []
+    source.act = lambda: sent.extend(buffer.send(event(n, "b")) for n in range(100))
+    engine.handle_response(request.id, Response(200, {}, b'{"data": "a-token"}'))
+    output = engine.poll()
+    assert len(output.requests) == 1
+    assert wakes
+    assert len(engine.poll().requests) == 1
+
+
+def test_a_failure_of_the_random_source_does_not_lock_the_engine() -> None:
+    """An exception out of ``poll`` (a broken clock or random source) leaves it callable."""
+    driver = Driver()
+    source = InPoll()
+    engine = Engine(
+        driver.settings.account,
+        clock=lambda: driver.now,
+        wall_clock=lambda: 0.0,
+        random=source,
+        wake=lambda: None,
+    )
+    buffer = engine.attach(driver.settings)
+    buffer.send(event(1))
+    (request,) = engine.poll().requests
+
+    def fail() -> None:
+        raise LookupError
+
+    source.act = fail
+    engine.handle_response(request.id, Response(200, {}, b'{"data": "a-token"}'))
+    with pytest.raises(LookupError):
+        engine.poll()
+    engine.poll()
+
+
+def test_closed_is_true_only_while_no_client_is_attached() -> None:
+    """``closed`` says whether the last client has detached; a new one may attach."""
+    driver = Driver()
+    driver.poll()
+    assert not driver.closed
+    driver.close(None)
+    assert driver.closed
+    driver.buffer = driver.client()
+    driver.poll()
+    assert not driver.closed
+
+
+def test_the_owner_is_kept_and_told_with_each_batch() -> None:
+    """``owner`` is the driver's: it is kept on the buffer, and named in the requests that carry
+    the client's events, not in those that all clients share."""
+    driver = Driver()
+    owner = object()
+    buffer = driver.engine.attach(driver.settings, Delivery, owner)
+    assert buffer.owner is owner
+    driver.send_numbers(1, buffer=buffer)
+    assert driver.authorization().owner is None
+    driver.grant()
+    driver.flush(buffer)
+    assert driver.batch().owner is owner
+
+
+def test_the_driver_chooses_the_type_of_deliveries() -> None:
+    """``attach`` takes the type of what ``send`` makes."""
+
+    class Mine(Delivery, gc=False, eq=False):
+        """A driver's own."""
+
+    driver = Driver()
+    buffer = driver.engine.attach(driver.settings, Mine)
+    assert type(buffer.send(event(1))) is Mine
+
+
+def test_orphaned_deliveries_end_with_what_the_fork_left() -> None:
+    """In a process that forked away, pending deliveries end with ``Buffer.orphaned``; those that
+    had an outcome keep it."""
+    driver = Driver(batch_size=1)
+    driver.sign_in()
+    done, pending = driver.send_numbers(1, 2)
+    driver.accept()
+    error = MasivoError("forked")
+    driver.buffer.orphaned = Failed(error, 1, None)
+    assert result_of(done).success
+    assert pending.done()
+    with pytest.raises(MasivoError, match="forked"):
+        unwrap(pending.ask())
+
+
+def test_a_delivery_is_neither_copied_nor_pickled() -> None:
+    """A delivery belongs to its client: a copy is itself, and pickling is a TypeError."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    assert copy.copy(delivery) is delivery
+    with pytest.raises(TypeError):
+        pickle.dumps(delivery)
+
+
+# ── Whatever a server says ───────────────────────────────────────────────────────────────────
+
+bodies = (
+    st.binary(max_size=60)
+    | st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["data", "error", "message", "details", "x"]), inner, max_size=4
+            )
+        ),
+        max_leaves=8,
+    ).map(lambda value: repr(value).replace("'", '"').encode("utf-8", "replace"))
+    | st.sampled_from(
+        [
+            b"[" * 400 + b'"\\u0061"' + b"]" * 400,
+            b"[" * 995 + b'"\\u0061"' + b"]" * 995,
+            b"[" * 100_000,
+            b'{"data": "' + b"t" * 5000 + b'"}',
+            b'{"error": "\\ud800", "x": "\\u0061"}',
+            b'{"details": ' + b"9" * 6000 + b"}",
+            b'{"error": "\\u0000\\u2028\\n"}',
+            b"\xff\xfe{\x00}\x00",
+        ]
+    )
+)
+names = st.sampled_from(["retry-after", "date", "content-type", "location", "x"])
+values = (
+    st.text(max_size=12)
+    | st.integers().map(str)
+    | st.sampled_from(["9" * 400, "²", "٣", "Thu, 31 Feb 2026 00:00:00 GMT", "\x00"])
+)
+answers = st.one_of(
+    st.builds(Response, st.integers(0, 999), st.dictionaries(names, values, max_size=3), bodies),
+    st.builds(
+        Failure,
+        st.text(max_size=20) | st.just("\ud800\\u"),
+        st.booleans(),
+        st.none() | st.integers(0, 999),
+    ),
+)
+
+
+@given(st.lists(st.tuples(st.booleans(), answers), min_size=1, max_size=10))
+def test_nothing_that_a_server_says_raises(script: list[tuple[bool, Response | Failure]]) -> None:
+    """Whatever status, headers and body come back, for an authorization or a batch: neither
+    ``handle_*`` nor ``poll`` raises, and every event ends."""
+    driver = Driver(batch_size=2, max_retries=1, on_error=lambda failure: None)
+    driver.dice.always = 0.0
+    for good, answer in script:
+        deliveries = driver.send_numbers(1, 2)
+        if good and driver.out and is_authorization(driver.out[0]):
+            driver.grant()
+        if driver.out:
+            request = driver.out.pop(0)
+            if isinstance(answer, Response):
+                driver.engine.handle_response(request.id, answer)
+            else:
+                driver.engine.handle_failure(request.id, answer)
+            driver.poll()
+        for each in deliveries:
+            repr(each)
+            outcome = each.settled()
+            if isinstance(outcome, Failed):
+                assert isinstance(outcome.error, MasivoError)
+                str(outcome.error)
+    driver.close(0.0)
+    assert len(driver.settled) == 2 * len(script)
+
+
+@given(answers)
+def test_an_authorization_survives_any_answer(answer: Response | Failure) -> None:
+    """The same for the first answer of all; the error that ends the events is an error of ours."""
+    driver = Driver(max_retries=0)
+    (delivery,) = driver.send_numbers(1)
+    request = driver.out.pop()
+    if isinstance(answer, Response):
+        driver.engine.handle_response(request.id, answer)
+    else:
+        driver.engine.handle_failure(request.id, answer)
+    driver.poll()
+    outcome = delivery.ask()
+    if isinstance(outcome, Failed):
+        expected = MasivoError if isinstance(answer, Response) else MasivoNetworkError
+        assert isinstance(outcome.error, expected)
+    else:
+        assert outcome is None
+        assert driver.engine.attached
