@@ -234,13 +234,14 @@ class Engine:
                     owner.fire(timer)
                 elif isinstance(owner, Flight):
                     self.touch(owner.buffer)
-            self.authorizer.step()
             if not self._touched:
                 break
             touched, self._touched = self._touched, {}
             for buffer in touched:
                 buffer.step(self.now)
             stepped.update(touched)
+        # Last, as the last client may just have gone: then nobody wants a token.
+        self.authorizer.step()
         if any(buffer.wants_poll for buffer in stepped):
             # Events came in during this poll, before their senders could see the new threshold.
             self.wake()
