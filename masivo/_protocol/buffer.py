@@ -343,7 +343,8 @@ class Buffer(Intake):
             # Customers in flight hold their events back. One poll per `idle_timeout` finds what
             # others sent soon enough; a wake-up for each held-back event would not.
             at = now + min(self.settings.idle_timeout, self.settings.max_wait)
-            more = min(self.settings.batch_size, self.settings.max_queue - self.unended)
+            room = self.settings.max_queue - self.unended
+            more = 1 if self._drains else min(self.settings.batch_size, room)
             more_bytes = self._budget
         elif oldest is None:
             more = 1
