@@ -90,7 +90,9 @@ class Flight(Attempt):
             refused: whether the API blamed its events.
         """
         part = self.parts.popleft()
-        if accepted:
+        if self._refused_alone >= LONE_REFUSALS:
+            pass  # halving has stopped, for good
+        elif accepted:
             self._refused_alone = 0
         elif refused and len(part.deliveries) == 1:
             self._refused_alone += 1
