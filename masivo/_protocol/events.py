@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 from uuid import UUID
 
 from .errors import MasivoValidationError
-from .json import Json, encode, parse
+from .json import Json, decode_encoded, encode
 from .stamps import STAMP_LENGTH
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ def complete(encoded: bytes, stamp: bytes) -> bytes:
 
 def decode(encoded: bytes) -> dict[str, Json]:
     """The event again, as the caller gave it (without a stamp)."""
-    return cast("dict[str, Json]", parse(encoded if encoded[0] == _BRACE else b"{" + encoded))
+    whole = encoded if encoded[0] == _BRACE else b"{" + encoded
+    return cast("dict[str, Json]", decode_encoded(whole))
 
 
 def encoder(settings: Settings) -> Encode:
@@ -265,7 +266,7 @@ def _convert(value: object, path: str, above: list[int]) -> object:
     if isinstance(value, str):
         return _text(value, path)
     if isinstance(value, int):
-        return int.__int__(value)
+        return _whole(int.__int__(value), path)
     if isinstance(value, float):
         if not math.isfinite(value):
             _refuse(path, f"{float.__float__(value)} has no form in JSON; leave it out or use None")
@@ -321,6 +322,14 @@ def _key(key: object, path: str) -> str:
     if not isinstance(key, str):
         _refuse(path, f"the key {key!r} is of type {_kind(key)}; keys must be str")
     return _text(key, path)
+
+
+def _whole(value: int, path: str) -> int:
+    try:
+        str(value)
+    except ValueError:  # Python bounds the digits that it writes (and reads)
+        _refuse(path, "an int of so many digits cannot be written; pass it as a str")
+    return value
 
 
 def _text(value: str, path: str) -> str:

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
-__all__ = ["NOT_JSON", "Json", "encode", "parse"]
+__all__ = ["NOT_JSON", "Json", "decode_encoded", "encode", "parse"]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """What a JSON text can hold."""
@@ -22,6 +22,9 @@ NOT_JSON: Final = _NotJson.NOT_JSON
 
 encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 """Encodes what ``events.plain`` lets through; a ``Decimal`` as an exact number."""
+
+decode_encoded: Final = msgspec.json.Decoder(float_hook=float).decode
+"""The value of what ``encode`` made; a ``Decimal`` beyond all floats becomes infinite."""
 
 _decode: Final = msgspec.json.Decoder().decode
 
