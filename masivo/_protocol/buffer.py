@@ -186,6 +186,10 @@ class Buffer(Intake):
         self._engine.touch(self)
 
     def _drain(self, ticket: Ticket) -> None:
+        if self.detached:  # since the caller looked
+            error = self._closing_error or self.closed_error()
+            self._engine.answer(ticket, Failed(error, 1, None))
+            return
         self._drains.append(ticket)
         self._engine.touch(self)
 
