@@ -1,0 +1,502 @@
+"""Validation and encoding of one event (contract, section 3)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import OrderedDict, UserDict
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from masivo._protocol.errors import MasivoValidationError
+from masivo._protocol.events import complete, decode, encoder, envelope, envelope_size, size
+from masivo.protocol import Api
+
+from .simulator import event, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+UNSTAMPED = Api(stamp_issued_at=False)
+STAMP = b"2026-01-01T00:00:00.000Z"
+
+
+class Colour(Enum):
+    """An enumeration of values that JSON has, and of one that is converted."""
+
+    RED = "red"
+    ONE = 1
+    DAY = date(2026, 1, 2)
+
+
+class Kind(StrEnum):
+    """An enumeration of texts."""
+
+    VIEW = "VIEW"
+    PURCHASE = "PURCHASE"
+    EMPTY = ""
+
+
+class Number(IntEnum):
+    """An enumeration of numbers."""
+
+    SEVEN = 7
+
+
+class Text(str):
+    """A subclass with a text of its own."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "not this"
+
+
+class Whole(int):
+    """A subclass with a text of its own."""
+
+    def __repr__(self) -> str:
+        return "not this"
+
+
+class Real(float):
+    """A subclass with a text of its own."""
+
+    def __repr__(self) -> str:
+        return "not this"
+
+
+def member(value: object) -> object:
+    """The member of an enumeration that has this value."""
+    return next(iter(cast("Any", Enum("Made", {"ONE": value}))))
+
+
+@dataclass
+class Item:
+    """A product."""
+
+    sku: str
+    price: object
+
+
+def encoded(given: Mapping[str, object], **changes: Any) -> bytes:
+    """An event as it is sent, without a stamp."""
+    return encoder(settings(api=UNSTAMPED, **changes))(given)[0]
+
+
+def sent(given: Mapping[str, object], **changes: Any) -> dict[str, Any]:
+    """An event as the server reads it."""
+    return cast("dict[str, Any]", json.loads(encoded(given, **changes)))
+
+
+def refusal(given: object, **changes: Any) -> str:
+    """The message with which an event is refused."""
+    with pytest.raises(MasivoValidationError) as caught:
+        encoded(cast("Any", given), **changes)
+    return caught.value.message
+
+
+# ── What is required ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["type", "customer_id"])
+@pytest.mark.parametrize("value", ["", None, 5, b"x", ["x"], Colour.ONE, Kind.EMPTY, Text("")])
+def test_type_and_customer_id_are_non_empty_texts(name: str, value: object) -> None:
+    """``type`` and ``customer_id`` must be non-empty str; the message names the field."""
+    assert name in refusal(event() | {name: value})
+
+
+@pytest.mark.parametrize("name", ["type", "customer_id", "brand_id"])
+def test_a_required_field_that_is_missing_is_named(name: str) -> None:
+    """A missing field is named, and so is a likely misspelling of it."""
+    given = event()
+    del given[name]
+    assert f"{name} is missing" in refusal(given)
+    misspelt = name.replace("_", "") + "e"
+    assert misspelt in refusal(given | {misspelt: "x"})
+
+
+@pytest.mark.parametrize("value", ["x", "", None, Text("x"), Colour.RED])
+def test_brand_id_is_a_text_or_none(value: object) -> None:
+    """``brand_id`` is a str, or None, which is sent as null."""
+    assert "brand_id" in sent(event(brand_id=value))
+
+
+@pytest.mark.parametrize("value", [5, [], b"", 1.5, True, Colour.ONE])
+def test_another_brand_id_is_refused(value: object) -> None:
+    """A ``brand_id`` of another type is refused."""
+    assert "brand_id" in refusal(event(brand_id=value))
+
+
+def test_everything_else_is_passed_through_unchanged() -> None:
+    """Fields that the package does not know, and custom types, are passed through as they are."""
+    given = event(type="my-Own type", order={"value": 1.5, "tags": ["a"]}, x=None, y=True, z=[])
+    assert sent(given) == given
+
+
+@pytest.mark.parametrize(
+    "given", [None, 5, "text", ["type"], object(), b"{}", {1}, (("type", "x"),)]
+)
+def test_what_is_no_mapping_is_refused(given: object) -> None:
+    """An event must be a mapping."""
+    assert "mapping" in refusal(given)
+
+
+@pytest.mark.parametrize("make", [OrderedDict, UserDict, MappingProxyType])
+def test_any_mapping_is_taken(make: Any) -> None:
+    """Any mapping is an event, at the top and inside."""
+    assert sent(make(event(order=make({"value": 1})))) == event(order={"value": 1})
+
+
+@pytest.mark.parametrize(
+    "kind", ["PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT"]
+)
+def test_reserved_types_are_refused(kind: str) -> None:
+    """The reserved types are refused, with a message that says to send them from a backend with a
+    SERVER key through the REST API; also as a subclass or an enumeration's value."""
+    for form in (kind, Text(kind), member(kind)):
+        message = refusal(event(type=form))
+        assert "SERVER key" in message
+        assert "REST API" in message
+        assert kind in message
+
+
+@pytest.mark.parametrize("kind", ["purchase", "PURCHASE ", "ADD_TO_CART", "EMPTY_CART", "Custom"])
+def test_other_types_are_not_refused(kind: str) -> None:
+    """No type is changed, nor matched in another case."""
+    assert sent(event(type=kind))["type"] == kind
+
+
+def test_the_reserved_types_follow_api() -> None:
+    """``Api.reserved_types`` replaces the list."""
+    api = Api(reserved_types=frozenset({"MINE"}))
+    with pytest.raises(MasivoValidationError):
+        encoder(settings(api=api))(event(type="MINE"))
+    encoder(settings(api=api))(event(type="PURCHASE"))
+
+
+# ── The default brand ────────────────────────────────────────────────────────────────────────
+
+
+def without_brand(**more: object) -> dict[str, object]:
+    """An event without ``brand_id``."""
+    given = event() | more
+    del given["brand_id"]
+    return given
+
+
+def test_the_default_brand_fills_events_that_have_a_platform() -> None:
+    """An event with a ``platform`` and no ``brand_id`` gets the client's default."""
+    given = without_brand(platform="web")
+    assert sent(given, brand_id="shop") == given | {"brand_id": "shop"}
+
+
+def test_the_default_brand_fills_nothing_else() -> None:
+    """Without a platform (None is none), or without a default, a missing brand is refused."""
+    assert "platform" in refusal(without_brand(), brand_id="shop")
+    assert "platform" in refusal(without_brand(platform=None), brand_id="shop")
+    assert "brand_id" in refusal(without_brand(platform="web"))
+
+
+@pytest.mark.parametrize("brand", [None, "mine", ""])
+def test_an_explicit_brand_stays(brand: str | None) -> None:
+    """An explicit ``brand_id``, None too, is not replaced by the default."""
+    assert sent(event(brand_id=brand, platform="web"), brand_id="shop")["brand_id"] == brand
+
+
+def test_the_default_brand_is_escaped() -> None:
+    """A default brand with any characters arrives as it is, stamped or not."""
+    brand = 'a"\\\n\u2028é'
+    given = without_brand(platform="web")
+    assert sent(given, brand_id=brand)["brand_id"] == brand
+    kept, _ = encoder(settings(brand_id=brand))(given)
+    assert json.loads(complete(kept, STAMP))["brand_id"] == brand
+
+
+# ── What is converted ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (datetime(2026, 1, 2, 3, 4, 5, 678901, UTC), '"2026-01-02T03:04:05.678901+00:00"'),
+        (datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=-5))), '"2026-01-02T00:00:00-05:00"'),
+        (date(2026, 1, 2), '"2026-01-02"'),
+        (UUID(int=5), '"00000000-0000-0000-0000-000000000005"'),
+        (Decimal("12345678901234567890.1234567890"), "12345678901234567890.1234567890"),
+        (Decimal("0.10"), "0.10"),
+        (Decimal("1E+400"), "1E+400"),
+        (Decimal("-0"), "-0"),
+        (Colour.RED, '"red"'),
+        (Colour.ONE, "1"),
+        (Colour.DAY, '"2026-01-02"'),
+        (Kind.VIEW, '"VIEW"'),
+        (Number.SEVEN, "7"),
+        (Text("this"), '"this"'),
+        (Whole(5), "5"),
+        (Real(1.5), "1.5"),
+        (True, "true"),
+        (None, "null"),
+        (10**30, str(10**30)),
+        (-(2**63) - 1, str(-(2**63) - 1)),
+        (1e300, "1e300"),
+        ((1, (2,)), "[1,[2]]"),
+        (Item("s", Decimal("1.0")), '{"sku":"s","price":1.0}'),
+        ({"a": Item("s", (Kind.VIEW,))}, '{"a":{"sku":"s","price":["VIEW"]}}'),
+        ({Text("k"): 1, Kind.VIEW: 2}, '{"k":1,"VIEW":2}'),
+        (MappingProxyType({"a": UserDict({"b": 1})}), '{"a":{"b":1}}'),
+        ("\u00e9\U0001f600\x00\u2028", '"\u00e9\U0001f600\\u0000\u2028"'),
+    ],
+)
+def test_these_are_encoded(value: object, text: str) -> None:
+    """``datetime`` (aware), ``date``, ``UUID``, ``Decimal`` (exactly), ``Enum`` (its value),
+    tuples, dataclasses, nested mappings and subclasses of str, int and float are encoded,
+    wherever they stand."""
+    plain = b'{"type":"VIEW","customer_id":"c","brand_id":null,"n":0,'
+    assert encoded(event(x=value)) == plain + b'"x":' + text.encode() + b"}"
+    assert encoded(event(x=[{"y": value}])) == plain + b'"x":[{"y":' + text.encode() + b"}]}"
+
+
+def test_the_customer_is_told_as_a_plain_text() -> None:
+    """The customer by which order is kept is the text that is sent."""
+    encode = encoder(settings())
+    assert encode(event(customer_id=Kind.VIEW))[1] == "VIEW"
+    assert type(encode(event(customer_id=Text("c")))[1]) is str
+
+
+def test_an_event_is_taken_as_it_is_at_the_call() -> None:
+    """A later change to the caller's mapping, however deep, changes nothing."""
+    tags = ["a"]
+    given = event(tags=tags)
+    kept = encoded(given)
+    tags.append("b")
+    given["n"] = 5
+    assert decode(kept) == event(tags=["a"])
+
+
+# ── What is refused ──────────────────────────────────────────────────────────────────────────
+
+LOOP: list[object] = []
+LOOP.append(LOOP)
+RING: dict[str, object] = {}
+RING["a"] = [RING]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(math.nan, math.inf, -math.inf, Real("nan"), Decimal("nan"), Decimal("snan")),
+        *(Decimal("inf"), Decimal("-inf"), datetime(2026, 1, 2), b"x", bytearray(b"x")),  # noqa: DTZ001
+        *(memoryview(b"x"), {1}, frozenset({1}), timedelta(1), time(1), {1: 2}, {None: 1}),
+        *({b"k": 1}, {(1,): 1}, "\ud800", "a\udfffb", {"\ud800": 1}, Text("\ud800"), LOOP, RING),
+        10**5000,
+        *(object(), Item, Colour, len, 1j, range(3), iter([]), Exception("x"), ..., NotImplemented),
+        *(member(math.nan), Item("s", b"x"), (1, {2}), [[b""]]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_json_cannot_carry_is_refused_with_its_place(value: object) -> None:
+    """What JSON cannot carry is a MasivoValidationError that names the path."""
+    assert refusal(event(x=value)).startswith("x")
+    assert refusal(event(product={"tags": [1, 2, value]})).startswith("product.tags[2]")
+
+
+def test_the_path_names_the_place_exactly() -> None:
+    """The path leads through mappings, lists and dataclasses."""
+    given = event(a={"b": [0, Item("s", {"c": (1, math.nan)})]})
+    assert refusal(given).startswith("a.b[1].price.c[1]: ")
+    assert refusal({"type": "V", "customer_id": "c", "brand_id": None, 5: 1}).startswith(
+        "the event"
+    )
+    assert refusal(event(customer="\ud800") | {"x": "\ud800"}).startswith("customer_id: ")
+
+
+def test_the_cure_is_named() -> None:
+    """The message says what to do instead."""
+    for value, cure in [
+        (b"x", "decode"),
+        ({1}, "list"),
+        (timedelta(1), "total_seconds"),
+        (datetime(2026, 1, 1), "timezone.utc"),  # noqa: DTZ001
+        (math.nan, "None"),
+    ]:
+        assert cure in refusal(event(x=value))
+
+
+def test_one_object_in_two_places_is_no_cycle() -> None:
+    """The same list in two places is not a cycle."""
+    shared = [Decimal(1)]
+    assert sent(event(a=shared, b=[shared, shared])) == event(a=[1], b=[[1], [1]])
+
+
+@pytest.mark.parametrize("kind", ["list", "tuple", "dict"])
+@pytest.mark.parametrize("inner", [0, Decimal(1)])
+def test_an_event_that_is_nested_too_deeply_is_refused(kind: str, inner: object) -> None:
+    """Nesting beyond any bound is a MasivoValidationError, never a RecursionError."""
+    value: object = inner
+    for _ in range(20_000):
+        value = {"k": value} if kind == "dict" else (value,) if kind == "tuple" else [value]
+    assert "nested too deeply" in refusal(event(x=value))
+
+
+def test_an_event_over_max_event_bytes_is_refused() -> None:
+    """An event is refused past ``max_event_bytes``, to the byte, its stamp and brand included."""
+    given = without_brand(platform="web")
+    for api, extra in ((UNSTAMPED, 0), (Api(), len(b'"issued_at":"",') + len(STAMP))):
+        length = len(encoded(given, brand_id="shop")) + extra
+        fits = encoder(settings(api=api, brand_id="shop", max_event_bytes=length))
+        assert size(fits(given)[0]) == length
+        assert len(complete(fits(given)[0], STAMP)) == length
+        tight = encoder(settings(api=api, brand_id="shop", max_event_bytes=length - 1))
+        with pytest.raises(MasivoValidationError) as caught:
+            tight(given)
+        assert str(length) in caught.value.message
+        assert "max_event_bytes" in caught.value.message
+
+
+@pytest.mark.parametrize("events_key", ["events", None, 'a "longer" key'])
+def test_an_event_that_fits_no_batch_is_refused(events_key: str | None) -> None:
+    """An event must fit a batch with its envelope, too."""
+    api = Api(events_key=events_key, stamp_issued_at=False)
+    length = len(encoded(event())) + envelope_size(events_key)
+    encoder(settings(api=api, max_batch_bytes=length, max_event_bytes=length))(event())
+    with pytest.raises(MasivoValidationError):
+        encoder(settings(api=api, max_batch_bytes=length - 1, max_event_bytes=length - 1))(event())
+
+
+# ── The two forms ────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stamp_stands_in_events_without_issued_at() -> None:
+    """``complete`` puts the stamp where there is no ``issued_at``, and only there."""
+    encode = encoder(settings())
+    kept, _ = encode(event())
+    assert json.loads(complete(kept, STAMP)) == event(issued_at=STAMP.decode())
+    assert size(kept) == len(complete(kept, STAMP))
+    assert decode(kept) == event()
+    for own in (None, "yesterday"):
+        kept, _ = encode(event(issued_at=own))
+        assert json.loads(complete(kept, STAMP)) == event(issued_at=own)
+        assert size(kept) == len(kept)
+        assert decode(kept) == event(issued_at=own)
+
+
+def test_the_envelope_wraps_events() -> None:
+    """``envelope`` gives what stands around the events, whatever the key's characters."""
+    for key in ("events", 'a"b', None):
+        opening, closing = envelope(key)
+        value = json.loads(opening + b"{}" + closing)
+        assert value == ([{}] if key is None else {key: [{}]})
+
+
+@pytest.mark.parametrize("value", [Decimal("1E+400"), Decimal("-1E+999999"), 10**4000])
+def test_an_event_is_decoded_whatever_its_numbers(value: object) -> None:
+    """What ``on_error`` is given is always the event, numbers beyond all floats included."""
+    assert decode(encoded(event(x=value)))["customer_id"] == "c"
+
+
+# ── Random events ────────────────────────────────────────────────────────────────────────────
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+plain_leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**25), 10**25)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+)
+plain_values = st.recursive(
+    plain_leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+required = st.fixed_dictionaries(
+    {"type": st.just("VIEW"), "customer_id": texts.filter(bool), "brand_id": st.none() | texts}
+)
+
+
+@given(st.dictionaries(texts, plain_values, max_size=5), required)
+def test_any_event_that_json_can_carry_round_trips(
+    more: dict[str, object], needed: dict[str, object]
+) -> None:
+    """Any event of plain JSON values arrives exactly as it was given, stamped or not, and in the
+    same order of keys."""
+    given = more | needed
+    kept, customer = encoder(settings())(given)
+    arrived = json.loads(complete(kept, STAMP))
+    arrived.pop("issued_at") if "issued_at" not in given else None
+    assert arrived == given
+    assert list(arrived) == list(given)
+    assert decode(kept) == given
+    assert customer == given["customer_id"]
+
+
+converted = st.one_of(
+    plain_leaves,
+    st.decimals(allow_nan=False, allow_infinity=False),
+    st.uuids(),
+    st.dates(),
+    st.datetimes(timezones=st.timezones()),
+    st.sampled_from([Colour.RED, Kind.VIEW, Number.SEVEN, Colour.DAY]),
+    texts.map(Text),
+    st.integers().map(Whole),
+)
+refused = st.one_of(
+    st.just(math.nan),
+    st.binary(max_size=3),
+    st.datetimes(),
+    st.timedeltas(),
+    st.sets(st.integers(), max_size=2),
+    st.complex_numbers(),
+    st.sampled_from(["\ud800", Decimal("inf"), object(), {1: 1}, LOOP]),
+)
+
+
+def nested(leaves: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    """Values with these leaves, in every kind of container."""
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.lists(inner, max_size=3).map(tuple)
+            | st.dictionaries(texts | texts.map(Text), inner, max_size=3)
+            | st.dictionaries(texts, inner, max_size=3).map(UserDict)
+            | st.builds(Item, texts, inner)
+        ),
+        max_leaves=8,
+    )
+
+
+@given(nested(converted))
+def test_any_event_of_the_types_that_the_contract_names_is_taken(value: object) -> None:
+    """Any nesting of the types that the contract names is encoded as valid JSON."""
+    assert sent(event(x=value)).keys() == event(x=value).keys()
+
+
+@given(nested(converted | refused))
+def test_any_other_event_is_refused_with_a_validation_error(value: object) -> None:
+    """Whatever an event holds: it is either encoded as valid JSON, or refused with a
+    MasivoValidationError, and nothing else is raised."""
+    try:
+        text = encoded(event(x=value))
+    except MasivoValidationError:
+        assert refusal(event(x=value)).startswith("x")
+        return
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+@given(st.dictionaries(texts | st.integers() | st.none(), plain_values, max_size=4))
+def test_any_mapping_is_either_taken_or_refused(given: dict[Any, object]) -> None:
+    """Any mapping is taken, or refused with a MasivoValidationError, and nothing else."""
+    assume(not {"type", "customer_id", "brand_id"} <= given.keys())
+    with pytest.raises(MasivoValidationError):
+        encoded(given)
