@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from masivo.protocol import Api, FlushResult, OnError, SendEventResult, Stats
 
     from .clock import VirtualClock
+    from .scenario import Capability
 
 __all__ = [
     "LIMIT",
@@ -134,6 +135,12 @@ class Adapter(ABC):
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the driver can do."""
+        can: dict[Capability, bool] = {"parallel": self.parallel, "background": self.background}
+        return frozenset(name for name in can if can[name])
 
     def start(self) -> None:  # noqa: B027 (not every world needs it)
         """Enter the world."""

@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
     from .adapter import Adapter, ClientSettings
     from .client import Event
-    from .scenario import Scenario
+    from .scenario import Capability, Scenario
     from .server import Answer, Route, WireRequest
 
 __all__ = ["Report", "Run", "perform"]
 
+_FORMS: Final[dict[Capability, str]] = {
+    "background": "pumped",
+    "parallel": "one request at a time",
+}
 _logger: Final = logging.getLogger("masivo")
 
 
@@ -41,12 +45,22 @@ class Report:
 
     scenario: Scenario
     driver: str
-    form: str
-    """How it ran: ``in full``, ``pumped``, ``one request at a time``, or the last two."""
+    capabilities: frozenset[Capability]
+    """What the driver can do."""
     transcript: tuple[str, ...]
     """Every step and outcome, then every request, byte for byte."""
     polls: tuple[float, ...]
     """When engines were polled, in virtual seconds: the wake-ups."""
+
+    @property
+    def lacked(self) -> frozenset[Capability]:
+        """What the scenario needs and the driver lacks."""
+        return self.scenario.needs - self.capabilities
+
+    @property
+    def form(self) -> str:
+        """How it ran: ``in full``, ``pumped``, ``one request at a time``, or the last two."""
+        return ", ".join(_FORMS[each] for each in sorted(self.lacked)) or "in full"
 
 
 class Run:
@@ -314,15 +328,6 @@ def perform(scenario: Scenario, make_adapter: Callable[[VirtualClock], Adapter])
             )
             run.leave()
             raise
-        forms = {
-            "background": ("pumped", adapter.background),
-            "parallel": ("one request at a time", adapter.parallel),
-        }
-        lacking = [forms[need][0] for need in sorted(scenario.needs) if not forms[need][1]]
         return Report(
-            scenario,
-            adapter.name,
-            ", ".join(lacking) or "in full",
-            transcript,
-            tuple(watch.poll_times),
+            scenario, adapter.name, adapter.capabilities, transcript, tuple(watch.poll_times)
         )

@@ -17,6 +17,7 @@ from masivo.protocol import Delivery, Engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from masivo._protocol.flight import Attempt
     from masivo.protocol import Clock, Failure, Output, Request, Response
 
     from .clock import VirtualClock
@@ -45,6 +46,8 @@ class Asked:
     """Whether the server keeps it waiting."""
     returned: bool = False
     """Whether the driver has handed back what became of it."""
+    forgotten: bool = False
+    """Whether the core has lost interest in it: its client is gone."""
 
 
 @dataclass(eq=False, slots=True)
@@ -87,11 +90,11 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._turn.acquire()
-        for name in ("__init__", "input", "poll", "handle_response", "handle_failure"):
+        for name in ("__init__", "input", "poll", "forget", "handle_response", "handle_failure"):
             self._originals[name] = getattr(Engine, name)
         watch, made, wanted, polled = self, self._made, self._wanted, self._polled
         initialise, put_in = self._originals["__init__"], self._originals["input"]
-        poll = self._originals["poll"]
+        poll, forget = self._originals["poll"], self._originals["forget"]
         answer, fail = self._originals["handle_response"], self._originals["handle_failure"]
 
         def watched_init(engine: Engine, *args: Any, **options: Any) -> None:
@@ -106,6 +109,10 @@ class Watch:
         def watched_poll(engine: Engine) -> Output:
             return polled(engine, lambda: poll(engine))
 
+        def watched_forget(engine: Engine, attempt: Attempt) -> None:
+            watch._forgotten(engine, attempt.request_id)
+            forget(engine, attempt)
+
         def watched_response(engine: Engine, request_id: int, response: Response) -> None:
             answer(engine, request_id, response)
             watch._returned(engine, request_id)
@@ -114,7 +121,8 @@ class Watch:
             fail(engine, request_id, failure)
             watch._returned(engine, request_id)
 
-        self._put(watched_init, watched_input, watched_poll, watched_response, watched_failure)
+        watched = watched_init, watched_input, watched_poll, watched_forget
+        self._put(*watched, watched_response, watched_failure)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,6 +186,14 @@ class Watch:
             )
             self.asked.append(asked)
             watched.out[request.id] = asked
+        if output.closed:
+            for asked in watched.out.values():
+                asked.forgotten = True
+
+    def _forgotten(self, engine: Engine, request_id: int | None) -> None:
+        watched = self._engines.get(engine)
+        if watched is not None and request_id in watched.out:
+            watched.out[request_id].forgotten = True
 
     def _returned(self, engine: Engine, request_id: int) -> None:
         watched = self._engines.get(engine)
@@ -237,7 +253,7 @@ class Watch:
                     return f"the engine was to be polled at {watched.wake_at:g} s, and is not"
             waits = not parallel and self.holds
             for asked in self.out:
-                if not (asked.held or waits):
+                if not (asked.held or asked.forgotten or waits):
                     what = "is not handed back" if asked.arrived else "is not sent"
                     return f"request {asked.serial} ({asked.request.method}) {what}"
             return None

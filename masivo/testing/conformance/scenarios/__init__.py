@@ -4,11 +4,13 @@ from typing import Final
 
 from masivo.testing.conformance.scenario import Scenario
 
-from . import batches
+from . import authorization, batches, events, failures, sharing, waiting
 
 __all__ = ["SCENARIOS"]
 
+_MODULES: Final = batches, events, authorization, failures, waiting, sharing
+
 SCENARIOS: Final[tuple[Scenario, ...]] = tuple(
-    each for module in (batches,) for each in vars(module).values() if isinstance(each, Scenario)
+    each for module in _MODULES for each in vars(module).values() if isinstance(each, Scenario)
 )
 """Every scenario of the suite."""

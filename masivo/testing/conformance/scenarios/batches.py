@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from masivo import FlushResult, MasivoQueueFullError
 from masivo.emulator import Fault
 from masivo.testing.conformance.client import event
 from masivo.testing.conformance.scenario import scenario
@@ -16,13 +17,41 @@ if TYPE_CHECKING:
 def batch_goes_at_its_size(run: Run) -> None:
     """A batch goes out at once when ``batch_size`` events wait, and not before."""
     client = run.client(batch_size=3)
-    events = client.send_numbers(1, 2)
+    client.send_numbers(1, 2)
     run.advance(1)
     run.sent()
-    run.pending(events)
-    events += client.send_numbers(3)
-    run.delivered(events)
+    run.pending(client.events)
+    client.send_numbers(3, 4)
     run.sent([1, 2, 3])
+    run.equal(run.batch(0).at, 1.0, "sent at")
+    run.delivered(client.events[:3])
+    run.pending(client.events[3:])
+
+
+@scenario("3")
+def batch_never_holds_more_than_its_size(run: Run) -> None:
+    """What waits when a batch goes is sent in batches of at most ``batch_size``, in order."""
+    client = run.client(batch_size=3)
+    run.hold(route="authorize")
+    client.send_numbers(*range(8))
+    run.release()
+    run.sent([0, 1, 2], [3, 4, 5])
+    client.flush()
+    run.sent([0, 1, 2], [3, 4, 5], [6, 7])
+    run.delivered(client.events)
+
+
+@scenario("3")
+def batch_goes_at_its_bytes(run: Run) -> None:
+    """A batch goes out when another event would pass ``max_batch_bytes``, without that event."""
+    client = run.client(max_event_bytes=1000, max_batch_bytes=1000)
+    for number in (1, 2):
+        client.send(event(number, tags=["x" * 300]))
+    run.sent()
+    client.send(event(3, tags=["x" * 300]))
+    run.sent([1, 2])
+    run.check(len(run.batch(0).record.body) <= 1000, "a batch larger than max_batch_bytes")
+    run.pending(client.events[2:])
 
 
 @scenario("3")
@@ -37,6 +66,92 @@ def batch_goes_when_idle(run: Run) -> None:
     run.advance(1)
     run.sent([1, 2])
     run.equal(run.batch(0).at, 59.0, "sent at")
+    run.delivered(client.events)
+
+
+@scenario("3")
+def batch_goes_after_max_wait(run: Run) -> None:
+    """A batch goes out when its oldest event has waited ``max_wait``, though others still come."""
+    client = run.client(idle_timeout=30.0, max_wait=60.0)
+    for number in range(4):
+        client.send_numbers(number)
+        run.advance(20)
+    run.sent([0, 1, 2])
+    run.equal(run.batch(0).at, 60.0, "sent at")
+    run.advance(20)
+    run.sent([0, 1, 2], [3])
+    run.equal(run.batch(1).at, 90.0, "sent at")
+
+
+@scenario("3")
+def flush_sends_what_is_buffered(run: Run) -> None:
+    """``flush`` sends at once, and tells what became of everything accepted before it."""
+    client = run.client()
+    run.equal(client.flush().result(), FlushResult(0, 0), "flush of nothing")
+    run.equal(len(run.server.requests), 0, "requests")
+    client.send_numbers(1, 2)
+    run.equal(client.flush().result(), FlushResult(2, 0), "flush")
+    run.sent([1, 2])
+    run.equal(run.batch(0).at, 0.0, "sent at")
+
+
+@scenario("3")
+def drain_sends_what_is_buffered(run: Run) -> None:
+    """While somebody waits in ``drain``, batches go out; it returns when there is room."""
+    client = run.client(max_queue=4, batch_size=10)
+    client.send_numbers(1, 2)
+    client.drain().result()
+    run.sent()
+    client.send_numbers(3)
+    run.hold()
+    drain = client.drain()
+    run.sent([1, 2, 3])
+    run.check(drain.pending, "drain returned without room")
+    run.release()
+    drain.result()
+    run.delivered(client.events)
+
+
+@scenario("3")
+def full_buffer_goes_at_once(run: Run) -> None:
+    """A full buffer is sent without waiting for ``batch_size``."""
+    client = run.client(max_queue=3, batch_size=100)
+    client.send_numbers(1, 2)
+    run.sent()
+    client.send_numbers(3)
+    run.sent([1, 2, 3])
+    run.delivered(client.events)
+
+
+@scenario("6")
+def full_buffer_refuses(run: Run) -> None:
+    """Past ``max_queue``, what is in flight included, a delivery has failed when it is made; it
+    was not accepted, so ``on_error`` is not called."""
+    client = run.client(max_queue=3)
+    run.hold()
+    client.send_numbers(1, 2, 3)
+    (refused,) = client.send_numbers(4)
+    run.equal(refused.done, True, "failed at once")
+    run.failed([refused], MasivoQueueFullError)
+    run.release()
+    run.delivered(client.events[:3])
+    client.send_numbers(5)
+    run.equal(client.flush().result(), FlushResult(4, 0), "flush")
+    run.equal(client.stats().rejected, 1, "rejected")
+    client.failures_are()
+
+
+@scenario("6")
+def full_buffer_in_bytes_refuses(run: Run) -> None:
+    """``max_queue_bytes`` bounds what is held as ``max_queue`` does."""
+    client = run.client(max_queue_bytes=1000, max_event_bytes=900, max_batch_bytes=1000)
+    run.hold()
+    client.send(event(1, tags=["x" * 700]))
+    client.flush()
+    (refused,) = client.send(event(2, tags=["x" * 700]))
+    run.failed([refused], MasivoQueueFullError)
+    run.release()
+    run.delivered(client.events[:1])
 
 
 @scenario("3")
@@ -69,3 +184,35 @@ def batches_in_flight_keep_order_per_customer(run: Run) -> None:
     run.release()
     run.release()
     run.delivered(client.events)
+    for customer in "ab":
+        found = [
+            each["n"]
+            for batch in run.server.batches
+            for each in batch.events
+            if each["customer_id"] == customer
+        ]
+        run.equal(found, sorted(found, key=str), f"order of {customer}")
+
+
+@scenario("3", "parallel")
+def batches_in_flight_are_answered_in_any_order(run: Run) -> None:
+    """A batch that is repeated holds back its own customers' events only."""
+    client = run.client(batch_size=1, max_in_flight=2)
+    client.get_token().result()
+    run.hold(2)
+    client.send(event(1, "a"), event(2, "b"))
+    if run.parallel:
+        run.release(nth=1)
+        run.delivered(client.events[1:])
+        run.pending(client.events[:1])
+        client.send(event(3, "a"), event(4, "b"))
+        run.sent([1], [2], [4])
+        run.release(Fault(status=503))
+    else:
+        run.release(Fault(status=503))
+        client.send(event(3, "a"), event(4, "b"))
+        run.release()
+    run.advance(1)
+    run.delivered(client.events)
+    order = [each.numbers[0] for each in run.server.batches if each.numbers[0] in (1, 3)]
+    run.equal(order, [1, 1, 3], "order of a")

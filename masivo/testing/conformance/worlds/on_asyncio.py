@@ -146,7 +146,9 @@ class AsyncioAdapter(Adapter):
 
     def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
         """See Adapter."""
-        return _Handle(self._loop, AsyncClient(api_key, base_url=base_url, **settings))
+        client = AsyncClient(api_key, base_url=base_url, **settings)
+        self._loop.begin(client.__aenter__).result(LIMIT)
+        return _Handle(self._loop, client)
 
     def advanced(self) -> None:
         """See Adapter."""

@@ -1,0 +1,239 @@
+"""The life of a token (contract, section 5)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from masivo import MasivoAuthError, MasivoNetworkError, MasivoServerKeyError
+from masivo.emulator import Fault
+from masivo.testing.conformance.client import event
+from masivo.testing.conformance.scenario import scenario
+from masivo.testing.conformance.server import SERVER_KEY
+
+if TYPE_CHECKING:
+    from masivo.testing.conformance.run import Run
+
+
+@scenario("5")
+def first_event_authorizes(run: Run) -> None:
+    """Nothing is sent before the first event, which authorizes at once, in the background."""
+    client = run.client()
+    run.advance(3600)
+    run.authorizations(0)
+    client.send_numbers(1)
+    run.authorizations(1)
+    run.equal(run.server.authorizations[0].at, 3600.0, "authorized at")
+    run.sent()
+    run.pending(client.events)
+
+
+@scenario("5")
+def authorization_is_shared(run: Run) -> None:
+    """Any number of concurrent needs share one authorization."""
+    client = run.client(batch_size=1)
+    run.hold(route="authorize")
+    calls = [client.get_token(), client.get_token()]
+    client.send_numbers(1, 2)
+    calls.append(client.get_token())
+    run.check(all(call.pending for call in calls), "a token before there is one")
+    run.release()
+    tokens = {call.result() for call in calls}
+    run.equal(len(tokens), 1, "tokens")
+    run.delivered(client.events)
+    run.authorizations(1)
+    run.check(
+        all(each.record.headers["authorization"][7:] in tokens for each in run.server.batches),
+        "a batch with another token",
+    )
+
+
+@scenario("5")
+def stale_token_is_replaced_once(run: Run) -> None:
+    """A 401 throws the token away; the batch is repeated once, with a fresh one."""
+    client = run.client(batch_size=2)
+    client.get_token().result()
+    run.server.emulator.revoke_tokens()
+    client.send_numbers(1, 2)
+    run.sent([1, 2], [1, 2])
+    run.authorizations(2)
+    run.equal([each.token for each in run.server.batches], [1, 2], "tokens")
+    run.equal([each.key for each in run.server.batches], [1, 1], "idempotency keys")
+    run.delivered(client.events)
+    run.equal(client.stats().retries, 0, "retries")
+
+
+@scenario("5")
+def second_401_is_an_error(run: Run) -> None:
+    """A second 401 in a row is a MasivoAuthError, and the next batch gets a fresh token."""
+    client = run.client(batch_size=1)
+    run.answer(Fault(status=401), Fault(status=401))
+    client.send_numbers(1)
+    run.failed(client.events, MasivoAuthError, status=401)
+    run.sent([1], [1])
+    run.equal([each.token for each in run.server.batches], [1, 2], "tokens")
+    client.failures_are(1)
+    run.delivered(client.send_numbers(2))
+    run.authorizations(3)
+
+
+@scenario("5")
+def rule_of_401_needs_no_retries(run: Run) -> None:
+    """``max_retries=0`` does not touch the 401 rule."""
+    client = run.client(batch_size=1, max_retries=0)
+    run.answer(Fault(status=401))
+    run.delivered(client.send_numbers(1))
+    run.sent([1], [1])
+
+
+@scenario("5", "parallel")
+def several_401s_make_one_authorization(run: Run) -> None:
+    """A 401 for a token that was replaced meanwhile is repeated with the current one."""
+    client = run.client(batch_size=1, max_in_flight=2)
+    client.get_token().result()
+    run.hold(2)
+    client.send(event(1, "a"), event(2, "b"))
+    run.release(Fault(status=401))
+    run.release(Fault(status=401))
+    run.delivered(client.events)
+    run.authorizations(2)
+    run.equal(sorted(each.token for each in run.server.batches), [1, 1, 2, 2], "tokens")
+
+
+@scenario("5")
+def server_key_is_refused(run: Run) -> None:
+    """A SERVER key is a MasivoServerKeyError; nothing is sent with it but the authorization."""
+    client = run.client(SERVER_KEY)
+    client.send_numbers(1, 2)
+    run.failed(client.events, MasivoServerKeyError, status=401)
+    client.get_token().raises(MasivoServerKeyError)
+    run.authorizations(1)
+    run.sent()
+    client.failures_are(1, 2)
+
+
+@scenario("5")
+def invalid_key_is_tried_again_after_30_s(run: Run) -> None:
+    """A refused key ends all buffered events at once. New ones fail at once for 30 s; the first
+    event after that tries the key again."""
+    client = run.client("a-key-that-nobody-knows")
+    run.hold(route="authorize")
+    client.send_numbers(1, 2)
+    run.pending(client.events)
+    run.release()
+    run.failed(client.events, MasivoAuthError, status=401)
+    run.advance(29.5)
+    run.failed(client.send_numbers(3), MasivoAuthError, status=401)
+    run.authorizations(1)
+    run.advance(0.5)
+    run.failed(client.send_numbers(4), MasivoAuthError, status=401)
+    run.authorizations(2)
+    run.sent()
+    client.failures_are(1, 2, 3, 4)
+
+
+@scenario("5")
+def authorization_is_repeated(run: Run) -> None:
+    """An authorization that fails for a while is repeated like any request."""
+    client = run.client(batch_size=1)
+    run.answer(Fault(status=503), Fault.lost_answer(), Fault(status=429), route="authorize")
+    client.send_numbers(1)
+    run.authorizations(1)
+    run.pending(client.events)
+    run.advance(0.5 + 1 + 2)
+    run.authorizations(4)
+    run.delivered(client.events)
+
+
+@scenario("5")
+def authorization_is_given_up(run: Run) -> None:
+    """When the repeats run out, the waiting events fail with the last error; the next event
+    begins anew."""
+    client = run.client(max_retries=2)
+    run.answer(*[Fault(status=503)] * 3, *[Fault(close=True)] * 3, route="authorize")
+    client.send_numbers(1, 2)
+    token = client.get_token()
+    run.advance(1.5)
+    run.failed(client.events, MasivoAuthError, status=503)
+    token.raises(MasivoAuthError)
+    run.authorizations(3)
+    last = client.send_numbers(3)
+    run.advance(30)
+    run.failed(last, MasivoNetworkError)
+    run.authorizations(6)
+    run.sent()
+
+
+@scenario("5")
+def authorization_answered_oddly_is_an_error(run: Run) -> None:
+    """A redirect, or a 2xx without a token, is a MasivoAuthError, and is not followed."""
+    client = run.client()
+    run.answer(
+        Fault(status=302, headers={"Location": "/api/storefront/v1/auth/authorize"}),
+        Fault(status=200, body={"token": "x"}),
+        Fault.html(),
+        route="authorize",
+    )
+    for number, status in enumerate((302, 200, 200)):
+        sent = client.send_numbers(number)
+        run.failed(sent, MasivoAuthError, status=status)
+        run.check("base_url" in sent[0].error().message, "the message names no cure")
+        run.advance(30)
+    run.authorizations(3)
+
+
+@scenario("5")
+def token_is_renewed_in_the_background(run: Run) -> None:
+    """The token is renewed every ``refresh_interval``; the first time after a part of it."""
+    client = run.client(refresh_interval=100.0)
+    client.get_token().result()
+    run.advance(1000)
+    times = [each.at for each in run.server.authorizations]
+    run.check(10 <= times[1] <= 100, "the first renewal is not spread")
+    for earlier, later in pairwise(times[1:]):
+        run.check(abs(later - earlier - 100) < 1e-3, "not renewed in time")
+    run.equal(len(times), 11, "authorizations")
+    client.send_numbers(1)
+    client.flush().result()
+    run.check(
+        run.batch(0).record.headers["authorization"][7:] == client.get_token().result(),
+        "the batch does not carry the newest token",
+    )
+
+
+@scenario("5")
+def token_is_renewed_before_it_expires(run: Run) -> None:
+    """With ``refresh_interval=None`` it is renewed 5 to 10 minutes before its own expiry, and a
+    token that tells no expiry never is."""
+    client = run.client(refresh_interval=None)
+    client.get_token().result()
+    run.advance(2999)
+    run.authorizations(1)
+    run.advance(302)
+    run.authorizations(2)
+    client.destroy()
+    run.answer(Fault(status=200, body={"data": "an-opaque-token"}), route="authorize")
+    client = run.client(refresh_interval=None)
+    run.equal(client.get_token().result(), "an-opaque-token", "token")
+    run.advance(86_400)
+    run.authorizations(3)
+
+
+@scenario("5")
+def failed_renewal_keeps_the_token(run: Run) -> None:
+    """A renewal that fails, or is refused, keeps the token that works, and is tried again."""
+    client = run.client(refresh_interval=100.0)
+    client.get_token().result()
+    refused = Fault(status=401), Fault(status=503), Fault.lost_answer()
+    run.answer(*refused, route="authorize")
+    run.advance(100)
+    client.send_numbers(1)
+    client.flush().result()
+    run.delivered(client.events)
+    run.equal(run.batch(0).token, 1, "token")
+    run.advance(500)
+    client.send_numbers(2)
+    client.flush().result()
+    run.equal(run.batch(1).token, 2, "token")
+    run.delivered(client.events)
+    run.equal(len(client.failures), 0, "failures")

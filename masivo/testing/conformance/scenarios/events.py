@@ -1,0 +1,143 @@
+"""What becomes of an event before it is sent (contract, section 3)."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from masivo import FlushResult, MasivoConfigError, MasivoValidationError
+from masivo.emulator import Fault
+from masivo.testing.conformance.client import event
+from masivo.testing.conformance.scenario import scenario
+
+if TYPE_CHECKING:
+    from masivo.testing.conformance.run import Run
+
+
+@scenario("3")
+def default_brand_is_filled_in(run: Run) -> None:
+    """The client's ``brand_id`` goes into events with a ``platform`` and no ``brand_id``; an
+    explicit one, None too, stays; an event with neither is refused."""
+    client = run.client(brand_id="house")
+    bare = {"type": "VIEW", "customer_id": "c"}
+    client.send(
+        bare | {"n": 1, "platform": "web"},
+        bare | {"n": 2, "platform": "web", "brand_id": "own"},
+        bare | {"n": 3, "platform": "web", "brand_id": None},
+        bare | {"n": 4, "brand_id": "own"},
+    )
+    client.refuses(MasivoValidationError, bare | {"n": 5})
+    client.flush().result()
+    run.equal(
+        [each["brand_id"] for each in run.batch(0).events], ["house", "own", None, "own"], "brands"
+    )
+
+
+@scenario("3")
+def events_are_stamped_by_the_servers_clock(run: Run) -> None:
+    """An event without ``issued_at`` gets the time of its sending by the server's clock, the same
+    in every repeat; another keeps its own."""
+    client = run.client()
+    run.answer(Fault(status=503))
+    client.get_token().result()
+    run.advance(5)
+    client.send_numbers(1)
+    run.advance(2.5)
+    client.send(event(2, issued_at="2025-12-31T23:00:00Z"))
+    client.send_numbers(3)
+    client.flush()
+    run.advance(1)
+    run.sent([1, 2, 3], [1, 2, 3])
+    run.equal(
+        [each["issued_at"] for each in run.batch(1).events],
+        ["2026-01-01T00:00:05.000Z", "2025-12-31T23:00:00Z", "2026-01-01T00:00:07.500Z"],
+        "issued_at",
+    )
+    run.equal(run.batch(0).record.body, run.batch(1).record.body, "the repeat's body")
+    run.delivered(client.events)
+
+
+@scenario("3")
+def events_are_stamped_without_a_date(run: Run) -> None:
+    """Without a ``Date`` of the server's, the stamp is the local clock's time less 2 s."""
+    client = run.client()
+    run.answer(Fault(headers={"Date": None}), route="authorize")
+    client.send_numbers(1)
+    run.advance(3)
+    client.flush().result()
+    stamps = [each["issued_at"] for each in run.batch(0).events]
+    run.equal(stamps, ["2025-12-31T23:59:58.000Z"], "issued_at")
+
+
+class _Colour(Enum):
+    RED = "red"
+
+
+@scenario("3")
+def values_are_encoded(run: Run) -> None:
+    """Dates, decimals, enums and the like are encoded; the event is taken as it is at the call."""
+    client = run.client()
+    metadata: dict[str, object] = {
+        "moment": datetime(2025, 12, 31, 12, tzinfo=UTC),
+        "day": date(2025, 12, 31),
+        "amount": Decimal("12345678901234567890.10"),
+        "id": UUID(int=7),
+        "colour": _Colour.RED,
+        "pair": (1, "two"),
+    }
+    sent = event(1, metadata=metadata)
+    client.send(sent)
+    metadata["day"] = sent["type"] = "changed"
+    client.flush().result()
+    run.check(
+        b'"amount":12345678901234567890.10' in run.batch(0).record.body, "Decimal is not exact"
+    )
+    run.check(b"changed" not in run.batch(0).record.body, "a later change was sent")
+
+
+@scenario("3")
+def wrong_events_are_refused_at_the_call(run: Run) -> None:
+    """A wrong event raises MasivoValidationError, which names the place, and is not taken."""
+    client = run.client(max_event_bytes=1000)
+    wrong: list[dict[str, object]] = [
+        {},
+        {"type": "VIEW", "brand_id": None},
+        {"type": "", "customer_id": "c", "brand_id": None},
+        {"type": "VIEW", "customer_id": 5, "brand_id": None},
+        {"type": "VIEW", "customer_id": "c", "brand_id": 5},
+        event(1, metadata={"x": float("nan")}),
+        event(2, product={"tags": ["a", b"b"]}),
+        event(3, metadata={5: "x"}),
+        event(4, issued_at=datetime(2026, 1, 1)),  # noqa: DTZ001 (naive on purpose)
+        event(5, tags=["x" * 1000]),
+        event(6, tags=["\ud800"]),
+    ]
+    for each in wrong:
+        client.refuses(MasivoValidationError, each)
+    for kind in ("PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT"):
+        error = client.refuses(MasivoValidationError, event(7) | {"type": kind})
+        run.check("SERVER" in error.message, "the message names no cure")
+    where = client.refuses(MasivoValidationError, event(8, product={"tags": ["a", {1}]}))
+    run.check("product.tags[1]" in where.message, "the message names no place")
+    run.equal(client.stats().accepted, 0, "accepted")
+    run.equal(len(run.server.requests), 0, "requests")
+
+
+@scenario("2")
+def disabled_client_sends_nothing(run: Run) -> None:
+    """With ``enabled=False`` events are validated, and each delivery ends at once."""
+    client = run.client(enabled=False, batch_size=1)
+    for sent in client.send_numbers(1, 2):
+        run.equal(sent.done, True, "done at once")
+        result = sent.result()
+        run.equal((result.success, result.status, result.data), (False, 0, None), "result")
+    client.refuses(MasivoValidationError, {})
+    run.equal(client.flush().result(), FlushResult(0, 0), "flush")
+    client.drain().result()
+    client.get_token().raises(MasivoConfigError)
+    run.advance(1000)
+    client.close().result()
+    run.equal(len(run.server.requests), 0, "requests")

@@ -1,0 +1,322 @@
+"""Repeats, waits, isolation, and answers that are no answers (contract, section 6)."""
+
+from __future__ import annotations
+
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from masivo import MasivoError, MasivoNetworkError
+from masivo.emulator import Fault
+from masivo.testing.conformance.clock import WALL
+from masivo.testing.conformance.scenario import scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo.emulator import Json
+    from masivo.testing.conformance.run import Run
+
+
+@scenario("6")
+def statuses_that_ask_for_a_repeat(run: Run) -> None:
+    """408, 429, 500, 502, 503 and 504 are repeated, with the same ``Idempotency-Key`` and body,
+    after a random wait of up to 0.5 s."""
+    client = run.client(batch_size=1)
+    for number, status in enumerate((408, 429, 500, 502, 503, 504)):
+        run.answer(Fault(status=status))
+        sent = client.send_numbers(number)
+        run.pending(sent)
+        run.advance(0.5)
+        run.delivered(sent)
+        first, second = run.server.batches[-2:]
+        run.equal(first.key, second.key, "idempotency key")
+        run.equal(first.record.body, second.record.body, "body")
+        run.check(first.at < second.at, "repeated without a wait")
+    run.equal(client.stats().retries, 6, "retries")
+
+
+@scenario("6")
+def lost_answer_is_repeated(run: Run) -> None:
+    """A batch without an answer is sent again with the same ``Idempotency-Key``: at least once."""
+    client = run.client(batch_size=1)
+    run.answer(Fault.lost_answer(), Fault(close=True), Fault.garbage(), Fault(truncate_headers=10))
+    client.send_numbers(1)
+    run.advance(0.5 + 1 + 2 + 4)
+    run.delivered(client.events)
+    run.equal([each.key for each in run.server.batches], [1] * 5, "idempotency keys")
+    run.equal(run.server.emulator.event_count, 3, "accepted by the API")
+
+
+@scenario("6")
+def unreachable_server_is_tried_again(run: Run) -> None:
+    """A server that cannot be reached is tried again as one that does not answer."""
+    client = run.client(batch_size=1, max_retries=2)
+    client.get_token().result()
+    run.server.emulator.stop()
+    client.send_numbers(1)
+    run.pending(client.events)
+    run.advance(0.5)
+    run.pending(client.events)
+    run.server.emulator.start()
+    run.advance(1)
+    run.delivered(client.events)
+    run.equal(client.stats().retries, 2, "retries")
+    run.sent([1])
+
+
+@scenario("6")
+def waits_double_up_to_the_last_repeat(run: Run) -> None:
+    """After ``max_retries`` repeats the batch fails with the last error; each wait's bound is
+    twice that of the one before."""
+    client = run.client(batch_size=2, max_retries=3)
+    run.answer(Fault(status=500), Fault(status=502), Fault(close=True), Fault(status=504))
+    client.send_numbers(1, 2)
+    run.advance(0.5 + 1 + 2)
+    run.failed(client.events, MasivoError, status=504)
+    times = [each.at for each in run.server.batches]
+    run.equal(len(times), 4, "requests")
+    for bound, earlier, later in zip((0.5, 1, 2), times, times[1:], strict=False):
+        run.check(0 < later - earlier <= bound, f"a wait not up to {bound} s")
+    client.failures_are(1, 2)
+
+
+@scenario("6")
+def next_batch_goes_on_with_the_wait(run: Run) -> None:
+    """While the last answer was a failure, the next batch waits too before it is first sent."""
+    client = run.client(batch_size=1, max_retries=0)
+    run.answer(Fault(status=503))
+    run.failed(client.send_numbers(1), MasivoError, status=503)
+    second = client.send_numbers(2)
+    run.sent([1])
+    run.pending(second)
+    run.advance(0.5)
+    run.sent([1], [2])
+    run.delivered(second)
+
+
+@scenario("6")
+def no_retries_means_none(run: Run) -> None:
+    """``max_retries=0`` never repeats."""
+    client = run.client(batch_size=1, max_retries=0)
+    run.answer(Fault(status=503), Fault.lost_answer())
+    run.failed(client.send_numbers(1), MasivoError, status=503)
+    second = client.send_numbers(2)
+    run.advance(0.5)
+    run.failed(second, MasivoNetworkError)
+    run.advance(60)
+    run.sent([1], [2])
+
+
+@scenario("6")
+def request_is_bounded_by_its_timeout(run: Run) -> None:
+    """A request without an answer within ``timeout`` is a MasivoNetworkError."""
+    client = run.client(batch_size=1, max_retries=0, timeout=0.5)
+    client.get_token().result()
+    run.hold()
+    client.send_numbers(1)
+    run.time_out()
+    run.failed(client.events, MasivoNetworkError)
+    run.sent([1])
+
+
+@scenario("6")
+def retry_after_in_seconds(run: Run) -> None:
+    """``Retry-After`` holds back every request of the key: other batches, other clients."""
+    client = run.client(batch_size=1)
+    other = run.client(batch_size=1)
+    client.get_token().result()
+    run.answer(Fault.rate_limited(retry_after=7))
+    client.send_numbers(1)
+    other.send_numbers(2)
+    run.advance(6.5)
+    run.sent([1])
+    run.advance(1)
+    run.sent([1], [1], [2])
+    run.equal(run.batch(1).at, 7.0, "sent at")
+    run.delivered([*client.events, *other.events])
+
+
+@scenario("6")
+def retry_after_as_a_date(run: Run) -> None:
+    """``Retry-After`` may be a date, by the server's clock."""
+    client = run.client(batch_size=1, refresh_interval=None)
+    when = formatdate(WALL + 20, usegmt=True)
+    run.answer(Fault(status=503, headers={"Retry-After": when}))
+    client.send_numbers(1)
+    run.advance(300)
+    run.equal([each.at for each in run.server.batches], [0.0, 20.0], "sent at")
+    run.delivered(client.events)
+
+
+@scenario("6")
+def retry_after_too_long(run: Run) -> None:
+    """With a ``Retry-After`` above 300 s, batches fail at once with that error until it passed."""
+    client = run.client(batch_size=1, refresh_interval=None)
+    run.answer(Fault.unavailable(retry_after=301))
+    run.failed(client.send_numbers(1), MasivoError, status=503)
+    run.advance(300)
+    run.failed(client.send_numbers(2), MasivoError, status=503)
+    run.sent([1])
+    run.advance(1)
+    late = client.send_numbers(3)
+    run.advance(0.5)
+    run.delivered(late)
+    run.sent([1], [3])
+
+
+@scenario("6")
+def other_statuses_fail_at_once(run: Run) -> None:
+    """An error status that asks for no repeat fails the batch; what the API said is the error."""
+    client = run.client(batch_size=2)
+    for number, status in enumerate((403, 404, 409, 418, 501)):
+        run.answer(Fault(status=status, body={"error": "No", "details": f"because of {number}"}))
+        sent = client.send_numbers(2 * number, 2 * number + 1)
+        run.failed(sent, MasivoError, status=status)
+        run.equal(sent[0].error().details, f"because of {number}", "details")
+    run.equal(len(run.server.batches), 5, "requests")
+
+
+@scenario("6")
+def redirect_is_not_followed(run: Run) -> None:
+    """A redirect is an error; nothing is sent to where it points."""
+    client = run.client(batch_size=1)
+    for number, status in enumerate((301, 302, 307, 308)):
+        run.answer(Fault(status=status, headers={"Location": "/elsewhere"}))
+        run.failed(client.send_numbers(number), MasivoError, status=status)
+    run.sent([0], [1], [2], [3])
+
+
+@scenario("6")
+def answer_without_a_body_is_a_success(run: Run) -> None:
+    """A 2xx without a body is a success, with ``data=None``."""
+    client = run.client(batch_size=1)
+    run.answer(Fault(status=204), Fault(status=201, body={"message": "taken"}))
+    run.delivered(client.send_numbers(1), status=204)
+    run.delivered(client.send_numbers(2), status=201)
+    run.equal([each.result().data for each in client.events], [None, {"message": "taken"}], "data")
+
+
+@scenario("6")
+def success_that_is_not_json_is_an_error(run: Run) -> None:
+    """A complete 2xx that is not JSON is a MasivoError; the batch is not sent again."""
+    client = run.client(batch_size=1)
+    run.answer(Fault.html())
+    run.failed(client.send_numbers(1), MasivoError, status=200)
+    run.check("base_url" in client.events[0].error().message, "the message names no cure")
+    run.advance(60)
+    run.sent([1])
+
+
+@scenario("6")
+def broken_success_is_not_repeated(run: Run) -> None:
+    """A 2xx that is cut off, or larger than 1 MiB, is a MasivoNetworkError with the status: the
+    batch may have been accepted, and is never sent again."""
+    client = run.client(batch_size=1)
+    broken = Fault(truncate=5), Fault(size=2**20 + 1), Fault(content_length=1000)
+    run.answer(*broken)
+    for number in range(len(broken)):
+        sent = client.send_numbers(number)
+        run.failed(sent, MasivoNetworkError, status=200)
+        run.check("may have been accepted" in sent[0].error().message, "no word of doubt")
+        run.advance(60)
+    run.sent([0], [1], [2])
+    run.answer(Fault(size=2**20))
+    run.delivered(client.send_numbers(9))
+
+
+@scenario("6")
+def broken_answer_that_is_no_success_is_repeated(run: Run) -> None:
+    """A malformed answer that is no 2xx counts as no answer, and is repeated."""
+    client = run.client(batch_size=1)
+    run.answer(Fault(status=400, truncate=3), Fault(status=404, size=2**20 + 1))
+    client.send_numbers(1)
+    run.advance(0.5 + 1)
+    run.delivered(client.events)
+    run.equal([each.key for each in run.server.batches], [1, 1, 1], "idempotency keys")
+
+
+@scenario("6")
+def rejected_batch_is_halved(run: Run) -> None:
+    """A batch refused with 422 is halved, in order, until only the events at fault fail."""
+    client = run.client(batch_size=8)
+    run.server.emulator.reject = _bad({3, 6})
+    client.send_numbers(*range(8))
+    run.sent(
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        *([0, 1, 2, 3], [0, 1], [2, 3], [2], [3]),
+        *([4, 5, 6, 7], [4, 5], [6, 7], [6], [7]),
+    )
+    run.equal([each.key for each in run.server.batches], list(range(1, 12)), "idempotency keys")
+    bad = [each for each in client.events if each.number in (3, 6)]
+    run.failed(bad, MasivoError, status=422)
+    run.delivered([each for each in client.events if each not in bad])
+    client.failures_are(3, 6)
+
+
+@scenario("6")
+def halving_follows_400_and_413(run: Run) -> None:
+    """400 and 413 are isolated too; a part that must be repeated is repeated in its turn."""
+    client = run.client(batch_size=2)
+    run.answer(Fault(status=400), None, Fault(status=413))
+    client.send_numbers(1, 2)
+    run.sent([1, 2], [1], [2])
+    run.failed(client.events[1:], MasivoError, status=413)
+    run.delivered(client.events[:1])
+    run.answer(Fault(status=413), Fault(status=503))
+    client.send_numbers(3, 4)
+    run.advance(0.5)
+    run.sent([1, 2], [1], [2], [3, 4], [3], [3], [4])
+    run.delivered(client.events[2:])
+
+
+@scenario("6")
+def halving_stops_after_8_refusals(run: Run) -> None:
+    """After 8 events in a row refused alone, each part that is left is sent once as a whole."""
+    client = run.client(batch_size=32)
+    run.server.emulator.reject = _bad(set(range(32)))
+    client.send_numbers(*range(32))
+    run.failed(client.events, MasivoError, status=422)
+    sizes = [len(each.numbers) for each in run.server.batches]
+    run.equal(sizes.count(1), 8, "events sent alone")
+    run.equal(
+        [list(each.numbers) for each in run.server.batches[-2:]],
+        [list(range(8, 16)), list(range(16, 32))],
+        "the parts that are left",
+    )
+
+
+@scenario("6")
+def halving_can_be_turned_off(run: Run) -> None:
+    """With ``isolate_rejected=False`` the whole batch takes its answer."""
+    client = run.client(batch_size=4, isolate_rejected=False)
+    run.server.emulator.reject = _bad({3})
+    client.send_numbers(1, 2, 3, 4)
+    run.sent([1, 2, 3, 4])
+    run.failed(client.events, MasivoError, status=422)
+
+
+@scenario("2")
+def on_error_is_told_of_each_failure(run: Run) -> None:
+    """``on_error`` is called once for each accepted event that failed, with the event and the
+    error; what it raises is logged and harms nothing."""
+    client = run.client(batch_size=2)
+    run.answer(Fault(status=403))
+    client.send_numbers(1, 2)
+    run.delivered(client.send_numbers(3, 4))
+    client.failures_are(1, 2)
+    for failure in client.failures:
+        run.equal((type(failure.error), failure.error.status), (MasivoError, 403), "error")
+        run.equal(failure.event["customer_id"], "c", "event")
+
+    def raises(_failure: object) -> None:
+        raise RuntimeError("of the caller's")
+
+    broken = run.client(batch_size=1, on_error=raises)
+    run.answer(Fault(status=403))
+    run.failed(broken.send_numbers(5), MasivoError, status=403)
+    run.delivered(broken.send_numbers(6))
+    run.until(lambda: run.warnings, "what on_error raised is not logged")
+
+
+def _bad(numbers: set[int]) -> Callable[[dict[str, Json]], str | None]:
+    return lambda event: "bad" if event.get("n") in numbers else None

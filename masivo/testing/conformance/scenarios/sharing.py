@@ -1,0 +1,91 @@
+"""Clients of one key, and of several (contract, section 2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from masivo import Api, FlushResult, MasivoClosedError
+from masivo.testing.conformance.scenario import scenario
+
+if TYPE_CHECKING:
+    from masivo.testing.conformance.run import Run
+
+
+@scenario("2")
+def clients_share_a_token(run: Run) -> None:
+    """Clients of one key share a token and one authorization; each has its own buffer, brand and
+    limits."""
+    one = run.client(brand_id="one", batch_size=2)
+    two = run.client(brand_id="two", batch_size=100)
+    run.hold(route="authorize")
+    bare = {"type": "VIEW", "customer_id": "c", "platform": "web"}
+    one.send(bare | {"n": 1}, bare | {"n": 2})
+    two.send(bare | {"n": 3})
+    run.release()
+    run.sent([1, 2])
+    run.pending(two.events)
+    run.equal(two.flush().result(), FlushResult(1, 0), "flush")
+    run.equal(one.flush().result(), FlushResult(2, 0), "flush")
+    run.authorizations(1)
+    run.equal([each.token for each in run.server.batches], [1, 1], "tokens")
+    brands = [each["brand_id"] for batch in run.server.batches for each in batch.events]
+    run.equal(brands, ["one", "one", "two"], "brands")
+
+
+@scenario("2")
+def client_that_leaves_takes_nothing_along(run: Run) -> None:
+    """A client that closes or is destroyed takes nothing from its siblings."""
+    one, two, three = run.client(), run.client(), run.client()
+    for number, client in enumerate((one, two, three)):
+        client.send_numbers(number)
+    one.close().result()
+    two.destroy()
+    run.delivered(one.events)
+    run.failed(two.events, MasivoClosedError)
+    run.pending(three.events)
+    run.equal(three.flush().result(), FlushResult(1, 0), "flush")
+    run.sent([0], [2])
+    run.authorizations(1)
+
+
+@scenario("3")
+def after_the_last_client_the_next_starts_fresh(run: Run) -> None:
+    """When the last client of a key is gone, so are its token, timer and counters."""
+    for number in range(3):
+        client = run.client(refresh_interval=50.0)
+        run.equal(client.stats().authorizations, 0, "authorizations")
+        client.send_numbers(number)
+        client.close().result()
+        run.authorizations(number + 1)
+        run.advance(1000)
+        run.authorizations(number + 1)
+    run.equal([each.token for each in run.server.batches], [1, 2, 3], "tokens")
+
+
+@scenario("2")
+def shortest_interval_counts(run: Run) -> None:
+    """The shortest ``refresh_interval`` among the clients of a key counts, while it is there."""
+    slow = run.client(refresh_interval=1000.0)
+    slow.get_token().result()
+    fast = run.client(refresh_interval=100.0)
+    run.advance(100)
+    run.authorizations(2)
+    run.advance(100)
+    run.authorizations(3)
+    fast.close().result()
+    run.advance(800)
+    run.authorizations(3)
+    slow.close().result()
+
+
+@scenario("2")
+def other_accounts_are_apart(run: Run) -> None:
+    """Clients that differ in ``api`` share nothing."""
+    one = run.client(batch_size=1)
+    two = run.client(batch_size=1, api=Api(reserved_types=frozenset()))
+    run.delivered([*one.send_numbers(1), *two.send_numbers(2)])
+    run.authorizations(2)
+    run.equal([each.token for each in run.server.batches], [1, 2], "tokens")
+    one.destroy()
+    run.delivered(two.send_numbers(3))
+    run.authorizations(2)
