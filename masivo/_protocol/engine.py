@@ -19,6 +19,7 @@ from .errors import (
     MasivoNetworkError,
     api_error,
     not_json_error,
+    one_line,
     second_401,
 )
 from .events import decode, envelope
@@ -418,7 +419,7 @@ class Engine:
             return
         attempt.request_id = None
         token = attempt.token if isinstance(attempt, Flight) else None
-        reason = self.redacted(failure.reason.encode("utf-8", "replace"), token).decode()
+        reason = one_line(self.redacted(failure.reason.encode("utf-8", "replace"), token).decode())
         error: MasivoError
         if failure.fatal is not None:
             error = failure.fatal

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Self
 
 from .json import NOT_JSON, Json, parse
@@ -135,14 +134,15 @@ def answer_parts(body: bytes) -> tuple[str | None, Json]:
         return None, value
     details = value.get("details")
     for said in (value.get("error"), value.get("message")):
-        if isinstance(said, str) and (text := _one_line(said)):
+        if isinstance(said, str) and (text := one_line(said)):
             return text, value if details is None else details
     return None, value if details is None else details
 
 
-def _one_line(text: str) -> str:
-    """A server's text made fit for a terminal and a log: no control characters, not too long."""
-    text = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", text).strip()
+def one_line(text: str) -> str:
+    """A text from outside made fit for a terminal and a log: nothing in it moves a cursor, breaks
+    a line or turns the direction of what follows; not too long."""
+    text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
 
 
