@@ -15,7 +15,7 @@ test: $(VENV)/test
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/lifecycles
-	$(BIN)/python -m pytest -m "full or not full"
+	CHAOS_EXAMPLES=1000 $(BIN)/python -m pytest -m "full or not full"
 
 fleet: $(VENV)/test
 	$(BIN)/python -m tests.fleet
