@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from masivo import MasivoClosedError
 from masivo._http import Http, HttpClient, build_lock
 from masivo._settle import Waiters, settle
-from masivo.protocol import Account, Engine, Failed, Failure, Response
+from masivo.protocol import Account, Engine, Failed, Failure
 
 from . import clock as clocks
 
 if TYPE_CHECKING:
-    from masivo.protocol import Buffer, Delivery, Output, Request, Settings, Ticket
+    from masivo.protocol import Buffer, Delivery, Output, Request, Response, Settings, Ticket
 
     from .client import Client
 
@@ -41,6 +41,8 @@ clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _sessions: dict[_Key, Session] = {}
 _registry_lock = threading.RLock()
 _exiting = False
+_process = object()
+"""Stands for this process: the child of a fork gets another one."""
 
 
 def join(
@@ -61,7 +63,8 @@ def join(
     key = settings.account, id(http_client)
     with _registry_lock:
         session = _sessions.get(key)
-        if session is None:
+        if session is None or not session.engine.attached:
+            # None, or one that is about to retire: its token and its counters are not ours.
             http = Http(http_client, settings.account.base_url)
             session = _sessions[key] = Session(key, http.forked() if forked else http)
         return session.engine.attach(settings, delivery_type, session)
@@ -84,21 +87,29 @@ class Session:
         self.waiters = Waiters()
         self.wake_at: float | None = None
         """When the last poll wanted the next one."""
-        self.dead = False
-        """Whether it belongs to the parent of this process."""
+        self._closed = False  # whether the last poll found no client
+        self._process = _process
         # Guards `poll` and the counts below. Reentrant: a signal handler or a finalizer may run
         # while its thread holds it.
         self._lock = threading.RLock()
         self._poller: int | None = None  # the thread that is in `poll`
         self._wanted = False  # somebody asked for a poll since the last one began
         self._attentive = 0  # workers that will poll before they next wait
-        self._asleep = False  # a worker waits in `_bell`
-        self._sleeps_until: float | None = None  # ... at most until then
+        self._asleep = False  # a worker waits in `_bell` ...
+        self._sleeps_until: float | None = None  # ... at most until this time
         self._sending = 0  # workers in the middle of a request
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._barred: set[int] = set()  # threads that must not wait for this session
 
+    @property
+    def dead(self) -> bool:
+        """Whether it belongs to the parent of this process."""
+        return self._process is not _process
+
     # ── Waking ───────────────────────────────────────────────────────────────────────────────
+    #
+    # A signal's handler may raise at any call on the main thread: what follows it there may never
+    # happen. So nothing here relies on an earlier caller having gone through with it.
 
     def wake(self) -> None:
         """See to it that somebody polls soon. Takes no lock but to start a thread."""
@@ -111,48 +122,60 @@ class Session:
 
     def _alert(self) -> bool:
         """Tell a worker that a poll is wanted; False if none would notice."""
-        already = self._wanted
         self._wanted = True
-        if self._asleep:
-            if not already:
-                self._bell.put(None)
-            return True
         # A worker goes to sleep in this order: asleep, no longer attentive, then a last look at
         # `_wanted`. So one that was not seen in either state is seen now, or sees for itself.
-        if self._attentive:
-            return True
-        if self._asleep:
+        if not self._asleep:
+            if self._attentive:
+                return True
+            if not self._asleep:
+                return False
+        self._ring()
+        return True
+
+    def _ring(self) -> None:
+        """Wake the worker that sleeps; one ring is enough for any number of callers."""
+        if self._bell.empty():
             self._bell.put(None)
-            return True
-        return False
 
     def _start(self, request: Request | None) -> bool:
         """Start a worker; False if no thread can be had."""
-        with self._lock:
-            if _exiting:
-                return False
-            if request is None:
-                if self._attentive or self._asleep:
-                    self._rouse()
-                    return True
-                self._attentive += 1
-            else:
-                self._sending += 1
-        _register_child_exit()
+        # Whoever takes the claim, the new thread or this one, sees to it that the count is right.
+        claim: list[None] = [None]
+        change = 0
         try:
-            threading.Thread(target=self._work, args=(request,), name="masivo", daemon=True).start()
-        except RuntimeError:  # no more threads, or the interpreter is shutting down
             with self._lock:
-                if request is None:
-                    self._attentive -= 1
-                else:
-                    self._sending -= 1
-            return False
+                if _exiting or self.dead:
+                    return False
+                if request is None and (self._attentive or self._asleep):
+                    return self._alert()
+                change = 1
+                self._count(request, change)
+            _register_child_exit()
+            threading.Thread(
+                target=self._work, args=(request, claim), name="masivo", daemon=True
+            ).start()
+        except BaseException as error:
+            if not change or not _take(claim):
+                raise  # the thread runs: what came up belongs to the caller
+            with self._lock:
+                self._count(request, -change)
+            if not isinstance(error, RuntimeError):
+                raise
+            return False  # no more threads, or the interpreter is shutting down
         return True
+
+    def _count(self, request: Request | None, change: int) -> None:
+        if request is None:
+            self._attentive += change
+        else:
+            self._sending += change
 
     # ── Working ──────────────────────────────────────────────────────────────────────────────
 
-    def _work(self, request: Request | None) -> None:
+    def _work(self, request: Request | None, claim: list[None]) -> None:
+        if not _take(claim):
+            return
         me = threading.get_ident()
         self._barred.add(me)
         try:
@@ -161,12 +184,18 @@ class Session:
                     with suppress(BaseException):  # its failure is known to the engine
                         self._send(request, None)
                     with self._lock:
-                        self._sending -= 1
                         self._attentive += 1
+                        self._sending -= 1
                 output = self._step()
+                if self.dead:
+                    return  # `on_error` forked, and this is the child
                 request = self._delegate(output)
                 if request is None and not self._sleep(output):
                     return
+        except BaseException:
+            with self._lock:
+                self._attentive -= 1
+            raise
         finally:
             self._barred.discard(me)
 
@@ -180,9 +209,11 @@ class Session:
             self._wanted = False
             try:
                 output = self.engine.poll()
-                self.wake_at = output.wake_at  # not later: another thread may poll meanwhile
             finally:
                 self._poller = None
+            self.wake_at, self._closed = output.wake_at, output.closed
+            if self._asleep and (self._closed or self._sleeps_too_long()):
+                self._ring()
         barred = me in self._barred
         self._barred.add(me)
         try:
@@ -194,6 +225,11 @@ class Session:
             self._retire()
         return output
 
+    def _sleeps_too_long(self) -> bool:
+        if self.wake_at is None:
+            return False
+        return self._sleeps_until is None or self.wake_at < self._sleeps_until
+
     def _delegate(self, output: Output | None) -> Request | None:
         """Give all requests but one to new workers; the one is for the caller to send."""
         if output is None or not output.requests:
@@ -201,53 +237,45 @@ class Session:
         first, *others = output.requests
         for other in others:
             if not self._start(other):
-                self._send(other, None)
+                with suppress(BaseException):
+                    self._send(other, None)
         with self._lock:
-            self._attentive -= 1
             self._sending += 1
-        soon = (
-            output.wake_at is not None and output.wake_at < self.clock.monotonic() + first.timeout
-        )
-        if soon or self._wanted:
-            self._start(None)
+            self._attentive -= 1
+        if self._wanted or (self._is_soon(output.wake_at, first) and not self._asleep):
+            self.wake()
         return first
+
+    def _is_soon(self, wake_at: float | None, request: Request) -> bool:
+        """Whether a poll may be due while a request is out."""
+        return wake_at is not None and wake_at < self.clock.monotonic() + request.timeout
 
     def _sleep(self, output: Output | None) -> bool:
         """Wait until there is something to do; False if this worker is not needed any more."""
         if output is None or self._wanted:
             return True
         with self._lock:
-            if self._asleep or output.closed:
+            # What the last poll said counts, and that may have been another thread's.
+            if self._asleep or self._closed:
                 self._attentive -= 1
-                if not self._wanted:
-                    self._rouse(closed=output.closed)
-                    return False
                 # Who asked for a poll while we were attentive relied on us.
-                if self._asleep:
-                    self._bell.put(None)
-                    return False
-                self._attentive += 1
-                return True
+                if self._wanted and self._asleep:
+                    self._ring()
+                elif self._wanted:
+                    self._attentive += 1
+                    return True
+                return False
+            self._sleeps_until = until = self.wake_at
             self._asleep = True
             self._attentive -= 1
-            # Not this output's: the last poll may have been another thread's.
-            self._sleeps_until = self.wake_at
         try:
             if not self._wanted:
-                self.clock.wait_for_bell(self._bell, self._sleeps_until)
+                self.clock.wait_for_bell(self._bell, until)
         finally:
             with self._lock:
-                self._asleep = False
                 self._attentive += 1
+                self._asleep = False
         return True
-
-    def _rouse(self, *, closed: bool = False) -> None:
-        """Tell a worker that sleeps too long of the time that the last poll named, or to end."""
-        until = self._sleeps_until
-        sooner = self.wake_at is not None and (until is None or self.wake_at < until)
-        if self._asleep and (sooner or closed):
-            self._sleeps_until = self.wake_at
-            self._bell.put(None)
 
     def _send(self, request: Request, limit: float | None) -> None:
         """Carry out a request, whatever happens."""
@@ -255,10 +283,7 @@ class Session:
         try:
             result = self.http.send(request, limit)
         finally:
-            if isinstance(result, Response):
-                self.engine.handle_response(request.id, result)
-            else:
-                self.engine.handle_failure(request.id, result)
+            self.engine.hand_back(request.id, result)
 
     def _retire(self) -> None:
         """Leave the registry, if no client has come meanwhile, and close the connections."""
@@ -280,7 +305,8 @@ class Session:
         Raises:
             RuntimeError: this thread drives the session (it is inside ``on_error``, say).
         """
-        if threading.get_ident() in (self._poller, *self._barred):
+        me = threading.get_ident()
+        if me == self._poller or me in self._barred:
             raise RuntimeError(
                 "this would wait for the thread that it runs on: do not call flush, close, drain, "
                 "get_token or an unfinished delivery's result from inside on_error"
@@ -295,19 +321,27 @@ class Session:
         """
         if self._alert() and not here:
             return
-        while (output := self._step()) is not None:
-            for request in output.requests:
-                if not self._start(request):
-                    limit = None if deadline is None else deadline - self.clock.monotonic()
-                    self._send(request, limit)
-                    self._wanted = True
+        while not self.dead and (output := self._step()) is not None:
+            left = list(output.requests)
+            try:
+                while left:
+                    if not self._start(left[0]):
+                        limit = None if deadline is None else deadline - self.clock.monotonic()
+                        self._send(left[0], limit)
+                        self._wanted = True
+                    left.pop(0)
+            except BaseException:
+                # This thread was interrupted: nobody else knows of these requests.
+                for request in left:
+                    self.engine.hand_back(request.id, Failure("it was interrupted", sent=False))
+                self._alert()
+                raise
             if not self._wanted:
-                break
-        # Workers that sleep learn of the new time, or that they are not needed any more.
-        if output is None or not (output.closed or output.wake_at is not None):
-            return
-        if not self._alert() and not self._sending and not output.closed:
-            self._start(None)
+                # Somebody must be there at the time that this poll has named.
+                manned = self._attentive or self._asleep or self._sending
+                if output.wake_at is not None and not manned and not output.closed:
+                    self._start(None)
+                return
 
     def wait(
         self, awaited: Delivery | Ticket, timeout: float | None, what: str, *, leave: bool = False
@@ -330,6 +364,8 @@ class Session:
         self.waiters.add(awaited, event.set)
         try:
             while True:
+                if self.dead:
+                    raise _orphaned()
                 self.pump(deadline if leave else None)
                 if awaited.outcome is not None:
                     return
@@ -355,6 +391,15 @@ class Session:
         return self.wake_at if deadline is None else min(deadline, self.wake_at)
 
 
+def _take(claim: list[None]) -> bool:
+    """Whether this thread is the first to take it."""
+    try:
+        claim.pop()
+    except IndexError:
+        return False
+    return True
+
+
 # ── Fork and exit ────────────────────────────────────────────────────────────────────────────
 
 
@@ -369,21 +414,21 @@ def _after_fork_in_parent() -> None:
     build_lock.release()
 
 
+def _orphaned() -> MasivoClosedError:
+    return MasivoClosedError("this process was forked: the event is its parent's to send")
+
+
 def _after_fork_in_child() -> None:
     """Begin anew: the parent sends its events, with its own threads, locks and connections."""
     _after_fork_in_parent()
-    global _exiting
+    global _exiting, _process
     _exiting = False
+    _process = object()
     inherited = list(_sessions.values())
     _sessions.clear()
     for session in inherited:
-        session.dead = True
         for buffer in session.engine.buffers:
-            buffer.orphaned = Failed(
-                MasivoClosedError("this process was forked: the event is its parent's to send"),
-                0,
-                None,
-            )
+            buffer.orphaned = Failed(_orphaned(), 0, None)
     for client in list(clients):
         client.forked()
 

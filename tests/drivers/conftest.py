@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -60,7 +62,9 @@ def join_workers(timeout: float = 15.0) -> None:
     """Wait until the package's threads have ended; fails if one does not."""
     for thread in workers():
         thread.join(timeout)
-        assert not thread.is_alive(), "a thread of the package does not end"
+        frame = sys._current_frames().get(thread.ident or 0)
+        stack = "".join(traceback.format_stack(frame))
+        assert not thread.is_alive(), f"a thread of the package does not end:\n{stack}"
 
 
 @pytest.fixture
