@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .delivery import Delivery, Ticket
+    from .delivery import Awaited
     from .values import Output
 
 __all__ = ["Logger", "Waiters", "settle"]
@@ -33,13 +33,13 @@ class Waiters:
     """
 
     def __init__(self) -> None:
-        self._wakers: dict[Delivery | Ticket, list[Callable[[], object]]] = {}
+        self._wakers: dict[Awaited[object], list[Callable[[], object]]] = {}
 
-    def add(self, awaited: Delivery | Ticket, waker: Callable[[], object]) -> None:
+    def add(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Have ``waker`` called, once, when ``awaited`` has its outcome."""
         self._wakers.setdefault(awaited, []).append(waker)
 
-    def discard(self, awaited: Delivery | Ticket, waker: Callable[[], object]) -> None:
+    def discard(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Forget a waiter that gave up."""
         # The list stays, even an empty one: another waiter may be adding itself to it.
         wakers = self._wakers.get(awaited, [])
