@@ -116,7 +116,12 @@ class Engine:
             settings: the client's settings, of this engine's account.
             delivery_type: what ``Buffer.send`` makes.
             owner: kept as ``Buffer.owner``, for the driver.
+
+        Raises:
+            ValueError: the settings are of another account.
         """
+        if settings.account != self.account:
+            raise ValueError("these settings are of another account than the engine's")
         buffer = Buffer(self, settings, delivery_type, owner)
         self._buffers[buffer] = None
         if self.authorizer.state is not State.ABSENT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -31,6 +32,7 @@ RESERVED_TYPES: Final = frozenset(
 LONGEST: Final = 1e9
 """The longest duration that a setting may name, in seconds (some 31 years): "never"."""
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _BASE_URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
@@ -66,6 +68,11 @@ class Secret:
 def is_header_value(text: str) -> bool:
     """Whether ``text`` can be sent as a credential in a header: visible ASCII, nothing else."""
     return _VISIBLE_ASCII.fullmatch(text) is not None
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a str that UTF-8 can encode: one without lone surrogates."""
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 def _says_server(status: int, body: Json) -> bool:
@@ -108,16 +115,21 @@ class Api:
                 raise MasivoConfigError(
                     f"Api.{name} must be a path that starts with '/', in visible ASCII"
                 )
-        if self.events_key is not None and not isinstance(self.events_key, str):
-            raise MasivoConfigError("Api.events_key must be a str or None")
+        if self.events_key is not None and not _is_text(self.events_key):
+            raise MasivoConfigError("Api.events_key must be a str that UTF-8 can encode, or None")
         header: object = self.sdk_header
         if header is not None and not (isinstance(header, str) and is_header_value(header)):
             raise MasivoConfigError("Api.sdk_header must be a str in visible ASCII, or None")
-        if isinstance(self.reserved_types, str):
-            raise MasivoConfigError("Api.reserved_types must be a set of str, not one str")
+        types: object = self.reserved_types
+        if isinstance(types, str) or not isinstance(types, Collection):
+            raise MasivoConfigError("Api.reserved_types must be a set of str")
+        if not all(isinstance(each, str) for each in self.reserved_types):
+            raise MasivoConfigError("Api.reserved_types must hold str only")
         object.__setattr__(self, "reserved_types", frozenset(self.reserved_types))
         if not callable(self.is_server_key_refusal):
             raise MasivoConfigError("Api.is_server_key_refusal must be callable")
+        if not isinstance(self.stamp_issued_at, bool):
+            raise MasivoConfigError("Api.stamp_issued_at must be True or False")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +197,10 @@ def configure(
     enabled = _flag("enabled", enabled) and not _is_set(environ.get("MASIVO_DISABLED", ""))
     if not isinstance(api, Api):
         raise MasivoConfigError(f"api must be a masivo.Api, not {_kind(api)}")
-    if brand_id is not None and not (isinstance(brand_id, str) and brand_id):
-        raise MasivoConfigError("brand_id must be a non-empty str, or None for no default")
+    if brand_id is not None and not (brand_id and _is_text(brand_id)):
+        raise MasivoConfigError(
+            "brand_id must be a non-empty str that UTF-8 can encode, or None for no default"
+        )
     settings = Settings(
         account=Account(
             _api_key(api_key, environ, enabled=enabled), _base_url(base_url, environ), api
@@ -227,7 +241,7 @@ def wait_limit(timeout: float | None) -> float | None:
         return None
     if not _is_number(timeout) or not timeout >= 0:
         raise MasivoConfigError("timeout must be a number of seconds from 0 on, or None")
-    return min(float(timeout), LONGEST)
+    return float(min(timeout, LONGEST))
 
 
 def _api_key(given: Secret | None, environ: Mapping[str, str], *, enabled: bool) -> Secret:
@@ -300,7 +314,9 @@ def _count(name: str, value: int, *, least: Literal[0, 1] = 1) -> int:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _seconds(name: str, value: float) -> float:
