@@ -1,0 +1,8 @@
+"""How random tests run here: a failure prints what replays it, and a busy machine fails none."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "masivo", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("masivo")

@@ -1,0 +1,368 @@
+"""Every setting is checked at construction (contract, section 2)."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, cast
+
+import pytest
+
+from masivo._protocol.errors import MasivoConfigError, MasivoError
+from masivo._protocol.settings import PUBLIC_BASE_URL
+from masivo.protocol import Api, Secret, Settings, configure, is_loopback, wait_limit
+
+from .simulator import KEY, Driver, event, settings, shown
+
+
+def made(**changes: Any) -> Settings:
+    """Settings of these arguments, of any type."""
+    return settings(**changes)
+
+
+def refusal(**changes: Any) -> str:
+    """The message with which settings are refused."""
+    with pytest.raises(MasivoConfigError) as caught:
+        made(**changes)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, MasivoError)
+    return caught.value.message
+
+
+def from_environment(key: Secret | None = None, **environ: str) -> Settings:
+    """Settings from an environment."""
+    return configure(key, environ=environ)
+
+
+# ── Defaults ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    """Every default is the contract's."""
+    given = configure(Secret(KEY))
+    assert {name: getattr(given, name) for name in Settings.__slots__ if name != "account"} == {
+        "brand_id": None,
+        "batch_size": 100,
+        "idle_timeout": 30.0,
+        "max_wait": 60.0,
+        "refresh_interval": 300.0,
+        "timeout": 10.0,
+        "max_retries": 4,
+        "max_in_flight": 1,
+        "max_queue": 100_000,
+        "max_queue_bytes": 67_108_864,
+        "max_event_bytes": 262_144,
+        "max_batch_bytes": 4_194_304,
+        "isolate_rejected": True,
+        "on_error": None,
+        "enabled": True,
+    }
+    assert given.account.base_url == PUBLIC_BASE_URL == "https://app.masivo.ai/api/storefront/v1"
+
+
+def test_the_defaults_of_api_are_the_assumptions_of_the_wire() -> None:
+    """``Api`` holds the choices of ``wire.md``; it is frozen."""
+    api = Api()
+    assert (api.authorize_path, api.events_path) == ("/auth/authorize", "/behavior/events/bulk")
+    assert (api.events_key, api.sdk_header, api.stamp_issued_at) == ("events", "client", True)
+    assert api.reserved_types == {
+        *("PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT")
+    }
+    with pytest.raises(AttributeError):
+        cast("Any", api).events_key = "x"
+    assert api == Api()
+    assert hash(api) == hash(Api())
+
+
+# ── The key and the environment ──────────────────────────────────────────────────────────────
+
+
+def test_the_key_is_given_or_from_the_environment() -> None:
+    """``api_key``, else ``MASIVO_API_KEY``."""
+    given = from_environment(MASIVO_API_KEY="from-the-environment")
+    assert given.account.api_key.reveal() == "from-the-environment"
+    given = from_environment(Secret("given"), MASIVO_API_KEY="from-the-environment")
+    assert given.account.api_key.reveal() == "given"
+
+
+@pytest.mark.parametrize("environ", [{}, {"MASIVO_API_KEY": ""}])
+def test_a_missing_key_is_refused(environ: dict[str, str]) -> None:
+    """No key, or an empty one, is a MasivoConfigError that says what to do."""
+    with pytest.raises(MasivoConfigError, match="MASIVO_API_KEY"):
+        configure(None, environ=environ)
+    with pytest.raises(MasivoConfigError, match="CLIENT key"):
+        configure(Secret(""), environ={"MASIVO_API_KEY": "x"})
+
+
+@pytest.mark.parametrize(
+    "key", ["a b", "a\n", "\ta", "a\x00", "\x7f", "é", "\u200b", " ", "a\r\nb"]
+)
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    """Control characters, blanks and non-ASCII are refused, without showing the key."""
+    message = refusal(key=f"secret{key}secret")
+    assert "secret" not in message
+    assert refusal(key=key)
+
+
+@pytest.mark.parametrize("key", [5, None, b"bytes", ["x"]])
+def test_a_key_of_another_type_is_refused(key: object) -> None:
+    """A key must be a str."""
+    assert "api_key must be a str" in refusal(key=key)
+
+
+def test_the_base_url_is_given_or_from_the_environment() -> None:
+    """``base_url``, else ``MASIVO_BASE_URL``, else the public endpoint."""
+    environ = {"MASIVO_BASE_URL": "https://other.test/v2/"}
+    assert made(base_url=None, environ=environ).account.base_url == "https://other.test/v2"
+    assert made(base_url="https://mine.test", environ=environ).account.base_url == (
+        "https://mine.test"
+    )
+    assert made(base_url=None, environ={"MASIVO_BASE_URL": ""}).account.base_url == PUBLIC_BASE_URL
+
+
+@pytest.mark.parametrize(
+    ("text", "disabled"),
+    [("1", True), ("true", True), ("yes", True), ("0", False), ("", False), ("false", False)],
+)
+def test_the_environment_can_disable(text: str, disabled: bool) -> None:
+    """``MASIVO_DISABLED=1`` disables, whatever the argument says; 0 and the like do not."""
+    assert made(environ={"MASIVO_DISABLED": text}).enabled is not disabled
+    assert not made(enabled=False, environ={"MASIVO_DISABLED": text}).enabled
+
+
+def test_a_disabled_client_needs_no_key() -> None:
+    """Without a key a disabled client can be made; a wrong key is refused all the same."""
+    assert not configure(None, enabled=False).enabled
+    with pytest.raises(MasivoConfigError):
+        configure(Secret("a b"), enabled=False)
+
+
+# ── base_url ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.test",
+        "https://a.test:8443/x/y",
+        "https://a.test/v1/",
+        "https://[2001:db8::1]/v1",
+        "http://localhost",
+        "http://LOCALHOST:80/x",
+        "http://127.0.0.1:5000",
+        "http://127.9.9.9",
+        "http://[::1]:1/x",
+    ],
+)
+def test_https_or_a_loopback_host_is_taken(url: str) -> None:
+    """``https`` anywhere, plain ``http`` to a loopback host; a slash at the end is dropped."""
+    assert made(base_url=url).account.base_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "a.test", "//a.test", "ftp://a.test", "https://", "https:///x", "HTTPS//a"),
+        *("https://user:pw@a.test", "https://a.test?x=1", "https://a.test/#f", "https://a.test/ "),
+        *("https://a.test\n", "https://a.té", "https://a.test:0", "https://a.test:99999"),
+        *("https://a.test:", "https://a.test:x", "https://[::1", "https://[:::]/", "https://a b"),
+        *("http://a.test", "http://10.0.0.1", "http://0.0.0.0", "http://localhost.a.test"),
+        *("http://127.0.0.1.a.test", "http://localhost@a.test", "http://[2001:db8::1]"),
+        *("https://a.test\\@b.test", "https://a.test/\x00", 5, b"https://a.test"),
+    ],
+)
+def test_any_other_base_url_is_refused(url: object) -> None:
+    """Anything else is a MasivoConfigError that names ``base_url``."""
+    assert "base_url" in refusal(base_url=url)
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://localhost:5", True),
+        ("https://127.0.0.1", True),
+        ("https://[::1]/x", True),
+        ("https://a.test", False),
+        ("https://localhost.test", False),
+        ("https://192.168.0.1", False),
+    ],
+)
+def test_is_loopback(url: str, loopback: bool) -> None:
+    """Whether the host is this machine, by its name or address alone."""
+    assert is_loopback(url) is loopback
+
+
+# ── Numbers and the rest ─────────────────────────────────────────────────────────────────────
+
+COUNTS = [
+    *("batch_size", "max_in_flight", "max_queue", "max_queue_bytes"),
+    *("max_event_bytes", "max_batch_bytes"),
+]
+DURATIONS = ["idle_timeout", "max_wait", "refresh_interval", "timeout"]
+
+
+@pytest.mark.parametrize("name", [*COUNTS, "max_retries"])
+@pytest.mark.parametrize("value", [-1, 1.0, 1.5, "5", None, True, math.nan, math.inf, b"1"])
+def test_counts_are_whole_numbers(name: str, value: object) -> None:
+    """Counts are int from 1 on (``max_retries`` from 0); the message names the setting."""
+    assert name in refusal(**{name: value})
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts_begin_at_1(name: str) -> None:
+    """0 is too little, but for ``max_retries``."""
+    assert name in refusal(**{name: 0})
+    assert made(max_retries=0).max_retries == 0
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", [0, -1, 0.0, -0.5, "5", True, math.nan, math.inf, 1.1e9])
+def test_durations_are_positive_seconds(name: str, value: object) -> None:
+    """Durations are numbers above 0 (and at most some 31 years); the message names the setting."""
+    assert name in refusal(**{name: value})
+    assert name in refusal(**{name: 10**400})
+
+
+@pytest.mark.parametrize("name", ["idle_timeout", "max_wait", "timeout"])
+def test_only_the_interval_may_be_none(name: str) -> None:
+    """``refresh_interval=None`` is allowed; the other durations need a number."""
+    assert name in refusal(**{name: None})
+    assert made(refresh_interval=None).refresh_interval is None
+
+
+@pytest.mark.parametrize("name", DURATIONS)
+@pytest.mark.parametrize("value", [1, 0.001, 1e9])
+def test_durations_are_kept_as_floats(name: str, value: float) -> None:
+    """Any number in the range is taken."""
+    assert getattr(made(**{name: value}), name) == value
+
+
+def test_an_event_must_fit_a_batch() -> None:
+    """``max_event_bytes`` above ``max_batch_bytes`` is refused; equal is allowed."""
+    assert "max_event_bytes" in refusal(max_event_bytes=1001, max_batch_bytes=1000)
+    assert made(max_event_bytes=1000, max_batch_bytes=1000).max_event_bytes == 1000
+
+
+@pytest.mark.parametrize("name", ["enabled", "isolate_rejected"])
+@pytest.mark.parametrize("value", [None, 0, 1, "yes"])
+def test_flags_are_true_or_false(name: str, value: object) -> None:
+    """Flags are bool and nothing else."""
+    assert name in refusal(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["", 5, b"x", ["x"], "\ud800"])
+def test_brand_id_is_a_text_that_can_be_sent(value: object) -> None:
+    """``brand_id`` is a non-empty str that can be encoded, or None."""
+    assert "brand_id" in refusal(brand_id=value)
+
+
+class Callback:
+    """A callable object."""
+
+    def __call__(self, failure: object) -> None:
+        """Take a failure."""
+
+
+class Coroutine:
+    """A callable object whose call is a coroutine."""
+
+    async def __call__(self, failure: object) -> None:
+        """Take a failure."""
+
+
+async def coroutine(failure: object) -> None:
+    """Take a failure."""
+
+
+@pytest.mark.parametrize("value", [5, "x", coroutine, Coroutine(), functools.partial(coroutine, 1)])
+def test_on_error_is_a_plain_callable(value: object) -> None:
+    """``on_error`` must be callable, and no coroutine function."""
+    assert "on_error" in refusal(on_error=value)
+
+
+@pytest.mark.parametrize("value", [None, str, Callback(), functools.partial(str), Callback])
+def test_a_plain_callable_is_taken(value: object) -> None:
+    """Any other callable is taken."""
+    assert made(on_error=value).on_error is value
+
+
+# ── Api ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("authorize_path", each) for each in ("", "x", "x/y", "/a b", "/\n", "/é", None, 5)),
+        *(("events_path", each) for each in ("", "x", "/a b", "https://a.test/", None)),
+        *(("events_key", each) for each in (5, b"x", "\ud800")),
+        *(("sdk_header", each) for each in ("", "a b", "a\n", "é", 5)),
+        *(("reserved_types", each) for each in ("PURCHASE", 5, None, [5], [["x"]])),
+        *(("is_server_key_refusal", each) for each in (None, 5, "x")),
+        *(("stamp_issued_at", each) for each in (None, 1, "yes")),
+    ],
+)
+def test_a_wrong_choice_of_api_is_refused(name: str, value: object) -> None:
+    """A field of ``Api`` of the wrong type, or that cannot be sent, is a MasivoConfigError that
+    names it."""
+    with pytest.raises(MasivoConfigError, match=name):
+        Api(**cast("Any", {name: value}))
+
+
+def test_reserved_types_may_be_any_collection() -> None:
+    """Any collection of str serves as ``reserved_types``."""
+    assert Api(reserved_types=cast("Any", ["A", "B"])).reserved_types == {"A", "B"}
+
+
+@pytest.mark.parametrize("api", [None, {}, "x", Api])
+def test_api_is_an_api(api: object) -> None:
+    """``api`` must be a ``masivo.Api``."""
+    with pytest.raises(MasivoConfigError, match="Api"):
+        configure(Secret(KEY), api=cast("Any", api))
+
+
+# ── The argument of calls that wait ──────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [(None, None), (math.inf, None), (0, 0.0), (0.5, 0.5), (7, 7.0), (1e300, 1e9)],
+)
+def test_wait_limit(given: float | None, limit: float | None) -> None:
+    """A call's ``timeout`` is a number from 0 on; None and infinity are no limit."""
+    assert wait_limit(given) == limit
+
+
+@pytest.mark.parametrize("given", [-1, -0.001, math.nan, "5", True, b"", [], -math.inf])
+def test_any_other_wait_limit_is_refused(given: object) -> None:
+    """Anything else is a MasivoConfigError."""
+    with pytest.raises(MasivoConfigError, match="timeout"):
+        wait_limit(cast("Any", given))
+
+
+def test_a_wait_limit_beyond_all_floats_is_as_good_as_none() -> None:
+    """An int beyond all floats is no crash."""
+    assert wait_limit(10**400) == 1e9
+
+
+def test_settings_show_no_key() -> None:
+    """Neither settings nor an account shows the key."""
+    given = made()
+    assert KEY not in shown(given) + shown(given.account) + shown(given.account.api_key)
+
+
+def test_an_account_is_the_same_where_everything_is() -> None:
+    """Accounts are equal, and hash alike, where key, address and choices are: so clients share."""
+    assert made().account == made(batch_size=5).account
+    assert hash(made().account) == hash(made().account)
+    assert made().account != made(key="another-key").account
+    assert made().account != made(base_url="https://b.test").account
+    assert made().account != made(api=Api(events_key=None)).account
+
+
+def test_the_settings_of_another_account_are_refused() -> None:
+    """An engine attaches clients of its own account only: the events of another would go astray."""
+    driver = Driver()
+    with pytest.raises(ValueError, match="account"):
+        driver.engine.attach(made(key="another-key-here"))
+    driver.send(event())
+    assert driver.engine.buffers == [driver.buffer]
