@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from inspect import CORO_CREATED, getcoroutinestate
+from typing import TYPE_CHECKING, Final, Self, cast
 
 from masivo._client import ClientBase
 from masivo._http import AsyncHttp
@@ -15,8 +17,9 @@ from .client import AsyncDelivery, LoopClient
 from .session import GRACE, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import TracebackType
+    from typing import Any
 
     from masivo.protocol import Buffer, Delivery, Request, Ticket
 
@@ -64,24 +67,31 @@ class AsyncioSession(LoopSession):
             self.task = self.loop.create_task(self._run(), name="masivo")
 
     async def _run(self) -> None:
+        # `asyncio.run` cancels all tasks in the end, this one at whatever it is doing, and then
+        # waits: there is time for the rest.
         try:
-            await self.drive()
-        except asyncio.CancelledError:
-            pass  # as `asyncio.run` does in the end; there is time for the rest
+            with suppress(asyncio.CancelledError):
+                await self.drive()
         finally:
             self.abort("the event loop was closed")
         for task in self._requests:
-            task.cancel()
-        await asyncio.gather(*self._requests, return_exceptions=True)
+            if not task.cancelling():  # a second time would break off its cleaning up
+                task.cancel()
+        with suppress(asyncio.CancelledError):
+            if self._requests:
+                await asyncio.wait(self._requests)
         await self.http.aclose()
 
     def abort(self, why: str) -> None:
         """See LoopSession."""
         super().abort(why)
         if self.loop.is_closed():
-            # What they were for is done: asyncio need not warn that they did not end.
-            for task in (self.task, *self._requests):
+            # What they were for is done: nobody needs to be warned that they did not end or begin.
+            for task in self._requests if self.task is None else {self.task, *self._requests}:
                 setattr(task, "_log_destroy_pending", False)  # noqa: B010 (not in its stubs)
+                coroutine = cast("Coroutine[Any, Any, None]", task.get_coro())
+                if getcoroutinestate(coroutine) == CORO_CREATED:
+                    coroutine.close()
 
     def here(self) -> bool:
         """Whether this is a place where the session may be worked on."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-STUCK = Fault(delay=60)
+STUCK = Fault(delay=60, close=True)
 CLOSED = masivo.MasivoClosedError
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-STUCK = Fault(delay=60)
+STUCK = Fault(delay=60, close=True)
 
 
 async def test_any_number_of_tasks_wait_for_one_delivery(

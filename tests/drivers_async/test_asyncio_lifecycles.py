@@ -1,0 +1,483 @@
+"""How an asyncio loop and a client in it can end, and which loop a client belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+import masivo
+from masivo import AsyncClient
+from masivo.emulator import Emulator, Fault
+
+from .events import arrived, event
+from .loops import error_of, eventually, logged, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from masivo import AsyncDelivery
+
+STUCK = Fault(delay=60, close=True)
+CLOSED = masivo.MasivoClosedError
+
+# A loop that is closed without a word leaves its sockets open; asyncio says so, rightly. (Told as
+# an error, that keeps uvloop from closing the loop at all.)
+CLOSED_ROUGHLY = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes loops of either kind."""
+    make: Callable[[], asyncio.AbstractEventLoop] = request.param
+    return make
+
+
+@pytest.fixture
+def run(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Callable[..., Any]:
+    """``asyncio.run`` on either kind of loop."""
+
+    def run(main: Coroutine[Any, Any, object]) -> object:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(main)
+
+    return run
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> AsyncClient:
+    """A client that is made before any loop runs."""
+    return AsyncClient(emulator.client_key, base_url=emulator.url, batch_size=2)
+
+
+def test_a_client_is_made_before_the_loop_runs(
+    emulator: Emulator, client: AsyncClient, run: Callable[..., Any]
+) -> None:
+    """A client made outside of any loop belongs to the one of its first use."""
+
+    async def main() -> None:
+        async with client:
+            client.send_analytics_event(event())
+
+    with pytest.raises(RuntimeError, match="running event loop"):
+        client.send_analytics_event(event())
+    with pytest.raises(RuntimeError, match="running event loop"):
+        _ = client.flush()
+    run(main())
+    assert arrived(emulator) == [0]
+
+
+def test_use_from_a_second_loop_is_a_clear_error(
+    emulator: Emulator, client: AsyncClient, run: Callable[..., Any]
+) -> None:
+    """A client, and a delivery without an outcome, say to which loop they belong."""
+    emulator.fail(STUCK)
+    calls = (
+        lambda: client.send_analytics_event(event()),
+        client.flush,
+        client.drain,
+        client.get_token,
+        client.aclose,
+    )
+
+    async def elsewhere(delivery: AsyncDelivery) -> None:
+        for call in calls:
+            with pytest.raises(RuntimeError, match="event loop of its first use"):
+                call()
+        with pytest.raises(RuntimeError, match="event loop of its first use"):
+            await delivery
+        assert not delivery.done()
+
+    async def main() -> None:
+        delivery = client.send_analytics_event(event())
+        await asyncio.to_thread(run, elsewhere(delivery))
+        client.send_analytics_event(event())  # what was refused has changed nothing
+        client.destroy()
+        await client.aclose()
+
+    run(main())
+
+
+def test_use_from_another_thread_is_a_clear_error(
+    emulator: Emulator, client: AsyncClient, run: Callable[..., Any]
+) -> None:
+    """Sending from a thread that runs no loop says so, and changes nothing."""
+
+    async def main() -> None:
+        async with client:
+            client.send_analytics_event(event(1))
+            with pytest.raises(RuntimeError, match="no event loop is running here"):
+                await asyncio.to_thread(client.send_analytics_event, event(2))
+
+    run(main())
+    assert arrived(emulator) == [1]
+
+
+def test_destroy_from_another_thread(
+    emulator: Emulator, client: AsyncClient, run: Callable[..., Any]
+) -> None:
+    """destroy() may be called anywhere: the loop's own thread ends the deliveries."""
+    emulator.fail(STUCK)
+
+    async def main() -> None:
+        delivery = client.send_analytics_event(event())
+        await until(emulator, lambda emulator: emulator.requests)
+        await asyncio.to_thread(client.destroy)
+        with pytest.raises(CLOSED):
+            await delivery
+
+    run(main())
+
+
+def test_a_loop_that_ends_right_after_destroy(
+    emulator: Emulator, client: AsyncClient, run: Callable[..., Any]
+) -> None:
+    """destroy() as the last call of asyncio.run: connections are closed all the same."""
+
+    async def main() -> None:
+        client.send_analytics_event(event())
+        await client.flush()
+        emulator.fail(STUCK)
+        client.send_analytics_event(event())
+        flush = asyncio.create_task(client.flush())
+        await until(emulator, lambda emulator: len(emulator.batches) == 2)
+        client.destroy()
+        await flush
+
+    run(main())
+
+
+def test_a_loop_that_ends_before_its_client(
+    emulator: Emulator,
+    client: AsyncClient,
+    run: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A client left open when asyncio.run ends: each delivery has its outcome, one warning counts
+    the events that were not sent, connections are closed, and the client can still be closed."""
+    deliveries: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        client.send_analytics_event(event())
+        await client.flush()  # so that there is a connection
+        emulator.fail(STUCK, route="events")
+        deliveries.extend(client.send_analytics_event(event(n)) for n in range(5))
+        await until(emulator, lambda emulator: len(emulator.batches) == 2)
+
+    async def afterwards() -> None:
+        client.destroy()
+        await client.aclose()
+        for delivery in deliveries:
+            with pytest.raises(CLOSED):
+                await delivery
+
+    run(main())
+    assert [type(error_of(each)) for each in deliveries] == [CLOSED] * 5
+    assert logged(caplog) == ["5 events were not sent: the event loop was closed"]
+    run(afterwards())
+    client.destroy()
+
+
+@CLOSED_ROUGHLY
+@pytest.mark.parametrize("moment", ["before the driver ran", "idle", "with a request out"])
+def test_a_loop_that_is_closed_with_its_tasks_unfinished(
+    emulator: Emulator,
+    client: AsyncClient,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    caplog: pytest.LogCaptureFixture,
+    moment: str,
+) -> None:
+    """loop.stop() and loop.close() with no task cancelled: the same, at the moment of close()."""
+    emulator.fail(STUCK)
+    deliveries: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        deliveries.extend(client.send_analytics_event(event(n)) for n in range(3))
+        if moment == "with a request out":
+            await until(emulator, lambda emulator: emulator.requests)
+        elif moment == "before the driver ran":
+            loop.stop()
+
+    loop = new_loop()
+    task = loop.create_task(main())
+    task.add_done_callback(lambda _: loop.stop())
+    loop.run_forever()
+    assert not deliveries[0].done()
+    loop.close()
+    assert [type(error_of(each)) for each in deliveries] == [CLOSED] * 3
+    assert logged(caplog) == ["3 events were not sent: the event loop was closed"]
+    client.destroy()
+    emulator.stop()
+
+
+@CLOSED_ROUGHLY
+def test_a_client_that_outlives_its_closed_loop(
+    emulator: Emulator,
+    client: AsyncClient,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """A client that is collected, or closed, after its loop was closed complains of nothing."""
+
+    async def main(client: AsyncClient) -> None:
+        client.send_analytics_event(event())
+        await client.flush()
+
+    loop = new_loop()
+    loop.run_until_complete(main(client))
+    loop.close()
+    with pytest.raises(RuntimeError, match="no event loop is running here"):
+        client.send_analytics_event(event())
+    del client
+    gc.collect()
+
+
+@CLOSED_ROUGHLY
+def test_a_client_between_two_runs_of_its_loop(
+    emulator: Emulator,
+    client: AsyncClient,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """A loop may be run in parts: what is buffered goes on in the next; destroy works between."""
+
+    async def send() -> AsyncDelivery:
+        return client.send_analytics_event(event())
+
+    async def wait(delivery: AsyncDelivery) -> None:
+        await client.flush()
+        assert (await delivery).success
+
+    loop = new_loop()
+    try:
+        delivery = loop.run_until_complete(send())
+        loop.run_until_complete(wait(delivery))
+        late = loop.run_until_complete(send())
+        client.destroy()
+        assert isinstance(error_of(late), CLOSED)
+        loop.run_until_complete(client.aclose())
+    finally:
+        loop.close()
+    assert arrived(emulator) == [0]
+
+
+def test_a_forgotten_client_delivers(emulator: Emulator, run: Callable[..., Any]) -> None:
+    """A client that is collected unclosed in a running loop delivers what it holds, then goes."""
+
+    async def main() -> None:
+        client = AsyncClient(emulator.client_key, base_url=emulator.url)
+        delivery = client.send_analytics_event(event())
+        del client
+        gc.collect()
+        assert (await delivery).success
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait_for(asyncio.gather(*others), 10)
+
+    run(main())
+    assert arrived(emulator) == [0]
+
+
+def test_a_client_forgotten_in_another_thread_delivers(
+    emulator: Emulator, run: Callable[..., Any]
+) -> None:
+    """The garbage collector may run in any thread: the client's loop does the work."""
+
+    async def main() -> None:
+        held = [AsyncClient(emulator.client_key, base_url=emulator.url)]
+        delivery = held[0].send_analytics_event(event())
+        await asyncio.sleep(0.05)  # so that the loop sleeps in its selector
+        await asyncio.to_thread(held.clear)
+        assert (await asyncio.wait_for(_result(delivery), 10)).success
+
+    run(main())
+
+
+async def _result(delivery: AsyncDelivery) -> masivo.SendEventResult:
+    return await delivery
+
+
+def test_finalizers_that_send_during_a_poll(
+    emulator: Emulator, client: AsyncClient, run: Callable[..., Any]
+) -> None:
+    """A finalizer that runs in the middle of a poll may send; the event is delivered."""
+
+    class Sends:
+        def __init__(self, n: int) -> None:
+            self.n = n
+            self.itself = self
+
+        def __del__(self) -> None:
+            client.send_analytics_event(event(self.n))
+
+    async def main() -> None:
+        gc.set_threshold(1)
+        async with client:
+            for n in range(200):
+                Sends(n)
+                if n % 10 == 0:
+                    await client.flush()
+            gc.set_threshold(*thresholds)
+            gc.collect()
+
+    thresholds = gc.get_threshold()
+    try:
+        run(main())
+    finally:
+        gc.set_threshold(*thresholds)
+    assert sorted(arrived(emulator)) == list(range(200))
+
+
+def test_a_signal_handler_may_send(
+    emulator: Emulator, client: AsyncClient, run: Callable[..., Any]
+) -> None:
+    """A handler in the main thread sends while the loop waits for its sockets: it is woken."""
+    deliveries: list[AsyncDelivery] = []
+
+    def on_signal(_number: int, _frame: object) -> None:
+        deliveries.extend(client.send_analytics_event(event(n)) for n in range(2))
+
+    async def main() -> None:
+        async with client:
+            timer = threading.Timer(0.1, signal.pthread_kill, [main_thread, signal.SIGUSR1])
+            timer.start()
+            await until(emulator, lambda emulator: emulator.event_count == 2)
+            timer.join()
+
+    main_thread = threading.main_thread().ident
+    before = signal.signal(signal.SIGUSR1, on_signal)
+    try:
+        run(main())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [delivery.done() for delivery in deliveries] == [True] * 2
+
+
+def test_two_loops_in_two_threads(emulator: Emulator, run: Callable[..., Any]) -> None:
+    """Loops in different threads have tokens of their own and do not disturb each other."""
+    barrier = threading.Barrier(2)
+
+    async def main(first: int) -> None:
+        client = AsyncClient(emulator.client_key, base_url=emulator.url, batch_size=10)
+        async with client:
+            barrier.wait(10)
+            for n in range(first, first + 500):
+                client.send_analytics_event(event(n))
+                if n % 50 == 0:
+                    await client.flush()
+        assert client.stats().delivered == 500
+
+    threads = [threading.Thread(target=run, args=[main(first)]) for first in (0, 500)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert sorted(arrived(emulator)) == list(range(1000))
+    assert len(emulator.authorizations) == 2
+
+
+def test_when_every_task_is_cancelled(
+    emulator: Emulator, run: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Code that cancels every task of a loop that goes on ends the client, not the loop: its
+    deliveries have their outcome, and a new client works."""
+    emulator.fail(STUCK, route="events")
+
+    async def main() -> None:
+        client = AsyncClient(emulator.client_key, base_url=emulator.url, batch_size=1)
+        delivery = client.send_analytics_event(event(1))
+        await until(emulator, lambda emulator: emulator.batches)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with pytest.raises(CLOSED):
+            await delivery
+        with pytest.raises(CLOSED):
+            client.send_analytics_event(event(2))
+        await client.aclose()
+        async with AsyncClient(emulator.client_key, base_url=emulator.url) as client:
+            client.send_analytics_event(event(3))
+
+    run(main())
+    assert arrived(emulator) == [3]
+    assert len(logged(caplog)) == 1
+
+
+def test_a_request_whose_task_is_cancelled(emulator: Emulator, run: Callable[..., Any]) -> None:
+    """A stranger who cancels the task of a request, even before it began, cuts off that try only:
+    it is repeated."""
+
+    async def main() -> None:
+        client = AsyncClient(emulator.client_key, base_url=emulator.url, batch_size=1)
+        async with client:
+            delivery = client.send_analytics_event(event())
+            cancelled = 0
+            while cancelled < 3:
+                await asyncio.sleep(0)
+                for task in asyncio.all_tasks():
+                    if task.get_name() == "masivo-request":
+                        cancelled += task.cancel()
+            assert (await delivery).success
+
+    run(main())
+    assert arrived(emulator) == [0]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+def test_tasks_that_begin_at_once(emulator: Emulator, client: AsyncClient) -> None:
+    """The client works in a loop whose tasks are eager."""
+
+    async def main() -> None:
+        factory: Any = vars(asyncio)["eager_task_factory"]
+        asyncio.get_running_loop().set_task_factory(factory)
+        async with client:
+            for n in range(5):
+                client.send_analytics_event(event(n))
+            await client.flush()
+        async with AsyncClient(emulator.client_key, base_url=emulator.url) as other:
+            await other.get_token()
+
+    asyncio.run(main())
+    assert arrived(emulator) == list(range(5))
+
+
+def test_keyboard_interrupt_in_asyncio_run(
+    emulator: Emulator, client: AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ctrl-C leaves the block at once; every delivery has its outcome."""
+    emulator.fail(STUCK)
+    deliveries: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        async with client:
+            deliveries.append(client.send_analytics_event(event()))
+            await until(emulator, lambda emulator: emulator.requests)
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert isinstance(error_of(deliveries[0]), CLOSED)
+    assert len(logged(caplog)) == 1
+
+
+def test_clients_come_and_go(emulator: Emulator, run: Callable[..., Any]) -> None:
+    """The next client of a key whose last client has gone starts fresh; none is left over."""
+
+    async def main() -> None:
+        for n in range(10):
+            client = AsyncClient(emulator.client_key, base_url=emulator.url)
+            client.send_analytics_event(event(n))
+            if n % 2:
+                await client.flush()
+                client.destroy()
+            else:
+                await client.aclose()
+        await eventually(lambda: len(asyncio.all_tasks()) == 1)
+
+    run(main())
+    assert arrived(emulator) == list(range(10))
+    assert len(emulator.authorizations) == 10
