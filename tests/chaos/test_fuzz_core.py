@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masivo import MasivoError
 from masivo.protocol import (
     Engine,
     Failed,
@@ -27,6 +26,7 @@ from .answers import BODIES, EXAMPLES, HEADERS, KEY, TOKEN, statuses
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from masivo import MasivoError
     from masivo.protocol import Buffer, Delivery, Json
 
 Said: TypeAlias = Response | Failure
