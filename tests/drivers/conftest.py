@@ -53,6 +53,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the random waits before repeats: their lengths are tested in virtual time."""
+    monkeypatch.setattr("masivo._protocol.retry.FIRST_WAIT", 0.02)
+
+
 def workers() -> list[threading.Thread]:
     """The package's threads that run now."""
     return [thread for thread in threading.enumerate() if thread.name == "masivo"]

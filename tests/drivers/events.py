@@ -1,11 +1,12 @@
-"""Events for the tests."""
+"""Events for the tests, and a wait for what nobody tells of."""
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from masivo.emulator import Emulator, RecordedRequest
 
@@ -43,3 +44,11 @@ def sent(request: RecordedRequest) -> list[int]:
 def statuses(requests: Sequence[RecordedRequest]) -> list[int | None]:
     """What requests were answered."""
     return [request.status for request in requests]
+
+
+def until(true: Callable[[], object], timeout: float = 10.0) -> None:
+    """Wait until something is true that no event tells of; fails after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline, f"not true within {timeout:g} s"
+        time.sleep(0.001)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import pytest
 from masivo import FlushResult, MasivoConfigError, MasivoError, MasivoNetworkError
 from masivo.emulator import Emulator, Fault
 
-from .events import arrived, event
+from .events import arrived, event, until
 from .odd_servers import serving
 from .worlds import FAMILIES
 
@@ -63,10 +62,7 @@ def test_a_function_makes_a_client_that_is_closed(
     assert client.flush(5).delivered == 1
     client.close()
     assert len(made) == 1
-    deadline = time.monotonic() + 5
-    while not made[0].is_closed and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert made[0].is_closed
+    until(lambda: made[0].is_closed)
     assert arrived(emulator) == [1]
 
 
@@ -153,6 +149,23 @@ def test_the_callers_timeout_gives_way(
     for client, mine in ((one, patient), (two, hasty)):
         client.close()
         world.close_http_client(mine)
+
+
+def test_a_narrow_pool_is_waited_for(world: World, connect: Connect, emulator: Emulator) -> None:
+    """A pool of one connection serves clients that would like more at once.
+
+    With httpx2 only: the pool of httpx 0.28 (httpcore 1.0) breaks requests of several threads
+    that wait for one connection, with or without this package.
+    """
+    httpx2 = pytest.importorskip("httpx2", reason="httpx2 is an optional extra")
+    mine = world.http_client("httpx2", limits=httpx2.Limits(max_connections=1))
+    client = connect(http_client=mine, max_in_flight=4, batch_size=5)
+    for n in range(100):
+        client.send_analytics_event(event(n, customer_id=f"c-{n}"))
+    assert client.flush(10) == FlushResult(100, 0)
+    assert sorted(arrived(emulator)) == list(range(100))
+    client.close()
+    world.close_http_client(mine)
 
 
 # ── What a transport can raise ───────────────────────────────────────────────────────────────
