@@ -12,7 +12,7 @@ from .errors import (
     MasivoError,
     MasivoNetworkError,
 )
-from .events import complete, envelope_size
+from .events import complete, envelope_size, total_size
 from .flight import Flight
 from .intake import Intake
 from .queues import Fifo, PerCustomer, Queue, Taken
@@ -160,17 +160,17 @@ class Buffer(Intake):
 
     # ── What inputs do, in the next poll ─────────────────────────────────────────────────────
 
-    def take_in(self, delivery: Delivery) -> None:
-        """Put an event into the queue."""
-        self.count_taken_in(delivery)
-        self._last_at = max(self._last_at, delivery.at)
+    def take_in(self, deliveries: list[Delivery]) -> None:
+        """Put events into the queue."""
+        self.count_taken_in(len(deliveries), total_size(deliveries))
+        self._last_at = max(self._last_at, deliveries[-1].at)
         refusal = self._engine.authorizer.refusal()
         if self.detached:
-            self._end([delivery], (), self._closing_error or self.closed_error())
+            self._end(deliveries, (), self._closing_error or self.closed_error())
         elif refusal is not None:
-            self._end([delivery], (), refusal)
+            self._end(deliveries, (), refusal)
         else:
-            self._queue.append(delivery)
+            self._queue.extend(deliveries)
             self._engine.touch(self)
 
     def overflowed(self) -> None:
@@ -322,14 +322,16 @@ class Buffer(Intake):
     def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
         """The events as they are sent, with ``issued_at`` (``wire.md``, "issued_at")."""
         events: list[bytes] = []
+        offset = self._engine.server_clock.time(0.0, now)  # asked once, as it is the same for all
+        moment = self._last_stamp
         last, text = math.nan, b""
         for delivery in deliveries:
-            moment = max(self._last_stamp, self._engine.server_clock.time(delivery.at, now))
-            self._last_stamp = moment
+            moment = max(moment, offset + delivery.at)
             cut = moment // 0.001
             if cut != last:
                 last, text = cut, format_stamp(moment)
             events.append(complete(delivery.encoded, text))
+        self._last_stamp = moment
         return events
 
     def _set_linger(self, now: float) -> None:
@@ -419,7 +421,7 @@ class Buffer(Intake):
     def _count_end(
         self, deliveries: list[Delivery], numbers: Sequence[int], *, delivered: bool
     ) -> None:
-        self.count_ended(deliveries)
+        self.count_ended(len(deliveries), total_size(deliveries))
         self._tally.count(len(deliveries), numbers, delivered=delivered)
         self._answer_flushes()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
-from .events import size
+from .events import size, total_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -45,8 +45,8 @@ class Queue(Protocol):
         """How many could be taken now."""
         ...
 
-    def append(self, delivery: Delivery) -> None:
-        """Take an event in."""
+    def extend(self, deliveries: Sequence[Delivery]) -> None:
+        """Take events in."""
         ...
 
     def oldest(self) -> tuple[float, int] | None:
@@ -80,11 +80,11 @@ class Fifo:
         """See ``Queue``."""
         return len(self._waiting)
 
-    def append(self, delivery: Delivery) -> None:
+    def extend(self, deliveries: Sequence[Delivery]) -> None:
         """See ``Queue``."""
-        self.arrived += 1
-        self.ready_bytes += size(delivery.encoded) + 1
-        self._waiting.append(delivery)
+        self.arrived += len(deliveries)
+        self.ready_bytes += total_size(deliveries) + len(deliveries)
+        self._waiting.extend(deliveries)
 
     def oldest(self) -> tuple[float, int] | None:
         """See ``Queue``."""
@@ -96,14 +96,11 @@ class Fifo:
         """See ``Queue``."""
         waiting = self._waiting
         first = self.arrived - len(waiting)
-        taken: list[Delivery] = []
-        total = 0
-        while waiting and len(taken) < count:
-            cost = size(waiting[0].encoded) + 1
-            if total + cost > budget and taken:
-                break
-            total += cost
-            taken.append(waiting.popleft())
+        taken = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        total = total_size(taken) + len(taken)
+        while total > budget and len(taken) > 1:  # rare: a batch is seldom full by its bytes
+            total -= size(taken[-1].encoded) + 1
+            waiting.appendleft(taken.pop())
         self.ready_bytes -= total
         return Taken(taken, range(first, first + len(taken)), ())
 
@@ -151,8 +148,12 @@ class PerCustomer:
         """See ``Queue``."""
         return self._ready
 
-    def append(self, delivery: Delivery) -> None:
+    def extend(self, deliveries: Sequence[Delivery]) -> None:
         """See ``Queue``."""
+        for delivery in deliveries:
+            self._append(delivery)
+
+    def _append(self, delivery: Delivery) -> None:
         customer = delivery.customer or ""
         free = customer not in self._busy
         line = self._lines.get(customer)
