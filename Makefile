@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: demo test test-all fleet check format clean
+.PHONY: soak demo test test-all fleet check format clean
 
 demo: $(VENV)/run
 	@$(BIN)/python examples/demo.py
@@ -29,6 +29,10 @@ check: $(VENV)/check
 format: $(VENV)/check
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The simulator, for so many seconds: make soak SECONDS=600
+soak: $(VENV)/test
+	$(BIN)/python -m tests.simulation --soak $(or $(SECONDS),60) --first $(or $(FIRST),100000)
 
 clean:
 	rm -rf .venv* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,145 @@
+"""What callers do, and what the contract makes of it in the next poll."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .expect import CLOSED, Wrong
+from .model import Authorization, Client, Event, Flushing
+from .state import KeyState
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from masivo.protocol import FlushTicket, Ticket
+
+__all__ = ["Calls"]
+
+
+class Calls(KeyState):
+    """The callers' side of the model."""
+
+    def accepted(self, event: Event) -> None:
+        """``send`` took an event."""
+        client = event.client
+        client.accepted += 1
+        client.held += 1
+        client.held_bytes += event.sample.size
+        client.inbox.append(event)
+        self.inbox.append(lambda: self._take_in(event))
+
+    def _take_in(self, event: Event) -> None:
+        client = event.client
+        client.inbox.remove(event)
+        client.last_at = max(client.last_at, event.at)
+        if client.detached:
+            self.end(event, client.closing or CLOSED)
+        elif self.key_refused():
+            self.end(event, self.key_refusal)
+        else:
+            client.waiting.append(event)
+
+    def overflowed(self, client: Client) -> None:
+        """``send`` refused an event: everything that waits is due."""
+        client.rejected += 1
+        if not client.overflowing:
+            client.overflowing = True
+            self.inbox.append(lambda: self._overflowed(client))
+
+    def _overflowed(self, client: Client) -> None:
+        client.overflowing = False
+        for event in client.waiting:
+            event.due = True
+
+    def flush(self, client: Client, ticket: FlushTicket) -> None:
+        """``flush`` was called."""
+
+        def do() -> None:
+            for event in client.waiting:
+                event.due = True
+            events = [*client.waiting, *(e for f in client.flights for e in f.events())]
+            told = client.told
+            client.flushes.append(
+                Flushing(ticket, events, told, client.delivered - told[0], client.failed - told[1])
+            )
+            self.end_flushes(client)
+
+        self.inbox.append(do)
+
+    def drain(self, client: Client, ticket: Ticket) -> None:
+        """``drain`` was called, and there was no room."""
+
+        def do() -> None:
+            if client.detached:
+                self.promised[ticket] = CLOSED
+            else:
+                client.drains.append(ticket)
+
+        self.inbox.append(do)
+
+    def cancel(self, client: Client, ticket: Ticket) -> None:
+        """A drain was given up."""
+
+        def do() -> None:
+            if ticket in client.drains:
+                client.drains.remove(ticket)
+                self.cancelled.add(ticket)
+
+        self.inbox.append(do)
+
+    def want_token(self, client: Client, ticket: Ticket) -> None:
+        """``token`` was called."""
+
+        def do() -> None:
+            if client.detached:
+                self.promised[ticket] = CLOSED
+            elif self.alive() and self.token is not None:
+                self.promised[ticket] = self.token
+            elif self.key_refused():
+                self.promised[ticket] = self.key_refusal
+            elif self.refused() and self.authorization is None:
+                self.promised[ticket] = self.refusal
+            else:
+                self.token_tickets.append((client, ticket))
+                if self.token is not None:
+                    self.revoke()  # it has expired
+                if self.authorization is None:
+                    self.authorization = Authorization(self.now + self.jitter())
+
+        self.inbox.append(do)
+
+    def close(self, client: Client, ticket: Ticket, timeout: float | None, at: float) -> None:
+        """``close`` was called, at a time."""
+        client.closed = True
+
+        def do() -> None:
+            if client.detached:
+                self.promised[ticket] = True
+                return
+            client.closes.append(ticket)
+            for event in client.waiting:
+                event.due = True
+            if timeout is not None and at + timeout < client.deadline:
+                client.deadline = at + timeout
+                client.closing = Wrong(CLOSED.kind, says=(f"{timeout:g}",))
+
+        self.inbox.append(do)
+
+    def destroy(self, client: Client, says: str) -> None:
+        """``destroy`` was called."""
+        client.closed = True
+        wrong = Wrong(CLOSED.kind, says=(says,))
+        self.inbox.append(lambda: self.release(client, wrong))
+
+    def abandon(self, clients: list[Client], why: str, warnings: Counter[str]) -> None:
+        """``abandon`` or ``abort`` was called: one warning must tell how many events are lost."""
+
+        def do() -> None:
+            lost = sum(client.held for client in clients)
+            if lost:
+                events = "1 event was" if lost == 1 else f"{lost} events were"
+                warnings[f"{events} not sent: {why}"] += 1
+            for client in list(clients):
+                self.release(client, Wrong(CLOSED.kind, says=(why,)), quiet=True)
+
+        self.inbox.append(do)

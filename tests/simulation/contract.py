@@ -1,0 +1,317 @@
+"""What the contract says must happen next, and when: an independent model of one key.
+
+The random source gives one number between two steps of a plan, so every wait can be told exactly.
+What the contract leaves open (which customers share a batch, say) is settled here as the core
+does it; what it promises is worked out from its words.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from .calls import Calls
+from .expect import (
+    CLOSED,
+    Delivered,
+    Wrong,
+    api_refusal,
+    authorization_refusal,
+    broken,
+    delivered,
+    second_refusal,
+)
+from .model import Authorization, Client, Flight
+from .server import KEY
+from .state import EPSILON
+
+if TYPE_CHECKING:
+    from masivo.protocol import Failure
+
+    from .expect import Expected
+    from .server import Answer, Grant
+
+__all__ = ["Contract"]
+
+REPEATED: Final = frozenset({408, 429, 500, 502, 503, 504})
+BLAMING: Final = frozenset({400, 413, 422})
+
+
+class Contract(Calls):
+    """The model of one key: what answers and time make of it."""
+
+    # ── Answers ──────────────────────────────────────────────────────────────────────────────
+
+    def answered(self, request_id: int, answer: Answer) -> None:
+        """An answer was handed back."""
+
+        def do() -> None:
+            attempt = self.out.pop(request_id, None)
+            if attempt is None:
+                return
+            attempt.out = None
+            if isinstance(attempt, Flight):
+                self._flight_answered(attempt, answer)
+            else:
+                self._authorization_answered(attempt, answer)
+
+        self.inbox.append(do)
+
+    def broken(self, request_id: int, failure: Failure) -> None:
+        """A failure was handed back."""
+
+        def do() -> None:
+            attempt = self.out.pop(request_id, None)
+            if attempt is None:
+                return
+            attempt.out = None
+            fatal, status = failure.fatal is not None, failure.status
+            wrong = broken(failure.reason, [KEY], sent=failure.sent, status=status, fatal=fatal)
+            if isinstance(attempt, Authorization):
+                self._authorization_failed(attempt, wrong, None, definitive=fatal)
+            elif fatal:
+                self.failures = 0
+                self._part_ends(attempt, wrong)
+            elif status is not None and 200 <= status < 300:
+                says = (*wrong.says, "may have been accepted")
+                self._part_ends(attempt, Wrong(wrong.kind, wrong.status, says))
+            else:
+                self._flight_repeated(attempt, wrong, None)
+
+        self.inbox.append(do)
+
+    def _flight_answered(self, flight: Flight, answer: Answer) -> None:
+        status, secrets = answer.status, self._secrets(flight.token)
+        if status == 401:
+            if self.token == flight.token:
+                self.revoke()
+            self.failures = 0
+            if flight.unauthorized:
+                self._part_ends(flight, second_refusal(answer.body, secrets))
+            else:
+                flight.unauthorized = True
+            return
+        flight.unauthorized = False
+        if status in REPEATED:
+            wrong = api_refusal(status, answer.body, secrets)
+            self._flight_repeated(flight, wrong, self._patience(answer))
+            return
+        self.failures = 0
+        if 200 <= status < 300:
+            self._part_ends(flight, delivered(status, answer.body, secrets))
+        elif status in BLAMING and flight.client.plan.isolate_rejected and flight.may_halve():
+            flight.parts[0].halve = True
+            flight.fresh()
+        else:
+            if status in BLAMING and len(flight.parts[0].events) == 1:
+                flight.note_refusal()
+            self._part_ends(flight, api_refusal(status, answer.body, secrets))
+
+    def _secrets(self, token: str | None) -> list[str]:
+        return [KEY, token] if token is not None and len(token) >= 8 else [KEY]
+
+    def _patience(self, answer: Answer) -> float | None:
+        """The seconds that an answer's ``Retry-After`` asks for."""
+        if answer.wait_until is None:
+            return answer.wait
+        clock = self.wall_clock() if answer.date is None else answer.date
+        return max(0.0, answer.wait_until - clock)
+
+    def _hold(self, wait: float | None, wrong: Wrong) -> None:
+        if wait is None:
+            return
+        if wait <= 300.0:
+            self.hold_until = max(self.hold_until, self.now + wait)
+        elif self.now + wait > self.refused_until:
+            self.refused_until, self.refusal = self.now + wait, wrong
+
+    def _flight_repeated(self, flight: Flight, wrong: Wrong, wait: float | None) -> None:
+        flight.unauthorized = False
+        self.failures = max(self.failures, flight.known + 1)
+        self._hold(wait, wrong)
+        client = flight.client
+        if self._repeated(flight, client.plan.max_retries, hurry=client.hurry):
+            client.retries += 1
+        else:
+            self._part_ends(flight, wrong)
+
+    def _repeated(self, attempt: Flight | Authorization, most: int, *, hurry: bool) -> bool:
+        if self.refused() or attempt.last_try or attempt.retries >= most:
+            return False
+        attempt.retries += 1
+        attempt.last_try = hurry
+        attempt.not_before = self.now + (0.0 if hurry else self.jitter())
+        return True
+
+    def _part_ends(self, flight: Flight, expected: Expected) -> None:
+        if isinstance(expected, Delivered):
+            flight.alone = 0
+        for event in flight.parts[0].events:
+            self.end(event, expected)
+        flight.next_part()
+        if flight.parts:
+            flight.not_before = self.now + self.jitter()  # a batch like any other
+        else:
+            flight.client.flights.remove(flight)
+
+    # ── The token ────────────────────────────────────────────────────────────────────────────
+
+    def _authorization_answered(self, authorization: Authorization, answer: Answer) -> None:
+        if answer.date is not None:
+            lower, upper = answer.date - self.now, answer.date + 1.0 - authorization.sent_at
+            if self.offset is None or lower > self.offset or upper < self.offset:
+                self.offset = lower
+        if answer.grant is not None and 200 <= answer.status < 300:
+            self._granted(authorization, answer, answer.grant)
+            return
+        wrong = authorization_refusal(answer.status, answer.body, self._secrets(self.token))
+        repeated = answer.status in REPEATED
+        wait = self._patience(answer) if repeated else None
+        self._authorization_failed(authorization, wrong, wait, definitive=not repeated)
+
+    def _granted(self, authorization: Authorization, answer: Answer, grant: Grant) -> None:
+        on_time = self.token is not None and not authorization.failed
+        self.part = 1.0 if on_time else 0.1 + 0.9 * self.draw
+        self.failures = 0
+        self.key_refused_until = 0.0
+        self.token, self.authorization, self.granted_at = grant.token, None, self.now
+        self.expires_at = math.inf
+        if grant.expires is not None:
+            clock = answer.date if answer.date is not None else grant.issued
+            life = grant.expires - (self.wall_clock() if clock is None else clock)
+            if life > 0:
+                self.expires_at = self.now + life
+                self.margin = min(300.0, 0.1 * life) * (1.0 + self.draw)
+        for _, ticket in self.token_tickets:
+            self.promised[ticket] = grant.token
+        self.token_tickets.clear()
+
+    def _authorization_failed(
+        self, authorization: Authorization, wrong: Wrong, wait: float | None, *, definitive: bool
+    ) -> None:
+        authorization.failed = True
+        if self.token is not None:  # it still works: the next 401 decides
+            self._hold(wait, wrong)
+            authorization.retries += 1
+            intervals = [client.plan.refresh_interval or 300.0 for client in self.clients]
+            longest = max(1.0, min(intervals, default=300.0))
+            authorization.not_before = self.now + self.backoff(authorization.retries, longest)
+            return
+        if not definitive:
+            self.failures = max(self.failures, authorization.known + 1)
+            self._hold(wait, wrong)
+            most = max((client.plan.max_retries for client in self.clients), default=0)
+            if authorization.last_try and not self.refused():
+                self._end_hurried(authorization, wrong)
+            if self._repeated(authorization, most, hurry=self.hurries()):
+                return
+        self.authorization = None
+        if definitive:
+            self.failures = 0
+            self.key_refused_until, self.key_refusal = self.now + 30.0, wrong
+        for client in self.clients:
+            self._fail_waiting(client, wrong)
+        for _, ticket in self.token_tickets:
+            self.promised[ticket] = wrong
+        self.token_tickets.clear()
+
+    def _end_hurried(self, authorization: Authorization, wrong: Wrong) -> None:
+        """The last try for those who close has failed; others still have their repeats."""
+        for client in self.clients:
+            if client.hurry:
+                self._fail_waiting(client, wrong)
+        asking = [client for client, _ in self.token_tickets]
+        if any(not c.hurry and (c.held or c in asking) for c in self.clients):
+            authorization.last_try = False
+
+    def _fail_waiting(self, client: Client, wrong: Wrong) -> None:
+        """End everything that waits; not what is out."""
+        self.fail_flights(client, wrong)
+        for event in client.waiting:
+            self.end(event, wrong)
+        client.waiting = []
+
+    # ── A poll ───────────────────────────────────────────────────────────────────────────────
+
+    def begin_poll(self, now: float) -> None:
+        """Work out what must come of a poll at this time."""
+        self.now = now
+        inbox, self.inbox = self.inbox, []
+        for do in inbox:
+            do()
+        self.renewing = now >= self.renew_at() - EPSILON
+        for client in list(self.clients):
+            if client.deadline <= now and client.closing is not None:
+                self.release(client, client.closing)
+        for client in list(self.clients):
+            if self.key_refused():
+                self.fail_flights(client, self.key_refusal)
+            if self.refused():
+                self.fail_flights(client, self.refusal)
+                self._fail_due(client)
+            if client.closes and client.held == len(client.inbox):
+                self.end_drains(client)
+                self.release(client, CLOSED)
+
+    def expiry_noticed(self) -> None:
+        """The core has let go of a token that has expired: when it does is its own affair."""
+        if self.token is not None and not self.alive():
+            self.revoke()
+
+    def _fail_due(self, client: Client) -> None:
+        while client.slot() and client.due_at(free := client.free()) <= self.now:
+            batch = client.compose(free)
+            client.waiting = [event for event in client.waiting if event not in batch]
+            for event in batch:
+                self.end(event, self.refusal)
+
+    def settle(self) -> None:
+        """Work out what must come of it besides, once the requests of the poll are known."""
+        for client in self.clients:
+            self.end_drains(client)
+        if not self.clients:  # the next client starts fresh
+            self.token, self.authorization = None, None
+            self.key_refused_until = 0.0
+            self.out.clear()
+            return
+        if self.now >= self.renew_at():
+            self.authorization = Authorization(self.now)
+        if self.token is None and self.authorization is None and self.token_needed():
+            self.authorization = Authorization(self.now + self.jitter())
+        if self.alive() and not self.refused():
+            for client in self.clients:
+                while self.form_at(client) <= self.now:
+                    self.form(client, client.compose(client.free()))
+
+    def next_deadline(self) -> tuple[float, str]:
+        """When something must happen at the latest, and what; unpolled events included."""
+        dues = [(client.deadline, "the deadline of a close") for client in self.clients]
+        waiting = self.authorization
+        if waiting is None:
+            dues.append((self.renew_at(), "a renewal of the token"))
+        elif waiting.out is None and self.clients:
+            at = max(waiting.not_before, self.hold_until)
+            dues.append((-math.inf if self.hurry() else at, "an authorization"))
+        # Without a token nothing goes, unless it has yet to be found out that there is none.
+        may_send = self.alive() or waiting is None or (self.token is not None and not waiting.out)
+        for client in self.clients:
+            self._client_dues(client, dues, may_send=may_send)
+        return min(dues, default=(math.inf, ""))
+
+    def _client_dues(
+        self, client: Client, dues: list[tuple[float, str]], *, may_send: bool
+    ) -> None:
+        if client.inbox and self.key_refused():
+            dues.append((-math.inf, "the failure of an event, as the key was refused"))
+        first = client.inbox and not client.waiting and not client.flights
+        if first and self.token is None and self.authorization is None and not self.refused():
+            dues.append((-math.inf, "the first authorization"))
+        if client.closes and not client.held:
+            dues.append((-math.inf, "the end of a close"))
+        if client.drains and client.has_room():
+            dues.append((-math.inf, "the end of a drain"))
+        if may_send or self.refused():
+            for flight in client.flights:
+                if flight.out is None:
+                    dues.append((self.ready_at(flight), "a batch on its way"))
+            dues.append((self.form_at(client, unseen=True), "a new batch"))

@@ -1,0 +1,216 @@
+"""What single outcomes must look like: the contract's sections 3 and 4, as a second opinion."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+
+from masivo._protocol.errors import (
+    MasivoAuthError,
+    MasivoClosedError,
+    MasivoConfigError,
+    MasivoError,
+    MasivoNetworkError,
+    MasivoQueueFullError,
+    MasivoServerKeyError,
+)
+from masivo.protocol import Failed, SendEventResult
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from masivo.protocol import Json, Outcome
+
+__all__ = [
+    "CLOSED",
+    "FULL",
+    "Delivered",
+    "Expected",
+    "Violation",
+    "Wrong",
+    "api_refusal",
+    "authorization_refusal",
+    "broken",
+    "check_outcome",
+    "delivered",
+    "parse",
+    "second_refusal",
+]
+
+REDACTED: Final = "[redacted]"
+_NOT_JSON: Final = object()
+
+
+class Violation(AssertionError):  # noqa: N818 (what is wrong is the core, not the test)
+    """The core broke the contract.
+
+    Args:
+        rule: the name of what was broken.
+        detail: how.
+    """
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An event is to be delivered."""
+
+    status: int
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """An event, or a wait, is to end with an error."""
+
+    kind: type[MasivoError]
+    status: int | None = None
+    says: tuple[str, ...] = ()
+    """What the message must hold."""
+    details: Any = None
+
+
+Expected: TypeAlias = Delivered | Wrong
+
+CLOSED: Final = Wrong(MasivoClosedError)
+FULL: Final = Wrong(MasivoQueueFullError, says=("full",))
+
+
+def parse(body: bytes, secrets: Collection[str]) -> Any:
+    """A body's value without the secrets in it; ``_NOT_JSON`` if it is not JSON."""
+    if not body.strip():
+        return None
+    try:
+        return _clean(json.loads(body), secrets)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+def _clean(value: Json, secrets: Collection[str]) -> Json:
+    if isinstance(value, str):
+        return _without(value, secrets)
+    if isinstance(value, list):
+        return [_clean(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {key: _clean(item, secrets) for key, item in value.items()}
+    return value
+
+
+def _without(text: str, secrets: Collection[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    return text
+
+
+def _read(body: bytes, secrets: Collection[str]) -> tuple[str | None, Any]:
+    """The message and the details of an error's body."""
+    value = parse(body, secrets)
+    if value is _NOT_JSON:
+        return None, _without(body.decode("utf-8", "replace").strip(), secrets) or None
+    if not isinstance(value, dict):
+        return None, value
+    fields = cast("dict[str, Any]", value)
+    details: Any = fields.get("details")
+    if details is None:
+        details = fields
+    for name in ("error", "message"):
+        said: Any = fields.get(name)
+        if isinstance(said, str) and said.strip():
+            return re.sub(r"\s+", " ", said.strip())[:400], details
+    return None, details
+
+
+def _says(message: str | None, *more: str) -> tuple[str, ...]:
+    return ((message,) if message else ()) + more
+
+
+def delivered(status: int, body: bytes, secrets: Collection[str]) -> Expected:
+    """What a complete 2xx makes of its events."""
+    data = parse(body, secrets)
+    if data is _NOT_JSON:
+        text = _without(body[:500].decode("utf-8", "replace").strip(), secrets) or None
+        return Wrong(MasivoError, status, ("base_url",), text)
+    return Delivered(status, data)
+
+
+def api_refusal(status: int, body: bytes, secrets: Collection[str]) -> Wrong:
+    """What an error status makes of the events that it ends."""
+    message, details = _read(body, secrets)
+    more: tuple[str, ...] = ()
+    if status == 404 or (message is None and 300 <= status < 400):
+        more = ("base_url",)
+    elif message is None:
+        more = {429: ("limit",), 413: ("large",), 401: ("token",), 403: ("access",)}.get(status, ())
+    return Wrong(MasivoError, status, _says(message, *more), details)
+
+
+def second_refusal(body: bytes, secrets: Collection[str]) -> Wrong:
+    """What a second 401 in a row makes of its events."""
+    message, details = _read(body, secrets)
+    return Wrong(MasivoAuthError, 401, _says(message, "fresh token"), details)
+
+
+def authorization_refusal(status: int, body: bytes, secrets: Collection[str]) -> Wrong:
+    """What an answer without a token makes of those who wait for one."""
+    message, details = _read(body, secrets)
+    value = parse(body, secrets)
+    if status in (400, 401, 403) and isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        texts = (str(fields.get(name, "")) for name in ("error", "message", "details"))
+        if re.search(r"\bserver\b", " ".join(texts), re.IGNORECASE):
+            return Wrong(MasivoServerKeyError, status, ("SERVER key", "CLIENT key"), details)
+    if 200 <= status < 400:
+        return Wrong(MasivoAuthError, status, ("base_url",), details)
+    more = ("base_url",) if status in (404, 405, 410) else ()
+    if status in (401, 403):
+        more = ("CLIENT key",)
+    # The message is followed by a cure, so a full stop at its end may be missing.
+    return Wrong(MasivoAuthError, status, _says(message and message.rstrip("."), *more), details)
+
+
+def broken(
+    reason: str, secrets: Collection[str], *, sent: bool, status: int | None, fatal: bool
+) -> Wrong:
+    """What a request without a complete answer makes of its events."""
+    if fatal:
+        return Wrong(MasivoConfigError)
+    said = _without(reason, secrets)
+    says = (said,) if sent else (said, "nothing was sent")
+    return Wrong(MasivoNetworkError, status, says)
+
+
+def check_outcome(what: str, outcome: Outcome | None, expected: Expected) -> None:
+    """Raise a Violation unless ``outcome`` is as expected."""
+    if isinstance(expected, Delivered):
+        if not isinstance(outcome, SendEventResult):
+            raise Violation("outcome", f"{what}: delivered was due, not {shown(outcome)}")
+        given = (outcome.success, outcome.status, outcome.data)
+        if given != (True, expected.status, expected.data):
+            raise Violation("result", f"{what}: {given} instead of {expected}")
+        return
+    if not isinstance(outcome, Failed):
+        raise Violation("outcome", f"{what}: {expected} was due, not {shown(outcome)}")
+    check_error(what, outcome.error, expected)
+
+
+def check_error(what: str, error: MasivoError, expected: Wrong) -> None:
+    """Raise a Violation unless ``error`` is as expected."""
+    if type(error) is not expected.kind or error.status != expected.status:
+        raise Violation("error", f"{what}: {error!r} instead of {expected}")
+    if error.details != expected.details:
+        raise Violation("details", f"{what}: {error.details!r} instead of {expected.details!r}")
+    for text in expected.says:
+        if text not in error.message:
+            raise Violation("message", f"{what}: {error.message!r} does not say {text!r}")
+    if len(error.message) > 1000 or re.search(r"[\x00-\x1f]", error.message):
+        raise Violation("message", f"{what}: not fit for a log: {error.message!r}")
+
+
+def shown(outcome: object) -> str:
+    """An outcome, for people."""
+    return repr(outcome.error) if isinstance(outcome, Failed) else repr(outcome)

@@ -1,0 +1,237 @@
+"""The nouns of the independent model: what one client holds, as the contract tells it.
+
+Everything here is plain lists, searched from end to end: slow, short and easy to believe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from masivo.protocol import Buffer, FlushTicket, Ticket
+
+    from .expect import Wrong
+    from .plan import ClientPlan
+    from .traffic import Sample
+
+__all__ = ["Authorization", "Client", "Event", "Flight", "Flushing", "Part"]
+
+LONE_REFUSALS: Final = 8
+
+
+@dataclass(slots=True, eq=False)
+class Event:
+    """An accepted event."""
+
+    number: int
+    at: float
+    sample: Sample
+    client: Client
+    due: bool = False
+    """Whether something other than time says that it must go."""
+    flight: Flight | None = None
+    wire: dict[str, Any] | None = None
+    """As it was first sent."""
+    ended: bool = False
+    moment: float = 0.0
+    """What ``issued_at`` must say, in seconds since the epoch."""
+    told: bool = False
+    """Whether that comes from the server's clock."""
+    quiet: bool = False
+    """Whether one warning for many told of its loss."""
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """Events that travel together."""
+
+    events: list[Event]
+    key: str = ""
+    body: bytes = b""
+    halve: bool = False
+    """Whether it was refused as a whole, and goes on in halves."""
+
+
+@dataclass(slots=True, eq=False)
+class Authorization:
+    """A token that is being fetched."""
+
+    not_before: float
+    out: int | None = None
+    known: int = 0
+    retries: int = 0
+    last_try: bool = False
+    failed: bool = False
+    sent_at: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A batch on its way."""
+
+    client: Client
+    parts: deque[Part]
+    customers: set[str]
+    """Whose later events wait behind it."""
+    not_before: float
+    out: int | None = None
+    known: int = 0
+    retries: int = 0
+    last_try: bool = False
+    token: str = ""
+    unauthorized: bool = False
+    alone: int = 0
+    """How many events in a row were refused alone."""
+    whole: bool = False
+    """Whether halving has stopped."""
+
+    def events(self) -> Iterator[Event]:
+        """What has no outcome yet."""
+        for part in self.parts:
+            yield from part.events
+
+    def next_part(self) -> None:
+        """Go on to the next part."""
+        self.parts.popleft()
+        self.fresh()
+
+    def fresh(self) -> None:
+        """What is sent next is new."""
+        self.retries, self.last_try, self.unauthorized = 0, False, False
+
+    def may_halve(self) -> bool:
+        """Whether the part that was refused goes on in halves."""
+        return len(self.parts[0].events) > 1 and not self.whole
+
+    def note_refusal(self) -> None:
+        """An event was refused alone."""
+        self.alone += 1
+        self.whole = self.whole or self.alone >= LONE_REFUSALS
+
+
+@dataclass(slots=True, eq=False)
+class Flushing:
+    """A flush that waits."""
+
+    ticket: FlushTicket
+    waits_for: list[Event]
+    told: tuple[int, int]
+    delivered: int
+    failed: int
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """One client."""
+
+    index: int
+    plan: ClientPlan
+    buffer: Buffer
+    budget: int
+    """The bytes that a batch's events may have, a comma after each included."""
+    waiting: list[Event] = field(default_factory=list[Event])
+    inbox: list[Event] = field(default_factory=list[Event])
+    """Accepted events that the core has not looked at yet."""
+    flights: list[Flight] = field(default_factory=list[Flight])
+    held: int = 0
+    held_bytes: int = 0
+    accepted: int = 0
+    delivered: int = 0
+    failed: int = 0
+    rejected: int = 0
+    retries: int = 0
+    requests: int = 0
+    last_at: float = -math.inf
+    last_moment: float = -math.inf
+    """The latest moment that was stamped on an event."""
+    last_stamp: float = -math.inf
+    """The stamp that was last sent, in seconds since the epoch."""
+    flushes: list[Flushing] = field(default_factory=list[Flushing])
+    told: tuple[int, int] = (0, 0)
+    drains: list[Ticket] = field(default_factory=list["Ticket"])
+    closes: list[Ticket] = field(default_factory=list["Ticket"])
+    deadline: float = math.inf
+    closing: Wrong | None = None
+    closed: bool = False
+    detached: bool = False
+    overflowing: bool = False
+
+    @property
+    def hurry(self) -> bool:
+        """Whether it closes with a deadline."""
+        return self.deadline < math.inf
+
+    def free(self, *, unseen: bool = False) -> list[Event]:
+        """The waiting events that could go now; with ``unseen``, those of the inbox too."""
+        waiting = [*self.waiting, *self.inbox] if unseen else self.waiting
+        if self.plan.max_in_flight == 1:
+            return waiting
+        busy = {customer for flight in self.flights for customer in flight.customers}
+        return [event for event in waiting if event.sample.customer not in busy]
+
+    def slot(self) -> bool:
+        """Whether one more batch may be on its way."""
+        return len(self.flights) < self.plan.max_in_flight
+
+    def has_room(self) -> bool:
+        """Whether there is room for a batch."""
+        plan = self.plan
+        events = min(plan.batch_size, max(1, plan.max_queue // 2))
+        length = min(plan.max_batch_bytes, plan.max_queue_bytes // 2)
+        return (
+            self.held + events <= plan.max_queue
+            and self.held_bytes + length <= plan.max_queue_bytes
+        )
+
+    def due_at(self, free: list[Event]) -> float:
+        """When the next batch, of these events first, is due; -inf for at once."""
+        if not free:
+            return math.inf
+        plan = self.plan
+        if (
+            len(free) >= plan.batch_size
+            or sum(event.sample.size + 1 for event in free) > self.budget
+            or free[0].due
+            or self.drains
+            or self.closes
+            or self.held >= plan.max_queue
+        ):
+            return -math.inf
+        last_at = max(self.last_at, free[-1].at)
+        return min(last_at + plan.idle_timeout, free[0].at + plan.max_wait)
+
+    def compose(self, free: list[Event]) -> list[Event]:
+        """The events of the next batch: customers by their oldest event, where they count."""
+        if self.plan.max_in_flight > 1:
+            order: dict[str, list[Event]] = {}
+            for event in free:
+                order.setdefault(event.sample.customer, []).append(event)
+            free = [event for line in order.values() for event in line]
+        batch: list[Event] = []
+        total = 0
+        for event in free:
+            total += event.sample.size + 1
+            if len(batch) == self.plan.batch_size or (batch and total > self.budget):
+                break
+            batch.append(event)
+        return batch
+
+    def form(self, batch: list[Event], not_before: float) -> Flight:
+        """Put a batch on its way."""
+        gone = set(map(id, batch))
+        self.waiting = [event for event in self.waiting if id(event) not in gone]
+        customers = {event.sample.customer for event in batch}
+        flight = Flight(self, deque([Part(batch)]), customers, not_before)
+        for event in batch:
+            event.flight = flight
+        self.flights.append(flight)
+        return flight
+
+    def flying(self) -> int:
+        """How many events are in batches."""
+        return sum(len(part.events) for flight in self.flights for part in flight.parts)

@@ -1,0 +1,227 @@
+"""What is so, in the contract's eyes, with one key: the token, the waits, the clients."""
+
+from __future__ import annotations
+
+import math
+from itertools import chain
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from masivo.protocol import FlushResult
+
+from .expect import CLOSED, Delivered, Violation, Wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo.protocol import Ticket
+
+    from .expect import Expected
+    from .model import Authorization, Client, Event, Flight
+
+__all__ = ["EPSILON", "KeyState"]
+
+EPSILON: Final = 1e-6
+
+Promise: TypeAlias = "Wrong | FlushResult | str | bool"
+"""What a ticket must be answered with."""
+
+
+class KeyState:
+    """The state of one key.
+
+    Args:
+        wall_clock: reads the caller's wall clock.
+        draw: what the random source gives.
+    """
+
+    def __init__(self, wall_clock: Callable[[], float], draw: float) -> None:
+        self.now = 0.0
+        self.draw = draw
+        """What the random source gives now."""
+        self.clients: list[Client] = []
+        """The attached ones."""
+        self.expected: dict[int, tuple[Event, Expected]] = {}
+        """The outcomes that this poll must bring, by the event's number."""
+        self.promised: dict[Ticket, Promise] = {}
+        """The answers to tickets that this poll must bring."""
+        self.cancelled: set[Ticket] = set()
+        """Drains that were given up: answered or not, nobody waits for them."""
+        self.out: dict[int, Flight | Authorization] = {}
+        self.token: str | None = None
+        self.dead: set[str] = set()
+        self.authorization: Authorization | None = None
+        self.authorizations = 0
+        self.renewing = False
+        """Whether a renewal was due when this poll began."""
+        self.hold_until = 0.0
+        self.refused_until = 0.0
+        self.refusal: Wrong = CLOSED
+        self.failures = 0
+        self.key_refused_until = 0.0
+        self.key_refusal: Wrong = CLOSED
+        self.offset: float | None = None
+        """The server's clock less ours, at least."""
+        self.inbox: list[Callable[[], None]] = []
+        """What the core learns in the next poll."""
+        self.token_tickets: list[tuple[Client, Ticket]] = []
+        self.wall_clock = wall_clock
+        self.granted_at = 0.0
+        self.expires_at = math.inf
+        self.part = 1.0
+        self.margin = 0.0
+
+    # ── Waits ────────────────────────────────────────────────────────────────────────────────
+
+    def jitter(self) -> float:
+        """The wait after the failures that the key had in a row."""
+        return self.backoff(self.failures)
+
+    def backoff(self, failures: int, longest: float = 30.0) -> float:
+        """A wait after so many failures: up to 0.5 s, doubling."""
+        return self.draw * min(longest, 0.5 * 2.0 ** min(failures - 1, 10)) if failures else 0.0
+
+    def alive(self) -> bool:
+        """Whether there is a token that is not known to be dead."""
+        return self.token is not None and self.now < self.expires_at
+
+    def key_refused(self) -> bool:
+        """Whether events fail at once, as the key was refused a short while ago."""
+        return self.now < self.key_refused_until
+
+    def refused(self) -> bool:
+        """Whether batches fail at once, as the server asked for too much patience."""
+        return self.now < self.refused_until
+
+    def hurry(self) -> bool:
+        """Whether a token is wanted by a client that closes with a deadline."""
+        return self.token is None and self.hurries()
+
+    def hurries(self) -> bool:
+        return any(client.hurry and client.held for client in self.clients)
+
+    def ready_at(self, flight: Flight) -> float:
+        """When a flight may be sent."""
+        if flight.client.hurry:
+            return -math.inf
+        return max(flight.not_before, self.hold_until)
+
+    def form_at(self, client: Client, *, unseen: bool = False) -> float:
+        """When the next batch of a client must be formed, given a token."""
+        if not client.slot():
+            return math.inf
+        due = client.due_at(client.free(unseen=unseen))
+        return due if client.hurry or self.refused() else max(due, self.hold_until)
+
+    def renew_at(self) -> float:
+        """When the token is to be renewed in the background."""
+        if self.token is None or self.authorization is not None:
+            return math.inf
+        intervals = [client.plan.refresh_interval for client in self.clients]
+        interval = min((each for each in intervals if each is not None), default=math.inf)
+        return min(self.granted_at + self.part * interval, self.expires_at - self.margin)
+
+    def token_needed(self) -> bool:
+        """Whether something needs a token now."""
+        if self.token_tickets:
+            return True
+        if self.refused():
+            return False
+        return any(
+            any(f.out is None and self.ready_at(f) <= self.now for f in client.flights)
+            or (client.slot() and client.free())
+            for client in self.clients
+        )
+
+    # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
+
+    def end(self, event: Event, expected: Expected) -> None:
+        """An event has its outcome."""
+        client = event.client
+        if event.ended:
+            raise Violation("model", f"event {event.number} would end twice")
+        event.ended = True
+        self.expected[event.number] = event, expected
+        client.held -= 1
+        client.held_bytes -= event.sample.size
+        good = isinstance(expected, Delivered)
+        if good:
+            client.delivered += 1
+        else:
+            client.failed += 1
+        for flushing in client.flushes:
+            if event in flushing.waits_for:
+                flushing.waits_for.remove(event)
+                flushing.delivered += good
+                flushing.failed += not good
+        self.end_flushes(client)
+
+    def end_flushes(self, client: Client) -> None:
+        for flushing in [each for each in client.flushes if not each.waits_for]:
+            client.flushes.remove(flushing)
+            self.promised[flushing.ticket] = FlushResult(flushing.delivered, flushing.failed)
+            told = flushing.told
+            client.told = (
+                max(client.told[0], told[0] + flushing.delivered),
+                max(client.told[1], told[1] + flushing.failed),
+            )
+
+    def end_drains(self, client: Client) -> None:
+        if client.has_room():
+            self.promised.update(dict.fromkeys(client.drains, True))
+            client.drains = []
+
+    def fail_flights(self, client: Client, wrong: Wrong) -> None:
+        """End the batches that wait to be sent."""
+        for flight in [flight for flight in client.flights if flight.out is None]:
+            client.flights.remove(flight)
+            for event in flight.events():
+                self.end(event, wrong)
+
+    def release(self, client: Client, wrong: Wrong, *, quiet: bool = False) -> None:
+        """End everything of a client, and detach it."""
+        if client.detached:
+            return
+        client.detached, client.closed, client.closing = True, True, wrong
+        for event in chain(client.waiting, *(flight.events() for flight in client.flights)):
+            event.quiet = quiet
+        for flight in client.flights:
+            for event in flight.events():
+                self.end(event, wrong)
+            if flight.out is not None:
+                del self.out[flight.out]
+        for event in client.waiting:
+            self.end(event, wrong)
+        client.flights, client.waiting = [], []
+        for ticket in client.drains:
+            self.promised[ticket] = wrong
+        for ticket in client.closes:
+            self.promised[ticket] = True
+        client.drains, client.closes = [], []
+        for owner, ticket in self.token_tickets:
+            if owner is client:
+                self.promised[ticket] = CLOSED
+        self.token_tickets = [pair for pair in self.token_tickets if pair[0] is not client]
+        self.clients.remove(client)
+
+    # ── Steps ────────────────────────────────────────────────────────────────────────────────
+
+    def revoke(self) -> None:
+        if self.token is not None:
+            self.dead.add(self.token)
+        self.token = None
+        renewal = self.authorization
+        if renewal is not None:  # it is urgent now
+            renewal.retries, renewal.last_try = 0, False
+            if renewal.out is None:
+                renewal.not_before = self.now
+
+    def form(self, client: Client, batch: list[Event]) -> Flight:
+        """Make a batch; its stamps are fixed now."""
+        for event in batch:
+            if self.offset is None:
+                moment = self.wall_clock() - 2.0 - (self.now - event.at)
+            else:
+                moment = self.offset + event.at
+            event.told = self.offset is not None and moment > client.last_moment
+            event.moment = client.last_moment = max(client.last_moment, moment)
+        return client.form(batch, self.now + self.jitter())

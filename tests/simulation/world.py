@@ -1,0 +1,381 @@
+"""Virtual time: the driver, the network, and callers who do what the plan says."""
+
+from __future__ import annotations
+
+import math
+import re
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from masivo._protocol.errors import MasivoConfigError
+from masivo.protocol import Account, Api, Engine, Failed, Failure, Response, Secret
+
+from .contract import Contract
+from .expect import FULL, Violation, shown
+from .invariants import BASE_URL, Checker
+from .plan import CALM
+from .server import KEY, Answer, Server, http_date
+from .steps import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo.protocol import Output, Request
+
+    from .plan import Fate, Plan
+
+__all__ = ["World"]
+
+LONGEST: Final = 400_000.0
+"""No simulation may need more virtual seconds."""
+MOST_POLLS: Final = 20_000
+"""No simulation may need more polls."""
+
+
+class Dice:
+    """The core's random source: one number until the plan changes it.
+
+    Args:
+        interrupt: called in the middle of the core's work, as a signal handler would be.
+    """
+
+    def __init__(self, draw: float, interrupt: Callable[[], None]) -> None:
+        self.draw = draw
+        self._interrupt = interrupt
+        self._keys = 0
+
+    def random(self) -> float:
+        """See ``RandomSource``."""
+        self._interrupt()
+        return self.draw
+
+    def getrandbits(self, k: int, /) -> int:
+        """See ``RandomSource``."""
+        self._interrupt()
+        self._keys += 1
+        return (self._keys * 0x9E3779B97F4A7C15F39CC0605CEDC835) % (1 << k)
+
+
+class World:
+    """One simulation.
+
+    Args:
+        plan: what happens in it.
+        note: called with a line for everything that happens, for a trace.
+    """
+
+    def __init__(self, plan: Plan, note: Callable[[float, str], None] | None = None) -> None:
+        self.plan = plan
+        self.note = note
+        self.now = 0.0
+        self.wall_ahead = 0.0
+        """How far the caller's wall clock is off."""
+        self.polls = 0
+        self.done = 0
+        """How many steps were taken."""
+        self.dice = Dice(plan.draw, self._interrupted)
+        self.server = Server(plan)
+        self.contract = Contract(self.wall, plan.draw)
+        self.checker = Checker(plan, self.server, self.contract)
+        self.calm = False
+        """Whether the faults are over."""
+        api = Api(
+            events_key=plan.events_key, sdk_header=plan.sdk_header, stamp_issued_at=plan.stamps
+        )
+        self.account = Account(Secret(KEY), BASE_URL, api)
+        self.engine = Engine(
+            self.account,
+            clock=lambda: self.now,
+            wall_clock=self.wall,
+            random=self.dice,
+            wake=self._woken,
+        )
+        self.interrupts = 0
+        """How many events a signal handler sends at its next chance."""
+        self.in_poll = False
+        self._wanted = False
+        self._poll_at = math.inf
+        self._wake_at: float | None = None
+        self._network: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self._requests = 0
+        self._vain = 0
+        self._vain_since = 0.0
+        self.steps = Steps(self)
+
+    def wall(self) -> float:
+        """The caller's wall clock."""
+        return 1_767_225_600.0 + self.now + self.wall_ahead
+
+    def say(self, text: str) -> None:
+        """Put a line into the trace."""
+        if self.note is not None:
+            self.note(self.now, text)
+
+    # ── The course of events ─────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        """Take every step, then come to an end.
+
+        Raises:
+            Violation: the core broke the contract.
+        """
+        self.steps.attach()
+        self._settle_inputs()
+        for step in self.plan.steps:
+            self._until(step.at)
+            self.say(f"STEP {step}")
+            self.done += 1
+            self.steps.take(step)
+            self._settle_inputs()
+        self.interrupts = 0
+        self.calm = True
+        self._until(self.now + self.plan.settle)
+        self.steps.end()
+        self._settle_inputs()
+        while self.contract.clients:
+            if not self._advance(LONGEST):
+                raise Violation("end", "the core never came to an end")
+        self._until(self.now + 1.0)
+        self.steps.drop_all()
+        self._settle_inputs()
+        self._until(self.now + 1.0)
+        self._check_end()
+
+    def _until(self, moment: float) -> None:
+        while self._advance(moment):
+            pass
+        self.now = max(self.now, moment)
+
+    def _advance(self, limit: float) -> bool:
+        """Let the next thing happen that does so up to ``limit``; False if there is none."""
+        wake = math.inf if self._wake_at is None else self._wake_at + self.plan.lag
+        arrival = self._network[0][0] if self._network else math.inf
+        moment = min(wake, arrival, self._poll_at)
+        if moment > limit:
+            return False
+        self.now = max(self.now, moment)
+        if moment == arrival:
+            self._vain = 0
+            heappop(self._network)[2]()
+            self._settle_inputs()
+        elif moment == self._poll_at:
+            self._poll_now()
+        else:
+            self._worked(vain=not self._poll_now())
+        return True
+
+    def _worked(self, *, vain: bool) -> None:
+        """The driver was woken by the clock: no more often than there is something to do."""
+        if not vain:
+            self._vain = 0
+        elif self._vain == 0:
+            self._vain, self._vain_since = 1, self.now
+        else:
+            self._vain += 1
+            elapsed = self.now - self._vain_since
+            due = 5.0
+            for client in self.contract.clients:
+                due += 2.0 + elapsed / min(client.plan.idle_timeout, client.plan.max_wait)
+            if self._vain > due:
+                raise Violation("spinning", f"{self._vain} vain polls in {elapsed} s")
+
+    # ── The driver ───────────────────────────────────────────────────────────────────────────
+
+    def _woken(self) -> None:
+        self._wanted = True
+
+    def want_poll(self) -> None:
+        """An input came that asks for a poll."""
+        self._wanted = True
+
+    def _settle_inputs(self) -> None:
+        """Poll after inputs, as soon as this driver does; or see that none is needed."""
+        self._vain = 0
+        if self._wanted:
+            self._wanted = False
+            self._poll_at = min(self._poll_at, self.now + self.plan.lag)
+        if self._poll_at <= self.now:
+            self._poll_now()
+        elif self._poll_at == math.inf:
+            self.checker.wake(self._wake_at)
+
+    def _poll_now(self) -> bool:
+        """Poll until no more polls are wanted; whether anything came of it."""
+        self._poll_at = math.inf
+        busy = self._poll()
+        while self._wanted:
+            self._wanted = False
+            busy = self._poll() or busy
+        self._quiet()
+        self.checker.wake(self._wake_at)
+        return busy
+
+    def _poll(self) -> bool:
+        """Poll once; whether anything came of it."""
+        self.polls += 1
+        if self.polls > MOST_POLLS:
+            raise Violation("spinning", f"{self.polls} polls")
+        self.contract.draw = self.dice.draw
+        self.contract.begin_poll(self.now)
+        self.in_poll = True
+        output = self.engine.poll()
+        self.in_poll = False
+        self._check(output)
+        for request in output.requests:
+            self._start(request)
+        self._wake_at = output.wake_at
+        if output.wake_at is not None and output.wake_at <= self.now:
+            raise Violation("wake_at", f"{output.wake_at} is not after {self.now}")
+        busy = bool(output.requests or output.settled or output.tickets or output.warnings)
+        del output  # with it goes the last that holds some failures
+        self.steps.bury()
+        return busy
+
+    def _check(self, output: Output) -> None:
+        checker = self.checker
+        if re.search("token=(absent|fetching)", repr(self.engine)):
+            self.contract.expiry_noticed()
+        for request in output.requests:
+            if self.note is not None:
+                self.say(f"  > {request!r}")
+            checker.request(request)
+        self.contract.settle()
+        if self.note is not None:
+            for settled in output.settled:
+                self.say(f"  = {self.steps.named(settled)}: {shown(settled.outcome)}")
+            for line in output.warnings:
+                self.say(f"  ! {line}")
+            if output.tickets:
+                self.say(f"  = {', '.join(shown(t.outcome) for t in output.tickets)}")
+        checker.warnings(output)
+        self.steps.settled(output)
+        checker.outcomes(output)
+        checker.tickets(output)
+        checker.state(self.engine, output)
+
+    def _quiet(self) -> None:
+        """Polling twice at one time is quiet."""
+        if self.contract.inbox:
+            return
+        again = self.engine.poll()
+        if again.requests or again.settled or again.tickets or again.warnings:
+            raise Violation("quiet", f"a second poll at one time brought {again}")
+        if again.wake_at != self._wake_at:
+            raise Violation("quiet", f"a second poll moved wake_at to {again.wake_at}")
+
+    def _interrupted(self) -> None:
+        if self.in_poll and self.interrupts:
+            number, self.interrupts = self.interrupts, 0
+            self.steps.interrupt(number)
+
+    # ── The network ──────────────────────────────────────────────────────────────────────────
+
+    def at(self, moment: float, do: Callable[[], None]) -> None:
+        """Have something happen later."""
+        heappush(self._network, (moment, next(self._order), do))
+
+    def _start(self, request: Request) -> None:
+        """Send a request to its fate."""
+        number = self._requests
+        self._requests += 1
+        fates = self.plan.fates
+        fate = CALM if self.calm or number >= len(fates) else fates[number]
+        if self.note is not None and fate.kind != "ok":
+            self.say(f"    #{request.id} will meet {fate}")
+        if fate.kind == "unsent":
+            done = self.now + min(fate.up, request.timeout)
+            self._fail(done, request, Failure(f"no route for {KEY}", sent=False))
+            return
+        if fate.kind == "fatal":
+            error = MasivoConfigError("no usable client")
+            self._fail(self.now, request, Failure("none", sent=False, fatal=error))
+            return
+        self.at(self.now + fate.up, lambda: self._arrive(request, fate))
+        if fate.up + fate.down > request.timeout:
+            self._fail(self.now + request.timeout, request, Failure("timed out", sent=True))
+            if fate.late:
+                return
+            # The answer is lost; the request still reaches the server.
+
+    def _arrive(self, request: Request, fate: Fate) -> None:
+        """A request reaches the server, or the place where it is lost."""
+        back = self.now + fate.down
+        gave_up = fate.up + fate.down > request.timeout
+        if fate.kind == "reset_before":
+            self._fail(back, request, Failure("reset", sent=True))
+            return
+        if fate.kind == "cut_error":
+            self._fail(back, request, Failure("cut off", sent=True, status=fate.status))
+            return
+        if fate.kind in ("repeated", "blaming", "unauthorized", "other"):
+            answer = self.server.refuse(request, fate, self.now)
+        else:
+            answer = self._served(request, fate)
+        if fate.kind == "reset_after":
+            self._fail(back, request, Failure("reset", sent=True))
+        elif fate.kind == "cut":
+            self._fail(back, request, Failure("cut off", sent=True, status=answer.status))
+        elif not gave_up or fate.late:
+            if fate.date:
+                answer.date = float(math.floor(self.server.time(self.now)))
+                answer.headers["date"] = http_date(answer.date)
+            self.at(back, lambda: self._answer(request, answer))
+
+    def _served(self, request: Request, fate: Fate) -> Answer:
+        """The server's own answer, or what a fault makes of it."""
+        answer = self.server.handle(request, self.now)
+        if fate.kind == "repeated_after":
+            return self.server.refuse(request, fate, self.now)
+        if answer.status >= 300:
+            return answer
+        if fate.kind == "success":
+            answer.status = fate.status
+            if request.method == "POST" and fate.body not in ("html", "text", "broken"):
+                answer.body = self.server.refuse(request, fate, self.now).body
+        elif fate.kind == "not_json" and request.method == "POST":
+            answer.body = b"<html>hello " + KEY.encode() + b"</html>"
+        elif fate.kind == "no_token" and request.method == "GET":
+            bodies = (b"", b'{"data":5}', b'{"data":"a b"}', b"<html>", b'{"data":""}', b"[1]")
+            answer.body, answer.grant = bodies[request.id % len(bodies)], None
+        return answer
+
+    def _answer(self, request: Request, answer: Answer) -> None:
+        if self.note is not None:
+            self.say(f"  < #{request.id} {answer.status} {answer.body[:60]!r} {answer.headers}")
+        self.contract.answered(request.id, answer)
+        response = Response(answer.status, answer.headers, answer.body)
+        self.engine.handle_response(request.id, response)
+        self._wanted = True
+
+    def _fail(self, moment: float, request: Request, failure: Failure) -> None:
+        def do() -> None:
+            if self.note is not None:
+                self.say(f"  < #{request.id} {failure}")
+            self.contract.broken(request.id, failure)
+            self.engine.handle_failure(request.id, failure)
+            self._wanted = True
+
+        self.at(moment, do)
+
+    # ── The end ──────────────────────────────────────────────────────────────────────────────
+
+    def _check_end(self) -> None:
+        """Nothing is left over, and everything is accounted for."""
+        for event in self.checker.events.values():
+            if not event.ended:
+                raise Violation("end", f"event {event.number} has no outcome")
+        if self._wake_at is not None:
+            raise Violation("end", f"nobody is left, and it wants to be woken at {self._wake_at}")
+        told = sum(self.checker.unasked.values())
+        if told:
+            raise Violation("warning", f"{told} failures that nobody asked about: not logged")
+        leaks = {name: len(getattr(self.engine, name)) for name in ("_requests", "_inbox")}
+        if any(leaks.values()):
+            raise Violation("leak", f"{leaks}")
+
+    def reject(self, outcome: object) -> None:
+        """See that an event was refused for want of room."""
+        if not isinstance(outcome, Failed) or type(outcome.error) is not FULL.kind:
+            raise Violation("max_queue", f"{shown(outcome)} instead of a full buffer")
