@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from masivo import MasivoError, MasivoNetworkError
 
-from .adapter import LIMIT
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
@@ -45,10 +43,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__} status={error.status}{said}"
 
 
-def _wait(future: Future[T], what: str) -> T:
+def _wait(future: Future[T], what: str, limit: float) -> T:
     """The result of a future that must be there at this time."""
     try:
-        return future.result(LIMIT)
+        return future.result(limit)
     except TooLateError as error:
         if future.done():
             raise
@@ -58,8 +56,9 @@ def _wait(future: Future[T], what: str) -> T:
 class Event:
     """One event that was sent."""
 
-    def __init__(self, number: int, sent: SentEvent) -> None:
+    def __init__(self, run: Run, number: int, sent: SentEvent) -> None:
         self.number = number
+        self._run = run
         self._sent = sent
         self._outcome: Future[SendEventResult] | None = None
 
@@ -70,7 +69,7 @@ class Event:
 
     def wait(self) -> Call[SendEventResult]:
         """Begin to wait for the outcome."""
-        return Call(f"the wait for event {self.number}", self._sent.outcome())
+        return Call(self._run, f"the wait for event {self.number}", self._sent.outcome())
 
     def result(self) -> SendEventResult:
         """The result, which must be there at this time.
@@ -80,7 +79,7 @@ class Event:
         """
         if self._outcome is None:
             self._outcome = self._sent.outcome()
-        return _wait(self._outcome, f"event {self.number}")
+        return _wait(self._outcome, f"event {self.number}", self._run.limit)
 
     def error(self) -> MasivoError:
         """The error, which must be there at this time."""
@@ -88,13 +87,14 @@ class Event:
             result = self.result()
         except MasivoError as error:
             return error
-        raise NonconformityError(f"event {self.number} did not fail: {result!r}")
+        raise NonconformityError(f"event {self.number} did not fail: {repr(result)[:200]}")
 
 
 class Call(Generic[T]):
     """A call that waits for something."""
 
-    def __init__(self, what: str, future: Future[T]) -> None:
+    def __init__(self, run: Run, what: str, future: Future[T]) -> None:
+        self._run = run
         self._what: Final = what
         self._future = future
 
@@ -105,12 +105,14 @@ class Call(Generic[T]):
 
     def result(self) -> T:
         """What it returns; it must end at this time. Raises what the call raises."""
-        return _wait(self._future, self._what)
+        return _wait(self._future, self._what, self._run.limit)
 
     def raises(self, kind: type[E]) -> E:
         """The error that it ends with, of exactly this class."""
         try:
             result = self.result()
+        except NonconformityError:
+            raise
         except Exception as error:
             if type(error) is kind:
                 return error
@@ -141,7 +143,8 @@ class Client:
         sent: list[Event] = []
         for each in events:
             number = each.get("n")
-            sent.append(Event(number if isinstance(number, int) else -1, self.handle.send(each)))
+            number = number if isinstance(number, int) else -1
+            sent.append(Event(self._run, number, self.handle.send(each)))
         self._run.log(f"{self._name}: send {[each.number for each in sent]}")
         self.events += sent
         self._run.rest()
@@ -181,7 +184,7 @@ class Client:
     def _begun(self, what: str, future: Future[T]) -> Call[T]:
         self._run.log(f"{self._name}: {what}")
         self._run.rest()
-        return Call(f"{self._name}: {what}", future)
+        return Call(self._run, f"{self._name}: {what}", future)
 
     def destroy(self) -> None:
         """Release the client without sending."""

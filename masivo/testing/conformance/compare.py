@@ -6,6 +6,7 @@ from difflib import unified_diff
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
+from .adapter import LIMIT
 from .client import NonconformityError
 from .run import Report, perform
 from .worlds.reference import ReferenceAdapter
@@ -26,12 +27,18 @@ def expected(scenario: Scenario, *, parallel: bool = True, background: bool = Tr
     return perform(scenario, partial(ReferenceAdapter, parallel=parallel, background=background))
 
 
-def assert_conforms(scenario: Scenario, make_adapter: Callable[[VirtualClock], Adapter]) -> Report:
+def assert_conforms(
+    scenario: Scenario,
+    make_adapter: Callable[[VirtualClock], Adapter],
+    *,
+    limit: float = LIMIT,
+) -> Report:
     """Run a scenario with a driver, and hold its transcript against that of the reference.
 
     Args:
         scenario: one of ``SCENARIOS``, or your own.
         make_adapter: your Adapter's class, or a function that makes one.
+        limit: after so many real seconds what does not come counts as missing.
 
     Raises:
         NonconformityError: the driver does something else; the message says what.
@@ -43,7 +50,7 @@ def assert_conforms(scenario: Scenario, make_adapter: Callable[[VirtualClock], A
         capabilities.append((adapter.parallel, adapter.background))
         return adapter
 
-    report = perform(scenario, make)
+    report = perform(scenario, make, limit=limit)
     ((parallel, background),) = capabilities
     reference = expected(scenario, parallel=parallel, background=background)
     if report.transcript != reference.transcript:

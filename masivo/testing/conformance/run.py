@@ -71,10 +71,14 @@ class Run:
         warnings: what was logged at level WARNING or above by the logger ``masivo``.
         parallel: whether requests can be under way at once.
         background: whether the driver works while a request is out.
+        limit: how long anything may take, in real seconds.
     """
 
-    def __init__(self, adapter: Adapter, watch: Watch, server: Server) -> None:
+    def __init__(
+        self, adapter: Adapter, watch: Watch, server: Server, limit: float = LIMIT
+    ) -> None:
         self.server = server
+        self.limit = limit
         self.warnings: list[str] = []
         self.parallel = adapter.parallel
         self.background = adapter.background
@@ -214,7 +218,7 @@ class Run:
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait for a condition that the driver must make true at this time."""
         with self._clock.changed:
-            if not self._clock.changed.wait_for(lambda: bool(condition()), LIMIT):
+            if not self._clock.changed.wait_for(lambda: bool(condition()), self.limit):
                 raise NonconformityError(f"{what}: {self._unrest() or 'the driver is at rest'}")
 
     def rest(self) -> None:
@@ -299,12 +303,18 @@ class _Warnings(logging.Handler):
         self._lines.append(record.getMessage())
 
 
-def perform(scenario: Scenario, make_adapter: Callable[[VirtualClock], Adapter]) -> Report:
+def perform(
+    scenario: Scenario,
+    make_adapter: Callable[[VirtualClock], Adapter],
+    *,
+    limit: float = LIMIT,
+) -> Report:
     """Run a scenario with a driver.
 
     Args:
         scenario: what to run.
-        make_adapter: the driver's adapter, or a function that makes one.
+        make_adapter: the driver's Adapter class, or a function that makes one.
+        limit: after so many real seconds what does not come counts as missing.
 
     Raises:
         NonconformityError: the driver does not do what the scenario says.
@@ -314,7 +324,7 @@ def perform(scenario: Scenario, make_adapter: Callable[[VirtualClock], Adapter])
         watch = stack.enter_context(Watch(clock))
         server = stack.enter_context(Server(clock, watch))
         adapter = stack.enter_context(make_adapter(clock))
-        run = Run(adapter, watch, server)
+        run = Run(adapter, watch, server, limit)
         handler = _Warnings(run.warnings)
         _logger.addHandler(handler)
         stack.callback(_logger.removeHandler, handler)

@@ -183,7 +183,8 @@ class Server:
         asked = next((each for each in self._watch.out if _is_it(each, record)), None)
         if asked is None:
             self._watch.fault(
-                f"a request arrived that the core did not ask for, or not so: {record!r}"
+                f"a request arrived that the core did not ask for: {record!r}"
+                + "".join(_difference(each, record) for each in self._watch.out)
             )
         else:
             self._compare(record, asked)
@@ -225,6 +226,20 @@ def _is_it(asked: Asked, record: RecordedRequest) -> bool:
         == (request.method, urlsplit(request.url).path, request.body)
         and all(headers.get(name) == record.headers.get(name) for name in _IDENTITY)
     )
+
+
+def _difference(asked: Asked, record: RecordedRequest) -> str:
+    """What keeps a request from being one that is out."""
+    request = asked.request
+    if (record.method, record.path) != (request.method, urlsplit(request.url).path):
+        return ""
+    if asked.arrived:
+        return f"; request {asked.serial} had arrived already"
+    headers = dict(request.headers)
+    wrong = [name for name in _IDENTITY if headers.get(name) != record.headers.get(name)]
+    if record.body != request.body:
+        wrong.append("body")
+    return f"; request {asked.serial} is another: {', '.join(wrong)}"
 
 
 def _number(event: object) -> int:

@@ -45,10 +45,12 @@ class _Run:
         trio.run(self._stay, clock=self._mock)
 
     async def _stay(self) -> None:
-        async with trio.open_nursery() as self._nursery:
-            self._token = trio.lowlevel.current_trio_token()
-            self._ready.set()
-            await self._leave.wait()
+        async with trio.open_nursery() as self._calls:
+            async with trio.open_nursery() as self._clients:
+                self._token = trio.lowlevel.current_trio_token()
+                self._ready.set()
+                await self._leave.wait()
+            self._calls.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Let clients leave their blocks, and end the run."""
@@ -79,9 +81,13 @@ class _Run:
             finally:
                 self._clock.notify()
 
-        self.call(lambda: self._nursery.start_soon(call))
-        trio.from_thread.run(trio.testing.wait_all_tasks_blocked, trio_token=self._token)
+        self.call(lambda: self._calls.start_soon(call))
+        self._settle()
         return future
+
+    def _settle(self) -> None:
+        """Wait until every task waits for something."""
+        trio.from_thread.run(trio.testing.wait_all_tasks_blocked, trio_token=self._token)
 
     def enter(self, client: TrioClient) -> None:
         """Enter a client, in a task of its own that leaves it at the end."""
@@ -92,8 +98,9 @@ class _Run:
                 entered.set_result(None)
                 await self._leave.wait()
 
-        self.call(lambda: self._nursery.start_soon(live))
+        self.call(lambda: self._clients.start_soon(live))
         entered.result(LIMIT)
+        self._settle()
 
 
 class _Sent:

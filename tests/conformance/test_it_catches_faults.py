@@ -1,0 +1,375 @@
+"""A suite that never fails proves nothing: drivers with deliberate faults, each of them caught.
+
+Every fault is put into one of our three drivers, by replacing one function of it. The scenario
+that is named beside it must then fail; `test_three_worlds` shows that it passes without.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+import masivo._async.session as loop_session
+import masivo._http as http
+import masivo._sync.session as thread_session
+from masivo import AsyncClient, Client, FlushResult
+from masivo._async.on_asyncio import AsyncioSession
+from masivo._async.on_trio import TrioSession
+from masivo._http import AsyncHttp, Http
+from masivo._sync.session import Session
+from masivo.protocol import Engine, Failure, Response
+from masivo.testing.conformance import SCENARIOS, NonconformityError, assert_conforms
+from masivo.testing.conformance.compare import expected
+
+from .worlds import WORLDS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from masivo._settle import Waiters
+    from masivo.protocol import Output, Request
+
+LIMIT = 0.5
+"""What a broken driver leaves undone is missed after so many seconds."""
+
+
+# ── Ways to break a driver ───────────────────────────────────────────────────────────────────
+
+
+def change_requests(patch: pytest.MonkeyPatch, change: Callable[[Request], Request]) -> None:
+    """Let each request be changed before it is sent, in every driver."""
+    send, asend = Http.send, AsyncHttp.send
+
+    def changed(self: Http, request: Request, limit: float | None = None) -> Response | Failure:
+        return send(self, change(request), limit)
+
+    async def achanged(self: AsyncHttp, request: Request) -> Response | Failure:
+        return await asend(self, change(request))
+
+    patch.setattr(Http, "send", changed)
+    patch.setattr(AsyncHttp, "send", achanged)
+
+
+def change_results(
+    patch: pytest.MonkeyPatch, change: Callable[[Response | Failure], Response | Failure]
+) -> None:
+    """Let what comes of each request be changed before it is handed back, in every driver."""
+    send, asend = Http.send, AsyncHttp.send
+
+    def changed(self: Http, request: Request, limit: float | None = None) -> Response | Failure:
+        return change(send(self, request, limit))
+
+    async def achanged(self: AsyncHttp, request: Request) -> Response | Failure:
+        return change(await asend(self, request))
+
+    patch.setattr(Http, "send", changed)
+    patch.setattr(AsyncHttp, "send", achanged)
+
+
+def change_outputs(patch: pytest.MonkeyPatch, change: Callable[[Output], Output]) -> None:
+    """Let what is settled be changed, in every driver."""
+    for module in (loop_session, thread_session):
+        settle: Callable[[Output, Waiters], None] = module.settle
+
+        def changed(output: Output, waiters: Waiters, settle: Callable[..., None] = settle) -> None:
+            settle(change(output), waiters)
+
+        patch.setattr(module, "settle", changed)
+
+
+def repeat_by_itself(patch: pytest.MonkeyPatch, reason: Callable[[object], bool]) -> None:
+    """Let a driver send a request again, without being asked to."""
+    send, asend = Http.send, AsyncHttp.send
+
+    def again(self: Http, request: Request, limit: float | None = None) -> Response | Failure:
+        result = send(self, request, limit)
+        return send(self, request, limit) if reason(result) else result
+
+    async def aagain(self: AsyncHttp, request: Request) -> Response | Failure:
+        result = await asend(self, request)
+        return await asend(self, request) if reason(result) else result
+
+    patch.setattr(Http, "send", again)
+    patch.setattr(AsyncHttp, "send", aagain)
+
+
+# ── Faults ───────────────────────────────────────────────────────────────────────────────────
+
+
+def skipped_timer(patch: pytest.MonkeyPatch) -> None:
+    """The loop sleeps until something comes in, whatever the core asked for."""
+    sleep: Callable[[AsyncioSession, float | None], Awaitable[None]] = AsyncioSession._sleep
+
+    async def forever(self: AsyncioSession, _until: float | None) -> None:
+        await sleep(self, None)
+
+    patch.setattr(AsyncioSession, "_sleep", forever)
+
+
+def late_timer(patch: pytest.MonkeyPatch) -> None:
+    """The loop wakes up a second too late."""
+    sleep: Callable[[TrioSession, float | None], Awaitable[None]] = TrioSession._sleep
+
+    async def later(self: TrioSession, until: float | None) -> None:
+        await sleep(self, None if until is None else until + 1)
+
+    patch.setattr(TrioSession, "_sleep", later)
+
+
+def swallowed_exception(patch: pytest.MonkeyPatch) -> None:
+    """What went wrong with a request is not handed back."""
+
+    def swallow(self: Session, request: Request, limit: float | None) -> None:
+        result = self.http.send(request, limit)
+        if isinstance(result, Response):
+            self.engine.handle_response(request.id, result)
+
+    patch.setattr(Session, "_send", swallow)
+
+
+def reordered_batch(patch: pytest.MonkeyPatch) -> None:
+    """The events of a batch are sent last first."""
+
+    def reverse(request: Request) -> Request:
+        if not request.body:
+            return request
+        events: list[Any] = json.loads(request.body)["events"]
+        body = json.dumps({"events": events[::-1]}, separators=(",", ":")).encode()
+        return replace(request, body=body)
+
+    change_requests(patch, reverse)
+
+
+def repeated_401(patch: pytest.MonkeyPatch) -> None:
+    """A driver sends again after a 401, with the same token."""
+    repeat_by_itself(patch, lambda result: isinstance(result, Response) and result.status == 401)
+
+
+def retries_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    """A driver sends again when a connection breaks, as many HTTP libraries do."""
+    repeat_by_itself(patch, lambda result: isinstance(result, Failure))
+
+
+def followed_redirect(patch: pytest.MonkeyPatch) -> None:
+    """A driver follows redirects."""
+    patch.setitem(http._SEND, "follow_redirects", True)
+
+
+def fresh_key_for_each_try(patch: pytest.MonkeyPatch) -> None:
+    """Every request carries an idempotency key of its own."""
+    counter = iter(range(1000))
+
+    def renew(request: Request) -> Request:
+        headers = dict(request.headers)
+        if "idempotency-key" in headers:
+            headers["idempotency-key"] = f"{next(counter):032x}"
+        return replace(request, headers=tuple(headers.items()))
+
+    change_requests(patch, renew)
+
+
+def key_sent_everywhere(patch: pytest.MonkeyPatch) -> None:
+    """The API key goes along with events."""
+
+    def add(request: Request) -> Request:
+        key = ("x-api-key", "conformance-client-key")
+        return replace(request, headers=(*dict([*request.headers, key]).items(),))
+
+    change_requests(patch, add)
+
+
+def lost_headers(patch: pytest.MonkeyPatch) -> None:
+    """The headers of answers are dropped."""
+    change_results(
+        patch,
+        lambda result: replace(result, headers={}) if isinstance(result, Response) else result,
+    )
+
+
+def lost_status(patch: pytest.MonkeyPatch) -> None:
+    """The status of an answer that broke off is dropped."""
+    change_results(
+        patch,
+        lambda result: replace(result, status=None) if isinstance(result, Failure) else result,
+    )
+
+
+def unbounded_body(patch: pytest.MonkeyPatch) -> None:
+    """Answers are read to their end, however long they are."""
+    patch.setattr(http, "MAX_BODY", 1 << 30)
+
+
+def forgotten_waiters(patch: pytest.MonkeyPatch) -> None:
+    """Who waits is not told."""
+    change_outputs(patch, lambda output: replace(output, tickets=[], settled=[]))
+
+
+def forgotten_on_error(patch: pytest.MonkeyPatch) -> None:
+    """``on_error`` is not called."""
+    change_outputs(patch, lambda output: replace(output, failed_events=[]))
+
+
+def lost_wake(patch: pytest.MonkeyPatch) -> None:
+    """The core's call for a poll is not heard."""
+
+    def nothing(_self: Session) -> None:
+        pass
+
+    patch.setattr(Session, "wake", nothing)
+
+
+def answer_handed_back_twice(patch: pytest.MonkeyPatch) -> None:
+    """An answer is handed to the core two times."""
+    hand_back = Engine.hand_back
+
+    def twice(self: Engine, request_id: int, result: Response | Failure) -> None:
+        hand_back(self, request_id, result)
+        hand_back(self, request_id, result)
+
+    patch.setattr(Engine, "hand_back", twice)
+
+
+def engine_for_each_client(patch: pytest.MonkeyPatch) -> None:
+    """Clients of one key do not share."""
+    join = thread_session.join
+
+    def alone(*args: Any, **options: Any) -> Any:
+        thread_session._sessions.clear()
+        return join(*args, **options)
+
+    patch.setattr(thread_session, "join", alone)
+
+
+def hasty_flush(patch: pytest.MonkeyPatch) -> None:
+    """``flush`` does not wait."""
+
+    def flush(self: Client, _timeout: float | None = None) -> FlushResult:
+        self._buffer.flush()
+        self._session.pump()
+        return FlushResult(0, 0)
+
+    patch.setattr(Client, "flush", flush)
+
+
+def endless_close(patch: pytest.MonkeyPatch) -> None:
+    """``aclose`` forgets its deadline."""
+    aclose = AsyncClient.aclose
+
+    def forever(self: AsyncClient, _timeout: float | None = 10.0) -> Any:
+        return aclose(self, None)
+
+    patch.setattr(AsyncClient, "aclose", forever)
+
+
+def ignored_timeout(patch: pytest.MonkeyPatch) -> None:
+    """Requests are not bounded."""
+    change_requests(patch, lambda request: replace(request, timeout=1000.0))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault in one driver, and the scenario that must catch it."""
+
+    sabotage: Callable[[pytest.MonkeyPatch], None]
+    world: str
+    scenario: str
+    says: str
+    """What it is caught by."""
+
+    def __str__(self) -> str:
+        return f"{self.sabotage.__name__}-in-{self.world}-caught-by-{self.scenario}"
+
+
+CASES: Final = (
+    Case(skipped_timer, "asyncio", "batch_goes_when_idle", "was to be polled at 30 s, and is not"),
+    Case(late_timer, "trio", "batch_goes_after_max_wait", "was to be polled at 30 s, and is not"),
+    Case(
+        swallowed_exception,
+        "threads",
+        "lost_answer_is_repeated",
+        r"request 2 \(POST\) is not handed back",
+    ),
+    Case(reordered_batch, "trio", "batch_goes_at_its_size", "request 2 is another: body"),
+    Case(repeated_401, "threads", "stale_token_is_replaced_once", "request 2 had arrived already"),
+    Case(repeated_401, "asyncio", "second_401_is_an_error", "request 2 had arrived already"),
+    Case(retries_of_its_own, "trio", "no_retries_means_none", "request 3 had arrived already"),
+    Case(followed_redirect, "asyncio", "redirect_is_not_followed", "did not ask for: .*/elsewhere"),
+    Case(
+        fresh_key_for_each_try,
+        "threads",
+        "lost_answer_is_repeated",
+        "request 2 is another: idempotency-key",
+    ),
+    Case(
+        key_sent_everywhere,
+        "trio",
+        "flush_sends_what_is_buffered",
+        "request 2 is another: x-api-key",
+    ),
+    Case(lost_headers, "asyncio", "retry_after_in_seconds", "batches: expected"),
+    Case(lost_headers, "threads", "events_are_stamped_by_the_servers_clock", "issued_at: expected"),
+    Case(lost_status, "trio", "broken_success_is_not_repeated", "event 0 does not end"),
+    Case(unbounded_body, "asyncio", "broken_success_is_not_repeated", "event 1 did not fail"),
+    Case(forgotten_waiters, "threads", "flush_sends_what_is_buffered", "flush does not end"),
+    Case(
+        forgotten_waiters,
+        "trio",
+        "outcome_wakes_those_who_wait",
+        "the wait for event 1 does not end",
+    ),
+    Case(
+        forgotten_on_error, "asyncio", "on_error_is_told_of_each_failure", "on_error is not called"
+    ),
+    Case(
+        lost_wake,
+        "threads",
+        "first_event_authorizes",
+        "something came in, and the engine is not polled",
+    ),
+    Case(
+        answer_handed_back_twice,
+        "asyncio",
+        "batch_goes_at_its_size",
+        "request 1 was handed back twice",
+    ),
+    Case(
+        engine_for_each_client,
+        "threads",
+        "clients_share_a_token",
+        "authorizations: expected 1, found 2",
+    ),
+    Case(hasty_flush, "threads", "flush_waits_for_what_is_in_flight", "flush did not wait"),
+    Case(endless_close, "asyncio", "close_ends_at_its_deadline", "event 1 does not end"),
+    Case(ignored_timeout, "trio", "request_is_bounded_by_its_timeout", "outlasts its timeout"),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_fault_is_caught(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver with this fault does not pass the scenario."""
+    scenario = next(each for each in SCENARIOS if each.name == case.scenario)
+    expected(scenario)  # the reference is not touched
+    case.sabotage(monkeypatch)
+    with pytest.raises(NonconformityError, match=case.says):
+        assert_conforms(scenario, WORLDS[case.world], limit=LIMIT)
+
+
+def test_a_driver_that_does_less_is_caught_by_its_transcript(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What no check of a scenario looks at is still compared, byte for byte."""
+    scenario = next(each for each in SCENARIOS if each.name == "answer_without_a_body_is_a_success")
+    expected(scenario)
+    change_results(
+        monkeypatch,
+        lambda result: (
+            replace(result, body=result.body.replace(b"taken", b"token"))
+            if isinstance(result, Response)
+            else result
+        ),
+    )
+    with pytest.raises(NonconformityError, match="data: expected"):
+        assert_conforms(scenario, WORLDS["threads"], limit=LIMIT)
