@@ -3,6 +3,7 @@ section 5.6.7)."""
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -38,7 +39,7 @@ def parse_http_date(text: str) -> float | None:
     if match is None or match["m"] not in _MONTHS:
         return None
     year = int(match["y"])
-    if year < 100:  # RFC 850: two digits
+    if len(match["y"]) == 2:  # RFC 850
         year += 2000 if year < 70 else 1900
     try:
         moment = datetime(
@@ -58,12 +59,13 @@ def parse_http_date(text: str) -> float | None:
 def format_stamp(seconds: float) -> bytes:
     """Seconds since the epoch as UTC with milliseconds, cut (never rounded up)."""
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
+        whole = math.floor(seconds)
+        moment = datetime.fromtimestamp(whole, UTC)
     except (OverflowError, ValueError, OSError):  # a wall clock beyond all calendars
-        moment = datetime(1970, 1, 1, tzinfo=UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z".encode().rjust(
-        STAMP_LENGTH, b"0"
-    )
+        return b"1970-01-01T00:00:00.000Z"
+    # Not the microseconds of `fromtimestamp`: it rounds them, up as well.
+    thousandths = min(999, int((seconds - whole) * 1000.0))
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{thousandths:03d}Z".encode().rjust(STAMP_LENGTH, b"0")
 
 
 class ServerClock:
