@@ -1,0 +1,200 @@
+"""Stamps and HTTP dates (``wire.md``, "issued_at"; RFC 9110, section 5.6.7)."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from email.utils import formatdate
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from masivo._protocol.stamps import (
+    STAMP_LENGTH,
+    ServerClock,
+    format_stamp,
+    parse_http_date,
+)
+
+NOON = 1_767_268_800.0
+"""2026-01-01T12:00:00Z."""
+
+moments = st.floats(-62e9, 253_402_300_799.0)
+"""Seconds since the epoch, for years that a calendar has."""
+
+
+def read(stamp: bytes) -> float:
+    """A stamp as seconds since the epoch."""
+    moment = datetime.strptime(stamp.decode(), "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+
+
+def clock(wall: float = 0.0) -> ServerClock:
+    """A server's clock that knows nothing yet."""
+    return ServerClock(lambda: wall)
+
+
+# ── HTTP dates ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Thu, 01 Jan 2026 12:00:00 GMT",
+        "  Thu, 01 Jan 2026 12:00:00 GMT ",
+        "Thursday, 01-Jan-26 12:00:00 GMT",
+        "Thu Jan  1 12:00:00 2026",
+    ],
+)
+def test_all_three_forms_of_a_date_are_read(text: str) -> None:
+    """IMF-fixdate, the form of RFC 850, and that of asctime name the same moment."""
+    assert parse_http_date(text) == NOON
+
+
+def test_a_year_of_two_digits_and_a_leap_second_are_read() -> None:
+    """Years of two digits from 70 on are of the last century; a leap second is the second before
+    it."""
+    assert parse_http_date("Sunday, 06-Nov-94 08:49:37 GMT") == 784111777.0
+    leap = parse_http_date("Sat, 31 Dec 2016 23:59:60 GMT")
+    assert leap == parse_http_date("Sat, 31 Dec 2016 23:59:59 GMT")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "now", "Thu, 01 Jan 2026 12:00:00", "Thu, 01 Jan 2026 12:00:00 CET"),
+        *("Thu, 32 Jan 2026 12:00:00 GMT", "Thu, 30 Feb 2026 12:00:00 GMT", "2026-01-01"),
+        *("Thu, 01 Foo 2026 12:00:00 GMT", "Thu, 01 Jan 2026 24:00:00 GMT", "0"),
+        *("Thu, 01 Jan 0000 12:00:00 GMT", "Thu, 01 Jan 2026 12:61:00 GMT", "Thu, 01 Jan 2026"),
+    ],
+)
+def test_anything_else_is_no_date(text: str) -> None:
+    """What is no date is None."""
+    assert parse_http_date(text) is None
+
+
+@given(st.integers(0, 253_402_300_799))
+def test_any_date_round_trips(seconds: int) -> None:
+    """Any date is read as it was written."""
+    assert parse_http_date(formatdate(seconds, usegmt=True)) == seconds
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]+, \d\d[ -][A-Z][a-z]{2}[ -]\d+ \S+ GMT"))
+def test_no_text_makes_the_reading_fail(text: str) -> None:
+    """Whatever the text: a number or None."""
+    value = parse_http_date(text)
+    assert value is None or math.isfinite(value)
+
+
+# ── Stamps ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stamp_is_utc_with_milliseconds_cut() -> None:
+    """A stamp is UTC with milliseconds; what is left of them is cut off."""
+    assert format_stamp(NOON + 0.1239) == b"2026-01-01T12:00:00.123Z"
+    assert format_stamp(NOON + 0.9999) == b"2026-01-01T12:00:00.999Z"
+    assert format_stamp(0.0) == b"1970-01-01T00:00:00.000Z"
+    assert format_stamp(-0.001) == b"1969-12-31T23:59:59.999Z"
+
+
+@given(moments)
+@example(1_767_225_599.9999998)
+@example(0.9999999999)
+@example(-1e-9)
+def test_a_stamp_is_never_later_than_its_moment(seconds: float) -> None:
+    """A stamp is at most a millisecond earlier than its moment, and never later."""
+    stamp = format_stamp(seconds)
+    assert len(stamp) == STAMP_LENGTH
+    whole = math.floor(seconds)
+    assert round((read(stamp) - whole) * 1000) <= (seconds - whole) * 1000
+    assert read(stamp) > seconds - 0.0011
+
+
+@given(moments, moments)
+def test_later_moments_have_later_stamps(first: float, second: float) -> None:
+    """Stamps sort as their moments do."""
+    first, second = sorted([first, second])
+    assert format_stamp(first) <= format_stamp(second)
+
+
+@given(st.floats())
+def test_every_number_has_a_stamp_of_the_same_width(seconds: float) -> None:
+    """A clock beyond all calendars gives a stamp too, of the same width."""
+    assert len(format_stamp(seconds)) == STAMP_LENGTH
+
+
+# ── The server's clock ───────────────────────────────────────────────────────────────────────
+
+
+def test_without_a_date_the_local_clock_serves_with_a_margin() -> None:
+    """Nothing known: the local clock less 2 s, less the age."""
+    known = clock(NOON)
+    assert known.time(100.0, 100.0) == NOON - 2.0
+    assert known.time(90.0, 100.0) == NOON - 12.0
+    known.observe(None, 99.0, 100.0)
+    known.observe("no date", 99.0, 100.0)
+    assert known.time(100.0, 100.0) == NOON - 2.0
+
+
+def test_a_date_is_a_lower_bound_of_the_servers_time() -> None:
+    """An answer's ``Date`` counts from its arrival."""
+    known = clock()
+    known.observe("Thu, 01 Jan 2026 12:00:00 GMT", 99.0, 100.0)
+    assert known.time(100.0, 200.0) == NOON
+    assert known.time(107.5, 200.0) == NOON + 7.5
+    assert known.time(90.0, 200.0) == NOON - 10.0
+
+
+def test_an_earlier_bound_does_not_replace_a_later_one() -> None:
+    """A bound that the request's duration explains leaves the later one."""
+    known = clock()
+    known.observe("Thu, 01 Jan 2026 12:00:00 GMT", 100.0, 100.0)
+    known.observe("Thu, 01 Jan 2026 12:00:10 GMT", 110.0, 115.0)
+    assert known.time(115.0, 115.0) == NOON + 15.0
+    known.observe("Thu, 01 Jan 2026 12:00:20 GMT", 119.0, 119.5)
+    assert known.time(119.5, 119.5) == NOON + 20.0
+
+
+def test_a_contradiction_starts_anew() -> None:
+    """A ``Date`` that cannot be true beside the bound kept so far shows a clock set back."""
+    known = clock()
+    known.observe("Thu, 01 Jan 2026 12:00:00 GMT", 100.0, 100.0)
+    known.observe("Thu, 01 Jan 2026 12:00:00 GMT", 110.0, 111.0)
+    assert known.time(111.0, 111.0) == NOON
+
+
+def test_the_time_until_a_date_counts_by_the_answers_own() -> None:
+    """``seconds_until`` counts by the ``Date`` of the same answer, else by the local clock."""
+    known = clock(NOON - 5.0)
+    assert known.seconds_until(NOON + 10.0, "Thu, 01 Jan 2026 12:00:00 GMT") == 10.0
+    assert known.seconds_until(NOON + 10.0, None) == 15.0
+    assert known.seconds_until(NOON + 10.0, "no date") == 15.0
+
+
+@given(
+    st.floats(-1e9, 1e9),
+    st.lists(
+        st.tuples(st.floats(0, 50), st.floats(0, 9), st.floats(0, 9)), min_size=1, max_size=20
+    ),
+)
+def test_the_bound_is_never_later_than_the_truth(
+    offset: float, answers: list[tuple[float, float, float]]
+) -> None:
+    """Whatever the delays: the time is never later than the server's true one, never more than the
+    delays and a second behind it, and never runs backwards."""
+    known = clock()
+    now, last, slack = 1000.0, -math.inf, math.inf
+    for pause, there, back in answers:
+        now += pause
+        sent_at = now
+        now += there
+        date = formatdate(math.floor(now + 1e9 + offset), usegmt=True)
+        now += back
+        known.observe(date, sent_at, now)
+        slack = min(slack, back + 1.0)
+        time = known.time(now, now)
+        truth = now + 1e9 + offset
+        assert truth - slack - 1e-5 <= time <= truth + 1e-5
+        assert time >= last - 1e-5
+        last = time
