@@ -16,7 +16,7 @@ from .server import KEY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from masivo.protocol import Delivery, Engine
+    from masivo.protocol import Delivery, Engine, OnError
 
     from .plan import ClientPlan
 
@@ -54,15 +54,11 @@ API: Final = {
 """``wire.md``, at its end."""
 
 
-def ignore(_failed: object) -> None:
-    """An ``on_error`` that does nothing."""
-
-
-def settings_of(plan: ClientPlan, account: Account) -> Settings:
+def settings_of(plan: ClientPlan, account: Account, on_error: OnError) -> Settings:
     """A client's settings."""
     values = asdict(plan)
     del values["keeps"], values["ending"]
-    values["on_error"] = ignore if plan.on_error else None
+    values["on_error"] = on_error if plan.on_error else None
     settings = configure(account.api_key, base_url=account.base_url, api=account.api, **values)
     for name, value in values.items():
         if getattr(settings, name) != value:

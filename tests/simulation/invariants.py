@@ -257,7 +257,7 @@ class Checker:
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
     def outcomes(self, output: Output) -> None:
-        """Deliveries got their outcomes."""
+        """Deliveries get their outcomes."""
         expected = self.contract.expected
         failed_events = iter(output.failed_events)
         for settled in output.settled:
@@ -287,7 +287,6 @@ class Checker:
     def _on_error(self, event: Event, wanted: Wrong, call: Any, outcome: Any) -> None:
         if call is None:
             raise Violation("on_error", f"not called for event {event.number}")
-        call[0](call[1])
         check_error(f"on_error of event {event.number}", call[1].error, wanted)
         if call[1].event != json.loads(event.sample.text):
             raise Violation("on_error", f"{call[1].event} instead of {event.sample.text}")

@@ -11,6 +11,7 @@ from masivo._protocol.errors import (
 )
 from masivo.protocol import Failed, FlushResult, SendEventResult
 
+from .callers import own_error
 from .cases import check_settings, misuse, settings_of
 from .expect import FULL, Violation, check_outcome, shown
 from .invariants import Numbered, numbered
@@ -80,7 +81,7 @@ class Steps:
         world = self._world
         index = len(self._clients)
         plan = world.plan.clients[index % len(world.plan.clients)]
-        settings = settings_of(plan, world.account)
+        settings = settings_of(plan, world.account, world.callers.on_error)
         buffer = world.engine.attach(settings, Numbered, index)
         key = world.plan.events_key
         envelope = 2 if key is None else len(key) + 7
@@ -181,6 +182,8 @@ class Steps:
             self._contract.accepted(event)
         if (number * 37 + x) % 100 < plan.keeps * 100:
             self._kept[number] = delivery
+            if not full and number % 3:
+                world.callers.wait(delivery)
         elif full:
             self._overflows[client.index].kept.discard(number)
             self._overflows[client.index].dropped += 1
@@ -243,6 +246,7 @@ class Steps:
         ticket = client.buffer.flush()
         if client.plan.enabled:
             self._contract.flush(client, ticket)
+            self._world.callers.wait(ticket)
             self._world.want_poll()
         else:
             self._checker.ticket(ticket, FlushResult(0, 0))
@@ -259,12 +263,14 @@ class Steps:
             raise Violation("drain", "it says that there is room")
         self._contract.drain(client, ticket)
         self._drains.append((client, ticket))
+        self._world.callers.wait(ticket)
         self._world.want_poll()
 
     def _cancel(self, _client: Client, _step: Step) -> None:
         if self._drains:
             client, ticket = self._drains.pop()
             client.buffer.cancel(ticket)
+            self._world.callers.give_up(ticket)
             self._contract.cancel(client, ticket)
             self._world.want_poll()
 
@@ -299,6 +305,7 @@ class Steps:
             raise Violation("delivery", f"event {number}: {delivery!r}, ended: {ended}")
         if ended:
             self._asked.add(number)
+            own_error(delivery.ask())
 
     def _drop(self, _client: Client, step: Step) -> None:
         for number in self._some(step):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from masivo._protocol.errors import MasivoConfigError
 from masivo.protocol import Account, Api, Engine, Failed, Failure, Response, Secret
 
+from .callers import Callers
 from .contract import Contract
 from .expect import FULL, Violation, shown
 from .invariants import BASE_URL, Checker
@@ -78,6 +79,7 @@ class World:
         self.server = Server(plan)
         self.contract = Contract(self.wall, plan.draw)
         self.checker = Checker(plan, self.server, self.contract)
+        self.callers = Callers()
         self.calm = False
         """Whether the faults are over."""
         api = Api(
@@ -222,13 +224,13 @@ class World:
         self.in_poll = True
         output = self.engine.poll()
         self.in_poll = False
+        busy = bool(output.requests or output.settled or output.tickets or output.warnings)
         self._check(output)
         for request in output.requests:
             self._start(request)
         self._wake_at = output.wake_at
         if output.wake_at is not None and output.wake_at <= self.now:
             raise Violation("wake_at", f"{output.wake_at} is not after {self.now}")
-        busy = bool(output.requests or output.settled or output.tickets or output.warnings)
         del output  # with it goes the last that holds some failures
         self.steps.bury()
         return busy
@@ -254,6 +256,7 @@ class World:
         checker.outcomes(output)
         checker.tickets(output)
         checker.state(self.engine, output)
+        self.callers.settle(output)
 
     def _quiet(self) -> None:
         """Polling twice at one time is quiet."""
@@ -346,7 +349,10 @@ class World:
             self.say(f"  < #{request.id} {answer.status} {answer.body[:60]!r} {answer.headers}")
         self.contract.answered(request.id, answer)
         response = Response(answer.status, answer.headers, answer.body)
-        self.engine.handle_response(request.id, response)
+        if request.id % 2:
+            self.engine.handle_response(request.id, response)
+        else:
+            self.engine.hand_back(request.id, response)
         self._wanted = True
 
     def _fail(self, moment: float, request: Request, failure: Failure) -> None:
@@ -354,7 +360,10 @@ class World:
             if self.note is not None:
                 self.say(f"  < #{request.id} {failure}")
             self.contract.broken(request.id, failure)
-            self.engine.handle_failure(request.id, failure)
+            if request.id % 2:
+                self.engine.handle_failure(request.id, failure)
+            else:
+                self.engine.hand_back(request.id, failure)
             self._wanted = True
 
         self.at(moment, do)
@@ -371,6 +380,7 @@ class World:
         told = sum(self.checker.unasked.values())
         if told:
             raise Violation("warning", f"{told} failures that nobody asked about: not logged")
+        self.callers.check_end()
         leaks = {name: len(getattr(self.engine, name)) for name in ("_requests", "_inbox")}
         if any(leaks.values()):
             raise Violation("leak", f"{leaks}")

@@ -1,0 +1,118 @@
+"""Those who wait, and those who are called: what a driver does with an output, by ``settle``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from masivo.protocol import Failed, Waiters, settle, unwrap
+
+from .expect import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo.protocol import Delivery, FailedEvent, Output, Ticket
+
+__all__ = ["Callers", "own_error"]
+
+
+class Callers:
+    """Waits for outcomes, takes the calls of ``on_error``, and keeps the log."""
+
+    def __init__(self) -> None:
+        self._waiters = Waiters()
+        self._waiting: dict[int, Callable[[], object]] = {}
+        """What is to be called once, by the identity of what is waited for."""
+        self._called: set[int] = set()
+        self._failed: list[FailedEvent] = []
+        self._lines: list[str] = []
+        self._raised = 0
+        self._logged = 0
+
+    # ── What the driver calls ────────────────────────────────────────────────────────────────
+
+    def warning(self, msg: str, /) -> None:
+        """See ``Logger``."""
+        self._lines.append(msg)
+
+    def error(self, msg: str, /, *, exc_info: bool) -> None:
+        """See ``Logger``."""
+        if "on_error" not in msg or not exc_info:
+            raise Violation("on_error", f"what it raised is told as {msg!r}")
+        self._logged += 1
+
+    def on_error(self, failed: FailedEvent) -> None:
+        """The ``on_error`` of every client that has one; it fails now and then."""
+        self._failed.append(failed)
+        if len(self._failed) % 3 == 0:
+            self._raised += 1
+            raise KeyboardInterrupt
+
+    # ── What callers do ──────────────────────────────────────────────────────────────────────
+
+    def wait(self, awaited: Delivery | Ticket) -> None:
+        """Wait for an outcome."""
+        name = id(awaited)
+
+        def wake() -> None:
+            if name in self._called or name not in self._waiting:
+                raise Violation("waiters", "called twice, or after it was given up")
+            self._called.add(name)
+
+        self._waiting[name] = wake
+        self._waiters.add(awaited, wake)
+
+    def give_up(self, awaited: Delivery | Ticket) -> None:
+        """Wait no longer."""
+        wake = self._waiting.pop(id(awaited), None)
+        if wake is not None:
+            self._waiters.discard(awaited, wake)
+
+    def settle(self, output: Output) -> None:
+        """Hand an output on, and see that everybody hears of it who should."""
+        ended: list[Delivery | Ticket] = [each for s in output.settled for each in s.deliveries]
+        ended += output.tickets
+        due = {id(each) for each in ended if id(each) in self._waiting}
+        ended.clear()
+        settle(output, self, self._waiters)
+        if output.settled:
+            raise Violation("settle", "it holds on to the deliveries")
+        if self._called != due:
+            raise Violation("waiters", f"{len(self._called)} called, {len(due)} should be")
+        for name in due:  # another may come to have the same identity
+            del self._waiting[name]
+        self._called.clear()
+        if self._lines != output.warnings:
+            raise Violation("settle", f"logged {self._lines} instead of {output.warnings}")
+        if len(self._failed) != len(output.failed_events):
+            raise Violation("on_error", f"called {len(self._failed)} times")
+        if self._logged != self._raised:
+            raise Violation("on_error", f"{self._raised} errors, {self._logged} logged")
+        self._lines.clear()
+        self._failed.clear()
+
+    def check_end(self) -> None:
+        """Nobody waits any more."""
+        if self._waiting:
+            raise Violation("waiters", f"{len(self._waiting)} wait for ever")
+
+
+def own_error(outcome: object) -> None:
+    """What a caller is raised is an error of its own, equal to the one that is shared."""
+    if not isinstance(outcome, Failed):
+        if unwrap(outcome) is not outcome:
+            raise Violation("unwrap", "another result")
+        return
+    shared = outcome.error
+    try:
+        unwrap(outcome)
+    except type(shared) as error:
+        alike = (str(error), error.status, error.details) == (
+            str(shared),
+            shared.status,
+            shared.details,
+        )
+        if error is shared or not alike or error.__cause__ is not shared.__cause__:
+            raise Violation("unwrap", f"{error!r} instead of {shared!r}") from None
+    else:
+        raise Violation("unwrap", "nothing was raised")
