@@ -88,20 +88,20 @@ class Session(protocol.Engine):
 
     # 6. Wait.
 
-    def wait(self, awaited: Awaited[T], timeout: float | None = None, cut: bool = False) -> T:
+    def wait(self, what: Awaited[T], timeout: float | None = None, cut_at: float = math.inf) -> T:
         """Pump until a delivery or a ticket has its outcome. Raises its error, or TimeoutError.
 
         Args:
-            awaited: what to wait for.
-            timeout: seconds; None for as long as it takes.
-            cut: whether requests are cut short then; else only none is begun.
+            what: a delivery or a ticket.
+            timeout: seconds, after which no request is begun; None for as long as it takes.
+            cut_at: when to cut one short, as for ``pump``.
         """
         limit, wake_at = protocol.wait_limit(timeout), 0.0
         until = math.inf if limit is None else self.clock() + limit
-        while (outcome := awaited.ask()) is None:
+        while (outcome := what.ask()) is None:
             self.sleep(max(0.0, min(wake_at, until) - self.clock()))
-            wake_at = self.pump(until, until if cut else math.inf)
-            if self.clock() >= until and awaited.ask() is None:
+            wake_at = self.pump(min(until, cut_at), cut_at)
+            if self.clock() >= until and what.ask() is None:
                 raise TimeoutError("there is no outcome yet; the events stay on their way")
         return protocol.unwrap(outcome)
 
@@ -152,8 +152,9 @@ class Client:
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush, then detach; what is undelivered after ``timeout`` seconds fails."""
         self.pump(until=0.0)  # refuses, inside on_error, before the client is closed
-        ticket = self.buffer.close(protocol.wait_limit(timeout))
-        self.wait(ticket, timeout, cut=True)
+        limit = protocol.wait_limit(timeout)
+        cut_at = math.inf if limit is None else self.session.clock() + limit
+        self.wait(self.buffer.close(limit), cut_at=cut_at)
 
 
 class Http(HTTPHandler, HTTPSHandler):

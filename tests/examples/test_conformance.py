@@ -1,0 +1,22 @@
+"""Each example driver through the conformance suite, over real sockets and in virtual time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.testing.conformance import SCENARIOS, assert_conforms
+
+from .urllib_adapter import UrllibAdapter
+
+if TYPE_CHECKING:
+    from masivo.testing.conformance import Scenario
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_the_urllib_driver_conforms(scenario: Scenario) -> None:
+    """It does what each scenario says; where that needs work in the background it is pumped, and
+    where it needs requests in parallel they go one at a time. None is left out."""
+    report = assert_conforms(scenario, UrllibAdapter)
+    assert report.lacked == scenario.needs
