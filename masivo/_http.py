@@ -20,7 +20,7 @@ from masivo import MasivoConfigError
 from masivo.protocol import MAX_BODY, Failure, Request, Response, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     import httpx
@@ -47,6 +47,7 @@ _NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "Unsupporte
 _OPENING: Final = ("connect_tcp.started", "start_tls.started", "connect_unix_socket.started")
 _OPENED: Final = ("connect_tcp.complete", "start_tls.complete", "connect_unix_socket.complete")
 _PIECE: Final = 65_536
+_HANDSHAKE: Final = 0.95  # of a request's time, by whose end the connection must be secure
 _LEFT_OVER: Final = 10_000  # more parts of a body than one read from a socket can hold
 
 
@@ -250,7 +251,8 @@ class AsyncHttp(_Transport):
         status = None
         try:
             async with self._bound(request.timeout):
-                outgoing = _outgoing(client, request, request.timeout)
+                trace = _bounded_handshake(request.timeout)
+                outgoing = _outgoing(client, request, request.timeout, trace=trace)
                 response = await client.send(outgoing, **_SEND)
                 chunks = None
                 try:
@@ -267,6 +269,20 @@ class AsyncHttp(_Transport):
                     await _run_out(chunks)
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
             return _failure(error, request, request.timeout, status)
+
+
+def _bounded_handshake(timeout: float) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+    """A ``trace`` that ends a TLS handshake a little before the whole request is cancelled.
+
+    By its own timeout the library closes the socket of a handshake; cancelled, it forgets to.
+    """
+    until = time.monotonic() + timeout * _HANDSHAKE
+
+    async def trace(name: str, info: dict[str, Any]) -> None:
+        if name.endswith("start_tls.started"):
+            info["timeout"] = max(0.0, until - time.monotonic())
+
+    return trace
 
 
 async def _run_out(chunks: AsyncIterator[bytes] | None) -> None:
