@@ -28,7 +28,11 @@ LIMIT = 120.0
 SEED = os.environ.get("CHAOS_SEED")
 EVENTS = int(os.environ.get("CHAOS_EVENTS", "10000"))
 
-pytestmark = pytest.mark.usefixtures("hasty")
+pytestmark = [
+    pytest.mark.usefixtures("hasty"),
+    # The library's own generator of a request's body, see test_fuzz_wire.py.
+    pytest.mark.filterwarnings("ignore:Async generator 'httpx._content.ByteStream:ResourceWarning"),
+]
 
 
 def event(dice: random.Random, client: str, n: int) -> dict[str, object]:
