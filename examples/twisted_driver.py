@@ -153,11 +153,10 @@ class Client:
     sessions: ClassVar[dict[tuple[Any, protocol.Account], Session]] = {}
 
     def __init__(self, settings: protocol.Settings, reactor: Any, agent: Any = None) -> None:
-        key, make_agent = (reactor, settings.account), cast("Any", web.Agent)
+        key, agent = (reactor, settings.account), agent or cast("Any", web.Agent)(reactor)
         session = self.sessions.get(key)
         if session is None or not session.attached:
-            session = Session(settings.account, reactor, agent or make_agent(reactor))
-            self.sessions[key] = session
+            session = self.sessions[key] = Session(settings.account, reactor, agent)
         self.session, self.buffer = session, session.attach(settings, Delivery)
 
     # 2. Inputs.
@@ -189,6 +188,7 @@ class Client:
 
         def gave_up(failure: Any, after: float) -> Any:
             self.buffer.cancel(cast("Ticket", ticket))  # of a drain, which would go on pushing
+            self.session.ring()
             raise TimeoutError("there is no outcome yet; the events stay on their way")
 
         if limit is not None:

@@ -135,7 +135,11 @@ class Client:
 
     def flush(self, timeout: float | None = None) -> protocol.FlushResult:
         """Send what is buffered, and return when every event so far has its outcome."""
-        return self.wait(self.buffer.flush(), timeout)
+        ticket = self.buffer.flush()
+        try:
+            return self.wait(ticket, timeout)
+        finally:  # what a flush that ran out of time would have told is for the next one
+            self.buffer.cancel(ticket)
 
     def drain(self, timeout: float | None = None) -> None:
         """Send until there is room for a batch."""

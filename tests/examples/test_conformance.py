@@ -8,6 +8,7 @@ import pytest
 
 from masivo.testing.conformance import SCENARIOS, assert_conforms
 
+from .twisted_adapter import TwistedAdapter
 from .urllib_adapter import UrllibAdapter
 
 if TYPE_CHECKING:
@@ -20,3 +21,9 @@ def test_the_urllib_driver_conforms(scenario: Scenario) -> None:
     where it needs requests in parallel they go one at a time. None is left out."""
     report = assert_conforms(scenario, UrllibAdapter)
     assert report.lacked == scenario.needs
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_the_twisted_driver_conforms(scenario: Scenario) -> None:
+    """It does what each scenario says, in full."""
+    assert assert_conforms(scenario, TwistedAdapter).form == "in full"

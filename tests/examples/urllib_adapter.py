@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from urllib_driver import Client, Session
 
@@ -52,7 +52,7 @@ class Pumping:
         self._seen.count = self._count
         return self._pumper == threading.get_ident()
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: Any) -> None:
         """Sleep, or until somebody has pumped."""
         bell: SimpleQueue[None] = SimpleQueue()
         with self._lock:
