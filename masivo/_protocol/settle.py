@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -72,10 +73,13 @@ def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> No
     output.settled.clear()
     for waker in wakers:
         waker()
+    # A handler of the application's log may raise: nobody is left to be told of that.
     for line in output.warnings:
-        logger.warning(line)
+        with suppress(Exception):
+            logger.warning(line)
     for on_error, failed in output.failed_events:
         try:
             on_error(failed)
         except BaseException:
-            logger.error("on_error raised; the event's outcome stands", exc_info=True)
+            with suppress(Exception):
+                logger.error("on_error raised; the event's outcome stands", exc_info=True)

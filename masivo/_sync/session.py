@@ -97,7 +97,7 @@ class Session:
         self._attentive = 0  # workers that will poll before they next wait
         self._asleep = False  # a worker waits in `_bell` ...
         self._sleeps_until: float | None = None  # ... at most until this time
-        self._sending = 0  # workers in the middle of a request
+        self._busy = 0  # workers in the middle of a request, or of the caller's code
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._barred: set[int] = set()  # threads that must not wait for this session
 
@@ -169,7 +169,7 @@ class Session:
         if request is None:
             self._attentive += change
         else:
-            self._sending += change
+            self._busy += change
 
     # ── Working ──────────────────────────────────────────────────────────────────────────────
 
@@ -185,12 +185,14 @@ class Session:
                         self._send(request, None)
                     with self._lock:
                         self._attentive += 1
-                        self._sending -= 1
-                output = self._step()
+                        self._busy -= 1
+                output = self._step(worker=True)
                 if self.dead:
                     return  # `on_error` forked, and this is the child
                 request = self._delegate(output)
                 if request is None and not self._sleep(output):
+                    if self._closed:
+                        self._retire()  # who polled last may have found this thread busy
                     return
         except BaseException:
             with self._lock:
@@ -199,7 +201,7 @@ class Session:
         finally:
             self._barred.discard(me)
 
-    def _step(self) -> Output | None:
+    def _step(self, *, worker: bool = False) -> Output | None:
         """Poll and settle; None if this thread is in the middle of it already."""
         me = threading.get_ident()
         with self._lock:
@@ -214,16 +216,39 @@ class Session:
             self.wake_at, self._closed = output.wake_at, output.closed
             if self._asleep and (self._closed or self._sleeps_too_long()):
                 self._ring()
-        barred = me in self._barred
-        self._barred.add(me)
-        try:
+        if output.warnings or output.failed_events:
+            self._settle_at_leisure(output, worker=worker)
+        else:
             settle(output, self.waiters)
-        finally:
-            if not barred:
-                self._barred.discard(me)
         if output.closed:
             self._retire()
         return output
+
+    def _settle_at_leisure(self, output: Output, *, worker: bool) -> None:
+        """Settle where that runs the caller's code: ``on_error``, handlers of the log.
+
+        It may take its time, or wait for a lock of the caller's, whose holder waits for us. So
+        nothing may wait for this thread meanwhile.
+        """
+        output.requests[:] = [each for each in output.requests if not self._start(each)]
+        me = threading.get_ident()
+        barred = me in self._barred
+        self._barred.add(me)
+        if worker:
+            with self._lock:
+                self._busy += 1
+                self._attentive -= 1
+            if self._wanted or (output.wake_at is not None and not self._asleep):
+                self.wake()
+        try:
+            settle(output, self.waiters)
+        finally:
+            if worker:
+                with self._lock:
+                    self._attentive += 1
+                    self._busy -= 1
+            if not barred:
+                self._barred.discard(me)
 
     def _sleeps_too_long(self) -> bool:
         if self.wake_at is None:
@@ -240,7 +265,7 @@ class Session:
                 with suppress(BaseException):
                     self._send(other, None)
         with self._lock:
-            self._sending += 1
+            self._busy += 1
             self._attentive -= 1
         if self._wanted or (self._is_soon(output.wake_at, first) and not self._asleep):
             self.wake()
@@ -293,7 +318,7 @@ class Session:
             if _sessions.get(self._key) is self:
                 del _sessions[self._key]
         with self._lock:
-            idle = not self._sending
+            idle = not self._busy
         if idle:
             self.http.close()
 
@@ -338,7 +363,7 @@ class Session:
                 raise
             if not self._wanted:
                 # Somebody must be there at the time that this poll has named.
-                manned = self._attentive or self._asleep or self._sending
+                manned = self._attentive or self._asleep or self._busy
                 if output.wake_at is not None and not manned and not output.closed:
                     self._start(None)
                 return
@@ -386,7 +411,7 @@ class Session:
 
     def _next_pump(self, deadline: float | None) -> float | None:
         """How long a waiting thread may wait: without workers it does their work."""
-        if self._attentive or self._asleep or self._sending or self.wake_at is None:
+        if self._attentive or self._asleep or self._busy or self.wake_at is None:
             return deadline
         return self.wake_at if deadline is None else min(deadline, self.wake_at)
 

@@ -1,0 +1,335 @@
+"""``on_error``: called once for each accepted event that finally fails (contract, section 2).
+
+What holds in every world comes first; then what only threads can do wrong: waiting inside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from masivo import (
+    Client,
+    FailedEvent,
+    MasivoAuthError,
+    MasivoClosedError,
+    MasivoConfigError,
+    MasivoError,
+    MasivoQueueFullError,
+)
+from masivo.emulator import Emulator, Fault
+
+from .conftest import join_workers
+from .events import arrived, event, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .conftest import Connect
+
+
+def test_it_gets_the_event_and_the_error(connect: Connect, emulator: Emulator) -> None:
+    """Event and error of each failed event, in order; the event as it was given."""
+    emulator.fail(Fault(status=403, body={"error": "No", "details": "d"}), route="events")
+    failed: list[FailedEvent] = []
+    client = connect(on_error=failed.append)
+    for n in range(3):
+        client.send_analytics_event(event(n, tags=["é", None, 1.5]))
+    client.flush(5)
+    until(lambda: len(failed) == 3)
+    assert [each.event for each in failed] == [event(n, tags=["é", None, 1.5]) for n in range(3)]
+    assert {(type(each.error), each.error.message, each.error.status) for each in failed} == {
+        (MasivoError, "No", 403)
+    }
+    assert len({id(each.error) for each in failed}) == 3
+    assert "é" not in repr(failed)
+
+
+def test_it_is_called_once_for_what_finally_fails(connect: Connect, emulator: Emulator) -> None:
+    """Neither repeats nor deliveries call it, nor an event that was never accepted."""
+    emulator.reject = lambda e: "bad" if e.get("referral_code") == "bad" else None
+    emulator.fail(Fault(status=503), route="events")
+    failed: list[FailedEvent] = []
+    client = connect(on_error=failed.append, max_queue=4)
+    deliveries = [
+        client.send_analytics_event(event(n, referral_code="bad" if n == 2 else "ok"))
+        for n in range(6)
+    ]
+    assert isinstance(deliveries[-1].exception(0), MasivoQueueFullError)
+    client.flush(5)
+    client.close()
+    assert [each.event["metadata"] for each in failed] == [{"n": 2}]
+
+
+def test_it_learns_of_what_destroy_ends(connect: Connect) -> None:
+    """Events that end with their client are failures like others."""
+    failed: list[FailedEvent] = []
+    client = connect(on_error=failed.append)
+    client.get_token(5)
+    client.send_analytics_event(event(1))
+    client.destroy()
+    until(lambda: failed)
+    assert isinstance(failed[0].error, MasivoClosedError)
+
+
+def test_each_client_has_its_own(connect: Connect) -> None:
+    """Clients that share a key do not share ``on_error``."""
+    one: list[FailedEvent] = []
+    two: list[FailedEvent] = []
+    key = "nobodys-key-at-all"
+    for n, failed in enumerate((one, two)):
+        connect(api_key=key, on_error=failed.append).send_analytics_event(event(n))
+    until(lambda: one and two)
+    assert (one[0].event["metadata"], two[0].event["metadata"]) == ({"n": 0}, {"n": 1})
+    assert isinstance(one[0].error, MasivoAuthError)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), SystemExit(1), KeyboardInterrupt(), GeneratorExit()]
+)
+def test_what_it_raises_is_logged(
+    connect: Connect,
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+) -> None:
+    """Whatever it raises harms nothing: it is logged as an error, and events go on."""
+    calls: list[FailedEvent] = []
+
+    def on_error(failed: FailedEvent) -> None:
+        calls.append(failed)
+        raise error
+
+    emulator.fail(Fault(status=403), route="events", number=[1, 2])
+    client = connect(on_error=on_error, batch_size=2)
+    deliveries = [client.send_analytics_event(event(n, private="4711")) for n in range(5)]
+    assert client.flush(5).delivered == 1
+    until(lambda: len(calls) == 4)
+    assert [delivery.exception(0) is None for delivery in deliveries] == [False] * 4 + [True]
+    until(lambda: len(caplog.records) >= 4)
+    client.close()
+    assert {(record.name, record.levelno) for record in caplog.records} == {
+        ("masivo", logging.ERROR)
+    }
+    assert len(caplog.records) == 4
+    assert "4711" not in caplog.text
+
+
+def test_a_coroutine_function_is_refused(connect: Connect) -> None:
+    """Nobody would await it: a coroutine function, or an object that is one, is refused."""
+
+    async def on_error(_failed: FailedEvent) -> None: ...
+
+    class Awaitable:
+        async def __call__(self, _failed: FailedEvent) -> None: ...
+
+    for wrong in (on_error, Awaitable(), asyncio.sleep):
+        with pytest.raises(MasivoConfigError, match="on_error"):
+            connect(on_error=wrong)
+
+
+def test_it_may_send(connect: Connect, emulator: Emulator) -> None:
+    """Sending from inside it works, also through another client, even to the same end."""
+    emulator.fail(Fault(status=403), route="events")
+    other = connect()
+
+    def on_error(failed: FailedEvent) -> None:
+        other.send_analytics_event({**failed.event, "type": "LOST"})
+        client.send_analytics_event({**failed.event, "type": "AGAIN"})
+
+    client = connect(on_error=on_error)
+    client.send_analytics_event(event(1))
+    assert client.flush(5).failed == 1
+    until(lambda: client.stats().accepted == 2)
+    client.close()
+    other.close()
+    assert sorted(str(each["type"]) for each in emulator.events) == ["AGAIN", "LOST"]
+
+
+def test_it_may_ask_what_is_known(connect: Connect, emulator: Emulator) -> None:
+    """Nothing that has its outcome needs a wait: results, counters, closing twice."""
+    emulator.fail(Fault(status=403), route="events")
+    seen: list[object] = []
+
+    def on_error(_failed: FailedEvent) -> None:
+        seen.append(client.stats().failed)
+        seen.append(delivery.exception(0))
+        seen.append(client)
+
+    client = connect(on_error=on_error)
+    delivery = client.send_analytics_event(event(1))
+    client.flush(5)
+    until(lambda: len(seen) == 3)
+    assert seen[0] == 1
+    assert isinstance(seen[1], MasivoError)
+
+
+# ── Threads ──────────────────────────────────────────────────────────────────────────────────
+
+WAITS: dict[str, Callable[[Client, Any], object]] = {
+    "flush": lambda client, _: client.flush(5),
+    "close": lambda client, _: client.close(),
+    "close without limit": lambda client, _: client.close(None),
+    "get_token": lambda client, _: client.get_token(5),
+    "drain": lambda client, _: client.drain(5),
+    "result": lambda _, pending: pending.result(5),
+    "exception": lambda _, pending: pending.exception(5),
+    "with": lambda client, _: client.__exit__(None, None, None),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_a_wait_inside_it_is_an_error_at_once(emulator: Emulator, name: str) -> None:
+    """A call that would wait for the driver, from the driver, is a RuntimeError, no deadlock;
+    and it has no effect."""
+    emulator.fail(Fault(status=403), route="events", number=1)
+    raised: list[BaseException] = []
+    done = threading.Event()
+
+    def on_error(_failed: FailedEvent) -> None:
+        pending = client.send_analytics_event(event(2))  # fills the buffer again
+        try:
+            WAITS[name](client, pending)
+        except BaseException as error:
+            raised.append(error)
+        done.set()
+
+    client = Client(
+        emulator.client_key, base_url=emulator.url, on_error=on_error, batch_size=1, max_queue=1
+    )
+    client.send_analytics_event(event(1))
+    assert done.wait(10)
+    assert [type(error) for error in raised] == [RuntimeError]
+    assert "on_error" in str(raised[0])
+    assert client.flush(5).delivered == 1
+    client.close()
+    assert arrived(emulator) == [2]
+    join_workers()
+
+
+def test_a_wait_inside_it_on_the_callers_thread(emulator: Emulator) -> None:
+    """Where the caller's own thread does the work (``destroy`` does it), the same holds."""
+    raised: list[BaseException] = []
+
+    def on_error(_failed: FailedEvent) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        try:
+            other.flush(5)
+        except BaseException as error:
+            raised.append(error)
+
+    other = Client(emulator.client_key, base_url=emulator.url)
+    client = Client(emulator.client_key, base_url=emulator.url, on_error=on_error)
+    client.get_token(5)
+    client.send_analytics_event(event(1))
+    client.destroy()
+    assert [type(error) for error in raised] == [RuntimeError]
+    assert other.flush(5).failed == 0
+    other.close()
+    join_workers()
+
+
+def test_destroy_inside_it_works(emulator: Emulator) -> None:
+    """``destroy`` does not wait, so it may be called; what it ends is told in turn."""
+    emulator.fail(Fault(status=403), route="events", number=1)
+    emulator.fail(Fault(delay=30), route="events", times=None)
+    failed: list[FailedEvent] = []
+
+    def on_error(each: FailedEvent) -> None:
+        failed.append(each)
+        client.destroy()
+
+    client = Client(emulator.client_key, base_url=emulator.url, on_error=on_error, batch_size=1)
+    deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
+    assert [type(each.exception(5)) for each in deliveries] == [
+        MasivoError,
+        MasivoClosedError,
+        MasivoClosedError,
+    ]
+    until(lambda: len(failed) == 3)
+    emulator.stop()  # ends the request that hangs
+    join_workers()
+
+
+def test_it_is_called_outside_the_locks(emulator: Emulator) -> None:
+    """While it runs, other threads send, ask, flush and make clients as ever."""
+    emulator.fail(Fault(status=403), route="events", number=1)
+    entered, leave = threading.Event(), threading.Event()
+
+    def on_error(_failed: FailedEvent) -> None:
+        entered.set()
+        assert leave.wait(20)
+
+    client = Client(emulator.client_key, base_url=emulator.url, on_error=on_error, batch_size=1)
+    client.send_analytics_event(event(1))
+    try:
+        assert entered.wait(10)
+        client.stats()
+        assert client.get_token(5)
+        assert client.send_analytics_event(event(2)).result(5).success
+        client.send_analytics_event(event(4))
+        assert client.flush(5).delivered == 2
+        with Client(emulator.client_key, base_url=emulator.url) as another:
+            another.send_analytics_event(event(3))
+            assert another.flush(5).delivered == 1
+    finally:
+        leave.set()
+    client.close()
+    join_workers()
+
+
+def test_it_may_wait_for_a_lock_of_the_callers(emulator: Emulator) -> None:
+    """A lock that the flushing thread holds, and that ``on_error`` wants, is no deadlock: what
+    the flush waits for goes out although ``on_error`` has not returned."""
+    emulator.fail(Fault(status=403), route="events", number=1)
+    lock = threading.Lock()
+    called = threading.Event()
+
+    def on_error(_failed: FailedEvent) -> None:
+        with lock:
+            called.set()
+
+    client = Client(emulator.client_key, base_url=emulator.url, on_error=on_error, batch_size=1)
+    with lock:
+        for n in range(3):
+            client.send_analytics_event(event(n))
+        told = client.flush(10)
+        assert (told.delivered, told.failed) == (2, 1)
+        assert not called.is_set()
+    assert called.wait(10)
+    client.close()
+    join_workers()
+
+
+def test_a_log_handler_may_wait_for_a_lock_of_the_callers(emulator: Emulator) -> None:
+    """The same holds for a handler of the log, and one that raises stops nothing."""
+    emulator.fail(Fault(status=403), route="events", number=1)
+    lock = threading.Lock()
+    called = threading.Event()
+
+    class Handler(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            with lock:
+                called.set()
+            raise ZeroDivisionError(record.getMessage())
+
+    logger = logging.getLogger("masivo")
+    handler = Handler()
+    logger.addHandler(handler)
+    try:
+        client = Client(emulator.client_key, base_url=emulator.url, batch_size=1)
+        with lock:
+            for n in range(3):
+                client.send_analytics_event(event(n))
+            assert client.flush(10).delivered == 2
+        assert called.wait(10)
+        client.send_analytics_event(event(3))
+        assert client.flush(10).delivered == 1
+        client.close()
+    finally:
+        logger.removeHandler(handler)
+    join_workers()
