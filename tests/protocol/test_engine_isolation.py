@@ -138,6 +138,15 @@ def test_halving_stops_after_8_events_in_a_row_refused_alone() -> None:
     assert all(error_of(each).status == 422 for each in deliveries)
 
 
+def test_halving_stops_for_good() -> None:
+    """Once halving has stopped, a part that is accepted does not bring it back: each part that is
+    left is sent once."""
+    driver = Driver()
+    in_batch(driver, *range(32))
+    bad = {*range(8), 20}
+    assert judge(driver, bad)[-2:] == [list(range(8, 16)), list(range(16, 32))]
+
+
 def test_an_accepted_part_starts_the_row_anew() -> None:
     """An accepted event between them breaks the row of 8."""
     driver = Driver()

@@ -1,0 +1,58 @@
+"""The transport's exceptions, as the causes of errors: nothing of them leads to a secret."""
+
+from __future__ import annotations
+
+import pytest
+
+from masivo._protocol.causes import chain, stripped
+
+SECRET = "client-key-0123456789"
+
+
+def failing() -> BaseException:
+    """An exception with a cause and a context, whose frames and attributes hold the secret."""
+
+    def connect(headers: dict[str, str]) -> None:
+        error = OSError(f"no connection, with {headers}")
+        error.request = headers  # type: ignore[attr-defined]
+        raise error
+
+    def send(headers: dict[str, str]) -> None:
+        try:
+            connect(headers)
+        except OSError as error:
+            raise ValueError(SECRET, headers) from error
+
+    try:
+        send({"x-api-key": SECRET})
+    except ValueError as error:
+        return error
+    raise AssertionError
+
+
+def test_what_leads_to_a_secret_is_taken_away() -> None:
+    """No traceback, no object but texts and numbers, no secret in a text is left."""
+    error = stripped(failing(), [SECRET])
+    everything = list(chain(error))
+    assert [type(each) for each in everything] == [ValueError, OSError]
+    for each in everything:
+        assert each.__traceback__ is None
+        assert SECRET not in repr((each, each.args, vars(each)))
+    assert everything[0].args == ("[redacted]", None)
+    assert vars(everything[1]) == {"request": None}
+
+
+def test_groups_are_searched_too() -> None:
+    """The exceptions of a group are stripped as the group is."""
+    group = BaseExceptionGroup("two", [failing(), KeyboardInterrupt()])
+    assert stripped(group, [SECRET]) is group
+    assert SECRET not in repr([(each, each.__traceback__) for each in chain(group)])
+
+
+@pytest.mark.parametrize("how", ["__cause__", "__context__"])
+def test_a_circle_of_causes_ends(how: str) -> None:
+    """Two exceptions that are each other's cause are each looked at once."""
+    one, two = ValueError("one"), ValueError("two")
+    setattr(one, how, two)
+    setattr(two, how, one)
+    assert list(chain(one)) == [one, two]

@@ -1,0 +1,124 @@
+"""Deliveries, tickets and outcomes (contract, section 3)."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo._protocol.errors import MasivoError, MasivoQueueFullError
+from masivo.protocol import Delivery, Failed, SendEventResult, Ticket, unwrap
+
+from .simulator import Driver, event, in_batch
+
+if TYPE_CHECKING:
+    from masivo.protocol import Outcome
+
+RESULT = SendEventResult(True, 200, None)
+ERROR = MasivoError("no", status=400)
+
+
+def delivery(outcome: Outcome | None = None) -> Delivery:
+    """A delivery with this outcome."""
+    return Delivery(b"{}", 0.0, None, Driver().buffer, outcome)
+
+
+def test_a_delivery_is_done_when_it_has_its_outcome() -> None:
+    """``done`` says whether there is an outcome, good or bad."""
+    assert not delivery().done()
+    assert delivery(RESULT).done()
+    assert delivery(Failed(ERROR, 1, None)).done()
+    assert delivery().ask() is None
+
+
+def test_asking_any_number_of_times_counts_once() -> None:
+    """Each delivery of a batch that failed counts as asked for once, however often it is asked;
+    ``done`` and ``repr`` are no asking."""
+    outcome = Failed(ERROR, 3, None)
+    first, second = delivery(outcome), delivery(outcome)
+    for _ in range(3):
+        assert first.ask() is outcome
+    assert second.done()
+    repr(second)
+    assert second.settled() is outcome
+    assert outcome.asked == 1
+    assert outcome.unasked() == 2
+    assert outcome.unasked() == 0
+
+
+def test_a_failure_that_is_let_go_is_reported_once() -> None:
+    """When the last delivery is gone, the number that nobody asked for is reported; nothing if
+    all were asked for."""
+    told: list[tuple[MasivoError, int]] = []
+
+    def report(error: MasivoError, count: int) -> None:
+        told.append((error, count))
+
+    outcome = Failed(ERROR, 3, report)
+    first = delivery(outcome)
+    first.ask()
+    del outcome
+    assert told == []
+    del first
+    assert told == [(ERROR, 2)]
+    outcome = Failed(ERROR, 1, report)
+    delivery(outcome).ask()
+    del outcome
+    assert told == [(ERROR, 2)]
+
+
+def test_a_delivery_shows_its_state_and_no_event() -> None:
+    """``repr`` tells pending, the result, or the error; no event content."""
+    assert repr(delivery()) == "<Delivery pending>"
+    assert repr(delivery(RESULT)) == "<Delivery success=True status=200>"
+    failed = delivery(Failed(ERROR, 1, None))
+    assert repr(failed) == "<Delivery failed: MasivoError('no', status=400)>"
+
+
+def test_a_settled_delivery_holds_no_event() -> None:
+    """A delivery with an outcome keeps nothing of its event, nor does a refused one."""
+    driver = Driver(max_queue=2)
+    _, (accepted,) = in_batch(driver, 1)
+    driver.accept()
+    _, (failed,) = in_batch(driver, 2)
+    driver.answer(403)
+    driver.buffer.send(event(3))
+    driver.buffer.send(event(4))
+    refused = driver.buffer.send(event(5))
+    assert accepted.encoded == failed.encoded == refused.encoded == b""
+    disabled = Driver(enabled=False).buffer.send(event(6))
+    assert disabled.encoded == b""
+
+
+def test_deliveries_are_no_work_for_the_garbage_collector() -> None:
+    """A delivery is invisible to the garbage collector: a full buffer does not stall a caller."""
+    assert not gc.is_tracked(delivery())
+
+
+def test_events_refused_in_one_go_share_one_outcome() -> None:
+    """Deliveries of a full buffer count together, asked and unasked."""
+    driver = Driver(max_queue=1)
+    driver.buffer.send(event())
+    refused = [driver.buffer.send(event()) for _ in range(3)]
+    refused[0].ask()
+    outcome = refused[0].outcome
+    assert isinstance(outcome, Failed)
+    assert isinstance(outcome.error, MasivoQueueFullError)
+    assert (outcome.count, outcome.asked) == (3, 1)
+
+
+def test_unwrap_gives_the_value_or_raises() -> None:
+    """``unwrap`` gives a value as it is, and raises the error of a failure."""
+    assert unwrap(RESULT) is RESULT
+    assert unwrap(None) is None
+    with pytest.raises(MasivoError, match="no"):
+        unwrap(Failed(ERROR, 1, None))
+
+
+def test_a_ticket_has_no_outcome_at_first() -> None:
+    """A ticket has no outcome until the engine answers it."""
+    ticket = Ticket()
+    assert ticket.ask() is None
+    ticket.outcome = True
+    assert ticket.ask() is True

@@ -1,0 +1,187 @@
+"""The queues: the order of events, and counts that always agree."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masivo._protocol.events import STAMP_SIZE, size
+from masivo._protocol.queues import Fifo, PerCustomer, Queue
+from masivo.protocol import Delivery
+
+
+def delivery(
+    customer: str, number: int = 0, length: int = 10, *, stamped: bool = False
+) -> Delivery:
+    """A waiting event that is sent in so many bytes."""
+    text = b"{" + b"x" * (length - 1)
+    if stamped:
+        text = b'"' + b"x" * (length - 1 - STAMP_SIZE)
+    return Delivery(text, float(number), customer, None)
+
+
+def customers(deliveries: list[Delivery]) -> list[str | None]:
+    """Whose events they are."""
+    return [each.customer for each in deliveries]
+
+
+@pytest.mark.parametrize("make", [Fifo, PerCustomer])
+def test_an_empty_queue_gives_nothing(make: type[Fifo | PerCustomer]) -> None:
+    """An empty queue has no oldest event and gives nothing."""
+    queue = make()
+    assert queue.oldest() is None
+    assert (queue.ready, queue.ready_bytes, queue.arrived) == (0, 0, 0)
+    assert queue.take(5, 100).deliveries == []
+    assert queue.clear().deliveries == []
+    queue.release(["a"])
+    assert queue.ready == 0
+
+
+@pytest.mark.parametrize("make", [Fifo, PerCustomer])
+def test_an_event_that_exceeds_the_budget_is_taken_alone(make: type[Fifo | PerCustomer]) -> None:
+    """At least one event is taken, whatever its size, and none beside it."""
+    queue = make()
+    queue.extend([delivery("a", 0, 100), delivery("b", 1, 10)])
+    assert len(queue.take(5, 50).deliveries) == 1
+    assert (queue.ready, queue.ready_bytes) == (1, 11)
+
+
+@pytest.mark.parametrize("make", [Fifo, PerCustomer])
+def test_the_budget_counts_a_comma_for_each_event(make: type[Fifo | PerCustomer]) -> None:
+    """The bytes are those of the events as sent, stamps included, and a comma each."""
+    for budget, count in ((198, 2), (199, 2), (197, 1), (297, 3), (296, 2)):
+        queue = make()
+        queue.extend([delivery("a", n, 98, stamped=n == 1) for n in range(5)])
+        assert queue.ready_bytes == 5 * 99
+        assert len(queue.take(9, budget).deliveries) == count
+
+
+def test_customers_in_flight_are_passed_over() -> None:
+    """A customer whose events were taken gives no more until it is released; others do."""
+    queue = PerCustomer()
+    queue.extend([delivery("a", 0), delivery("a", 1), delivery("b", 2), delivery("a", 3)])
+    taken = queue.take(2, 999)
+    assert customers(taken.deliveries) == ["a", "a"]
+    assert set(taken.customers) == {"a"}
+    assert queue.ready == 1
+    assert queue.oldest() == (2.0, 2)
+    queue.extend([delivery("a", 4)])
+    assert queue.ready == 1
+    assert customers(queue.take(9, 999).deliveries) == ["b"]
+    assert queue.oldest() is None
+    queue.release(taken.customers)
+    assert queue.oldest() == (3.0, 3)
+    assert [each.at for each in queue.take(9, 999).deliveries] == [3.0, 4.0]
+
+
+def test_the_customer_with_the_oldest_event_goes_first() -> None:
+    """Of the customers that are free, the one whose oldest event is oldest goes first."""
+    queue = PerCustomer()
+    queue.extend([delivery("a", 0), delivery("b", 1), delivery("a", 2)])
+    first = queue.take(1, 999)
+    assert customers(first.deliveries) == ["a"]
+    assert customers(queue.take(1, 999).deliveries) == ["b"]
+    queue.extend([delivery("c", 3)])
+    queue.release(first.customers)
+    assert [each.at for each in queue.take(1, 999).deliveries] == [2.0]
+
+
+def test_clearing_gives_everything_in_order_of_arrival() -> None:
+    """``clear`` gives what waits, held back or not, in order of arrival, with its numbers."""
+    queue = PerCustomer()
+    queue.extend([delivery(each, n) for n, each in enumerate("abcab")])
+    taken = queue.take(1, 999)
+    cleared = queue.clear()
+    assert [each.at for each in cleared.deliveries] == [1.0, 2.0, 3.0, 4.0]
+    assert list(cleared.numbers) == [1, 2, 3, 4]
+    assert (queue.ready, queue.ready_bytes) == (0, 0)
+    queue.release(taken.customers)
+    queue.extend([delivery("a", 9)])
+    assert list(queue.take(1, 999).numbers) == [5]
+
+
+Step: TypeAlias = list[tuple[str, int]] | tuple[int, int] | str
+"""Events to append (customer and size), a take (count and budget), or another call."""
+
+
+class Model:
+    """The naive queue: a list, searched from its beginning."""
+
+    def __init__(self, *, per_customer: bool) -> None:
+        self.per_customer = per_customer
+        self.waiting: list[tuple[int, Delivery]] = []
+        self.busy: set[str | None] = set()
+        self.arrived = 0
+
+    def free(self) -> list[tuple[int, Delivery]]:
+        """What could be taken."""
+        return [each for each in self.waiting if each[1].customer not in self.busy]
+
+
+@pytest.mark.parametrize("per_customer", [False, True])
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.lists(st.tuples(st.sampled_from("abc"), st.integers(2, 40)), max_size=5),
+            st.tuples(st.integers(1, 6), st.integers(1, 120)),
+            st.sampled_from(["release", "clear"]),
+        ),
+        max_size=40,
+    )
+)
+def test_queues_agree_with_a_naive_model(per_customer: bool, steps: list[Step]) -> None:
+    """However events come and go: order is kept (per customer), nothing is lost or doubled, takes
+    stay in their bounds and are as large as they can be, and all counts agree."""
+    queue: Queue = PerCustomer() if per_customer else Fifo()
+    model = Model(per_customer=per_customer)
+    out: list[list[str]] = []
+    for step in steps:
+        if isinstance(step, list):
+            events = [
+                delivery(customer, model.arrived + n, length)
+                for n, (customer, length) in enumerate(step)
+            ]
+            queue.extend(events)
+            model.waiting += enumerate(events, model.arrived)
+            model.arrived += len(events)
+        elif isinstance(step, tuple):
+            count, budget = step
+            taken = queue.take(count, budget)
+            free = model.free()
+            total = sum(size(each.encoded) + 1 for each in taken.deliveries)
+            assert len(taken.deliveries) <= count
+            assert total <= budget or len(taken.deliveries) == 1
+            assert bool(taken.deliveries) is bool(free)
+            entries = list(zip(taken.numbers, taken.deliveries, strict=True))
+            assert all(entry in free for entry in entries)
+            if free:
+                assert entries[0] == free[0]
+            if not per_customer:
+                assert entries == free[: len(entries)]
+                if len(entries) < min(count, len(free)):
+                    assert total + size(free[len(entries)][1].encoded) + 1 > budget
+            for customer in {entry[1].customer for entry in entries}:
+                mine = [entry for entry in free if entry[1].customer == customer]
+                ours = [entry for entry in entries if entry[1].customer == customer]
+                assert ours == mine[: len(ours)]
+            model.waiting = [entry for entry in model.waiting if entry not in entries]
+            if per_customer:
+                assert set(taken.customers) == {each.customer for each in taken.deliveries}
+                model.busy |= set(taken.customers)
+                out.append(list(taken.customers))
+        elif step == "release" and out:
+            gone = out.pop(0)
+            queue.release(gone)
+            model.busy -= set(gone)
+        elif step == "clear":
+            cleared = queue.clear()
+            assert list(zip(cleared.numbers, cleared.deliveries, strict=True)) == model.waiting
+            model.waiting = []
+        free = model.free()
+        assert queue.arrived == model.arrived
+        assert queue.ready == len(free)
+        assert queue.ready_bytes == sum(size(each.encoded) + 1 for _, each in free)
+        assert queue.oldest() == ((free[0][1].at, free[0][0]) if free else None)

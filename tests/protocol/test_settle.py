@@ -1,0 +1,108 @@
+"""What every driver does with an output (``masivo.protocol``, step 5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from masivo._protocol.errors import MasivoError
+from masivo.protocol import (
+    Delivery,
+    FailedEvent,
+    Output,
+    SendEventResult,
+    Settled,
+    Ticket,
+    Waiters,
+    settle,
+)
+
+RESULT = SendEventResult(True, 200, None)
+
+
+class Log:
+    """A logger that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warning(self, msg: str, /) -> None:
+        """Keep a warning."""
+        self.lines.append(f"warning: {msg}")
+
+    def error(self, msg: str, /, *, exc_info: bool) -> None:
+        """Keep an error."""
+        self.lines.append(f"error: {msg} {exc_info}")
+
+
+def output(
+    *deliveries: Delivery, tickets: list[Ticket] | None = None, warnings: list[str] | None = None
+) -> Output:
+    """An output that settles these."""
+    settled = [Settled(list(deliveries), RESULT)]
+    return Output([], settled, tickets or [], [], warnings or [], None, closed=False)
+
+
+def delivery() -> Delivery:
+    """A delivery."""
+    return Delivery(b"{}", 0.0, None, None)
+
+
+def test_who_waits_is_woken_once() -> None:
+    """Every waiter of a delivery or a ticket is woken, once, and only those."""
+    waiters = Waiters()
+    woken: list[str] = []
+    one, other, ticket = delivery(), delivery(), Ticket()
+    waiters.add(one, lambda: woken.append("first"))
+    waiters.add(one, lambda: woken.append("second"))
+    waiters.add(other, lambda: woken.append("other"))
+    waiters.add(ticket, lambda: woken.append("ticket"))
+    settle(output(one, tickets=[ticket]), Log(), waiters)
+    assert sorted(woken) == ["first", "second", "ticket"]
+    settle(output(one, tickets=[ticket]), Log(), waiters)
+    assert len(woken) == 3
+
+
+def test_who_gave_up_is_not_woken() -> None:
+    """A waiter that was discarded is not woken; the others are."""
+    waiters = Waiters()
+    woken: list[str] = []
+    one = delivery()
+
+    def first() -> None:
+        woken.append("first")
+
+    def second() -> None:
+        woken.append("second")
+
+    waiters.discard(one, first)
+    waiters.add(one, first)
+    waiters.add(one, second)
+    waiters.discard(one, first)
+    waiters.discard(one, first)
+    settle(output(one), Log(), waiters)
+    assert woken == ["second"]
+
+
+def test_warnings_are_logged() -> None:
+    """Every warning is a line of the log."""
+    log = Log()
+    settle(output(warnings=["a", "b"]), log)
+    assert log.lines == ["warning: a", "warning: b"]
+
+
+@pytest.mark.parametrize("kind", [LookupError, KeyboardInterrupt, SystemExit])
+def test_what_on_error_raises_is_logged_and_harms_nothing(kind: type[BaseException]) -> None:
+    """What ``on_error`` raises is logged; the calls after it are made."""
+    log = Log()
+    told: list[FailedEvent] = []
+
+    def on_error(failure: FailedEvent) -> None:
+        told.append(failure)
+        raise kind
+
+    failures = [FailedEvent({"n": n}, MasivoError("x")) for n in range(2)]
+    calls = [(on_error, failure) for failure in failures]
+    settle(Output([], [], [], list(calls), [], None, closed=False), log)
+    assert told == failures
+    assert len(log.lines) == 2
+    assert all("on_error raised" in line for line in log.lines)
