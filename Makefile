@@ -57,3 +57,20 @@ $(VENV)/lifecycles: $(VENV)/test
 $(VENV)/check: $(VENV)/test
 	@$(BIN)/python -m pip install --quiet --group check
 	@touch $@
+
+# ── Benchmarks, in an environment of their own: see benchmarks/README.md ──
+BENCH ?= .venv-bench
+.PHONY: bench bench-quick
+
+bench: $(BENCH)/ready
+	@$(BENCH)/bin/python -m benchmarks
+
+bench-quick: $(BENCH)/ready
+	@$(BENCH)/bin/python -m benchmarks --quick
+
+$(BENCH)/ready: benchmarks/requirements.txt pyproject.toml
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BENCH)/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	@$(BENCH)/bin/python -m pip install --quiet --editable '.[trio,httpx2]'
+	@touch $@

@@ -1,0 +1,167 @@
+"""What a run leaves behind: a table on the screen, a file of results, a page for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .runner import Results
+    from .targets import Row
+
+__all__ = ["DISTRIBUTIONS", "as_text", "machine", "summary", "write"]
+
+DISTRIBUTIONS = (
+    "masivo",
+    "httpx",
+    "httpx2",
+    "h11",
+    "msgspec",
+    "trio",
+    "posthog",
+    "segment-analytics-python",
+    "amplitude-analytics",
+    "mixpanel",
+    "rudder-sdk-python",
+    "snowplow-tracker",
+)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in DISTRIBUTIONS},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """Median and spread of every metric of every contender."""
+    return {
+        name: {
+            contender: {
+                metric: {
+                    "median": median(values),
+                    "low": min(values),
+                    "high": max(values),
+                    "rounds": len(values),
+                }
+                for metric in samples[0]
+                if (values := [sample[metric] for sample in samples])
+            }
+            for contender, samples in contenders.items()
+            if samples
+        }
+        for name, contenders in results.items()
+    }
+
+
+def _number(value: float) -> str:
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    unit = f" {row.unit}" if row.unit else ""
+    found = row.figure
+    if found is None:
+        return row.what, "not measured", "", "", ""
+    spread = f"{_number(found.low)} to {_number(found.high)}" if found.low != found.high else ""
+    target = f"{row.relation} {_number(row.target)}{unit}" if row.relation else ""
+    met = {True: "yes", False: "NO", None: ""}[row.met]
+    return row.what, _number(found.value) + unit, spread, target, met
+
+
+_HEAD = ("", "measured", "spread", "target", "met")
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """The table, for a screen."""
+    cells = [_cells(row) for row in rows]
+    widths = [max(len(line[i]) for line in (_HEAD, *cells)) for i in range(len(_HEAD))]
+    lines: list[str] = []
+    group = ""
+    for row, line in zip(rows, cells, strict=True):
+        if row.group != group:
+            group = row.group
+            lines += ["", _aligned((group, *_HEAD[1:]), [max(widths[0], len(group)), *widths[1:]])]
+        lines.append(_aligned(line, widths))
+    missed = [row for row in rows if row.met is False]
+    targets = [row for row in rows if row.met is not None]
+    lines += ["", f"{len(targets) - len(missed)} of {len(targets)} targets met"]
+    return "\n".join(lines)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def as_page(rows: Sequence[Row], about: dict[str, Any], plots: Sequence[str]) -> str:
+    """The table and the plots, as Markdown."""
+    lines = [
+        "# Benchmark results",
+        "",
+        "Written by `make bench`; nothing here is typed in by hand.",
+        "",
+        f"Python {about['python']} on {about['system']} with {about['cores']} cores, "
+        f"at commit {about['commit']}, load {about['load']:.1f}. "
+        + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+        + ".",
+        "",
+    ]
+    lines += [f"![{plot}]({plot})" for plot in plots]
+    group = ""
+    for row in rows:
+        if row.group != group:
+            group = row.group
+            lines += ["", f"## {group}", "", "| | measured | spread | target | met |"]
+            lines.append("|---|---|---|---|---|")
+        lines.append("| " + " | ".join(_cells(row)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write(
+    folder: Path, results: Results, rows: Sequence[Row], plots: dict[str, str], *, quick: bool
+) -> None:
+    """Write the results file, the page and the plots into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    loads = [s["load"] for case in results.values() for samples in case.values() for s in samples]
+    about = machine() | {
+        "command": "quick" if quick else "full",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "load": median(loads) if loads else 0.0,
+        "argv": sys.argv[1:],
+    }
+    table = [asdict(row) | {"met": row.met} for row in rows]
+    document = {"about": about, "table": table, "figures": summary(results)}
+    (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+    for name, text in plots.items():
+        (folder / name).write_text(text)
+    (folder / "README.md").write_text(as_page(rows, about, list(plots)))

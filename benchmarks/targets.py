@@ -1,0 +1,294 @@
+"""The targets of the project, and what a run says of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from .figures import Figure, best, figure, ratio
+from .plan import OURS, PEERS
+
+if TYPE_CHECKING:
+    from .runner import Results
+
+__all__ = ["Row", "table"]
+
+Relation: TypeAlias = Literal["<=", ">=", ""]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    group: str
+    what: str
+    unit: str
+    figure: Figure | None
+    relation: Relation = ""
+    """Empty: there is no target, the figure is told."""
+    target: float = 0.0
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None where there is none, or no figure."""
+        if self.figure is None or not self.relation:
+            return None
+        if self.relation == "<=":
+            return self.figure.value <= self.target
+        return self.figure.value >= self.target
+
+
+_SHORT = {"masivo": "threads", "masivo-asyncio": "asyncio", "masivo-trio": "trio"}
+_LOOP_OF = {
+    "masivo": "httpx loop",
+    "masivo-asyncio": "httpx loop, asyncio",
+    "masivo-trio": "httpx loop, trio",
+}
+
+
+def table(results: Results) -> list[Row]:
+    """Every target, with the figures of this run."""
+    return [
+        *_calls(results),
+        *_collector(results),
+        *_deliveries(results),
+        *_latency(results),
+        *_waiting(results),
+        *_footprint(results),
+    ]
+
+
+def _scaled(found: Figure | None, factor: float) -> Figure | None:
+    if found is None:
+        return None
+    return Figure(found.value * factor, found.low * factor, found.high * factor, found.rounds)
+
+
+def _calls(results: Results) -> list[Row]:
+    group = "1. one call"
+    ours = ("call", "masivo", "median")
+    rows = [
+        Row(group, "of masivo.Client", "µs", _scaled(figure(results, *ours), 1e6)),
+        Row(
+            group,
+            "against walk + encode + append by hand",
+            "x",
+            ratio(results, ours, ("call", "walk+encode+append", "median")),
+            "<=",
+            2.0,
+        ),
+        Row(
+            group,
+            "p99 against its median",
+            "x",
+            ratio(results, ("call", "masivo", "p99"), ours),
+            "<=",
+            3.0,
+        ),
+    ]
+    peer = best(results, "call", PEERS, "median", most=False)
+    if peer is not None:
+        cheaper = ratio(results, ("call", peer, "median"), ours)
+        rows.append(Row(group, f"the best peer ({peer}) against it", "x", cheaper, ">=", 2.0))
+    for each in OURS[1:]:
+        # A tenth is what two runs of the same code differ by.
+        dearer = ratio(results, ("call", each, "median"), ours)
+        rows.append(Row(group, f"{_SHORT[each]} against threads", "x", dearer, "<=", 1.1))
+    for each in OURS:
+        longest = _scaled(figure(results, "stall", each, "longest", min), 1e3)
+        what = f"longest call while batches are sent, {_SHORT[each]}"
+        rows.append(Row(group, what, "ms", longest, "<=", 10.0))
+    machine = _scaled(figure(results, "stall", "masivo", "machine", min), 1e3)
+    rows.append(Row(group, "longest call of a function that does nothing", "ms", machine))
+    return rows
+
+
+def _collector(results: Results) -> list[Row]:
+    group = "1. garbage collector, 100,000 waiting"
+    on, off = (
+        ("collector on, dropped", "masivo", "longest"),
+        ("collector off, dropped", "masivo", "longest"),
+    )
+    rows = [
+        Row(
+            group,
+            "longest call with it on, deliveries dropped",
+            "ms",
+            _scaled(figure(results, *on, min), 1e3),
+            "<=",
+            5.0,
+        ),
+        Row(group, "against it off", "x", _of_least(results, on, off), "<=", 3.0),
+    ]
+    for keep in ("dropped", "kept"):
+        pause = figure(results, f"collector on, {keep}", "masivo", "pause")
+        rows.append(Row(group, f"longest collection, deliveries {keep}", "ms", _scaled(pause, 1e3)))
+    kept = figure(results, "collector on, kept", "masivo", "longest", min)
+    rows.append(Row(group, "longest call, deliveries kept", "ms", _scaled(kept, 1e3)))
+    peer = best(results, "collector on, dropped", PEERS, "longest", most=False)
+    if peer is not None:
+        stall = figure(results, "collector on, dropped", peer, "longest", min)
+        what = f"longest call of the best peer ({peer}), 40,000 waiting"
+        rows.append(Row(group, what, "ms", _scaled(stall, 1e3)))
+    return rows
+
+
+def _of_least(
+    results: Results, above: tuple[str, str, str], below: tuple[str, str, str]
+) -> Figure | None:
+    """The ratio of two longest calls, each the least of its rounds."""
+    top, bottom = figure(results, *above, min), figure(results, *below, min)
+    if top is None or bottom is None:
+        return None
+    value = top.value / bottom.value
+    return Figure(value, value, value, min(top.rounds, bottom.rounds))
+
+
+def _deliveries(results: Results) -> list[Row]:
+    rows: list[Row] = []
+    name, group = "end to end", "2. end to end, no latency"
+    peer = best(results, name, PEERS, "rate", most=True)
+    for each in OURS:
+        ours = (name, each, "rate")
+        rows.append(Row(group, f"{_SHORT[each]}", "events/s", figure(results, *ours)))
+        bare = ratio(results, ours, (name, _LOOP_OF[each], "rate"))
+        what = f"{_SHORT[each]} against a bare loop over httpx"
+        rows.append(Row(group, what, "x", bare, ">=", 0.7))
+        if peer is not None:
+            ahead = ratio(results, ours, (name, peer, "rate"))
+            what = f"{_SHORT[each]} against the best peer ({peer})"
+            rows.append(Row(group, what, "x", ahead, ">=", 5.0))
+    for loop in ("httpx loop", "httpx2 loop", "h11 loop", "socket loop"):
+        rows.append(Row(group, loop, "events/s", figure(results, name, loop, "rate")))
+    group = "3. CPU per 100,000 events"
+    for each in OURS:
+        ours = (name, each, "cpu")
+        rows.append(Row(group, _SHORT[each], "s", figure(results, *ours)))
+        bare = ratio(results, ours, (name, _LOOP_OF[each], "cpu"))
+        what = f"{_SHORT[each]} against a bare loop over httpx"
+        rows.append(Row(group, what, "x", bare, "<=", 1.6))
+    return rows
+
+
+def _latency(results: Results) -> list[Row]:
+    group = "4. 20 ms latency, max_in_flight=8"
+    one = ("latency, 1", "masivo", "rate")
+    rows = [Row(group, "one request in flight", "events/s", figure(results, *one))]
+    for each in OURS:
+        gain = ratio(results, ("latency, 8", each, "rate"), one)
+        what = f"{_SHORT[each]} against one in flight"
+        rows.append(Row(group, what, "x", gain, ">=", 6.0))
+    for each in OURS:
+        gain = ratio(results, ("latency, 8, skewed", each, "rate"), one)
+        what = f"{_SHORT[each]}, a fifth of one customer"
+        rows.append(Row(group, what, "x", gain, ">=", 4.0))
+    for each in OURS:
+        wrong = _worst(results, ("latency, 8", "latency, 8, skewed"), each, "unordered")
+        what = f"runs out of a customer's order, {_SHORT[each]}"
+        rows.append(Row(group, what, "", wrong, "<=", 0.0))
+    grows = ratio(
+        results,
+        ("choose, 200000 waiting", "core", "batch"),
+        ("choose, 2000 waiting", "core", "batch"),
+        min,
+    )
+    what = "choosing a batch, 200,000 waiting against 2,000"
+    rows.append(Row(group, what, "x", grows, "<=", 1.3))
+    limit = figure(results, "latency, 16", "httpx loop", "rate")
+    rows.append(Row(group, "httpx by hand, 16 in flight", "events/s", limit))
+    peer = best(results, "latency, peers", PEERS, "rate", most=True)
+    if peer is not None:
+        rate = figure(results, "latency, peers", peer, "rate")
+        rows.append(Row(group, f"the best peer ({peer})", "events/s", rate))
+    return rows
+
+
+def _worst(results: Results, names: tuple[str, ...], contender: str, metric: str) -> Figure | None:
+    """The sum of a metric over all samples of several cases."""
+    samples = [s for name in names for s in results.get(name, {}).get(contender, ())]
+    if not samples:
+        return None
+    total = sum(sample[metric] for sample in samples)
+    return Figure(total, total, total, len(samples))
+
+
+def _waiting(results: Results) -> list[Row]:
+    group = "5. memory per waiting event"
+    limit = ("memory, dropped", "encode+append", "bytes")
+    rows = [Row(group, "the encoded event in a list", "bytes", figure(results, *limit))]
+    for keep, most in (("dropped", 1.3), ("kept", 1.6)):
+        for each in OURS:
+            ours = (f"memory, {keep}", each, "bytes")
+            found = ratio(results, ours, limit)
+            if found is not None:
+                what = f"{_SHORT[each]}, deliveries {keep}"
+                rows.append(Row(group, what, "x", found, "<=", most))
+    peer = best(results, "memory, dropped", PEERS, "bytes", most=False)
+    if peer is not None:
+        found = figure(results, "memory, dropped", peer, "bytes")
+        rows.append(Row(group, f"the best peer ({peer})", "bytes", found))
+    long = ("long queue", "masivo", "long")
+    slower = ratio(results, long, ("long queue", "masivo", "short"), min)
+    rows.append(Row(group, "a call behind the long queue against 1,000", "x", slower, "<=", 1.3))
+    missing = _worst(results, ("long queue",), "masivo", "missing") if _delivered(results) else None
+    rows.append(Row(group, "events of a long queue that did not arrive", "", missing, "<=", 0.0))
+    return rows
+
+
+def _delivered(results: Results) -> bool:
+    return any("missing" in each for each in results.get("long queue", {}).get("masivo", ()))
+
+
+def _footprint(results: Results) -> list[Row]:
+    group = "6. import"
+    ours = figure(results, "imports", "python", "masivo", min)
+    first = ratio(results, ("imports", "python", "client"), ("imports", "python", "http"))
+    rows = [
+        Row(group, "import masivo, over a bare interpreter", "ms", _scaled(ours, 1e3), "<=", 10.0),
+        Row(group, "the first client against importing httpx, httpcore", "x", first, "<=", 1.2),
+    ]
+    peers = {each: figure(results, "imports", "python", each, min) for each in PEERS}
+    times = {each: found for each, found in peers.items() if found is not None}
+    if times:
+        peer = min(times, key=lambda each: times[each].value)
+        rows.append(Row(group, f"the best peer ({peer})", "ms", _scaled(times[peer], 1e3)))
+    group = "7. idle, and many"
+    for each in OURS:
+        wakeups = figure(results, "idle", each, "wakeups", min)
+        rows.append(Row(group, f"wake-ups per second, {_SHORT[each]}", "", wakeups, "<=", 0.0))
+    rows += _many(results, group)
+    for each in OURS:
+        lost = figure(results, "burst", each, "lost")
+        what = f"lost with default settings, {_SHORT[each]}"
+        rows.append(Row("8. a burst of 20,000", what, "", lost, "<=", 0.0))
+    for each in PEERS:
+        lost = figure(results, "burst", each, "lost")
+        if lost is not None:
+            rows.append(Row("8. a burst of 20,000", f"lost by {each}", "", lost))
+    return rows
+
+
+def _many(results: Results, group: str) -> list[Row]:
+    rows: list[Row] = []
+    told: tuple[tuple[str, str, float], ...] = (("cpu", "ms", 1e3), ("bytes", "kB", 1e-3))
+    for name in results:
+        one_key = name.endswith("clients of one key")
+        if not one_key and not name.endswith(" keys"):
+            continue
+        for each in OURS:
+            get = partial(figure, results, name, each)
+            if get("missing") is None:
+                continue
+            label = f"{name}, {_SHORT[each]}"
+            threads: Relation = "<=" if one_key else ""
+            most = 1.0 if each == "masivo" else 0.0
+            rows.append(Row(group, f"{label}: not delivered", "", get("missing"), "<=", 0.0))
+            rows.append(Row(group, f"{label}: threads", "", get("threads"), threads, most))
+            if one_key:
+                tokens = get("authorizations")
+                rows.append(Row(group, f"{label}: tokens", "", tokens, "<=", 1.0))
+            for metric, unit, factor in told:
+                what = f"{label}: {'CPU' if metric == 'cpu' else 'memory'} per client"
+                rows.append(Row(group, what, unit, _scaled(get(metric), factor)))
+    return rows

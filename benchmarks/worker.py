@@ -1,0 +1,77 @@
+"""One sample in one process: ``python -m benchmarks.worker`` with a case on standard input.
+
+A process for each sample, so that no contender meets another's threads, garbage or imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from . import calls, deliveries, footprint
+from .contender import Contender, Options, registry
+from .loopback import stay_on_loopback
+from .sink import SinkControl, raise_file_limit
+
+__all__ = ["main"]
+
+_Measure: TypeAlias = Callable[..., Coroutine[Any, Any, dict[str, float]]]
+
+_WITH_CONTENDER: dict[str, _Measure] = {
+    "call": calls.call,
+    "stall": calls.stall,
+    "collector": calls.collector,
+    "long_queue": calls.long_queue,
+    "end_to_end": deliveries.end_to_end,
+    "verify": deliveries.verify,
+    "burst": deliveries.burst,
+    "memory": footprint.memory,
+    "idle": footprint.idle,
+}
+_UNOPENED: dict[str, _Measure] = {"many": footprint.many}
+_ALONE: dict[str, Callable[..., dict[str, float]]] = {
+    "choose": deliveries.choose,
+    "imports": footprint.imports,
+}
+
+
+def _sample(
+    sink: SinkControl,
+    measure: str,
+    contender: str,
+    options: dict[str, Any],
+    parameters: dict[str, Any],
+) -> dict[str, float]:
+    if measure in _ALONE:
+        return _ALONE[measure](**parameters)
+    subject: Contender = registry()[contender](Options(sink, **options))
+
+    async def main() -> dict[str, float]:
+        if measure in _UNOPENED:
+            return await _UNOPENED[measure](subject, **parameters)
+        await subject.open()
+        result = await _WITH_CONTENDER[measure](subject, **parameters)
+        sink.set()
+        await subject.close()
+        return result
+
+    return subject.run(main)
+
+
+def main() -> None:
+    """Take the case from standard input, and print its numbers."""
+    stay_on_loopback()
+    raise_file_limit()
+    case = json.load(sys.stdin)
+    sink = SinkControl(case.pop("port"))
+    sink.set()
+    print(json.dumps(_sample(sink, **case)), flush=True)
+    # Peers have threads that never end, some of them no daemons.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
