@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from masivo import MasivoError
-    from masivo.protocol import Buffer, Outcome, SendEventResult
+    from masivo.protocol import Buffer, Outcome, SendEventResult, Ticket
 
     from .session import LoopSession, Member
 
@@ -144,7 +144,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     ) -> FlushResult:
         ticket = buffer.flush()
         what = "not every event has its outcome yet; they stay on their way"
-        await session.wait(ticket, timeout, what)
+        await _wait(buffer, session, ticket, timeout, what)
         return cast("FlushResult", ticket.outcome)
 
     def drain(self, timeout: float | None = None) -> Coroutine[Any, Any, None]:
@@ -164,12 +164,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     async def _drain(self, buffer: Buffer, session: LoopSession, timeout: float | None) -> None:
         ticket = buffer.drain()
-        try:
-            await session.wait(ticket, timeout, "the buffer has no room yet")
-        except BaseException:
-            buffer.cancel(ticket)
-            session.wake()
-            raise
+        await _wait(buffer, session, ticket, timeout, "the buffer has no room yet")
         unwrap(ticket.outcome)
 
     def get_token(self, timeout: float | None = None) -> Coroutine[Any, Any, str]:
@@ -189,7 +184,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     async def _get_token(self, buffer: Buffer, session: LoopSession, timeout: float | None) -> str:
         ticket = buffer.token()
-        await session.wait(ticket, timeout, "there is no token yet")
+        await _wait(buffer, session, ticket, timeout, "there is no token yet")
         return cast("str", unwrap(ticket.outcome))
 
     def aclose(self, timeout: float | None = 10.0) -> Coroutine[Any, Any, None]:
@@ -271,6 +266,18 @@ def _let_go(buffer: Buffer) -> None:
     """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
     buffer.close(None)
     session_of(buffer).wake()
+
+
+async def _wait(
+    buffer: Buffer, session: LoopSession, ticket: Ticket, timeout: float | None, what: str
+) -> None:
+    """Wait for a ticket; one that nobody waits for any longer is cancelled."""
+    try:
+        await session.wait(ticket, timeout, what)
+    except BaseException:
+        buffer.cancel(ticket)
+        session.wake()
+        raise
 
 
 def session_of(buffer: Buffer) -> LoopSession:

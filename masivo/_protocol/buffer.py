@@ -96,7 +96,8 @@ class Buffer(Intake):
         return ticket
 
     def cancel(self, ticket: Ticket) -> None:
-        """Stop waiting for a drain: it no longer pushes batches out."""
+        """Stop waiting: a drain pushes no more batches out, and what a flush would have told of
+        is told by the next one."""
         self._engine.input(lambda: self._cancel(ticket))
 
     def token(self) -> TokenTicket:
@@ -196,6 +197,8 @@ class Buffer(Intake):
     def _cancel(self, ticket: Ticket) -> None:
         if ticket in self._drains:
             self._drains.remove(ticket)
+        elif isinstance(ticket, FlushTicket):
+            self._tally.cancel(ticket)
 
     def _close(self, ticket: Ticket, deadline: float | None, error: MasivoError) -> None:
         if self.detached:

@@ -56,6 +56,11 @@ class Tally:
         ticket.failed = self.failed - self._told[1]
         self._flushes.append(ticket)
 
+    def cancel(self, ticket: FlushTicket) -> None:
+        """Forget a flush that nobody waits for: it will have told of nothing."""
+        if ticket in self._flushes:
+            self._flushes.remove(ticket)
+
     def count(self, events: int, numbers: Sequence[int], *, delivered: bool) -> None:
         """Take note of events that ended, with their numbers (none, if they were never queued)."""
         if delivered:

@@ -142,11 +142,7 @@ class Client(ClientBase["HttpClient"]):
             RuntimeError: called from ``on_error``.
         """
         ticket = self._buffer.drain()
-        try:
-            self._wait(ticket, timeout, "the buffer has no room yet")
-        except BaseException:
-            self._buffer.cancel(ticket)
-            raise
+        self._wait(ticket, timeout, "the buffer has no room yet")
         unwrap(ticket.outcome)
 
     def get_token(self, timeout: float | None = None) -> str:
@@ -196,8 +192,14 @@ class Client(ClientBase["HttpClient"]):
 
     def _wait(self, ticket: Ticket, timeout: float | None, what: str) -> None:
         timeout = wait_limit(timeout)
-        if ticket.outcome is None:
+        if ticket.outcome is not None:
+            return
+        try:
             self._session.wait(ticket, timeout, what)
+        except BaseException:
+            self._buffer.cancel(ticket)
+            self._session.wake()
+            raise
 
     def __enter__(self) -> Self:
         return self
