@@ -13,14 +13,16 @@ import threading
 import time
 import zlib
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
 
 from masivo import MasivoConfigError
+from masivo._protocol.causes import chain
 from masivo.protocol import MAX_BODY, Failure, Request, Response, is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     import httpx
@@ -210,7 +212,7 @@ class Http(_Transport):
             finally:
                 response.close()
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
-            return _failure(error, request, timeout, status)
+            return _failure(error, timeout, status)
         finally:
             self._deadline.at = None
 
@@ -253,6 +255,7 @@ class AsyncHttp(_Transport):
             async with self._bound(request.timeout):
                 trace = _bounded_handshake(request.timeout)
                 outgoing = _outgoing(client, request, request.timeout, trace=trace)
+                outgoing.stream = _body_of(outgoing, request.body)
                 response = await client.send(outgoing, **_SEND)
                 chunks = None
                 try:
@@ -268,7 +271,40 @@ class AsyncHttp(_Transport):
                     await response.aclose()
                     await _run_out(chunks)
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
-            return _failure(error, request, request.timeout, status)
+            return _failure(error, request.timeout, status)
+
+
+class _Once:
+    """Yields one chunk, or none. Not a generator: one that is broken off, by a cancellation in the
+    middle of a request, would be left to the garbage collector, of which trio warns."""
+
+    def __init__(self, chunk: bytes) -> None:
+        self._chunks = [chunk] if chunk else []
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._chunks:
+            raise StopAsyncIteration
+        return self._chunks.pop()
+
+
+def _body_of(outgoing: Any, body: bytes) -> Any:
+    """A request's body as a stream of its library's kind."""
+    library = sys.modules[type(outgoing).__module__.partition(".")[0]]
+    stream = _stream_of(library.AsyncByteStream)()
+    stream.body = body
+    return stream
+
+
+@cache
+def _stream_of(kind: type) -> Any:
+    return type("Stream", (kind,), {"__aiter__": _chunks})
+
+
+def _chunks(stream: Any) -> _Once:
+    return _Once(stream.body)
 
 
 def _bounded_handshake(timeout: float) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
@@ -392,7 +428,7 @@ def _unusable(error: Exception) -> Failure:
     return Failure(error.message, sent=False, fatal=error)
 
 
-def _failure(error: Exception, request: Request, timeout: float, status: int | None) -> Failure:
+def _failure(error: Exception, timeout: float, status: int | None) -> Failure:
     names = {kind.__name__ for kind in type(error).__mro__}
     said = _said(error)
     detail = f": {said}" if said else ""
@@ -419,26 +455,12 @@ def _failure(error: Exception, request: Request, timeout: float, status: int | N
         reason,
         sent=status is not None or not names & {*_NOT_SENT},
         status=status,
-        cause=_stripped(error, request),
+        cause=error,
     )
 
 
-def _chain(error: BaseException) -> Iterable[BaseException]:
-    """An exception and all that it came from."""
-    seen: list[BaseException] = []
-    todo: list[BaseException | None] = [error]
-    while todo:
-        each = todo.pop()
-        if each is not None and not any(each is other for other in seen):
-            seen.append(each)
-            todo += [each.__cause__, each.__context__]
-            if isinstance(each, BaseExceptionGroup):
-                todo += cast("BaseExceptionGroup[BaseException]", each).exceptions
-    return seen
-
-
 def _is_tls(error: BaseException) -> bool:
-    return any(isinstance(each, ssl.SSLError) for each in _chain(error))
+    return any(isinstance(each, ssl.SSLError) for each in chain(error))
 
 
 def _said(error: BaseException) -> str:
@@ -446,24 +468,3 @@ def _said(error: BaseException) -> str:
         return str(error).strip()
     except Exception:  # noqa: BLE001 (exceptions of a caller's transport can be anything)
         return ""
-
-
-def _stripped(error: BaseException, request: Request) -> BaseException:
-    """The exception without what leads to a secret: tracebacks, whose frames hold requests; what
-    it carries besides texts and numbers (a request, a response); secrets in its texts."""
-    values = [value for name, value in request.headers if name in ("authorization", "x-api-key")]
-    secrets = [value.rpartition(" ")[2] for value in values]
-
-    def clean(value: object) -> object:
-        if isinstance(value, str):
-            for secret in secrets:
-                value = value.replace(secret, "[redacted]")
-        return value if isinstance(value, str | int | float) else None
-
-    for each in _chain(error):
-        each.__traceback__ = None
-        attributes = vars(each)
-        attributes.update({name: clean(value) for name, value in attributes.items()})
-        if not isinstance(each, BaseExceptionGroup):
-            each.args = tuple(map(clean, each.args))
-    return error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from . import __version__
 from .authorizer import Authorization, Authorizer
 from .buffer import Buffer
+from .causes import stripped
 from .delivery import Delivery, Failed, Ticket
 from .errors import (
     MasivoClosedError,
@@ -436,6 +437,9 @@ class Engine:
         attempt.request_id = None
         token = attempt.token if isinstance(attempt, Flight) else None
         reason = one_line(self.redacted(failure.reason.encode("utf-8", "replace"), token).decode())
+        cause = failure.cause
+        if cause is not None:
+            stripped(cause, self._secrets(token))
         error: MasivoError
         if failure.fatal is not None:
             error = failure.fatal
@@ -443,7 +447,7 @@ class Engine:
             if not failure.sent:
                 reason += "; nothing was sent"
             error = MasivoNetworkError(reason, status=failure.status)
-            error.__cause__ = failure.cause
+            error.__cause__ = cause
         if isinstance(attempt, Authorization):
             self.authorizer.failed(attempt, error, definitive=failure.fatal is not None, wait=None)
         elif isinstance(attempt, Flight):
@@ -454,7 +458,7 @@ class Engine:
                     "been accepted, and are not sent again",
                     status=failure.status,
                 )
-                error.__cause__ = failure.cause
+                error.__cause__ = cause
             self._flight_failed(
                 attempt, error, repeatable=not accepted and failure.fatal is None, wait=None
             )
@@ -511,12 +515,16 @@ class Engine:
         value = parse(text) if b"\\" in text else NOT_JSON
         if value is not NOT_JSON:
             text = encode(value)
-        for secret in (self.account.api_key.reveal(), token, self.authorizer.value):
-            if secret is not None and len(secret) >= _SHORTEST_SECRET:
-                text = text.replace(encode(secret)[1:-1], b"[redacted]")
-                if value is NOT_JSON:
-                    text = text.replace(secret.encode(), b"[redacted]")
+        for secret in self._secrets(token):
+            text = text.replace(encode(secret)[1:-1], b"[redacted]")
+            if value is NOT_JSON:
+                text = text.replace(secret.encode(), b"[redacted]")
         return text
+
+    def _secrets(self, token: str | None) -> list[str]:
+        """What must not be shown: the key, the token, and the one that was used."""
+        secrets = self.account.api_key.reveal(), token, self.authorizer.value
+        return [each for each in secrets if each is not None and len(each) >= _SHORTEST_SECRET]
 
 
 def _empty_output() -> Output:

@@ -94,7 +94,7 @@ class Failure:
     status: int | None = None
     """The status, where the headers of an answer had arrived before it broke."""
     cause: BaseException | None = None
-    """The transport's exception, stripped of its request and traceback."""
+    """The transport's exception; the engine strips it of all that leads to a secret."""
     fatal: MasivoConfigError | None = None
     """Set where no request can ever be sent (no usable HTTP client): nothing is repeated."""
 

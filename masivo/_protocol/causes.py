@@ -1,0 +1,48 @@
+"""Exceptions of the transport, made fit to be the ``__cause__`` of an error that users see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["chain", "stripped"]
+
+
+def chain(error: BaseException) -> Iterable[BaseException]:
+    """An exception and all that it came from."""
+    seen: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        each = todo.pop()
+        if each is not None and not any(each is other for other in seen):
+            seen.append(each)
+            todo += [each.__cause__, each.__context__]
+            if isinstance(each, BaseExceptionGroup):
+                todo += cast("BaseExceptionGroup[BaseException]", each).exceptions
+    return seen
+
+
+def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException:
+    """The exception without what leads to a secret: tracebacks, whose frames hold requests; what
+    it carries besides texts and numbers (a request, a response); secrets in its texts.
+
+    Args:
+        error: is changed, and so is all that it came from.
+        secrets: the key and the token.
+    """
+
+    def clean(value: object) -> object:
+        if isinstance(value, str):
+            for secret in secrets:
+                value = value.replace(secret, "[redacted]")
+        return value if isinstance(value, str | int | float) else None
+
+    for each in chain(error):
+        each.__traceback__ = None
+        attributes = vars(each)
+        attributes.update({name: clean(value) for name, value in attributes.items()})
+        if not isinstance(each, BaseExceptionGroup):
+            each.args = tuple(map(clean, each.args))
+    return error
