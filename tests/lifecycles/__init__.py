@@ -1,0 +1,1 @@
+"""Real programs and servers that start, fork, run and end with a client inside."""

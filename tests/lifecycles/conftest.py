@@ -1,0 +1,57 @@
+"""Fixtures of the lifecycles: an emulator, and a way to run one program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from masivo.emulator import Emulator
+
+from .programs import Program, running, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+class Run(Protocol):
+    """Runs one program to its end."""
+
+    def __call__(
+        self,
+        text: str,
+        *,
+        meanwhile: Callable[[Program], object] | None = None,
+        base_url: str | None = None,
+        code: int | None = 0,
+    ) -> str:
+        """Run it; what it said. ``meanwhile`` is called once it runs."""
+        ...
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A running emulator."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def run(tmp_path: Path, emulator: Emulator) -> Run:
+    """Runs a program beside the emulator."""
+
+    def run(
+        text: str,
+        *,
+        meanwhile: Callable[[Program], object] | None = None,
+        base_url: str | None = None,
+        code: int | None = 0,
+    ) -> str:
+        write(tmp_path, {"program.py": text})
+        with running(tmp_path, emulator, "program.py", base_url=base_url) as program:
+            if meanwhile is not None:
+                meanwhile(program)
+            return program.ends(code)
+
+    return run
