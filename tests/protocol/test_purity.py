@@ -18,6 +18,7 @@ ALLOWED = {
     "binascii",
     "collections",
     "collections.abc",
+    "contextlib",
     "dataclasses",
     "datetime",
     "decimal",
@@ -43,6 +44,7 @@ ALLOWED_NAMES = {
     "ipaddress": {"ip_address"},
     "urllib.parse": {"urlsplit"},
     "types": {"MappingProxyType"},
+    "contextlib": {"suppress"},
     "inspect": {"iscoroutinefunction"},
 }
 """What it may take from modules that hold more than computing: names, or attributes used."""
