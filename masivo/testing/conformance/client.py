@@ -154,6 +154,13 @@ class Client:
         """Send small events of these numbers."""
         return self.send(*(event(number) for number in numbers))
 
+    def send_and_forget(self, *numbers: int) -> None:
+        """Send small events, and keep nothing by which their outcome could be asked."""
+        self._run.log(f"{self._name}: send and forget {numbers}")
+        for number in numbers:
+            self.handle.send(event(number))
+        self._run.rest()
+
     def refuses(self, kind: type[E], sent: Mapping[str, object]) -> E:
         """Send an event that must be refused at the call, with exactly this class of error."""
         try:

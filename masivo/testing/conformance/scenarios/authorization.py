@@ -220,6 +220,40 @@ def token_is_renewed_before_it_expires(run: Run) -> None:
 
 
 @scenario("5")
+def retry_after_holds_back_the_authorization(run: Run) -> None:
+    """An authorization's ``Retry-After`` is obeyed, and its repeats share one wait."""
+    client = run.client(batch_size=1)
+    run.answer(Fault.rate_limited(retry_after=20), route="authorize")
+    client.send_numbers(1)
+    run.advance(19.5)
+    client.send_numbers(2)
+    run.authorizations(1)
+    run.advance(0.5)
+    run.equal([each.at for each in run.server.authorizations], [0.0, 20.0], "authorized at")
+    run.delivered(client.events)
+
+
+@scenario("5")
+def expired_token_is_not_used(run: Run) -> None:
+    """A token that is known to have expired is not sent: a fresh one is fetched first."""
+    client = run.client(refresh_interval=None, max_retries=0)
+    client.get_token().result()
+    run.always(Fault(status=503), route="authorize")
+    run.advance(3601)
+    client.send_numbers(1)
+    call = client.flush()
+    run.advance(30)
+    call.result()
+    run.failed(client.events, MasivoAuthError, status=503)
+    run.always(None, route="authorize")
+    client.send_numbers(2)
+    client.flush()
+    run.advance(30)
+    run.delivered(client.events[1:])
+    run.sent([2])
+
+
+@scenario("5")
 def failed_renewal_keeps_the_token(run: Run) -> None:
     """A renewal that fails, or is refused, keeps the token that works, and is tried again."""
     client = run.client(refresh_interval=100.0)

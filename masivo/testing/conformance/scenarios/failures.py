@@ -9,6 +9,7 @@ from masivo import MasivoError, MasivoNetworkError
 from masivo.emulator import Fault
 from masivo.testing.conformance.clock import WALL
 from masivo.testing.conformance.scenario import scenario
+from masivo.testing.conformance.server import CLIENT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +175,47 @@ def other_statuses_fail_at_once(run: Run) -> None:
         run.failed(sent, MasivoError, status=status)
         run.equal(sent[0].error().details, f"because of {number}", "details")
     run.equal(len(run.server.batches), 5, "requests")
+
+
+@scenario("4")
+def errors_say_what_the_api_said(run: Run) -> None:
+    """The message comes from the body's ``error``, else its ``message``, else it is ours; the
+    details from its ``details``, else the body, else its text."""
+    client = run.client(batch_size=1)
+    said: list[tuple[Fault, str | None, object]] = [
+        (Fault(status=403, body={"error": "E", "message": "M", "details": "D"}), "E", "D"),
+        (Fault(status=403, body={"message": "M", "code": 5}), "M", {"message": "M", "code": 5}),
+        (Fault(status=403, body={"code": 5}), None, {"code": 5}),
+        (Fault(status=403, body="plain text"), None, "plain text"),
+        (Fault(status=403, body=b""), None, None),
+    ]
+    for number, (fault, message, details) in enumerate(said):
+        run.answer(fault)
+        (sent,) = client.send_numbers(number)
+        error = sent.error()
+        run.check(error.message, "an error without a message")
+        run.check(message is None or error.message == message, f"message: {error.message!r}")
+        run.equal(error.details, details, "details")
+
+
+@scenario("2")
+def secrets_are_not_shown(run: Run) -> None:
+    """No error shows the API key or the token, though the API may echo them."""
+    client = run.client(batch_size=1)
+    token = client.get_token().result()
+    echo = {"error": f"bad key {CLIENT_KEY} or token {token}", "details": [token]}
+    run.answer(Fault(status=403, body=echo), Fault(status=500, body=echo))
+    shown = [client.send_numbers(1)[0].error()]
+    client.send_numbers(2)
+    client.close(10).result()
+    run.answer(Fault(status=401, body={"error": f"bad key {CLIENT_KEY}"}), route="authorize")
+    again = run.client()
+    shown.append(again.send_numbers(3)[0].error())
+    for error in shown:
+        text = f"{error!r} {error} {error.details!r}"
+        run.check("bad key" in text, "what the API said is lost")
+        run.check(CLIENT_KEY not in text, "an error shows the API key")
+    run.check(token not in f"{shown[0]!r} {shown[0].details!r}", "an error shows the token")
 
 
 @scenario("6")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from masivo import Api, FlushResult, MasivoClosedError
+from masivo import Api, FlushResult, MasivoClosedError, MasivoError
 from masivo.testing.conformance.scenario import scenario
 
 if TYPE_CHECKING:
@@ -76,6 +76,24 @@ def shortest_interval_counts(run: Run) -> None:
     run.advance(800)
     run.authorizations(3)
     slow.close().result()
+
+
+@scenario("2")
+def choices_of_api_shape_the_wire(run: Run) -> None:
+    """``Api`` decides on the paths, the shape of a batch, the SDK's header and the stamps."""
+    api = Api(events_path="/elsewhere", events_key=None, sdk_header=None, stamp_issued_at=False)
+    client = run.client(api=api, batch_size=2)
+    client.send_numbers(1, 2)
+    authorization, batch = run.server.requests
+    run.check("x-masivo-sdk" not in authorization.record.headers, "the header is sent")
+    run.check(batch.record.path.endswith("/elsewhere"), "the path is another")
+    run.equal(
+        batch.record.body,
+        b'[{"type":"VIEW","customer_id":"c","brand_id":null,"n":1},'
+        b'{"type":"VIEW","customer_id":"c","brand_id":null,"n":2}]',
+        "body",
+    )
+    run.failed(client.events, MasivoError, status=404)
 
 
 @scenario("2")

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 
 @scenario("3")
 def outcome_wakes_those_who_wait(run: Run) -> None:
-    """Any number may wait for a delivery, before and after its outcome."""
+    """Any number may wait for a delivery, before and after its outcome; each gets an error of its
+    own."""
     client = run.client(batch_size=2)
     run.answer(Fault(status=403))
     (first,) = client.send_numbers(1)
     waits = [first.wait(), first.wait()]
     run.check(all(wait.pending for wait in waits), "a wait ended without an outcome")
     client.send_numbers(2)
-    for wait in [*waits, first.wait()]:
-        run.equal(wait.raises(MasivoError).status, 403, "status")
+    errors = [wait.raises(MasivoError) for wait in [*waits, first.wait()]]
+    run.equal([error.status for error in errors], [403, 403, 403], "statuses")
+    run.equal(len({id(error) for error in errors}), 3, "errors")
 
 
 @scenario("3")
@@ -194,6 +196,27 @@ def close_without_a_limit_waits(run: Run) -> None:
     run.sent([1], [1], [1])
 
 
+@scenario("3", "background")
+def earliest_deadline_of_a_close_counts(run: Run) -> None:
+    """A second ``close`` with an earlier deadline ends both."""
+    client = run.client(batch_size=1)
+    run.hold()
+    client.send_numbers(1)
+    patient = client.close(None)
+    run.advance(1)
+    hasty = client.close(2)
+    run.advance(1.5)
+    run.check(patient.pending and hasty.pending, "a close ended too early")
+    run.advance(0.5)
+    if run.background:
+        hasty.result()
+        patient.result()
+    run.release(Fault(close=True))
+    hasty.result()
+    patient.result()
+    run.failed(client.events, MasivoClosedError)
+
+
 @scenario("3")
 def close_with_no_time_ends_at_once(run: Run) -> None:
     """``close(0)`` waits for nothing; no event is left without an outcome."""
@@ -247,6 +270,34 @@ def destroy_ends_calls(run: Run) -> None:
     run.check(call.pending, "a token without an authorization")
     client.destroy()
     call.raises(MasivoClosedError)
+
+
+@scenario("3")
+def counters_tell_where_events_are(run: Run) -> None:
+    """``stats`` tells what waits and what is in flight, between repeats too."""
+    client = run.client(batch_size=2)
+    run.answer(Fault(status=503))
+    client.send_numbers(1, 2, 3)
+    stats = client.stats()
+    run.equal((stats.accepted, stats.queued, stats.in_flight), (3, 1, 2), "between repeats")
+    run.advance(0.5)
+    stats = client.stats()
+    run.equal((stats.delivered, stats.queued, stats.in_flight), (2, 1, 0), "afterwards")
+    run.equal((stats.requests, stats.retries, stats.authorizations), (2, 1, 1), "requests")
+
+
+@scenario("3")
+def failure_that_nobody_asks_for_is_logged(run: Run) -> None:
+    """A failure that nobody asks for is logged as one warning, with no event content."""
+    client = run.client(batch_size=3)
+    run.answer(Fault(status=403, body={"error": "the event of customer c is bad"}))
+    client.send_and_forget(1, 2, 3)
+    run.advance(600)
+    run.until(lambda: run.warnings, "no warning")
+    run.equal(len(run.warnings), 1, "warnings")
+    run.check("3 events" in run.warnings[0] and "403" in run.warnings[0], "the warning")
+    run.check("customer c" not in run.warnings[0], "the warning shows what the API said")
+    client.failures_are(1, 2, 3)
 
 
 @scenario("6")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from masivo import Client
@@ -101,9 +103,15 @@ class ThreadsAdapter(Adapter):
     def stop(self) -> None:
         """Take the clock away, and wait for the driver's threads."""
         clocks.current = clocks.Clock()
-        for thread in set(threading.enumerate()) - self._before:
-            if thread.name == "masivo":
-                thread.join(LIMIT)
+        deadline = time.monotonic() + LIMIT
+        while (workers := self._workers()) and time.monotonic() < deadline:
+            for worker in workers:
+                with suppress(RuntimeError):  # another worker is just starting it
+                    worker.join(LIMIT)
+
+    def _workers(self) -> list[threading.Thread]:
+        new = set(threading.enumerate()) - self._before
+        return [thread for thread in new if thread.name == "masivo"]
 
     def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
         """See Adapter."""
