@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from .delivery import Delivery
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -42,10 +44,13 @@ class Waiters:
 
     def discard(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Forget a waiter that gave up."""
-        # The list stays, even an empty one: another waiter may be adding itself to it.
         wakers = self._wakers.get(awaited, [])
         if waker in wakers:
             wakers.remove(waker)
+        # A delivery's list stays, even an empty one: another waiter may be adding itself to it. A
+        # ticket has one waiter, and if it was given up there may never be an outcome.
+        if not wakers and not isinstance(awaited, Delivery):
+            self._wakers.pop(awaited, None)
 
     def take(self, output: Output) -> list[Callable[[], object]]:
         """Remove and return the wakers of those whose wait is over."""
