@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .session import LoopSession, Member
 
 __all__ = ["AsyncDelivery", "LoopClient", "session_of"]
+
+T = TypeVar("T", bound="Ticket")
 
 
 class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
@@ -95,14 +97,27 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         self._finalizer.atexit = False
         return buffer
 
-    def _usable(self) -> tuple[Buffer, LoopSession]:
-        """The buffer and its session, for a call that will wait."""
+    def _check_open(self) -> None:
         if self._shut:
             raise MasivoClosedError("the client is closed; make a new one to go on sending")
+
+    def _check_may_wait(self) -> None:
+        if self._joined is not None:
+            session_of(self._joined).check_may_wait()
+
+    async def _wait(self, ask: Callable[[Buffer], T], timeout: float | None, what: str) -> T:
+        """Wait for a ticket; one that nobody waits for any longer is cancelled."""
+        self._check_open()
         buffer = self._bound()
         session = session_of(buffer)
-        session.check_may_wait()
-        return buffer, session
+        ticket = ask(buffer)
+        try:
+            await session.wait(ticket, timeout, what)
+        except BaseException:
+            buffer.cancel(ticket)
+            session.wake()
+            raise
+        return ticket
 
     def send_analytics_event(self, event: Mapping[str, object]) -> AsyncDelivery:
         """Take an event into the buffer. A plain call: it returns at once and never does I/O.
@@ -119,8 +134,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: not called in the event loop of the client's first use.
         """
-        if self._shut:
-            raise MasivoClosedError("the client is closed; make a new one to go on sending")
+        self._check_open()
         return cast("AsyncDelivery", self._bound().send(event))
 
     def flush(self, timeout: float | None = None) -> Coroutine[Any, Any, FlushResult]:
@@ -137,14 +151,12 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        return self._flush(*self._usable(), wait_limit(timeout))
+        self._check_may_wait()
+        return self._flush(wait_limit(timeout))
 
-    async def _flush(
-        self, buffer: Buffer, session: LoopSession, timeout: float | None
-    ) -> FlushResult:
-        ticket = buffer.flush()
+    async def _flush(self, timeout: float | None) -> FlushResult:
         what = "not every event has its outcome yet; they stay on their way"
-        await _wait(buffer, session, ticket, timeout, what)
+        ticket = await self._wait(lambda buffer: buffer.flush(), timeout, what)
         return cast("FlushResult", ticket.outcome)
 
     def drain(self, timeout: float | None = None) -> Coroutine[Any, Any, None]:
@@ -160,12 +172,12 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        return self._drain(*self._usable(), wait_limit(timeout))
+        self._check_may_wait()
+        return self._drain(wait_limit(timeout))
 
-    async def _drain(self, buffer: Buffer, session: LoopSession, timeout: float | None) -> None:
-        ticket = buffer.drain()
-        await _wait(buffer, session, ticket, timeout, "the buffer has no room yet")
-        unwrap(ticket.outcome)
+    async def _drain(self, timeout: float | None) -> None:
+        what = "the buffer has no room yet"
+        unwrap((await self._wait(lambda buffer: buffer.drain(), timeout, what)).outcome)
 
     def get_token(self, timeout: float | None = None) -> Coroutine[Any, Any, str]:
         """The current bearer token; authorizes first if need be. For sibling packages.
@@ -180,11 +192,12 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        return self._get_token(*self._usable(), wait_limit(timeout))
+        self._check_may_wait()
+        return self._get_token(wait_limit(timeout))
 
-    async def _get_token(self, buffer: Buffer, session: LoopSession, timeout: float | None) -> str:
-        ticket = buffer.token()
-        await _wait(buffer, session, ticket, timeout, "there is no token yet")
+    async def _get_token(self, timeout: float | None) -> str:
+        what = "there is no token yet"
+        ticket = await self._wait(lambda buffer: buffer.token(), timeout, what)
         return cast("str", unwrap(ticket.outcome))
 
     def aclose(self, timeout: float | None = 10.0) -> Coroutine[Any, Any, None]:
@@ -198,25 +211,20 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         Raises:
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        limit = wait_limit(timeout)
-        if self._joined is None or self._joined.detached:
-            self._shut = True
-            return self._aclosed()
-        buffer = self._bound()
-        session = session_of(buffer)
-        session.check_may_wait()
-        self._shut = True
-        return self._aclose(buffer, session, limit)
+        self._check_may_wait()
+        return self._aclose(wait_limit(timeout))
 
-    async def _aclose(self, buffer: Buffer, session: LoopSession, limit: float | None) -> None:
-        self._finalizer.detach()
-        # The engine ends it when the deadline has passed.
-        await session.wait(buffer.close(limit), None, "")
-        await self._released(session)
-
-    async def _aclosed(self) -> None:
+    async def _aclose(self, timeout: float | None) -> None:
         if self._joined is not None:
-            await self._released(session_of(self._joined))
+            session = session_of(self._joined)
+            if not self._joined.detached:
+                session.check_loop()
+                self._shut = True
+                self._finalizer.detach()
+                # The engine ends it when the deadline has passed.
+                await session.wait(self._joined.close(timeout), None, "")
+            await self._released(session)
+        self._shut = True
 
     async def _leave(self, kind: type[BaseException] | None) -> None:
         """Leave ``async with``: normally with a flush, by an exception at once."""
@@ -266,18 +274,6 @@ def _let_go(buffer: Buffer) -> None:
     """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
     buffer.close(None)
     session_of(buffer).wake()
-
-
-async def _wait(
-    buffer: Buffer, session: LoopSession, ticket: Ticket, timeout: float | None, what: str
-) -> None:
-    """Wait for a ticket; one that nobody waits for any longer is cancelled."""
-    try:
-        await session.wait(ticket, timeout, what)
-    except BaseException:
-        buffer.cancel(ticket)
-        session.wake()
-        raise
 
 
 def session_of(buffer: Buffer) -> LoopSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import weakref
 from contextlib import suppress
 from functools import partial
@@ -46,8 +47,20 @@ class _LastWord:
         """The timer is due."""
 
     def __del__(self) -> None:
-        for session in list(self._registry.values()):
-            session.abort("the event loop was closed")
+        _end(self._registry, "the event loop was closed")
+
+
+def _end(registry: Registry, why: str) -> None:
+    for session in list(registry.values()):
+        if session.here():
+            session.abort(why)
+
+
+@atexit.register
+def _end_all() -> None:
+    """End what is left in loops that are neither run to their end nor closed."""
+    for registry in list(_registries.values()):
+        _end(registry, "the interpreter exited")
 
 
 class AsyncioSession(LoopSession):

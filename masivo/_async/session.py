@@ -5,14 +5,17 @@ A subclass brings what its loop does in its own way: starting a request, sleepin
 
 from __future__ import annotations
 
+import os
 import random
 import time
+import weakref
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from masivo import MasivoClosedError
 from masivo._settle import Waiters, settle
-from masivo.protocol import Account, Engine
+from masivo.protocol import Account, Engine, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -47,6 +50,7 @@ class LoopSession(ABC):
         self._key = key
         self._registry = registry
         registry[key] = self
+        _sessions.add(self)
         self.engine = Engine(
             key[0],
             clock=clock,
@@ -58,6 +62,7 @@ class LoopSession(ABC):
         self._wanted = False  # somebody asked for a poll since the last one began
         self._busy = False  # in the middle of a step: a finalizer may call from inside it
         self._driven = False  # a task is in `drive`
+        self._dead = False  # it belongs to the parent of this process
 
     # ── Each loop in its own way ─────────────────────────────────────────────────────────────
 
@@ -117,6 +122,8 @@ class LoopSession(ABC):
 
     def step(self) -> Output | None:
         """Poll, settle, start requests; None in the middle of another step."""
+        if self._dead:
+            return None
         if self._busy:
             self.wake()
             return None
@@ -165,6 +172,14 @@ class LoopSession(ABC):
         if self._registry.get(self._key) is self:
             del self._registry[self._key]
 
+    def forked(self) -> None:
+        """Do nothing more, in the child of a fork: the loop and the events are its parent's."""
+        self.leave()
+        self._dead = True
+        error = MasivoClosedError("this process was forked: the event is its parent's to send")
+        for buffer in self.engine.buffers:
+            buffer.orphaned = Failed(error, 0, None)
+
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
     def check_may_wait(self) -> None:
@@ -203,3 +218,14 @@ class LoopSession(ABC):
             yield
         finally:
             self._waiters.discard(awaited, waker)
+
+
+_sessions: weakref.WeakSet[LoopSession] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for session in list(_sessions):
+        session.forked()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

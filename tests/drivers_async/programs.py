@@ -24,19 +24,28 @@ def event(n=0):
 """
 
 
-def run(program: str, emulator: Emulator | None = None, *options: str) -> tuple[str, str]:
+def run(
+    program: str,
+    emulator: Emulator | None = None,
+    *,
+    options: tuple[str, ...] = (),
+    prelude: str = PRELUDE,
+    **variables: str,
+) -> tuple[str, str]:
     """Run a program; what it wrote to its standard output and error.
 
     Args:
-        program: its text, after PRELUDE; indented as it stands in a test.
+        program: its text; indented as it stands in a test.
         emulator: whose key and address it finds in its environment.
         options: of the interpreter.
+        prelude: what goes before the text.
+        variables: of its environment.
     """
-    environment = dict(os.environ)
+    environment = {**os.environ, **variables}
     if emulator is not None:
         environment |= {"MASIVO_API_KEY": emulator.client_key, "MASIVO_BASE_URL": emulator.url}
     ended = subprocess.run(
-        [sys.executable, *options, "-c", PRELUDE + textwrap.dedent(program)],
+        [sys.executable, *options, "-c", prelude + textwrap.dedent(program)],
         capture_output=True,
         text=True,
         env=environment,

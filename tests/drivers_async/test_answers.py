@@ -1,0 +1,191 @@
+"""HTTP in a loop: the bound on a whole request, broken answers, whose client it is, secrets."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import masivo
+from masivo.emulator import Emulator, Fault
+
+from .events import arrived, event
+from .loops import error_of
+
+if TYPE_CHECKING:
+    from .conftest import Connect
+
+pytestmark = pytest.mark.anyio
+
+FAMILIES = "httpx", "httpx2"
+
+SLOW = {
+    "silence": Fault(delay=60, close=True),
+    "headers byte by byte": Fault(drip=0.05),
+    "a body that does not end": Fault(status=503, endless=True, drip=0.01),
+    "half a body": Fault(status=503, delay_body=60),
+}
+
+
+@pytest.mark.parametrize("fault", SLOW.values(), ids=SLOW)
+async def test_timeout_bounds_the_whole_request(
+    emulator: Emulator, connect: Connect, fault: Fault
+) -> None:
+    """An answer that keeps coming, byte by byte, is given up when ``timeout`` has passed."""
+    emulator.fail(fault, route="events", times=None)
+    async with connect(timeout=0.4, max_retries=0) as client:
+        began = time.monotonic()
+        delivery = client.send_analytics_event(event())
+        await client.flush()
+        assert 0.3 < time.monotonic() - began < 5
+        with pytest.raises(masivo.MasivoNetworkError, match=r"within 0\.4 s"):
+            await delivery
+
+
+CUT_OFF = {
+    "stalled": Fault(delay_body=60),
+    "cut off": Fault(truncate=3),
+    "endless": Fault(endless=True),
+    "too large": Fault(size=2 << 20),
+}
+
+
+@pytest.mark.parametrize("fault", CUT_OFF.values(), ids=CUT_OFF)
+async def test_success_that_breaks_off_is_not_sent_again(
+    emulator: Emulator, connect: Connect, fault: Fault
+) -> None:
+    """Once the headers of a 2xx have arrived the batch is never repeated, and the error says that
+    it may have been accepted."""
+    emulator.fail(fault, route="events")
+    async with connect(timeout=1) as client:
+        delivery = client.send_analytics_event(event())
+        await client.flush()
+        with pytest.raises(masivo.MasivoNetworkError, match="may have been accepted") as caught:
+            await delivery
+        assert caught.value.status == 200
+    assert len(emulator.batches) == 1
+
+
+async def test_a_lost_answer_is_repeated_with_the_same_key(
+    emulator: Emulator, connect: Connect
+) -> None:
+    """No answer means a repeat, with the Idempotency-Key of the first try."""
+    emulator.fail(Fault.lost_answer(), route="events")
+    async with connect() as client:
+        client.send_analytics_event(event())
+    first, second = emulator.batches
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert first.body == second.body
+
+
+@pytest.mark.parametrize("route", ["authorize", "events"])
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(reset="after_reading"), Fault.garbage(), Fault(delay=60, close=True), Fault(status=401)],
+    ids=["reset", "garbage", "timeout", "401"],
+)
+async def test_no_secret_in_what_an_awaited_error_shows(
+    emulator: Emulator, connect: Connect, route: str, fault: Fault
+) -> None:
+    """The traceback of an awaited error, with every local variable, its cause, and the repr of
+    what is in reach: neither key nor token. The cause holds no request and no frames."""
+    emulator.fail(fault, route=route, times=None)
+    async with connect(timeout=0.3, max_retries=0) as client:
+        delivery = client.send_analytics_event(event())
+        await client.flush()
+        with pytest.raises(masivo.MasivoError) as caught:
+            await delivery
+        error = caught.value
+        report = traceback.TracebackException.from_exception(error, capture_locals=True)
+        shown = "".join(report.format()) + repr([client, delivery, error, vars(error)])
+        for secret in (emulator.client_key, *tokens(emulator)):
+            assert secret not in shown
+        cause = error.__cause__
+        assert (cause is None) == (fault.status == 401)
+        while cause is not None:
+            assert cause.__traceback__ is None
+            assert getattr(cause, "_request", None) is None
+            cause = cause.__cause__ or cause.__context__
+
+
+def tokens(emulator: Emulator) -> list[str]:
+    """The tokens that were used."""
+    values = [request.headers.get("authorization", "") for request in emulator.requests]
+    return [value.removeprefix("Bearer ") for value in values if value]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_the_callers_own_http_client(
+    emulator: Emulator, connect: Connect, family: str
+) -> None:
+    """A client of either family is used, and not closed."""
+    http = import_module(family).AsyncClient(headers={"x-mine": "yes"})
+    async with connect(http_client=http) as client:
+        client.send_analytics_event(event())
+    assert not http.is_closed
+    await http.aclose()
+    assert arrived(emulator) == [0]
+    assert {request.headers["x-mine"] for request in emulator.requests} == {"yes"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_an_http_client_that_the_package_makes(
+    emulator: Emulator, connect: Connect, family: str
+) -> None:
+    """What a function made for the package is closed by the package."""
+    made: list[Any] = []
+
+    def make() -> Any:
+        made.append(import_module(family).AsyncClient())
+        return made[-1]
+
+    async with connect(http_client=make) as client:
+        assert not made
+        client.send_analytics_event(event())
+    assert arrived(emulator) == [0]
+    assert [http.is_closed for http in made] == [True]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_an_http_client_of_the_wrong_kind(
+    emulator: Emulator, connect: Connect, family: str
+) -> None:
+    """A sync client is refused at construction; from a function it ends the events at once."""
+    with import_module(family).Client() as http:
+        with pytest.raises(masivo.MasivoConfigError, match="AsyncClient"):
+            connect(http_client=http)
+        async with connect(http_client=lambda: http) as client:
+            delivery = client.send_analytics_event(event())
+            await client.flush()
+            assert isinstance(error_of(delivery), masivo.MasivoConfigError)
+    with pytest.raises(masivo.MasivoConfigError):
+        connect(http_client=object())
+
+
+async def test_a_function_that_fails_to_make_a_client(emulator: Emulator, connect: Connect) -> None:
+    """Its error is told to every event, and the client can be closed."""
+
+    def make() -> Any:
+        raise OSError("no certificates")
+
+    async with connect(http_client=make) as client:
+        delivery = client.send_analytics_event(event())
+        with pytest.raises(masivo.MasivoConfigError, match="no certificates"):
+            await client.get_token()
+        with pytest.raises(masivo.MasivoConfigError, match="no certificates"):
+            await delivery
+
+
+async def test_several_batches_at_once(emulator: Emulator, connect: Connect) -> None:
+    """With max_in_flight above 1 batches overlap, and a customer's order is kept."""
+    async with connect(max_in_flight=4, batch_size=5, max_retries=8) as client:
+        emulator.fail(Fault.unavailable(), route="events", number=[2, 5, 7])
+        for n in range(200):
+            client.send_analytics_event(event(n, customer_id=f"c-{n % 7}"))
+        assert (await client.flush()).delivered == 200
+    for customer in range(7):
+        numbers = [n for n in arrived(emulator) if n % 7 == customer]
+        assert numbers == sorted(numbers)

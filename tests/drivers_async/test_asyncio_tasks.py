@@ -1,0 +1,262 @@
+"""The asyncio client among asyncio's own tools: tasks, groups, timeouts, debug mode."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+import masivo
+from masivo import AsyncClient
+from masivo.emulator import Emulator, Fault
+
+from .events import arrived, event
+from .loops import error_of, until
+from .programs import run
+
+if TYPE_CHECKING:
+    from masivo import AsyncDelivery, SendEventResult
+
+STUCK = Fault(delay=60, close=True)
+
+
+def client_of(emulator: Emulator, batch_size: int = 1) -> AsyncClient:
+    """A client of the emulator."""
+    return AsyncClient(emulator.client_key, base_url=emulator.url, batch_size=batch_size)
+
+
+def test_deliveries_are_awaitables_like_any_other(emulator: Emulator) -> None:
+    """gather, wait_for, shield, ensure_future and as_completed take a delivery."""
+
+    async def main() -> None:
+        async with client_of(emulator) as client:
+
+            def send() -> AsyncDelivery:
+                return client.send_analytics_event(event())
+
+            results: list[SendEventResult] = [
+                *await asyncio.gather(send(), send()),
+                await asyncio.wait_for(send(), 10),
+                await asyncio.shield(send()),
+                await asyncio.ensure_future(send()),
+                *[await each for each in asyncio.as_completed([send(), send()])],
+            ]
+            assert [result.status for result in results] == [200] * 7
+
+    asyncio.run(main())
+
+
+def test_wait_for_gives_up_the_wait_only(emulator: Emulator) -> None:
+    """wait_for on a delivery that takes too long cancels the wait, not the event."""
+    emulator.fail(Fault(delay=0.2), route="events")
+
+    async def main() -> None:
+        async with client_of(emulator) as client:
+            delivery = client.send_analytics_event(event())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(delivery, 0.01)
+            assert (await delivery).success
+
+    asyncio.run(main())
+    assert arrived(emulator) == [0]
+
+
+def test_a_task_group_that_fails_around_a_client(emulator: Emulator) -> None:
+    """A sibling's exception cancels the task in the client's block: it is left at once, and the
+    group raises nothing but that exception."""
+    emulator.fail(STUCK)
+    deliveries: list[AsyncDelivery] = []
+
+    async def sends() -> None:
+        async with client_of(emulator) as client:
+            deliveries.append(client.send_analytics_event(event()))
+            await client.flush()
+
+    async def fails() -> None:
+        await until(emulator, lambda emulator: emulator.requests)
+        raise ValueError("sibling")
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sends())
+            group.create_task(fails())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(main())
+    assert [str(error) for error in caught.value.exceptions] == ["sibling"]
+    assert isinstance(error_of(deliveries[0]), masivo.MasivoClosedError)
+
+
+def test_asyncio_timeout_around_the_block(emulator: Emulator) -> None:
+    """asyncio.timeout around a block that is stuck ends it, as a TimeoutError."""
+    emulator.fail(STUCK)
+
+    async def main() -> None:
+        async with asyncio.timeout(0.2), client_of(emulator) as client:
+            client.send_analytics_event(event())
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+
+
+def test_a_task_cancelled_twice_while_it_leaves(emulator: Emulator) -> None:
+    """An impatient second cancellation, in the grace, leaves nothing behind."""
+    emulator.fail(STUCK)
+
+    async def block() -> None:
+        async with client_of(emulator) as client:
+            client.send_analytics_event(event())
+            await client.flush()
+
+    async def main() -> None:
+        task = asyncio.create_task(block())
+        await until(emulator, lambda emulator: emulator.requests)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_a_flush_made_but_not_awaited_does_nothing(emulator: Emulator) -> None:
+    """The coroutine of a flush that nobody awaits can be closed; nothing has begun."""
+
+    async def main() -> None:
+        async with client_of(emulator, batch_size=10) as client:
+            client.send_analytics_event(event())
+            client.flush().close()
+            await asyncio.sleep(0.05)
+            assert not emulator.batches
+
+    asyncio.run(main())
+
+
+PROGRAM = """
+logging.basicConfig()
+
+async def main():
+    asyncio.get_running_loop().slow_callback_duration = 60
+    client = masivo.AsyncClient(batch_size=10)
+    async with client:
+        deliveries = [client.send_analytics_event(event(n)) for n in range(100)]
+        await client.flush()
+        token = await client.get_token(timeout=10)
+        await client.drain()
+        await asyncio.gather(*deliveries)
+        try:
+            await asyncio.wait_for(client.send_analytics_event(event()), 0.001)
+        except TimeoutError:
+            pass
+    forgotten = masivo.AsyncClient()
+    delivery = forgotten.send_analytics_event(event(100))
+    del forgotten
+    gc.collect()
+    assert (await delivery).success
+    try:
+        async with masivo.AsyncClient() as client:
+            raise KeyError
+    except KeyError:
+        pass
+
+asyncio.run(main())
+gc.collect()
+print("done")
+"""
+
+
+@pytest.mark.parametrize("options", [("-X", "dev"), ("-X", "dev", "-W", "error")])
+def test_debug_mode_finds_nothing_to_complain_about(
+    emulator: Emulator, options: tuple[str, ...]
+) -> None:
+    """PYTHONASYNCIODEBUG=1 and -X dev: not a word on the standard error."""
+    out, err = run(PROGRAM, emulator, options=options, PYTHONASYNCIODEBUG="1")
+    assert (out.strip(), err) == ("done", "")
+    assert sorted(set(arrived(emulator))) == list(range(101))
+
+
+def test_a_program_that_leaves_a_client_open(emulator: Emulator) -> None:
+    """asyncio.run ends with an open client in a program that set logging up: one line tells how
+    many events were lost, and nothing else is said."""
+    emulator.fail(STUCK)
+    _, err = run(
+        """
+        logging.basicConfig(format="%(levelname)s %(message)s")
+
+        async def main():
+            asyncio.get_running_loop().slow_callback_duration = 60
+            global client
+            client = masivo.AsyncClient(batch_size=2)
+            for n in range(5):
+                client.send_analytics_event(event(n))
+            await asyncio.sleep(0.2)
+
+        asyncio.run(main())
+        """,
+        emulator,
+        options=("-X", "dev"),
+    )
+    assert err.splitlines() == ["WARNING 5 events were not sent: the event loop was closed"]
+
+
+def test_a_program_that_never_closes_its_loop(emulator: Emulator) -> None:
+    """A loop that is neither run to its end nor closed: the lost events are counted at exit."""
+    emulator.fail(STUCK)
+    _, err = run(
+        """
+        logging.basicConfig(format="%(levelname)s %(message)s")
+        client = masivo.AsyncClient(batch_size=2)
+
+        async def main():
+            for n in range(5):
+                client.send_analytics_event(event(n))
+            await asyncio.sleep(0.2)
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(main())
+        """,
+        emulator,
+    )
+    assert "WARNING 5 events were not sent: the interpreter exited" in err
+
+
+def test_a_forked_child_leaves_the_events_to_its_parent(emulator: Emulator) -> None:
+    """After a fork between two runs of a loop the deliveries have ended in the child, and its end
+    says nothing and sends nothing, but a client of its own works; the parent delivers."""
+    out, err = run(
+        """
+        import os
+        logging.basicConfig(format="%(levelname)s %(message)s")
+        client = masivo.AsyncClient()
+
+        async def begin():
+            await client.get_token()
+            return client.send_analytics_event(event())
+
+        async def send():
+            async with masivo.AsyncClient() as own:
+                own.send_analytics_event(event(1))
+
+        async def end():
+            await client.flush()
+            print((await delivery).status)
+
+        loop = asyncio.new_event_loop()
+        delivery = loop.run_until_complete(begin())
+        if not (child := os.fork()):
+            assert delivery.done() and "forked" in repr(delivery)
+            client.destroy()
+            asyncio.run(send())
+            sys.exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        loop.run_until_complete(end())
+        loop.run_until_complete(client.aclose())
+        loop.close()
+        """,
+        emulator,
+    )
+    assert out.split() == ["7", "200"]
+    assert "not sent" not in err
+    assert arrived(emulator) == [1, 0]

@@ -1,0 +1,92 @@
+"""How often the loop is bothered: per batch, not per event."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx
+import pytest
+from anyio.lowlevel import checkpoint
+
+from masivo.protocol import Engine
+
+from .events import event
+
+if TYPE_CHECKING:
+    from .conftest import Connect
+
+pytestmark = pytest.mark.anyio
+
+BATCH = 1000
+
+
+@pytest.fixture
+def polls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every poll of an engine."""
+    counted: list[int] = []
+    poll = Engine.poll
+
+    def counting(self: Engine) -> Any:
+        counted.append(1)
+        return poll(self)
+
+    monkeypatch.setattr(Engine, "poll", counting)
+    return counted
+
+
+def api() -> httpx.AsyncClient:
+    """A client whose requests are answered in place, with success."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await checkpoint()
+        return httpx.Response(200, json={"data": "a-token"})
+
+    return httpx.AsyncClient(transport=httpx.MockTransport(answer))
+
+
+async def test_a_burst_from_one_task_wakes_the_driver_once(
+    connect: Connect, polls: list[int]
+) -> None:
+    """100,000 events sent without a pause are one wake-up, and then a few polls for each batch."""
+    async with (
+        api() as http,
+        connect(http_client=http, batch_size=BATCH, max_batch_bytes=1 << 24) as client,
+    ):
+        await checkpoint()
+        before = len(polls)
+        for n in range(100_000):
+            client.send_analytics_event(event(n))
+        assert len(polls) == before
+        result = await client.flush()
+        assert result.delivered == 100_000
+        assert len(polls) - before < 10 + 3 * 100_000 / BATCH
+
+
+async def test_a_trickle_wakes_the_driver_for_batches_only(
+    connect: Connect, polls: list[int]
+) -> None:
+    """A task that lets others run after every event: still a few polls for each batch."""
+    events = 20_000
+    async with api() as http, connect(http_client=http, batch_size=BATCH) as client:
+        for n in range(events):
+            client.send_analytics_event(event(n))
+            await checkpoint()
+        await client.flush()
+    assert client.stats().delivered == events
+    assert len(polls) < 20 + 5 * events / BATCH
+
+
+async def test_an_idle_client_does_nothing(connect: Connect, polls: list[int]) -> None:
+    """Without events there is nothing to poll for, and one waiting event is not looked at again
+    before its time."""
+    async with api() as http, connect(http_client=http) as client:
+        await anyio.sleep(0.1)
+        assert len(polls) <= 1
+        client.send_analytics_event(event())
+        await anyio.sleep(0.1)
+        seen = len(polls)
+        for _ in range(50):
+            client.send_analytics_event(event())
+            await anyio.sleep(0.002)
+        assert len(polls) == seen

@@ -1,0 +1,395 @@
+"""The trio client by trio's rules: cancellation, nurseries, checkpoints, clocks, interrupts."""
+
+from __future__ import annotations
+
+import signal
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import trio
+import trio.testing
+
+import masivo
+from masivo import TrioClient
+from masivo.emulator import Emulator, Fault
+
+from .events import arrived, event
+from .loops import error_of, logged, session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo import AsyncDelivery, FailedEvent
+
+STUCK = Fault(delay=60, close=True)
+CLOSED = masivo.MasivoClosedError
+
+
+@pytest.fixture
+def connect(emulator: Emulator) -> Callable[..., TrioClient]:
+    """Makes clients of the emulator."""
+
+    def connect(**settings: Any) -> TrioClient:
+        return TrioClient(emulator.client_key, base_url=emulator.url, **settings)
+
+    return connect
+
+
+async def until(emulator: Emulator, predicate: Callable[[Emulator], object]) -> None:
+    """Wait until something has arrived at the emulator."""
+    await trio.to_thread.run_sync(emulator.wait_for, predicate, 15.0)
+
+
+class BlockError(Exception):
+    """Raised in a block."""
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    "error", [BlockError(), ExceptionGroup("a group of its own", [BlockError()])], ids=repr
+)
+def test_the_blocks_exception_comes_out_as_it_is(
+    connect: Callable[..., TrioClient], emulator: Emulator, strict: bool, error: Exception
+) -> None:
+    """An exception leaves the client as it was raised, whatever trio does with nurseries'
+    exceptions; while a request is out, too."""
+    emulator.fail(STUCK)
+
+    async def main() -> None:
+        async with connect() as client:
+            client.send_analytics_event(event())
+            await until(emulator, lambda emulator: emulator.requests)
+            raise error
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", trio.TrioDeprecationWarning)  # of the lenient kind
+        with pytest.raises(type(error)) as caught:
+            trio.run(main, strict_exception_groups=strict)
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("moment", ["sending", "flushing", "closing", "closed"])
+def test_a_parent_nursery_is_cancelled(
+    connect: Callable[..., TrioClient],
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    moment: str,
+) -> None:
+    """Clients in the tasks of a nursery that is cancelled: Cancelled goes where it belongs, the
+    nursery raises nothing, and every delivery has its outcome."""
+    emulator.fail(STUCK, route="events", times=None)
+    deliveries: list[AsyncDelivery] = []
+
+    async def task() -> None:
+        async with connect(batch_size=1, timeout=60) as client:
+            deliveries.append(client.send_analytics_event(event()))
+            if moment == "sending":
+                await trio.sleep_forever()
+            elif moment == "flushing":
+                await client.flush()
+            elif moment == "closed":
+                client.destroy()
+                await trio.sleep_forever()
+
+    async def main() -> None:
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(task)
+                if moment == "closed":
+                    await trio.testing.wait_all_tasks_blocked()
+                else:
+                    await until(emulator, lambda emulator: len(emulator.batches) == 3)
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+    assert [type(error_of(each)) for each in deliveries] == [CLOSED] * 3
+    if moment != "closed":
+        assert sum(int(line.split()[0]) for line in logged(caplog)) == 3
+
+
+def test_a_siblings_error_cancels_the_block(
+    connect: Callable[..., TrioClient], emulator: Emulator
+) -> None:
+    """A task that fails next to a client's block ends it; only its own error comes out."""
+    emulator.fail(STUCK)
+
+    async def sends() -> None:
+        async with connect() as client:
+            client.send_analytics_event(event())
+            await client.flush()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sends)
+            await until(emulator, lambda emulator: emulator.requests)
+            raise BlockError
+
+    with pytest.raises(ExceptionGroup) as caught:
+        trio.run(main)
+    assert [type(error) for error in caught.value.exceptions] == [BlockError]
+
+
+def test_shielded_work_in_a_cancelled_block(
+    connect: Callable[..., TrioClient], emulator: Emulator
+) -> None:
+    """When the nursery of a client is cancelled its events end at once, though the block goes on
+    in a shield: what waits there for them does not hang."""
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            async with connect() as client, connect() as other:
+                before = client.send_analytics_event(event(1))
+                scope.cancel()
+                with trio.CancelScope(shield=True), trio.fail_after(5):
+                    with pytest.raises(CLOSED):
+                        await before
+                    with pytest.raises(CLOSED):
+                        client.send_analytics_event(event(2))
+                    await client.aclose()
+                    await other.aclose()
+                pytest.fail("no checkpoint")  # pragma: no cover
+
+    with pytest.raises(pytest.fail.Exception, match="no checkpoint"):
+        trio.run(main)
+    assert arrived(emulator) == []
+
+
+def test_a_cancelled_client_does_not_end_its_neighbours(
+    connect: Callable[..., TrioClient], emulator: Emulator
+) -> None:
+    """A shield in a cancelled block, with another client of the key outside of it: the one ends,
+    the other goes on."""
+
+    async def main() -> None:
+        async with connect(batch_size=1) as stays:
+            with trio.CancelScope() as scope:
+                async with connect(batch_size=1) as leaves:
+                    assert session_of(leaves) is session_of(stays)
+                    scope.cancel()
+                    lost = leaves.send_analytics_event(event(1))
+                    with trio.CancelScope(shield=True), trio.fail_after(5):
+                        with pytest.raises(CLOSED):
+                            await lost
+                        assert (await stays.send_analytics_event(event(2))).success
+                    await trio.lowlevel.checkpoint()
+            assert scope.cancelled_caught
+            assert (await stays.send_analytics_event(event(3))).success
+
+    trio.run(main)
+    assert arrived(emulator) == [2, 3]
+
+
+def test_waiting_is_a_checkpoint_always(
+    connect: Callable[..., TrioClient], emulator: Emulator
+) -> None:
+    """Every call that can wait is a checkpoint, also where there is nothing to wait for."""
+
+    async def main() -> None:
+        async with connect(batch_size=1) as client:
+            delivery = client.send_analytics_event(event())
+            for _ in range(2):
+                with trio.testing.assert_checkpoints():
+                    await delivery
+                with trio.testing.assert_checkpoints():
+                    await delivery.exception()
+            for call in (client.flush, client.drain, client.get_token, client.aclose):
+                with trio.testing.assert_checkpoints():
+                    await call()
+
+    trio.run(main)
+
+
+def test_a_client_is_entered_first_and_once(connect: Callable[..., TrioClient]) -> None:
+    """A client that owns a nursery must be entered; only once."""
+
+    async def main() -> None:
+        client = connect()
+        with pytest.raises(RuntimeError, match="async with TrioClient"):
+            client.send_analytics_event(event())
+        for call in (client.flush, client.drain, client.get_token):
+            with pytest.raises(RuntimeError, match="async with TrioClient"):
+                await call()
+        async with client:
+            with pytest.raises(RuntimeError, match="once"):
+                await client.__aenter__()
+        with pytest.raises(RuntimeError, match="once"):
+            await client.__aenter__()
+
+    trio.run(main)
+
+
+def test_use_from_another_run_or_thread_is_a_clear_error(
+    connect: Callable[..., TrioClient], emulator: Emulator
+) -> None:
+    """A client, and a delivery without an outcome, belong to the run that entered the client."""
+    emulator.fail(STUCK)
+
+    async def main() -> None:
+        async with connect() as client:
+            delivery = client.send_analytics_event(event())
+
+            async def elsewhere() -> None:
+                with trio.fail_after(5):
+                    for call in (client.flush, client.drain, client.get_token, client.aclose):
+                        with pytest.raises(RuntimeError, match="this is another one"):
+                            await call()
+                    with pytest.raises(RuntimeError, match="this is another one"):
+                        await delivery
+
+            def in_thread() -> None:
+                with pytest.raises(RuntimeError, match="no trio run is active here"):
+                    client.send_analytics_event(event())
+                trio.run(elsewhere)
+
+            await trio.to_thread.run_sync(in_thread)
+            await until(emulator, lambda emulator: emulator.requests)
+            await trio.to_thread.run_sync(client.destroy)
+            with pytest.raises(CLOSED):
+                await delivery
+
+    trio.run(main)
+
+
+def test_a_run_that_is_over(connect: Callable[..., TrioClient], emulator: Emulator) -> None:
+    """A client and its deliveries may outlive their run: closing does nothing, awaiting an
+    outcome gives it."""
+    kept: list[Any] = []
+
+    async def main() -> None:
+        async with connect() as client:
+            kept.extend((client, client.send_analytics_event(event())))
+
+    async def afterwards() -> None:
+        client, delivery = kept
+        client.destroy()
+        await client.aclose()
+        assert (await delivery).success
+        with pytest.raises((CLOSED, RuntimeError)):
+            client.send_analytics_event(event())
+
+    trio.run(main)
+    trio.run(afterwards)
+
+
+def test_timers_run_on_trios_clock() -> None:
+    """With a MockClock, idle_timeout, max_wait and repeats pass in no time."""
+    batches: list[float] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await trio.lowlevel.checkpoint()
+        if request.method == "GET":
+            return httpx.Response(200, json={"data": "a-token"})
+        batches.append(trio.current_time())
+        return httpx.Response(503 if len(batches) == 3 else 200, json={})
+
+    async def main() -> None:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+            TrioClient("a-key", http_client=http, refresh_interval=None) as client,
+        ):
+            start = trio.current_time()
+            await client.send_analytics_event(event())
+            assert trio.current_time() - start == pytest.approx(30.0, abs=0.1)
+            start = trio.current_time()
+            for n in range(4):
+                client.send_analytics_event(event(n))
+                await trio.sleep(20)
+            assert batches[1] - start == pytest.approx(60.0, abs=0.1)
+            await client.send_analytics_event(event())
+            assert len(batches) == 4
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_an_interrupt_during_a_step_loses_nothing(
+    connect: Callable[..., TrioClient], emulator: Emulator
+) -> None:
+    """Ctrl-C in the middle of the driver's work is delivered to the main task, and comes out as
+    KeyboardInterrupt; every delivery has its outcome."""
+    emulator.fail(Fault(status=404), route="events")
+    deliveries: list[AsyncDelivery] = []
+
+    def on_error(_: FailedEvent) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        async with connect(on_error=on_error, batch_size=1, isolate_rejected=False) as client:
+            deliveries.extend(client.send_analytics_event(event(n)) for n in range(3))
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
+    assert all(delivery.done() for delivery in deliveries)
+
+
+def test_a_signal_handler_wakes_the_driver(
+    connect: Callable[..., TrioClient], emulator: Emulator
+) -> None:
+    """A handler in the main thread sends while trio waits for its sockets: the driver is woken."""
+
+    async def main() -> None:
+        async with connect(batch_size=1) as client:
+
+            def on_signal(_number: int, _frame: object) -> None:
+                client.send_analytics_event(event())
+
+            before = signal.signal(signal.SIGALRM, on_signal)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            await until(emulator, lambda emulator: emulator.event_count)
+            signal.signal(signal.SIGALRM, before)
+
+    trio.run(main)
+    assert arrived(emulator) == [0]
+
+
+def test_tasks_of_other_nurseries_use_the_client(
+    connect: Callable[..., TrioClient], emulator: Emulator
+) -> None:
+    """A client is used by tasks anywhere in the run, and outlives their nurseries."""
+
+    async def main() -> None:
+        async with connect(batch_size=10) as client:
+
+            async def send(n: int) -> None:
+                await client.send_analytics_event(event(n))
+
+            for cancelled in (False, True):
+                async with trio.open_nursery() as nursery:
+                    for n in range(10):
+                        nursery.start_soon(send, n)
+                    if cancelled:
+                        await trio.testing.wait_all_tasks_blocked()
+                        nursery.cancel_scope.cancel()
+            await client.flush()
+            assert client.stats().delivered == 20
+
+    trio.run(main)
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_interrupted_main_task_leaves_the_block(
+    connect: Callable[..., TrioClient], emulator: Emulator, times: int
+) -> None:
+    """Ctrl-C while the block waits, and again while it is being left."""
+    emulator.fail(STUCK)
+    deliveries: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        async with connect() as client:
+            deliveries.append(client.send_analytics_event(event()))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.flush)
+                await until(emulator, lambda emulator: emulator.requests)
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        trio.run(main)
+    error = caught.value  # in a group of the nursery in the block, perhaps
+    if isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, KeyboardInterrupt)
+    assert isinstance(error_of(deliveries[0]), CLOSED)
