@@ -12,10 +12,10 @@ demo: $(VENV)/run
 	@$(BIN)/python examples/demo.py
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: $(VENV)/lifecycles
-	CHAOS_EXAMPLES=1000 $(BIN)/python -m pytest -m "full or not full"
+	CHAOS_EXAMPLES=1000 $(BIN)/python -m pytest -n auto --dist worksteal -m "full or not full"
 
 fleet: $(VENV)/test
 	$(BIN)/python -m tests.fleet
