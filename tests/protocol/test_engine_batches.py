@@ -119,7 +119,7 @@ def test_a_batch_goes_when_batch_size_events_wait() -> None:
     driver.sign_in()
     driver.send_numbers(1, 2)
     assert driver.out == []
-    driver.send_numbers(3, 4)
+    driver.send_numbers(3)
     assert numbers(driver.batch()) == [1, 2, 3]
 
 
@@ -221,6 +221,18 @@ def test_a_batch_goes_when_max_batch_bytes_would_be_passed() -> None:
     driver.poll()
     assert len(driver.batch().body) == limit
     assert len(payload(driver.batch())) == 10
+
+
+@pytest.mark.parametrize(("spare", "together"), [(0, True), (1, True), (-1, False)])
+def test_a_batch_fits_max_batch_bytes_to_the_byte(spare: int, together: bool) -> None:
+    """Two events go together exactly if their body fits ``max_batch_bytes``."""
+    limit = len(b'{"events":[]}') + 2 * 1000 + 1 + spare
+    driver = Driver(
+        api=Api(stamp_issued_at=False), max_batch_bytes=limit, max_event_bytes=1000, batch_size=2
+    )
+    driver.sign_in()
+    driver.send(_event_of(1000, 1), _event_of(1000, 2))
+    assert numbers(driver.batch()) == ([1, 2] if together else [1])
 
 
 def test_commas_count_for_the_wake_up_at_max_batch_bytes() -> None:
