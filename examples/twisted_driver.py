@@ -36,7 +36,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from masivo import protocol
-from masivo.protocol import Answer, Awaited, Failed, FlushResult, SendEventResult, Ticket
+from masivo.protocol import Answer, Awaited, Failed, FlushResult, SendEventResult
 
 T = TypeVar("T")
 waiters = protocol.Waiters()
@@ -187,7 +187,7 @@ class Client:
         deferred, limit = wait(ticket), protocol.wait_limit(timeout)
 
         def gave_up(failure: Any, after: float) -> Any:
-            self.buffer.cancel(cast("Ticket", ticket))  # of a drain, which would go on pushing
+            self.buffer.cancel(ticket)
             self.session.ring()
             raise TimeoutError("there is no outcome yet; the events stay on their way")
 

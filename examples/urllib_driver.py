@@ -45,9 +45,8 @@ class Session(protocol.Engine):
     def __init__(self, account: protocol.Account, clock: protocol.Clock = time.monotonic) -> None:
         dice = random.Random()
         super().__init__(account, clock=clock, wall_clock=time.time, random=dice, wake=lambda: None)
-        self.http = Http(account.base_url)
+        self.http, self.pumping = Http(account.base_url), False
         self.todo: list[protocol.Request] = []
-        self.pumping = False
 
     # 3 to 5. Poll, settle, carry out the requests.
 
@@ -122,7 +121,7 @@ class Client:
         if session is None or not session.attached:
             session = self.sessions[settings.account] = kind(settings.account)
         self.session, self.buffer = session, session.attach(settings)
-        self.pump, self.wait = session.pump, session.wait
+        self.pump = session.pump
 
     # 2. Inputs.
 
@@ -133,21 +132,20 @@ class Client:
             self.pump()
         return delivery
 
+    def wait(self, what: Awaited[T], timeout: float | None = None) -> T:
+        """The result of a delivery. Raises the error that ended the event, or TimeoutError."""
+        try:
+            return self.session.wait(what, timeout)
+        finally:  # a flush or a drain that was given up
+            self.buffer.cancel(what)
+
     def flush(self, timeout: float | None = None) -> protocol.FlushResult:
         """Send what is buffered, and return when every event so far has its outcome."""
-        ticket = self.buffer.flush()
-        try:
-            return self.wait(ticket, timeout)
-        finally:  # what a flush that ran out of time would have told is for the next one
-            self.buffer.cancel(ticket)
+        return self.wait(self.buffer.flush(), timeout)
 
     def drain(self, timeout: float | None = None) -> None:
         """Send until there is room for a batch."""
-        ticket = self.buffer.drain()
-        try:
-            self.wait(ticket, timeout)
-        finally:
-            self.buffer.cancel(ticket)
+        self.wait(self.buffer.drain(), timeout)
 
     def get_token(self, timeout: float | None = None) -> str:
         """The bearer token; authorizes first if need be."""
@@ -158,7 +156,7 @@ class Client:
         self.pump(until=0.0)  # refuses, inside on_error, before the client is closed
         limit = protocol.wait_limit(timeout)
         cut_at = math.inf if limit is None else self.session.clock() + limit
-        self.wait(self.buffer.close(limit), cut_at=cut_at)
+        self.session.wait(self.buffer.close(limit), cut_at=cut_at)
 
 
 class Http(HTTPHandler, HTTPSHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .delivery import Delivery, Failed, Ticket, TokenTicket
+from .delivery import Awaited, Delivery, Failed, Ticket, TokenTicket
 from .errors import (
     MasivoClosedError,
     MasivoConfigError,
@@ -95,9 +95,9 @@ class Buffer(Intake):
             self._engine.input(lambda: self._drain(ticket))
         return ticket
 
-    def cancel(self, ticket: Ticket) -> None:
+    def cancel(self, ticket: Awaited[object]) -> None:
         """Stop waiting: a drain pushes no more batches out, and what a flush would have told of
-        is told by the next one."""
+        is told by the next one. For anything else, and once there is an outcome, nothing."""
         self._engine.input(lambda: self._cancel(ticket))
 
     def token(self) -> TokenTicket:
@@ -194,8 +194,8 @@ class Buffer(Intake):
         self._drains.append(ticket)
         self._engine.touch(self)
 
-    def _cancel(self, ticket: Ticket) -> None:
-        if ticket in self._drains:
+    def _cancel(self, ticket: Awaited[object]) -> None:
+        if isinstance(ticket, Ticket) and ticket in self._drains:
             self._drains.remove(ticket)
         elif isinstance(ticket, FlushTicket):
             self._tally.cancel(ticket)
