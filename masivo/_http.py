@@ -1,4 +1,4 @@
-"""The only file that knows the HTTP library: ``httpx``, or ``httpx2`` of the same surface.
+"""What knows the HTTP library (with ``_bare``): ``httpx``, or ``httpx2`` of the same surface.
 
 It turns a ``Request`` of the core into a call, and everything that the call can raise into a
 ``Failure``.
@@ -16,8 +16,10 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
+from urllib.request import getproxies
 
 from masivo import MasivoConfigError
+from masivo._bare import bare_client
 from masivo._protocol.causes import chain
 from masivo.protocol import MAX_BODY, Failure, Request, Response, is_loopback
 
@@ -132,11 +134,15 @@ class _Transport:
         if self._given is None:
             import httpx  # only a client that needs it pays for it
 
-            return getattr(httpx, self.KIND)(
-                trust_env=not is_loopback(self._base_url),
-                verify=self._base_url.startswith("https:"),
-                limits=httpx.Limits(max_connections=None),
-            )
+            loopback = is_loopback(self._base_url)
+            settings: dict[str, Any] = {
+                "trust_env": not loopback,
+                "verify": self._base_url.startswith("https:"),
+                "limits": httpx.Limits(max_connections=None),
+            }
+            if loopback or not getproxies():
+                return bare_client(self.KIND, **settings)
+            return getattr(httpx, self.KIND)(**settings)  # it knows the way through a proxy
         if not self._owned:
             return self._given
         client = cast("Callable[[], object]", self._given)()
