@@ -108,6 +108,8 @@ class Authorizer:
         """It is time for a new token."""
         if self._token.change(Change.DUE):
             self._begin_authorization(0.0)
+        # A client that went in the same poll may have set the timer anew.
+        self.set_renewal()
 
     def reject(self, token: str | None) -> None:
         """A request with this token was answered 401: throw it away, but not a newer one."""
