@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Delivery, FailedEvent, Output, Ticket
 
-__all__ = ["Callers", "own_error"]
+__all__ = ["Callers", "Interruption", "own_error"]
+
+
+class Interruption(BaseException):
+    """What a signal handler might raise in the middle of a callback."""
 
 
 class Callers:
@@ -46,7 +50,7 @@ class Callers:
         self._failed.append(failed)
         if len(self._failed) % 3 == 0:
             self._raised += 1
-            raise KeyboardInterrupt
+            raise Interruption
 
     # ── What callers do ──────────────────────────────────────────────────────────────────────
 

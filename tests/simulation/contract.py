@@ -267,8 +267,6 @@ class Contract(Calls):
 
     def settle(self) -> None:
         """Work out what must come of it besides, once the requests of the poll are known."""
-        for client in self.clients:
-            self.end_drains(client)
         if not self.clients:  # the next client starts fresh
             self.token, self.authorization = None, None
             self.key_refused_until = 0.0
@@ -282,6 +280,8 @@ class Contract(Calls):
             for client in self.clients:
                 while self.form_at(client) <= self.now:
                     self.form(client, client.compose(client.free()))
+        for client in self.clients:  # last: who waits in a drain has batches sent
+            self.end_drains(client)
 
     def next_deadline(self) -> tuple[float, str]:
         """When something must happen at the latest, and what; unpolled events included."""

@@ -76,6 +76,8 @@ class Fate:
     """The form of an error's body: see ``server.py``."""
     date: bool = True
     """Whether the answer has a ``Date``."""
+    only: str = ""
+    """The method of the requests that it befalls; others go well."""
     late: bool = False
     """Whether the answer comes all the same, after the driver gave up."""
 
@@ -254,6 +256,7 @@ _FAULTS: Final = {
     "repeated_after": 2,
     "blaming": 4,
     "unauthorized": 4,
+    "server_key": 2,
     "other": 3,
     "success": 3,
     "not_json": 1,
@@ -285,7 +288,7 @@ RETRY_AFTER: Final = {
 }
 
 BODIES: Final = (
-    *("plain", "plain", "message", "text", "empty", "array", "number", "nested", "blank"),
+    *("plain", "plain", "message", "text", "empty", "array", "number", "nested", "both", "blank"),
     *("long", "echo", "escaped", "served", "html", "broken"),
 )
 
@@ -298,8 +301,12 @@ def _fates(random: Random) -> tuple[Fate, ...]:
     weights = [_FAULTS[kind] for kind in faults]
     fates: list[Fate] = []
     fate = CALM
-    for _ in range(random.choice((20, 60, 120))):
-        if not fates or random.random() >= sticky:
+    cycle = [_fault(random, random.choice(faults)) for _ in range(random.choice((2, 3, 4)))]
+    cycles = random.random() < 0.25
+    for number in range(random.choice((20, 60, 120))):
+        if cycles:
+            fate = cycle[number % len(cycle)]
+        elif not fates or random.random() >= sticky:
             fate = CALM
             if random.random() < rate:
                 fate = _fault(random, random.choices(faults, weights)[0])
@@ -324,6 +331,7 @@ def _fault(random: Random, kind: str) -> Fate:
         "repeated_after": random.choice(REPEATED),
         "blaming": random.choice(BLAMING),
         "unauthorized": 401,
+        "server_key": random.choice((400, 401, 403)),
         "other": random.choice(OTHER),
         "success": random.choice(SUCCESS),
         "cut_error": random.choice((*REPEATED, 401, 400, 404)),
@@ -332,5 +340,6 @@ def _fault(random: Random, kind: str) -> Fate:
         kind,
         status=status,
         retry_after=random.choices(list(RETRY_AFTER), list(RETRY_AFTER.values()))[0],
-        body=random.choice(BODIES),
+        only=random.choice(("", "POST", "POST", "GET")),
+        body="served" if kind == "server_key" else random.choice(BODIES),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .callers import Interruption
 from .expect import Violation
 from .plan import make_plan
 from .world import World
@@ -66,7 +67,7 @@ def run(
         world.run()
     except Violation as violation:
         found = Found(violation.rule, f"t={world.now:.3f}: {violation}")
-    except Exception as error:
+    except (Exception, Interruption) as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         detail = f"t={world.now:.3f}: {type(error).__name__}: {error} ({where.name})"
         found = Found(f"{type(error).__name__}", detail)

@@ -208,6 +208,8 @@ def answer_body(fate: Fate, request: Request) -> bytes:
             value = 17
         case "nested":
             value = {"error": {"code": 5}, "message": "in words", "details": {"field": ["x"]}}
+        case "both":
+            value = {"error": "the error", "message": "the message", "details": False}
         case "blank":
             value = {"error": " \n ", "message": 5}
         case "long":

@@ -1,0 +1,602 @@
+"""Defects to seed into the core: over every module of it, its constants and its tables.
+
+``python -m tests.simulation.seeded`` applies each in memory and shows the seed that finds it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .patched import Defect
+
+__all__ = ["DEFECTS"]
+
+DEFECTS: Final[tuple[Defect, ...]] = (
+    # ── authorizer.py ────────────────────────────────────────────────────────────────────────
+    Defect(
+        "the API key is tried again within 30 s of a refusal",
+        "authorizer.py",
+        "refusal = self._engine.backoff.refuses(self._engine.now) or self.refusal()\n",
+        "refusal = self._engine.backoff.refuses(self._engine.now)\n",
+    ),
+    Defect(
+        "an expired token is used",
+        "authorizer.py",
+        "if self._token.expired(self._engine.now):",
+        "if False:",
+    ),
+    Defect(
+        "a 401 to an old token throws the new one away",
+        "authorizer.py",
+        "if token == self._token.value:",
+        "if token is not None:",
+    ),
+    Defect(
+        "the longest refresh_interval counts",
+        "authorizer.py",
+        "return min((each for each in intervals if each is not None), default=None)",
+        "return max((each for each in intervals if each is not None), default=None)",
+    ),
+    Defect(
+        "a Retry-After does not hold authorizations back",
+        "authorizer.py",
+        "at = self._engine.waits_until(authorization, hurry=hurry)",
+        "at = authorization.not_before if authorization.not_before > self._engine.now else None",
+    ),
+    Defect(
+        "the failure of a background refresh throws the token away",
+        "authorizer.py",
+        "if self._token.state is State.STALE:\n            # The token",
+        "if False:\n            # The token",
+    ),
+    Defect(
+        "a refusal does not end the events of other clients",
+        "authorizer.py",
+        "        for buffer in self._engine.buffers:\n            buffer.fail_waiting(error)\n"
+        "        for _,",
+        "        for buffer in self._engine.buffers[:1]:\n            buffer.fail_waiting(error)\n"
+        "        for _,",
+    ),
+    Defect(
+        "the timeout of the quickest client bounds an authorization",
+        "authorizer.py",
+        "timeout = max(buffer",
+        "timeout = min(buffer",
+    ),
+    Defect(
+        "a 403 to an authorization is repeated",
+        "authorizer.py",
+        "definitive=status not in REPEATED, wait=wait",
+        "definitive=status not in REPEATED and status != 403, wait=wait",
+    ),
+    # ── buffer.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "max_wait does not count",
+        "buffer.py",
+        "return min(self._last_at + self.settings.idle_timeout,",
+        "return max(self._last_at + self.settings.idle_timeout,",
+    ),
+    Defect(
+        "a full buffer does not push",
+        "buffer.py",
+        "            or self.held >= self.settings.max_queue\n",
+        "",
+    ),
+    Defect(
+        "a flush does not push",
+        "buffer.py",
+        "        self._due_below = self._queue.arrived\n        self._tally.open(ticket, "
+        "self._due_below, self.unended)\n",
+        "        self._tally.open(ticket, self._queue.arrived, self.unended)\n",
+    ),
+    Defect(
+        "one batch too many is on its way",
+        "buffer.py",
+        "if len(self._flights) >= self.settings.max_in_flight or not self._queue.ready:",
+        "if len(self._flights) > self.settings.max_in_flight or not self._queue.ready:",
+    ),
+    Defect(
+        "a batch may be a byte too long",
+        "buffer.py",
+        "envelope_size(settings.account.api.events_key) + 1",
+        "envelope_size(settings.account.api.events_key) + 2",
+    ),
+    Defect(
+        "a close with a deadline waits for repeats",
+        "buffer.py",
+        "            self.hurry = True\n",
+        "",
+    ),
+    Defect(
+        "a later close moves the deadline",
+        "buffer.py",
+        "if earlier is None or deadline < earlier:",
+        "if earlier is None or deadline > earlier:",
+    ),
+    Defect(
+        "what is released is not counted as landed",
+        "buffer.py",
+        "        for part in flight.remaining():\n            self._in_flight -= "
+        "len(part.deliveries)\n",
+        "        for part in flight.remaining():\n",
+    ),
+    Defect(
+        "customers of a failed flight stay busy",
+        "buffer.py",
+        "        self._engine.forget(flight)\n        self._queue.release(flight.customers)\n",
+        "        self._engine.forget(flight)\n",
+    ),
+    Defect(
+        "stamps may go back",
+        "buffer.py",
+        "            moment = max(moment, offset + delivery.at)\n",
+        "            moment = offset + delivery.at\n",
+    ),
+    Defect(
+        "a drain is answered while there is no room",
+        "buffer.py",
+        "if self._drains and self.has_room():",
+        "if self._drains:",
+    ),
+    Defect(
+        "the next batch after a failure does not wait",
+        "buffer.py",
+        "flight.not_before = now + engine.backoff.wait()",
+        "flight.not_before = now",
+    ),
+    Defect(
+        "a driver with customers in flight oversleeps a full batch",
+        "buffer.py",
+        "more = 1 if self._drains else min(self.settings.batch_size, room)",
+        "more = math.inf",
+    ),
+    # ── delivery.py ──────────────────────────────────────────────────────────────────────────
+    Defect(
+        "failures that nobody asked for pass in silence",
+        "delivery.py",
+        "        count, self.asked = self.count - self.asked, self.count\n        return count\n",
+        "        return 0\n",
+    ),
+    Defect(
+        "what was asked for is logged all the same",
+        "delivery.py",
+        "            outcome.asked += 1\n",
+        "",
+    ),
+    Defect(
+        "waiters share their error",
+        "delivery.py",
+        "        raise outcome.error.copy()\n",
+        "        raise outcome.error\n",
+    ),
+    # ── engine.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "another Idempotency-Key for each repeat",
+        "engine.py",
+        'part.key = part.key or f"{self._random.getrandbits(128):032x}"',
+        'part.key = f"{self._random.getrandbits(128):032x}"',
+    ),
+    Defect(
+        "a 2xx that is cut off is sent again",
+        "engine.py",
+        "accepted = failure.status is not None and 200 <= failure.status < 300",
+        "accepted = failure.status is not None and 200 < failure.status < 200",
+    ),
+    Defect(
+        "the last try of a close is not the last",
+        "engine.py",
+        "        attempt.last_try = hurry\n",
+        "",
+    ),
+    Defect(
+        "max_retries is exceeded by one",
+        "engine.py",
+        "if attempt.retries >= retries or attempt.last_try:",
+        "if attempt.retries > retries or attempt.last_try:",
+    ),
+    Defect(
+        "a third 401 is needed",
+        "engine.py",
+        "                flight.unauthorized = True\n",
+        "                flight.unauthorized = self.backoff.failures > 0\n",
+    ),
+    Defect(
+        "a 401 before a lost answer still counts",
+        "engine.py",
+        "        if repeatable:\n            flight.unauthorized = False\n",
+        "        if repeatable:\n",
+    ),
+    Defect(
+        "an echoed token is shown",
+        "engine.py",
+        "for secret in (self.account.api_key.reveal(), token, self.authorizer.value):",
+        "for secret in (self.account.api_key.reveal(),):",
+    ),
+    Defect(
+        "on_error gets the error that waiters get",
+        "engine.py",
+        "FailedEvent(decode(delivery.encoded), error.copy())",
+        "FailedEvent(decode(delivery.encoded), error)",
+    ),
+    Defect(
+        "events that came in during a poll wait for the next one",
+        "engine.py",
+        "if any(buffer.wants_poll for buffer in stepped):",
+        "if False:",
+    ),
+    Defect(
+        "a 200 alone is a success",
+        "engine.py",
+        "        if 200 <= status < 300:\n            self.backoff.succeeded()",
+        "        if status in (200, 201):\n            self.backoff.succeeded()",
+    ),
+    Defect(
+        "an abandoned client's loss is not told",
+        "engine.py",
+        "        if lost:\n",
+        "        if lost > 1:\n",
+    ),
+    # ── errors.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "the message counts for more than the error",
+        "errors.py",
+        'for said in (value.get("error"), value.get("message")):',
+        'for said in (value.get("message"), value.get("error")):',
+    ),
+    Defect(
+        "details fall back to nothing",
+        "errors.py",
+        "            return text, value if details is None else details\n",
+        "            return text, details\n",
+    ),
+    Defect(
+        "a rate limit is told as another thing",
+        "errors.py",
+        '    429: "the API\'s rate limit is exhausted",\n',
+        "",
+    ),
+    Defect(
+        "a copy loses the status",
+        "errors.py",
+        "error = type(self)(self.message, status=self.status, details=self.details)",
+        "error = type(self)(self.message, details=self.details)",
+    ),
+    # ── events.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "an explicit None gets the default brand",
+        "events.py",
+        'brand_id = event.get("brand_id", _MISSING)',
+        'brand_id = event.get("brand_id") or _MISSING',
+    ),
+    Defect(
+        "the default brand without a platform",
+        "events.py",
+        'if default_brand is None or event.get("platform") is None:',
+        "if default_brand is None:",
+    ),
+    Defect(
+        "naive datetimes pass",
+        "events.py",
+        "if value.utcoffset() is None:",
+        "if False:",
+    ),
+    Defect(
+        "the path of a list's item is lost",
+        "events.py",
+        '_convert(item, f"{path}[{index}]", above)',
+        "_convert(item, path, above)",
+    ),
+    Defect(
+        "a stamp is not counted",
+        "events.py",
+        "STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)",
+        "STAMP_SIZE: Final = len(_OPEN) + len(_NEXT)",
+    ),
+    # ── flight.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "halving stops after 9 refusals",
+        "flight.py",
+        "LONE_REFUSALS: Final = 8",
+        "LONE_REFUSALS: Final = 9",
+    ),
+    Defect(
+        "the halves in the wrong order",
+        "flight.py",
+        "self.parts.extendleft(reversed(self.parts.popleft().halves()))",
+        "self.parts.extendleft(self.parts.popleft().halves())",
+    ),
+    Defect(
+        "an accepted part does not break a row of refusals",
+        "flight.py",
+        "            self._refused_alone = 0\n        elif",
+        "            pass\n        elif",
+    ),
+    Defect(
+        "a part has only the retries that are left",
+        "flight.py",
+        "        self.begin()\n        self.unauthorized = False",
+        "        self.unauthorized = False",
+    ),
+    # ── intake.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "the buffer holds one event too many",
+        "intake.py",
+        "accepted - self._ended > self._max_queue\n",
+        "accepted - self._ended > self._max_queue + 1\n",
+    ),
+    Defect(
+        "the buffer's bytes are not bounded",
+        "intake.py",
+        "or accepted_bytes - self._ended_bytes > self._max_queue_bytes",
+        "or accepted_bytes < 0",
+    ),
+    Defect(
+        "a sender wakes the driver one event late",
+        "intake.py",
+        "if accepted >= self._wake_count or accepted_bytes + accepted >= self._wake_bytes:",
+        "if accepted > self._wake_count or accepted_bytes + accepted >= self._wake_bytes:",
+    ),
+    Defect(
+        "rejected events are not counted",
+        "intake.py",
+        "        self.rejected += 1\n",
+        "        self.rejected = 1\n",
+    ),
+    # ── json.py ──────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "a Decimal is sent as a string",
+        "json.py",
+        'decimal_format="number"',
+        'decimal_format="string"',
+    ),
+    Defect(
+        "an empty body is no JSON",
+        "json.py",
+        "        return None\n    try:",
+        "        return NOT_JSON\n    try:",
+    ),
+    # ── log.py ───────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "warnings come twice as often",
+        "log.py",
+        "INTERVAL: Final = 5.0",
+        "INTERVAL: Final = 2.5",
+    ),
+    Defect(
+        "what was held back is not counted",
+        "log.py",
+        "self._held[cause] = self._held.get(cause, 0) + count",
+        "self._held[cause] = count",
+    ),
+    Defect(
+        "one cause for every status",
+        "log.py",
+        "cause = (type(error), error.status)",
+        "cause = (type(error), None)",
+    ),
+    # ── queues.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "a batch is never cut for its bytes",
+        "queues.py",
+        "while total > budget and len(taken) > 1:",
+        "while total > budget + 100_000 and len(taken) > 1:",
+    ),
+    Defect(
+        "events put back are in the wrong place",
+        "queues.py",
+        "waiting.appendleft(taken.pop())",
+        "waiting.append(taken.pop())",
+    ),
+    Defect(
+        "customers in flight are not busy",
+        "queues.py",
+        "            self._busy.add(customer)\n",
+        "",
+    ),
+    Defect(
+        "held-back events are not counted when they come free",
+        "queues.py",
+        "                self._ready += len(line.entries)\n                self.ready_bytes",
+        "                self.ready_bytes",
+    ),
+    # ── retry.py ─────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "501 is repeated",
+        "retry.py",
+        "frozenset({408, 429, 500, 502, 503, 504})",
+        "frozenset({408, 429, 500, 501, 502, 503, 504})",
+    ),
+    Defect(
+        "408 is not repeated",
+        "retry.py",
+        "frozenset({408, 429, 500, 502, 503, 504})",
+        "frozenset({429, 500, 502, 503, 504})",
+    ),
+    Defect(
+        "413 blames no event",
+        "retry.py",
+        "frozenset({400, 413, 422})",
+        "frozenset({400, 422})",
+    ),
+    Defect(
+        "the first wait is up to a second",
+        "retry.py",
+        "FIRST_WAIT: Final = 0.5",
+        "FIRST_WAIT: Final = 1.0",
+    ),
+    Defect(
+        "waits double up to a minute",
+        "retry.py",
+        "LONGEST_WAIT: Final = 30.0",
+        "LONGEST_WAIT: Final = 60.0",
+    ),
+    Defect(
+        "a Retry-After of more than a minute is too long",
+        "retry.py",
+        "LONGEST_HOLD: Final = 300.0",
+        "LONGEST_HOLD: Final = 60.0",
+    ),
+    Defect(
+        "a Retry-After of just 300 s is too long",
+        "retry.py",
+        "if wait <= LONGEST_HOLD:",
+        "if wait < LONGEST_HOLD:",
+    ),
+    Defect(
+        "requests that were out together count each",
+        "retry.py",
+        "self.failures = max(self.failures, known + 1)",
+        "self.failures += 1",
+    ),
+    Defect(
+        "a shorter Retry-After takes the place of a longer one",
+        "retry.py",
+        "self.hold_until = max(self.hold_until, now + wait)",
+        "self.hold_until = now + wait",
+    ),
+    Defect(
+        "a success does not end the waits",
+        "retry.py",
+        "        self.failures = 0\n\n    def wait",
+        "        self.failures //= 2\n\n    def wait",
+    ),
+    # ── settings.py ──────────────────────────────────────────────────────────────────────────
+    Defect(
+        "another default of max_wait",
+        "settings.py",
+        "max_wait: float = 60.0,",
+        "max_wait: float = 30.0,",
+    ),
+    Defect(
+        "a reserved type is sendable",
+        "settings.py",
+        '{"PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT"}',
+        '{"PURCHASE", "ABANDONED_CART", "REGISTRATION", "TIER_ADJUSTMENT"}',
+    ),
+    Defect(
+        "plain http to anywhere",
+        "settings.py",
+        'if match["scheme"] == "http" and not is_loopback(url):',
+        'if match["scheme"] == "https" and is_loopback(url):',
+    ),
+    Defect(
+        "a 403 never says that it is a SERVER key",
+        "settings.py",
+        "if status not in (400, 401, 403)",
+        "if status not in (400, 401)",
+    ),
+    # ── settle.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "who waits for a ticket is not woken",
+        "settle.py",
+        "            for ticket in output.tickets:\n",
+        "            for ticket in output.tickets[:0]:\n",
+    ),
+    Defect(
+        "what on_error raises stops the driver",
+        "settle.py",
+        "except BaseException:",
+        "except ZeroDivisionError:",
+    ),
+    # ── stamps.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "a stamp may lie a second in the future",
+        "stamps.py",
+        "lower, upper = seconds - now, seconds + 1.0 - sent_at",
+        "lower, upper = seconds + 1.0 - now, seconds + 1.0 - sent_at",
+    ),
+    Defect(
+        "the earliest Date counts",
+        "stamps.py",
+        "if self._offset is None or lower > self._offset or upper < self._offset:",
+        "if self._offset is None or lower < self._offset or upper < self._offset:",
+    ),
+    Defect(
+        "no margin where no Date was seen",
+        "stamps.py",
+        "WALL_CLOCK_MARGIN: Final = 2.0",
+        "WALL_CLOCK_MARGIN: Final = 0.0",
+    ),
+    Defect(
+        "a Retry-After date is read by our own clock",
+        "stamps.py",
+        "return date - (self._wall_clock() if server_now is None else server_now)",
+        "return date - self._wall_clock()",
+    ),
+    # ── tally.py ─────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "a flush waits for one event that came after it",
+        "tally.py",
+        "ended = sum([number < ticket.mark for number in numbers])",
+        "ended = sum([number < ticket.mark - 1 for number in numbers])",
+    ),
+    Defect(
+        "a flush tells again what an earlier one told",
+        "tally.py",
+        "                max(self._told[0], delivered + ticket.delivered),\n",
+        "                self._told[0],\n",
+    ),
+    # ── timers.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "a timer fires a moment late",
+        "timers.py",
+        "while (at := self.next()) is not None and at <= now:",
+        "while (at := self.next()) is not None and at < now:",
+    ),
+    Defect(
+        "an emptied slot still fires",
+        "timers.py",
+        "            del self._at[slot]\n        else:",
+        "            pass\n        else:",
+    ),
+    Defect(
+        "a timer that is moved fires at its old time",
+        "timers.py",
+        "while heap and self._at.get(heap[0][2]) != heap[0][0]:",
+        "while heap and heap[0][2] not in self._at:",
+    ),
+    # ── token.py ─────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "a refusal lasts ten seconds",
+        "token.py",
+        "REFUSAL_LASTS: Final = 30.0",
+        "REFUSAL_LASTS: Final = 10.0",
+    ),
+    Defect(
+        "a token is renewed one minute before its expiry",
+        "token.py",
+        "EXPIRY_MARGIN: Final = 300.0",
+        "EXPIRY_MARGIN: Final = 60.0",
+    ),
+    Defect(
+        "a third of a token's life is left unused",
+        "token.py",
+        "EXPIRY_SHARE: Final = 0.1",
+        "EXPIRY_SHARE: Final = 0.3",
+    ),
+    Defect(
+        "every renewal is spread",
+        "token.py",
+        "self._part = 1.0 if on_time else EARLIEST_SPREAD",
+        "self._part = EARLIEST_SPREAD",
+    ),
+    Defect(
+        "a renewal that comes due is forgotten",
+        "token.py",
+        "    (State.FRESH, Change.DUE): State.STALE,\n",
+        "",
+    ),
+    Defect(
+        "a revoked token survives while it is renewed",
+        "token.py",
+        "    (State.STALE, Change.REVOKED): State.FETCHING,\n",
+        "",
+    ),
+    Defect(
+        "a blank in a token passes",
+        "token.py",
+        "isinstance(token, str) and is_header_value(token)",
+        "isinstance(token, str)",
+    ),
+)
+"""Every one of them is found within 2,000 seeds."""
