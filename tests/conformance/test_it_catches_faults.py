@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin
 
 import pytest
 
@@ -155,7 +156,16 @@ def retries_of_its_own(patch: pytest.MonkeyPatch) -> None:
 
 def followed_redirect(patch: pytest.MonkeyPatch) -> None:
     """A driver follows redirects."""
-    patch.setitem(http._SEND, "follow_redirects", True)
+    send = AsyncHttp.send
+
+    async def follow(self: AsyncHttp, request: Request) -> Response | Failure:
+        result = await send(self, request)
+        if isinstance(result, Response) and (place := result.headers.get("location")):
+            url = urljoin(request.url, place)
+            return await send(self, replace(request, method="GET", url=url, body=b""))
+        return result
+
+    patch.setattr(AsyncHttp, "send", follow)
 
 
 def fresh_key_for_each_try(patch: pytest.MonkeyPatch) -> None:
