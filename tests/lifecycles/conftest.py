@@ -22,11 +22,13 @@ class Run(Protocol):
         self,
         text: str,
         *,
+        first: str = "",
         meanwhile: Callable[[Program], object] | None = None,
         base_url: str | None = None,
         code: int | None = 0,
     ) -> str:
-        """Run it; what it said. ``meanwhile`` is called once it runs."""
+        """Run it; what it said. ``first`` comes before all imports; ``meanwhile`` is called once
+        it runs."""
         ...
 
 
@@ -44,11 +46,12 @@ def run(tmp_path: Path, emulator: Emulator) -> Run:
     def run(
         text: str,
         *,
+        first: str = "",
         meanwhile: Callable[[Program], object] | None = None,
         base_url: str | None = None,
         code: int | None = 0,
     ) -> str:
-        write(tmp_path, {"program.py": text})
+        write(tmp_path, {"program.py": text}, first)
         with running(tmp_path, emulator, "program.py", base_url=base_url) as program:
             if meanwhile is not None:
                 meanwhile(program)

@@ -102,10 +102,11 @@ class Program:
             self._process.stdout.close()
 
 
-def write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write source files, indented as they stand in a test; each begins with PRELUDE."""
+def write(folder: Path, files: Mapping[str, str], first: str = "") -> None:
+    """Write source files, indented as they stand in a test; each begins with ``first`` and then
+    PRELUDE."""
     for name, text in files.items():
-        (folder / name).write_text(PRELUDE + textwrap.dedent(text))
+        (folder / name).write_text(first + PRELUDE + textwrap.dedent(text))
 
 
 @contextmanager

@@ -1,0 +1,241 @@
+"""Web servers and task queues with a client inside: what they sent arrives, also when they stop."""
+
+from __future__ import annotations
+
+import re
+import signal
+import textwrap
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from .programs import numbers, running, write
+
+if TYPE_CHECKING:
+    from masivo.emulator import Emulator
+
+    from .programs import Program
+
+pytestmark = pytest.mark.full
+
+README = Path(__file__).parent.parent.parent / "README.md"
+
+
+def advice(word: str) -> str:
+    """The code in the README's advice that contains a word, so that what is tested stands there."""
+    blocks = re.findall(
+        r"^  ```py\n(.*?)^  ```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    (found,) = (textwrap.dedent(block) for block in blocks if word in block)
+    return found
+
+
+WSGI = """
+client = Client()
+client.send_analytics_event(event(1000))
+
+def application(environ, start_response):
+    client.send_analytics_event(event(int(environ["PATH_INFO"][1:])))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
+"""
+
+GUNICORN = ("-m", "gunicorn", "--bind", "127.0.0.1:0", "--workers", "2", "--graceful-timeout", "20")
+UVICORN = ("-m", "uvicorn", "--port", "0", "--no-access-log")
+
+
+def visit(program: Program, count: int, first: int = 0) -> Counter[str]:
+    """Make so many requests side by side, each with a number; who answered how many."""
+    address = program.says(r"(http://127\.0\.0\.1:\d+)")[1]
+
+    with (
+        httpx.Client(trust_env=False, timeout=30, headers={"Connection": "close"}) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+
+        def get(n: int) -> str:
+            return client.get(f"{address}/{n}").raise_for_status().text
+
+        return Counter(pool.map(get, range(first, first + count)))
+
+
+@pytest.mark.parametrize("worker", ["sync", "gthread"])
+def test_gunicorn_preload(tmp_path: Path, emulator: Emulator, worker: str) -> None:
+    """gunicorn with ``--preload``, two workers and a client at module level: each worker delivers
+    its own events, the master what was sent before the fork, all once, when SIGTERM ends them."""
+    write(tmp_path, {"app.py": WSGI})
+    command = (*GUNICORN, "--preload", "--worker-class", worker, "app")
+    with running(tmp_path, emulator, *command) as program:
+        visit(program, 200)
+        program.signal(signal.SIGTERM).ends()
+    assert numbers(emulator) == [*range(200), 1000]
+
+
+def test_gunicorn_without_preload(tmp_path: Path, emulator: Emulator) -> None:
+    """Without ``--preload`` each worker makes a client of its own."""
+    write(tmp_path, {"app.py": WSGI})
+    with running(tmp_path, emulator, *GUNICORN, "app") as program:
+        visit(program, 50)
+        program.signal(signal.SIGTERM).ends()
+    assert numbers(emulator) == [*range(50), 1000, 1000]
+
+
+def test_gunicorn_with_gevent(tmp_path: Path, emulator: Emulator) -> None:
+    """gunicorn's gevent workers patch before they load the application."""
+    write(tmp_path, {"app.py": WSGI})
+    with running(tmp_path, emulator, *GUNICORN, "--worker-class", "gevent", "app") as program:
+        visit(program, 50)
+        program.signal(signal.SIGTERM).ends()
+    assert numbers(emulator) == [*range(50), 1000, 1000]
+
+
+def test_gunicorn_preload_with_gevent(tmp_path: Path, emulator: Emulator) -> None:
+    """With ``--preload`` as well, the configuration file has to patch, before all imports."""
+    write(tmp_path, {"app.py": WSGI})
+    (tmp_path / "conf.py").write_text("import gevent.monkey\ngevent.monkey.patch_all()\n")
+    options = ("--config", "conf.py", "--preload", "--worker-class", "gevent")
+    with running(tmp_path, emulator, *GUNICORN, *options, "app") as program:
+        visit(program, 50)
+        program.signal(signal.SIGTERM).ends()
+    assert numbers(emulator) == [*range(50), 1000]
+
+
+def test_gunicorn_reload(tmp_path: Path, emulator: Emulator) -> None:
+    """SIGHUP, which replaces the workers, loses nothing."""
+    write(tmp_path, {"app.py": WSGI})
+    with running(tmp_path, emulator, *GUNICORN, "--preload", "app") as program:
+        visit(program, 60)
+        program.signal(signal.SIGHUP)
+        emulator.wait_for(lambda emulator: emulator.event_count >= 60, 30)
+        visit(program, 60, first=60)
+        program.signal(signal.SIGTERM).ends()
+    assert [n for n in numbers(emulator) if n < 1000] == list(range(120))
+
+
+FASTAPI = """
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from masivo import AsyncClient
+
+@asynccontextmanager
+async def lifespan(app):
+    async with AsyncClient() as client:
+        app.state.client = client
+        yield
+
+app = FastAPI(lifespan=lifespan)
+
+@app.get("/{n}")
+async def get(n: int):
+    app.state.client.send_analytics_event(event(n))
+    return os.getpid()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_fastapi_lifespan(tmp_path: Path, emulator: Emulator, number: int) -> None:
+    """uvicorn with FastAPI: a client that lives as long as the application (its lifespan)
+    delivers everything when the server is told to stop."""
+    write(tmp_path, {"app.py": FASTAPI})
+    with running(tmp_path, emulator, *UVICORN, "app:app") as program:
+        visit(program, 150)
+        program.signal(number).ends(code=None)
+    assert numbers(emulator) == list(range(150))
+
+
+DJANGO = """
+import django
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.wsgi import get_wsgi_application
+from django.http import HttpResponse
+from django.urls import path
+
+settings.configure(SECRET_KEY="x", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"])
+client = Client()
+
+def plain(request, n):
+    client.send_analytics_event(event(n))
+    return HttpResponse("ok")
+
+async def asynchronous(request, n):
+    client.send_analytics_event(event(n))  # it never waits: right in a coroutine too
+    return HttpResponse("ok")
+
+urlpatterns = [path("<int:n>", plain), path("a/<int:n>", asynchronous)]
+application = get_wsgi_application()
+"""
+
+DJANGO_ASGI = """
+from app import client
+from django.core.asgi import get_asgi_application
+
+django = get_asgi_application()
+
+""" + advice("lifespan.shutdown")
+
+
+def test_django_under_wsgi(tmp_path: Path, emulator: Emulator) -> None:
+    """Django under WSGI, with a client at module level."""
+    write(tmp_path, {"app.py": DJANGO})
+    with running(tmp_path, emulator, *GUNICORN, "--preload", "app") as program:
+        visit(program, 100)
+        program.signal(signal.SIGTERM).ends()
+    assert numbers(emulator) == list(range(100))
+
+
+def test_django_under_asgi(tmp_path: Path, emulator: Emulator) -> None:
+    """Django under ASGI has no lifespan, and uvicorn ends by the signal, so that nothing runs at
+    exit: the README's wrapper closes the client when the server stops."""
+    write(tmp_path, {"app.py": DJANGO, "asgi.py": DJANGO_ASGI})
+    with running(tmp_path, emulator, *UVICORN, "asgi:application") as program:
+        visit(program, 100)
+        program.signal(signal.SIGTERM).ends(code=None)
+    assert numbers(emulator) == list(range(100))
+
+
+CELERY = """
+from celery import Celery
+
+app = Celery("tasks", broker="filesystem://")
+app.conf.update(
+    broker_transport_options={
+        "data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control",
+    },
+    worker_prefetch_multiplier=1,
+    broker_connection_retry_on_startup=True,
+)
+client = Client()
+
+@app.task
+def work(n):
+    client.send_analytics_event(event(n))
+    print(f"done-{n}-")
+
+""" + advice("celery")
+
+CELERY_PRODUCER = """
+from tasks import work
+for n in range(30):
+    work.delay(n)
+"""
+
+
+def test_celery_prefork(tmp_path: Path, emulator: Emulator) -> None:
+    """Celery's prefork workers, with a client at module level: each delivers its own events; at
+    the end by the README's signal, as the workers run nothing at exit."""
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "control").mkdir()
+    write(tmp_path, {"tasks.py": CELERY, "produce.py": CELERY_PRODUCER})
+    with running(tmp_path, emulator, "produce.py") as producer:
+        producer.ends()
+    command = ("-m", "celery", "-A", "tasks", "worker", "--concurrency", "2", "--loglevel", "INFO")
+    with running(tmp_path, emulator, *command) as program:
+        for n in range(30):
+            program.says(f"done-{n}-")
+        program.signal(signal.SIGTERM).ends()
+    assert numbers(emulator) == list(range(30))
