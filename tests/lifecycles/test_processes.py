@@ -31,6 +31,7 @@ def test_exit_with_a_healthy_server(run: Run, emulator: Emulator) -> None:
     assert numbers(emulator) == list(range(250))
 
 
+@pytest.mark.full
 def test_exit_with_a_slow_server(run: Run, emulator: Emulator) -> None:
     """A server that takes a second for each answer still gets what five seconds allow."""
     emulator.fail(Fault(delay=1.0), times=None)
@@ -196,7 +197,10 @@ def test_a_finalizer_that_sends(run: Run, emulator: Emulator) -> None:
     assert (arrived.count(0), arrived.count(1)) == (400, 400)
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+SLOW = [pytest.param(method, marks=pytest.mark.full) for method in ("forkserver", "spawn")]
+
+
+@pytest.mark.parametrize("method", ["fork", *SLOW])
 def test_multiprocessing(run: Run, emulator: Emulator, method: str) -> None:
     """Children of every kind deliver what they sent when they end; the parent what is its."""
     run(f"""
@@ -220,7 +224,7 @@ def test_multiprocessing(run: Run, emulator: Emulator, method: str) -> None:
     assert numbers(emulator) == [0, 1, 2, 3, 100]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", SLOW[1]])
 def test_a_pool_of_processes(run: Run, emulator: Emulator, method: str) -> None:
     """The workers of a ``ProcessPoolExecutor`` deliver at the end."""
     run(f"""
