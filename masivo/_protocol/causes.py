@@ -24,9 +24,10 @@ def chain(error: BaseException) -> Iterable[BaseException]:
     return seen
 
 
-def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException:
+def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | None:
     """The exception without what leads to a secret: tracebacks, whose frames hold requests; what
-    it carries besides texts and numbers (a request, a response); secrets in its texts.
+    it carries besides texts and numbers (a request, a response); secrets in its texts. None if it
+    lets nobody do that: a class of a caller's transport can be anything.
 
     Args:
         error: is changed, and so is all that it came from.
@@ -39,10 +40,13 @@ def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException:
                 value = value.replace(secret, "[redacted]")
         return value if isinstance(value, str | int | float) else None
 
-    for each in chain(error):
-        each.__traceback__ = None
-        attributes = vars(each)
-        attributes.update({name: clean(value) for name, value in attributes.items()})
-        if not isinstance(each, BaseExceptionGroup):
-            each.args = tuple(map(clean, each.args))
+    try:
+        for each in chain(error):
+            each.__traceback__ = None
+            attributes = vars(each)
+            attributes.update({name: clean(value) for name, value in attributes.items()})
+            if not isinstance(each, BaseExceptionGroup):
+                each.args = tuple(map(clean, each.args))
+    except Exception:  # noqa: BLE001
+        return None
     return error

@@ -437,9 +437,7 @@ class Engine:
         attempt.request_id = None
         token = attempt.token if isinstance(attempt, Flight) else None
         reason = one_line(self.redacted(failure.reason.encode("utf-8", "replace"), token).decode())
-        cause = failure.cause
-        if cause is not None:
-            stripped(cause, self._secrets(token))
+        cause = None if failure.cause is None else stripped(failure.cause, self._secrets(token))
         error: MasivoError
         if failure.fatal is not None:
             error = failure.fatal
