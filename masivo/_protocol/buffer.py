@@ -12,7 +12,7 @@ from .errors import (
     MasivoError,
     MasivoNetworkError,
 )
-from .events import complete, envelope_size, total_size
+from .events import BRACE, envelope_size, opening, total_size
 from .flight import Flight
 from .intake import Intake
 from .queues import Fifo, PerCustomer, Queue, Taken
@@ -327,13 +327,16 @@ class Buffer(Intake):
         events: list[bytes] = []
         offset = self._engine.server_clock.time(0.0, now)  # asked once, as it is the same for all
         moment = self._last_stamp
-        last, text = math.nan, b""
+        last, start = math.nan, b""
         for delivery in deliveries:
-            moment = max(moment, offset + delivery.at)
+            at = offset + delivery.at
+            if at > moment:
+                moment = at
             cut = moment // 0.001
             if cut != last:
-                last, text = cut, format_stamp(moment)
-            events.append(complete(delivery.encoded, text))
+                last, start = cut, opening(format_stamp(moment))
+            encoded = delivery.encoded  # ``complete`` without its calls
+            events.append(encoded if encoded[0] == BRACE else start + encoded)
         self._last_stamp = moment
         return events
 
@@ -375,7 +378,8 @@ class Buffer(Intake):
         """The API took a flight's current part."""
         part = flight.next_part(accepted=True, refused=False)
         self._in_flight -= len(part.deliveries)
-        self._count_end(part.deliveries, part.numbers, delivered=True)
+        length = sum(map(len, part.events))
+        self._count_end(part.deliveries, part.numbers, length, delivered=True)
         self._engine.succeed(self, part.deliveries, result)
         self._land(flight)
 
@@ -418,13 +422,13 @@ class Buffer(Intake):
     def _end(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
         """End events with an error."""
         if deliveries:
-            self._count_end(deliveries, numbers, delivered=False)
+            self._count_end(deliveries, numbers, total_size(deliveries), delivered=False)
             self._engine.fail(self, deliveries, error)
 
     def _count_end(
-        self, deliveries: list[Delivery], numbers: Sequence[int], *, delivered: bool
+        self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
     ) -> None:
-        self.count_ended(len(deliveries), total_size(deliveries))
+        self.count_ended(len(deliveries), length)
         self._tally.count(len(deliveries), numbers, delivered=delivered)
         self._answer_flushes()
 

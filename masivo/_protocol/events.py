@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from .delivery import Delivery
     from .settings import Settings
 
-__all__ = ["BRACE", "STAMP_SIZE", "Encode", "complete", "decode", "encoder", "size", "total_size"]
+__all__ = [
+    "BRACE",
+    "STAMP_SIZE",
+    "Encode",
+    "complete",
+    "decode",
+    "encoder",
+    "opening",
+    "size",
+    "total_size",
+]
 
 Encode: TypeAlias = Callable[[Mapping[str, object]], tuple[bytes, str]]
 """From an event to its encoded form and its customer."""
@@ -60,9 +70,14 @@ def total_size(deliveries: Iterable[Delivery]) -> int:
     return total
 
 
+def opening(stamp: bytes) -> bytes:
+    """What an event that was kept without its opening brace begins with."""
+    return _OPEN + stamp + _NEXT
+
+
 def complete(encoded: bytes, stamp: bytes) -> bytes:
     """The event as it is sent, with ``stamp`` where it has no ``issued_at`` of its own."""
-    return encoded if encoded[0] == BRACE else b"".join((_OPEN, stamp, _NEXT, encoded))
+    return encoded if encoded[0] == BRACE else opening(stamp) + encoded
 
 
 def decode(encoded: bytes) -> dict[str, Json]:

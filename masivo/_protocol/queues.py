@@ -97,7 +97,7 @@ class Fifo:
         waiting = self._waiting
         first = self.arrived - len(waiting)
         taken = [waiting.popleft() for _ in range(min(count, len(waiting)))]
-        total = total_size(taken) + len(taken)
+        total = total_size(taken) + len(taken) if waiting else self.ready_bytes
         while total > budget and len(taken) > 1:  # rare: a batch is seldom full by its bytes
             total -= size(taken[-1].encoded) + 1
             waiting.appendleft(taken.pop())

@@ -16,6 +16,8 @@ __all__ = ["STAMP_LENGTH", "ServerClock", "format_stamp", "parse_http_date"]
 STAMP_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 """The width of a stamp, in bytes."""
 
+_TO_SECONDS: Final = len("2026-01-01T00:00:00")
+
 WALL_CLOCK_MARGIN: Final = 2.0
 """How far behind the local clock a stamp stays where no ``Date`` was seen, in seconds: a time in
 the future would be refused."""
@@ -65,7 +67,8 @@ def format_stamp(seconds: float) -> bytes:
         return b"1970-01-01T00:00:00.000Z"
     # Not the microseconds of `fromtimestamp`: it rounds them, up as well.
     thousandths = min(999, int((seconds - whole) * 1000.0))
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{thousandths:03d}Z".encode().rjust(STAMP_LENGTH, b"0")
+    # strftime is ten times dearer, and a slow producer's events have a stamp each.
+    return f"{moment.isoformat()[:_TO_SECONDS]}.{thousandths:03d}Z".encode()
 
 
 class ServerClock:
