@@ -34,7 +34,7 @@ class Authorizer:
     """The token of one key, the authorization that is out, and the callers that wait for it."""
 
     def __init__(self, engine: Engine, wall_clock: Clock, random: RandomSource) -> None:
-        self.count = 0
+        self.count: int = 0
         """How many authorizations were sent."""
         self._engine = engine
         self._wall_clock = wall_clock

@@ -44,9 +44,9 @@ class Buffer(Intake):
         super().__init__(engine, settings, delivery_type)
         self.owner = owner
         """Whatever the driver attached; the core does not look at it."""
-        self.detached = False
+        self.detached: bool = False
         """Whether the engine is done with it."""
-        self.hurry = False
+        self.hurry: bool = False
         """Whether it closes with a deadline: waits for repeats are cut short."""
         self.retries = 0
 

@@ -50,9 +50,9 @@ class Failed:
         count: int,
         report: Callable[[MasivoError, int], None] | None,
     ) -> None:
-        self.error = error
-        self.count = count
-        self.asked = 0
+        self.error: MasivoError = error
+        self.count: int = count
+        self.asked: int = 0
         self._report = report
 
     def unasked(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from .buffer import Buffer
     from .delivery import Delivery
@@ -25,15 +25,15 @@ class Attempt:
     def __init__(self) -> None:
         self.request_id: int | None = None
         """The request that is out; None while waiting."""
-        self.sent_at = 0.0
+        self.sent_at: float = 0.0
         """When it was sent."""
         self.known = 0
         """How many failures in a row the key had when it was sent."""
-        self.not_before = 0.0
+        self.not_before: float = 0.0
         """The earliest time for the next request."""
-        self.retries = 0
+        self.retries: int = 0
         """How often it was repeated."""
-        self.last_try = False
+        self.last_try: bool = False
         """Whether it was cut short by a close: it is not repeated again."""
 
     def begin(self) -> None:
@@ -69,11 +69,11 @@ class Flight(Attempt):
     def __init__(self, buffer: Buffer, taken: Taken, events: list[bytes]) -> None:
         super().__init__()
         self.buffer = buffer
-        self.customers = taken.customers
-        self.parts = deque([Part(taken.deliveries, taken.numbers, events)])
+        self.customers: Collection[str] = taken.customers
+        self.parts: deque[Part] = deque([Part(taken.deliveries, taken.numbers, events)])
         self.token: str | None = None
         """The token of the request that is out, or of the last one."""
-        self.unauthorized = False
+        self.unauthorized: bool = False
         """Whether the last answer was a 401."""
         self._refused_alone = 0
 

@@ -51,11 +51,11 @@ class Backoff:
 
     def __init__(self, random: RandomSource) -> None:
         self._random = random
-        self.failures = 0
+        self.failures: int = 0
         """How many failures in a row; 0 while the last answer was a good one."""
-        self.hold_until = 0.0
+        self.hold_until: float = 0.0
         """No request of the key before this time, but a last try of a client that closes."""
-        self.refused_until = 0.0
+        self.refused_until: float = 0.0
         """Batches fail at once with ``refusal`` before this time: the server asked for more
         patience than ``LONGEST_HOLD``."""
         self.refusal: MasivoError | None = None

@@ -22,13 +22,13 @@ class FlushTicket(Ticket):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mark = 0
-        self.pending = 0
+        self.mark: int = 0
+        self.pending: int = 0
         """How many of these have no outcome yet."""
         self.told: tuple[int, int] = (0, 0)
         """How many delivered and failed events earlier flushes had told of."""
-        self.delivered = 0
-        self.failed = 0
+        self.delivered: int = 0
+        self.failed: int = 0
 
     def ask(self) -> FlushResult | Failed | None:
         """The counts, or None while events are without an outcome."""

@@ -70,7 +70,7 @@ class Journal:
     """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.changed: threading.Condition = threading.Condition()
         self._serial = 0
         self._numbers: Counter[str] = Counter()
         # None: the request is still being read.

@@ -30,7 +30,7 @@ class VirtualClock:
     """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.changed: threading.Condition = threading.Condition()
         """Notified when the clock was moved, a thread parked, or anything else that the suite
         waits for has happened."""
         self._now = 0.0

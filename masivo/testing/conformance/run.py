@@ -80,8 +80,8 @@ class Run:
         self.server = server
         self.limit = limit
         self.warnings: list[str] = []
-        self.parallel = adapter.parallel
-        self.background = adapter.background
+        self.parallel: bool = adapter.parallel
+        self.background: bool = adapter.background
         self._adapter = adapter
         self._clock = adapter.clock
         self._watch = watch

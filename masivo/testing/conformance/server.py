@@ -90,7 +90,9 @@ class Server:
     """
 
     def __init__(self, clock: VirtualClock, watch: Watch) -> None:
-        self.emulator = Emulator(client_key=CLIENT_KEY, server_key=SERVER_KEY, clock=clock.time)
+        self.emulator: Emulator = Emulator(
+            client_key=CLIENT_KEY, server_key=SERVER_KEY, clock=clock.time
+        )
         self.emulator.on_request = self._decide
         self._clock = clock
         self._watch = watch
