@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from masivo._protocol.causes import chain, stripped
+from masivo._protocol.errors import MasivoNetworkError
+
+from .simulator import Driver, error_of
 
 SECRET = "client-key-0123456789"
 
@@ -33,6 +36,7 @@ def failing() -> BaseException:
 def test_what_leads_to_a_secret_is_taken_away() -> None:
     """No traceback, no object but texts and numbers, no secret in a text is left."""
     error = stripped(failing(), [SECRET])
+    assert error is not None
     everything = list(chain(error))
     assert [type(each) for each in everything] == [ValueError, OSError]
     for each in everything:
@@ -56,3 +60,25 @@ def test_a_circle_of_causes_ends(how: str) -> None:
     setattr(one, how, two)
     setattr(two, how, one)
     assert list(chain(one)) == [one, two]
+
+
+class StubbornError(Exception):
+    """An exception that lets nobody change it."""
+
+    @property
+    def args(self) -> tuple[object, ...]:  # type: ignore[override]
+        """Its arguments."""
+        return ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError(name, value)
+
+
+def test_an_exception_that_cannot_be_changed_is_no_failure() -> None:
+    """Whatever a transport raises, it can be reported; one that cannot be stripped is no cause."""
+    error = StubbornError()
+    driver = Driver(max_retries=0)
+    (delivery,) = driver.send_numbers(1)
+    driver.break_off("refused", cause=error)
+    assert type(error_of(delivery)) is MasivoNetworkError
+    assert error_of(delivery).__cause__ is None

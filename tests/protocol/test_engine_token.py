@@ -392,14 +392,18 @@ def test_a_second_401_in_a_row_is_an_auth_error() -> None:
     assert is_authorization(driver.only())
 
 
-def test_a_401_after_another_answer_is_a_first_one_again() -> None:
-    """Two 401s with another answer between them are not in a row."""
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_401_after_another_answer_is_a_first_one_again(broken: bool) -> None:
+    """Two 401s with another answer, or none, between them are not in a row."""
     driver = Driver()
     driver.dice.always = 0.0
     _, (delivery,) = in_batch(driver, 1)
     revoke(driver)
     driver.grant()
-    driver.answer(503)
+    if broken:
+        driver.break_off()
+    else:
+        driver.answer(503)
     revoke(driver)
     driver.grant()
     driver.accept()

@@ -293,3 +293,19 @@ def test_a_producer_that_drains_is_never_refused() -> None:
             driver.accept()
         driver.send_numbers(number)
     assert driver.buffer.stats().rejected == 0
+
+
+def test_a_flush_that_gave_up_leaves_its_counts_to_the_next() -> None:
+    """What a flush that was cancelled would have told of is told by the next one; cancelling a
+    wait that is over does nothing."""
+    driver = Driver(batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(1)
+    ticket = driver.flush()
+    driver.buffer.cancel(ticket)
+    driver.poll()
+    driver.accept()
+    assert ticket not in driver.tickets
+    assert driver.flush().ask() == FlushResult(1, 0)
+    driver.buffer.cancel(ticket)
+    driver.poll()

@@ -106,3 +106,17 @@ def test_what_on_error_raises_is_logged_and_harms_nothing(kind: type[BaseExcepti
     assert told == failures
     assert len(log.lines) == 2
     assert all("on_error raised" in line for line in log.lines)
+
+
+def test_a_ticket_that_its_waiter_gave_up_is_forgotten() -> None:
+    """Nothing may ever end a ticket that nobody waits for, so nothing of it is kept."""
+    waiters = Waiters()
+    ticket = Ticket()
+
+    def waker() -> None:
+        """Do nothing."""
+
+    for _ in range(2):
+        waiters.add(ticket, waker)
+        waiters.discard(ticket, waker)
+        assert waiters._wakers == {}
