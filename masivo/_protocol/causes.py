@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -22,6 +23,15 @@ def chain(error: BaseException) -> Iterable[BaseException]:
             if isinstance(each, BaseExceptionGroup):
                 todo += cast("BaseExceptionGroup[BaseException]", each).exceptions
     return seen
+
+
+def _members(error: BaseException) -> Iterable[tuple[str, object]]:
+    """What an exception holds apart from its dict and its arguments: an OSError has its message
+    there, others their ``__slots__``."""
+    for kind in type(error).__mro__:
+        for name, member in vars(kind).items():
+            if isinstance(member, MemberDescriptorType) and not name.startswith("__"):
+                yield name, getattr(error, name, None)
 
 
 def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | None:
@@ -45,6 +55,9 @@ def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | No
             each.__traceback__ = None
             attributes = vars(each)
             attributes.update({name: clean(value) for name, value in attributes.items()})
+            for name, value in _members(each):
+                if clean(value) != value:
+                    setattr(each, name, clean(value))
             if not isinstance(each, BaseExceptionGroup):
                 each.args = tuple(map(clean, each.args))
     except Exception:  # noqa: BLE001
