@@ -341,7 +341,8 @@ def test_no_secure_connection(connect: Connect, emulator: Emulator) -> None:
 
 def test_a_server_that_comes_back(connect: Connect, emulator: Emulator) -> None:
     """Events outlive a server's restart: what is repeated arrives, in order."""
-    client = connect(batch_size=2)
+    # Enough repeats for a machine that takes seconds to start the server again.
+    client = connect(batch_size=2, max_retries=20)
     client.get_token(5)
     emulator.stop()
     for n in range(6):
