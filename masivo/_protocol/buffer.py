@@ -38,6 +38,8 @@ class Buffer(Intake):
     others belong to the engine.
     """
 
+    closed: bool
+
     def __init__(
         self, engine: Engine, settings: Settings, delivery_type: type[Delivery], owner: object
     ) -> None:
