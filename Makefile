@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: soak demo test test-all fleet check format clean
+.PHONY: soak defects mutants demo test test-all fleet check format clean
 
 demo: $(VENV)/run
 	@$(BIN)/python examples/demo.py
@@ -25,6 +25,8 @@ check: $(VENV)/check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	# Every type of the public interface is known. This mode takes the python that is first in PATH.
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright --verifytypes masivo --ignoreexternal
 
 format: $(VENV)/check
 	$(BIN)/ruff format .
@@ -33,6 +35,14 @@ format: $(VENV)/check
 # The simulator, for so many seconds: make soak SECONDS=600
 soak: $(VENV)/test
 	$(BIN)/python -m tests.simulation --soak $(or $(SECONDS),60) --first $(or $(FIRST),100000)
+
+# Every seeded defect, with the seed that finds it
+defects: $(VENV)/test
+	$(BIN)/python -m tests.simulation.seeded
+
+# Mutation testing of the core, for so many seconds: make mutants SECONDS=600
+mutants: $(VENV)/test
+	$(BIN)/python -m tests.simulation.mutants --seconds $(or $(SECONDS),600)
 
 clean:
 	rm -rf .venv* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
