@@ -55,11 +55,12 @@ def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | No
             each.__traceback__ = None
             attributes = vars(each)
             attributes.update({name: clean(value) for name, value in attributes.items()})
+            if isinstance(each, BaseExceptionGroup):
+                continue  # its exceptions have their turn; nothing else of it can be set
+            each.args = tuple(map(clean, each.args))
             for name, value in _members(each):
                 if clean(value) != value:
                     setattr(each, name, clean(value))
-            if not isinstance(each, BaseExceptionGroup):
-                each.args = tuple(map(clean, each.args))
     except Exception:  # noqa: BLE001
         return None
     return error

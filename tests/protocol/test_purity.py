@@ -43,7 +43,7 @@ ALLOWED_NAMES = {
     "uuid": {"UUID"},
     "ipaddress": {"ip_address"},
     "urllib.parse": {"urlsplit"},
-    "types": {"MappingProxyType"},
+    "types": {"MappingProxyType", "MemberDescriptorType"},
     "contextlib": {"suppress"},
     "inspect": {"iscoroutinefunction"},
 }
