@@ -8,6 +8,7 @@ does it; what it promises is worked out from its words.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from .calls import Calls
@@ -66,7 +67,7 @@ class Contract(Calls):
                 return
             attempt.out = None
             fatal, status = failure.fatal is not None, failure.status
-            wrong = broken(failure.reason, [KEY], sent=failure.sent, status=status, fatal=fatal)
+            wrong = broken(failure, [KEY])
             if isinstance(attempt, Authorization):
                 self._authorization_failed(attempt, wrong, None, definitive=fatal)
             elif fatal:
@@ -74,7 +75,7 @@ class Contract(Calls):
                 self._part_ends(attempt, wrong)
             elif status is not None and 200 <= status < 300:
                 says = (*wrong.says, "may have been accepted")
-                self._part_ends(attempt, Wrong(wrong.kind, wrong.status, says))
+                self._part_ends(attempt, replace(wrong, says=says))
             else:
                 self._flight_repeated(attempt, wrong, None)
 

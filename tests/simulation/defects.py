@@ -150,6 +150,19 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         "more = 1 if self._drains else min(self.settings.batch_size, room)",
         "more = math.inf",
     ),
+    # ── causes.py ────────────────────────────────────────────────────────────────────────────
+    Defect(
+        "a transport's exception keeps its texts",
+        "causes.py",
+        'value = value.replace(secret, "[redacted]")',
+        "value = str(value)",
+    ),
+    Defect(
+        "what an exception came from keeps its secrets",
+        "causes.py",
+        "todo += [each.__cause__, each.__context__]",
+        "todo += [each.__cause__]",
+    ),
     # ── delivery.py ──────────────────────────────────────────────────────────────────────────
     Defect(
         "failures that nobody asked for pass in silence",

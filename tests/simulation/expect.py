@@ -21,7 +21,7 @@ from masivo.protocol import Failed, SendEventResult
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from masivo.protocol import Json, Outcome
+    from masivo.protocol import Failure, Json, Outcome
 
 __all__ = [
     "CLOSED",
@@ -73,6 +73,8 @@ class Wrong:
     says: tuple[str, ...] = ()
     """What the message must hold."""
     details: Any = None
+    cause: type[BaseException] | None = None
+    """What the transport had raised."""
 
 
 Expected: TypeAlias = Delivered | Wrong
@@ -173,15 +175,14 @@ def authorization_refusal(status: int, body: bytes, secrets: Collection[str]) ->
     return Wrong(MasivoAuthError, status, _says(message and message.rstrip("."), *more), details)
 
 
-def broken(
-    reason: str, secrets: Collection[str], *, sent: bool, status: int | None, fatal: bool
-) -> Wrong:
+def broken(failure: Failure, secrets: Collection[str]) -> Wrong:
     """What a request without a complete answer makes of its events."""
-    if fatal:
+    if failure.fatal is not None:
         return Wrong(MasivoConfigError)
-    said = _without(reason, secrets)
-    says = (said,) if sent else (said, "nothing was sent")
-    return Wrong(MasivoNetworkError, status, says)
+    cause = None if failure.cause is None else type(failure.cause)
+    said = _without(failure.reason, secrets)
+    says = (said,) if failure.sent else (said, "nothing was sent")
+    return Wrong(MasivoNetworkError, failure.status, says, None, cause)
 
 
 def check_outcome(what: str, outcome: Outcome | None, expected: Expected) -> None:
@@ -202,6 +203,11 @@ def check_error(what: str, error: MasivoError, expected: Wrong) -> None:
     """Raise a Violation unless ``error`` is as expected."""
     if type(error) is not expected.kind or error.status != expected.status:
         raise Violation("error", f"{what}: {error!r} instead of {expected}")
+    cause = error.__cause__
+    if (None if cause is None else type(cause)) is not expected.cause:
+        raise Violation("cause", f"{what}: {cause!r} instead of {expected}")
+    if cause is not None and cause.__traceback__ is not None:
+        raise Violation("cause", f"{what}: {cause!r} keeps its traceback")
     if error.details != expected.details:
         raise Violation("details", f"{what}: {error.details!r} instead of {expected.details!r}")
     for text in expected.says:

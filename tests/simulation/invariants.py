@@ -429,5 +429,10 @@ def revealed(outcome: object) -> str:
     """Everything that an outcome tells."""
     if isinstance(outcome, Failed):
         error = outcome.error
-        return f"{error!r} {error} {error.args} {error.details} {error.__cause__!r}"
+        texts = [repr(error), str(error), repr(error.args), repr(error.details)]
+        cause: BaseException | None = error.__cause__
+        while cause is not None:
+            texts += [repr(cause), str(cause), repr(vars(cause)), repr(cause.__traceback__)]
+            cause = cause.__cause__ or cause.__context__
+        return " ".join(texts)
     return repr(outcome)

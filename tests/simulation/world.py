@@ -58,6 +58,19 @@ class Dice:
         return (self._keys * 0x9E3779B97F4A7C15F39CC0605CEDC835) % (1 << k)
 
 
+def lost(request: Request) -> ConnectionError:
+    """What a transport raises: with a request in it, and frames that hold one."""
+    try:
+        try:
+            raise OSError(5, f"lost on the way: {dict(request.headers)}")
+        finally:
+            raise ConnectionError(f"no route for {KEY}", request)
+    except ConnectionError as error:
+        vars(error)["request"] = (request, dict(request.headers))
+        vars(error)["said"] = KEY
+        return error
+
+
 class World:
     """One simulation.
 
@@ -292,7 +305,9 @@ class World:
             self.say(f"    #{request.id} will meet {fate}")
         if fate.kind == "unsent":
             done = self.now + min(fate.up, request.timeout)
-            self._fail(done, request, Failure(f"no route for {KEY}", sent=False))
+            self._fail(
+                done, request, Failure(f"no route for {KEY}", sent=False, cause=lost(request))
+            )
             return
         if fate.kind == "fatal":
             error = MasivoConfigError("no usable client")
@@ -300,7 +315,9 @@ class World:
             return
         self.at(self.now + fate.up, lambda: self._arrive(request, fate))
         if fate.up + fate.down > request.timeout:
-            self._fail(self.now + request.timeout, request, Failure("timed out", sent=True))
+            cause = TimeoutError() if request.id % 2 else None
+            failure = Failure("timed out", sent=True, cause=cause)
+            self._fail(self.now + request.timeout, request, failure)
             if fate.late:
                 return
             # The answer is lost; the request still reaches the server.
