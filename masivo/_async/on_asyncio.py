@@ -100,7 +100,9 @@ class AsyncioSession(LoopSession):
         super().abort(why)
         if self.loop.is_closed():
             # What they were for is done: nobody needs to be warned that they did not end or begin.
-            for task in self._requests if self.task is None else {self.task, *self._requests}:
+            for task in (self.task, *self._requests):
+                if task is None or task.done():
+                    continue
                 setattr(task, "_log_destroy_pending", False)  # noqa: B010 (not in its stubs)
                 coroutine = cast("Coroutine[Any, Any, None]", task.get_coro())
                 if getcoroutinestate(coroutine) == CORO_CREATED:
@@ -194,8 +196,17 @@ class AsyncClient(LoopClient):
 
     async def _released(self, session: LoopSession) -> None:
         task = session.task if isinstance(session, AsyncioSession) else None
-        if task is not None and not session.engine.attached and not task.done():
-            await asyncio.wait([task], timeout=GRACE)
+        if task is None or session.engine.attached or task.done():
+            return
+        deadline = task.get_loop().time() + GRACE
+        cancelled: asyncio.CancelledError | None = None
+        while not task.done() and (left := deadline - task.get_loop().time()) > 0:
+            try:
+                await asyncio.wait([task], timeout=left)
+            except asyncio.CancelledError as error:  # once more: the grace is shielded
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def __aenter__(self) -> Self:
         self._bound()

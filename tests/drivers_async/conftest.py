@@ -57,6 +57,14 @@ def hard_limit() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, though the tests may run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what the shell has set out of the tests."""
@@ -82,12 +90,11 @@ def nothing_left_over(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """
     yield
     gc.collect()
-    left = [
-        session
-        for registries in (on_asyncio._registries, on_trio._registries)
-        for registry in registries.values()
-        for session in registry
-    ]
+    left: list[object] = []
+    for registries in (on_asyncio._registries, on_trio._registries):
+        for registry in registries.values():
+            left += registry
+            registry.clear()  # so that the next test is not blamed
     assert not left, "a session is left over"
     said = [
         record.getMessage()

@@ -17,6 +17,7 @@ from masivo.emulator import Emulator, Fault
 
 from .events import arrived, event
 from .loops import error_of, logged, session_of
+from .programs import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -304,6 +305,7 @@ def test_timers_run_on_trios_clock() -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_during_a_step_loses_nothing(
     connect: Callable[..., TrioClient], emulator: Emulator
 ) -> None:
@@ -321,7 +323,7 @@ def test_an_interrupt_during_a_step_loses_nothing(
             await trio.sleep_forever()
 
     with pytest.raises(KeyboardInterrupt):
-        trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
+        trio.run(main)
     assert all(delivery.done() for delivery in deliveries)
 
 
@@ -369,6 +371,7 @@ def test_tasks_of_other_nurseries_use_the_client(
     trio.run(main)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_interrupted_main_task_leaves_the_block(
     connect: Callable[..., TrioClient], emulator: Emulator, times: int
@@ -393,3 +396,34 @@ def test_an_interrupted_main_task_leaves_the_block(
         error = error.exceptions[0]
     assert isinstance(error, KeyboardInterrupt)
     assert isinstance(error_of(deliveries[0]), CLOSED)
+
+
+def test_dev_mode_finds_nothing_to_complain_about(emulator: Emulator) -> None:
+    """-X dev with warnings as errors: not a word on the standard error."""
+    out, err = run(
+        """
+        import trio
+
+        async def main():
+            async with masivo.TrioClient(batch_size=10) as client:
+                deliveries = [client.send_analytics_event(event(n)) for n in range(100)]
+                await client.flush()
+                for delivery in deliveries:
+                    await delivery
+                with trio.move_on_after(0.001):
+                    await client.send_analytics_event(event())
+            with trio.move_on_after(0.1):
+                async with masivo.TrioClient(batch_size=1) as client:
+                    while True:
+                        client.send_analytics_event(event())
+                        await trio.sleep(0)
+
+        trio.run(main)
+        gc.collect()
+        print("done")
+        """,
+        emulator,
+        options=("-X", "dev", "-W", "error"),
+    )
+    assert out.strip() == "done"
+    assert [line for line in err.splitlines() if "were not sent" not in line] == []
