@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+
+# Not for type checkers alone: who validates by annotations resolves those of AnalyticsEvent.
+from collections.abc import Mapping  # noqa: TC003
+from datetime import datetime  # noqa: TC003
 from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar
 
 from masivo.protocol import Api, Secret, configure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from masivo.protocol import Buffer, OnError, Settings, Stats
 
 __all__ = ["AnalyticsEvent", "ClientBase"]
@@ -146,5 +147,7 @@ class ClientBase(Generic[H]):
         return self._buffer.stats()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_buffer"):
+            return f"<{type(self).__name__} not made>"  # in a traceback out of the constructor
         state = "closed" if self._buffer.closed else "open"
         return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"

@@ -194,7 +194,9 @@ def configure(
     Raises:
         MasivoConfigError: one of them is wrong; the message names it and what it may be.
     """
-    enabled = _flag("enabled", enabled) and not _is_set(environ.get("MASIVO_DISABLED", ""))
+    lookup = _Lookup(environ)
+    del environ
+    enabled = _flag("enabled", enabled) and not _is_set(lookup.get("MASIVO_DISABLED", ""))
     if not isinstance(api, Api):
         raise MasivoConfigError(f"api must be a masivo.Api, not {_kind(api)}")
     if brand_id is not None and not (brand_id and _is_text(brand_id)):
@@ -203,7 +205,7 @@ def configure(
         )
     settings = Settings(
         account=Account(
-            _api_key(api_key, environ, enabled=enabled), _base_url(base_url, environ), api
+            _api_key(api_key, lookup, enabled=enabled), _base_url(base_url, lookup), api
         ),
         brand_id=brand_id,
         batch_size=_count("batch_size", batch_size),
@@ -244,18 +246,27 @@ def wait_limit(timeout: float | None) -> float | None:
     return float(min(timeout, LONGEST))
 
 
-def _api_key(given: Secret | None, environ: Mapping[str, str], *, enabled: bool) -> Secret:
+class _Lookup:
+    """The environment, which holds the key, as no traceback with local variables shows it."""
+
+    __slots__ = ("get",)
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.get = environ.get
+
+
+def _api_key(given: Secret | None, environ: _Lookup, *, enabled: bool) -> Secret:
+    # The text has no name here: a traceback with local variables would show it.
     key = Secret(environ.get("MASIVO_API_KEY", "")) if given is None else given
-    text: object = key.reveal()
-    if not isinstance(text, str):
-        raise MasivoConfigError(f"api_key must be a str, not {_kind(text)}")
-    if not text:
+    if not _is_str(key.reveal()):
+        raise MasivoConfigError(f"api_key must be a str, not {_kind(key.reveal())}")
+    if not key.reveal():
         if not enabled:
             return key
         raise MasivoConfigError(
             "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key"
         )
-    if not is_header_value(text):
+    if not is_header_value(key.reveal()):
         raise MasivoConfigError(
             "api_key holds a character that no header can carry (a blank, a line break, a control "
             "or a non-ASCII character); copy the CLIENT key from the Masivo dashboard once more"
@@ -263,7 +274,11 @@ def _api_key(given: Secret | None, environ: Mapping[str, str], *, enabled: bool)
     return key
 
 
-def _base_url(given: str | None, environ: Mapping[str, str]) -> str:
+def _is_str(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _base_url(given: str | None, environ: _Lookup) -> str:
     url = given if given is not None else environ.get("MASIVO_BASE_URL") or PUBLIC_BASE_URL
     match = _BASE_URL.fullmatch(url) if isinstance(url, str) else None
     try:
