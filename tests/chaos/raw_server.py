@@ -129,4 +129,4 @@ def read_request(connection: socket.socket) -> bytes:
         if not data:
             return b""
         body += data
-    return request
+    return head + b"\r\n\r\n" + body
