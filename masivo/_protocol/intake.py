@@ -83,7 +83,9 @@ class Intake:
         self.accepted += 1
         self._accepted_bytes += length
         self._engine.input(delivery)
-        if accepted >= self._wake_count or accepted_bytes + accepted >= self._wake_bytes:
+        # Read anew: of several callers at once, the last must see the sum.
+        accepted = self.accepted
+        if accepted >= self._wake_count or self._accepted_bytes + accepted >= self._wake_bytes:
             self._engine.wake()
         return delivery
 
