@@ -12,13 +12,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from masivo.protocol import Delivery, Engine
+from masivo.protocol import Buffer, Engine, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from masivo._protocol.flight import Attempt
-    from masivo.protocol import Clock, Failure, Output, Request, Response
+    from masivo.protocol import Clock, Output, Request
 
     from .clock import VirtualClock
 
@@ -82,7 +82,8 @@ class Watch:
         self.poll_times: list[float] = []
         """When polls took place, in virtual seconds."""
         self._engines: dict[Engine, _Watched] = {}
-        self._originals: dict[str, Any] = {}
+        self._buffers: dict[Buffer, Engine] = {}
+        self._originals: list[tuple[type[object], str, Callable[..., Any]]] = []
         self._tokens: dict[str, int] = {}
         self._keys: dict[str, int] = {}
 
@@ -90,49 +91,85 @@ class Watch:
 
     def __enter__(self) -> Self:
         self._turn.acquire()
-        for name in ("__init__", "input", "poll", "forget", "handle_response", "handle_failure"):
-            self._originals[name] = getattr(Engine, name)
-        watch, made, wanted, polled = self, self._made, self._wanted, self._polled
-        initialise, put_in = self._originals["__init__"], self._originals["input"]
-        poll, forget = self._originals["poll"], self._originals["forget"]
-        answer, fail = self._originals["handle_response"], self._originals["handle_failure"]
-
-        def watched_init(engine: Engine, *args: Any, **options: Any) -> None:
-            made(engine, options)
-            initialise(engine, *args, **options)
-
-        def watched_input(engine: Engine, item: object) -> None:
-            put_in(engine, item)
-            if not isinstance(item, Delivery):
-                wanted(engine)
-
-        def watched_poll(engine: Engine) -> Output:
-            return polled(engine, lambda: poll(engine))
-
-        def watched_forget(engine: Engine, attempt: Attempt) -> None:
-            watch._forgotten(engine, attempt.request_id)
-            forget(engine, attempt)
-
-        def watched_response(engine: Engine, request_id: int, response: Response) -> None:
-            answer(engine, request_id, response)
-            watch._returned(engine, request_id)
-
-        def watched_failure(engine: Engine, request_id: int, failure: Failure) -> None:
-            fail(engine, request_id, failure)
-            watch._returned(engine, request_id)
-
-        watched = watched_init, watched_input, watched_poll, watched_forget
-        self._put(*watched, watched_response, watched_failure)
+        try:
+            self._patch()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, original in self._originals.items():
-            setattr(Engine, name, original)
+        while self._originals:
+            kind, name, original = self._originals.pop()
+            setattr(kind, name, original)
         self._turn.release()
 
-    def _put(self, *methods: Callable[..., object]) -> None:
-        for name, method in zip(self._originals, methods, strict=True):
+    def _patch(self) -> None:
+        initialise = self._original(Engine, "__init__")
+        attach = self._original(Engine, "attach")
+        poll = self._original(Engine, "poll")
+        forget = self._original(Engine, "forget")
+
+        def watched_init(engine: Engine, *args: Any, **options: Any) -> None:
+            self._made(engine, options)
+            initialise(engine, *args, **options)
+
+        def watched_attach(engine: Engine, *args: Any, **options: Any) -> Buffer:
+            buffer: Buffer = attach(engine, *args, **options)
+            self._buffers[buffer] = engine
+            return buffer
+
+        def watched_poll(engine: Engine) -> Output:
+            return self._polled(engine, lambda: poll(engine))
+
+        def watched_forget(engine: Engine, attempt: Attempt) -> None:
+            self._forgotten(engine, attempt.request_id)
+            forget(engine, attempt)
+
+        methods: dict[str, Callable[..., object]] = {
+            "__init__": watched_init,
+            "attach": watched_attach,
+            "poll": watched_poll,
+            "forget": watched_forget,
+        }
+        for name, method in methods.items():
             setattr(Engine, name, method)
+        for name in ("handle_response", "handle_failure"):
+            self._watch_answers(name)
+        for name in ("flush", "drain", "token", "close", "destroy", "abandon", "cancel"):
+            self._watch_input(name)
+
+    def _original(self, kind: type[object], name: str) -> Callable[..., Any]:
+        original: Callable[..., Any] = getattr(kind, name)
+        self._originals.append((kind, name, original))
+        return original
+
+    def _watch_answers(self, name: str) -> None:
+        """Take note when what became of a request is handed back."""
+        hand_back = self._original(Engine, name)
+
+        def watched(engine: Engine, request_id: int, result: object) -> None:
+            hand_back(engine, request_id, result)
+            if engine.pending:
+                self._wanted(engine)
+            self._returned(engine, request_id)
+
+        setattr(Engine, name, watched)
+
+    def _watch_input(self, name: str) -> None:
+        """Take note of a caller's input, after which the driver must poll."""
+        call = self._original(Buffer, name)
+
+        def watched(buffer: Buffer, *args: Any) -> Any:
+            ticket = call(buffer, *args)
+            engine = self._buffers.get(buffer)
+            ended = isinstance(ticket, Ticket) and ticket.outcome is not None
+            # Another thread may be polling: then it has taken the input in already.
+            if engine is not None and engine.pending and not ended:
+                self._wanted(engine)
+            return ticket
+
+        setattr(Buffer, name, watched)
 
     def _made(self, engine: Engine, options: dict[str, Any]) -> None:
         with self.clock.changed:
