@@ -45,9 +45,9 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
         return outcome.error.copy() if isinstance(outcome, Failed) else None
 
     async def _wait(self) -> Outcome:
-        if self.buffer is not None:
+        if self.buffer is not None and self.buffer.orphaned is None:
             session = session_of(self.buffer)
-            if self.settled() is None:
+            if self.outcome is None:
                 session.check_may_wait()
             await session.wait(self, None, "")
         outcome = self.ask()

@@ -109,19 +109,19 @@ class TrioSession(LoopSession):
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self, request: Request, nursery: trio.Nursery) -> None:
+        answered = False
         with trio.CancelScope() as scope:
             self._sending.add(scope)
             try:
                 await self.carry_out(request)
-            except trio.Cancelled:
+                answered = True
+            finally:
+                self._sending.discard(scope)
                 # An owner is leaving, and its events with it; the others need what is shared.
-                if request.owner is None:
+                if not answered and request.owner is None:
                     if self._nursery is nursery:
                         self._nursery = None
                     self._start(request)
-                raise
-            finally:
-                self._sending.discard(scope)
 
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
         event = trio.Event()

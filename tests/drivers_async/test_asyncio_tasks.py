@@ -236,6 +236,10 @@ def test_a_forked_child_leaves_the_events_to_its_parent(emulator: Emulator) -> N
             return client.send_analytics_event(event())
 
         async def send():
+            try:
+                await delivery
+            except masivo.MasivoClosedError as error:
+                assert "forked" in str(error)
             async with masivo.AsyncClient() as own:
                 own.send_analytics_event(event(1))
 
