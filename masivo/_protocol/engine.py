@@ -86,15 +86,18 @@ class Engine:
         self.account = account
         self.clock = clock
         self.wake = wake
-        self.now = clock()
-        self.timers = Timers()
-        self.backoff = Backoff(random)
-        self.server_clock = ServerClock(wall_clock)
+        self.now: float = clock()
+        self.timers: Timers = Timers()
+        self.backoff: Backoff = Backoff(random)
+        self.server_clock: ServerClock = ServerClock(wall_clock)
         self._random = random
         self._inbox: deque[_Input] = deque()
+        # The function itself: every event goes through it.
+        self.input: Callable[[_Input], None] = self._inbox.append
+        """Note something for the next poll: an event, or what is to be called."""
         self._buffers: dict[Buffer, None] = {}
         self._touched: dict[Buffer, None] = {}
-        self.authorizer = Authorizer(self, wall_clock, random)
+        self.authorizer: Authorizer = Authorizer(self, wall_clock, random)
         self._requests: dict[int, Attempt] = {}
         self._last_id = 0
         self._log = FailureLog()
@@ -186,10 +189,6 @@ class Engine:
             why: what happened, such as "the event loop was closed".
         """
         self.input(lambda: self.abandon(self.buffers, why))
-
-    def input(self, item: _Input) -> None:
-        """Note something for the next poll: an event, or what is to be called."""
-        self._inbox.append(item)
 
     # ── Output ───────────────────────────────────────────────────────────────────────────────
 

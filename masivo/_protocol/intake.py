@@ -25,7 +25,7 @@ class Intake:
 
     def __init__(self, engine: Engine, settings: Settings, delivery_type: type[Delivery]) -> None:
         self.settings = settings
-        self.closed = False
+        self.closed: bool = False
         """Whether new events are refused: set by ``close`` and ``destroy``, at the call."""
         self.orphaned: Failed | None = None
         """What pending deliveries end with in a process that forked away from this client."""
@@ -33,9 +33,9 @@ class Intake:
         # Written by callers. A `+=` on an int attribute is not interrupted in CPython (no thread
         # switch, no signal handler between its load and its store), so these need no lock; a
         # lock would have to be reentrant and cost as much as the rest of the bookkeeping.
-        self.accepted = 0
+        self.accepted: int = 0
         self._accepted_bytes = 0
-        self.rejected = 0
+        self.rejected: int = 0
         self._overflow: Failed | None = None
 
         # Written by the engine.
@@ -48,6 +48,8 @@ class Intake:
 
         self._engine = engine
         self._clock = engine.clock
+        self._input = engine.input
+        self._enabled = settings.enabled
         self._encode = encoder(settings)
         # Its last argument is this object as the Buffer that it is part of.
         self._make: Callable[[bytes, float, str | None, Any], Delivery] = delivery_type
@@ -68,7 +70,7 @@ class Intake:
         delivery = self._make(
             encoded, self._clock(), customer if self._per_customer else None, self
         )
-        if not self.settings.enabled:
+        if not self._enabled:
             delivery.outcome, delivery.encoded = _DISABLED, b""
             return delivery
         # ``size`` without its call, which would be a fiftieth of this one.
@@ -82,7 +84,7 @@ class Intake:
             return self._reject(delivery)
         self.accepted += 1
         self._accepted_bytes += length
-        self._engine.input(delivery)
+        self._input(delivery)
         # Read anew: of several callers at once, the last must see the sum.
         accepted = self.accepted
         if accepted >= self._wake_count or self._accepted_bytes + accepted >= self._wake_bytes:

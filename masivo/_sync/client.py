@@ -13,7 +13,7 @@ from masivo.protocol import Failed, unwrap, wait_limit
 from . import session as sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from masivo import MasivoError
@@ -80,6 +80,7 @@ class Client(ClientBase["HttpClient"]):
 
     def _join(self, *, forked: bool = False) -> None:
         self._buffer = sessions.join(self._settings, self._http_client, Delivery, forked=forked)
+        self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
         sessions.clients.add(self)
         self._finalizer = weakref.finalize(self, _let_go, self._buffer)
         self._finalizer.atexit = False
@@ -108,7 +109,7 @@ class Client(ClientBase["HttpClient"]):
             MasivoValidationError: the event is refused; the message says where and why.
             MasivoClosedError: the client is closed.
         """
-        return cast("Delivery", self._buffer.send(event))
+        return self._send(event)
 
     def flush(self, timeout: float | None = None) -> FlushResult:
         """Send what is buffered now, and wait until every event so far has its outcome.
