@@ -8,7 +8,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from masivo._protocol.errors import MasivoConfigError
-from masivo.protocol import Account, Api, Response, Secret, Settings, configure, wait_limit
+from masivo.protocol import (
+    MAX_BODY,
+    Account,
+    Api,
+    Response,
+    Secret,
+    Settings,
+    configure,
+    wait_limit,
+)
 
 from .expect import Violation
 from .server import KEY
@@ -144,6 +153,8 @@ def check_settings(x: int) -> None:
 
 
 def _check_right(x: int) -> None:
+    if MAX_BODY != 1024 * 1024:
+        raise Violation("settings", f"MAX_BODY is {MAX_BODY}")
     settings = configure(environ={"MASIVO_API_KEY": KEY})
     given = {name: getattr(settings, name) for name in DEFAULTS}
     if given != DEFAULTS or settings.account.base_url != "https://app.masivo.ai/api/storefront/v1":
@@ -177,4 +188,11 @@ def misuse(engine: Engine, deliveries: Sequence[Delivery]) -> None:
         except TypeError:
             continue
         raise Violation("misuse", f"no TypeError, but {result!r}")
+    other = configure(Secret("another-key"), base_url=engine.account.base_url)
+    try:
+        engine.attach(other)
+    except ValueError:
+        pass
+    else:
+        raise Violation("misuse", "a client of another account was attached")
     engine.handle_response(10**9, Response(200, {}, b"{}"))

@@ -165,7 +165,8 @@ class Contract(Calls):
         if answer.grant is not None and 200 <= answer.status < 300:
             self._granted(authorization, answer, answer.grant)
             return
-        wrong = authorization_refusal(answer.status, answer.body, self._secrets(self.token))
+        secrets = self._secrets(self.token)
+        wrong = authorization_refusal(answer.status, answer.body, secrets, stubborn=self.stubborn)
         repeated = answer.status in REPEATED
         wait = self._patience(answer) if repeated else None
         self._authorization_failed(authorization, wrong, wait, definitive=not repeated)

@@ -157,11 +157,17 @@ def second_refusal(body: bytes, secrets: Collection[str]) -> Wrong:
     return Wrong(MasivoAuthError, 401, _says(message, "fresh token"), details)
 
 
-def authorization_refusal(status: int, body: bytes, secrets: Collection[str]) -> Wrong:
-    """What an answer without a token makes of those who wait for one."""
+def authorization_refusal(
+    status: int, body: bytes, secrets: Collection[str], *, stubborn: bool
+) -> Wrong:
+    """What an answer without a token makes of those who wait for one.
+
+    Args:
+        stubborn: whether ``Api.is_server_key_refusal`` raises, and so says nothing.
+    """
     message, details = _read(body, secrets)
     value = parse(body, secrets)
-    if status in (400, 401, 403) and isinstance(value, dict):
+    if not stubborn and status in (400, 401, 403) and isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
         texts = (str(fields.get(name, "")) for name in ("error", "message", "details"))
         if re.search(r"\bserver\b", " ".join(texts), re.IGNORECASE):

@@ -1,7 +1,7 @@
 """Mutation testing of the core: ``python -m tests.simulation.mutants``.
 
 Small changes are made all over ``masivo/_protocol``, one at a time and in memory. Each mutant is
-run against the core's own tests and, if it survives, against the simulator; a time-out is counted
+run against the simulator and, if it survives, against the core's own tests; a time-out is counted
 apart. The order is random but fixed, so a run that is cut short is a fair sample, and its score
 an estimate.
 """
@@ -135,8 +135,8 @@ def judge(file: str, text: str, seeds: int) -> str:
     """What becomes of a mutant: ``tests`` or ``simulator`` (which killed it), ``timeout``, or
     ``survived``."""
     for name, command in (
-        ("tests", ["--pytest"]),
         ("simulator", ["--seeds", str(seeds)]),
+        ("tests", ["--pytest"]),
     ):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.simulation.mutants", "--judge", file, *command],
@@ -175,7 +175,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="for how long")
     parser.add_argument("--files", nargs="*", help="the files to change; all without")
-    parser.add_argument("--seeds", type=int, help="of the simulator, for each (400)")
+    parser.add_argument("--seeds", type=int, help="of the simulator, for each (300)")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--judge", help=argparse.SUPPRESS)
     parser.add_argument("--pytest", action="store_true", help=argparse.SUPPRESS)
@@ -185,7 +185,7 @@ def main() -> int:
     files = arguments.files or sorted(path.name for path in core_file("x").parent.glob("*.py"))
     mutants = [mutant for file in files for mutant in mutants_of(file)]
     Random(1).shuffle(mutants)
-    return _run(mutants, arguments.seconds, arguments.seeds or 400, arguments.jobs)
+    return _run(mutants, arguments.seconds, arguments.seeds or 300, arguments.jobs)
 
 
 def _run(mutants: list[Mutant], seconds: float, seeds: int, jobs: int) -> int:

@@ -124,6 +124,8 @@ class Plan:
     events_key: str | None = "events"
     sdk_header: str | None = "client"
     stamps: bool = True
+    stubborn: bool = False
+    """Whether ``Api.is_server_key_refusal`` raises."""
     settle: float = 0.0
     """Seconds of calm between the last step and the end."""
 
@@ -153,6 +155,7 @@ def make_plan(seed: int) -> Plan:
         events_key=random.choice(("events", "events", "events", "items", None)),
         sdk_header=random.choice(("client", "client", "client", None)),
         stamps=random.random() < 0.9,
+        stubborn=random.random() < 0.1,
         settle=random.choice((0.0, 0.0, 20.0, 200.0)),
     )
 
@@ -208,6 +211,7 @@ _CALLS: Final = {
     "drop": 4,
     "wall": 2,
     "server_clock": 0.5,
+    "clock": 1,
     "revoke": 2,
     "roll": 6,
     "invalid": 3,

@@ -43,6 +43,15 @@ class Totals:
     seconds: float = 0.0
     """Virtual ones."""
 
+    def add(self, world: World) -> None:
+        """Count a simulation."""
+        self.seeds += 1
+        self.steps += world.done
+        self.polls += world.polls
+        self.events += len(world.checker.events)
+        self.requests += len(world.checker.requests)
+        self.seconds += world.now
+
     def __str__(self) -> str:
         return (
             f"{self.seeds} seeds, {self.steps} steps, {self.polls} polls, {self.events} events, "
@@ -61,24 +70,24 @@ def run(
         totals: what to add its figures to.
         note: see ``World``.
     """
-    world = World(plan, note)
+    world: World | None = None
     found: Found | None = None
     try:
+        world = World(plan, note)
         world.run()
     except Violation as violation:
-        found = Found(violation.rule, f"t={world.now:.3f}: {violation}")
+        found = Found(violation.rule, f"t={_time(world)}: {violation}")
     except (Exception, Interruption) as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        detail = f"t={world.now:.3f}: {type(error).__name__}: {error} ({where.name})"
-        found = Found(f"{type(error).__name__}", detail)
-    if totals is not None:
-        totals.seeds += 1
-        totals.steps += world.done
-        totals.polls += world.polls
-        totals.events += len(world.checker.events)
-        totals.requests += len(world.checker.requests)
-        totals.seconds += world.now
+        what = f"{type(error).__name__}: {error} ({where.name})"
+        found = Found(type(error).__name__, f"t={_time(world)}: {what}")
+    if totals is not None and world is not None:
+        totals.add(world)
     return found
+
+
+def _time(world: World | None) -> str:
+    return "none" if world is None else f"{world.now:.3f}"
 
 
 def run_seeds(seeds: Iterable[int], totals: Totals) -> tuple[int, Found] | None:

@@ -32,10 +32,12 @@ class KeyState:
     Args:
         wall_clock: reads the caller's wall clock.
         draw: what the random source gives.
+        stubborn: whether ``Api.is_server_key_refusal`` raises.
     """
 
-    def __init__(self, wall_clock: Callable[[], float], draw: float) -> None:
+    def __init__(self, wall_clock: Callable[[], float], draw: float, *, stubborn: bool) -> None:
         self.now = 0.0
+        self.stubborn = stubborn
         self.draw = draw
         """What the random source gives now."""
         self.clients: list[Client] = []

@@ -177,7 +177,7 @@ class Steps:
         else:
             if delivery.done():
                 raise Violation("max_queue", f"event {number}: {shown(delivery.settled())}")
-            event = Event(number, world.now, sample, client)
+            event = Event(number, world.now - world.back, sample, client)
             self._checker.events[number] = event
             self._contract.accepted(event)
         if (number * 37 + x) % 100 < plan.keeps * 100:
@@ -303,6 +303,9 @@ class Steps:
         ended = event is None or (event.ended and number not in self._contract.expected)
         if delivery.done() != ended or (delivery.ask() is not None) != ended:
             raise Violation("delivery", f"event {number}: {delivery!r}, ended: {ended}")
+        state = repr(delivery)
+        if ("pending" in state) == ended or KEY in state:
+            raise Violation("delivery", f"event {number}: {state}, ended: {ended}")
         if ended:
             self._asked.add(number)
             own_error(delivery.ask())
@@ -382,6 +385,11 @@ class Steps:
 
     def _server_clock(self, _client: Client, step: Step) -> None:
         self._world.server.jump((-4000.0, -2.0, 5.0, 900.0)[step.x % 4])
+
+    def _clock(self, _client: Client, step: Step) -> None:
+        """The clock of the driver's machine runs backwards for a moment."""
+        self._world.next_back = (0.001, 2.0, 500.0)[step.x % 3]
+        self._world.want_poll()
 
     def _revoke(self, _client: Client, _step: Step) -> None:
         self._world.server.tokens.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -22,7 +23,7 @@ from .steps import Steps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo.protocol import Output, Request
+    from masivo.protocol import Json, Output, Request
 
     from .plan import Fate, Plan
 
@@ -58,6 +59,11 @@ class Dice:
         return (self._keys * 0x9E3779B97F4A7C15F39CC0605CEDC835) % (1 << k)
 
 
+def stubborn(_status: int, _body: Json) -> bool:
+    """An ``Api.is_server_key_refusal`` that fails."""
+    raise ZeroDivisionError
+
+
 def lost(request: Request) -> ConnectionError:
     """What a transport raises: with a request in it, and frames that hold one."""
     try:
@@ -83,6 +89,10 @@ class World:
         self.plan = plan
         self.note = note
         self.now = 0.0
+        self.back = 0.0
+        """How far the driver's clock is behind, in this poll."""
+        self.next_back = 0.0
+        """How far it will be, in the next one alone."""
         self.wall_ahead = 0.0
         """How far the caller's wall clock is off."""
         self.polls = 0
@@ -90,22 +100,27 @@ class World:
         """How many steps were taken."""
         self.dice = Dice(plan.draw, self._interrupted)
         self.server = Server(plan)
-        self.contract = Contract(self.wall, plan.draw)
+        self.contract = Contract(self.wall, plan.draw, stubborn=plan.stubborn)
         self.checker = Checker(plan, self.server, self.contract)
         self.callers = Callers()
         self.calm = False
         """Whether the faults are over."""
         api = Api(
-            events_key=plan.events_key, sdk_header=plan.sdk_header, stamp_issued_at=plan.stamps
+            events_key=plan.events_key,
+            sdk_header=plan.sdk_header,
+            stamp_issued_at=plan.stamps,
         )
+        if plan.stubborn:
+            api = replace(api, is_server_key_refusal=stubborn)
         self.account = Account(Secret(KEY), BASE_URL, api)
         self.engine = Engine(
             self.account,
-            clock=lambda: self.now,
+            clock=lambda: self.now - self.back,
             wall_clock=self.wall,
             random=self.dice,
             wake=self._woken,
         )
+        self._polled_at = 0.0
         self.interrupts = 0
         """How many events a signal handler sends at its next chance."""
         self.in_poll = False
@@ -220,7 +235,10 @@ class World:
     def _poll_now(self) -> bool:
         """Poll until no more polls are wanted; whether anything came of it."""
         self._poll_at = math.inf
+        self.back, self.next_back = self.next_back, 0.0
         busy = self._poll()
+        if self.back:
+            self.back, self._wanted = 0.0, True
         while self._wanted:
             self._wanted = False
             busy = self._poll() or busy
@@ -234,7 +252,8 @@ class World:
         if self.polls > MOST_POLLS:
             raise Violation("spinning", f"{self.polls} polls")
         self.contract.draw = self.dice.draw
-        self.contract.begin_poll(self.now)
+        self._polled_at = max(self._polled_at, self.now - self.back)
+        self.contract.begin_poll(self._polled_at)
         self.in_poll = True
         output = self.engine.poll()
         self.in_poll = False
@@ -243,7 +262,7 @@ class World:
         for request in output.requests:
             self._start(request)
         self._wake_at = output.wake_at
-        if output.wake_at is not None and output.wake_at <= self.now:
+        if output.wake_at is not None and output.wake_at <= self._polled_at:
             raise Violation("wake_at", f"{output.wake_at} is not after {self.now}")
         del output  # with it goes the last that holds some failures
         self.steps.bury()
@@ -284,6 +303,12 @@ class World:
 
     def _interrupted(self) -> None:
         if self.in_poll and self.interrupts:
+            try:
+                self.engine.poll()
+            except RuntimeError:
+                pass
+            else:
+                raise Violation("poll", "it may run twice at once")
             number, self.interrupts = self.interrupts, 0
             self.steps.interrupt(number)
 
