@@ -1,0 +1,165 @@
+"""No public signature is vague: none takes or gives ``Any``."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType, ModuleType, SimpleNamespace
+from typing import Any, TypeVar, cast, get_args, get_type_hints
+
+import pytest
+
+import masivo
+from masivo import protocol
+
+SPECIAL = ("__init__", "__await__", "__enter__", "__exit__", "__aenter__", "__aexit__")
+"""The special methods that users call, by their syntax."""
+
+EXPORTED = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in (masivo, protocol)
+    for name in module.__all__
+}
+
+
+def names_of(module: ModuleType) -> dict[str, Any]:
+    """What the annotations of a module may name: what it holds, and what it imports for type
+    checkers alone."""
+    names = dict(vars(module))
+    tree = ast.parse(inspect.getsource(module))
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            code = ast.Module(body=node.body, type_ignores=[])
+            exec(compile(code, module.__name__, "exec"), names)
+    return names
+
+
+def all_names() -> dict[str, Any]:
+    """The same of every module of the core and the clients: aliases are resolved in it."""
+    names: dict[str, Any] = {}
+    for found in pkgutil.walk_packages(masivo.__path__, "masivo."):
+        if not found.name.startswith(("masivo.emulator", "masivo.testing", "masivo.__main__")):
+            names |= names_of(import_module(found.name))
+    return names
+
+
+ALL_NAMES = all_names()
+
+
+def hints(annotated: Any) -> dict[str, Any]:
+    """The resolved annotations of a class or a function, but for private names."""
+    found: dict[str, Any] = {}
+    for each in reversed(annotated.__mro__) if isinstance(annotated, type) else [annotated]:
+        if each.__module__.startswith("masivo"):
+            names = {**ALL_NAMES, **names_of(sys.modules[each.__module__])}
+            annotations = vars(each).get("__annotations__", each.__annotations__)
+            public = {name: hint for name, hint in annotations.items() if name[0] != "_"}
+            found |= get_type_hints(SimpleNamespace(__annotations__=public), names, names)
+    return found
+
+
+def is_vague(hint: object, seen: tuple[object, ...] = ()) -> bool:
+    """Whether ``Any`` is in a type, however deep."""
+    if hint is Any:
+        return True
+    if any(hint is each for each in seen):
+        return False
+    inner = list(get_args(hint))
+    inner += [
+        part for each in inner if isinstance(each, list) for part in cast("list[object]", each)
+    ]
+    if isinstance(hint, TypeVar):
+        inner += [hint.__bound__, *hint.__constraints__]
+    return any(is_vague(each, (*seen, hint)) for each in inner)
+
+
+def functions(kind: type) -> dict[str, FunctionType]:
+    """The public functions of a class, properties included, wherever it has them from."""
+    found: dict[str, FunctionType] = {}
+    for name, member in inspect.getmembers_static(kind):
+        if name.startswith("_") and name not in SPECIAL:
+            continue
+        if isinstance(member, property):
+            member = member.fget
+        elif isinstance(member, staticmethod | classmethod):
+            member = cast("Any", member).__func__
+        if isinstance(member, FunctionType) and member.__module__.startswith("masivo"):
+            found[name] = member
+    return found
+
+
+def vague(exported: object) -> list[str]:
+    """The places of a public object where its types say ``Any``."""
+    if isinstance(exported, FunctionType):
+        return [name for name, hint in hints(exported).items() if is_vague(hint)]
+    if not isinstance(exported, type):
+        return ["itself"] if is_vague(exported) else []
+    found = [name for name, hint in hints(exported).items() if is_vague(hint)]
+    for method, function in functions(exported).items():
+        found += [f"{method}: {name}" for name, hint in hints(function).items() if is_vague(hint)]
+    return found
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_nothing_public_is_vague(name: str) -> None:
+    """No parameter, result or attribute of a public name is ``Any``, nor is anything in it."""
+    assert vague(EXPORTED[name]) == []
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_everything_public_is_annotated(name: str) -> None:
+    """Each parameter of each public function has a type, and so has its result."""
+    exported = EXPORTED[name]
+    if isinstance(exported, type):
+        found = functions(exported)
+    else:
+        found = {name: exported} if isinstance(exported, FunctionType) else {}
+    for function in found.values():
+        parameters = set(inspect.signature(function).parameters) - {"self", "cls"}
+        assert parameters | {"return"} <= set(function.__annotations__), function.__qualname__
+
+
+class Vague:
+    """What the walk must find."""
+
+    at: list[Any]
+
+    def method(self, one: int, two: dict[str, Any | None]) -> None:
+        """A parameter that says nothing."""
+
+    @property
+    def value(self) -> Any:
+        """A property that says nothing."""
+
+
+def test_the_walk_finds_what_is_vague(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``Any`` is found in attributes, parameters and properties."""
+    for member in (Vague, Vague.method, vars(Vague)["value"].fget):
+        monkeypatch.setattr(member, "__module__", "masivo.protocol")
+    monkeypatch.setitem(ALL_NAMES, "Any", Any)
+    assert vague(Vague) == ["at", "method: two", "value: return"]
+
+
+def test_an_event_is_resolved_by_whoever_reads_types() -> None:
+    """Libraries that validate by annotations can resolve those of AnalyticsEvent."""
+    assert {"type", "customer_id", "issued_at"} <= set(get_type_hints(masivo.AnalyticsEvent))
+
+
+def test_the_walk_sees_the_methods() -> None:
+    """It looks at what users call."""
+    assert {"send_analytics_event", "flush", "stats", "__init__", "__enter__"} <= set(
+        functions(masivo.Client)
+    )
+    assert "poll" in functions(protocol.Engine)
+
+
+def test_every_public_name_is_exercised() -> None:
+    """``api.py`` uses each public name of the package, so that the checkers see it."""
+    tree = ast.parse(Path(__file__).with_name("api.py").read_text("utf-8"))
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert set(masivo.__all__) <= used
