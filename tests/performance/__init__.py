@@ -1,0 +1,1 @@
+"""Guards of speed that no clock decides: instructions, allocations, wake-ups and requests."""

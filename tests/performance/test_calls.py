@@ -1,0 +1,127 @@
+"""What one call to send costs, counted in instructions and in memory."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from masivo import Client
+
+from .core import Core, event, instructions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PLENTY = {"max_queue": 1_000_000, "max_queue_bytes": 1_000_000_000}
+
+
+def walk(value: Any) -> None:
+    """The check for what JSON cannot carry, as one would write it."""
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or value is None:
+        return
+    if kind is float:
+        if value != value or value in (float("inf"), float("-inf")):
+            raise ValueError
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise TypeError
+            walk(item)
+    elif isinstance(value, list):
+        for item in value:
+            walk(item)
+    else:
+        raise TypeError
+
+
+def by_hand() -> Callable[[], None]:
+    """A function that walks over an event, encodes it and appends it."""
+    encode, kept, one = msgspec.json.Encoder().encode, list[bytes](), event(1)
+
+    def call() -> None:
+        walk(one)
+        kept.append(encode(one))
+
+    return call
+
+
+def test_a_call_of_the_core_is_as_short_as_one_by_hand() -> None:
+    """Checked, encoded and accounted for, an event takes no more instructions than a walk over it
+    that is written without care takes alone."""
+    core = Core(**PLENTY)
+    one = event(1)
+    core.buffer.send(one)  # the names of its fields are known from now on
+    ours = instructions(lambda: core.buffer.send(one))
+    assert ours <= instructions(by_hand())
+
+
+def test_a_client_adds_little_to_the_core() -> None:
+    """The thread client's own part of a call is a twentieth at most."""
+    core = Core(**PLENTY)
+    client = Client("a-key", base_url="http://127.0.0.1:9", enabled=False)
+    one = event(1)
+    client.send_analytics_event(one)
+    whole = instructions(lambda: client.send_analytics_event(one))
+    core.buffer.send(one)
+    assert whole <= 1.05 * instructions(lambda: core.buffer.send(one))
+
+
+def test_a_call_does_not_grow_with_the_queue() -> None:
+    """Behind 20,000 events a call takes the same instructions as behind 1,000."""
+    core = Core(**PLENTY)
+    one = event(1)
+    counts: list[int] = []
+    for waiting in (1_000, 20_000):
+        while core.buffer.held < waiting:
+            core.buffer.send(one)
+        counts.append(instructions(lambda: core.buffer.send(one)))
+    assert counts[0] == counts[1]
+
+
+def test_waiting_events_are_no_work_for_the_collector() -> None:
+    """Nothing that waits is tracked by the garbage collector, and so none of it is walked."""
+    core = Core(**PLENTY)
+    kept = [core.send(number) for number in range(200)]
+    core.poll()
+    assert not any(gc.is_tracked(delivery) for delivery in kept)
+    gc.collect()
+    before = len(gc.get_objects())
+    kept += [core.send(number) for number in range(5_000)]
+    core.poll()
+    assert len(gc.get_objects()) - before < 50
+
+
+def test_a_waiting_event_takes_little_more_than_its_text() -> None:
+    """A waiting event takes 1.3 times the memory of its encoded form in a list, at most."""
+    count = 5_000
+    encode = msgspec.json.Encoder().encode
+
+    def text() -> object:
+        return [encode(event(number)) for number in range(count)]
+
+    def waiting() -> object:
+        core = Core(**PLENTY)
+        for number in range(count):
+            core.send(number)
+        core.poll()
+        return core
+
+    assert bytes_of(waiting) <= 1.3 * bytes_of(text)
+
+
+def bytes_of(make: Callable[[], object]) -> int:
+    """The memory that is taken by what ``make`` returns."""
+    make()  # whatever is made once only
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept = make()
+        size, _ = tracemalloc.get_traced_memory()
+        del kept
+    finally:
+        tracemalloc.stop()
+    return size
