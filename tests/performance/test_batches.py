@@ -109,4 +109,5 @@ def test_importing_the_package_imports_little() -> None:
         "msgspec",
         "ssl",
         "logging",
+        "typing",
     }
