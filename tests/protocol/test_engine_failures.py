@@ -303,6 +303,19 @@ def test_retry_after_holds_back_every_request_of_the_key() -> None:
     assert len(driver.out) == 2
 
 
+def test_events_that_come_during_a_hold_go_with_the_first_batch_after_it() -> None:
+    """While the key is held, due events stay in the buffer: what comes meanwhile goes along."""
+    driver = Driver(max_retries=0, refresh_interval=None, idle_timeout=1.0)
+    driver.dice.always = 0.0
+    in_batch(driver, 1)
+    driver.answer(429, headers={"retry-after": "20"})
+    driver.send_numbers(2)
+    driver.advance(10.0)
+    driver.send_numbers(3)
+    driver.sleep_until(START + 20.0)
+    assert numbers(driver.batch()) == [2, 3]
+
+
 def test_a_longer_retry_after_fails_batches_at_once_until_it_is_over() -> None:
     """With a ``Retry-After`` beyond 300 s, batches fail at once with that error until it has
     passed; without a request, also where a token would be needed."""

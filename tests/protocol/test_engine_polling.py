@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.errors import MasivoError, MasivoNetworkError
-from masivo.protocol import Delivery, Engine, Failed, Failure, Response, unwrap
+from masivo._protocol.errors import MasivoAuthError, MasivoError, MasivoNetworkError
+from masivo.protocol import Api, Delivery, Engine, Failed, Failure, Response, unwrap
 
 from .simulator import (
     START,
     Dice,
     Driver,
+    error_of,
     event,
     in_batch,
     is_authorization,
     numbers,
     result_of,
-    settings,
 )
 
 
@@ -144,6 +144,17 @@ def test_a_clock_that_runs_backwards_does_no_harm() -> None:
     assert numbers(driver.batch()) == [1, 2]
 
 
+def test_waits_count_from_the_latest_time_that_was_seen() -> None:
+    """A wait that begins while the clock has run backwards counts from the latest time seen."""
+    driver = Driver(refresh_interval=None)
+    driver.advance(100.0)
+    in_batch(driver, 1)
+    driver.now -= 50.0
+    driver.dice.fix(0.5)
+    driver.answer(503)
+    assert driver.wake_at == START + 100.25
+
+
 def test_late_and_unknown_answers_are_ignored() -> None:
     """An answer to a request that is over, or never was, changes nothing."""
     driver = Driver(batch_size=1, refresh_interval=None)
@@ -261,31 +272,25 @@ def test_events_sent_during_a_poll_are_not_lost(count: int) -> None:
 
 
 def test_a_poll_asks_for_another_where_events_came_in_meanwhile() -> None:
-    """An event sent in the middle of a poll that empties the buffer is the first to wait: the
-    poll itself calls ``wake`` for it."""
-    driver = Driver()
-    source = InPoll()
-    wakes: list[bool] = []
-    engine = Engine(
-        driver.settings.account,
-        clock=lambda: driver.now,
-        wall_clock=lambda: 0.0,
-        random=source,
-        wake=lambda: wakes.append(True),
-    )
-    one = settings(max_in_flight=2)
-    buffer = engine.attach(one)
-    buffer.send(event(0, "a"))
-    (request,) = engine.poll().requests
-    buffer.flush()
-    wakes.clear()
+    """An event sent in the middle of a poll, after which it would have called ``wake`` itself, is
+    seen by the poll, which calls ``wake`` for it."""
     sent: list[Delivery] = []
-    source.act = lambda: sent.extend(buffer.send(event(n, "b")) for n in range(100))
-    engine.handle_response(request.id, Response(200, {}, b'{"data": "a-token"}'))
-    output = engine.poll()
-    assert len(output.requests) == 1
-    assert wakes
-    assert len(engine.poll().requests) == 1
+
+    def refusal(status: int, body: object) -> bool:
+        sent.append(driver.buffer.send(event(2)))
+        return False
+
+    driver = Driver(api=Api(is_server_key_refusal=refusal))
+    driver.send_numbers(1)
+    request = driver.authorization()
+    driver.engine.handle_response(request.id, Response(401, {}, b"{}"))
+    wakes = driver.wakes
+    output = driver.engine.poll()
+    assert driver.wakes == wakes + 1
+    assert len(output.settled) == 1
+    assert not sent[0].done()
+    driver.engine.poll()
+    assert type(error_of(sent[0])) is MasivoAuthError
 
 
 def test_a_failure_of_the_random_source_does_not_lock_the_engine() -> None:
