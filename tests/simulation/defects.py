@@ -129,8 +129,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         "stamps may go back",
         "buffer.py",
-        "            moment = max(moment, offset + delivery.at)\n",
-        "            moment = offset + delivery.at\n",
+        "            if at > moment:\n                moment = at\n",
+        "            moment = at\n",
     ),
     Defect(
         "a drain is answered while there is no room",
@@ -222,8 +222,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         "an echoed token is shown",
         "engine.py",
-        "for secret in (self.account.api_key.reveal(), token, self.authorizer.value):",
-        "for secret in (self.account.api_key.reveal(),):",
+        "secrets = self.account.api_key.reveal(), token, self.authorizer.value\n",
+        "secrets = self.account.api_key.reveal(), None\n",
     ),
     Defect(
         "on_error gets the error that waiters get",
@@ -346,8 +346,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(
         "a sender wakes the driver one event late",
         "intake.py",
-        "if accepted >= self._wake_count or accepted_bytes + accepted >= self._wake_bytes:",
-        "if accepted > self._wake_count or accepted_bytes + accepted >= self._wake_bytes:",
+        "if accepted >= self._wake_count or self._accepted_bytes + accepted >= self._wake_bytes:",
+        "if accepted > self._wake_count or self._accepted_bytes + accepted >= self._wake_bytes:",
     ),
     Defect(
         "rejected events are not counted",

@@ -217,7 +217,7 @@ _CALLS: Final = {
     "invalid": 3,
     "misuse": 0.5,
     "poll": 2,
-    "interrupt": 3,
+    "interrupt": 6,
     "orphan": 0.5,
     "settings": 1,
 }

@@ -27,6 +27,9 @@ __all__ = ["SEEDS", "hunt"]
 SEEDS: Final = 2000
 """Within so many seeds every defect is to be found."""
 
+FOUND: Final = 3
+"""The exit status that says so."""
+
 ROOT: Final = Path(__file__).parents[2]
 
 
@@ -44,7 +47,7 @@ def hunt(defect: Defect, seeds: int = SEEDS) -> str | None:
         text=True,
         check=False,
     )
-    if done.returncode not in (0, 1):
+    if done.returncode not in (0, FOUND):
         raise RuntimeError(f"{defect.name}: {done.stderr}")
     return done.stdout.strip() if done.returncode else None
 
@@ -59,7 +62,7 @@ def _here(defect: Defect, seeds: int) -> int:
     if found is None:
         return 0
     print(f"seed {found[0]}: {found[1].detail[:150]}")
-    return 1
+    return FOUND
 
 
 def main() -> int:

@@ -210,6 +210,7 @@ class Steps:
 
     def _interrupt(self, _client: Client, step: Step) -> None:
         self._world.interrupts = 1 + step.x % 4
+        self._world.interrupt_after = step.y % 60
 
     def _invalid(self, client: Client, step: Step) -> None:
         if client.closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
@@ -22,6 +23,7 @@ from .steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
     from masivo.protocol import Json, Output, Request
 
@@ -36,25 +38,18 @@ MOST_POLLS: Final = 20_000
 
 
 class Dice:
-    """The core's random source: one number until the plan changes it.
+    """The core's random source: one number until the plan changes it."""
 
-    Args:
-        interrupt: called in the middle of the core's work, as a signal handler would be.
-    """
-
-    def __init__(self, draw: float, interrupt: Callable[[], None]) -> None:
+    def __init__(self, draw: float) -> None:
         self.draw = draw
-        self._interrupt = interrupt
         self._keys = 0
 
     def random(self) -> float:
         """See ``RandomSource``."""
-        self._interrupt()
         return self.draw
 
     def getrandbits(self, k: int, /) -> int:
         """See ``RandomSource``."""
-        self._interrupt()
         self._keys += 1
         return (self._keys * 0x9E3779B97F4A7C15F39CC0605CEDC835) % (1 << k)
 
@@ -98,7 +93,7 @@ class World:
         self.polls = 0
         self.done = 0
         """How many steps were taken."""
-        self.dice = Dice(plan.draw, self._interrupted)
+        self.dice = Dice(plan.draw)
         self.server = Server(plan)
         self.contract = Contract(self.wall, plan.draw, stubborn=plan.stubborn)
         self.checker = Checker(plan, self.server, self.contract)
@@ -122,7 +117,9 @@ class World:
         )
         self._polled_at = 0.0
         self.interrupts = 0
-        """How many events a signal handler sends at its next chance."""
+        """How many events a signal handler sends in the middle of the next poll."""
+        self.interrupt_after = 0
+        """Where that is: after so many calls and returns."""
         self.in_poll = False
         self._wanted = False
         self._poll_at = math.inf
@@ -255,7 +252,12 @@ class World:
         self._polled_at = max(self._polled_at, self.now - self.back)
         self.contract.begin_poll(self._polled_at)
         self.in_poll = True
-        output = self.engine.poll()
+        if self.interrupts:
+            sys.setprofile(self._interrupter(self.interrupt_after))
+        try:
+            output = self.engine.poll()
+        finally:
+            sys.setprofile(None)
         self.in_poll = False
         busy = bool(output.requests or output.settled or output.tickets or output.warnings)
         self._check(output)
@@ -300,6 +302,24 @@ class World:
             raise Violation("quiet", f"a second poll at one time brought {again}")
         if again.wake_at != self._wake_at:
             raise Violation("quiet", f"a second poll moved wake_at to {again.wake_at}")
+
+    def _interrupter(self, after: int) -> Callable[[FrameType, str, object], None]:
+        """A profiler that interrupts the core after so many calls and returns of its main part."""
+        left = after
+        running = False
+
+        def count(frame: FrameType, event: str, _argument: object) -> None:
+            nonlocal left, running
+            main = frame.f_code.co_name == "_run"
+            running = running or main
+            left -= running
+            if main and event == "return":
+                sys.setprofile(None)  # it was too short
+            elif left < 0:
+                sys.setprofile(None)
+                self._interrupted()
+
+        return count
 
     def _interrupted(self) -> None:
         if self.in_poll and self.interrupts:
