@@ -14,6 +14,7 @@ from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
+    from types import TracebackType
 
     from masivo import MasivoError
     from masivo.protocol import Buffer, Outcome, SendEventResult, Ticket
@@ -232,8 +233,13 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             await self._released(session)
         self._shut = True
 
-    async def _leave(self, kind: type[BaseException] | None) -> None:
-        """Leave ``async with``: normally with a flush, by an exception at once."""
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the block: normally with a flush, by an exception at once."""
         try:
             if kind is None:
                 await self.aclose()

@@ -3,64 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
-import weakref
 from contextlib import suppress
 from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from masivo._client import ClientBase
 from masivo._http import AsyncHttp
 from masivo.protocol import Failure
 
+from .asyncio_loops import registry_of
 from .client import AsyncDelivery, LoopClient
 from .session import GRACE, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from types import TracebackType
     from typing import Any
 
     from masivo.protocol import Buffer, Delivery, Request, Ticket
 
 __all__ = ["AsyncClient"]
-
-_CENTURY: Final = 100 * 365 * 86_400.0
-
-_registries: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Registry] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-class _LastWord:
-    """Ends a loop's sessions when the loop is closed with its tasks unfinished.
-
-    asyncio tells nobody that it closes a loop, but forgets its timers: this object is held by
-    nothing else than a timer that is never due.
-    """
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-
-    def __call__(self) -> None:
-        """The timer is due."""
-
-    def __del__(self) -> None:
-        _end(self._registry, "the event loop was closed")
-
-
-def _end(registry: Registry, why: str) -> None:
-    for session in list(registry.values()):
-        if session.here():
-            session.abort(why)
-
-
-@atexit.register
-def _end_all() -> None:
-    """End what is left in loops that are neither run to their end nor closed."""
-    for registry in list(_registries.values()):
-        _end(registry, "the interpreter exited")
 
 
 class AsyncioSession(LoopSession):
@@ -180,10 +142,7 @@ class AsyncClient(LoopClient):
             raise RuntimeError(
                 "an AsyncClient is used inside a running event loop; without one use masivo.Client"
             ) from None
-        registry = _registries.get(loop)
-        if registry is None:
-            registry = _registries[loop] = {}
-            loop.call_later(_CENTURY, _LastWord(registry))
+        registry = registry_of(loop)
         account = self._settings.account
         key = account, id(self._http_client)
         session = registry.get(key)
@@ -211,11 +170,3 @@ class AsyncClient(LoopClient):
     async def __aenter__(self) -> Self:
         self._bound()
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._leave(kind)

@@ -192,7 +192,7 @@ class TrioClient(LoopClient):
         assert self._joined is not None  # noqa: S101
         _, nursery = cast("tuple[LoopSession, trio.Nursery]", self._joined.owner)
         try:
-            await self._leave(kind)
+            await super().__aexit__(kind, error, traceback)
         finally:
             # The block's exception is not the nursery's, nor is a cancellation from outside: they
             # go on as they are, in no group.

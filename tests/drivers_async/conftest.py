@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import pytest
 
 import masivo
-from masivo._async import on_asyncio, on_trio
+from masivo._async import asyncio_loops, on_trio
 from masivo.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def nothing_left_over(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     gc.collect()
     left: list[object] = []
-    for registries in (on_asyncio._registries, on_trio._registries):
+    for registries in (asyncio_loops.registries, on_trio._registries):
         for registry in registries.values():
             left += registry
             registry.clear()  # so that the next test is not blamed
