@@ -20,6 +20,7 @@ from .retry import ISOLATED
 from .stamps import format_stamp
 from .tally import FlushTicket, Tally
 from .timers import Timer
+from .token import State
 from .values import SendEventResult, Stats
 
 if TYPE_CHECKING:
@@ -371,6 +372,10 @@ class Buffer(Intake):
             more_bytes = self._budget - self._queue.ready_bytes
         elif now < engine.backoff.hold_until:
             at = engine.backoff.hold_until
+        fetching = engine.authorizer.state is State.FETCHING
+        if fetching and engine.backoff.refuses(now) is None:
+            # Nothing can go before the token comes, and then every buffer is looked at.
+            more = more_bytes = math.inf
         engine.timers.set((Timer.LINGER, self), at)
         self.wake_after(more, more_bytes)
 

@@ -118,7 +118,7 @@ class Session:
         if self.engine.attached:
             self._start(None)
         else:
-            self._step()  # all that can be left is something to log: no need of a thread
+            self._step([])  # all that can be left is something to log: no need of a thread
 
     def _alert(self) -> bool:
         """Tell a worker that a poll is wanted; False if none would notice."""
@@ -178,6 +178,7 @@ class Session:
             return
         me = threading.get_ident()
         self._barred.add(me)
+        todo: list[Request] = []
         try:
             while True:
                 if request is not None:
@@ -186,11 +187,13 @@ class Session:
                     with self._lock:
                         self._attentive += 1
                         self._busy -= 1
-                output = self._step(worker=True)
+                self._step(todo, worker=True)
+                if todo and self._wanted:
+                    self._step(todo, worker=True)  # cheaper than another thread for it
                 if self.dead:
                     return  # `on_error` forked, and this is the child
-                request = self._delegate(output)
-                if request is None and not self._sleep(output):
+                request = self._delegate(todo)
+                if request is None and not self._sleep():
                     if self._closed:
                         self._retire()  # who polled last may have found this thread busy
                     return
@@ -201,12 +204,17 @@ class Session:
         finally:
             self._barred.discard(me)
 
-    def _step(self, *, worker: bool = False) -> Output | None:
-        """Poll and settle; None if this thread is in the middle of it already."""
+    def _step(self, todo: list[Request], *, worker: bool = False) -> bool:
+        """Poll and settle; False if this thread is in the middle of it already.
+
+        Args:
+            todo: takes the requests that the caller must see to.
+            worker: whether the caller is a worker.
+        """
         me = threading.get_ident()
         with self._lock:
             if self._poller == me:
-                return None
+                return False
             self._poller = me
             self._wanted = False
             try:
@@ -216,21 +224,22 @@ class Session:
             self.wake_at, self._closed = output.wake_at, output.closed
             if self._asleep and (self._closed or self._sleeps_too_long()):
                 self._ring()
+        todo += output.requests
         if output.warnings or output.failed_events:
-            self._settle_at_leisure(output, worker=worker)
+            self._settle_at_leisure(output, todo, worker=worker)
         else:
             settle(output, self.waiters)
         if output.closed:
             self._retire()
-        return output
+        return True
 
-    def _settle_at_leisure(self, output: Output, *, worker: bool) -> None:
+    def _settle_at_leisure(self, output: Output, todo: list[Request], *, worker: bool) -> None:
         """Settle where that runs the caller's code: ``on_error``, handlers of the log.
 
         It may take its time, or wait for a lock of the caller's, whose holder waits for us. So
         nothing may wait for this thread meanwhile.
         """
-        output.requests[:] = [each for each in output.requests if not self._start(each)]
+        todo[:] = [request for request in todo if not self._start(request)]
         me = threading.get_ident()
         barred = me in self._barred
         self._barred.add(me)
@@ -255,11 +264,12 @@ class Session:
             return False
         return self._sleeps_until is None or self.wake_at < self._sleeps_until
 
-    def _delegate(self, output: Output | None) -> Request | None:
+    def _delegate(self, todo: list[Request]) -> Request | None:
         """Give all requests but one to new workers; the one is for the caller to send."""
-        if output is None or not output.requests:
+        if not todo:
             return None
-        first, *others = output.requests
+        first, *others = todo
+        todo.clear()
         for other in others:
             if not self._start(other):
                 with suppress(BaseException):
@@ -267,17 +277,15 @@ class Session:
         with self._lock:
             self._busy += 1
             self._attentive -= 1
-        if self._wanted or (self._is_soon(output.wake_at, first) and not self._asleep):
+            until = self.wake_at
+        soon = until is not None and until < self.clock.monotonic() + first.timeout
+        if self._wanted or (soon and not self._asleep):
             self.wake()
         return first
 
-    def _is_soon(self, wake_at: float | None, request: Request) -> bool:
-        """Whether a poll may be due while a request is out."""
-        return wake_at is not None and wake_at < self.clock.monotonic() + request.timeout
-
-    def _sleep(self, output: Output | None) -> bool:
+    def _sleep(self) -> bool:
         """Wait until there is something to do; False if this worker is not needed any more."""
-        if output is None or self._wanted:
+        if self._wanted:
             return True
         with self._lock:
             # What the last poll said counts, and that may have been another thread's.
@@ -346,25 +354,25 @@ class Session:
         """
         if self._alert() and not here:
             return
-        while not self.dead and (output := self._step()) is not None:
-            left = list(output.requests)
+        todo: list[Request] = []
+        while not self.dead and self._step(todo):
             try:
-                while left:
-                    if not self._start(left[0]):
+                while todo:
+                    if not self._start(todo[0]):
                         limit = None if deadline is None else deadline - self.clock.monotonic()
-                        self._send(left[0], limit)
+                        self._send(todo[0], limit)
                         self._wanted = True
-                    left.pop(0)
+                    todo.pop(0)
             except BaseException:
                 # This thread was interrupted: nobody else knows of these requests.
-                for request in left:
+                for request in todo:
                     self.engine.hand_back(request.id, Failure("it was interrupted", sent=False))
                 self._alert()
                 raise
             if not self._wanted:
                 # Somebody must be there at the time that this poll has named.
                 manned = self._attentive or self._asleep or self._busy
-                if output.wake_at is not None and not manned and not output.closed:
+                if self.wake_at is not None and not manned and not self._closed:
                     self._start(None)
                 return
 
