@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
+from masivo import Client
 from masivo.emulator import Emulator
 
 from .worlds import WORLDS, AnyClient, World
@@ -22,6 +23,14 @@ HARD_LIMIT = 45.0
 """Seconds after which a test is broken off, wherever it hangs."""
 
 SECRETS_OF_THE_ENVIRONMENT = "MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED"
+
+
+class Make(Protocol):
+    """Makes clients for threads; what of them is left open is destroyed at the end."""
+
+    def __call__(self, **settings: Any) -> Client:
+        """A client with these settings; key and base URL are the emulator's by default."""
+        ...
 
 
 class Connect(Protocol):
@@ -64,7 +73,7 @@ def workers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "masivo"]
 
 
-def join_workers(timeout: float = 15.0) -> None:
+def join_workers(timeout: float = 8.0) -> None:
     """Wait until the package's threads have ended; fails if one does not."""
     for thread in workers():
         thread.join(timeout)
@@ -108,4 +117,22 @@ def connect(world: World, emulator: Emulator) -> Iterator[Connect]:
     for client in made:
         client.destroy()
     emulator.stop()  # ends the requests that still hang
+    join_workers()
+
+
+@pytest.fixture
+def make(emulator: Emulator) -> Iterator[Make]:
+    """As ``connect``, for tests of threads alone."""
+    made: list[Client] = []
+
+    def make(**settings: Any) -> Client:
+        settings.setdefault("api_key", emulator.client_key)
+        settings.setdefault("base_url", emulator.url)
+        made.append(Client(**settings))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.destroy()
+    emulator.stop()
     join_workers()

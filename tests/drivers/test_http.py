@@ -278,7 +278,11 @@ def test_a_cause_is_kept_without_its_request(connect: Connect, name: str) -> Non
     route, fault = BROKEN[name]
     with Emulator(client_key=PLAIN_KEY) as emulator:
         client = connect(
-            api_key=PLAIN_KEY, base_url=emulator.url, max_retries=0, timeout=0.3, batch_size=1
+            api_key=PLAIN_KEY,
+            base_url=emulator.url,
+            max_retries=0,
+            timeout=0.5 if "late" in name else 10.0,
+            batch_size=1,
         )
         token = "?" * 20
         if route != "authorize":

@@ -29,7 +29,7 @@ from .events import arrived, event, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Connect
+    from .conftest import Connect, Make
 
 
 def test_it_gets_the_event_and_the_error(connect: Connect, emulator: Emulator) -> None:
@@ -183,7 +183,7 @@ WAITS: dict[str, Callable[[Client, Any], object]] = {
 
 
 @pytest.mark.parametrize("name", WAITS)
-def test_a_wait_inside_it_is_an_error_at_once(emulator: Emulator, name: str) -> None:
+def test_a_wait_inside_it_is_an_error_at_once(make: Make, emulator: Emulator, name: str) -> None:
     """A call that would wait for the driver, from the driver, is a RuntimeError, no deadlock;
     and it has no effect."""
     emulator.fail(Fault(status=403), route="events", number=1)
@@ -198,9 +198,7 @@ def test_a_wait_inside_it_is_an_error_at_once(emulator: Emulator, name: str) -> 
             raised.append(error)
         done.set()
 
-    client = Client(
-        emulator.client_key, base_url=emulator.url, on_error=on_error, batch_size=1, max_queue=1
-    )
+    client = make(on_error=on_error, batch_size=1, max_queue=1)
     client.send_analytics_event(event(1))
     assert done.wait(10)
     assert [type(error) for error in raised] == [RuntimeError]
@@ -211,7 +209,7 @@ def test_a_wait_inside_it_is_an_error_at_once(emulator: Emulator, name: str) -> 
     join_workers()
 
 
-def test_a_wait_inside_it_on_the_callers_thread(emulator: Emulator) -> None:
+def test_a_wait_inside_it_on_the_callers_thread(make: Make, emulator: Emulator) -> None:
     """Where the caller's own thread does the work (``destroy`` does it), the same holds."""
     raised: list[BaseException] = []
 
@@ -222,8 +220,8 @@ def test_a_wait_inside_it_on_the_callers_thread(emulator: Emulator) -> None:
         except BaseException as error:
             raised.append(error)
 
-    other = Client(emulator.client_key, base_url=emulator.url)
-    client = Client(emulator.client_key, base_url=emulator.url, on_error=on_error)
+    other = make()
+    client = make(on_error=on_error)
     client.get_token(5)
     client.send_analytics_event(event(1))
     client.destroy()
@@ -233,7 +231,7 @@ def test_a_wait_inside_it_on_the_callers_thread(emulator: Emulator) -> None:
     join_workers()
 
 
-def test_destroy_inside_it_works(emulator: Emulator) -> None:
+def test_destroy_inside_it_works(make: Make, emulator: Emulator) -> None:
     """``destroy`` does not wait, so it may be called; what it ends is told in turn."""
     emulator.fail(Fault(status=403), route="events", number=1)
     emulator.fail(Fault(delay=30), route="events", times=None)
@@ -243,7 +241,7 @@ def test_destroy_inside_it_works(emulator: Emulator) -> None:
         failed.append(each)
         client.destroy()
 
-    client = Client(emulator.client_key, base_url=emulator.url, on_error=on_error, batch_size=1)
+    client = make(on_error=on_error, batch_size=1)
     deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
     assert [type(each.exception(5)) for each in deliveries] == [
         MasivoError,
@@ -255,7 +253,7 @@ def test_destroy_inside_it_works(emulator: Emulator) -> None:
     join_workers()
 
 
-def test_it_is_called_outside_the_locks(emulator: Emulator) -> None:
+def test_it_is_called_outside_the_locks(make: Make, emulator: Emulator) -> None:
     """While it runs, other threads send, ask, flush and make clients as ever."""
     emulator.fail(Fault(status=403), route="events", number=1)
     entered, leave = threading.Event(), threading.Event()
@@ -264,7 +262,7 @@ def test_it_is_called_outside_the_locks(emulator: Emulator) -> None:
         entered.set()
         assert leave.wait(20)
 
-    client = Client(emulator.client_key, base_url=emulator.url, on_error=on_error, batch_size=1)
+    client = make(on_error=on_error, batch_size=1)
     client.send_analytics_event(event(1))
     try:
         assert entered.wait(10)
@@ -273,7 +271,7 @@ def test_it_is_called_outside_the_locks(emulator: Emulator) -> None:
         assert client.send_analytics_event(event(2)).result(5).success
         client.send_analytics_event(event(4))
         assert client.flush(5).delivered == 2
-        with Client(emulator.client_key, base_url=emulator.url) as another:
+        with make() as another:
             another.send_analytics_event(event(3))
             assert another.flush(5).delivered == 1
     finally:
@@ -282,7 +280,7 @@ def test_it_is_called_outside_the_locks(emulator: Emulator) -> None:
     join_workers()
 
 
-def test_it_may_wait_for_a_lock_of_the_callers(emulator: Emulator) -> None:
+def test_it_may_wait_for_a_lock_of_the_callers(make: Make, emulator: Emulator) -> None:
     """A lock that the flushing thread holds, and that ``on_error`` wants, is no deadlock: what
     the flush waits for goes out although ``on_error`` has not returned."""
     emulator.fail(Fault(status=403), route="events", number=1)
@@ -293,7 +291,7 @@ def test_it_may_wait_for_a_lock_of_the_callers(emulator: Emulator) -> None:
         with lock:
             called.set()
 
-    client = Client(emulator.client_key, base_url=emulator.url, on_error=on_error, batch_size=1)
+    client = make(on_error=on_error, batch_size=1)
     with lock:
         for n in range(3):
             client.send_analytics_event(event(n))
@@ -305,7 +303,7 @@ def test_it_may_wait_for_a_lock_of_the_callers(emulator: Emulator) -> None:
     join_workers()
 
 
-def test_a_log_handler_may_wait_for_a_lock_of_the_callers(emulator: Emulator) -> None:
+def test_a_log_handler_may_wait_for_a_lock_of_the_callers(make: Make, emulator: Emulator) -> None:
     """The same holds for a handler of the log, and one that raises stops nothing."""
     emulator.fail(Fault(status=403), route="events", number=1)
     lock = threading.Lock()
@@ -321,7 +319,7 @@ def test_a_log_handler_may_wait_for_a_lock_of_the_callers(emulator: Emulator) ->
     handler = Handler()
     logger.addHandler(handler)
     try:
-        client = Client(emulator.client_key, base_url=emulator.url, batch_size=1)
+        client = make(batch_size=1)
         with lock:
             for n in range(3):
                 client.send_analytics_event(event(n))

@@ -1,0 +1,392 @@
+"""Many threads, and how many of the package's own (contract, sections 2, 3 and 6)."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo import MasivoClosedError, MasivoError, MasivoQueueFullError
+from masivo.emulator import Emulator, Fault
+
+from .conftest import workers
+from .events import arrived, event, number, sent, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from masivo import Client, Delivery
+    from masivo.emulator import RecordedRequest
+
+    from .conftest import Make
+
+
+@pytest.fixture
+def nervous() -> Iterator[None]:
+    """Have the interpreter switch threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(count: int, work: Callable[[int], object], timeout: float = 30.0) -> None:
+    """Run ``work`` in so many threads that begin together; raises what one of them raised."""
+    barrier = threading.Barrier(count)
+    raised: list[BaseException] = []
+
+    def run(index: int) -> None:
+        try:
+            barrier.wait(timeout)
+            work(index)
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(index,), daemon=True) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+        assert not thread.is_alive(), "a caller hangs"
+    if raised:
+        raise raised[0]
+
+
+def send_one(client: Client, base: int, index: int) -> None:
+    """Send one event."""
+    client.send_analytics_event(event(base + index))
+
+
+def has_arrived(emulator: Emulator, count: int) -> bool:
+    """Whether so many events have arrived."""
+    return emulator.event_count == count
+
+
+def customer(accepted: object) -> str:
+    """Whose an event is."""
+    assert isinstance(accepted, dict)
+    found: object = accepted["customer_id"]  # pyright: ignore[reportUnknownVariableType]
+    assert isinstance(found, str)
+    return found
+
+
+# ── How many threads ─────────────────────────────────────────────────────────────────────────
+
+
+def test_no_thread_before_the_first_event(make: Make, emulator: Emulator) -> None:
+    """Making a client, asking it, refusing an event, closing it: no thread."""
+    client = make()
+    client.stats()
+    client.flush(1)
+    client.drain(1)
+    with pytest.raises(MasivoError):
+        client.send_analytics_event({})
+    assert workers() == []
+    client.close()
+    make().destroy()
+    assert workers() == []
+
+
+def test_one_thread_for_one_client(make: Make, emulator: Emulator) -> None:
+    """One worker serves a client with traffic, through batches, waits and flushes."""
+    most: list[int] = []
+    emulator.on_request = lambda _: most.append(len(workers()))
+    client = make(batch_size=10)
+    for n in range(200):
+        client.send_analytics_event(event(n))
+        if n % 50 == 49:
+            client.flush(10)
+            most.append(len(workers()))
+    assert len(emulator.batches) >= 20
+    assert set(most) == {1}
+    client.close()
+
+
+def test_one_thread_for_many_clients(make: Make, emulator: Emulator) -> None:
+    """Clients of one key share the worker while their requests do not overlap."""
+    clients = [make() for _ in range(10)]
+    for n, client in enumerate(clients):
+        client.send_analytics_event(event(n))
+        client.flush(5)
+        assert len(workers()) == 1
+    for client in clients:
+        client.close()
+
+
+def test_a_thread_for_each_request_at_most(make: Make, emulator: Emulator) -> None:
+    """With several batches out, there are as many workers, and one that keeps the time; when
+    they are back, the others end."""
+    emulator.fail(Fault(delay=0.3), route="events", times=4)
+    client = make(batch_size=1, max_in_flight=4)
+    client.get_token(5)
+    for n in range(4):
+        client.send_analytics_event(event(n, customer_id=f"c-{n}"))
+    emulator.wait_for(lambda e: len(e.batches) == 4)
+    assert 4 <= len(workers()) <= 5
+    assert client.flush(10).delivered == 4
+    until(lambda: len(workers()) == 1)
+    client.close()
+
+
+def test_threads_do_not_pile_up(make: Make, emulator: Emulator) -> None:
+    """Hundreds of clients, made and closed, with failures among them, leave no thread behind."""
+    emulator.on_request = lambda request: Fault(status=403) if request.number % 5 == 0 else None
+    for n in range(100):
+        with make() as client:
+            client.send_analytics_event(event(n))
+        assert len(workers()) <= 3
+
+
+# ── Sending from many threads ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.usefixtures("nervous")
+def test_every_event_arrives_exactly_once(make: Make, emulator: Emulator) -> None:
+    """32 threads, 500 events each, at the highest rate of switches: 16,000 arrive, once each, in
+    each thread's order, after one authorization; the counters add up."""
+    client = make()
+    deliveries: list[list[Delivery]] = [[] for _ in range(32)]
+
+    def work(index: int) -> None:
+        for n in range(500):
+            deliveries[index].append(client.send_analytics_event(event(index * 500 + n)))
+
+    in_threads(32, work)
+    told = client.flush(60)
+    assert (told.delivered, told.failed) == (16_000, 0)
+    numbers = arrived(emulator)
+    assert sorted(numbers) == list(range(16_000))
+    for index in range(32):
+        own = [n for n in numbers if n // 500 == index]
+        assert own == sorted(own)
+    assert all(each.result(0).success for own in deliveries for each in own)
+    stats = client.stats()
+    assert (stats.accepted, stats.delivered, stats.failed, stats.rejected) == (16_000, 16_000, 0, 0)
+    assert (stats.queued, stats.in_flight, stats.authorizations) == (0, 0, 1)
+    assert len(emulator.authorizations) == 1
+    client.close()
+
+
+@pytest.mark.usefixtures("nervous")
+def test_several_clients_of_one_key(make: Make, emulator: Emulator) -> None:
+    """Clients made, used and closed by threads of their own share one authorization while one of
+    them lives; none loses an event."""
+    keeper = make()
+    keeper.get_token(5)
+
+    def work(index: int) -> None:
+        for round_ in range(5):
+            with make(batch_size=7) as client:
+                for n in range(20):
+                    client.send_analytics_event(event(index * 100 + round_ * 20 + n))
+
+    in_threads(8, work)
+    assert sorted(arrived(emulator)) == list(range(800))
+    assert len(emulator.authorizations) == 1
+    keeper.close()
+
+
+@pytest.mark.usefixtures("nervous")
+def test_the_last_batch_does_not_wait(make: Make, emulator: Emulator) -> None:
+    """However sends fall together, the one that fills a batch sees to it that it goes."""
+    client = make(batch_size=8)
+    client.get_token(5)
+    for base in range(0, 480, 8):
+        in_threads(8, partial(send_one, client, base))
+        until(partial(has_arrived, emulator, base + 8))
+    client.close()
+
+
+def test_order_per_customer_with_several_in_flight(make: Make, emulator: Emulator) -> None:
+    """``max_in_flight=8``: no customer's events overtake one another, faults or not, and no two
+    batches that are out at once hold the same customer."""
+    out: dict[int, set[str]] = {}
+    clashes: set[str] = set()
+    lock = threading.Lock()
+    chance = random.Random(4711)
+
+    def on_request(request: RecordedRequest) -> Fault | None:
+        customers = {customer(each) for each in request.events or ()}
+        with lock:
+            for others in out.values():
+                clashes.update(customers & others)
+            out[request.number] = customers
+            draw = chance.random()
+        if draw < 0.1:
+            return Fault(status=503)
+        return Fault(delay=0.02) if draw < 0.5 else None
+
+    def on_answer(request: RecordedRequest) -> None:
+        with lock:
+            out.pop(request.number, None)
+
+    emulator.on_request, emulator.on_answer = on_request, on_answer
+    client = make(max_in_flight=8, batch_size=5, max_retries=20)
+    for n in range(1000):
+        client.send_analytics_event(event(n, customer_id=f"c-{n % 37}"))
+    assert client.flush(40).delivered == 1000
+    assert not clashes
+    orders: dict[str, list[int]] = {}
+    for each in emulator.events:
+        orders.setdefault(customer(each), []).append(number(each))
+    assert sum(map(len, orders.values())) == 1000
+    assert all(order == sorted(order) for order in orders.values())
+    client.close()
+
+
+def test_bounds_hold_for_many_threads(make: Make, emulator: Emulator) -> None:
+    """The buffer's bound is passed by one event per concurrent caller at most; what is refused
+    says so, what is accepted arrives."""
+    emulator.fail(Fault(delay=0.5), route="authorize")
+    client = make(max_queue=100)
+    outcomes: list[bool] = []
+
+    def work(index: int) -> None:
+        for n in range(50):
+            delivery = client.send_analytics_event(event(index * 50 + n))
+            refused = delivery.done()
+            if refused:
+                assert isinstance(delivery.exception(0), MasivoQueueFullError)
+            outcomes.append(refused)
+
+    in_threads(16, work)
+    stats = client.stats()
+    assert 100 <= stats.accepted <= 116
+    assert stats.rejected == outcomes.count(True) == 800 - stats.accepted
+    assert client.flush(10).delivered == stats.accepted
+    client.close()
+
+
+@pytest.mark.usefixtures("nervous")
+def test_many_producers_that_drain(make: Make, emulator: Emulator) -> None:
+    """Producers that call ``drain`` before each event share a small buffer without a refusal
+    beyond what threads can race for."""
+    client = make(max_queue=64, batch_size=16)
+
+    def work(index: int) -> None:
+        for n in range(60):
+            while True:
+                client.drain(20)
+                delivery = client.send_analytics_event(event(index * 60 + n))
+                if not (delivery.done() and delivery.exception(0)):
+                    break
+
+    in_threads(8, work)
+    client.flush(20)
+    assert sorted(arrived(emulator)) == list(range(480))
+    client.close()
+
+
+def test_many_wait_for_one_delivery(make: Make, emulator: Emulator) -> None:
+    """Any number of threads may wait for a delivery; each gets an error of its own."""
+    emulator.fail(Fault(delay=0.2, status=403), route="events")
+    client = make(batch_size=1)
+    delivery = client.send_analytics_event(event(1))
+    errors: list[BaseException | None] = []
+    in_threads(16, lambda _: errors.append(delivery.exception(10)))
+    assert len({id(error) for error in errors}) == 16
+    assert {type(error) for error in errors} == {MasivoError}
+    client.close()
+
+
+# ── A server that hangs, and the end ─────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("route", ["authorize", "events"])
+def test_close_meets_its_deadline(make: Make, emulator: Emulator, route: str) -> None:
+    """``close(timeout)`` returns in time though a request is stuck, in whatever state."""
+    emulator.fail(Fault(delay=30), route=route, times=None)
+    client = make(batch_size=1)
+    deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
+    emulator.wait_for(lambda e: any(each.route == route for each in e.requests))
+    began = time.monotonic()
+    client.close(timeout=0.3)
+    assert 0.25 < time.monotonic() - began < 1.5
+    assert {type(each.exception(0)) for each in deliveries} == {MasivoClosedError}
+    emulator.stop()
+
+
+def test_one_stuck_client_does_not_hold_up_its_siblings(make: Make, emulator: Emulator) -> None:
+    """While a client's request hangs, others of the key authorize, send, flush and close."""
+    stuck = make(batch_size=1)
+    stuck.get_token(5)
+    emulator.fail(Fault(delay=30), route="events")
+    lost = stuck.send_analytics_event(event(0))
+    emulator.wait_for(lambda e: len(e.batches) == 1)
+    with make() as other:
+        for n in range(1, 4):
+            other.send_analytics_event(event(n))
+            assert other.flush(5).delivered == 1
+    stuck.close(timeout=0.1)
+    assert isinstance(lost.exception(0), MasivoClosedError)
+    assert arrived(emulator)[:3] == [1, 2, 3] or arrived(emulator)[1:] == [1, 2, 3]
+    emulator.stop()
+
+
+@pytest.mark.usefixtures("nervous")
+@pytest.mark.parametrize("how", ["close", "destroy", "both"])
+def test_every_delivery_ends_whoever_closes(make: Make, emulator: Emulator, how: str) -> None:
+    """Threads that send, wait, flush and close at once: every delivery ends, nobody hangs."""
+    for round_ in range(15):
+        client = make(batch_size=3)
+        deliveries: list[Delivery] = []
+
+        def work(index: int, client: Client = client, own: list[Delivery] = deliveries) -> None:
+            if index == 0:
+                client.close(5)
+            elif index == 1:
+                client.close(5) if how == "close" else client.destroy()
+            elif index == 2 and how == "destroy":
+                client.destroy()
+            else:
+                try:
+                    for n in range(30):
+                        own.append(client.send_analytics_event(event(n)))
+                        if n % 10 == index:
+                            client.flush(10)
+                            client.drain(10)
+                            client.get_token(10)
+                except MasivoClosedError:
+                    pass
+
+        in_threads(6, work)
+        ends = [delivery.exception(10) for delivery in deliveries]
+        assert {type(end) for end in ends} <= {type(None), MasivoClosedError}, round_
+        stats = client.stats()
+        assert stats.delivered + stats.failed == stats.accepted
+        assert stats.delivered == ends.count(None)
+
+
+def test_closed_in_the_middle_of_a_stuck_request(make: Make, emulator: Emulator) -> None:
+    """Closers, destroyers and waiters meet a stuck request: all return, all deliveries end."""
+    emulator.fail(Fault(delay=30), route="events", times=None)
+    client = make(batch_size=2, max_in_flight=3)
+    deliveries = [
+        client.send_analytics_event(event(n, customer_id=f"c-{n % 5}")) for n in range(20)
+    ]
+    emulator.wait_for(lambda e: len(e.batches) == 3)
+    waits: list[Callable[[], object]] = [
+        lambda: client.close(0.3),
+        lambda: client.close(None),
+        lambda: deliveries[0].exception(10),
+        lambda: deliveries[-1].exception(10),
+        client.destroy,
+    ]
+    in_threads(5, lambda index: waits[index]())
+    assert all(isinstance(each.exception(0), MasivoClosedError) for each in deliveries)
+    emulator.stop()
+
+
+def test_a_batch_is_never_sent_twice_at_the_end(make: Make, emulator: Emulator) -> None:
+    """Closing again and again, from many threads, sends what waits once."""
+    client = make()
+    for n in range(50):
+        client.send_analytics_event(event(n))
+    in_threads(8, lambda _: client.close())
+    assert [sent(batch) for batch in emulator.batches] == [list(range(50))]
