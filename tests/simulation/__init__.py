@@ -1,10 +1,21 @@
 """The core in virtual time, against a model of the server and the network, driven by one seed.
 
+What happens:
+
 - ``plan.py``: what a seed means: settings, steps of the callers, fates of the requests.
-- ``traffic.py``: events, good and bad.
-- ``server.py``: the model of the server. ``world.py``: time, the network, the driver.
-- ``contract.py``: what the contract says must happen next, and when; an independent model.
-- ``invariants.py``: compares every output of the core with it. ``expect.py``: single outcomes.
+- ``world.py``: time, the driver and the network. ``server.py``: the model of the server.
+- ``steps.py``: what callers do. ``traffic.py``: events, good and bad. ``callers.py``: those who
+  wait. ``cases.py``: settings, right and wrong.
+
+What must come of it:
+
+- ``contract.py``, with ``calls.py``, ``state.py`` and ``model.py``: an independent model of what
+  the contract says must happen next, and when.
+- ``invariants.py`` compares every output of the core with it; ``expect.py``, single outcomes.
+
+How it is run:
+
 - ``run.py``: one seed, or many; a failing one is shrunk, and a command printed that replays it.
-- ``defects.py``: defects to seed into the core. ``mutants.py``: many more, made by a machine.
+- ``seeded.py`` puts ``defects.py`` into the core, one by one, and shows the seed that finds each.
+- ``mutants.py``: many more defects, made by a machine.
 """
