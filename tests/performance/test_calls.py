@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PLENTY = {"max_queue": 1_000_000, "max_queue_bytes": 1_000_000_000}
 
 
-def walk(value: Any) -> None:
+def walk(value: object) -> None:
     """The check for what JSON cannot carry, as one would write it."""
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
@@ -27,12 +27,12 @@ def walk(value: Any) -> None:
         if value != value or value in (float("inf"), float("-inf")):
             raise ValueError
     elif isinstance(value, dict):
-        for key, item in value.items():
+        for key, item in cast("dict[object, object]", value).items():
             if type(key) is not str:
                 raise TypeError
             walk(item)
     elif isinstance(value, list):
-        for item in value:
+        for item in cast("list[object]", value):
             walk(item)
     else:
         raise TypeError
