@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from urllib_driver import Client, Session
 
 from masivo import (
@@ -26,6 +27,7 @@ from .events import arrived, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from masivo.protocol import Delivery, FailedEvent
 
@@ -253,16 +255,49 @@ def test_proxies_are_ignored_for_loopback(
     assert arrived(emulator) == [1]
 
 
-def test_a_certificate_is_checked(connect: Connect) -> None:
-    """https works as far as it should: a server without TLS is no server, nothing was sent."""
-    with Emulator() as plain:
-        client = connect(base_url=plain.url.replace("http:", "https:"), max_retries=0)
-        delivery = client.send(event(1))
-        assert client.flush(5).failed == 1
-        assert plain.requests == []
-    error = error_of(delivery)
-    assert "nothing was sent" in error.message
-    assert any(kind in error.message for kind in (ssl.SSLError.__name__, "SSL"))
+@pytest.fixture
+def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """An emulator that speaks https, with a certificate that the environment can be told of."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate: Any = authority.issue_cert("127.0.0.1")
+    certificate.configure_cert(context)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    with Emulator(ssl_context=context) as emulator:
+        yield emulator
+
+
+def test_events_arrive_over_tls(connect: Connect, secure: Emulator) -> None:
+    """https works, with the certificates that Python trusts."""
+    client = connect(secure.client_key, secure.url)
+    client.send(event(1))
+    assert client.flush(5) == FlushResult(1, 0)
+    assert arrived(secure) == [1]
+
+
+def test_a_request_is_bounded_over_tls_too(connect: Connect, secure: Emulator) -> None:
+    """An answer that drips over TLS does not outlast the timeout."""
+    client = connect(secure.client_key, secure.url, timeout=0.5, max_retries=0)
+    client.get_token(5)
+    secure.fail(Fault(drip=0.05), route="events")
+    client.send(event(1))
+    began = time.monotonic()
+    assert client.flush(5) == FlushResult(0, 1)
+    assert time.monotonic() - began < 2
+
+
+def test_an_unknown_certificate_is_refused(
+    connect: Connect, secure: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that nobody vouches for gets nothing, the key included."""
+    monkeypatch.delenv("SSL_CERT_FILE")
+    client = connect(secure.client_key, secure.url, max_retries=0)
+    delivery = client.send(event(1))
+    assert client.flush(5).failed == 1
+    assert "certificate" in error_of(delivery).message.lower()
+    assert "nothing was sent" in error_of(delivery).message
+    assert secure.requests == []
 
 
 def test_on_error_may_send_but_not_wait(connect: Connect, emulator: Emulator) -> None:
