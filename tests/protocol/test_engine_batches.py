@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from masivo._protocol.errors import MasivoValidationError
 from masivo.protocol import Api, FlushResult, SendEventResult
 
 from .simulator import (
@@ -376,3 +377,14 @@ def test_the_first_event_authorizes_in_the_same_poll() -> None:
     driver.send_numbers(1)
     assert is_authorization(driver.only())
     assert driver.wake_at == START + 30.0
+
+
+def test_a_refused_event_is_not_accepted() -> None:
+    """A MasivoValidationError comes from the call itself: nothing is counted, sent or fetched."""
+    driver = Driver(on_error=lambda failure: None)
+    with pytest.raises(MasivoValidationError):
+        driver.buffer.send(event(type="PURCHASE"))
+    driver.poll()
+    assert driver.buffer.stats().accepted == 0
+    assert driver.sent == []
+    assert driver.failed == []
