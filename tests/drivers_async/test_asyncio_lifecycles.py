@@ -412,7 +412,7 @@ def test_a_request_whose_task_is_cancelled(emulator: Emulator, run: Callable[...
         async with client:
             delivery = client.send_analytics_event(event())
             cancelled = 0
-            while cancelled < 3:
+            while cancelled < 2:
                 await asyncio.sleep(0)
                 for task in asyncio.all_tasks():
                     if task.get_name() == "masivo-request":

@@ -167,11 +167,9 @@ print("done")
 """
 
 
-@pytest.mark.parametrize("options", [("-X", "dev"), ("-X", "dev", "-W", "error")])
-def test_debug_mode_finds_nothing_to_complain_about(
-    emulator: Emulator, options: tuple[str, ...]
-) -> None:
-    """PYTHONASYNCIODEBUG=1 and -X dev: not a word on the standard error."""
+def test_debug_mode_finds_nothing_to_complain_about(emulator: Emulator) -> None:
+    """PYTHONASYNCIODEBUG=1 and -X dev, warnings as errors: not a word on the standard error."""
+    options = "-X", "dev", "-W", "error"
     out, err = run(PROGRAM, emulator, options=options, PYTHONASYNCIODEBUG="1")
     assert (out.strip(), err) == ("done", "")
     assert sorted(set(arrived(emulator))) == list(range(101))

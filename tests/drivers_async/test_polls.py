@@ -67,7 +67,7 @@ async def test_a_trickle_wakes_the_driver_for_batches_only(
     connect: Connect, polls: list[int]
 ) -> None:
     """A task that lets others run after every event: still a few polls for each batch."""
-    events = 20_000
+    events = 10_000
     async with api() as http, connect(http_client=http, batch_size=BATCH) as client:
         for n in range(events):
             client.send_analytics_event(event(n))

@@ -118,7 +118,7 @@ async def test_a_client_leaves_while_anothers_batch_is_out(
 ) -> None:
     """A request on its way belongs to the client whose events it carries: it is neither broken
     off nor repeated when another client leaves."""
-    emulator.fail(Fault(delay=0.5), route="events")
+    emulator.fail(Fault(delay=0.15), route="events")
     async with anyio.create_task_group() as tasks:
         leaver, stayer = await stays(tasks, connect(), connect(batch_size=1, max_retries=0))
         delivery = stayer.client.send_analytics_event(event())
@@ -136,7 +136,7 @@ async def test_a_client_leaves_while_the_authorization_is_out(
 ) -> None:
     """The one authorization that all wait for is no failure to those who stay, whoever leaves:
     they may not even have a retry."""
-    emulator.fail(Fault(delay=0.3), route="authorize")
+    emulator.fail(Fault(delay=0.15), route="authorize")
     async with anyio.create_task_group() as tasks:
         both = await stays(tasks, *(connect(batch_size=1, max_retries=0) for _ in range(2)))
         leaver, stayer = both if first_leaves else reversed(both)
@@ -181,7 +181,7 @@ async def test_one_refresh_timer_that_survives_who_began_it(
         assert await second.client.get_token() != token
         await second.leave()
     after = len(emulator.authorizations)
-    await anyio.sleep(0.5)
+    await anyio.sleep(0.3)
     assert len(emulator.authorizations) == after
 
 

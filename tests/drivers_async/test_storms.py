@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SEEDS = range(4)
+SEEDS = range(3)
 
 
 def faults(dice: random.Random) -> list[Fault | None]:
