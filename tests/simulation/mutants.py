@@ -31,7 +31,7 @@ __all__ = ["Mutant", "mutants_of"]
 
 ROOT: Final = Path(__file__).parents[2]
 
-TIMEOUT: Final = 120.0
+TIMEOUT: Final = 90.0
 """Seconds for the tests or the seeds of one mutant."""
 
 _COMPARISONS: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {

@@ -5,6 +5,7 @@ Nothing is written: the module is compiled from its own text with one place chan
 
 from __future__ import annotations
 
+import resource
 import sys
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
@@ -81,12 +82,17 @@ class _Finder(MetaPathFinder):
         return spec
 
 
+MEMORY: Final = 2 << 30
+"""A core with a defect in it may take so many bytes: it could go on for ever."""
+
+
 def install(file: str, text: str) -> None:
-    """Have a file of the core imported with this text.
+    """Have a file of the core imported with this text, and bound this process's memory.
 
     Raises:
         RuntimeError: the core has been imported already.
     """
     if any(name.startswith("masivo") for name in sys.modules):
         raise RuntimeError("the core has been imported already")
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     sys.meta_path.insert(0, _Finder(file, text))
