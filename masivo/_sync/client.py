@@ -176,6 +176,8 @@ class Client(ClientBase["HttpClient"]):
         """
         limit = wait_limit(timeout)
         session = self._session
+        if session.dead:
+            return  # closed before a fork, in the parent
         session.check_may_wait()
         ticket = self._buffer.close(limit)
         self._finalizer.detach()
@@ -187,9 +189,12 @@ class Client(ClientBase["HttpClient"]):
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with
         MasivoClosedError. Other clients of the key are not affected."""
+        session = self._session
+        if session.dead:
+            return  # closed before a fork, in the parent
         self._buffer.destroy()
         self._finalizer.detach()
-        self._session.pump(here=True)
+        session.pump(here=True)
 
     def _wait(self, ticket: Ticket, timeout: float | None, what: str) -> None:
         timeout = wait_limit(timeout)
