@@ -71,7 +71,8 @@ def plan(*, quick: bool) -> list[Case]:
     add("call", PEERS, "call", pick(5, 1), held, count=pick(5_000, 2_000))
     count = pick(100_000, 40_000)
     add("stall", OURS, "stall", pick(5, 1), {"capacity": count}, count=count)
-    count = pick(100_000, 50_000)
+    count = 100_000
+    many = {"hold": True, "capacity": count + 10_000}
     for collect in (False, True):
         on = "on" if collect else "off"
         for keep in (False, True):
@@ -82,14 +83,14 @@ def plan(*, quick: bool) -> list[Case]:
                 ("masivo",),
                 "collector",
                 rounds,
-                held,
+                many,
                 count=count,
                 collect=collect,
                 keep=keep,
             )
         if not quick:
             name = f"collector {on}, dropped"
-            add(name, PEERS, "collector", 2, held, count=40_000, collect=collect, keep=False)
+            add(name, PEERS, "collector", 2, many, count=40_000, collect=collect, keep=False)
 
     # Deliveries.
     rounds = pick(7, 3)
