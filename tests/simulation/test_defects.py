@@ -10,6 +10,9 @@ from .defects import DEFECTS
 from .patched import Defect, core_file
 from .seeded import hunt
 
+# Hunting takes minutes on a busy machine: `make test-all` and `make defects` do it.
+pytestmark = pytest.mark.full
+
 SAMPLE = DEFECTS if os.environ.get("MASIVO_ALL_DEFECTS") else DEFECTS[3::16]
 
 
