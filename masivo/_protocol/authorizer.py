@@ -107,9 +107,19 @@ class Authorizer:
     def renew(self) -> None:
         """It is time for a new token."""
         if self._token.change(Change.DUE):
-            self._begin_authorization(0.0)
+            self._begin_authorization(self._patience())
         # A client that went in the same poll may have set the timer anew.
         self.set_renewal()
+
+    def _longest_wait(self) -> float:
+        return max(self._interval() or LONGEST_HOLD, 1.0)
+
+    def _patience(self) -> float:
+        """How long a renewal in the background waits while a ``Retry-After`` lasts, in seconds: to
+        its end, which may be the same instant for a whole fleet, and a random part of the interval
+        more. 0 if there is none."""
+        held = self._engine.backoff.hold_until - self._engine.now
+        return held + self._random.random() * self._longest_wait() if held > 0 else 0.0
 
     def reject(self, token: str | None) -> None:
         """A request with this token was answered 401: throw it away, but not a newer one."""
@@ -221,9 +231,9 @@ class Authorizer:
             self._engine.backoff.hold(wait, error, self._engine.now)
             self._engine.touch_all()  # batches that wait fail at once if that is too long
             authorization.retries += 1
-            longest = max(self._interval() or LONGEST_HOLD, 1.0)
-            authorization.not_before = self._engine.now + full_jitter(
-                authorization.retries, self._random, longest
+            authorization.not_before = self._engine.now + (
+                self._patience()
+                or full_jitter(authorization.retries, self._random, self._longest_wait())
             )
             return
         if not definitive:

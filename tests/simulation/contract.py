@@ -195,9 +195,9 @@ class Contract(Calls):
         if self.token is not None:  # it still works: the next 401 decides
             self._hold(wait, wrong)
             authorization.retries += 1
-            intervals = [client.plan.refresh_interval or 300.0 for client in self.clients]
-            longest = max(1.0, min(intervals, default=300.0))
-            authorization.not_before = self.now + self.backoff(authorization.retries, longest)
+            retries = authorization.retries
+            wait_on = self.spread_hold() or self.backoff(retries, self.longest_renewal_wait())
+            authorization.not_before = self.now + wait_on
             return
         if not definitive:
             self.failures = max(self.failures, authorization.known + 1)
@@ -242,6 +242,8 @@ class Contract(Calls):
         for do in inbox:
             do()
         self.renewing = now >= self.renew_at() - EPSILON
+        if self.renewing and self.hold_until > now:
+            self.authorization = Authorization(now + self.spread_hold())
         for client in list(self.clients):
             if client.deadline <= now and client.closing is not None:
                 self.release(client, client.closing)

@@ -82,6 +82,17 @@ class KeyState:
         """A wait after so many failures: up to 0.5 s, doubling."""
         return self.draw * min(longest, 0.5 * 2.0 ** min(failures - 1, 10)) if failures else 0.0
 
+    def longest_renewal_wait(self) -> float:
+        """The longest wait of a renewal in the background that failed: the interval."""
+        intervals = [client.plan.refresh_interval or 300.0 for client in self.clients]
+        return max(1.0, min(intervals, default=300.0))
+
+    def spread_hold(self) -> float:
+        """How long a renewal in the background waits during a ``Retry-After``: a fleet of
+        processes must not come back in one instant. 0 without one."""
+        held = self.hold_until - self.now
+        return held + self.draw * self.longest_renewal_wait() if held > 0.0 else 0.0
+
     def alive(self) -> bool:
         """Whether there is a token that is not known to be dead."""
         return self.token is not None and self.now < self.expires_at
