@@ -206,6 +206,34 @@ def test_a_retry_after_of_a_renewal_holds_every_request() -> None:
     assert len(driver.out) == 2
 
 
+def test_a_renewal_is_spread_after_its_retry_after() -> None:
+    """After a ``Retry-After``, which may name one instant to a whole fleet, a renewal in the
+    background waits a random part of the interval more."""
+    driver = Driver(refresh_interval=300.0)
+    driver.sign_in()
+    driver.sleep()
+    driver.dice.fix(0.25)
+    driver.answer(503, headers={"retry-after": "60"})
+    assert driver.wake_at == driver.now + 60.0 + 0.25 * 300.0
+
+
+def test_a_renewal_that_is_due_during_a_retry_after_is_spread() -> None:
+    """So does one that comes due while a batch's ``Retry-After`` holds back every request."""
+    driver = Driver(refresh_interval=300.0, batch_size=1)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    due = driver.wake_at
+    assert due is not None
+    driver.advance(due - driver.now - 20.0)
+    driver.send_numbers(1)
+    driver.answer(503, headers={"retry-after": "60"})
+    driver.advance(20.0)
+    driver.dice.always = 0.5
+    assert driver.out == []
+    driver.sleep()
+    assert not any(is_authorization(each) for each in driver.out)
+
+
 def test_the_next_401_decides_after_a_refused_renewal() -> None:
     """After a refused renewal the token is used until a 401, and then the key is tried."""
     driver = Driver(refresh_interval=300.0, batch_size=1)
