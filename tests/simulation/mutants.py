@@ -174,6 +174,7 @@ def main() -> int:
     """Do what the command line says; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="for how long")
+    parser.add_argument("--skip", type=int, default=0, help="so many of them")
     parser.add_argument("--files", nargs="*", help="the files to change; all without")
     parser.add_argument("--seeds", type=int, help="of the simulator, for each (300)")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
@@ -185,7 +186,9 @@ def main() -> int:
     files = arguments.files or sorted(path.name for path in core_file("x").parent.glob("*.py"))
     mutants = [mutant for file in files for mutant in mutants_of(file)]
     Random(1).shuffle(mutants)
-    return _run(mutants, arguments.seconds, arguments.seeds or 300, arguments.jobs)
+    return _run(
+        mutants[arguments.skip :], arguments.seconds, arguments.seeds or 300, arguments.jobs
+    )
 
 
 def _run(mutants: list[Mutant], seconds: float, seeds: int, jobs: int) -> int:
@@ -203,6 +206,8 @@ def _run(mutants: list[Mutant], seconds: float, seeds: int, jobs: int) -> int:
             if result is None:
                 continue
             counts[result] = counts.get(result, 0) + 1
+            if not sum(counts.values()) % 20:
+                print(f"so far: {counts}", flush=True)
             if result in ("survived", "timeout"):
                 print(f"{result}: {mutant.file}:{mutant.line}: {mutant.what[:110]}", flush=True)
     killed = counts.get("tests", 0) + counts.get("simulator", 0)
