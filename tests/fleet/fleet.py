@@ -11,6 +11,7 @@ import heapq
 import json
 import random
 from dataclasses import dataclass
+from email.utils import formatdate
 from itertools import count
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -30,7 +31,7 @@ EPOCH: Final = 1_767_225_600.0
 TOKEN_LIVES: Final = 3600.0
 EVENT: Final[dict[str, object]] = {"type": "VIEW", "customer_id": "c", "brand_id": None}
 
-Outage = Literal["dead", "503", "retry-after date"]
+Outage: TypeAlias = Literal["dead", "503", "retry-after date"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,10 @@ class Plan:
     """How: unreachable (refused, or silent until the timeout), 503, or 503 with the end of the
     outage as a date in ``Retry-After``."""
     one_key: bool = False
-    """Whether all processes share a key: then the server revokes the token of all at once, when
-    the day is three quarters over."""
-    event_every: float = 300.0
+    """Whether all processes share a key."""
+    revoked_at: float | None = None
+    """When the server revokes every token that it has issued."""
+    event_every: float = 600.0
     """A process reports an event so often, on average, at random."""
     spread: float = 1.0
     """All processes start within so many seconds."""
@@ -96,7 +98,6 @@ class Fleet:
         self._dice = random.Random(plan.seed)
         self._heap: list[Happening] = []
         self._numbers = count()
-        self._revoked_at = plan.duration * 0.75 if plan.one_key else -1.0
         for number in range(plan.processes):
             self._start(number, self._settings(number))
 
@@ -204,9 +205,11 @@ class Fleet:
         headers = {"date": http_date(self.now)}
         if not request.body:
             return Response(200, headers, json.dumps({"data": jwt(self.now)}).encode())
-        if 0.0 < self._revoked_at <= self.now:
-            if issued(dict(request.headers)["authorization"]) < self._revoked_at:
-                return Response(401, headers, b'{"error": "revoked"}')
+        revoked_at = self.plan.revoked_at
+        if revoked_at is None or self.now < revoked_at:
+            return Response(200, headers, b"{}")
+        if issued(dict(request.headers)["authorization"]) < revoked_at:
+            return Response(401, headers, b'{"error": "revoked"}')
         return Response(200, headers, b"{}")
 
 
@@ -227,8 +230,6 @@ def http_date(now: float) -> str:
     seconds = int(EPOCH + now)
     cached = _dates.get(seconds)
     if cached is None:
-        from email.utils import formatdate
-
         _dates.clear()
         cached = _dates[seconds] = formatdate(seconds, usegmt=True)
     return cached
