@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from .fleet import Fleet, Plan, Traffic
+from .fleet import Plan, Traffic, run
 from .report import measure, plot
-
-
-def run(plan: Plan) -> tuple[Traffic, float]:
-    """Run one plan; the traffic, and the seconds of CPU that it took."""
-    began = time.process_time()
-    return Fleet(plan).run(), time.process_time() - began
 
 
 def main() -> int:
