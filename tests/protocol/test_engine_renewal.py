@@ -234,6 +234,23 @@ def test_a_renewal_that_is_due_during_a_retry_after_is_spread() -> None:
     assert not any(is_authorization(each) for each in driver.out)
 
 
+def test_a_renewal_waits_a_random_part_of_the_interval_after_a_retry_after() -> None:
+    """A renewal that is due during a ``Retry-After``, for which nobody waits, goes a random part of
+    the interval after its end: a whole fleet may have been told the same instant."""
+    driver = Driver(refresh_interval=100.0, batch_size=1, max_retries=0)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.answer(503, headers={"retry-after": "250"})
+    driver.sleep()
+    assert driver.now == START + 100.0
+    assert driver.wake_at == START + 350.0
+    driver.sleep()
+    driver.dice.fix(0.5)
+    driver.answer(429, headers={"retry-after": "20"})
+    assert driver.wake_at == driver.now + 20.0 + 50.0
+
+
 def test_the_next_401_decides_after_a_refused_renewal() -> None:
     """After a refused renewal the token is used until a 401, and then the key is tried."""
     driver = Driver(refresh_interval=300.0, batch_size=1)
