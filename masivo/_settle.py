@@ -14,7 +14,7 @@ from masivo.protocol import Waiters
 if TYPE_CHECKING:
     from masivo.protocol import Output
 
-__all__ = ["Waiters", "logger", "settle"]
+__all__ = ["Waiters", "logger", "settle", "unseen"]
 
 _MOST_UNSEEN: Final = 5
 
@@ -49,10 +49,10 @@ class _Unseen(logging.NullHandler):
 
 
 logger: Final = logging.getLogger("masivo")
-_unseen: Final = _Unseen()
-logger.addHandler(_unseen)
+unseen: Final = _Unseen()
+logger.addHandler(unseen)
 # Registered before the flush of open clients at exit, and so called after it.
-atexit.register(_unseen.print)
+atexit.register(unseen.print)
 
 
 def settle(output: Output, waiters: Waiters) -> None:

@@ -42,7 +42,7 @@ class Failed:
     called: a failure that nobody asks for must not pass in silence.
     """
 
-    __slots__ = ("_report", "asked", "count", "error")
+    __slots__ = ("__weakref__", "_report", "asked", "count", "error")
 
     def __init__(
         self,
@@ -60,9 +60,13 @@ class Failed:
         count, self.asked = self.count - self.asked, self.count
         return count
 
-    def __del__(self) -> None:
+    def tell(self) -> None:
+        """Report what nobody has asked about: the process ends, and nobody will."""
         if self._report is not None and (count := self.unasked()) > 0:
             self._report(self.error, count)
+
+    def __del__(self) -> None:
+        self.tell()
 
 
 Outcome: TypeAlias = SendEventResult | Failed

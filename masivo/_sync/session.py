@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import threading
+import time
 import weakref
 from contextlib import suppress
 from queue import SimpleQueue
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from masivo import MasivoClosedError
 from masivo._http import Http, HttpClient, build_lock
-from masivo._settle import Waiters, settle
+from masivo._settle import Waiters, settle, unseen
 from masivo.protocol import Account, Engine, Failed, Failure
 
 from . import clock as clocks
@@ -34,11 +35,17 @@ __all__ = ["EXIT_TIMEOUT", "Session", "clients", "join"]
 
 EXIT_TIMEOUT = 5.0
 """How long open clients are flushed at interpreter exit, all together, in seconds."""
+LAST_WORDS = 0.2
+"""How long, after that, a worker has to log what it has found, in seconds."""
 
 _Key: TypeAlias = tuple[Account, int]
 
 clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _sessions: dict[_Key, Session] = {}
+_all: weakref.WeakSet[Session] = weakref.WeakSet()
+"""The sessions above, and those that have been retired."""
+_untold: weakref.WeakValueDictionary[int, Failed] = weakref.WeakValueDictionary()
+"""Failures, by id: what nobody has asked about is told at exit."""
 _registry_lock = threading.RLock()
 _exiting = False
 _process = object()
@@ -67,6 +74,7 @@ def join(
             # None, or one that is about to retire: its token and its counters are not ours.
             http = Http(http_client, settings.account.base_url)
             session = _sessions[key] = Session(key, http.forked() if forked else http)
+            _all.add(session)
         return session.engine.attach(settings, delivery_type, session)
 
 
@@ -97,7 +105,8 @@ class Session:
         self._attentive = 0  # workers that will poll before they next wait
         self._asleep = False  # a worker waits in `_bell` ...
         self._sleeps_until: float | None = None  # ... at most until this time
-        self._busy = 0  # workers in the middle of a request, or of the caller's code
+        self._busy = 0  # workers in the middle of a request, or of the caller's code ...
+        self._at_leisure = 0  # ... of these, in the caller's code
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._barred: set[int] = set()  # threads that must not wait for this session
 
@@ -225,6 +234,7 @@ class Session:
             if self._asleep and (self._closed or self._sleeps_too_long()):
                 self._ring()
         todo += output.requests
+        _remember_failures(output)
         if output.warnings or output.failed_events:
             self._settle_at_leisure(output, todo, worker=worker)
         else:
@@ -245,6 +255,7 @@ class Session:
         self._barred.add(me)
         if worker:
             with self._lock:
+                self._at_leisure += 1
                 self._busy += 1
                 self._attentive -= 1
             if self._wanted or (output.wake_at is not None and not self._asleep):
@@ -256,6 +267,7 @@ class Session:
                 with self._lock:
                     self._attentive += 1
                     self._busy -= 1
+                    self._at_leisure -= 1
             if not barred:
                 self._barred.discard(me)
 
@@ -417,11 +429,24 @@ class Session:
         if ticket.outcome is None:
             self.pump(deadline, here=True)
 
+    def settle_down(self, deadline: float) -> None:
+        """At exit: let workers finish what they log, and log what is left."""
+        deadline = max(deadline, self.clock.monotonic() + LAST_WORDS)
+        while (self._attentive or self._at_leisure) and self.clock.monotonic() < deadline:
+            time.sleep(0.001)
+        self.pump(here=True)
+
     def _next_pump(self, deadline: float | None) -> float | None:
         """How long a waiting thread may wait: without workers it does their work."""
         if self._attentive or self._asleep or self._busy or self.wake_at is None:
             return deadline
         return self.wake_at if deadline is None else min(deadline, self.wake_at)
+
+
+def _remember_failures(output: Output) -> None:
+    for settled in output.settled:
+        if isinstance(settled.outcome, Failed):
+            _untold[id(settled.outcome)] = settled.outcome
 
 
 def _take(claim: list[None]) -> bool:
@@ -459,6 +484,7 @@ def _after_fork_in_child() -> None:
     _process = object()
     inherited = list(_sessions.values())
     _sessions.clear()
+    _untold.clear()
     for session in inherited:
         for buffer in session.engine.buffers:
             buffer.orphaned = Failed(_orphaned(), 0, None)
@@ -476,10 +502,17 @@ def _flush_at_exit() -> None:
         for session in list(_sessions.values())
         for buffer in session.engine.buffers
     ]
+    for session, _ in closing:
+        session.wake()  # all of them now, not each when those before it are done
     for session, ticket in closing:
         session.finish(ticket, deadline)
-    for session in {session for session, _ in closing}:
-        session.pump(here=True)  # what nobody asked about is logged
+    for reference in _untold.valuerefs():
+        if (failed := reference()) is not None:
+            failed.tell()
+    with _registry_lock:
+        sessions = list(_all)
+    for session in sessions:
+        session.settle_down(deadline)
 
 
 def _register_child_exit() -> None:
@@ -492,6 +525,7 @@ def _register_child_exit() -> None:
 
     _registered_in = os.getpid()
     util.Finalize(None, _flush_at_exit, exitpriority=10)
+    util.Finalize(None, unseen.print, exitpriority=9)
 
 
 _registered_in: int | None = None

@@ -61,8 +61,8 @@ def run(
     Args:
         folder: where the program is written.
         emulator: whose key and address it gets.
-        program: its text, after PRELUDE; indented as it stands in a test.
-        prelude: goes before it, not indented.
+        program: its text, which follows PRELUDE; indented as it stands in a test.
+        prelude: goes before everything, the import of the package too; not indented.
         options: of the interpreter.
         key: another API key.
         base_url: another base URL.
@@ -72,7 +72,7 @@ def run(
     A program that outlasts the limit is asked for its stacks before it is killed.
     """
     path = folder / "program.py"
-    path.write_text(PRELUDE + prelude + textwrap.dedent(program))
+    path.write_text(prelude + PRELUDE + textwrap.dedent(program))
     environment = {
         **os.environ,
         "MASIVO_API_KEY": emulator.client_key if key is None else key,

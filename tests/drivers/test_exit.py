@@ -1,0 +1,422 @@
+"""The end of a program: what is buffered is delivered, or its loss is told (contract, 6)."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.emulator import Emulator, Fault
+
+from .events import arrived
+from .odd_servers import closed_port
+from .programs import run
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+LOG = "import logging; logging.basicConfig(format='LOG %(message)s')\n"
+"""Goes before a program: logs to the standard error."""
+
+# Shortens the time that the end may take, where that is not the subject.
+HASTE = "from masivo._sync import session; session.EXIT_TIMEOUT = 1.0\n"
+
+# Goes before a program that sets `began`: prints how long its end took, last of all.
+CLOCK = "import atexit, time; atexit.register(lambda: print(time.monotonic() - began))\n"
+
+# Tells of every thread that is started once the interpreter has begun to end.
+WATCH = """
+ending = []
+
+def watch(name, arguments):
+    if ending and name in ("_thread.start_new_thread", "_thread.start_joinable_thread"):
+        os.write(2, b"A THREAD AT EXIT\\n")
+
+sys.addaudithook(watch)
+Client  # whose own exit function is registered now; so this one comes before it
+atexit.register(ending.append, 1)
+"""
+
+
+def lost(err: str) -> list[str]:
+    """The lines that tell of a loss."""
+    return [line for line in err.splitlines() if "event" in line and "not" in line]
+
+
+ENDS = {
+    "by itself": "",
+    "sys.exit": "sys.exit(3)",
+    "sys.exit in a function": "def f():\n    sys.exit(3)\nf()",
+    "an exception": "raise ZeroDivisionError",
+    "an interrupt": "raise KeyboardInterrupt",
+    "in a with block": "with open(os.devnull):\n    sys.exit(3)",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_everything_arrives(tmp_path: Path, emulator: Emulator, end: str) -> None:
+    """A program that just ends, in whatever way, has its events delivered; no thread is started
+    for it, and nothing is printed."""
+    ended = run(
+        tmp_path,
+        emulator,
+        WATCH
+        + "client = Client()\nfor n in range(250):\n    client.send_analytics_event(event(n))\n"
+        + ENDS[end],
+        prelude=LOG,
+    )
+    assert arrived(emulator) == list(range(250))
+    assert ended.seconds < 15
+    assert "LOG" not in ended.err
+    assert "THREAD" not in ended.err
+    if end in ("by itself", "sys.exit"):
+        assert ended.err == ""
+        assert ended.code == (0 if end == "by itself" else 3)
+
+
+def test_a_client_that_was_forgotten(tmp_path: Path, emulator: Emulator) -> None:
+    """A client that is dropped unclosed delivers its events all the same, without the end of the
+    program, and lets go of its thread."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        import gc
+
+        def use():
+            client = Client()
+            for n in range(10):
+                client.send_analytics_event(event(n))
+            client.self = client  # a cycle
+
+        use()
+        gc.collect()
+        deadline = time.monotonic() + 20
+        while threading.active_count() > 1 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        print(threading.active_count())
+        os._exit(0)
+        """,
+    )
+    assert ended.out == "1\n"
+    assert arrived(emulator) == list(range(10))
+
+
+def test_several_keys_share_the_time(tmp_path: Path, emulator: Emulator) -> None:
+    """A server that hangs for one key does not cost the events of another."""
+    with Emulator() as stuck:
+        stuck.fail(Fault(delay=60), times=None)
+        ended = run(
+            tmp_path,
+            emulator,
+            f"""
+            key, url = {stuck.client_key!r}, {stuck.url!r}
+            clients = [
+                Client(key, base_url=url),
+                Client(),
+                Client(key, base_url=url.replace("127.0.0.1", "localhost")),
+            ]
+            for n, client in enumerate(clients):
+                client.send_analytics_event(event(n))
+            """,
+            prelude=LOG + HASTE,
+        )
+        assert arrived(emulator) == [1]
+        assert ended.code == 0
+        assert "2 events" in ended.err or len(lost(ended.err)) == 2
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["deliveries kept", "deliveries dropped"])
+def test_a_server_that_hangs(tmp_path: Path, emulator: Emulator, held: bool) -> None:
+    """The end takes at most 5 s, and a warning tells how many events were lost, whether or not
+    the program still holds their deliveries."""
+    emulator.fail(Fault(delay=60), route="events", times=None)
+    ended = run(
+        tmp_path,
+        emulator,
+        f"""
+        client = Client()
+        deliveries = []
+        for n in range(7):
+            delivery = client.send_analytics_event(event(n))
+            if {held}:
+                deliveries.append(delivery)
+        began = time.monotonic()
+        """,
+        prelude=CLOCK + LOG + ("" if held else HASTE),
+    )
+    assert ended.code == 0
+    limit = 5.0 if held else 1.0
+    assert limit - 0.5 < float(ended.out) < limit + 1.0
+    [line] = lost(ended.err)
+    assert "7 events" in line
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["deliveries kept", "deliveries dropped"])
+def test_a_server_that_is_not_there(tmp_path: Path, emulator: Emulator, held: bool) -> None:
+    """With nobody listening the end does not wait for all the repeats, and tells the loss."""
+    ended = run(
+        tmp_path,
+        emulator,
+        f"""
+        client = Client()
+        deliveries = [client.send_analytics_event(event(n)) for n in range(7)]
+        if not {held}:
+            del deliveries
+        """,
+        prelude=LOG,
+        base_url=f"http://127.0.0.1:{closed_port()}",
+    )
+    assert ended.code == 0
+    assert ended.seconds < 8
+    [line] = lost(ended.err)
+    assert "7 events" in line
+
+
+def test_a_failure_before_the_end_is_told(tmp_path: Path, emulator: Emulator) -> None:
+    """A failure that happened long ago, whose delivery the program kept and never asked, is told
+    at the end: nothing is lost in silence."""
+    emulator.fail(Fault(status=403), route="events")
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        client = Client()
+        delivery = client.send_analytics_event(event(1))
+        client.flush(10)
+        client.send_analytics_event(event(2))
+        """,
+        prelude=LOG,
+    )
+    assert ended.code == 0
+    assert arrived(emulator) == [2]
+    [line] = lost(ended.err)
+    assert "1 event " in line
+
+
+def test_without_logging_a_loss_is_still_told(tmp_path: Path, emulator: Emulator) -> None:
+    """A program that never configured logging learns of a loss on the standard error."""
+    ended = run(
+        tmp_path,
+        emulator,
+        "client = Client()\nclient.send_analytics_event(event())",
+        key="a-key-of-nobody",
+    )
+    assert ended.code == 0
+    [line] = lost(ended.err)
+    assert "1 event" in line
+    assert "a-key-of-nobody" not in ended.err
+
+
+def test_a_child_of_multiprocessing_tells_its_loss(tmp_path: Path, emulator: Emulator) -> None:
+    """Children of ``multiprocessing``, which run no exit functions, tell what they lose too."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        import multiprocessing
+        kept = []
+
+        def work():
+            kept.append(Client().send_analytics_event(event()))
+
+        if __name__ == "__main__":
+            process = multiprocessing.get_context("spawn").Process(target=work)
+            process.start()
+            process.join(20)
+            print(process.exitcode)
+        """,
+        key="a-key-of-nobody",
+    )
+    assert ended.out == "0\n"
+    [line] = lost(ended.err)
+    assert "1 event" in line
+
+
+def test_sending_from_another_exit_function(tmp_path: Path, emulator: Emulator) -> None:
+    """Exit functions that were registered after the client's may send; what they send arrives."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        client = Client()
+        client.send_analytics_event(event(0))
+
+        @atexit.register
+        def last_words():
+            client.send_analytics_event(event(1))
+            assert client.flush(10).delivered == 2
+            client.send_analytics_event(event(2))
+        """,
+        prelude=LOG,
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert arrived(emulator) == [0, 1, 2]
+
+
+def test_sending_after_the_flush_is_an_error(tmp_path: Path, emulator: Emulator) -> None:
+    """An exit function that runs after the flush is told that the client is closed; its own
+    ``close`` does no harm."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        client = Client()
+        client.send_analytics_event(event(0))
+        """,
+        prelude="""
+def last_words():
+    try:
+        client.send_analytics_event(event(1))
+    except masivo.MasivoClosedError:
+        print("closed")
+    client.close()
+    client.destroy()
+    with Client() as another:
+        another.send_analytics_event(event(2))
+    print("delivered")
+
+import atexit
+atexit.register(last_words)
+"""
+        + LOG,
+    )
+    assert (ended.code, ended.out, ended.err) == (0, "closed\ndelivered\n", "")
+    assert arrived(emulator) == [0, 2]
+
+
+def test_a_thread_that_outlives_main(tmp_path: Path, emulator: Emulator) -> None:
+    """What an ordinary thread sends after the main one has ended arrives; a daemon thread that
+    sends to the very last moment breaks nothing."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        client = Client()
+
+        def late():
+            threading.main_thread().join()
+            for n in range(100):
+                client.send_analytics_event(event(n))
+
+        def endless():
+            while True:
+                try:
+                    other.send_analytics_event(event(-1))
+                    time.sleep(0.0001)
+                except masivo.MasivoClosedError:
+                    return
+
+        other = Client(batch_size=5)
+        threading.Thread(target=endless, daemon=True).start()
+        threading.Thread(target=late).start()
+        """,
+        prelude=LOG,
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert [n for n in arrived(emulator) if n >= 0] == list(range(100))
+
+
+@pytest.mark.parametrize("where", ["sending", "flushing", "closing", "waiting", "sleeping"])
+def test_ctrl_c(tmp_path: Path, emulator: Emulator, where: str) -> None:
+    """Ctrl-C in the middle ends the program as usual; what was accepted still arrives, once."""
+    emulator.fail(Fault(delay=0.7), route="events", number=1)
+
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        emulator.wait_for(lambda e: len(e.batches) == 1, timeout=20)
+        process.send_signal(signal.SIGINT)
+
+    program = {
+        "sending": """
+while True:
+    client.send_analytics_event(event(-1))
+    sent += 1
+    time.sleep(0.0001)""",
+        "flushing": "client.flush()",
+        "closing": "client.close(None)",
+        "waiting": "delivery.result()",
+        "sleeping": "time.sleep(20)",
+    }[where]
+    ended = run(
+        tmp_path,
+        emulator,
+        "client = Client(batch_size=50)\nsent = 0\n"
+        "atexit.register(lambda: print(sent))\n"
+        "for n in range(120):\n    delivery = client.send_analytics_event(event(n))\n" + program,
+        prelude=LOG,
+        meanwhile=interrupt,
+    )
+    assert ended.code in (-signal.SIGINT, 130, 1)
+    assert "KeyboardInterrupt" in ended.err
+    numbers = arrived(emulator)
+    assert [n for n in numbers if n >= 0] == list(range(120))
+    # One that was interrupted inside the call may have been taken though it was not counted.
+    assert 0 <= numbers.count(-1) - int(ended.out) <= 1
+
+
+def test_ctrl_c_at_the_end(tmp_path: Path, emulator: Emulator) -> None:
+    """Ctrl-C while the end waits for a server that hangs ends the wait at once."""
+    emulator.fail(Fault(delay=60), route="events", times=None)
+
+    def interrupt(process: subprocess.Popen[str]) -> None:
+        emulator.wait_for(lambda e: len(e.batches) == 1, timeout=20)
+        process.send_signal(signal.SIGINT)
+
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        client = Client()
+        client.send_analytics_event(event(0))
+        began = time.monotonic()
+        """,
+        prelude=CLOCK + LOG,
+        meanwhile=interrupt,
+    )
+    assert "KeyboardInterrupt" in ended.err
+    assert float(ended.out) < 4
+
+
+def test_sigterm_with_a_handler(tmp_path: Path, emulator: Emulator) -> None:
+    """The usual handler of SIGTERM, one that calls ``sys.exit``, gives the events their time."""
+
+    def terminate(process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        client = Client()
+        for n in range(10):
+            client.send_analytics_event(event(n))
+        print("ready", flush=True)
+        while True:
+            time.sleep(1)
+        """,
+        prelude=LOG,
+        meanwhile=terminate,
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert arrived(emulator) == list(range(10))
+
+
+def test_a_disabled_client_ends_at_once(tmp_path: Path, emulator: Emulator) -> None:
+    """Where nothing is sent, nothing is waited for."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        client = Client(enabled=False)
+        assert not client.send_analytics_event(event(0)).result().success
+        print(threading.active_count())
+        """,
+        prelude=LOG,
+    )
+    assert (ended.code, ended.out, ended.err) == (0, "1\n", "")
+    assert emulator.requests == []
