@@ -70,7 +70,7 @@ class Server:
         self._plan = plan
         self._ahead = plan.server.skew
         self.set_back = False
-        """Whether its clock was ever set back: then stamps may lie in its future."""
+        """Whether its clock, or the driver's, ever went back: then stamps may lie in its future."""
         self.tokens: dict[str, float] = {}
         """The tokens that work, with the server's time at which each ceases to."""
         self.issued: list[str] = []

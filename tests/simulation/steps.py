@@ -389,6 +389,7 @@ class Steps:
 
     def _clock(self, _client: Client, step: Step) -> None:
         """The clock of the driver's machine runs backwards for a moment."""
+        self._world.server.set_back = True  # by comparison: stamps may lie in its future
         self._world.next_back = (0.001, 2.0, 500.0)[step.x % 3]
         self._world.want_poll()
 
