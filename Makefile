@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 
-.PHONY: soak defects mutants demo test test-all fleet check format clean
+.PHONY: api soak defects mutants demo test test-all fleet check format package clean
 
 demo: $(VENV)/run
 	@$(BIN)/python examples/demo.py
@@ -31,6 +31,18 @@ check: $(VENV)/check
 format: $(VENV)/check
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Record the public interface; a change of it needs a line in CHANGELOG.md
+api: $(VENV)/test
+	$(BIN)/python -m tests.package.public_api
+
+# Build the archives, check them, and test what they install
+package: $(VENV)/package
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python -m tests.package.installed dist/*.tar.gz
 
 # The simulator, for so many seconds: make soak SECONDS=600
 soak: $(VENV)/test
@@ -62,6 +74,10 @@ $(VENV)/test: $(VENV)/run
 
 $(VENV)/lifecycles: $(VENV)/test
 	@$(BIN)/python -m pip install --quiet --group lifecycles
+	@touch $@
+
+$(VENV)/package: $(VENV)/run
+	@$(BIN)/python -m pip install --quiet --group package
 	@touch $@
 
 $(VENV)/check: $(VENV)/test

@@ -47,7 +47,10 @@ class Defect:
 
 def core_file(name: str) -> Path:
     """A file of the core."""
-    return Path(__file__).parents[2] / "masivo" / "_protocol" / name
+    package = PathFinder.find_spec("masivo")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("masivo is not installed")
+    return Path(package.origin).parent / "_protocol" / name
 
 
 class _Loader(SourceFileLoader):
