@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 TIMEOUT = 0.4
-SLACK = 1.0
+SLACK = 3.0
 """How much longer than its timeout a request may take on a busy machine, in seconds."""
 
 NOTHING_CAME = {

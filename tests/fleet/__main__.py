@@ -1,4 +1,4 @@
-"""Run the whole fleet and draw it: ``make fleet`` (some 20 minutes on two cores)."""
+"""Run the whole fleet and draw it: ``make fleet`` (some 6 minutes on two quiet cores)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make fleet")
     parser.add_argument("--processes", type=int, default=10_000)
     parser.add_argument("--hours", type=float, default=24.0)
-    parser.add_argument("--svg", type=Path, default=Path("docs/fleet.svg"))
+    parser.add_argument("--svg", type=Path, default=Path("docs/images/fleet.svg"))
     arguments = parser.parse_args()
     size, length = arguments.processes, arguments.hours * 3600.0
     outage = (length / 2, length / 2 + 600.0)
