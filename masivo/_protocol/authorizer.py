@@ -8,6 +8,7 @@ from .delivery import Failed, Ticket
 from .errors import MasivoClosedError, MasivoError, authorization_error
 from .flight import Attempt
 from .json import NOT_JSON, parse
+from .redaction import redacted_body
 from .retry import LONGEST_HOLD, REPEATED, full_jitter, retry_after
 from .timers import Slot, Timer
 from .token import Change, State, Token, lifetime, token_in
@@ -193,7 +194,7 @@ class Authorizer:
                 self._engine.answer(ticket, token)
             self._engine.touch_all()
             return
-        body = self._engine.redacted(response.body, None)
+        body = redacted_body(response.body, self._engine.secrets(None))
         error = authorization_error(status, body, server_key=self._is_server_key(status, body))
         wait = (
             retry_after(response.headers, self._engine.server_clock) if status in REPEATED else None

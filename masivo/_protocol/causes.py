@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, cast
 
+from .redaction import redacted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -46,8 +48,7 @@ def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | No
 
     def clean(value: object) -> object:
         if isinstance(value, str):
-            for secret in secrets:
-                value = value.replace(secret, "[redacted]")
+            value = redacted(value, secrets)
         return value if isinstance(value, str | int | float) else None
 
     try:

@@ -16,6 +16,7 @@ from .causes import stripped
 from .delivery import Delivery, Failed, Ticket
 from .errors import (
     MasivoClosedError,
+    MasivoConfigError,
     MasivoError,
     MasivoNetworkError,
     api_error,
@@ -25,8 +26,9 @@ from .errors import (
 )
 from .events import decode, envelope
 from .flight import Attempt, Flight
-from .json import NOT_JSON, encode, parse
+from .json import NOT_JSON, parse
 from .log import FailureLog
+from .redaction import redacted, redacted_body
 from .retry import ISOLATED, REPEATED, Backoff, retry_after
 from .stamps import ServerClock
 from .timers import Slot, Timer, Timers
@@ -51,10 +53,6 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 _LOG: Final[Slot] = (Timer.LOG, None)
-
-_SHORTEST_SECRET: Final = 8
-"""Shorter keys and tokens are not looked for in answers: they would be found in common words."""
-
 
 _Input: TypeAlias = "Delivery | Callable[[], None]"
 
@@ -435,11 +433,12 @@ class Engine:
             return
         attempt.request_id = None
         token = attempt.token if isinstance(attempt, Flight) else None
-        reason = one_line(self.redacted(failure.reason.encode("utf-8", "replace"), token).decode())
-        cause = None if failure.cause is None else stripped(failure.cause, self._secrets(token))
+        secrets = self.secrets(token)
+        reason = one_line(redacted(failure.reason, secrets))
+        cause = None if failure.cause is None else stripped(failure.cause, secrets)
         error: MasivoError
         if failure.fatal is not None:
-            error = failure.fatal
+            error = MasivoConfigError(one_line(redacted(failure.fatal.message, secrets)))
         else:
             if not failure.sent:
                 reason += "; nothing was sent"
@@ -462,7 +461,7 @@ class Engine:
 
     def _flight_answered(self, flight: Flight, response: Response) -> None:
         buffer, status = flight.buffer, response.status
-        body = self.redacted(response.body, flight.token)
+        body = redacted_body(response.body, self.secrets(flight.token))
         if status == 401:
             self.authorizer.reject(flight.token)
             if flight.unauthorized:
@@ -507,21 +506,10 @@ class Engine:
             self.backoff.succeeded()
         buffer.part_failed(flight, error)
 
-    def redacted(self, text: bytes, token: str | None) -> bytes:
-        """An answer without the secrets that it might echo, escaped or not."""
-        value = parse(text) if b"\\" in text else NOT_JSON
-        if value is not NOT_JSON:
-            text = encode(value)
-        for secret in self._secrets(token):
-            text = text.replace(encode(secret)[1:-1], b"[redacted]")
-            if value is NOT_JSON:
-                text = text.replace(secret.encode(), b"[redacted]")
-        return text
-
-    def _secrets(self, token: str | None) -> list[str]:
+    def secrets(self, token: str | None) -> list[str]:
         """What must not be shown: the key, the token, and the one that was used."""
         secrets = self.account.api_key.reveal(), token, self.authorizer.value
-        return [each for each in secrets if each is not None and len(each) >= _SHORTEST_SECRET]
+        return [each for each in secrets if each]
 
 
 def _empty_output() -> Output:

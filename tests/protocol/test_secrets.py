@@ -234,12 +234,51 @@ def test_warnings_hold_no_secret_and_no_event() -> None:
         assert text not in line
 
 
-def test_a_short_secret_does_not_garble_every_answer() -> None:
-    """A key shorter than 8 characters is not looked for: it would be found in common words."""
-    driver = Driver(key="a", max_retries=0)
+@pytest.mark.parametrize("key", ["k", "id-7", "abc_123", "s3cret!"])
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_short_secret_is_hidden_where_it_is_a_word(
+    write: Callable[[str], bytes], key: str
+) -> None:
+    """A key shorter than 8 characters is hidden where it stands as a word, in JSON or in a text;
+    words that merely hold it stay readable."""
+    for status in (401, 403):
+        driver = Driver(key=key, max_retries=0)
+        (delivery,) = driver.send_numbers(1)
+        body = write(f"no key '{key}', ask for xabc_1234, kind and mask; key={key}")
+        driver.answer(status, b'{"error": %b, "details": [%b, 7]}' % (body, write(key)))
+        error = error_of(delivery)
+        said = "no key '[redacted]', ask for xabc_1234, kind and mask; key=[redacted]"
+        assert said in error.message
+        assert error.details == ["[redacted]", 7]
+        driver = Driver(key=key, max_retries=0)
+        (delivery,) = driver.send_numbers(1)
+        driver.answer(status, b"<p>no key %b</p>" % key.encode())
+        assert error_of(delivery).details == "<p>no key [redacted]</p>"
+
+
+@pytest.mark.parametrize("key", ["12345678", "4", "true", "null", '{"', "[", ":"])
+def test_an_answer_stays_what_it_is_whatever_the_key(key: str) -> None:
+    """A key that looks like a piece of JSON does not break the answers: a batch that was taken is
+    delivered, and only texts and numbers that are the key are hidden."""
+    driver = Driver(key=key)
+    _, (delivery,) = in_batch(driver, 1)
+    driver.answer(200, b'{"a": [true, null, {"b": 12345679}], "n": 12345678, "m": 4}')
+    assert result_of(delivery).data == {
+        "a": [True, None, {"b": 12345679}],
+        "n": "[redacted]" if key == "12345678" else 12345678,
+        "m": "[redacted]" if key == "4" else 4,
+    }
+
+
+def test_what_makes_no_http_client_is_redacted() -> None:
+    """The error of a caller's function that makes no HTTP client, and quotes the key, does not
+    show it."""
+    driver = Driver()
     (delivery,) = driver.send_numbers(1)
-    driver.answer(403, {"error": "a plain answer"})
-    assert "a plain answer" in error_of(delivery).message
+    fatal = MasivoConfigError(f"http_client: cannot sign with {KEY}")
+    driver.engine.handle_failure(driver.out.pop().id, Failure(fatal.message, False, fatal=fatal))
+    driver.poll()
+    assert error_of(delivery).message == "http_client: cannot sign with [redacted]"
 
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=30))

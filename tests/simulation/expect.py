@@ -105,7 +105,9 @@ def _clean(value: Json, secrets: Collection[str]) -> Json:
 
 def _without(text: str, secrets: Collection[str]) -> str:
     for secret in secrets:
-        text = text.replace(secret, REDACTED)
+        # A short one is only looked for as a word.
+        edge = "" if len(secret) >= 8 else r"\b"
+        text = re.sub(edge + re.escape(secret) + edge, REDACTED, text)
     return text
 
 
