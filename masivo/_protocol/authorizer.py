@@ -119,7 +119,8 @@ class Authorizer:
         """How long a renewal in the background waits while a ``Retry-After`` lasts, in seconds: to
         its end, which may be the same instant for a whole fleet, and a random part of the interval
         more. 0 if there is none."""
-        held = self._engine.backoff.hold_until - self._engine.now
+        backoff = self._engine.backoff
+        held = max(backoff.hold_until, backoff.refused_until) - self._engine.now
         return held + self._random.random() * self._longest_wait() if held > 0 else 0.0
 
     def reject(self, token: str | None) -> None:
@@ -161,6 +162,12 @@ class Authorizer:
             or not self._engine.attached
         ):
             return
+        refusal = self._engine.backoff.refuses(self._engine.now)
+        if refusal is not None and self._token.state is State.FETCHING:
+            self._give_up(refusal)
+            return
+        if refusal is not None and authorization.not_before < self._engine.backoff.refused_until:
+            authorization.not_before = self._engine.now + self._patience()
         # Nobody waits for a renewal in the background, so a close does not hurry it.
         hurry = self._token.state is State.FETCHING and self._hurries()
         at = self._engine.waits_until(authorization, hurry=hurry)
@@ -199,7 +206,13 @@ class Authorizer:
         wait = (
             retry_after(response.headers, self._engine.server_clock) if status in REPEATED else None
         )
-        self.failed(authorization, error, definitive=status not in REPEATED, wait=wait)
+        self.failed(
+            authorization,
+            error,
+            repeatable=status in REPEATED,
+            definitive=400 <= status < 500 and status not in REPEATED,
+            wait=wait,
+        )
 
     def _is_server_key(self, status: int, body: bytes) -> bool:
         value = parse(body)
@@ -215,6 +228,7 @@ class Authorizer:
         authorization: Authorization,
         error: MasivoError,
         *,
+        repeatable: bool,
         definitive: bool,
         wait: float | None,
     ) -> None:
@@ -223,7 +237,8 @@ class Authorizer:
         Args:
             authorization: the attempt.
             error: what went wrong.
-            definitive: whether a repeat is useless.
+            repeatable: whether a repeat may help.
+            definitive: whether the key, and no accident, is the reason: new events will fail too.
             wait: the seconds of its ``Retry-After``, if any.
         """
         authorization.failed = True
@@ -239,19 +254,25 @@ class Authorizer:
             return
         if not definitive:
             self._engine.backoff.failed(authorization.known, wait, error, self._engine.now)
-            retries = max((b.settings.max_retries for b in self._engine.buffers), default=0)
+            patience = (b.settings.max_retries for b in self._engine.buffers if repeatable)
+            retries = max(patience, default=0)
             if self._engine.backoff.refuses(self._engine.now) is None:
                 if authorization.last_try:
                     self._end_hurried(authorization, error)
                 if self._engine.repeat(authorization, retries=retries, hurry=self._hurries()):
                     return
-        self._authorization = None
-        self._token.change(Change.FAILED)
         if definitive:
             self._engine.backoff.succeeded()
             self._token.refuse(error, self._engine.now)
         for buffer in self._engine.buffers:
             buffer.fail_waiting(error)
+        self._give_up(error)
+
+    def _give_up(self, error: MasivoError) -> None:
+        """Fetch no token until one is needed again."""
+        self._authorization = None
+        self._engine.timers.set(_REPEAT, None)
+        self._token.change(Change.FAILED)
         for _, ticket in self._take_tickets(None):
             self._engine.answer(ticket, Failed(error, 1, None))
 

@@ -267,6 +267,7 @@ class Engine:
     def _rest(self) -> None:
         """Forget everything: the last client is gone."""
         self.authorizer.rest()
+        self.backoff = Backoff(self._random)
         self._requests.clear()
         self.timers.clear()
         self._out.warnings.extend(self._log.drain(self.now))
@@ -445,7 +446,10 @@ class Engine:
             error = MasivoNetworkError(reason, status=failure.status)
             error.__cause__ = cause
         if isinstance(attempt, Authorization):
-            self.authorizer.failed(attempt, error, definitive=failure.fatal is not None, wait=None)
+            fatal = failure.fatal is not None
+            self.authorizer.failed(
+                attempt, error, repeatable=not fatal, definitive=fatal, wait=None
+            )
         elif isinstance(attempt, Flight):
             accepted = failure.status is not None and 200 <= failure.status < 300
             if accepted:

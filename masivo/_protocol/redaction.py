@@ -34,11 +34,13 @@ def redacted_body(body: bytes, secrets: Sequence[str]) -> bytes:
     if b"\\" not in body and not any(secret.encode() in body for secret in secrets):
         return body
     value = parse(body)
-    if value is NOT_JSON:
-        return redacted(body.decode("utf-8", "surrogateescape"), secrets).encode(
-            "utf-8", "surrogateescape"
-        )
-    return encode(_redacted_value(value, secrets))
+    if value is not NOT_JSON:
+        try:
+            return encode(_redacted_value(value, secrets))
+        except RecursionError:  # nested too deeply for that, but for nothing else: a text
+            body = encode(value)
+    text = redacted(body.decode("utf-8", "surrogateescape"), secrets)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _redacted_value(value: Json, secrets: Sequence[str]) -> Json:

@@ -325,6 +325,23 @@ def test_the_last_client_may_go_while_its_key_is_refused() -> None:
     assert is_authorization(driver.only())
 
 
+@pytest.mark.parametrize("seconds", ["200", "3600"])
+def test_the_last_client_may_go_while_its_key_is_held_back(seconds: str) -> None:
+    """A ``Retry-After`` and the count of failures do not outlive the last client of their key,
+    whether its engine is used again or not: the next one starts fresh."""
+    driver = Driver(max_retries=0, batch_size=1)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.answer(429, headers={"retry-after": seconds})
+    driver.close(1.0)
+    driver.buffer = driver.client(batch_size=1)
+    (delivery,) = driver.send_numbers(2)
+    driver.grant()
+    driver.accept()
+    assert result_of(delivery).success
+
+
 def test_a_close_does_not_cut_short_what_a_sibling_waits_for() -> None:
     """An authorization that a closing client hurried is repeated for the others as often as ever:
     only the closing client's events fail with the last try."""

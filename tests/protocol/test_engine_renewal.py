@@ -9,7 +9,17 @@ import pytest
 
 from masivo._protocol.json import encode
 
-from .simulator import START, Driver, header, in_batch, is_authorization, numbers, result_of
+from .simulator import (
+    START,
+    Driver,
+    error_of,
+    event,
+    header,
+    in_batch,
+    is_authorization,
+    numbers,
+    result_of,
+)
 
 if TYPE_CHECKING:
     from masivo.protocol import Json
@@ -249,6 +259,56 @@ def test_a_renewal_waits_a_random_part_of_the_interval_after_a_retry_after() -> 
     driver.dice.fix(0.5)
     driver.answer(429, headers={"retry-after": "20"})
     assert driver.wake_at == driver.now + 20.0 + 50.0
+
+
+def test_no_renewal_goes_while_batches_fail_at_once() -> None:
+    """A ``Retry-After`` above 300 s holds back renewals too, one that waits for a repeat included:
+    each would cost a request of the quota that is exhausted. They go a random part of the interval
+    after its end."""
+    for failed_before in (False, True):
+        driver = Driver(refresh_interval=300.0, batch_size=1, max_retries=0)
+        driver.dice.always = 1.0
+        driver.sign_in()
+        if failed_before:
+            driver.sleep()
+            driver.answer(503)
+        driver.send_numbers(1)
+        driver.dice.always = 0.5
+        driver.answer(429, headers={"retry-after": "3600"})
+        told = driver.now
+        driver.sleep_until(told + 3600.0)
+        assert driver.out == []
+        driver.sleep_until(told + 3600.0 + 149.0)
+        assert driver.out == []
+        driver.sleep_until(told + 3600.0 + 151.0)
+        assert is_authorization(driver.only())
+
+
+def test_a_token_is_not_fetched_while_batches_fail_at_once() -> None:
+    """A 401 that throws the token away while a ``Retry-After`` above 300 s lasts fetches no other:
+    the batch and those who wait for the token get the error that says how long; after its end a
+    token is fetched."""
+    driver = Driver(refresh_interval=300.0, batch_size=1, max_in_flight=2, max_retries=4)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    driver.sleep()
+    driver.answer(503)
+    (first,) = driver.send(event(1, "a"))
+    (second,) = driver.send(event(2, "b"))
+    early, late = driver.out
+    driver.answer(401, to=early)
+    assert is_authorization(driver.out[-1])
+    driver.answer(503, to=driver.out[-1])
+    ticket = driver.buffer.token()
+    driver.poll()
+    driver.answer(429, {"error": "limit"}, to=late, headers={"retry-after": "3600"})
+    assert driver.out == []
+    assert [error_of(each).status for each in (first, second, ticket)] == [429] * 3
+    assert driver.wake_at is None
+    driver.advance(3600.0)
+    driver.send_numbers(3)
+    driver.sleep()
+    assert is_authorization(driver.only())
 
 
 def test_the_next_401_decides_after_a_refused_renewal() -> None:

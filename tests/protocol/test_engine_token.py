@@ -283,6 +283,30 @@ def test_a_redirect_or_a_2xx_without_a_token_says_to_check_base_url(
     assert error.status == status
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(302, b""), (200, b"<html></html>"), (200, {"data": None}), (501, b"")]
+)
+def test_what_does_not_blame_the_key_opens_no_window(status: int, body: Json | bytes) -> None:
+    """A redirect, a 2xx without a token, or a 5xx that asks for no repeat ends what waits, at once.
+    It says nothing of the key: new events do not fail at once; the next of them authorizes, after
+    a wait that doubles, so that a wrong address is not asked once for every event."""
+    driver = Driver(refresh_interval=None)
+    driver.dice.always = 1.0
+    (first,) = driver.send_numbers(1)
+    for wait in (0.5, 1.0, 2.0):
+        driver.answer(status, body)
+        assert driver.out == []
+        (second,) = driver.send_numbers(2, 3)[1:]
+        assert not second.done()
+        assert driver.out == []
+        assert driver.wake_at == driver.now + wait
+        driver.sleep()
+    assert type(error_of(first)) is MasivoAuthError
+    driver.grant()
+    driver.flush()
+    assert numbers(driver.batch()) == [2, 3]
+
+
 # ── Failures that are repeated ───────────────────────────────────────────────────────────────
 
 

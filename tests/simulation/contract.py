@@ -69,7 +69,9 @@ class Contract(Calls):
             fatal, status = failure.fatal is not None, failure.status
             wrong = broken(failure, [KEY])
             if isinstance(attempt, Authorization):
-                self._authorization_failed(attempt, wrong, None, definitive=fatal)
+                self._authorization_failed(
+                    attempt, wrong, None, repeated=not fatal, definitive=fatal
+                )
             elif fatal:
                 self.failures = 0
                 self._part_ends(attempt, wrong)
@@ -169,7 +171,8 @@ class Contract(Calls):
         wrong = authorization_refusal(answer.status, answer.body, secrets, stubborn=self.stubborn)
         repeated = answer.status in REPEATED
         wait = self._patience(answer) if repeated else None
-        self._authorization_failed(authorization, wrong, wait, definitive=not repeated)
+        blamed = 400 <= answer.status < 500 and not repeated
+        self._authorization_failed(authorization, wrong, wait, repeated=repeated, definitive=blamed)
 
     def _granted(self, authorization: Authorization, answer: Answer, grant: Grant) -> None:
         on_time = self.token is not None and not authorization.failed
@@ -189,7 +192,13 @@ class Contract(Calls):
         self.token_tickets.clear()
 
     def _authorization_failed(
-        self, authorization: Authorization, wrong: Wrong, wait: float | None, *, definitive: bool
+        self,
+        authorization: Authorization,
+        wrong: Wrong,
+        wait: float | None,
+        *,
+        repeated: bool,
+        definitive: bool,
     ) -> None:
         authorization.failed = True
         if self.token is not None:  # it still works: the next 401 decides
@@ -202,7 +211,7 @@ class Contract(Calls):
         if not definitive:
             self.failures = max(self.failures, authorization.known + 1)
             self._hold(wait, wrong)
-            most = max((client.plan.max_retries for client in self.clients), default=0)
+            most = max((c.plan.max_retries for c in self.clients if repeated), default=0)
             if authorization.last_try and not self.refused():
                 self._end_hurried(authorization, wrong)
             if self._repeated(authorization, most, hurry=self.hurries()):
@@ -242,7 +251,7 @@ class Contract(Calls):
         for do in inbox:
             do()
         self.renewing = now >= self.renew_at() - EPSILON
-        if self.renewing and self.hold_until > now:
+        if self.renewing and max(self.hold_until, self.refused_until) > now:
             self.authorization = Authorization(now + self.spread_hold())
         for client in list(self.clients):
             if client.deadline <= now and client.closing is not None:
@@ -273,10 +282,13 @@ class Contract(Calls):
         """Work out what must come of it besides, once the requests of the poll are known."""
         if not self.clients:  # the next client starts fresh
             self.token, self.authorization = None, None
-            self.key_refused_until = 0.0
+            self.key_refused_until = self.hold_until = self.refused_until = 0.0
+            self.failures = 0
             self.out.clear()
             return
-        if self.now >= self.renew_at():
+        if self.refused():
+            self._hold_authorization()
+        elif self.now >= self.renew_at():
             self.authorization = Authorization(self.now)
         if self.token is None and self.authorization is None and self.token_needed():
             self.authorization = Authorization(self.now + self.jitter())
@@ -286,6 +298,20 @@ class Contract(Calls):
                     self.form(client, client.compose(client.free()))
         for client in self.clients:  # last: who waits in a drain has batches sent
             self.end_drains(client)
+
+    def _hold_authorization(self) -> None:
+        """The server asked for too much patience: nothing goes, authorizations neither."""
+        waiting = self.authorization
+        if waiting is None or waiting.out is not None:
+            return
+        if self.token is not None:  # a renewal comes after it
+            if waiting.not_before < self.refused_until:
+                waiting.not_before = self.now + self.spread_hold()
+            return
+        self.authorization = None
+        for _, ticket in self.token_tickets:
+            self.promised[ticket] = self.refusal
+        self.token_tickets.clear()
 
     def next_deadline(self) -> tuple[float, str]:
         """When something must happen at the latest, and what; unpolled events included."""

@@ -63,8 +63,8 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "a 403 to an authorization is repeated",
         "authorizer.py",
-        "definitive=status not in REPEATED, wait=wait",
-        "definitive=status not in REPEATED and status != 403, wait=wait",
+        "repeatable=status in REPEATED,",
+        "repeatable=status in REPEATED or status == 403,",
     ),
     # ── buffer.py ────────────────────────────────────────────────────────────────────────────
     Defect(

@@ -13,7 +13,7 @@ RULES: Final[tuple[Defect, ...]] = (
     Defect(
         "a transport's exception keeps its texts",
         "causes.py",
-        'value = value.replace(secret, "[redacted]")',
+        "value = redacted(value, secrets)",
         "value = str(value)",
     ),
     Defect(

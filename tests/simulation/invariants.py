@@ -131,6 +131,8 @@ class Checker:
         if request.body:
             raise Violation("authorization", "it has a body")
         waiting = contract.authorization
+        if contract.refused():
+            raise Violation("Retry-After", "an authorization is sent that should wait, or fail")
         if waiting is None:
             if contract.key_refused():
                 raise Violation("authorization", "the key was refused less than 30 s ago")

@@ -90,7 +90,7 @@ class KeyState:
     def spread_hold(self) -> float:
         """How long a renewal in the background waits during a ``Retry-After``: a fleet of
         processes must not come back in one instant. 0 without one."""
-        held = self.hold_until - self.now
+        held = max(self.hold_until, self.refused_until) - self.now
         return held + self.draw * self.longest_renewal_wait() if held > 0.0 else 0.0
 
     def alive(self) -> bool:
