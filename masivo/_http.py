@@ -183,6 +183,8 @@ class Http(_Transport):
     def __init__(self, given: HttpClient | None, base_url: str) -> None:
         super().__init__(given, base_url)
         self._deadline = _Deadline()
+        self.connecting = 0
+        """How many threads are looking up the server's name or connecting to it."""
 
     def close(self) -> None:
         """Close what this object opened; the caller's own client is left alone."""
@@ -205,7 +207,7 @@ class Http(_Transport):
         self._deadline.at = time.monotonic() + timeout
         status = None
         try:
-            outgoing = _outgoing(client, request, timeout, trace=self._deadline.trace)
+            outgoing = _outgoing(client, request, timeout, trace=self._trace)
             response = client.send(outgoing, **_SEND)
             try:
                 status = response.status_code
@@ -221,6 +223,13 @@ class Http(_Transport):
             return _failure(error, timeout, status)
         finally:
             self._deadline.at = None
+
+    def _trace(self, name: str, info: dict[str, Any]) -> None:
+        if name.endswith(("connect_tcp.complete", "connect_tcp.failed")):
+            self.connecting -= 1
+        self._deadline.trace(name, info)
+        if name.endswith("connect_tcp.started"):
+            self.connecting += 1
 
 
 class AsyncHttp(_Transport):

@@ -364,7 +364,7 @@ class Session:
             deadline: when the requests must be over that this thread sends, if no worker can.
             here: take them in on this thread in any case.
         """
-        if self._alert() and not here:
+        if not here and (self._alert() or self._must_not_connect()):
             return
         todo: list[Request] = []
         while not self.dead and self._step(todo):
@@ -387,6 +387,14 @@ class Session:
                 if self.wake_at is not None and not manned and not self._closed:
                     self._start(None)
                 return
+
+    def _must_not_connect(self) -> bool:
+        """Whether this thread is the last that could send, and might be held beyond all deadlines.
+
+        Nothing bounds the lookup of a name, and at exit no thread can be started for it. So while
+        a worker is at it, the rest is left to that worker.
+        """
+        return _exiting and self.http.connecting > 0
 
     def wait(
         self, awaited: Delivery | Ticket, timeout: float | None, what: str, *, leave: bool = False

@@ -420,3 +420,53 @@ def test_a_disabled_client_ends_at_once(tmp_path: Path, emulator: Emulator) -> N
     )
     assert (ended.code, ended.out, ended.err) == (0, "1\n", "")
     assert emulator.requests == []
+
+
+LOOKUPS = """
+import httpx, socket
+
+look_up, broken = socket.getaddrinfo, threading.Event()
+
+def hang(*arguments, **options):
+    if broken.is_set():
+        stuck.set()
+        time.sleep(60)
+    return look_up(*arguments, **options)
+
+socket.getaddrinfo, stuck = hang, threading.Event()
+
+def one_shot():
+    return httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
+
+client = Client(max_in_flight=2, batch_size=2, http_client=one_shot)
+client.get_token()
+broken.set()
+for n in range(2):
+    client.send_analytics_event(event(n))
+stuck.wait()
+client.send_analytics_event(event(2) | {"customer_id": "another"})
+"""
+"""Name resolution hangs, on a worker, with one batch; another event waits."""
+
+HUNG = {
+    "exit": ("", 1.0),
+    "close": ("client.close(0.5)", 0.5),
+    "destroy": ("client.destroy()", 0.0),
+}
+
+
+@pytest.mark.parametrize("end", HUNG)
+def test_a_name_that_does_not_resolve(tmp_path: Path, emulator: Emulator, end: str) -> None:
+    """Nothing bounds the lookup of a name, but ``close`` and the end of the interpreter keep their
+    deadlines: no thread that must go on waits for it."""
+    how, limit = HUNG[end]
+    ended = run(
+        tmp_path,
+        emulator,
+        LOOKUPS + "began = time.monotonic()\n" + how,
+        prelude=CLOCK + HASTE,
+    )
+    assert ended.code == 0
+    assert arrived(emulator) == []
+    assert lost(ended.err)
+    assert float(ended.out) < limit + 1.5
