@@ -120,7 +120,7 @@ def encoder(settings: Settings) -> Encode:
             _check_brand(brand_id)
         try:
             encoded = encode(event if _is_plain(event) else _plain(event))
-        except (ValueError, TypeError, RecursionError, OverflowError) as error:
+        except (ValueError, TypeError, RuntimeError, OverflowError) as error:
             _explain(event, error)
         if brand_id is _MISSING:
             encoded = b"{" + brand + encoded[1:]
@@ -154,7 +154,10 @@ def envelope(events_key: str | None) -> tuple[bytes, bytes]:
 
 def _as_dict(event: object) -> dict[str, object]:
     if isinstance(event, Mapping):
-        return dict(cast("Mapping[str, object]", event))
+        try:
+            return dict(cast("Mapping[str, object]", event))
+        except RuntimeError as error:
+            _refuse_unreadable(error)
     raise MasivoValidationError(f"an event must be a mapping such as a dict, not {_kind(event)}")
 
 
@@ -390,9 +393,20 @@ def _explain(event: Mapping[str, object], error: Exception) -> NoReturn:
         _plain(event)
     except RecursionError:
         raise MasivoValidationError("the event is nested too deeply") from None
+    except RuntimeError as again:
+        error = again
     if isinstance(error, RecursionError):
         raise MasivoValidationError("the event is nested too deeply")
+    if isinstance(error, RuntimeError):
+        _refuse_unreadable(error)
     raise MasivoValidationError(f"the event has no form in JSON: {_kind(error)}") from None
+
+
+def _refuse_unreadable(error: RuntimeError) -> NoReturn:
+    """Refuse an event for what its iteration raised: "dictionary changed size", and such."""
+    raise MasivoValidationError(
+        f"the event could not be read: {error}. If another thread changes it, send a copy"
+    )
 
 
 def _refuse(path: str, why: str) -> NoReturn:

@@ -22,7 +22,7 @@ from masivo.protocol import Api
 from .simulator import event, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 UNSTAMPED = Api(stamp_issued_at=False)
 STAMP = b"2026-01-01T00:00:00.000Z"
@@ -344,6 +344,22 @@ def test_an_event_that_is_nested_too_deeply_is_refused(kind: str, inner: object)
     for _ in range(20_000):
         value = {"k": value} if kind == "dict" else (value,) if kind == "tuple" else [value]
     assert "nested too deeply" in refusal(event(x=value))
+
+
+class Growing(UserDict[str, object]):
+    """A mapping that another thread seems to write to: it grows while it is read."""
+
+    def __iter__(self) -> Iterator[str]:
+        for name in self.data:
+            self.data[name + "more"] = 0
+            yield name
+
+
+@pytest.mark.parametrize("given", [Growing(event()), event(x=Growing(a=1))], ids=["event", "part"])
+def test_an_event_that_changes_while_it_is_read_is_refused(given: Mapping[str, object]) -> None:
+    """An event, or a mapping in it, that another thread changes meanwhile is a
+    MasivoValidationError that says so, not a RuntimeError of its iteration."""
+    assert "another thread" in refusal(given)
 
 
 def test_an_event_over_max_event_bytes_is_refused() -> None:

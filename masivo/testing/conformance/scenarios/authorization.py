@@ -166,7 +166,8 @@ def authorization_is_given_up(run: Run) -> None:
 
 @scenario("5")
 def authorization_answered_oddly_is_an_error(run: Run) -> None:
-    """A redirect, or a 2xx without a token, is a MasivoAuthError, and is not followed."""
+    """A redirect, or a 2xx without a token, is a MasivoAuthError, and is not followed. It says
+    nothing of the key, so the next event tries again, after the wait of a failure."""
     client = run.client()
     run.answer(
         Fault(status=302, headers={"Location": "/api/storefront/v1/auth/authorize"}),
@@ -176,9 +177,9 @@ def authorization_answered_oddly_is_an_error(run: Run) -> None:
     )
     for number, status in enumerate((302, 200, 200)):
         sent = client.send_numbers(number)
+        run.advance(2)
         run.failed(sent, MasivoAuthError, status=status)
         run.check("base_url" in sent[0].error().message, "the message names no cure")
-        run.advance(30)
     run.authorizations(3)
 
 
