@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 TYPE_JSON = "application/json; charset=utf-8"
@@ -30,6 +30,8 @@ class Answer:
     headers: tuple[tuple[str, str], ...]
     # The events that the API took with this request, in order.
     accepted: tuple[dict[str, Json], ...] = ()
+    # What is wrong, where this is an error; the body says it too.
+    problem: str | None = None
 
 
 def encode(document: object) -> bytes:
@@ -54,7 +56,8 @@ def error_answer(
     status: int, error: str, details: str, headers: tuple[tuple[str, str], ...] = ()
 ) -> Answer:
     """Return an error as the vendor's schema has it: two strings, `error` and `details`."""
-    return json_answer(status, {"error": error, "details": details}, headers)
+    answer = json_answer(status, {"error": error, "details": details}, headers)
+    return replace(answer, problem=details)
 
 
 def html_answer() -> Answer:

@@ -13,7 +13,7 @@ from email.utils import formatdate
 from masivo.emulator.answers import Answer, Json, error_answer, html_answer, json_answer
 from masivo.emulator.quota import Quota
 from masivo.emulator.schema import RESERVED_TYPES, problem_with
-from masivo.emulator.tokens import Tokens
+from masivo.emulator.tokens import IssuedToken, Tokens
 
 BASE_PATH = "/api/storefront/v1"
 
@@ -114,6 +114,23 @@ class StorefrontApi:
         """Return what every answer carries, `Date` above all."""
         return (("Date", formatdate(now, usegmt=True)), ("Server", "masivo-emulator"))
 
+    def kind_of(self, key: str | None) -> str:
+        """Return what kind of key this is, for a person to read; never the key."""
+        if not key:
+            return "no key"
+        return {self._client_key: "CLIENT key", self._server_key: "SERVER key"}.get(
+            key, "unknown key"
+        )
+
+    def token_in(self, headers: dict[str, str]) -> IssuedToken | None:
+        """Return what is known of the token that a request carries; None if it carries none."""
+        token = _bearer(headers)
+        return self._tokens.find(token) if token is not None else None
+
+    def newest_tokens(self, count: int) -> list[IssuedToken]:
+        """Return the last so many tokens that were issued, the newest first."""
+        return self._tokens.newest(count)
+
     def revoke_tokens(self) -> None:
         """Make every token issued so far answer 401."""
         self._tokens.revoke_all()
@@ -123,8 +140,8 @@ class StorefrontApi:
         if call.route == "authorize":
             key = call.headers.get("x-api-key")
             return key if key in (self._client_key, self._server_key) else None
-        token = _bearer(call.headers)
-        return self._tokens.key_of(token) if token is not None else None
+        token = self.token_in(call.headers)
+        return token.key if token is not None else None
 
     def _process(self, call: Call, now: float) -> Answer:
         method = _METHODS.get(call.route)

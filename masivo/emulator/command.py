@@ -65,6 +65,8 @@ def _introduction(emulator: Emulator) -> str:
         f"  export MASIVO_BASE_URL={emulator.url}\n"
         f"  export MASIVO_API_KEY={emulator.client_key}\n"
         "\n"
+        f"To see what arrives, and to switch faults on: {emulator.inspector_url}\n"
+        "\n"
         "Ctrl-C stops it. Requests:"
     )
 

@@ -4,14 +4,15 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Protocol
 
 import h11
 
 from masivo.emulator.answers import error_answer
-from masivo.emulator.exchange import MAX_BODY, Exchange
-from masivo.emulator.script import Close, Reset, Send, Wait
+from masivo.emulator.exchange import MAX_BODY
+from masivo.emulator.script import Close, Reset, Send, Step, Wait
 
 # The largest head of a request, in bytes.
 MAX_HEAD = 65_536
@@ -22,8 +23,26 @@ LINGER = 1.0
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
-# Makes the exchange of a request: method, target, headers with names in lower case.
-OpenExchange = Callable[[str, str, dict[str, str]], Exchange]
+
+class RequestHandler(Protocol):
+    """One request whose headers have arrived: see `Exchange`."""
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether the body is to be read at all; if not, `steps` is next."""
+        ...
+
+    def abandon(self, body: bytes) -> None:
+        """Learn that the body never was complete."""
+        ...
+
+    def steps(self, conn: h11.Connection, body: bytes) -> Iterator[Step]:
+        """Process the request and yield the steps of its answer."""
+        ...
+
+
+# Takes a request: method, target, headers with names in lower case.
+TakeRequest = Callable[[str, str, dict[str, str]], RequestHandler]
 
 
 class _GoneError(Exception):
@@ -34,10 +53,10 @@ class Connection:
     """Serves one client until it leaves, a fault ends it, or `stopping` is set."""
 
     def __init__(
-        self, sock: socket.socket, open_exchange: OpenExchange, stopping: threading.Event
+        self, sock: socket.socket, take_request: TakeRequest, stopping: threading.Event
     ) -> None:
         self._sock = sock
-        self._open_exchange = open_exchange
+        self._take_request = take_request
         self._stopping = stopping
         self._conn = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
 
@@ -68,23 +87,23 @@ class Connection:
             return False
         if not isinstance(request, h11.Request):
             return False
-        exchange = self._open_exchange(
+        handler = self._take_request(
             request.method.decode("ascii"),
             request.target.decode("ascii", "replace"),
             _headers(request),
         )
         body = bytearray()
-        if exchange.reads_body:
+        if handler.reads_body:
             try:
                 self._read_body(body)
             except h11.RemoteProtocolError as error:
-                exchange.abandon(bytes(body))
+                handler.abandon(bytes(body))
                 self._refuse(error)
                 return False
             except _GoneError:
-                exchange.abandon(bytes(body))
+                handler.abandon(bytes(body))
                 raise
-        for step in exchange.steps(self._conn, bytes(body)):
+        for step in handler.steps(self._conn, bytes(body)):
             match step:
                 case Send(data):
                     self._send(data)

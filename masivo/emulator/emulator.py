@@ -11,8 +11,11 @@ from masivo.emulator.answers import Json
 from masivo.emulator.api import BASE_PATH, StorefrontApi
 from masivo.emulator.exchange import Desk, Exchange
 from masivo.emulator.faults import Fault
+from masivo.emulator.inspector import Inspector, Visit, is_visit
+from masivo.emulator.loopback import check_loopback
 from masivo.emulator.records import RecordedRequest
-from masivo.emulator.server import Server, check_loopback
+from masivo.emulator.server import Server
+from masivo.emulator.switches import NO_SWITCHES
 
 
 class Emulator:
@@ -79,6 +82,7 @@ class Emulator:
         )
         self._desk = Desk(api, clock)
         self._journal = self._desk.journal
+        self._inspector = Inspector(self._desk)
 
     # Running it
 
@@ -89,9 +93,7 @@ class Emulator:
         """
         with self._journal.changed:
             if self._server is None:
-                self._server = Server(
-                    self._host, self._port, self._open_exchange, self._ssl_context
-                )
+                self._server = Server(self._host, self._port, self._take_request, self._ssl_context)
                 self._port = self._server.port
         return self
 
@@ -119,6 +121,14 @@ class Emulator:
         scheme = "http" if self._ssl_context is None else "https"
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{scheme}://{host}:{self._port}{BASE_PATH}"
+
+    @property
+    def inspector_url(self) -> str:
+        """The address of the inspector, a page that shows live what happens here.
+
+        Raises RuntimeError before the port is known.
+        """
+        return self.url.removesuffix(BASE_PATH) + "/"
 
     @property
     def client_key(self) -> str:
@@ -204,9 +214,10 @@ class Emulator:
             self._desk.plan.add(fault, route=route, number=number, times=times)
 
     def heal(self) -> None:
-        """Remove every fault, `on_request` included."""
+        """Remove every fault, `on_request` and what the inspector switched on included."""
         with self._journal.changed:
             self._desk.plan.clear()
+            self._desk.switches = NO_SWITCHES
             self._desk.on_request = None
 
     @property
@@ -252,5 +263,7 @@ class Emulator:
         address = f" {self.url}" if self._port else ""
         return f"<Emulator{address} {state}, {self.event_count} events accepted>"
 
-    def _open_exchange(self, method: str, target: str, headers: dict[str, str]) -> Exchange:
+    def _take_request(self, method: str, target: str, headers: dict[str, str]) -> Exchange | Visit:
+        if is_visit(method, target):
+            return Visit(self._inspector, method, target, headers)
         return Exchange(self._desk, method, target, headers)

@@ -17,6 +17,7 @@ from masivo.emulator.answers import Answer, error_answer
 from masivo.emulator.api import Call, StorefrontApi
 from masivo.emulator.faults import Fault, FaultPlan
 from masivo.emulator.records import Journal, RecordedRequest, Ticket
+from masivo.emulator.switches import NO_SWITCHES, Switches
 
 # The largest request body, in bytes; a larger one is answered with 413.
 MAX_BODY = 64 * 1024 * 1024
@@ -29,6 +30,8 @@ class Desk:
     api: StorefrontApi
     clock: Callable[[], float] = time.time
     plan: FaultPlan = field(default_factory=FaultPlan)
+    # What is switched on in the inspector, for requests that no queued fault is for.
+    switches: Switches = NO_SWITCHES
     journal: Journal = field(default_factory=Journal)
     # Decides on a fault for a request that has none queued; called without the lock.
     on_request: Callable[[RecordedRequest], Fault | None] | None = None
@@ -48,7 +51,8 @@ class Exchange:
         route = desk.api.route(target)
         with desk.journal.changed:
             self._ticket: Ticket = desk.journal.reserve(route)
-            self._fault = desk.plan.take(route, self._ticket.number, self._ticket.nth)
+            queued = desk.plan.take(route, self._ticket.number, self._ticket.nth)
+            self._fault = queued or desk.switches.fault(route)
 
     @property
     def reads_body(self) -> bool:
@@ -84,7 +88,8 @@ class Exchange:
         if answer is None or record.fault is not None:
             answer = script.altered(answer, fault, desk.api.base_headers(now))
         status = answer.status if fault.raw is None else None
-        self._told(replace(record, status=status, answered_at=now))
+        record = replace(record, status=status, answered_at=now, problem=answer.problem)
+        self._told(record)
         yield from script.steps(conn, self._method, answer, fault)
 
     def _processed(
@@ -128,6 +133,7 @@ class Exchange:
         )
 
     def _told(self, record: RecordedRequest) -> None:
+        record = replace(record, settled=True)
         self._desk.journal.enter(self._ticket, record)
         if self._desk.on_answer is not None:
             self._desk.on_answer(record)

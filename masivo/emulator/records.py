@@ -40,6 +40,10 @@ class RecordedRequest:
     answered_at: float | None = None
     # The fault that was applied.
     fault: Fault | None = None
+    # Whether its answer has begun, or it is known to get none.
+    settled: bool = False
+    # What the API said was wrong; None where nothing was, or a fault took the answer's place.
+    problem: str | None = None
 
     def __repr__(self) -> str:
         count = "no" if self.events is None else len(self.events)
@@ -48,6 +52,17 @@ class RecordedRequest:
             f"<RecordedRequest {self.number}: {self.method} {self.route}, {count} events, "
             f"{self.accepted} accepted, status {self.status}{fault}>"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A request as a change left it."""
+
+    # Numbers the changes of a journal for ever, across `Journal.clear`.
+    version: int
+    # That of the request's ticket.
+    serial: int
+    record: RecordedRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,11 @@ class Journal:
         self._numbers: Counter[str] = Counter()
         # None: the request is still being read.
         self._requests: dict[int, RecordedRequest | None] = {}
+        self._version = 0
+        # The latest change of each request that was read, by serial; in order of the changes.
+        self._versions: dict[int, int] = {}
+        # How often `clear` was called.
+        self.clearings: int = 0
         self._events: list[dict[str, Json]] = []
 
     def reserve(self, route: str) -> Ticket:
@@ -90,6 +110,9 @@ class Journal:
         with self.changed:
             if ticket.serial in self._requests:
                 self._requests[ticket.serial] = record
+                self._version += 1
+                self._versions.pop(ticket.serial, None)
+                self._versions[ticket.serial] = self._version
             self.changed.notify_all()
 
     def accept(
@@ -108,10 +131,30 @@ class Journal:
             entered = [record for record in self._requests.values() if record is not None]
         return entered if route is None else [each for each in entered if each.route == route]
 
+    def request(self, serial: int) -> RecordedRequest | None:
+        """Return the request of this serial, if it was read and is kept."""
+        return self._requests.get(serial)
+
+    def changes(self, after: int) -> list[Change]:
+        """Return every request that changed after this version, in order of its last change."""
+        changes: list[Change] = []
+        with self.changed:
+            for serial in reversed(self._versions):
+                version, record = self._versions[serial], self._requests[serial]
+                if version <= after or record is None:
+                    break
+                changes.append(Change(version, serial, record))
+        return changes[::-1]
+
     def events(self) -> list[dict[str, Json]]:
         """Return the accepted events, in order."""
         with self.changed:
             return list(self._events)
+
+    def request_count(self, route: str | None = None) -> int:
+        """Return how many requests have begun since the last `clear`."""
+        with self.changed:
+            return self._numbers.total() if route is None else self._numbers[route]
 
     @property
     def event_count(self) -> int:
@@ -123,7 +166,9 @@ class Journal:
         with self.changed:
             self._numbers.clear()
             self._requests.clear()
+            self._versions.clear()
             self._events.clear()
+            self.clearings += 1
 
     def wait_for(self, predicate: Callable[[], object], timeout: float) -> bool:
         """Wait until the predicate is true after some change; False when time is up."""

@@ -7,24 +7,11 @@ import ssl
 import threading
 import time
 import weakref
-from ipaddress import ip_address
 
-from masivo.emulator.connection import Connection, OpenExchange
+from masivo.emulator.connection import Connection, TakeRequest
 
 # Seconds that `Server.stop` waits for its threads; only a caller's function can hold one longer.
 STOP_TIMEOUT = 2.0
-
-
-def check_loopback(host: str) -> None:
-    """Raise ValueError unless the host is a loopback address or `localhost`."""
-    if host == "localhost":
-        return
-    try:
-        is_loopback = ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not is_loopback:
-        raise ValueError(f"the emulator listens on loopback addresses only, not on {host!r}")
 
 
 class Server:
@@ -37,10 +24,10 @@ class Server:
         self,
         host: str,
         port: int,
-        open_exchange: OpenExchange,
+        take_request: TakeRequest,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        self._open_exchange = open_exchange
+        self._take_request = take_request
         self._ssl_context = ssl_context
         self._stopping = threading.Event()
         # Only the accepting thread adds to them; `stop` reads them after it has ended.
@@ -109,7 +96,7 @@ class Server:
         except OSError:
             sock.close()
             return
-        connection = Connection(sock, self._open_exchange, self._stopping)
+        connection = Connection(sock, self._take_request, self._stopping)
         thread = threading.Thread(
             target=connection.serve, name=f"masivo-emulator-{self.port}-connection", daemon=True
         )

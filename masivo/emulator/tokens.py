@@ -7,11 +7,18 @@ import json
 import math
 import secrets
 from dataclasses import dataclass
+from itertools import islice
 
 
 @dataclass(slots=True)
-class _Issued:
+class IssuedToken:
+    """What is known of a token, but for the token itself."""
+
+    # Position among all tokens, from 1.
+    number: int
     key: str
+    # Both in seconds since the epoch.
+    issued_at: float
     expires_at: float
     revoked: bool = False
 
@@ -27,7 +34,7 @@ class Tokens:
         self._ttl = ttl
         self._opaque = opaque
         self._secret = secrets.token_bytes(32)
-        self._issued: dict[str, _Issued] = {}
+        self._issued: dict[str, IssuedToken] = {}
 
     def issue(self, key: str, now: float) -> str:
         """Return a new token for the key; `now` is in seconds since the epoch."""
@@ -35,17 +42,25 @@ class Tokens:
         if float(self._ttl).is_integer():
             expires_at = math.ceil(expires_at)
         token = secrets.token_urlsafe(32) if self._opaque else self._jwt(now, expires_at)
-        self._issued[token] = _Issued(key, expires_at)
+        self._issued[token] = IssuedToken(len(self._issued) + 1, key, now, expires_at)
         return token
 
     def key_of(self, token: str) -> str | None:
         """Return the key that the token was issued for, whether it is still good or not."""
-        issued = self._issued.get(token)
+        issued = self.find(token)
         return issued.key if issued else None
+
+    def find(self, token: str) -> IssuedToken | None:
+        """Return what is known of a token; None if it was not issued here."""
+        return self._issued.get(token)
+
+    def newest(self, count: int) -> list[IssuedToken]:
+        """Return the last so many tokens, the newest first."""
+        return list(islice(reversed(self._issued.values()), count))
 
     def problem_with(self, token: str, now: float) -> str | None:
         """Say why the token is not good, or return None for a good one."""
-        issued = self._issued.get(token)
+        issued = self.find(token)
         if issued is None:
             return "The token is unknown"
         if issued.revoked:

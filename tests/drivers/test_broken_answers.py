@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from masivo import MasivoAuthError, MasivoError, MasivoNetworkError
+from masivo import Api, MasivoAuthError, MasivoError, MasivoNetworkError
 from masivo.emulator import Emulator, Fault
 
 from .events import arrived, event, sent, statuses
@@ -239,6 +239,15 @@ def test_an_authorization_answered_with_a_page(connect: Connect, emulator: Emula
     assert isinstance(error, MasivoAuthError)
     assert "base_url" in error.message
     assert emulator.batches == []
+
+
+def test_the_page_at_the_root_is_no_api(connect: Connect, emulator: Emulator) -> None:
+    """An address that leads to the emulator's own page is told like any wrong one."""
+    client = connect(base_url=emulator.inspector_url, api=Api(authorize_path="/"))
+    error = client.send_analytics_event(event(1)).exception(10)
+    assert isinstance(error, MasivoAuthError)
+    assert "base_url" in error.message
+    assert emulator.requests == []
 
 
 # ── The timeout bounds the whole of a request ────────────────────────────────────────────────

@@ -26,13 +26,15 @@ def test_it_runs_until_it_is_interrupted(stop: signal.Signals) -> None:
     ) as process:
         assert process.stdout is not None
         lines: dict[str, str] = {}
-        while "MASIVO_API_KEY" not in lines:
+        line = ""
+        while not line.startswith("Ctrl-C"):
             line = process.stdout.readline()
             assert line, "it ended too early"
             name, _, value = line.strip().removeprefix("export ").partition("=")
             lines[name] = value
         assert lines["MASIVO_API_KEY"] == "my-key"
         parts = urlsplit(lines["MASIVO_BASE_URL"])
+        assert f"To see what arrives, and to switch faults on: http://{parts.netloc}/" in lines
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
         connection.request("GET", f"{parts.path}/auth/authorize", headers={"x-api-key": "my-key"})
         assert connection.getresponse().status == 200

@@ -185,6 +185,7 @@ def test_a_refused_batch_is_kept_as_a_request(emulator: Emulator, client: Client
     assert reply.status == 422
     assert emulator.events == []
     assert (emulator.batches[0].status, emulator.batches[0].accepted) == (422, 0)
+    assert emulator.batches[0].problem == reply.document["details"]
     assert emulator.batches[0].events is not None
 
 
@@ -364,7 +365,12 @@ def test_reprs_show_no_secret(emulator: Emulator, client: Client) -> None:
 def test_on_answer_is_told_of_every_request(emulator: Emulator, client: Client) -> None:
     """`on_answer` sees each request once, with its outcome."""
     told: list[int | None] = []
-    emulator.on_answer = lambda record: told.append(record.status)
+
+    def tell(record: RecordedRequest) -> None:
+        assert record.settled
+        told.append(record.status)
+
+    emulator.on_answer = tell
     client.authorize("nobody")
     emulator.fail(Fault(close=True))
     with pytest.raises(ConnectionError):

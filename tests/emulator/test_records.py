@@ -1,6 +1,7 @@
 """What the journal keeps, and in which order."""
 
 import threading
+from dataclasses import replace
 
 from masivo.emulator import RecordedRequest
 from masivo.emulator.records import Journal, Ticket
@@ -57,6 +58,36 @@ def test_events_and_the_count_of_a_request_come_together() -> None:
     assert journal.requests("events") == [accepted]
     assert journal.requests("authorize") == []
     assert journal.events() == [{"n": 1}, {"n": 2}]
+
+
+def test_changes() -> None:
+    """Each request is told of once, as its last change left it, in the order of the changes."""
+    journal = Journal()
+    first, second, unread = (journal.reserve("events") for _ in range(3))
+    journal.enter(first, record(first))
+    journal.enter(second, record(second))
+    settled = replace(record(first), settled=True)
+    journal.enter(first, settled)
+    changes = journal.changes(0)
+    assert [(each.serial, each.record.settled) for each in changes] == [(2, False), (1, True)]
+    assert journal.changes(changes[0].version) == changes[1:]
+    assert journal.changes(changes[1].version) == []
+    assert journal.request(first.serial) == settled
+    assert journal.request(unread.serial) is None
+    journal.clear()
+    assert journal.changes(0) == []
+    assert journal.clearings == 1
+    third = journal.reserve("events")
+    journal.enter(third, record(third))
+    assert journal.changes(0)[0].version > changes[1].version
+
+
+def test_request_count() -> None:
+    """Requests count from their headers on, read or not."""
+    journal = Journal()
+    for route in ("events", "authorize", "events"):
+        journal.reserve(route)
+    assert (journal.request_count(), journal.request_count("events")) == (3, 2)
 
 
 def test_wait_for_wakes_on_a_change() -> None:

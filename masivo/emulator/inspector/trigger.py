@@ -1,0 +1,196 @@
+"""What made a batch go? A guess: it cannot be seen on the wire.
+
+What can be seen: how many events there are, how old they are by their `issued_at`, whether the
+batch's Idempotency-Key came before, and whether its events were in a batch that was refused.
+The settings of the client are not known: its defaults are supposed, but for the size of a batch,
+which shows after a few full ones. Pure: no clock, no lock.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from masivo.emulator.answers import Json
+
+# The client's defaults (README, "When batches go out"); seconds and bytes.
+BATCH_SIZE: Final = 100
+MAX_BATCH_BYTES: Final = 4_194_304
+MAX_EVENT_BYTES: Final = 262_144
+IDLE_TIMEOUT: Final = 30.0
+MAX_WAIT: Final = 60.0
+
+# A stamp is cut to a second of the server's clock and errs to the past by a second or so more.
+SLACK: Final = 3.0
+
+# A size that comes so often, as the largest, is taken for the client's batch_size.
+TIMES: Final = 3
+# Below it, batches of one size come about by chance.
+SMALLEST_FULL: Final = 5
+
+# Answers after which a client sends the halves of a batch.
+REFUSALS: Final = frozenset({400, 413, 422})
+
+KEPT_KEYS: Final = 1_000
+KEPT_REFUSED: Final = 20
+
+
+class Trigger(StrEnum):
+    """What made a batch go, as it is shown."""
+
+    FULL = "full"
+    IDLE = "idle"
+    MAX_WAIT = "max wait"
+    REPEAT = "repeat"
+    PART = "part"
+    ASKED = "flush or close"
+    UNCLEAR = "unclear"
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A trigger that is probable, and what speaks for it."""
+
+    trigger: Trigger
+    # A sentence for a person, without its full stop.
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What can be seen of a batch."""
+
+    # Its number among the requests.
+    number: int
+    # When it arrived, in seconds since the epoch.
+    at: float
+    events: list[Json]
+    # The length of its body, in bytes.
+    size: int
+    # The Idempotency-Key; None if there is none.
+    key: str | None = None
+
+
+class Guesser:
+    """Guesses from one batch to the next; what it remembers is bounded."""
+
+    def __init__(self) -> None:
+        # Idempotency keys, with the number of the batch that had them first.
+        self._keys: OrderedDict[str, int] = OrderedDict()
+        self._refused: deque[Batch] = deque(maxlen=KEPT_REFUSED)
+        self._largest = 0
+        self._times = 0
+
+    def refused(self, batch: Batch) -> None:
+        """Learn that a batch was answered with one of REFUSALS."""
+        self._refused.appendleft(batch)
+
+    def guess(self, batch: Batch) -> Guess:
+        """Return the guess for a batch; each is to be asked for once, in order of arrival."""
+        again = self._repeat(batch) or self._part(batch)
+        if again is not None:
+            return again
+        self._measure(len(batch.events))
+        return _by_size(batch) or _by_age(batch) or self._by_custom(batch) or _by_default(batch)
+
+    def _repeat(self, batch: Batch) -> Guess | None:
+        if batch.key is None:
+            return None
+        first = self._keys.get(batch.key)
+        if first is not None:
+            return Guess(Trigger.REPEAT, f"request {first} had the same Idempotency-Key")
+        self._keys[batch.key] = batch.number
+        if len(self._keys) > KEPT_KEYS:
+            self._keys.popitem(last=False)
+        return None
+
+    def _part(self, batch: Batch) -> Guess | None:
+        for whole in self._refused:
+            if _is_part(batch.events, whole.events):
+                return Guess(
+                    Trigger.PART,
+                    f"request {whole.number} was refused with these events and others: "
+                    "the client looks for the bad ones",
+                )
+        return None
+
+    def _measure(self, count: int) -> None:
+        if count > self._largest:
+            self._largest, self._times = count, 0
+        self._times += count == self._largest
+
+    def _by_custom(self, batch: Batch) -> Guess | None:
+        count = len(batch.events)
+        if count == self._largest >= SMALLEST_FULL and self._times >= TIMES:
+            return Guess(
+                Trigger.FULL,
+                f"{count} events came {self._times} times, never more: batch_size may be {count}",
+            )
+        return None
+
+
+def _by_size(batch: Batch) -> Guess | None:
+    if len(batch.events) == BATCH_SIZE:
+        return Guess(Trigger.FULL, f"{BATCH_SIZE} events are the default batch_size")
+    if batch.size > MAX_BATCH_BYTES - MAX_EVENT_BYTES:
+        size = batch.size / 1_048_576
+        return Guess(Trigger.FULL, f"{size:.1f} MiB are near the default max_batch_bytes, 4 MiB")
+    return None
+
+
+def _by_age(batch: Batch) -> Guess | None:
+    oldest, newest = _age(batch, 0), _age(batch, -1)
+    if newest is not None and _just_past(newest, IDLE_TIMEOUT):
+        return Guess(
+            Trigger.IDLE,
+            f"the last event was {newest:.0f} s old; the default idle_timeout is 30 s",
+        )
+    if oldest is not None and _just_past(oldest, MAX_WAIT):
+        return Guess(
+            Trigger.MAX_WAIT,
+            f"the first event was {oldest:.0f} s old; the default max_wait is 60 s",
+        )
+    return None
+
+
+def _by_default(batch: Batch) -> Guess:
+    newest = _age(batch, -1)
+    if newest is None:
+        return Guess(Trigger.UNCLEAR, "its events have no issued_at to tell their age by")
+    if 0 <= newest < SLACK:
+        return Guess(Trigger.ASKED, "the last event was new, and the batch not full")
+    return Guess(
+        Trigger.UNCLEAR,
+        f"the last event was {newest:.0f} s old: other settings, a flush, or a wait behind others",
+    )
+
+
+def _just_past(age: float, limit: float) -> bool:
+    return limit - 0.1 <= age <= limit + SLACK
+
+
+def _age(batch: Batch, index: int) -> float | None:
+    """Return how many seconds old an event is; None where its `issued_at` does not tell."""
+    event = batch.events[index] if batch.events else None
+    stamp = event.get("issued_at") if isinstance(event, dict) else None
+    if not isinstance(stamp, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(stamp)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return batch.at - moment.timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_part(events: list[Json], whole: list[Json]) -> bool:
+    """Whether the events stand in this order, side by side, in a larger batch."""
+    if not 0 < len(events) < len(whole):
+        return False
+    try:
+        starts = (at for at, event in enumerate(whole) if event == events[0])
+        return any(whole[at : at + len(events)] == events for at in starts)
+    except RecursionError:  # nested so deeply that they cannot be compared
+        return False

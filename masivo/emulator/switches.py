@@ -1,0 +1,89 @@
+"""What a person can switch on in the inspector: standing faults, for every request of a route."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast, get_args
+
+from masivo.emulator.answers import Json
+from masivo.emulator.faults import Fault
+from masivo.emulator.quota import DAY
+
+# In place of the API's own answer: the four by their status or name; one at a time.
+Misbehaviour = Literal["401", "429", "500", "reset", "quota"]
+# Which requests misbehave.
+Scope = Literal["all", "events", "authorize"]
+
+# The longest latency and Retry-After, in seconds.
+MAX_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What is on. Raises ValueError for a value that cannot be carried out."""
+
+    # Seconds before every answer; 0: off.
+    latency: float = 0.0
+    # None: the API answers.
+    answer: Misbehaviour | None = None
+    # Of the answer "429", in seconds.
+    retry_after: float = 5.0
+    # The batches (and single events) alone, the authorizations alone, or every request.
+    scope: Scope = "events"
+
+    def __post_init__(self) -> None:
+        for name in ("latency", "retry_after"):
+            seconds = getattr(self, name)
+            if type(seconds) not in (int, float) or not 0 <= seconds <= MAX_SECONDS:
+                raise ValueError(f"{name} must be a number of seconds from 0 to {MAX_SECONDS:g}")
+        if self.answer is not None and self.answer not in get_args(Misbehaviour):
+            raise ValueError(f"answer must be null or one of {', '.join(get_args(Misbehaviour))}")
+        if self.scope not in get_args(Scope):
+            raise ValueError(f"scope must be one of {', '.join(get_args(Scope))}")
+
+    @classmethod
+    def parse(cls, document: Json) -> Self:
+        """Return the switches of a JSON object, whose fields are those of this class.
+
+        A field that is left out is off. Raises TypeError or ValueError that says what is wrong.
+        """
+        if not isinstance(document, dict):
+            raise TypeError("the body must be a JSON object")
+        unknown = document.keys() - cls.__dataclass_fields__.keys()
+        if unknown:
+            raise ValueError(f"there is no switch {min(unknown)!r}")
+        return cls(**cast("dict[str, Any]", document))
+
+    def fault(self, route: str) -> Fault | None:
+        """Return what a request of this route is to suffer."""
+        if not self._concerns(route) or not (self.latency or self.answer):
+            return None
+        match self.answer:
+            case None:
+                return Fault(delay=self.latency)
+            case "reset":
+                return Fault(reset="after_reading", delay=self.latency)
+            case "quota":
+                return Fault(
+                    status=429, headers=_QUOTA_HEADERS, body=_QUOTA_BODY, delay=self.latency
+                )
+            case "429":
+                headers = {"Retry-After": str(math.ceil(self.retry_after))}
+                return Fault(status=429, headers=headers, delay=self.latency)
+            case status:
+                return Fault(status=int(status), delay=self.latency)
+
+    def _concerns(self, route: str) -> bool:
+        if self.scope == "authorize":
+            return route == "authorize"
+        return self.scope == "all" or route in ("events", "event")
+
+
+NO_SWITCHES = Switches()
+
+_QUOTA_BODY = {"error": "Too Many Requests", "details": "The quota of the day is used up"}
+_QUOTA_HEADERS = {
+    "X-RateLimit-Limit": "1000",
+    "X-RateLimit-Remaining": "0",
+    "X-RateLimit-Reset": f"{DAY:.0f}",
+    "Retry-After": f"{DAY:.0f}",
+}

@@ -1,0 +1,83 @@
+"""What can be switched on, and what a request then suffers."""
+
+import pytest
+
+from masivo.emulator import Fault, Json
+from masivo.emulator.switches import NO_SWITCHES, Misbehaviour, Switches
+
+
+def test_nothing_is_on_at_first() -> None:
+    """Without a switch no request suffers."""
+    assert NO_SWITCHES.fault("events") is None
+    assert Switches(scope="all").fault("authorize") is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        ("401", Fault(status=401)),
+        ("500", Fault(status=500)),
+        ("429", Fault(status=429, headers={"Retry-After": "8"})),
+        ("reset", Fault(reset="after_reading")),
+    ],
+)
+def test_each_answer_is_a_fault(answer: Misbehaviour, fault: Fault) -> None:
+    """Each of the answers stands for a fault; a Retry-After is a whole number, rounded up."""
+    assert Switches(answer=answer, retry_after=7.2).fault("events") == fault
+
+
+def test_the_quota_is_as_the_api_tells_it() -> None:
+    """A quota used up is a 429 that says how long the day still lasts."""
+    fault = Switches(answer="quota").fault("events")
+    assert fault is not None
+    assert fault.status == 429
+    assert fault.headers is not None
+    assert fault.headers["X-RateLimit-Remaining"] == "0"
+    assert fault.headers["Retry-After"] == fault.headers["X-RateLimit-Reset"] == "86400"
+
+
+def test_latency_goes_with_every_answer() -> None:
+    """Latency alone leaves the API's answer as it is; with an answer it delays that."""
+    assert Switches(latency=2).fault("events") == Fault(delay=2)
+    assert Switches(latency=2, answer="500").fault("event") == Fault(status=500, delay=2)
+
+
+def test_the_scope_says_who_suffers() -> None:
+    """Batches and single events, authorizations, or everything."""
+    routes = ("events", "event", "authorize", "/elsewhere")
+
+    def suffering(switches: Switches) -> list[str]:
+        return [route for route in routes if switches.fault(route)]
+
+    assert suffering(Switches(answer="500")) == ["events", "event"]
+    assert suffering(Switches(answer="500", scope="authorize")) == ["authorize"]
+    assert suffering(Switches(answer="500", scope="all")) == list(routes)
+
+
+def test_parse() -> None:
+    """The fields of a JSON object; what is left out is off."""
+    assert Switches.parse({}) == NO_SWITCHES
+    document: Json = {"latency": 1, "answer": "429", "retry_after": 60, "scope": "all"}
+    assert Switches.parse(document) == Switches(1, "429", 60, "all")
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ([], "object"),
+        ({"latency": -1}, "latency"),
+        ({"latency": float("nan")}, "latency"),
+        ({"latency": float("inf")}, "latency"),
+        ({"latency": True}, "latency"),
+        ({"latency": "2"}, "latency"),
+        ({"retry_after": None}, "retry_after"),
+        ({"answer": "418"}, "answer"),
+        ({"answer": [1]}, "answer"),
+        ({"scope": {}}, "scope"),
+        ({"delay": 1}, "delay"),
+    ],
+)
+def test_what_cannot_be_carried_out(document: Json, said: str) -> None:
+    """A value that makes no sense is an error that names it."""
+    with pytest.raises((TypeError, ValueError), match=said):
+        Switches.parse(document)
