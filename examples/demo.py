@@ -225,6 +225,9 @@ def main() -> int:
     except (MasivoError, TimeoutError) as error:
         print(f"\nThe demo failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nThe demo was interrupted.", file=sys.stderr)
+        return 130  # as a shell tells of SIGINT
     good = all(results)
     print("\nAll is as it should be." if good else "\nSOMETHING DIFFERS from what it should be.")
     return 0 if good else 1
