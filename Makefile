@@ -14,7 +14,8 @@ demo: $(VENV)/run
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-test-all: $(VENV)/lifecycles
+# Needs a Chromium too: apt-get install chromium
+test-all: $(VENV)/lifecycles $(VENV)/browser
 	CHAOS_EXAMPLES=1000 $(BIN)/python -m pytest -n auto --dist worksteal -m "full or not full"
 
 fleet: $(VENV)/test
@@ -74,6 +75,10 @@ $(VENV)/test: $(VENV)/run
 
 $(VENV)/lifecycles: $(VENV)/test
 	@$(BIN)/python -m pip install --quiet --group lifecycles
+	@touch $@
+
+$(VENV)/browser: $(VENV)/test
+	@$(BIN)/python -m pip install --quiet --group browser
 	@touch $@
 
 $(VENV)/package: $(VENV)/run

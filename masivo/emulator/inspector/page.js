@@ -313,10 +313,8 @@ function eventOutcome({ request }) {
 function what(request) {
   switch (request.route) {
     case "authorize": return `authorize, ${request.key}`;
-    case "events": {
-      if (request.count === null) return "batch, malformed";
-      return `batch of ${count.format(request.count)}, ${size(request.bytes)}`;
-    }
+    case "events":
+      return request.count === null ? "batch, malformed" : `batch of ${count.format(request.count)}`;
     case "event": return "single event";
     default: return `${request.method} ${request.path}`;
   }
@@ -428,12 +426,19 @@ function showDetail(grid, title, facts, request) {
   byId("detail").hidden = false;
 }
 
+// Of what the API found wrong with a batch, what concerns this event.
+function problemOf({ request, index }) {
+  if (!request.problem?.startsWith("events[")) return request.problem;
+  const own = request.problem.split("; ").find((each) => each.startsWith(`events[${index}]`));
+  return own ?? "nothing of the batch was accepted, because of other events in it";
+}
+
 async function openEvent(row) {
   const { request, index } = row;
   const place = request.count > 1 ? `, event ${index + 1} of ${request.count}` : "";
   showDetail(eventGrid, `${row.type ?? "Event"} of ${row.customer ?? "nobody"}`, [
     ["Request", `${request.number}${place}`],
-    ["Outcome", [eventOutcome(row)[0], request.problem].filter(Boolean).join(": ")],
+    ["Outcome", [eventOutcome(row)[0], problemOf(row)].filter(Boolean).join(": ")],
   ], request);
   const shown = detail;
   const body = byId("detail-body");
