@@ -66,7 +66,7 @@ $(VENV)/run: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "masivo needs Python 3.11 or newer; try: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[trio,httpx2]'
+	@$(BIN)/python -m pip install --quiet --editable '.[cli,trio,httpx2]'
 	@touch $@
 
 $(VENV)/test: $(VENV)/run

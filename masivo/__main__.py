@@ -1,26 +1,44 @@
-"""The command line: `python -m masivo COMMAND`."""
+"""The command line: ``masivo COMMAND``, or ``python -m masivo COMMAND``.
+
+The emulator runs without the extra ``masivo[cli]``; the other commands need it.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from masivo.emulator import command as emulator
+from masivo.emulator import command as emulator_command
+
+_NEEDS_EXTRA = "masivo: this command needs an extra: pip install 'masivo[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; `arguments` is by default the process's own."""
-    parser = argparse.ArgumentParser(prog="python -m masivo")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    subparser = commands.add_parser(
-        "emulator",
-        help="run a local server that behaves as the Masivo API does",
-        description="Run a local server that behaves as the Masivo API does.",
+    """Run a command and return its exit code; ``arguments`` is by default the process's own."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["emulator"]:
+        return run_emulator(given[1:], "masivo emulator")
+    try:
+        from masivo.cli.app import main as cli_main
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        print(_NEEDS_EXTRA, "(only `masivo emulator` works without it)", file=sys.stderr)
+        return 2
+    return cli_main(given)
+
+
+def run_emulator(arguments: Sequence[str], program: str) -> int:
+    """Run the emulator; its options are those of ``masivo.emulator.command`` alone.
+
+    Args:
+        arguments: those after the command's name.
+        program: the name under which its help speaks of it.
+    """
+    parser = argparse.ArgumentParser(
+        prog=program, description="Run a local server that behaves as the Masivo API does."
     )
-    emulator.add_arguments(subparser)
-    subparser.set_defaults(run=emulator.run)
-    chosen = parser.parse_args(arguments)
-    code: int = chosen.run(chosen)
-    return code
+    emulator_command.add_arguments(parser)
+    return emulator_command.run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""The API key and the address, as a command gets them. A key is never taken from an argument."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from masivo.protocol import Secret, configure
+
+from .exits import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Account", "find_account", "options"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_NEVER = (
+    "an API key is never taken from the command line: it would stand in your shell's history, and "
+    "every user of this machine could read it in the list of processes. Set MASIVO_API_KEY, or "
+    "leave it out and type the key when you are asked. If it was a real key, make a new one: this "
+    "one may have been read"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who sends, and where to."""
+
+    key: Secret
+    base_url: str
+
+
+def _refuse_key(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise UsageError(_NEVER)
+
+
+def options(command: F) -> F:
+    """Add the options that all commands that send have."""
+    command = click.option(
+        "--base-url", metavar="URL", help="Where the API is. Default: MASIVO_BASE_URL."
+    )(command)
+    command = click.option(
+        "--key-file",
+        metavar="FILE",
+        help="A file that holds the key, and that only you can read.",
+    )(command)
+    return click.option(
+        "--api-key",
+        "--key",
+        "--token",
+        expose_value=False,
+        hidden=True,
+        is_eager=True,
+        callback=_refuse_key,
+    )(command)
+
+
+def find_account(base_url: str | None, key_file: str | None) -> Account:
+    """The key from the file, else from MASIVO_API_KEY, else from a prompt on a terminal.
+
+    Raises:
+        UsageError: there is none, or the file can be read by others.
+        MasivoConfigError: the key or the address cannot be right.
+    """
+    if os.environ.get("MASIVO_DISABLED", "").strip().lower() not in ("", "0", "false", "no", "off"):
+        raise UsageError("MASIVO_DISABLED is set, so nothing would be sent: unset it")
+    if key_file is not None:
+        key = _read_key(Path(key_file))
+    elif os.environ.get("MASIVO_API_KEY"):
+        key = Secret(os.environ["MASIVO_API_KEY"])
+    else:
+        key = _ask()
+    settings = configure(key, environ=os.environ, base_url=base_url)
+    return Account(settings.account.api_key, settings.account.base_url)
+
+
+def _read_key(path: Path) -> Secret:
+    try:
+        with path.open(encoding="utf-8") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if stat.S_ISREG(mode) and mode & 0o077:
+                raise UsageError(
+                    f"{path} can be read by other users of this machine (mode "
+                    f"{stat.S_IMODE(mode):04o}), and so can the key in it: chmod 600 {path}"
+                )
+            key = Secret(file.read(10_000).strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(f"cannot read the key from {path}: {reason}") from None
+    if not key.reveal():
+        raise UsageError(f"{path} is empty: it should hold the CLIENT key")
+    return key
+
+
+def _ask() -> Secret:
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            "no API key: set MASIVO_API_KEY (or pass --key-file). It must be a CLIENT key. "
+            "In a terminal you would be asked for it"
+        )
+    try:
+        key = Secret(getpass.getpass("CLIENT key (it is not shown): ").strip())
+    except EOFError:
+        key = Secret("")
+    if not key.reveal():
+        raise UsageError("no API key was typed")
+    return key

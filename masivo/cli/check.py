@@ -1,0 +1,120 @@
+"""``masivo check``: is this key good?"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from masivo import MasivoError
+from masivo.protocol import Engine, Response, configure, unwrap
+
+from . import terminal
+from .account import Account, find_account, options
+from .exits import TABLE, Exit, exit_of, report, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["check"]
+
+_LIMITS = {
+    "limit": "x-ratelimit-limit",
+    "remaining": "x-ratelimit-remaining",
+    "reset_seconds": "x-ratelimit-reset",
+}
+
+
+@click.command(epilog=TABLE)
+@options
+@click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+def check(base_url: str | None, key_file: str | None, timeout: float, as_json: bool) -> Exit:
+    """Is the key good? Authorizes once, and shows the limits that the server reports.
+
+    Nothing is sent but the authorization. It is not repeated when it fails.
+    """
+    account = find_account(base_url, key_file)
+    error, answer = _authorize(account, timeout)
+    limits = {} if answer is None else _limits(answer.headers)
+    if as_json:
+        document: dict[str, object] = {
+            "ok": error is None,
+            "base_url": account.base_url,
+            "limits": limits or None,
+        }
+        if error is not None:
+            document["error"] = report(error)
+        terminal.result_json(document)
+        return Exit.GOOD if error is None else exit_of(error)
+    if error is not None:
+        code = tell(error, account.base_url)
+        if limits:
+            terminal.note(_describe(limits))
+        return code
+    terminal.result(f"The key is good: a CLIENT key, accepted by {account.base_url}")
+    terminal.result(_describe(limits))
+    return Exit.GOOD
+
+
+def _authorize(account: Account, timeout: float) -> tuple[MasivoError | None, Response | None]:
+    """Have the engine authorize, once; its error, if any, and the last complete answer.
+
+    A driver of its own, in eight lines, because a client does not show an answer's headers.
+    """
+    from masivo._http import Http  # it loads the HTTP library
+
+    settings = configure(
+        account.key, environ=os.environ, base_url=account.base_url, timeout=timeout, max_retries=0
+    )
+    engine = Engine(
+        settings.account,
+        clock=time.monotonic,
+        wall_clock=time.time,
+        random=random.Random(),
+        wake=lambda: None,
+    )
+    ticket = engine.attach(settings).token()
+    http, answer = Http(None, account.base_url), None
+    while ticket.ask() is None:
+        for request in engine.poll().requests:
+            result = http.send(request)
+            answer = result if isinstance(result, Response) else answer
+            engine.hand_back(request.id, result)
+    http.close()
+    try:
+        unwrap(ticket.ask())
+    except MasivoError as error:
+        return error, answer
+    return None, answer
+
+
+def _limits(headers: Mapping[str, str]) -> dict[str, int]:
+    """The limits that an answer tells of (``wire.md``, "Limits")."""
+    found = {name: headers.get(header, "").strip() for name, header in _LIMITS.items()}
+    return {name: int(text) for name, text in found.items() if text.isascii() and text.isdigit()}
+
+
+def _describe(limits: dict[str, int]) -> str:
+    if not limits:
+        return "The server reports no limit of requests."
+    parts: list[str] = []
+    if "remaining" in limits:
+        parts.append(f"{limits['remaining']:,} requests left")
+    if "limit" in limits:
+        parts.append(f"of {limits['limit']:,}" if parts else f"{limits['limit']:,} requests")
+    text = " ".join(parts) or "not told"
+    if "reset_seconds" in limits:
+        text += f"; the count begins anew in {_duration(limits['reset_seconds'])}"
+    return f"Limit: {text}."
+
+
+def _duration(seconds: int) -> str:
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,0 +1,19 @@
+"""``masivo emulator``: hands its arguments to the emulator's own parser."""
+
+from __future__ import annotations
+
+import click
+
+from masivo.__main__ import run_emulator
+
+__all__ = ["emulator"]
+
+
+@click.command(
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def emulator(arguments: tuple[str, ...]) -> int:
+    """Run a local server that behaves as the Masivo API does."""
+    return run_emulator(arguments, "masivo emulator")

@@ -1,0 +1,79 @@
+"""Fields given as text: ``-d product.sku=A1``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from masivo._protocol.json import NOT_JSON, parse
+
+from .exits import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Path", "check_paths", "parse_assignments", "parse_path", "put", "put_default"]
+
+Path = tuple[str, ...]
+"""The names that lead to a field: ``("product", "sku")``."""
+
+
+def parse_path(text: str) -> Path:
+    """A dotted name.
+
+    Raises:
+        UsageError: a part of it is empty.
+    """
+    path = tuple(text.split("."))
+    if not all(path):
+        raise UsageError(f"{text!r} is no name of a field: write it like product.sku")
+    return path
+
+
+def parse_assignments(given: Iterable[str]) -> list[tuple[Path, object]]:
+    """Fields and values of ``KEY=VALUE`` texts; a value is JSON where it can be, else text.
+
+    Raises:
+        UsageError: one has no ``=``, or two of them name the same field.
+    """
+    assignments: list[tuple[Path, object]] = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"-d {text!r}: write KEY=VALUE, such as -d product.sku=A1")
+        assignments.append((parse_path(name), _value(value)))
+    check_paths([path for path, _ in assignments], "-d")
+    return assignments
+
+
+def _value(text: str) -> object:
+    value = parse(text.encode("utf-8", "replace")) if text else NOT_JSON
+    return text if value is NOT_JSON else value
+
+
+def check_paths(paths: list[Path], option: str) -> None:
+    """Refuse fields that are given twice, or that lie within one another."""
+    for index, path in enumerate(paths):
+        for other in paths[:index]:
+            shorter = min(len(path), len(other))
+            if path[:shorter] == other[:shorter]:
+                raise UsageError(
+                    f"{option} gives {'.'.join(other)} and {'.'.join(path)}: "
+                    "one of them would hide the other"
+                )
+
+
+def put(event: dict[str, object], path: Path, value: object) -> None:
+    """Set a field; the parents must be objects, or not be there yet."""
+    for name in path[:-1]:
+        event = cast("dict[str, object]", event.setdefault(name, {}))
+    event[path[-1]] = value
+
+
+def put_default(event: dict[str, object], path: Path, value: object) -> None:
+    """Set a field that the event does not have; does nothing where a parent is no object."""
+    for name in path[:-1]:
+        inner = event.setdefault(name, {})
+        if not isinstance(inner, dict):
+            return
+        event = cast("dict[str, object]", inner)
+    event.setdefault(path[-1], value)

@@ -1,0 +1,407 @@
+"""``masivo import``: the events of a file."""
+
+from __future__ import annotations
+
+import fcntl
+import shlex
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from masivo import Client, MasivoValidationError
+
+from . import terminal
+from .account import Account, find_account, options
+from .exits import TABLE, Exit, UsageError, tell
+from .importing.importer import Importer, make_client
+from .importing.ledger import Ledger
+from .importing.lines import DamagedInputError, Lines, open_lines
+from .importing.records import Shape, read
+from .importing.rejects import Rejects
+from .importing.state import State, StateFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["import_file"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What was asked for."""
+
+    name: str
+    shape: Shape
+    base_url: str | None
+    key_file: str | None
+    rejected: str | None
+    state: str | None
+    resume: bool
+    restart: bool
+    batch_size: int
+    in_flight: int
+    retries: int
+    as_json: bool
+
+    @property
+    def is_stdin(self) -> bool:
+        return self.name == "-"
+
+    def how_to_go_on(self) -> str:
+        words = ["masivo", "import", self.name]
+        for option, value in (
+            ("--state", self.state),
+            ("--base-url", self.base_url),
+            ("--key-file", self.key_file),
+        ):
+            words += [option, value] if value is not None else []
+        return shlex.join([*words, "--resume"])
+
+
+@click.command("import", epilog=TABLE)
+@click.argument("name", metavar="FILE")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["jsonl", "csv"]),
+    help="Default: csv for names in .csv and .tsv (.gz too), else jsonl.",
+)
+@click.option(
+    "--map",
+    "rules",
+    multiple=True,
+    metavar="FIELD=COLUMN[:KIND]",
+    help="CSV: where a field comes from: --map product.value=price:number. KIND is text (the "
+    "default), number, bool or json. Without --map, every column is the field of its name.",
+)
+@click.option(
+    "-d",
+    "--data",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A field for every event that has none of its own: -d type=ADD_TO_CART.",
+)
+@click.option("--brand", metavar="ID", help="The brand of events that name none.")
+@click.option("--no-brand", is_flag=True, help="Events that name no brand are of none.")
+@click.option("--delimiter", metavar="CHAR", help="CSV: default a comma; 'tab' for tabs.")
+@click.option("--encoding", default="utf-8", show_default=True, help="CSV: how text is encoded.")
+@click.option("--dry-run", is_flag=True, help="Send nothing; name every line that is not good.")
+@click.option("--resume", is_flag=True, help="Go on where an earlier run was broken off.")
+@click.option("--restart", is_flag=True, help="Begin anew although there was an earlier run.")
+@click.option(
+    "--rejected", metavar="FILE", help="Where rejected events go. Default: FILE.rejected.jsonl."
+)
+@click.option("--state", metavar="FILE", help="What --resume needs. Default: FILE.masivo-import.")
+@click.option("--batch-size", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Batches on their way at once; above 1, order is kept for each customer.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=8,
+    show_default=True,
+    help="How often a batch is repeated when there is no answer.",
+)
+@options
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def import_file(
+    name: str,
+    format_: str | None,
+    rules: tuple[str, ...],
+    data: tuple[str, ...],
+    brand: str | None,
+    no_brand: bool,
+    delimiter: str | None,
+    encoding: str,
+    dry_run: bool,
+    resume: bool,
+    restart: bool,
+    rejected: str | None,
+    state: str | None,
+    batch_size: int,
+    in_flight: int,
+    retries: int,
+    base_url: str | None,
+    key_file: str | None,
+    as_json: bool,
+) -> Exit:
+    """Send the events of FILE: JSON Lines or CSV, gzip or not; - is standard input.
+
+    Rejected events are written, with the reason, to a file that can be corrected and imported as
+    it is. Ctrl-C loses nothing: --resume goes on.
+
+    \b
+    masivo import events.jsonl --dry-run
+    masivo import events.jsonl
+    masivo import orders.csv --brand shoes -d type=ORDER_PLACED \\
+        --map customer_id=customer --map order.value=total:number
+    """
+    if brand is not None and no_brand:
+        raise UsageError("--brand and --no-brand exclude each other")
+    if resume and restart:
+        raise UsageError("--resume and --restart exclude each other")
+    shape = _shape(name, format_, rules, data, brand, no_brand, delimiter, encoding)
+    job = _Job(
+        name=name,
+        shape=shape,
+        base_url=base_url,
+        key_file=key_file,
+        rejected=rejected,
+        state=state,
+        resume=resume,
+        restart=restart,
+        batch_size=batch_size,
+        in_flight=in_flight,
+        retries=retries,
+        as_json=as_json,
+    )
+    try:
+        return _dry_run(job) if dry_run else _run(job)
+    except DamagedInputError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def _shape(
+    name: str,
+    format_: str | None,
+    rules: tuple[str, ...],
+    data: tuple[str, ...],
+    brand: str | None,
+    no_brand: bool,
+    delimiter: str | None,
+    encoding: str,
+) -> Shape:
+    suffix = Path(name.removesuffix(".gz")).suffix.lower()
+    if format_ is None:
+        format_ = "csv" if suffix in (".csv", ".tsv") else "jsonl"
+    if format_ == "jsonl":
+        for option, given in (("--map", rules), ("--delimiter", delimiter)):
+            if given:
+                raise UsageError(
+                    f"{option} is for CSV, and {name} is taken for JSON Lines: add --format csv"
+                )
+    if delimiter is None:
+        delimiter = "\t" if suffix == ".tsv" else ","
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise UsageError("--delimiter is one character, or 'tab'")
+    try:
+        if "\n".encode(encoding) != b"\n":
+            raise UsageError(f"--encoding {encoding}: convert the file to UTF-8 (with iconv)")
+    except LookupError:
+        raise UsageError(f"there is no encoding {encoding!r}") from None
+    return Shape(format_, delimiter, encoding, rules, data, brand, no_brand)
+
+
+def _plain_shape(name: str) -> Shape:
+    """What a file of this name is taken for without any option."""
+    return _shape(name, None, (), (), None, False, None, "utf-8")
+
+
+# ── Looking only ─────────────────────────────────────────────────────────────────────────────
+
+
+def _dry_run(job: _Job) -> Exit:
+    lines = open_lines(job.name)
+    good = bad = 0
+    with Client(enabled=False) as client:  # it validates as any other, and sends nothing
+        for record in read(lines, job.shape, lambda _: False):
+            problem = record.problem
+            if problem is None:
+                try:
+                    client.send_analytics_event(cast("Mapping[str, object]", record.event))
+                except MasivoValidationError as error:
+                    problem = error.message
+            if problem is None:
+                good += 1
+                continue
+            bad += 1
+            if not job.as_json:
+                terminal.result(terminal.printable(f"line {record.line}: {problem}"))
+            else:
+                terminal.result_json({"line": record.line, "reason": problem})
+    lines.close()
+    if job.as_json:
+        terminal.result_json({"dry_run": True, "good": good, "bad": bad})
+    else:
+        terminal.result(f"{good:,} events are good, {bad:,} are not. Nothing was sent.")
+    return Exit.EVENTS_REFUSED if bad else Exit.GOOD
+
+
+# ── Sending ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _run(job: _Job) -> Exit:
+    if job.is_stdin and (job.resume or job.restart or job.state is not None):
+        raise UsageError("standard input cannot be resumed: save it to a file first")
+    lines = open_lines(job.name)
+    with _only_one(job, lines):
+        account = find_account(job.base_url, job.key_file)
+        file = None if job.is_stdin else StateFile(Path(job.state or f"{job.name}.masivo-import"))
+        old = None if file is None or job.restart else file.load()
+        state = _begin(job, account) if old is None else _go_on(job, account, old)
+        rejects = Rejects(Path(state.rejected_file))
+        if old is None:
+            rejects.check_new()
+        else:
+            _check_unchanged(job, state)
+            rejects.resume(state.rejected_size, state.covers)
+        ledger = Ledger(state, file, rejects, in_order=job.in_flight == 1)
+        return _import(job, account, lines, ledger)
+
+
+@contextmanager
+def _only_one(job: _Job, lines: Lines) -> Iterator[None]:
+    """Keep a second import of the same file from starting beside this one."""
+    try:
+        if not job.is_stdin:
+            fcntl.flock(lines.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"another masivo import of {job.name} is running") from None
+    except OSError:
+        pass  # some network file systems know no locks
+    try:
+        yield
+    finally:
+        lines.close()
+
+
+def _begin(job: _Job, account: Account) -> State:
+    name = "stdin" if job.is_stdin else job.name
+    if job.resume:
+        terminal.note("No import of this file was begun: beginning with its first line.")
+    rejected = Path(job.rejected or f"{name}.rejected.jsonl").absolute()
+    return State(account.base_url, job.shape, str(rejected))
+
+
+def _go_on(job: _Job, account: Account, old: State) -> State:
+    if not job.resume:
+        raise UsageError(
+            f"{job.name} was imported before: {old.delivered:,} events delivered, "
+            f"{old.rejected:,} rejected, "
+            + ("all of it. " if old.finished else "and not to its end. ")
+            + "--resume goes on behind what is done; --restart begins anew, and sends again what "
+            "has been delivered"
+        )
+    if old.base_url != account.base_url:
+        raise UsageError(
+            f"this import was begun at {old.base_url}, and now the address is "
+            f"{account.base_url}: go on with --base-url {old.base_url}, or --restart here"
+        )
+    if job.shape not in (old.shape, _plain_shape(job.name)):
+        raise UsageError(
+            "this import was begun with other options for what its lines mean (--format, --map, "
+            "-d, --brand and so on); --resume takes them from there: leave them out"
+        )
+    if job.rejected is not None and str(Path(job.rejected).absolute()) != old.rejected_file:
+        old.rejected_file, old.rejected_size = str(Path(job.rejected).absolute()), 0
+    old.finished = False
+    return old
+
+
+def _check_unchanged(job: _Job, state: State) -> None:
+    """Refuse to go on in a file that does not begin with what was imported."""
+    lines = open_lines(job.name)
+    for _ in lines:
+        if lines.number == state.high:
+            break
+    if lines.number < state.high or lines.crc != state.crc:
+        raise UsageError(
+            f"{job.name} is not what it was: its first {state.high:,} lines are not those that "
+            "were imported. Bring the old file back to go on; --restart imports this one from its "
+            "first line"
+        )
+    lines.close()
+
+
+def _import(job: _Job, account: Account, lines: Lines, ledger: Ledger) -> Exit:
+    from .importing.progress import Sample, show  # it loads rich
+
+    state = ledger.state
+    display = show(lines.size, Sample(state.delivered, state.rejected, 0))
+    ledger.save()  # that it can be written is to be known before anything is sent
+    client = make_client(
+        account, batch_size=job.batch_size, in_flight=job.in_flight, retries=job.retries
+    )
+    importer = Importer(client, ledger, lines, display, job.batch_size * (job.in_flight + 1))
+    complete, damage = False, None
+    try:
+        complete = importer.run(read(lines, state.shape, state.covers))
+    except (DamagedInputError, UsageError) as error:
+        damage = error
+    finally:
+        display.close()
+    undone = len(ledger.undone())
+    if complete:
+        ledger.complete(lines.number, lines.crc)
+    elif job.is_stdin:
+        ledger.reject_undone()
+    ledger.close()
+    return _conclude(job, ledger, importer, lines, undone, damage)
+
+
+def _conclude(
+    job: _Job,
+    ledger: Ledger,
+    importer: Importer,
+    lines: Lines,
+    undone: int,
+    damage: Exception | None,
+) -> Exit:
+    """Say how it ended, and how to go on."""
+    state = ledger.state
+    code = Exit.EVENTS_REFUSED if state.rejected else Exit.GOOD
+    if ledger.failure is not None:
+        code = tell(ledger.failure, state.base_url)
+    elif damage is not None:
+        terminal.fail(f"{job.name}: {damage}")
+        code = Exit.USAGE
+    elif importer.interrupted:
+        terminal.note("Interrupted.")
+        code = Exit.INTERRUPTED
+    if job.as_json:
+        terminal.result_json(
+            {
+                "complete": state.finished,
+                "delivered": state.delivered,
+                "rejected": state.rejected,
+                "rejected_file": state.rejected_file if state.rejected else None,
+                "without_outcome": undone,
+            }
+        )
+    else:
+        so_far = "All done" if state.finished else "So far"
+        terminal.result(
+            f"{so_far}: {state.delivered:,} events delivered, {state.rejected:,} rejected."
+        )
+    if state.rejected:
+        terminal.note(
+            f"The rejected events are in {state.rejected_file}\n"
+            f"Correct them there, then: {shlex.join(['masivo', 'import', state.rejected_file])}"
+        )
+    if not state.finished:
+        _say_how_to_go_on(job, lines, undone)
+    return code
+
+
+def _say_how_to_go_on(job: _Job, lines: Lines, undone: int) -> None:
+    if job.is_stdin:
+        terminal.note(
+            f"{lines.number:,} lines of standard input were read; those of them that were not "
+            "delivered are in the file of rejected events. The rest was not read."
+        )
+        return
+    if undone:
+        terminal.note(
+            f"{undone:,} events were handed on and have no answer. They will be sent again; those "
+            "that had reached the API may then count twice."
+        )
+    terminal.note(f"To go on: {job.how_to_go_on()}")

@@ -1,0 +1,161 @@
+"""Accounts for every record: which of them have their outcome, and which do not yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from masivo.cli.exits import is_refusal_of_event
+from masivo.protocol import Failed
+
+if TYPE_CHECKING:
+    from masivo import MasivoError
+    from masivo.protocol import Delivery
+
+    from .records import Record
+    from .rejects import Rejects
+    from .state import State, StateFile
+
+__all__ = ["Ledger"]
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    record: Record
+    delivery: Delivery | None
+    """What will tell its outcome; None once that is known."""
+    done: bool
+    """Whether it has been accounted for: delivered or rejected."""
+    error: MasivoError | None = None
+    """Why it has been neither."""
+
+
+class Ledger:
+    """The records from the first that is without an outcome on, in constant memory.
+
+    Args:
+        state: of the import so far; it is kept up to date.
+        file: where the state is kept; None if there is nothing to resume from.
+        rejects: takes the rejected events.
+        in_order: whether outcomes come in the order of the records.
+    """
+
+    def __init__(
+        self, state: State, file: StateFile | None, rejects: Rejects, *, in_order: bool
+    ) -> None:
+        self.state = state
+        self.outstanding = 0
+        """Records that are with the client."""
+        self.outstanding_bytes = 0
+        self.failure: MasivoError | None = None
+        """The first error that was not an event's own fault."""
+        self._entries: deque[_Entry] = deque()
+        self._file = file
+        self._rejects = rejects
+        self._in_order = in_order
+        self._changed = False
+
+    @property
+    def held(self) -> int:
+        """Records that are held: from the first without an outcome on."""
+        return len(self._entries)
+
+    def sent(self, record: Record, delivery: Delivery) -> None:
+        """A record was given to the client."""
+        self.outstanding += 1
+        self.outstanding_bytes += record.size
+        self._entries.append(_Entry(record, delivery, done=False))
+
+    def skipped(self, record: Record) -> None:
+        """A record was accounted for in an earlier run."""
+        if record.end > self.state.lines:
+            self._entries.append(_Entry(record, None, done=True))
+
+    def rejected(self, record: Record, reason: str) -> None:
+        """A record was refused before it was sent."""
+        self._reject(record, reason, None)
+        self._entries.append(_Entry(record, None, done=True))
+
+    def _reject(self, record: Record, reason: str, status: int | None) -> None:
+        self.state.rejected += 1
+        self._rejects.add(record, reason, status)
+        self._changed = True
+
+    def settle(self) -> None:
+        """Look which outcomes have come, and put on record what that changes."""
+        for entry in self._entries:
+            if entry.delivery is None:
+                continue
+            outcome = entry.delivery.ask()
+            if outcome is None:
+                if self._in_order:
+                    break
+                continue
+            entry.delivery = None
+            self.outstanding -= 1
+            self.outstanding_bytes -= entry.record.size
+            if not isinstance(outcome, Failed):
+                self.state.delivered += 1
+                entry.done = self._changed = True
+            elif is_refusal_of_event(outcome.error):
+                self._reject(entry.record, str(outcome.error), outcome.error.status)
+                entry.done = True
+            else:
+                entry.error = outcome.error
+                self.failure = self.failure or outcome.error
+        if self._changed:
+            self._advance()
+            self.save()
+
+    def _advance(self) -> None:
+        state, entries = self.state, self._entries
+        while entries and entries[0].done:
+            self._note_high(entries.popleft().record)
+            state.lines = state.high
+        state.beyond = []
+        previous = False
+        for entry in entries:
+            if entry.done:
+                first = state.beyond.pop()[0] if previous else entry.record.end
+                state.beyond.append((first, entry.record.end))
+                self._note_high(entry.record)
+            previous = entry.done
+
+    def _note_high(self, record: Record) -> None:
+        if record.end > self.state.high:
+            self.state.high, self.state.crc = record.end, record.crc
+
+    def save(self, *, safe: bool = False) -> None:
+        """Put everything on record: first the rejected events, then the state that counts them."""
+        self.state.rejected_size = self._rejects.write() or self.state.rejected_size
+        if self._file is not None:
+            self._file.save(self.state, safe=safe)
+        self._changed = False
+
+    def complete(self, lines: int, crc: int) -> None:
+        """Everything has been accounted for, to the end of an input of so many lines."""
+        self.state.lines = self.state.high = lines
+        self.state.crc, self.state.finished = crc, True
+        self.save(safe=True)
+
+    def close(self) -> None:
+        """Close the file of rejected events."""
+        self._rejects.close()
+
+    def undone(self) -> list[tuple[Record, MasivoError | None]]:
+        """The records that were read and have not been accounted for."""
+        return [(entry.record, entry.error) for entry in self._entries if not entry.done]
+
+    def reject_undone(self) -> None:
+        """Write what was not delivered to the file of rejected events, as it cannot be had again
+        from where it came."""
+        for entry in self._entries:
+            if not entry.done:
+                error = entry.error
+                status = None if error is None else error.status
+                self._reject(entry.record, f"not delivered: {error or 'interrupted'}", status)
+                entry.done = True
+        if self._changed:
+            self._advance()
+            self.save()

@@ -1,0 +1,115 @@
+"""The lines of a file or of standard input, gzip or not, in constant memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final, cast
+
+from masivo.cli.exits import UsageError
+
+__all__ = ["LONGEST_LINE", "DamagedInputError", "Lines", "open_lines"]
+
+LONGEST_LINE: Final = 4 << 20
+"""Bytes of a line beyond which it is only counted: no event is so long."""
+
+_GZIP: Final = b"\x1f\x8b"
+_BOM: Final = b"\xef\xbb\xbf"
+_BUFFER: Final = 1 << 18
+
+
+class DamagedInputError(Exception):
+    """The input cannot be read any further."""
+
+
+class Lines:
+    """An iterator of lines, with what is needed to find the place again.
+
+    A line longer than LONGEST_LINE comes cut to a byte more than that.
+
+    Args:
+        source: where the bytes are.
+        raw: the file itself, for the position in it.
+        size: of the file in bytes; None if it is not known.
+    """
+
+    def __init__(self, source: io.BufferedReader, raw: BinaryIO, size: int | None) -> None:
+        self.size = size
+        self.number = 0
+        """Of the last line, from 1."""
+        self.crc = 0
+        """Of all bytes so far. It tells whether a file begins as it did before."""
+        self.reading = False
+        """Whether a read of standard input is going on, which may wait for ever."""
+        self._source = source
+        self._raw = raw
+        self._readline = source.readline
+        self._may_wait = size is None
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> bytes:
+        line = self._read()
+        if not line:
+            raise StopIteration
+        if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+            while (rest := self._read()) and not rest.endswith(b"\n"):
+                pass
+        self.number += 1
+        if self.number == 1:
+            line = line.removeprefix(_BOM)
+        return line
+
+    def _read(self) -> bytes:
+        self.reading = self._may_wait
+        try:
+            line = self._readline(LONGEST_LINE + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DamagedInputError(f"cannot read on after line {self.number}: {reason}") from None
+        self.reading = False
+        self.crc = zlib.crc32(line, self.crc)
+        return line
+
+    @property
+    def position(self) -> int:
+        """How many bytes of the file (as it lies there) have been read."""
+        with suppress(OSError, ValueError):
+            return self._raw.tell()
+        return 0
+
+    def fileno(self) -> int:
+        """The number of the open file."""
+        return self._raw.fileno()
+
+    def close(self) -> None:
+        """Close the file; standard input stays open."""
+        if self._raw is not sys.stdin.buffer:
+            self._source.close()
+            self._raw.close()
+
+
+def open_lines(name: str) -> Lines:
+    """The lines of a file, or of standard input for ``-``. Gzip is known by its content.
+
+    Raises:
+        UsageError: it cannot be opened.
+    """
+    try:
+        raw = cast("BinaryIO", sys.stdin.buffer if name == "-" else Path(name).open("rb", 0))  # noqa: SIM115
+        buffered = raw if name == "-" else io.BufferedReader(cast("io.RawIOBase", raw), _BUFFER)
+        buffered = cast("io.BufferedReader", buffered)
+        size = raw.seek(0, io.SEEK_END) if name != "-" and raw.seekable() else None
+        if size is not None:
+            raw.seek(0)
+        if buffered.peek(2)[:2] == _GZIP:
+            unpacked = cast("io.RawIOBase", gzip.GzipFile(fileobj=buffered))
+            buffered = cast("io.BufferedReader", io.BufferedReader(unpacked, _BUFFER))
+    except OSError as error:
+        raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
+    return Lines(buffered, raw, size)

@@ -1,0 +1,292 @@
+"""From lines to events: JSON Lines, CSV, and the records of a file of rejected events."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from masivo.cli.exits import UsageError
+from masivo.cli.fields import parse_assignments, put_default
+
+from . import table
+from .lines import LONGEST_LINE, DamagedInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from masivo.cli.fields import Path
+
+    from .lines import Lines
+
+__all__ = ["Record", "Shape", "read"]
+
+REJECTED: Final = "rejected"
+"""The key by which the record of a rejected event is known; beside it stands one of the next."""
+EVENT: Final = "event"
+TEXT: Final = "text"
+ROW: Final = "row"
+MAP: Final = "map"
+DEFAULTS: Final = "defaults"
+
+
+@dataclass(slots=True)
+class Record:
+    """What a line holds, or several in a CSV file."""
+
+    line: int
+    """Its first line, from 1."""
+    end: int
+    """Its last line."""
+    crc: int
+    """Of all bytes of the input up to its end."""
+    size: int
+    """How many bytes it has."""
+    skip: bool = False
+    """Whether it was accounted for in an earlier run; it was not looked at."""
+    event: object = None
+    """The event; anything but a dict will be refused."""
+    problem: str | None = None
+    """Why there is no event."""
+    rest: dict[str, object] = field(default_factory=dict[str, object])
+    """What is kept of it where there is no event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the input is to be understood: the options that make events of lines."""
+
+    format: str
+    """``jsonl`` or ``csv``."""
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    rules: tuple[str, ...] = ()
+    """``--map``, as given."""
+    defaults: tuple[str, ...] = ()
+    """``-d``, as given."""
+    brand: str | None = None
+    no_brand: bool = False
+
+    def assignments(self) -> list[str]:
+        """The fields that every event gets where it has none of its own, as KEY=VALUE."""
+        if self.brand is None and not self.no_brand:
+            return list(self.defaults)
+        return [*self.defaults, f"brand_id={json.dumps(self.brand)}"]
+
+
+def read(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Record]:
+    """The records of the input.
+
+    Args:
+        lines: at their beginning.
+        shape: how to understand them.
+        done: whether the record that ends with this line has been accounted for. Such a one is
+            not looked at.
+
+    Raises:
+        UsageError: the file as a whole is not what the shape says.
+        DamagedInputError: it cannot be read to its end.
+    """
+    assignments = shape.assignments()
+    defaults = parse_assignments(assignments)
+    records = _rows(lines, shape, done) if shape.format == "csv" else _objects(lines, done)
+    if not defaults:
+        yield from records
+        return
+    for record in records:
+        _fill_in(record.event, defaults)
+        if record.rest:  # it must mean the same when it is imported without the options
+            record.rest.setdefault(DEFAULTS, assignments)
+        yield record
+
+
+def _fill_in(event: object, defaults: list[tuple[Path, object]]) -> None:
+    if isinstance(event, dict):
+        for path, value in defaults:
+            put_default(cast("dict[str, object]", event), path, value)
+
+
+# ── JSON Lines ───────────────────────────────────────────────────────────────────────────────
+
+
+def exact(text: str) -> float | Decimal:
+    """A number of a JSON text as a float where that is exact, else as a Decimal."""
+    number = float(text)
+    if number - number == 0.0 and (len(text) <= 16 or repr(number) == text):
+        return number
+    return Decimal(text)
+
+
+_decode: Final = msgspec.json.Decoder(float_hook=exact).decode
+
+
+def _objects(lines: Lines, done: Callable[[int], bool]) -> Iterator[Record]:
+    first = True
+    for line in lines:
+        number = lines.number
+        record = Record(number, number, lines.crc, len(line))
+        if done(number):
+            first = False
+            record.skip = True
+            yield record
+            continue
+        if len(line) > LONGEST_LINE:
+            record.problem = f"the line is longer than {LONGEST_LINE >> 20} MiB; it is not kept"
+            yield record
+            continue
+        if line.isspace():
+            continue
+        if first:
+            _check_first(line)
+            first = False
+        try:
+            record.event = _decode(line)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            record.problem = f"this is not JSON: {error}"
+            record.rest = {TEXT: line.decode("utf-8", "replace").rstrip("\r\n")}
+        else:
+            event = record.event
+            if event.__class__ is dict and REJECTED in cast("dict[str, object]", event):
+                _unwrap(record)
+        yield record
+
+
+def _check_first(line: bytes) -> None:
+    start = line.strip()
+    if start.startswith(b"["):
+        raise UsageError(
+            "this is a JSON array, and not JSON Lines, which have an event in every line. "
+            "Convert it: jq -c '.[]' FILE | masivo import -"
+        )
+    if start == b"{":
+        raise UsageError(
+            "this is JSON over several lines, and not JSON Lines, which have an event in every "
+            "line. Convert it: jq -c . FILE | masivo import -"
+        )
+
+
+_KEYS: Final = {REJECTED, EVENT, TEXT, ROW, MAP, DEFAULTS}
+
+
+def _unwrap(record: Record) -> None:
+    """Take the event out of the record of a rejected one, if it is such a record."""
+    whole = cast("dict[str, Any]", record.event)
+    kept = [key for key in (EVENT, TEXT, ROW) if key in whole]
+    if not isinstance(whole[REJECTED], dict) or set(whole) - _KEYS:
+        return  # an event of somebody's own that has a field of this name
+    if len(kept) != 1:
+        record.event = None
+        record.problem = (
+            "the record of a rejected event must hold one of event, text and row; "
+            f"this one holds {' and '.join(kept) or 'none, so take the line from its first file'}"
+        )
+        record.rest = {key: whole[key] for key in kept}
+        return
+    record.event = None
+    record.rest = {key: value for key, value in whole.items() if key != REJECTED}
+    try:
+        record.event = _kept_event(kept[0], whole)
+        _fill_in(record.event, parse_assignments(whole.get(DEFAULTS, ())))
+    except msgspec.DecodeError as error:
+        record.problem = f"text is not JSON: {error}"
+    except (UsageError, ValueError, RecursionError, TypeError, AttributeError) as error:
+        record.event = None
+        record.problem = f"the record of a rejected event: {error}"
+    else:
+        record.rest = {}
+
+
+def _kept_event(kind: str, whole: dict[str, Any]) -> object:
+    if kind == EVENT:
+        return whole[EVENT]
+    if kind == TEXT:
+        return _decode(str(whole[TEXT]))
+    return table.to_event(whole[ROW], table.columns_of(tuple(whole.get(MAP, ()))))
+
+
+# ── CSV ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class _TextLines:
+    """What the csv module reads: text, and at what line its row began."""
+
+    def __init__(self, lines: Lines, encoding: str) -> None:
+        self._lines = lines
+        self._encoding = encoding
+        self.begin()
+
+    def begin(self) -> None:
+        """A new row begins."""
+        self.size = 0
+        self.text: list[str] = []
+        self.damage: str | None = None
+
+    def __iter__(self) -> _TextLines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.size += len(line)
+        if self.size > LONGEST_LINE:
+            raise DamagedInputError(
+                f"the row that ends in line {self._lines.number} is longer than "
+                f"{LONGEST_LINE >> 20} MiB: a quotation mark before it is not closed"
+            )
+        try:
+            text = line.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            self.damage = f"this is not {self._encoding}: {error.reason}; see --encoding"
+            text = line.decode(self._encoding, "replace")
+        self.text.append(text)
+        return text
+
+
+def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Record]:
+    csv.field_size_limit(LONGEST_LINE)
+    text = _TextLines(lines, shape.encoding)
+    reader = csv.reader(text, delimiter=shape.delimiter, strict=True)
+    header: list[str] = []
+    while not header:
+        try:
+            header = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UsageError(f"the header is not CSV: {error}") from None
+    if text.damage:
+        raise UsageError(f"the header: {text.damage}")
+    columns = table.find_columns(header, shape.rules)
+    rules = [table.rule_of(column) for column in columns]
+    while True:
+        text.begin()
+        line, row, problem = lines.number + 1, list[str](), None
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = f"this is not CSV: {error}"
+        record = Record(line, lines.number, lines.crc, text.size)
+        if done(record.end):
+            record.skip = True
+            yield record
+            continue
+        problem = problem or text.damage
+        if problem is not None:
+            record.problem = problem
+            record.rest = {ROW: {table.LEFT_OVER: ["".join(text.text)]}, MAP: rules}
+            yield record
+        elif row:
+            values: dict[str, object] = dict(zip(header, row, strict=False))
+            if len(row) > len(header):
+                values[table.LEFT_OVER] = row[len(header) :]
+            try:
+                record.event = table.to_event(values, columns)
+            except table.BadRowError as error:
+                record.problem = str(error)
+                record.rest = {ROW: values, MAP: rules}
+            yield record

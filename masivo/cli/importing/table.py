@@ -1,0 +1,145 @@
+"""From a row of a CSV file to an event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from masivo.cli.exits import UsageError
+from masivo.cli.fields import check_paths, parse_path, put
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from masivo.cli.fields import Path
+
+__all__ = ["LEFT_OVER", "BadRowError", "Column", "find_columns", "parse_map", "to_event"]
+
+LEFT_OVER: Final = "?"
+"""In a rejected row: the values that belong to no column."""
+
+
+class BadRowError(ValueError):
+    """A row that makes no event; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Where the value of a field comes from."""
+
+    path: Path
+    """The field."""
+    name: str
+    """The column's name in the header."""
+    kind: str
+    """How its text becomes a value: a name of KINDS."""
+
+
+def _number(text: str) -> object:
+    value: object = _json(text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError  # noqa: TRY004 (as for what is no JSON)
+    return value
+
+
+def _bool(text: str) -> object:
+    return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+        text.lower()
+    ]
+
+
+_json: Final[Callable[[str], Any]] = msgspec.json.Decoder().decode
+
+KINDS: Final[dict[str, Callable[[str], object]]] = {
+    "text": str,
+    "number": _number,
+    "bool": _bool,
+    "json": _json,
+}
+
+_EXPECTED: Final = {
+    "number": "a number such as 1234.5 (identifiers with leading zeros are text)",
+    "bool": "one of true, false, yes, no, 1, 0",
+    "json": "JSON",
+}
+
+
+def parse_map(rule: str) -> Column:
+    """A rule ``FIELD=COLUMN[:KIND]``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    field, equals, source = rule.partition("=")
+    if not equals or not source:
+        raise UsageError(
+            f"--map {rule!r}: write FIELD=COLUMN or FIELD=COLUMN:KIND, such as "
+            f"--map product.value=price:number; a KIND is one of {', '.join(KINDS)}"
+        )
+    name, kind = _split(source)
+    return Column(parse_path(field), name, kind)
+
+
+def _split(source: str) -> tuple[str, str]:
+    name, colon, kind = source.rpartition(":")
+    return (name, kind) if colon and kind in KINDS else (source, "text")
+
+
+def find_columns(header: Sequence[str], rules: Sequence[str]) -> list[Column]:
+    """The columns to take; without rules each one, as the field of its name (``price:number``).
+
+    Raises:
+        UsageError: a rule names a column that the header does not have, or has twice.
+    """
+    if not rules:
+        columns = [Column(parse_path(_split(name)[0]), name, _split(name)[1]) for name in header]
+    else:
+        columns = [parse_map(rule) for rule in rules]
+    check_paths([column.path for column in columns], "--map" if rules else "the header")
+    for column in columns:
+        count = header.count(column.name)
+        if count != 1:
+            has = "has no column" if count == 0 else f"has {count} columns"
+            raise UsageError(f"the file {has} {column.name!r}; its header is: {', '.join(header)}")
+    return columns
+
+
+@cache
+def columns_of(rules: tuple[str, ...]) -> list[Column]:
+    """The columns of a rejected row, which carries its own rules."""
+    return [parse_map(rule) for rule in rules]
+
+
+def rule_of(column: Column) -> str:
+    """The rule of a column, complete."""
+    return f"{'.'.join(column.path)}={column.name}:{column.kind}"
+
+
+def to_event(row: Mapping[str, object], columns: Sequence[Column]) -> dict[str, object]:
+    """The event of a row. An empty cell is a field that is not there.
+
+    Raises:
+        BadRowError: a value is missing, too many, or not of its column's kind.
+    """
+    if LEFT_OVER in row:
+        raise BadRowError(
+            f"the row has values of no column (here under {LEFT_OVER!r}): put them in their place"
+        )
+    event: dict[str, object] = {}
+    for column in columns:
+        text = row.get(column.name)
+        if text is None:
+            raise BadRowError(f"the row has no value for the column {column.name!r}")
+        if text == "":
+            continue
+        try:
+            value = KINDS[column.kind](str(text))
+        except (ValueError, KeyError, RecursionError):
+            raise BadRowError(
+                f"column {column.name!r}: {str(text)[:100]!r} is not {_EXPECTED[column.kind]}"
+            ) from None
+        put(event, column.path, value)
+    return event

@@ -1,0 +1,80 @@
+"""``masivo send``: one event, and what became of it."""
+
+from __future__ import annotations
+
+import click
+
+from masivo import Client, MasivoError
+
+from . import fields, terminal
+from .account import find_account, options
+from .exits import TABLE, Exit, UsageError, exit_of, report, tell
+
+__all__ = ["send"]
+
+_OWN_OPTIONS = {"type": "TYPE", "customer_id": "--customer", "brand_id": "--brand or --no-brand"}
+
+
+@click.command(epilog=TABLE)
+@click.argument("type_", metavar="TYPE")
+@click.option("--customer", required=True, metavar="ID", help="Who did it.")
+@click.option("--brand", metavar="ID", help="Of which brand it is.")
+@click.option("--no-brand", is_flag=True, help="It is of no brand.")
+@click.option(
+    "-d",
+    "--data",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A field more. The value is JSON where it can be, else text; dots nest: "
+    "-d product.sku=A1. To send digits as text, quote them: -d 'zip=\"04109\"'.",
+)
+@options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+def send(
+    type_: str,
+    customer: str,
+    brand: str | None,
+    no_brand: bool,
+    data: tuple[str, ...],
+    base_url: str | None,
+    key_file: str | None,
+    as_json: bool,
+) -> Exit:
+    """Send one event of this TYPE and say what became of it.
+
+    \b
+    masivo send ADD_TO_CART --customer c-1 --brand shoes \\
+        -d platform=web -d product.sku=A1 -d product.value=19.99
+    """
+    if (brand is None) != no_brand:
+        raise UsageError("say of which brand the event is, by one of --brand ID and --no-brand")
+    event: dict[str, object] = {"type": type_, "customer_id": customer, "brand_id": brand}
+    for path, value in fields.parse_assignments(data):
+        if path[0] in _OWN_OPTIONS:
+            raise UsageError(f"-d {path[0]}=…: use {_OWN_OPTIONS[path[0]]} for it")
+        fields.put(event, path, value)
+    _check(event)
+    account = find_account(base_url, key_file)
+    with Client(account.key.reveal(), base_url=account.base_url) as client:
+        try:
+            delivery = client.send_analytics_event(event)
+            client.flush()
+            outcome = delivery.result()
+        except MasivoError as error:
+            if not as_json:
+                return tell(error, account.base_url)
+            terminal.result_json({"success": False, "error": report(error)})
+            return exit_of(error)
+    if as_json:
+        terminal.result_json(
+            {"success": outcome.success, "status": outcome.status, "data": outcome.data}
+        )
+    else:
+        terminal.result(f"Accepted by {account.base_url} (HTTP {outcome.status}).")
+    return Exit.GOOD
+
+
+def _check(event: dict[str, object]) -> None:
+    """Refuse a bad event before a key is asked for."""
+    with Client(enabled=False) as validator:
+        validator.send_analytics_event(event)
