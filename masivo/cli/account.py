@@ -19,7 +19,7 @@ from .exits import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Account", "find_account", "options"]
+__all__ = ["Account", "find_account", "options", "refuse_keys"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -54,6 +54,11 @@ def options(command: F) -> F:
         metavar="FILE",
         help="A file that holds the key, and that only you can read.",
     )(command)
+    return refuse_keys(command)
+
+
+def refuse_keys(command: F) -> F:
+    """Add the options that somebody might type by habit, only to refuse them."""
     return click.option(
         "--api-key",
         "--key",

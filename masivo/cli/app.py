@@ -10,6 +10,7 @@ import click
 from masivo import MasivoError, __version__
 
 from . import terminal
+from .account import refuse_keys
 from .check import check
 from .emulator import emulator
 from .exits import TABLE, Exit, UsageError, tell
@@ -25,6 +26,7 @@ __all__ = ["main"]
 @click.group(
     epilog=TABLE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
+@refuse_keys
 @click.version_option(__version__, prog_name="masivo")
 def masivo() -> None:
     """Event delivery for the Masivo loyalty platform, from the shell.

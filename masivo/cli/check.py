@@ -28,7 +28,7 @@ _LIMITS = {
 }
 
 
-@click.command(epilog=TABLE)
+@click.command(epilog=TABLE, short_help="Is the key good?")
 @options
 @click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")

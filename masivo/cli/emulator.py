@@ -11,6 +11,7 @@ __all__ = ["emulator"]
 
 @click.command(
     add_help_option=False,
+    short_help="Run a local server that behaves as the API does.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

@@ -94,7 +94,7 @@ def tell(error: MasivoError, base_url: str | None = None) -> Exit:
     code = exit_of(error)
     terminal.fail(str(error))
     if isinstance(error.details, str) and error.details not in error.message:
-        terminal.note(f"The API's details: {error.details}")
+        terminal.note(terminal.printable(f"The API's details: {error.details}"))
     if code is Exit.NETWORK:
         where = f" to {base_url}" if base_url else ""
         terminal.note(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import shlex
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,7 +24,7 @@ from .importing.rejects import Rejects
 from .importing.state import State, StateFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 __all__ = ["import_file"]
 
@@ -61,7 +61,7 @@ class _Job:
         return shlex.join([*words, "--resume"])
 
 
-@click.command("import", epilog=TABLE)
+@click.command("import", epilog=TABLE, short_help="Send the events of a file.")
 @click.argument("name", metavar="FILE")
 @click.option(
     "--format",
@@ -180,6 +180,7 @@ def _shape(
     encoding: str,
 ) -> Shape:
     suffix = Path(name.removesuffix(".gz")).suffix.lower()
+    guessed = format_ is None
     if format_ is None:
         format_ = "csv" if suffix in (".csv", ".tsv") else "jsonl"
     if format_ == "jsonl":
@@ -198,7 +199,7 @@ def _shape(
             raise UsageError(f"--encoding {encoding}: convert the file to UTF-8 (with iconv)")
     except LookupError:
         raise UsageError(f"there is no encoding {encoding!r}") from None
-    return Shape(format_, delimiter, encoding, rules, data, brand, no_brand)
+    return Shape(format_, delimiter, encoding, rules, data, brand, no_brand, guessed)
 
 
 def _plain_shape(name: str) -> Shape:
@@ -210,9 +211,11 @@ def _plain_shape(name: str) -> Shape:
 
 
 def _dry_run(job: _Job) -> Exit:
-    lines = open_lines(job.name)
     good = bad = 0
-    with Client(enabled=False) as client:  # it validates as any other, and sends nothing
+    with (
+        open_lines(job.name) as lines,
+        Client(enabled=False) as client,
+    ):  # it validates as any other, and sends nothing
         for record in read(lines, job.shape, lambda _: False):
             problem = record.problem
             if problem is None:
@@ -228,7 +231,6 @@ def _dry_run(job: _Job) -> Exit:
                 terminal.result(terminal.printable(f"line {record.line}: {problem}"))
             else:
                 terminal.result_json({"line": record.line, "reason": problem})
-    lines.close()
     if job.as_json:
         terminal.result_json({"dry_run": True, "good": good, "bad": bad})
     else:
@@ -242,11 +244,13 @@ def _dry_run(job: _Job) -> Exit:
 def _run(job: _Job) -> Exit:
     if job.is_stdin and (job.resume or job.restart or job.state is not None):
         raise UsageError("standard input cannot be resumed: save it to a file first")
-    lines = open_lines(job.name)
-    with _only_one(job, lines):
+    with open_lines(job.name) as lines:
+        _lock(job, lines)
         account = find_account(job.base_url, job.key_file)
         file = None if job.is_stdin else StateFile(Path(job.state or f"{job.name}.masivo-import"))
         old = None if file is None or job.restart else file.load()
+        if old is not None and old.high == 0 and not job.resume:
+            old = None  # nothing came of it
         state = _begin(job, account) if old is None else _go_on(job, account, old)
         rejects = Rejects(Path(state.rejected_file))
         if old is None:
@@ -258,9 +262,8 @@ def _run(job: _Job) -> Exit:
         return _import(job, account, lines, ledger)
 
 
-@contextmanager
-def _only_one(job: _Job, lines: Lines) -> Iterator[None]:
-    """Keep a second import of the same file from starting beside this one."""
+def _lock(job: _Job, lines: Lines) -> None:
+    """Keep a second import of the same file from starting beside this one, until it is closed."""
     try:
         if not job.is_stdin:
             fcntl.flock(lines.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -268,10 +271,6 @@ def _only_one(job: _Job, lines: Lines) -> Iterator[None]:
         raise UsageError(f"another masivo import of {job.name} is running") from None
     except OSError:
         pass  # some network file systems know no locks
-    try:
-        yield
-    finally:
-        lines.close()
 
 
 def _begin(job: _Job, account: Account) -> State:
@@ -309,17 +308,15 @@ def _go_on(job: _Job, account: Account, old: State) -> State:
 
 def _check_unchanged(job: _Job, state: State) -> None:
     """Refuse to go on in a file that does not begin with what was imported."""
-    lines = open_lines(job.name)
-    for _ in lines:
-        if lines.number == state.high:
-            break
+    with open_lines(job.name) as lines:
+        for _ in islice(lines, state.high):
+            pass
     if lines.number < state.high or lines.crc != state.crc:
         raise UsageError(
             f"{job.name} is not what it was: its first {state.high:,} lines are not those that "
             "were imported. Bring the old file back to go on; --restart imports this one from its "
             "first line"
         )
-    lines.close()
 
 
 def _import(job: _Job, account: Account, lines: Lines, ledger: Ledger) -> Exit:

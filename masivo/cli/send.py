@@ -15,7 +15,7 @@ __all__ = ["send"]
 _OWN_OPTIONS = {"type": "TYPE", "customer_id": "--customer", "brand_id": "--brand or --no-brand"}
 
 
-@click.command(epilog=TABLE)
+@click.command(epilog=TABLE, short_help="Send one event.")
 @click.argument("type_", metavar="TYPE")
 @click.option("--customer", required=True, metavar="ID", help="Who did it.")
 @click.option("--brand", metavar="ID", help="Of which brand it is.")

@@ -12,7 +12,7 @@ from masivo import Client, MasivoValidationError
 from .progress import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Generator, Iterable, Mapping
     from types import FrameType
 
     from masivo.cli.account import Account
@@ -151,7 +151,7 @@ class Importer:
         ledger.save(safe=True)
 
     @contextmanager
-    def _signals(self) -> Iterator[None]:
+    def _signals(self) -> Generator[None]:
         """Have Ctrl-C and its like end the import in order, at a place that suits it."""
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(number, self._on_signal) for number in numbers]

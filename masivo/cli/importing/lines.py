@@ -8,7 +8,7 @@ import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, Self, cast
 
 from masivo.cli.exits import UsageError
 
@@ -87,7 +87,10 @@ class Lines:
         """The number of the open file."""
         return self._raw.fileno()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Close the file; standard input stays open."""
         if self._raw is not sys.stdin.buffer:
             self._source.close()
@@ -108,8 +111,8 @@ def open_lines(name: str) -> Lines:
         if size is not None:
             raw.seek(0)
         if buffered.peek(2)[:2] == _GZIP:
-            unpacked = cast("io.RawIOBase", gzip.GzipFile(fileobj=buffered))
-            buffered = cast("io.BufferedReader", io.BufferedReader(unpacked, _BUFFER))
+            # With no larger buffer around it: of a damaged file that would lose what is good.
+            buffered = cast("io.BufferedReader", gzip.GzipFile(fileobj=buffered))
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
     return Lines(buffered, raw, size)

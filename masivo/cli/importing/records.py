@@ -70,6 +70,8 @@ class Shape:
     """``-d``, as given."""
     brand: str | None = None
     no_brand: bool = False
+    guessed: bool = field(default=False, compare=False)
+    """Whether the format was taken from the file's name alone."""
 
     def assignments(self) -> list[str]:
         """The fields that every event gets where it has none of its own, as KEY=VALUE."""
@@ -93,7 +95,7 @@ def read(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Re
     """
     assignments = shape.assignments()
     defaults = parse_assignments(assignments)
-    records = _rows(lines, shape, done) if shape.format == "csv" else _objects(lines, done)
+    records = _rows(lines, shape, done) if shape.format == "csv" else _objects(lines, shape, done)
     if not defaults:
         yield from records
         return
@@ -124,7 +126,7 @@ def exact(text: str) -> float | Decimal:
 _decode: Final = msgspec.json.Decoder(float_hook=exact).decode
 
 
-def _objects(lines: Lines, done: Callable[[int], bool]) -> Iterator[Record]:
+def _objects(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Record]:
     first = True
     for line in lines:
         number = lines.number
@@ -141,7 +143,7 @@ def _objects(lines: Lines, done: Callable[[int], bool]) -> Iterator[Record]:
         if line.isspace():
             continue
         if first:
-            _check_first(line)
+            _check_first(line, guessed=shape.guessed)
             first = False
         try:
             record.event = _decode(line)
@@ -155,12 +157,17 @@ def _objects(lines: Lines, done: Callable[[int], bool]) -> Iterator[Record]:
         yield record
 
 
-def _check_first(line: bytes) -> None:
+def _check_first(line: bytes, *, guessed: bool) -> None:
     start = line.strip()
     if start.startswith(b"["):
         raise UsageError(
             "this is a JSON array, and not JSON Lines, which have an event in every line. "
             "Convert it: jq -c '.[]' FILE | masivo import -"
+        )
+    if guessed and not start.startswith(b"{"):
+        raise UsageError(
+            "its first line is no JSON object, and JSON Lines have one in every line. For CSV add "
+            "--format csv; if it is JSON Lines all the same, add --format jsonl"
         )
     if start == b"{":
         raise UsageError(

@@ -8,7 +8,7 @@ event. ``records`` reads them.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -104,7 +104,7 @@ class Rejects:
 def _line_of(text: bytes) -> int | None:
     """The last line of the input that a record speaks of; None if it is not of our making."""
     try:
-        record = cast("Any", msgspec.json.decode(text))
+        record: Any = msgspec.json.decode(text)
         end = record[REJECTED].get("end", record[REJECTED]["line"])
     except (msgspec.DecodeError, AttributeError, TypeError, KeyError):
         return None

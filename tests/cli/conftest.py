@@ -1,0 +1,131 @@
+"""Fixtures of the command line's tests: an emulator, and the program as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from masivo.__main__ import main
+from masivo.emulator import Emulator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PROGRAM = Path(sys.executable).parent / "masivo"
+"""The console script of this environment."""
+
+LIMIT = 60.0
+"""Seconds after which a program is killed, and its test fails."""
+
+_VARIABLES = ("MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED", "NO_COLOR", "TERM")
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> dict[str, Any]:
+        """The JSON object that it printed."""
+        document: dict[str, Any] = json.loads(self.out)
+        return document
+
+
+class Shell:
+    """Runs commands in a folder, against an emulator."""
+
+    def __init__(
+        self, folder: Path, emulator: Emulator, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.folder = folder
+        self.emulator = emulator
+        self._capsys = capsys
+
+    def masivo(self, *arguments: str) -> Ended:
+        """Run a command in this process."""
+        self._capsys.readouterr()
+        try:
+            code = main(arguments)
+        except SystemExit as error:  # argparse
+            code = int(error.code or 0)
+        out, err = self._capsys.readouterr()
+        return Ended(code, out, err)
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """The environment of a process: key and address are the emulator's."""
+        return {**clean(os.environ), **account(self.emulator), "PYTHONWARNINGS": "error", **more}
+
+    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start the program in a process of its own."""
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        options.setdefault("env", self.environ())
+        return subprocess.Popen([str(PROGRAM), *arguments], cwd=self.folder, **options)
+
+    def run(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Ended:
+        """Run the program in a process of its own."""
+        with self.start(*arguments, stdin=subprocess.PIPE, env=self.environ(**environ)) as process:
+            out, err = process.communicate(stdin, timeout=LIMIT)
+        return Ended(process.returncode, out.decode(), err.decode())
+
+    def write(self, name: str, *lines: object) -> str:
+        """Write a file of JSON Lines (a str or bytes is written as it is); returns its name."""
+        with (self.folder / name).open("wb") as file:
+            for line in lines:
+                if not isinstance(line, str | bytes):
+                    line = json.dumps(line)
+                file.write((line if isinstance(line, bytes) else line.encode()) + b"\n")
+        return name
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        """The records of a file of JSON Lines."""
+        return [json.loads(line) for line in (self.folder / name).read_bytes().splitlines()]
+
+
+def clean(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what the tests set themselves."""
+    return {name: value for name, value in environ.items() if name not in _VARIABLES}
+
+
+def account(emulator: Emulator) -> dict[str, str]:
+    """The variables that lead to an emulator."""
+    return {"MASIVO_API_KEY": emulator.client_key, "MASIVO_BASE_URL": emulator.url}
+
+
+def event(n: int, **more: object) -> dict[str, object]:
+    """A good event."""
+    return {"type": "TEST", "customer_id": f"c-{n % 7}", "brand_id": None, "n": n, **more}
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A running emulator."""
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def shell(
+    tmp_path: Path,
+    emulator: Emulator,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Shell:
+    """A shell in an empty folder, with key and address of the emulator."""
+    for name in _VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in account(emulator).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("masivo._protocol.retry.FIRST_WAIT", 0.02)
+    return Shell(tmp_path, emulator, capsys)

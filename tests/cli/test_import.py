@@ -1,0 +1,483 @@
+"""``masivo import``: what becomes of the lines of a file."""
+
+from __future__ import annotations
+
+import fcntl
+import gzip
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from masivo.emulator import Fault
+
+from .conftest import event
+
+if TYPE_CHECKING:
+    from masivo.emulator import Emulator
+
+    from .conftest import Shell
+
+
+def numbers(emulator: Emulator) -> list[Any]:
+    """The numbers of the events that the server has, in its order."""
+    return [each["n"] for each in emulator.events]
+
+
+def without_stamp(emulator: Emulator) -> list[dict[str, Any]]:
+    """The events that the server has."""
+    return [{k: v for k, v in each.items() if k != "issued_at"} for each in emulator.events]
+
+
+# ── Reading ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_json_lines(shell: Shell) -> None:
+    """Every line arrives, in order, in batches; the result is told."""
+    shell.write("f.jsonl", *(event(n) for n in range(1, 251)))
+    ended = shell.masivo("import", "f.jsonl")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == "All done: 250 events delivered, 0 rejected.\n"
+    assert numbers(shell.emulator) == list(range(1, 251))
+    assert [each.accepted for each in shell.emulator.batches] == [100, 100, 50]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_odd_lines(shell: Shell, ending: str) -> None:
+    """A byte order mark, blank lines, Windows' line ends and a missing last one are no matter."""
+    text = ending.join(["", json.dumps(event(1)), "  ", json.dumps(event(2))])
+    (shell.folder / "f.jsonl").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert shell.masivo("import", "f.jsonl").code == 0
+    assert numbers(shell.emulator) == [1, 2]
+
+
+def test_numbers_stay_exact(shell: Shell) -> None:
+    """Numbers that no float can hold pass as they are."""
+    line = json.dumps(event(1))[:-1] + ', "a": 0.12345678901234567890123, "b": 1e400, "c": 19.90}'
+    shell.write("f.jsonl", line)
+    shell.emulator.on_answer = lambda record: bodies.append(record.body)
+    bodies: list[bytes] = []
+    assert shell.masivo("import", "f.jsonl").code == 0
+    assert b'"a":0.12345678901234567890123,"b":1E+400,"c":19.9' in bodies[-1]
+
+
+def test_gzip_is_known_by_its_content(shell: Shell) -> None:
+    """A gzip file of any name is unpacked, several members too."""
+    halves = [json.dumps(event(n)).encode() + b"\n" for n in (1, 2)]
+    (shell.folder / "f.jsonl").write_bytes(b"".join(gzip.compress(each) for each in halves))
+    assert shell.masivo("import", "f.jsonl").code == 0
+    assert numbers(shell.emulator) == [1, 2]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_standard_input(shell: Shell, packed: bool) -> None:
+    """``-`` is standard input, gzip too."""
+    text = b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(5))
+    ended = shell.run("import", "-", stdin=gzip.compress(text) if packed else text)
+    assert (ended.code, ended.err) == (0, "")
+    assert numbers(shell.emulator) == [0, 1, 2, 3, 4]
+    assert not list(shell.folder.iterdir())
+
+
+def test_defaults(shell: Shell) -> None:
+    """Fields that are given for all are filled in where an event has none of its own."""
+    shell.write(
+        "f.jsonl",
+        {"customer_id": "a"},
+        {"customer_id": "b", "type": "OWN", "brand_id": None, "product": {"sku": "S"}},
+    )
+    options = ["-d", "type=T", "-d", "product.sku=A1", "-d", "product.n=1", "--brand", "b-1"]
+    assert shell.masivo("import", "f.jsonl", *options).code == 0
+    assert without_stamp(shell.emulator) == [
+        {"customer_id": "a", "type": "T", "brand_id": "b-1", "product": {"sku": "A1", "n": 1}},
+        {"customer_id": "b", "type": "OWN", "brand_id": None, "product": {"sku": "S", "n": 1}},
+    ]
+
+
+CSV = 'id;total;vip;tags;note\nc-1;19.5;yes;"[1, 2]";"two\nlines, ""quoted"""\nc-2;7;;;'
+
+MAP = ["customer_id=id", "order.value=total:number", "vip=vip:bool", "tags=tags:json", "note=note"]
+
+
+def test_csv(shell: Shell) -> None:
+    """A CSV file becomes events by its map; an empty cell is no field."""
+    shell.write("f.csv", CSV)
+    options = [part for rule in MAP for part in ("--map", rule)]
+    options += ["--delimiter", ";", "--no-brand", "-d", "type=T"]
+    ended = shell.masivo("import", "f.csv", *options)
+    assert (ended.code, ended.err) == (0, "")
+    common = {"type": "T", "brand_id": None}
+    first = {"vip": True, "tags": [1, 2], "note": 'two\nlines, "quoted"'}
+    assert without_stamp(shell.emulator) == [
+        {"customer_id": "c-1", "order": {"value": 19.5}, **first, **common},
+        {"customer_id": "c-2", "order": {"value": 7}, **common},
+    ]
+
+
+def test_csv_without_a_map(shell: Shell) -> None:
+    """Without a map every column is the field of its name; the name may tell the kind."""
+    shell.write(
+        "f.tsv", "type\tcustomer_id\tbrand_id\tproduct.sku\tproduct.value:number", "T\tc\tb\t01\t2"
+    )
+    assert shell.masivo("import", "f.tsv").code == 0
+    assert without_stamp(shell.emulator) == [
+        {
+            "type": "T",
+            "customer_id": "c",
+            "brand_id": "b",
+            "product": {"sku": "01", "value": 2},
+        }
+    ]
+
+
+def test_csv_in_another_encoding(shell: Shell) -> None:
+    """The encoding can be named; bytes that are not of it are a bad row, not another text."""
+    shell.write("f.csv", "customer_id,type", "Zoë,T".encode("latin-1"))
+    ended = shell.masivo("import", "f.csv", "--no-brand", "--dry-run")
+    assert ended.code == 7
+    assert "line 2: this is not utf-8" in ended.out
+    ended = shell.masivo("import", "f.csv", "--no-brand", "--encoding", "latin-1")
+    assert ended.code == 0
+    assert shell.emulator.events[0]["customer_id"] == "Zoë"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("f.csv", "a,b", ["--map", "customer_id=c"], "no column 'c'; its header is: a, b"),
+        ("f.csv", "a,a", ["--map", "customer_id=a"], "2 columns 'a'"),
+        ("f.csv", "a,b", ["--map", "x"], "FIELD=COLUMN:KIND"),
+        ("f.csv", "a,b", ["--map", "x=a", "--map", "x.y=b"], "hide"),
+        ("f.csv", "a,b", ["--delimiter", "ab"], "--delimiter"),
+        ("f.csv", "a,b", ["--encoding", "utf-16"], "iconv"),
+        ("f.csv", "a,b", ["--encoding", "klingon"], "klingon"),
+        ("f.jsonl", "{}", ["--map", "a=b"], "--format csv"),
+        ("f.jsonl", '[{"a": 1}]', [], "jq -c '.[]'"),
+        ("f.jsonl", "{\n}", [], "jq -c ."),
+        ("f.txt", "id,total\n1,2", [], "--format csv"),
+        ("f.jsonl", "{}", ["--resume", "--restart"], "exclude"),
+        ("f.jsonl", "{}", ["--brand", "b", "--no-brand"], "exclude"),
+    ],
+)
+def test_what_cannot_be_meant(
+    shell: Shell, name: str, content: str, options: list[str], said: str
+) -> None:
+    """A file that is not what it is taken for stops before anything is sent, with the cure."""
+    shell.write(name, content)
+    for more in ([], ["--dry-run"]):
+        ended = shell.masivo("import", name, *options, *more)
+        assert ended.code == 2
+        assert said in ended.err
+    assert not shell.emulator.batches
+
+
+def test_a_file_that_breaks_off(shell: Shell) -> None:
+    """Of a damaged gzip file all that can be read is sent; with the whole file it goes on."""
+    packed = gzip.compress(b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(5000)))
+    path = shell.folder / "f.jsonl.gz"
+    path.write_bytes(packed[: len(packed) // 2])
+    ended = shell.masivo("import", "f.jsonl.gz")
+    assert ended.code == 2
+    assert "cannot read on after line" in ended.err
+    assert 0 < shell.emulator.event_count < 5000
+    path.write_bytes(packed)
+    assert shell.masivo("import", "f.jsonl.gz", "--resume").code == 0
+    assert numbers(shell.emulator) == list(range(5000))
+
+
+# ── What is bad, and what is refused ─────────────────────────────────────────────────────────
+
+
+def test_dry_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every bad line is named by its number, by the rules of ``send``; no key is needed."""
+    monkeypatch.delenv("MASIVO_API_KEY")
+    bad = event(3)
+    del bad["customer_id"]
+    shell.write("f.jsonl", event(1), "{nonsense", "", bad, {**event(5), "type": "PURCHASE"}, "null")
+    ended = shell.masivo("import", "f.jsonl", "--dry-run")
+    assert ended.code == 7
+    lines = ended.out.splitlines()
+    assert [line.partition(":")[0] for line in lines[:-1]] == [f"line {n}" for n in (2, 4, 5, 6)]
+    assert "not JSON" in lines[0]
+    assert "customer_id is missing" in lines[1]
+    assert "reserved" in lines[2]
+    assert "must be a mapping" in lines[3]
+    assert lines[-1] == "1 events are good, 4 are not. Nothing was sent."
+    assert not shell.emulator.requests
+    assert [path.name for path in shell.folder.iterdir()] == ["f.jsonl"]
+
+
+def test_a_file_in_a_line_is_harmless(shell: Shell) -> None:
+    """Nothing that a file holds moves the cursor of the terminal."""
+    shell.write(
+        "f.jsonl", {"type": "T", "customer_id": "c", "brand_id": None, "\x1b[2J": {"": 1e999}}
+    )
+    shell.write("g.csv", "customer_id:number", "\x1b[2J")
+    for name in ("f.jsonl", "g.csv"):
+        ended = shell.masivo("import", name, "--dry-run")
+        assert "\x1b" not in ended.out + ended.err
+
+
+def test_rejected_events_can_be_corrected_and_imported(shell: Shell) -> None:
+    """What is refused goes to a file with its reason; corrected there, it is imported as it is,
+    and the reason is no part of the event."""
+    shell.emulator.reject = lambda each: "bad sku" if each.get("sku") == "bad" else None
+    shell.write(
+        "f.jsonl", event(1), event(2, sku="bad"), "{nonsense", {**event(4), "type": "BIRTHDAY"}
+    )
+    ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 7
+    assert ended.out == "All done: 1 events delivered, 3 rejected.\n"
+    path = shell.folder / "f.jsonl.rejected.jsonl"
+    assert f"masivo import {path}" in ended.err
+    records = {each["rejected"]["line"]: each for each in shell.read(path.name)}
+    assert sorted(records) == [2, 3, 4]
+    assert "bad sku" in records[2]["rejected"]["reason"]
+    assert records[2]["rejected"]["status"] == 422
+    assert records[3]["text"] == "{nonsense"
+    assert "reserved" in records[4]["rejected"]["reason"]
+
+    records[2]["event"]["sku"] = "good"
+    records[3]["text"] = json.dumps(event(3))
+    records[4]["event"]["type"] = "MY_BIRTHDAY"
+    shell.write(path.name, *(records[line] for line in (2, 3, 4)))
+    assert shell.masivo("import", path.name).code == 0
+    assert without_stamp(shell.emulator) == [
+        event(1),
+        event(2, sku="good"),
+        event(3),
+        {**event(4), "type": "MY_BIRTHDAY"},
+    ]
+
+
+def test_uncorrected_records_are_rejected_again(shell: Shell) -> None:
+    """What nobody has corrected is refused once more, for the same reason, and stays as it was."""
+    shell.write("f.jsonl", event(1), "{nonsense", {**event(3), "customer_id": ""})
+    shell.write("g.csv", "customer_id,n:number", "c,1", "c,x", "c,1,2", 'c,"1"2')
+    options = ["-d", "type=T", "--no-brand"]
+    for name, more in (("f.jsonl", []), ("g.csv", options)):
+        assert shell.masivo("import", name, *more).code == 7
+        first = shell.read(f"{name}.rejected.jsonl")
+        assert shell.masivo("import", f"{name}.rejected.jsonl").code == 7
+        again = shell.read(f"{name}.rejected.jsonl.rejected.jsonl")
+        for each in [*first, *again]:
+            assert each.pop("rejected")["reason"]
+        assert again == first
+    assert shell.emulator.event_count == 2
+
+
+def test_rejected_rows_carry_their_map(shell: Shell) -> None:
+    """A row of a CSV file that made no event is corrected as a row, with its map and defaults."""
+    shell.write("f.csv", "id,price", "c-1,abc", "c-2,2", "c-3,3,4")
+    options = ["--map", "customer_id=id", "--map", "value=price:number", "-d", "type=T"]
+    ended = shell.masivo("import", "f.csv", *options, "--brand", "b")
+    assert ended.code == 7
+    first, second = shell.read("f.csv.rejected.jsonl")
+    assert "'abc' is not a number" in first["rejected"]["reason"]
+    assert "'?'" in second["rejected"]["reason"]
+    first["row"]["price"] = "1.5"
+    del second["row"]["?"]
+    shell.write("f.csv.rejected.jsonl", first, second)
+    assert shell.masivo("import", "f.csv.rejected.jsonl").code == 0
+    assert [(each["customer_id"], each["value"]) for each in shell.emulator.events] == [
+        ("c-2", 2),
+        ("c-1", 1.5),
+        ("c-3", 3),
+    ]
+    assert {(each["type"], each["brand_id"]) for each in shell.emulator.events} == {("T", "b")}
+
+
+def test_a_line_beyond_all_bounds(shell: Shell) -> None:
+    """A line of many megabytes is refused by its number, and does not fill the memory."""
+    shell.write("f.jsonl", event(1), '{"a": "' + "x" * (9 << 20) + '"}', event(3))
+    ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 7
+    assert numbers(shell.emulator) == [1, 3]
+    (record,) = shell.read("f.jsonl.rejected.jsonl")
+    assert record["rejected"]["line"] == 2
+    assert "longer than 4 MiB" in record["rejected"]["reason"]
+
+
+def test_a_quotation_mark_that_is_not_closed(shell: Shell) -> None:
+    """A CSV file of which the rest would be one value stops there, with the line."""
+    shell.write("f.csv", "customer_id", "c-1", '"c-2', *(["x" * 1000] * 5000))
+    ended = shell.masivo("import", "f.csv", "-d", "type=T", "--no-brand")
+    assert ended.code == 2
+    assert "quotation mark" in ended.err
+    assert [each["customer_id"] for each in shell.emulator.events] == ["c-1"]
+
+
+def test_a_file_of_rejected_events_is_not_overwritten(shell: Shell) -> None:
+    """The rejected events of an earlier import are not added to, and not lost."""
+    shell.write("f.jsonl", "{nonsense")
+    path = shell.folder / shell.write("f.jsonl.rejected.jsonl", "mine")
+    ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 2
+    assert "--rejected" in ended.err
+    assert path.read_text() == "mine\n"
+    assert shell.masivo("import", "f.jsonl", "--rejected", "other").code == 7
+    assert path.read_text() == "mine\n"
+    assert len(shell.read("other")) == 1
+
+
+# ── Breaking off and going on ────────────────────────────────────────────────────────────────
+
+
+def test_network_failure(shell: Shell) -> None:
+    """Where nobody answers, the import stops, counts nothing as done, and goes on later."""
+    shell.write("f.jsonl", *(event(n) for n in range(500)))
+    shell.emulator.fail(Fault(reset="after_reading"), route="events", number=range(3, 100))
+    ended = shell.masivo("import", "f.jsonl", "--retries", "0")
+    assert ended.code == 5
+    assert "To go on: masivo import f.jsonl --resume" in ended.err
+    assert "count twice" in ended.err
+    assert numbers(shell.emulator) == list(range(200))
+    shell.emulator.heal()
+    ended = shell.masivo("import", "f.jsonl", "--resume", "--json")
+    assert ended.code == 0
+    assert (ended.json()["delivered"], ended.json()["complete"]) == (500, True)
+    assert numbers(shell.emulator) == list(range(500))
+    assert not (shell.folder / "f.jsonl.rejected.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, 3), (404, 6), (429, 6), (503, 6), (403, 6), (302, 6)]
+)
+def test_what_is_no_events_fault(shell: Shell, status: int, code: int) -> None:
+    """An answer that no event is to blame for stops the import; no event counts as rejected."""
+    shell.write("f.jsonl", *(event(n) for n in range(300)))
+    shell.emulator.fail(Fault(status=status), route="events", times=None)
+    ended = shell.masivo("import", "f.jsonl", "--retries", "0", "--json")
+    assert ended.code == code
+    result = ended.json()
+    assert (result["delivered"], result["rejected"], result["complete"]) == (0, 0, False)
+    shell.emulator.heal()
+    assert shell.masivo("import", "f.jsonl", "--resume").code == 0
+    assert numbers(shell.emulator) == list(range(300))
+
+
+def test_refused_key(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a refused key nothing is sent, and the same file can be imported with a good one."""
+    shell.write("f.jsonl", *(event(n) for n in range(300)))
+    key = shell.emulator.client_key
+    for wrong, code in (("wrong", 3), (shell.emulator.server_key, 4)):
+        monkeypatch.setenv("MASIVO_API_KEY", wrong)
+        assert shell.masivo("import", "f.jsonl").code == code
+    monkeypatch.setenv("MASIVO_API_KEY", key)
+    assert shell.masivo("import", "f.jsonl").code == 0
+    assert numbers(shell.emulator) == list(range(300))
+
+
+def test_out_of_order(shell: Shell) -> None:
+    """With several batches on their way, a failed one is sent again later, and it alone."""
+    shell.write("f.jsonl", *(event(n, customer_id=f"c-{n // 10}") for n in range(200)))
+    shell.emulator.fail(Fault(reset="after_reading"), route="events", number=2)
+    options = ["--in-flight", "4", "--batch-size", "10"]
+    ended = shell.masivo("import", "f.jsonl", *options, "--retries", "0")
+    assert ended.code == 5
+    assert 10 <= shell.emulator.event_count < 200
+    assert shell.masivo("import", "f.jsonl", "--resume", *options).code == 0
+    assert sorted(numbers(shell.emulator)) == list(range(200))
+
+
+def test_imported_before(shell: Shell) -> None:
+    """A file is not imported twice by accident."""
+    shell.write("f.jsonl", event(1), "{nonsense")
+    assert shell.masivo("import", "f.jsonl").code == 7
+    ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 2
+    assert "imported before: 1 events delivered, 1 rejected, all of it" in ended.err
+    assert shell.masivo("import", "f.jsonl", "--resume").out.startswith("All done: 1 events")
+    assert shell.emulator.event_count == 1
+    assert len(shell.read("f.jsonl.rejected.jsonl")) == 1
+    assert shell.masivo("import", "f.jsonl", "--restart", "--rejected", "r").code == 7
+    assert shell.emulator.event_count == 2
+
+
+def test_what_was_added_since(shell: Shell) -> None:
+    """Of a file that has grown, only what is new is sent."""
+    shell.write("f.jsonl", event(1))
+    assert shell.masivo("import", "f.jsonl").code == 0
+    shell.write("f.jsonl", event(1), event(2))
+    assert shell.masivo("import", "f.jsonl", "--resume").code == 0
+    assert numbers(shell.emulator) == [1, 2]
+
+
+@pytest.mark.parametrize("lines", [[event(1), event(9)], [event(9), event(2)], [event(1)], []])
+def test_a_changed_file(shell: Shell, lines: list[dict[str, object]]) -> None:
+    """A file that does not begin as it did is not resumed."""
+    shell.write("f.jsonl", event(1), event(2))
+    assert shell.masivo("import", "f.jsonl").code == 0
+    shell.write("f.jsonl", *lines)
+    ended = shell.masivo("import", "f.jsonl", "--resume")
+    assert ended.code == 2
+    assert "not what it was" in ended.err
+    assert shell.emulator.event_count == 2
+
+
+def test_other_options_and_another_address(shell: Shell) -> None:
+    """An import goes on as it was begun: with its options, which need not be given again, and at
+    its address."""
+    shell.write("f.csv", "id", *("c" for _ in range(300)))
+    options = ["--map", "customer_id=id", "-d", "type=T", "--no-brand"]
+    shell.emulator.fail(Fault(status=503), route="events", number=range(2, 99))
+    assert shell.masivo("import", "f.csv", *options, "--retries", "0").code == 6
+    shell.emulator.heal()
+    ended = shell.masivo("import", "f.csv", "--resume", "-d", "type=OTHER")
+    assert ended.code == 2
+    assert "leave them out" in ended.err
+    ended = shell.masivo("import", "f.csv", "--resume", "--base-url", "http://127.0.0.1:9/other")
+    assert ended.code == 2
+    assert f"--base-url {shell.emulator.url}" in ended.err
+    assert shell.masivo("import", "f.csv", "--resume").code == 0
+    assert shell.emulator.event_count == 300
+    assert {each["type"] for each in shell.emulator.events} == {"T"}
+
+
+def test_only_one_at_a_time(shell: Shell) -> None:
+    """Two imports of one file do not run side by side."""
+    shell.write("f.jsonl", event(1))
+    with (shell.folder / "f.jsonl").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 2
+    assert "another masivo import of f.jsonl is running" in ended.err
+
+
+def test_standard_input_cannot_be_resumed(shell: Shell) -> None:
+    """It is said before anything is read; what was read and not delivered is kept."""
+    for option in ("--resume", "--restart"):
+        ended = shell.masivo("import", "-", option)
+        assert ended.code == 2
+        assert "standard input cannot be resumed" in ended.err
+    shell.emulator.fail(Fault(status=503), route="events", number=range(2, 99))
+    text = b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(150))
+    ended = shell.run("import", "-", "--retries", "0", stdin=text)
+    assert ended.code == 6
+    assert "150 lines of standard input were read" in ended.err
+    assert shell.emulator.event_count == 100
+    shell.emulator.heal()
+    assert shell.masivo("import", "stdin.rejected.jsonl").code == 0
+    assert numbers(shell.emulator) == list(range(150))
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"version": 99}', b"\xff"])
+def test_a_state_of_no_use(shell: Shell, content: bytes) -> None:
+    """A state that cannot be read is an error, not a beginning anew."""
+    shell.write("f.jsonl", event(1))
+    (shell.folder / "f.jsonl.masivo-import").write_bytes(content)
+    ended = shell.masivo("import", "f.jsonl", "--resume")
+    assert ended.code == 2
+    assert "delete it" in ended.err
+    assert not shell.emulator.requests
+
+
+def test_a_state_that_cannot_be_written(shell: Shell) -> None:
+    """Before anything is sent it is known whether the state can be kept."""
+    shell.write("f.jsonl", event(1))
+    ended = shell.masivo("import", "f.jsonl", "--state", "no/such/folder")
+    assert ended.code == 2
+    assert "--state names another place" in ended.err
+    assert not shell.emulator.requests
+    assert shell.masivo("import", "f.jsonl", "--state", "other").code == 0
+    assert (shell.folder / "other").exists()

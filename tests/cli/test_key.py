@@ -1,0 +1,130 @@
+"""Where the key comes from, and where it never may."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import LIMIT, PROGRAM
+
+if TYPE_CHECKING:
+    from .conftest import Shell
+
+
+def in_terminal(shell: Shell, typed: bytes, *arguments: str, **environ: str) -> tuple[int, str]:
+    """Run the program in a terminal and type something at its prompt; exit code and screen."""
+    variables = {**shell.environ(), "TERM": "xterm", **environ}
+    if "MASIVO_API_KEY" not in environ:
+        variables.pop("MASIVO_API_KEY")
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(shell.folder)
+        os.execve(PROGRAM, [str(PROGRAM), *arguments], variables)
+    screen, until = b"", time.monotonic() + LIMIT
+    while time.monotonic() < until:
+        if not select.select([terminal], [], [], 1.0)[0]:
+            continue
+        try:
+            shown = os.read(terminal, 65_536)
+        except OSError:  # the program has ended
+            break
+        screen += shown
+        if typed and b"key (it is not shown): " in screen:
+            os.write(terminal, typed)
+            typed = b""
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen.decode()
+
+
+def test_prompt(shell: Shell) -> None:
+    """On a terminal the key is asked for, and what is typed is not shown."""
+    key = shell.emulator.client_key
+    code, screen = in_terminal(shell, key.encode() + b"\n", "check")
+    assert code == 0, screen
+    assert "CLIENT key" in screen
+    assert key not in screen
+    assert [each.status for each in shell.emulator.authorizations] == [200]
+
+
+@pytest.mark.parametrize(("typed", "code"), [(b"\n", 2), (b"\x04", 2), (b"\x03", 130)])
+def test_prompt_left_alone(shell: Shell, typed: bytes, code: int) -> None:
+    """No key, the end of input, and Ctrl-C at the prompt end the command in order."""
+    ended, screen = in_terminal(shell, typed, "check")
+    assert ended == code, screen
+    assert "Traceback" not in screen
+
+
+def test_no_prompt_without_a_terminal(shell: Shell) -> None:
+    """Without key and terminal, an error says what to set."""
+    ended = shell.run("check", MASIVO_API_KEY="")
+    assert ended.code == 2
+    assert "MASIVO_API_KEY" in ended.err
+    assert ended.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "--api-key", "s3cret-key"),
+        ("check", "--api-key=s3cret-key"),
+        ("--api-key", "s3cret-key", "check"),
+        ("send", "T", "--customer", "c", "--no-brand", "--token", "s3cret-key"),
+        ("import", "file", "--key", "s3cret-key"),
+    ],
+)
+def test_never_as_an_argument(shell: Shell, arguments: tuple[str, ...]) -> None:
+    """A key as an argument is refused, with the reason, and not shown."""
+    ended = shell.masivo(*arguments)
+    assert ended.code == 2
+    assert "history" in ended.err
+    assert "s3cret" not in ended.err + ended.out
+    assert not shell.emulator.requests
+
+
+def test_key_file(shell: Shell) -> None:
+    """A file that only the user can read may hold the key."""
+    path = shell.folder / "key"
+    path.write_text(shell.emulator.client_key + "\n")
+    path.chmod(0o600)
+    ended = shell.run("check", "--key-file", "key", MASIVO_API_KEY="")
+    assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
+def test_key_file_of_everybody(shell: Shell, mode: int) -> None:
+    """A file that others can read is refused, with the cure."""
+    path = shell.folder / "key"
+    path.write_text(shell.emulator.client_key)
+    path.chmod(mode)
+    ended = shell.masivo("check", "--key-file", "key")
+    assert ended.code == 2
+    assert "chmod 600 key" in ended.err
+    assert shell.emulator.client_key not in ended.err
+    assert not shell.emulator.requests
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "is empty"), (b"\xff\xfe", "UTF-8"), (None, "No such file")]
+)
+def test_key_file_of_no_use(shell: Shell, content: bytes | None, said: str) -> None:
+    """A file without a key in it is an error that names it."""
+    path = shell.folder / "key"
+    if content is not None:
+        path.touch(0o600)
+        path.write_bytes(content)
+    ended = shell.masivo("check", "--key-file", "key")
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_disabled(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where MASIVO_DISABLED is set, a command that sends says so, and does not feign success."""
+    monkeypatch.setenv("MASIVO_DISABLED", "1")
+    ended = shell.masivo("send", "T", "--customer", "c", "--no-brand")
+    assert ended.code == 2
+    assert "MASIVO_DISABLED" in ended.err

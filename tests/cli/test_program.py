@@ -1,0 +1,154 @@
+"""The program as a whole: its names, its help, and what it is without the extra."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo import (
+    MasivoAuthError,
+    MasivoConfigError,
+    MasivoError,
+    MasivoNetworkError,
+    MasivoServerKeyError,
+    MasivoValidationError,
+    __version__,
+)
+from masivo.cli.exits import MEANINGS, Exit, exit_of
+
+from .conftest import LIMIT
+
+if TYPE_CHECKING:
+    from .conftest import Shell
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules["click"] = sys.modules["rich"] = None
+from masivo.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_console_script() -> None:
+    """The package brings the program ``masivo``."""
+    (script,) = (each for each in entry_points(group="console_scripts") if each.name == "masivo")
+    assert script.value == "masivo.__main__:main"
+
+
+def test_help(shell: Shell) -> None:
+    """The help names every command and every exit code."""
+    ended = shell.run("--help")
+    assert ended.code == 0
+    for word in ("check", "send", "import", "emulator"):
+        assert f"\n  {word} " in ended.out
+    for code, meaning in MEANINGS.items():
+        assert f"{code.value:<4} {meaning}" in ended.out
+
+
+@pytest.mark.parametrize("command", ["check", "send", "import"])
+def test_help_of_commands(shell: Shell, command: str) -> None:
+    """Each command's help tells the exit codes, and no option that takes a key."""
+    ended = shell.masivo(command, "--help")
+    assert ended.code == 0
+    assert "Exit codes:" in ended.out
+    assert "--api-key" not in ended.out
+
+
+def test_version(shell: Shell) -> None:
+    """It knows its version."""
+    assert __version__ in shell.masivo("--version").out
+
+
+def test_python_m_is_the_same_program(shell: Shell) -> None:
+    """``python -m masivo`` is ``masivo``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "masivo", "check"],
+        env=shell.environ(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CLIENT key" in done.stdout
+
+
+def test_emulator_is_the_same_by_either_name(shell: Shell) -> None:
+    """``masivo emulator`` has the options of ``python -m masivo emulator``."""
+    helps = [
+        subprocess.run(
+            [*program, "emulator", "--help"],
+            env=shell.environ(),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=True,
+        ).stdout
+        for program in ([sys.executable, "-m", "masivo"], [sys.executable, "-c", WITHOUT_EXTRA])
+    ]
+    assert helps[0] == helps[1] == shell.masivo("emulator", "--help").out
+    assert "--daily-quota" in helps[0]
+
+
+def test_emulator_runs(shell: Shell) -> None:
+    """``masivo emulator`` serves until Ctrl-C."""
+    with shell.start("emulator", "--client-key", "k") as process:
+        assert process.stdout is not None
+        assert b"listens on http://127.0.0.1:" in process.stdout.readline()
+        while b"Ctrl-C" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) == 0
+        process.communicate()
+
+
+def test_without_the_extra(shell: Shell) -> None:
+    """Without click and rich, one line says what to install."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRA, "check"],
+        env=shell.environ(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'masivo[cli]'" in done.stderr
+
+
+def test_unknown_command(shell: Shell) -> None:
+    """An unknown command is an error of use."""
+    ended = shell.masivo("chekc")
+    assert ended.code == Exit.USAGE
+    assert "chekc" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MasivoConfigError("x"), Exit.USAGE),
+        (MasivoServerKeyError("x", status=401), Exit.SERVER_KEY),
+        (MasivoAuthError("x", status=401), Exit.KEY_REFUSED),
+        (MasivoAuthError("x", status=403), Exit.KEY_REFUSED),
+        (MasivoAuthError("x", status=404), Exit.API),
+        (MasivoAuthError("x", status=200), Exit.API),
+        (MasivoAuthError("x", status=503), Exit.API),
+        (MasivoNetworkError("x"), Exit.NETWORK),
+        (MasivoNetworkError("x", status=200), Exit.NETWORK),
+        (MasivoValidationError("x"), Exit.EVENTS_REFUSED),
+        (MasivoError("x", status=422), Exit.EVENTS_REFUSED),
+        (MasivoError("x", status=413), Exit.EVENTS_REFUSED),
+        (MasivoError("x", status=429), Exit.API),
+        (MasivoError("x", status=500), Exit.API),
+        (MasivoError("x", status=200), Exit.API),
+    ],
+)
+def test_exit_codes(error: MasivoError, code: Exit) -> None:
+    """Every kind of error has its exit code."""
+    assert exit_of(error) is code
