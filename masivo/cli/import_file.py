@@ -328,7 +328,9 @@ def _import(job: _Job, account: Account, lines: Lines, ledger: Ledger) -> Exit:
     client = make_client(
         account, batch_size=job.batch_size, in_flight=job.in_flight, retries=job.retries
     )
-    importer = Importer(client, ledger, lines, display, job.batch_size * (job.in_flight + 1))
+    importer = Importer(
+        client, ledger, lines, display, batch_size=job.batch_size, in_flight=job.in_flight
+    )
     complete, damage = False, None
     try:
         complete = importer.run(read(lines, state.shape, state.covers))

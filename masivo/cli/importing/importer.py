@@ -8,7 +8,10 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, cast
 
 from masivo import Client, MasivoValidationError
+from masivo.cli import terminal
+from masivo.cli.exits import UsageError
 
+from .lines import DamagedInputError
 from .progress import Sample
 
 if TYPE_CHECKING:
@@ -28,15 +31,14 @@ GRACE: Final = 10.0
 """Seconds that are given to what is on its way when the import is broken off."""
 
 _TICK: Final = 0.2  # seconds between looks at progress and signals while waiting
-_LOOK_EVERY: Final = 100  # records between looks at what has been answered
 _MOST_HELD: Final = 20_000  # records behind one that waits for its outcome
 _MOST_BYTES: Final = 32 << 20  # of lines whose events are with the client
 _MAX_EVENT: Final = 262_144
 
 
 def make_client(account: Account, *, batch_size: int, in_flight: int, retries: int) -> Client:
-    """A client for an import: it takes some batches more than are on their way."""
-    events = batch_size * (in_flight + 2)
+    """A client for an import."""
+    events = batch_size * in_flight
     return Client(
         account.key.reveal(),
         base_url=account.base_url,
@@ -54,16 +56,28 @@ def make_client(account: Account, *, batch_size: int, in_flight: int, retries: i
 class Importer:
     """One run of an import.
 
+    The client is given no more than the batches that may be on their way. The next one is ready
+    meanwhile, and is handed on when an answer has been put on record: so an import that is killed
+    leaves no more without a record than was on its way.
+
     Args:
         client: made by ``make_client``; it is closed at the end.
         ledger: accounts for the records.
         lines: where they come from.
         display: shows how far it is.
-        room: how many records may be with the client when one more is sent.
+        batch_size: the client's.
+        in_flight: the client's.
     """
 
     def __init__(
-        self, client: Client, ledger: Ledger, lines: Lines, display: Display, room: int
+        self,
+        client: Client,
+        ledger: Ledger,
+        lines: Lines,
+        display: Display,
+        *,
+        batch_size: int,
+        in_flight: int,
     ) -> None:
         self.interrupted = 0
         """How many signals asked for an end."""
@@ -71,7 +85,10 @@ class Importer:
         self._ledger = ledger
         self._lines = lines
         self._display = display
-        self._room = room
+        self._most = batch_size * in_flight
+        self._room = batch_size * (in_flight - 1)
+        # From a pipe, nothing is held back until more comes.
+        self._ahead = batch_size if lines.size is not None else 1
 
     def run(self, records: Iterable[Record]) -> bool:
         """Send all records; whether that was all of them, each with its outcome."""
@@ -89,45 +106,50 @@ class Importer:
         return ended and not self._ledger.undone()
 
     def _send(self, records: Iterable[Record]) -> bool:
-        ledger, send = self._ledger, self._client.send_analytics_event
-        look_in = _LOOK_EVERY
-        for record in records:
-            if record.skip:
-                ledger.skipped(record)
-            elif record.problem is not None:
-                ledger.rejected(record, record.problem)
-            else:
-                try:
-                    delivery = send(cast("Mapping[str, object]", record.event))
-                except MasivoValidationError as error:
-                    ledger.rejected(record, error.message)
-                else:
-                    ledger.sent(record, delivery)
-            look_in -= 1
-            if look_in == 0 or self._is_full():
-                look_in = _LOOK_EVERY
-                self._make_room()
-            if self.interrupted or ledger.failure is not None:
+        for chunk in _chunks(records, self._ahead):
+            for record in chunk:
+                if record.skip:
+                    self._ledger.skipped(record)
+                elif record.problem is not None:
+                    self._ledger.rejected(record, record.problem)
+                elif not self._hand_on(record):
+                    return False
+            self._look()
+            if self._ends or (self._ledger.held > _MOST_HELD and not self._make_room(0)):
                 return False
         return True
 
-    def _is_full(self) -> bool:
+    def _hand_on(self, record: Record) -> bool:
+        """Give a record to the client; False if it was not, because the import ends."""
         ledger = self._ledger
-        return (
-            ledger.outstanding > self._room
-            or ledger.outstanding_bytes > _MOST_BYTES
-            or ledger.held > _MOST_HELD
-        )
+        if ledger.outstanding >= self._most and not self._make_room(self._room):
+            return False
+        if ledger.outstanding_bytes > _MOST_BYTES and not self._make_room(0):
+            return False
+        try:
+            delivery = self._client.send_analytics_event(cast("Mapping[str, object]", record.event))
+        except MasivoValidationError as error:
+            ledger.rejected(record, error.message)
+        else:
+            ledger.sent(record, delivery)
+        return True
 
-    def _make_room(self) -> None:
-        self._look()
-        while self._is_full() and not self.interrupted and self._ledger.failure is None:
+    @property
+    def _ends(self) -> bool:
+        return self.interrupted > 0 or self._ledger.failure is not None
+
+    def _make_room(self, room: int) -> bool:
+        """Wait until no more records than that are with the client; False if the import ends."""
+        while not self._ends:
             with suppress(TimeoutError):
-                if self._ledger.outstanding > self._room:
+                if room:
                     self._client.drain(_TICK)
                 else:
                     self._client.flush(_TICK)
             self._look()
+            if self._ledger.outstanding <= room:
+                return not self._ends
+        return False
 
     def _look(self) -> None:
         self._ledger.settle()
@@ -143,7 +165,12 @@ class Importer:
                 self._client.flush(_TICK)
             self._look()
             if self.interrupted:
-                deadline = deadline or time.monotonic() + GRACE
+                if deadline is None:
+                    deadline = time.monotonic() + GRACE
+                    terminal.note(
+                        f"Waiting up to {GRACE:.0f} s for what is on its way "
+                        "(Ctrl-C again: not at all)."
+                    )
                 if self.interrupted > 1 or time.monotonic() > deadline:
                     break
         self._client.close(GRACE if ledger.failure is not None else 0.0)
@@ -165,3 +192,18 @@ class Importer:
         self.interrupted += 1
         if self._lines.reading:
             raise KeyboardInterrupt
+
+
+def _chunks(records: Iterable[Record], size: int) -> Generator[list[Record]]:
+    """The records in lists of this size. What comes before an error comes before it here too."""
+    chunk: list[Record] = []
+    try:
+        for record in records:
+            chunk.append(record)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except (DamagedInputError, UsageError):
+        yield chunk
+        raise
+    yield chunk

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from masivo import MasivoClosedError
 from masivo.cli.exits import is_refusal_of_event
 from masivo.protocol import Failed
 
@@ -103,7 +104,8 @@ class Ledger:
                 entry.done = True
             else:
                 entry.error = outcome.error
-                self.failure = self.failure or outcome.error
+                if not isinstance(outcome.error, MasivoClosedError):  # that was ourselves
+                    self.failure = self.failure or outcome.error
         if self._changed:
             self._advance()
             self.save()
@@ -111,8 +113,9 @@ class Ledger:
     def _advance(self) -> None:
         state, entries = self.state, self._entries
         while entries and entries[0].done:
-            self._note_high(entries.popleft().record)
-            state.lines = state.high
+            record = entries.popleft().record
+            self._note_high(record)
+            state.lines = record.end
         state.beyond = []
         previous = False
         for entry in entries:

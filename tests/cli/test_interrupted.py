@@ -1,0 +1,288 @@
+"""``masivo import`` is broken off, by Ctrl-C and by force, and goes on: every line is accounted
+for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.emulator import Fault
+
+from .conftest import LIMIT, PROGRAM, clean, event
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from .conftest import Shell
+
+IN_FLIGHT = 100
+"""Events whose answer a killed import may not have put on record: one batch."""
+
+
+def wait_for_events(shell: Shell, count: int) -> None:
+    """Wait until the server has accepted so many events."""
+    shell.emulator.wait_for(lambda emulator: emulator.event_count >= count, timeout=LIMIT)
+
+
+def duplicates(shell: Shell) -> int:
+    """How many events the server has more than once."""
+    return shell.emulator.event_count - len({each["n"] for each in shell.emulator.events})
+
+
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_interrupted_twice(shell: Shell, in_flight: int) -> None:
+    """Of 20,000 lines, some of them bad, with an import that is interrupted by SIGINT and by
+    SIGKILL: each good one arrives, each bad one is in the file of rejected events, once."""
+    lines: list[object] = [event(n) for n in range(20_000)]
+    bad = range(0, 20_000, 97)
+    for n in bad:
+        lines[n] = event(n, customer_id="")
+    shell.write("f.jsonl", *lines)
+    arguments = ("import", "f.jsonl", "--in-flight", str(in_flight))
+
+    with shell.start(*arguments) as process:
+        wait_for_events(shell, 4_000)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130, err
+    assert b"To go on: masivo import f.jsonl --resume" in err
+    assert duplicates(shell) == 0
+    delivered = json.loads((shell.folder / "f.jsonl.masivo-import").read_bytes())["delivered"]
+    assert delivered == shell.emulator.event_count < 20_000 - len(bad)
+
+    with shell.start(*arguments, "--resume") as process:
+        wait_for_events(shell, 12_000)
+        process.kill()
+        process.communicate(timeout=LIMIT)
+    assert shell.emulator.event_count < 20_000 - len(bad)
+
+    ended = shell.run(*arguments, "--resume", "--json")
+    assert ended.code == 7, ended.err
+    result = ended.json()
+    assert (result["delivered"], result["rejected"]) == (20_000 - len(bad), len(bad))
+    assert {each["n"] for each in shell.emulator.events} == set(range(20_000)) - set(bad)
+    assert duplicates(shell) <= IN_FLIGHT * in_flight
+    rejected = [each["rejected"]["line"] - 1 for each in shell.read("f.jsonl.rejected.jsonl")]
+    assert rejected == list(bad)
+
+
+def test_sigterm_is_as_ctrl_c(shell: Shell) -> None:
+    """A service that is stopped loses nothing either."""
+    shell.write("f.jsonl", *(event(n) for n in range(10_000)))
+    with shell.start("import", "f.jsonl") as process:
+        wait_for_events(shell, 1_000)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    assert shell.run("import", "f.jsonl", "--resume").code == 0
+    assert [each["n"] for each in shell.emulator.events] == list(range(10_000))
+
+
+def test_ctrl_c_twice_does_not_wait(shell: Shell) -> None:
+    """A second Ctrl-C ends an import whose server does not answer; nothing counts as done."""
+    shell.write("f.jsonl", *(event(n) for n in range(1_000)))
+    shell.emulator.fail(Fault(delay=LIMIT), route="events", times=None)
+    with shell.start("import", "f.jsonl") as process:
+        shell.emulator.wait_for(lambda emulator: emulator.batches, timeout=LIMIT)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert b"Ctrl-C again" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=8)  # less than the grace of one Ctrl-C
+    assert process.returncode == 130
+    assert re.search(rb"\d+ events were handed on and have no answer", err)
+    state = json.loads((shell.folder / "f.jsonl.masivo-import").read_bytes())
+    assert (state["lines"], state["delivered"]) == (0, 0)
+
+
+def test_waiting_for_standard_input(shell: Shell) -> None:
+    """Ctrl-C ends an import that waits for its input; what came before is delivered."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe, shell.start("import", "-", stdin=reading) as process:
+        os.close(reading)
+        pipe.write(b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(150)))
+        pipe.flush()
+        wait_for_events(shell, 150)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    assert b"150 events delivered" in out
+    assert b"150 lines of standard input were read" in err
+
+
+def test_killed_between_the_two_files(shell: Shell) -> None:
+    """A rejected event that was written but not accounted for is not written twice; what
+    somebody has edited since stays."""
+    shell.write("f.jsonl", *(event(n) for n in range(1000)), "{bad", "{bad too")
+    shell.emulator.fail(Fault(status=503), route="events", number=range(2, 99))
+    assert shell.run("import", "f.jsonl", "--retries", "0").code == 6
+    shell.emulator.heal()
+    path = shell.folder / "f.jsonl.rejected.jsonl"
+    torn = '{"rejected": {"line": 1001, "reason": "r", "status": null}, "text": "{bad"}\n{"reje'
+    path.write_text(torn)
+    assert shell.run("import", "f.jsonl", "--resume").code == 7
+    assert [each["rejected"]["line"] for each in shell.read(path.name)] == [1001, 1002]
+
+    mine = b'{"my": "note"}\n'
+    path.write_bytes(path.read_bytes() + mine)
+    shell.write("f.jsonl", *(event(n) for n in range(1000)), "{bad", "{bad too", "{and a third")
+    assert shell.run("import", "f.jsonl", "--resume").code == 7
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert lines[2] == mine
+    assert [json.loads(each)["rejected"]["line"] for each in lines[:2] + lines[3:]] == [
+        1001,
+        1002,
+        1003,
+    ]
+
+
+# ── A million lines ──────────────────────────────────────────────────────────────────────────
+
+SERVER = """
+import json, sys, threading
+from masivo.emulator import Emulator
+
+counts = bytearray(int(sys.argv[1]))
+total = 0
+changed = threading.Condition()
+emulator = Emulator()
+
+def count(record):
+    # The emulator keeps all that it is sent: here the numbers are enough.
+    global total
+    if record.status != 200 or record.events is None:
+        return
+    with changed:
+        for event in record.events:
+            counts[event["n"]] += 1
+        total += len(record.events)
+        changed.notify()
+    if len(emulator.requests) > 100:
+        emulator.clear()
+
+emulator.on_answer = count
+with emulator:
+    print(json.dumps([emulator.client_key, emulator.url]), flush=True)
+    for line in sys.stdin:
+        with changed:
+            changed.wait_for(lambda: total >= int(line))
+            missing = counts.count(0)
+            print(json.dumps([missing, total - len(counts) + missing]), flush=True)
+"""
+
+
+class Server:
+    """An emulator in a process of its own that counts how often each number came."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        key, url = self._read()
+        self.environ = {**clean(os.environ), "MASIVO_API_KEY": key, "MASIVO_BASE_URL": url}
+
+    def _read(self) -> list[str]:
+        assert self._process.stdout is not None
+        answer: list[str] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def wait_for(self, total: int) -> tuple[int, int]:
+        """Wait until so many events have come; how many numbers are missing, and how many came
+        too often."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{total}\n")
+        self._process.stdin.flush()
+        missing, too_many = map(int, self._read())
+        return missing, too_many
+
+
+@contextmanager
+def serve(count: int) -> Generator[Server]:
+    """Run a server for so many numbers."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(count)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Server(process)
+        finally:
+            process.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of a run of the importer."""
+
+    code: int
+    memory: int
+    """The most resident memory that it had, in KiB."""
+    output: dict[str, int]
+    """Its result; empty where it could tell none."""
+
+
+def run(folder: Path, server: Server, stop: signal.Signals | None = None, after: int = 0) -> Run:
+    """Import ``f.jsonl``, or go on; with ``stop``, send it that once the server has so many."""
+    with (folder / "out").open("wb+") as out, (folder / "err").open("wb") as err:
+        process = subprocess.Popen(
+            [str(PROGRAM), "import", "f.jsonl", "--resume", "--json"],
+            cwd=folder,
+            env=server.environ,
+            stdout=out,
+            stderr=err,
+        )
+        if stop is not None:
+            server.wait_for(after)
+            process.send_signal(stop)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        output = json.loads(out.read() or b"{}")
+    return Run(process.returncode, usage.ru_maxrss, output)
+
+
+def write_events(folder: Path, count: int) -> None:
+    """Write a file of so many events."""
+    with (folder / "f.jsonl").open("w") as file:
+        file.writelines(json.dumps(event(n)) + "\n" for n in range(count))
+
+
+@pytest.mark.full
+def test_a_million_lines(tmp_path: Path) -> None:
+    """A million lines, interrupted by SIGINT and by SIGKILL, arrive, each of them; the importer
+    needs no more memory than for a tenth of them."""
+    small, large = 100_000, 1_000_000
+    with serve(small) as server:
+        write_events(tmp_path, small)
+        first = run(tmp_path, server)
+        assert first.code == 0
+        assert server.wait_for(small) == (0, 0)
+    (tmp_path / "f.jsonl.masivo-import").unlink()
+
+    with serve(large) as server:
+        write_events(tmp_path, large)
+        interrupted = run(tmp_path, server, signal.SIGINT, after=300_000)
+        assert interrupted.code == 130
+        missing, too_many = server.wait_for(0)
+        assert large - missing == interrupted.output["delivered"]
+        assert too_many == 0
+        killed = run(tmp_path, server, signal.SIGKILL, after=600_000)
+        assert killed.code == -signal.SIGKILL
+        last = run(tmp_path, server)
+        assert last.code == 0
+        missing, too_many = server.wait_for(large)
+    assert missing == 0
+    assert too_many <= IN_FLIGHT
+    assert last.output["delivered"] == large
+    memory = [each.memory for each in (first, interrupted, killed, last)]
+    print("memory in KiB:", memory, "twice:", too_many)
+    assert max(memory) < first.memory + 8 * 1024
