@@ -134,13 +134,11 @@ class _Transport:
         if self._given is None:
             import httpx  # only a client that needs it pays for it
 
-            loopback = is_loopback(self._base_url)
             settings: dict[str, Any] = {
-                "trust_env": not loopback,
                 "verify": self._base_url.startswith("https:"),
                 "limits": httpx.Limits(max_connections=None),
             }
-            if loopback or not getproxies():
+            if is_loopback(self._base_url) or not getproxies():
                 return bare_client(self.KIND, **settings)
             return getattr(httpx, self.KIND)(**settings)  # it knows the way through a proxy
         if not self._owned:
