@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
+# The tests start some two hundred processes: with bytecode at hand each takes a quarter less.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: api soak defects mutants demo test test-all fleet check format package clean
 
@@ -16,7 +18,7 @@ test: $(VENV)/test
 
 # Needs a Chromium too: apt-get install chromium
 test-all: $(VENV)/lifecycles $(VENV)/browser
-	CHAOS_EXAMPLES=1000 $(BIN)/python -m pytest -n auto --dist worksteal -m "full or not full"
+	CHAOS_EXAMPLES=1000 MASIVO_SEEDS=4000 $(BIN)/python -m pytest -n auto --dist worksteal -m "full or not full"
 
 fleet: $(VENV)/test
 	$(BIN)/python -m tests.fleet

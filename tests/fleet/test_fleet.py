@@ -34,7 +34,9 @@ def run(plan: Plan) -> tuple[Traffic, Peaks]:
     return traffic, measure(plan, traffic.authorizations, BUCKET)
 
 
-@pytest.mark.parametrize("kind", ["dead", "503", "retry-after date"])
+@pytest.mark.parametrize(
+    "kind", ["dead", pytest.param("503", marks=pytest.mark.full), "retry-after date"]
+)
 def test_there_is_no_thundering_herd(kind: Outage) -> None:
     """Processes that start together authorize apart: from the second hour on, peaks stay near the
     mean; and after an outage they do not come back as one, not even if the server tells them all

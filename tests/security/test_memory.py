@@ -30,16 +30,18 @@ EVENT: dict[str, object] = {
     "brand_id": None,
     "metadata": {"note": CONTENT},
 }
-TWICE = gzip.compress(gzip.compress(b"\0" * (64 * MIB)))
+TWICE = gzip.compress(gzip.compress(b"\0" * (64 * MIB), 1))
 BOMBS = {
     "gzip": Fault(
         status=200,
         process=True,
-        body=gzip.compress(b"\0" * (64 * MIB)),
+        body=gzip.compress(b"\0" * (64 * MIB), 1),
         headers={"Content-Encoding": "gzip"},
     ),
     "deflate": Fault(
-        status=500, body=zlib.compress(b"\0" * (64 * MIB)), headers={"Content-Encoding": "deflate"}
+        status=500,
+        body=zlib.compress(b"\0" * (64 * MIB), 1),
+        headers={"Content-Encoding": "deflate"},
     ),
     "gzip, twice": Fault(status=500, body=TWICE, headers={"Content-Encoding": "gzip, gzip"}),
     "endless": Fault(status=200, process=True, endless=True),
