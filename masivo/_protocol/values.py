@@ -114,7 +114,9 @@ class SendEventResult:
 
 @dataclass(frozen=True, slots=True)
 class FlushResult:
-    """What became of the events that a ``flush`` waited for."""
+    """What became of the events that a ``flush`` waited for, and of those that had ended since the
+    flush before. Flushes at the same time, from several threads or tasks, each tell of all that
+    they waited for, and so of the same events."""
 
     delivered: int
     """How many the API accepted."""

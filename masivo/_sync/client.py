@@ -118,7 +118,8 @@ class Client(ClientBase["HttpClient"]):
             timeout: seconds; None for as long as it takes.
 
         Returns:
-            How many events were delivered and failed since the flush before.
+            How many events were delivered and failed since the flush before; flushes at the same
+            time tell of the same events.
 
         Raises:
             TimeoutError: not all have an outcome yet; they stay on their way.

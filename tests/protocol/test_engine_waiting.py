@@ -103,6 +103,26 @@ def test_flushes_may_overlap() -> None:
     assert second.ask() is not None
 
 
+def test_flushes_at_the_same_time_tell_of_the_same_events() -> None:
+    """Each of two flushes at once, from two threads say, counts everything that it waited for and
+    what had ended since the flush before; the next one counts nothing of it again."""
+    driver = Driver(batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(0)
+    driver.accept()
+    driver.send_numbers(1, 2)
+    first = driver.flush()
+    second = driver.flush()
+    driver.send_numbers(3)
+    third = driver.flush()
+    driver.accept()
+    driver.answer(403)
+    assert first.ask() == second.ask() == FlushResult(2, 1)
+    driver.accept()
+    assert third.ask() == FlushResult(3, 1)
+    assert driver.flush().ask() == FlushResult(0, 0)
+
+
 def test_a_flush_during_a_hold_waits_for_its_end() -> None:
     """A ``Retry-After`` holds a flush back; it wakes when that is over."""
     driver = Driver(max_retries=0, refresh_interval=None)
