@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .settings import LONGEST
 from .stamps import parse_http_date
 
 if TYPE_CHECKING:
@@ -35,15 +36,18 @@ def full_jitter(failures: int, random: RandomSource, longest: float = LONGEST_WA
 
 
 def retry_after(headers: Mapping[str, str], clock: ServerClock) -> float | None:
-    """The seconds that an answer's ``Retry-After`` asks for, None without a usable one.
+    """The seconds that an answer's ``Retry-After`` asks for (``LONGEST`` at most: no driver could
+    sleep much longer), None without a usable one.
 
     Source: RFC 9110, section 10.2.3: seconds, or a date.
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:12])
+        return min(float(text[:12]), LONGEST)
     date = parse_http_date(text)
-    return None if date is None else max(0.0, clock.seconds_until(date, headers.get("date")))
+    if date is None:
+        return None
+    return min(max(0.0, clock.seconds_until(date, headers.get("date"))), LONGEST)
 
 
 class Backoff:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Clock"]
 
 
+_LONGEST = 86_400.0
+
+
 class Clock:
     """The system's clock."""
 
@@ -37,7 +40,8 @@ class Clock:
         event.wait(self._left(until))
 
     def _left(self, until: float | None) -> float | None:
-        return None if until is None else max(0.0, until - self.monotonic())
+        # To wake early is harmless; a wait beyond what the system can count is an error.
+        return None if until is None else min(max(0.0, until - self.monotonic()), _LONGEST)
 
 
 current = Clock()

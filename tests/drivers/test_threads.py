@@ -7,11 +7,13 @@ import sys
 import threading
 import time
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
 
 from masivo import MasivoClosedError, MasivoError, MasivoQueueFullError
+from masivo._sync.clock import Clock
 from masivo.emulator import Emulator, Fault
 
 from .conftest import workers
@@ -390,3 +392,15 @@ def test_a_batch_is_never_sent_twice_at_the_end(make: Make, emulator: Emulator) 
         client.send_analytics_event(event(n))
     in_threads(8, lambda _: client.close())
     assert [sent(batch) for batch in emulator.batches] == [list(range(50))]
+
+
+def test_a_far_time_can_be_waited_for() -> None:
+    """A time beyond what the system's waits can count is no error: they end early instead."""
+    clock = Clock()
+    bell: SimpleQueue[None] = SimpleQueue()
+    bell.put(None)
+    clock.wait_for_bell(bell, clock.monotonic() + 1e15)
+    assert bell.empty()
+    event = threading.Event()
+    event.set()
+    clock.wait_for(event, clock.monotonic() + 1e15)
