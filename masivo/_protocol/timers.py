@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, auto
 from heapq import heappop, heappush
 from typing import TypeAlias
 
@@ -12,15 +12,15 @@ __all__ = ["Slot", "Timer", "Timers"]
 class Timer(Enum):
     """The name of every timer in the core, with what it is for."""
 
-    LINGER = "linger"
+    LINGER = auto()
     """A buffer's waiting events become due (``idle_timeout``, ``max_wait``, a hold that ends)."""
-    REPEAT = "repeat"
+    REPEAT = auto()
     """A batch, or an authorization, is sent again."""
-    CLOSE = "close"
+    CLOSE = auto()
     """The deadline of a client's ``close``."""
-    REFRESH = "refresh"
+    REFRESH = auto()
     """The token is renewed."""
-    LOG = "log"
+    LOG = auto()
     """Warnings that were held back are written as one."""
 
 

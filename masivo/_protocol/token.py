@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from enum import Enum
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from .json import parse
@@ -60,15 +60,15 @@ class State(Enum):
 class Change(Enum):
     """What can happen to it."""
 
-    NEEDED = "needed"
+    NEEDED = auto()
     """Something must be sent."""
-    GRANTED = "granted"
+    GRANTED = auto()
     """An authorization brought a token."""
-    FAILED = "failed"
+    FAILED = auto()
     """An authorization failed for good."""
-    REVOKED = "revoked"
+    REVOKED = auto()
     """A request with the token was answered 401, or it has expired."""
-    DUE = "due"
+    DUE = auto()
     """It is time to renew."""
 
 

@@ -53,6 +53,29 @@ def test_groups_are_searched_too() -> None:
     assert SECRET not in repr([(each, each.__traceback__) for each in chain(group)])
 
 
+class SlottedError(Exception):
+    """An exception that has a text outside its dict and its arguments."""
+
+    __slots__ = ("_own", "told")
+
+    def __init__(self, told: str) -> None:
+        super().__init__()
+        self._own = told
+        self.told = told
+
+
+def test_what_an_exception_holds_in_slots_is_taken_away() -> None:
+    """Secrets in ``__slots__`` are replaced too; what holds none stays as it is."""
+    error = SlottedError(f"x {SECRET} y {SECRET}")
+    assert stripped(error, [SECRET, "other"]) is error
+    assert (error.told, error._own) == ("x [redacted] y [redacted]",) * 2
+    assert stripped(fine := SlottedError("fine"), [SECRET]) is fine
+    assert fine.told == "fine"
+    failed = OSError(5, f"no {SECRET}", "file")
+    assert stripped(failed, [SECRET]) is failed
+    assert (failed.errno, failed.strerror, failed.filename) == (5, "no [redacted]", "file")
+
+
 @pytest.mark.parametrize("how", ["__cause__", "__context__"])
 def test_a_circle_of_causes_ends(how: str) -> None:
     """Two exceptions that are each other's cause are each looked at once."""

@@ -245,18 +245,42 @@ def test_a_closed_client_refuses_calls() -> None:
         driver.poll()
 
 
-def test_an_event_that_was_sent_as_its_client_closed_has_its_outcome() -> None:
-    """An event whose ``send`` overlapped with ``destroy`` (it was let in, and lies behind it in
-    the inbox) fails; it does not hang."""
-    driver = Driver()
-    delivery = driver.buffer.send(event(1))
-    driver.engine._inbox.rotate()  # as if a thread had been stopped in the middle of `send`
+def test_what_overlaps_with_the_end_of_a_client_has_its_outcome() -> None:
+    """An event, a drain, a wish for the token or a close, whose call overlapped with ``destroy``
+    (it was let in, and lies behind it in the inbox), ends; it does not hang."""
+    driver = Driver(max_queue=1)
+    (held,) = driver.send_numbers(1)
     driver.buffer.destroy()
-    driver.engine._inbox.rotate(-1)
-    assert len(driver.engine._inbox) == 2
-    driver.engine._inbox.reverse()
+    driver.buffer.closed = False  # as if a thread had been stopped in the middle of its call
+    driver.buffer._max_queue = 2
+    delivery = driver.buffer.send(event(2))
+    driver.buffer._max_queue = 1
+    drain, token = driver.buffer.drain(), driver.buffer.token()
+    close = driver.buffer.close(5.0)
+    assert drain.ask() is None
     driver.poll()
-    assert type(error_of(delivery)) is MasivoClosedError
+    assert close.ask() is True
+    assert token.ask() is not None
+    assert error_of(token).message == "the client was closed"
+    for each in (held, delivery, drain):
+        assert type(error_of(each)) is MasivoClosedError
+    assert driver.wake_at is None
+    assert set(driver.tickets) == {drain, token, close}
+
+
+def test_what_overlaps_with_the_deadline_of_a_close_is_told_so() -> None:
+    """Where the client had ended with a close that ran out, that is what they are told."""
+    driver = Driver(max_queue=1)
+    driver.send_numbers(1)
+    driver.close(5.0)
+    driver.now += 5.0
+    driver.poll()
+    driver.buffer._max_queue = 2
+    driver.buffer.closed = False
+    delivery, drain = driver.buffer.send(event(2)), driver.buffer.drain()
+    driver.poll()
+    for each in (delivery, drain):
+        assert "close(timeout=5) ran out" in error_of(each).message
 
 
 def test_a_waiting_get_token_ends_when_its_client_closes() -> None:

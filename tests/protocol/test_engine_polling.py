@@ -204,6 +204,26 @@ def test_a_failure_that_is_none_is_misuse(wrong: object) -> None:
     driver.poll()
 
 
+def test_a_result_of_either_kind_is_handed_back() -> None:
+    """``hand_back`` takes an answer or a failure; ``pending`` tells that an input waits."""
+    driver = Driver(max_retries=0)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    assert driver.engine.pending is False
+    request, (one,) = in_batch(driver, 1)
+    driver.out.clear()
+    driver.engine.hand_back(request.id, Response(200, {}, b""))
+    assert driver.engine.pending is True
+    driver.poll()
+    assert driver.engine.pending is False
+    assert result_of(one).status == 200
+    request, (two,) = in_batch(driver, 2)
+    driver.out.clear()
+    driver.engine.hand_back(request.id, Failure("lost", sent=True))
+    driver.poll()
+    assert error_of(two).message == "lost"
+
+
 def test_request_ids_are_never_used_twice() -> None:
     """Every request, repeats included, has an id of its own."""
     driver = Driver(max_retries=3)

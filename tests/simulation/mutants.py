@@ -1,221 +1,207 @@
-"""Mutation testing of the core: ``python -m tests.simulation.mutants``.
+"""Mutation testing of the core: ``python -m tests.simulation.mutants``, or ``make mutants``.
 
-Small changes are made all over ``masivo/_protocol``, one at a time and in memory. Each mutant is
-run against the simulator and, if it survives, against the core's own tests; a time-out is counted
-apart. The order is random but fixed, so a run that is cut short is a fair sample, and its score
-an estimate.
+Each mutant (``mutations.py``) is judged in a process of its own, a fork of one in which the core
+was not imported yet: by the simulator and by the core's tests, until one of them kills it. One
+that takes far more processor time than a sound core is counted apart, as a time-out.
+
+The order is random but fixed, so a run that is cut short is a fair sample. Results are kept in
+``.mutants``: a run goes on where the last one stopped, and judges again what has changed. After
+a change of the tests, ``--again survived`` judges the survivors anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import copy
 import os
 import signal
-import subprocess
 import sys
+import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
+from .equivalent import EQUIVALENT
+from .mutations import changed, mutants_of, sound
 from .patched import core_file, install
+from .reach import QUIET, ROOT, Repeatable, reach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Sequence
 
-__all__ = ["Mutant", "mutants_of"]
+    from .mutations import Mutant
+    from .reach import Reach
 
-ROOT: Final = Path(__file__).parents[2]
+__all__ = ["judge", "main"]
 
-TIMEOUT: Final = 90.0
-"""Seconds for the tests or the seeds of one mutant."""
+RESULTS: Final = ROOT / ".mutants"
 
-_COMPARISONS: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
-    ast.Lt: ast.LtE,
-    ast.LtE: ast.Lt,
-    ast.Gt: ast.GtE,
-    ast.GtE: ast.Gt,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Is: ast.IsNot,
-    ast.IsNot: ast.Is,
-    ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-}
+FEW_SEEDS: Final = 30
+SEEDS: Final = 300
+"""Of the simulator, for each mutant that the tests let live."""
 
-_OPERATORS: Final[dict[type[ast.operator], type[ast.operator]]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Add,
-    ast.FloorDiv: ast.Mult,
-}
+SURVIVED: Final = 0
+KILLED: Final = {3: "simulator", 4: "tests"}
+"""What the exit status of a mutant's process says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One change."""
-
-    file: str
-    line: int
-    what: str
-    text: str
-    """The whole file, changed."""
+# ── In a mutant's process ────────────────────────────────────────────────────────────────────
 
 
-def mutants_of(file: str) -> list[Mutant]:
-    """Every mutant of a file of the core."""
-    tree = ast.parse(core_file(file).read_text("utf-8"))
-    found: list[Mutant] = []
-    for number, node in enumerate(ast.walk(tree)):
-        for what, change in _changes(node):
-            changed = copy.deepcopy(tree)
-            change(list(ast.walk(changed))[number])
-            text = ast.unparse(ast.fix_missing_locations(changed))
-            found.append(Mutant(file, getattr(node, "lineno", 0), what, text))
-    return found
+def _limit(seconds: float) -> None:
+    """End this process once it has taken so many more seconds of processor time."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-def _changes(node: ast.AST) -> Iterator[tuple[str, Callable[[ast.AST], None]]]:
-    """What can be changed about a node: in words, and a function that does it to a copy."""
-    match node:
-        case ast.Compare(ops=[operator]) if type(operator) in _COMPARISONS:
-            other = _COMPARISONS[type(operator)]
-            words = f"{type(operator).__name__} -> {other.__name__}"
-            yield f"{ast.unparse(node)}: {words}", lambda n: setattr(n, "ops", [other()])
-        case ast.BinOp(op=operator) if type(operator) in _OPERATORS and not _is_union(node):
-            swapped = _OPERATORS[type(operator)]
-            words = f"{type(operator).__name__} -> {swapped.__name__}"
-            yield f"{ast.unparse(node)}: {words}", lambda n: setattr(n, "op", swapped())
-        case ast.AugAssign(op=operator) if type(operator) in _OPERATORS:
-            swapped = _OPERATORS[type(operator)]
-            yield f"{ast.unparse(node)}: swapped", lambda n: setattr(n, "op", swapped())
-        case ast.BoolOp(op=junction):
-            opposite = ast.Or if isinstance(junction, ast.And) else ast.And
-            yield f"{ast.unparse(node)}: and <-> or", lambda n: setattr(n, "op", opposite())
-        case ast.UnaryOp(op=ast.Not()):
-            yield f"{ast.unparse(node)}: without not", lambda n: setattr(n, "op", ast.UAdd())
-        case ast.If(test=test) if ast.unparse(test) != "TYPE_CHECKING":
-            yield f"if {ast.unparse(test)}: never", _set_test(value=False)
-            yield f"if {ast.unparse(test)}: always", _set_test(value=True)
-        case ast.Constant(value=bool(value)):
-            yield f"{value} -> {not value}", lambda n: setattr(n, "value", not value)
-        case ast.Constant(value=int() | float()):
-            number = node.value
-            if isinstance(number, int | float):
-                yield f"{number} + 1", lambda n: setattr(n, "value", number + 1)
-        case ast.Expr(value=ast.Call()):
-            yield f"without {ast.unparse(node)}", _drop
-        case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):
-            yield f"{ast.unparse(node)}: None", lambda n: setattr(n, "value", ast.Constant(None))
-        case ast.Break() | ast.Continue():
-            pass
-        case _:
-            return
-
-
-def _is_union(node: ast.BinOp) -> bool:
-    return isinstance(node.op, ast.BitOr)
-
-
-def _set_test(*, value: bool) -> Callable[[ast.AST], None]:
-    return lambda n: setattr(n, "test", ast.Constant(value))
-
-
-def _drop(node: ast.AST) -> None:
-    """Make a call that stands alone do nothing."""
-    if isinstance(node, ast.Expr):
-        node.value = ast.Constant(None)
-
-
-def judge(file: str, text: str, seeds: int) -> str:
-    """What becomes of a mutant: ``tests`` or ``simulator`` (which killed it), ``timeout``, or
-    ``survived``."""
-    for name, command in (
-        ("simulator", ["--seeds", str(seeds)]),
-        ("tests", ["--pytest"]),
-    ):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.simulation.mutants", "--judge", file, *command],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            process.communicate(text.encode(), timeout=TIMEOUT)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            return "timeout"
-        if process.returncode:
-            return name
-    return "survived"
-
-
-def _judged(file: str, seeds: int | None) -> int:
-    """Run the tests, or the seeds, in this interpreter with a mutant in it."""
-    install(file, sys.stdin.read())
-    if seeds is None:
-        import pytest
-
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "tests/protocol"]
-        return int(pytest.main(options))
+def _simulate(seeds: range) -> bool:
     from .run import Totals, run_seeds
 
-    return 0 if run_seeds(range(seeds), Totals()) is None else 1
+    _limit(4.0 + 0.1 * len(seeds))  # ten times what a sound core takes
+    return run_seeds(seeds, Totals()) is None
+
+
+class _Chosen:
+    """Has some tests run alone, in this order, for so long each at most."""
+
+    def __init__(self, tests: Sequence[str], seconds: dict[str, float]) -> None:
+        self._order = {test: number for number, test in enumerate(tests)}
+        self._seconds = seconds
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Called with everything that was found."""
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self._order),
+            key=lambda item: self._order[item.nodeid],
+        )
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Called before each test."""
+        _limit(4.0 + 10.0 * self._seconds[nodeid])
+
+
+def _test(tests: Sequence[str], seconds: dict[str, float]) -> bool:
+    if not tests:
+        return True
+    _limit(20.0)  # to find them
+    files = {test.split("::", 1)[0] for test in tests}
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *QUIET]
+    plugins = [Repeatable(), _Chosen(tests, seconds)]
+    return pytest.main([*options, *sorted(files)], plugins=plugins) == pytest.ExitCode.OK
+
+
+def _judged(mutant: Mutant, reached: Reach) -> int:
+    """Run the simulator, and the tests that reach the mutant, here; the exit status."""
+    install(mutant.file, changed(mutant))
+    if not _simulate(range(FEW_SEEDS)):
+        return 3
+    if not _test(reached.tests(mutant.file, mutant.span), reached.seconds):
+        return 4
+    return SURVIVED if _simulate(range(FEW_SEEDS, SEEDS)) else 3
+
+
+# ── In the first process ─────────────────────────────────────────────────────────────────────
+
+
+def judge(mutant: Mutant, reached: Reach) -> int:
+    """Start to judge a mutant; the id of its process."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 3  # whatever else ends it, the core did not even start
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = tempfile.gettempdir()
+        status = _judged(mutant, reached)
+    finally:
+        os._exit(status)
+
+
+def _result(wait_status: int) -> str:
+    """What became of a mutant: what killed it, ``timeout``, or ``survived``."""
+    if os.WIFSIGNALED(wait_status):
+        return "timeout" if os.WTERMSIG(wait_status) == signal.SIGPROF else "tests"
+    return KILLED.get(os.WEXITSTATUS(wait_status), "survived")
+
+
+def _load() -> dict[str, str]:
+    """The results so far."""
+    lines = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
+    return dict(reversed(line.split(" ", 1)) for line in lines)
+
+
+def _run(mutants: list[Mutant], results: dict[str, str], seconds: float, jobs: int) -> None:
+    """Judge as many as there is time for."""
+    until = time.monotonic() + seconds
+    running: dict[int, Mutant] = {}
+    todo = mutants[::-1]
+    done = 0
+    if not todo:
+        return
+    reached = reach()
+    if _result(os.waitpid(judge(sound(todo[0].file), reached), 0)[1]) != "survived":
+        raise RuntimeError("the core is killed as it stands: run `make test`")
+    with RESULTS.open("a", encoding="utf-8") as kept:
+        while running or (todo and time.monotonic() < until):
+            while todo and len(running) < jobs and time.monotonic() < until:
+                mutant = todo.pop()
+                running[judge(mutant, reached)] = mutant
+            pid, wait_status = os.wait()
+            mutant, result = running.pop(pid), _result(wait_status)
+            results[mutant.key] = result
+            kept.write(f"{result} {mutant.key}\n")
+            kept.flush()
+            done += 1
+            if result in ("survived", "timeout"):
+                print(f"{done}/{len(mutants)} {result}: {mutant}", flush=True)
+
+
+def _report(mutants: list[Mutant], results: dict[str, str]) -> int:
+    """Say what became of all; the exit status: whether 90 % are killed, and the list is right."""
+    found = {mutant: results[mutant.key] for mutant in mutants if mutant.key in results}
+    counts = Counter(found.values())
+    unknown = dict(EQUIVALENT)
+    wrong = 0
+    for mutant, result in found.items():
+        reason = unknown.pop((mutant.file, mutant.name), None)
+        if reason is not None and result != "survived":
+            print(f"no longer equivalent ({result}): {mutant}")
+            wrong += 1
+        if result in ("survived", "timeout"):
+            print(f"{'equivalent' if reason else result}: {mutant}")
+    files = {mutant.file for mutant in mutants}
+    for file, name in unknown:
+        if file in files and len(found) == len(mutants):
+            print(f"listed as equivalent, but there is no such mutant: {file}: {name}")
+            wrong += 1
+    killed = counts["simulator"] + counts["tests"]
+    equivalent = len(EQUIVALENT) - len(unknown) - wrong
+    print(f"{len(mutants)} mutants, {len(found)} judged: {dict(counts)}")
+    print(f"of those that survived, {equivalent} are written down as equivalent")
+    score = 100.0 * killed / max(1, killed + counts["survived"])
+    print(f"killed, time-outs apart and nothing left out: {score:.1f} %")
+    return 1 if wrong or score < 90.0 else 0
 
 
 def main() -> int:
     """Do what the command line says; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0, help="for how long")
-    parser.add_argument("--skip", type=int, default=0, help="so many of them")
     parser.add_argument("--files", nargs="*", help="the files to change; all without")
-    parser.add_argument("--seeds", type=int, help="of the simulator, for each (300)")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
-    parser.add_argument("--judge", help=argparse.SUPPRESS)
-    parser.add_argument("--pytest", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--again", nargs="*", default=[], help="judge anew what came to this")
     arguments = parser.parse_args()
-    if arguments.judge:
-        return _judged(arguments.judge, None if arguments.pytest else arguments.seeds)
+    sys.dont_write_bytecode = False  # each mutant's process would compile all tests
     files = arguments.files or sorted(path.name for path in core_file("x").parent.glob("*.py"))
     mutants = [mutant for file in files for mutant in mutants_of(file)]
     Random(1).shuffle(mutants)
-    return _run(
-        mutants[arguments.skip :], arguments.seconds, arguments.seeds or 300, arguments.jobs
-    )
-
-
-def _run(mutants: list[Mutant], seconds: float, seeds: int, jobs: int) -> int:
-    """Judge as many as there is time for, and say what became of them."""
-    until = time.monotonic() + seconds
-
-    def judged(mutant: Mutant) -> str | None:
-        if time.monotonic() > until:
-            return None
-        return judge(mutant.file, mutant.text, seeds)
-
-    counts: dict[str, int] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        for mutant, result in zip(mutants, pool.map(judged, mutants), strict=True):
-            if result is None:
-                continue
-            counts[result] = counts.get(result, 0) + 1
-            if not sum(counts.values()) % 20:
-                print(f"so far: {counts}", flush=True)
-            if result in ("survived", "timeout"):
-                print(f"{result}: {mutant.file}:{mutant.line}: {mutant.what[:110]}", flush=True)
-    killed = counts.get("tests", 0) + counts.get("simulator", 0)
-    judged_number = killed + counts.get("survived", 0)
-    print(f"{len(mutants)} mutants, {sum(counts.values())} judged: {counts}")
-    if judged_number:
-        print(f"score, time-outs apart: {100.0 * killed / judged_number:.1f} %")
-    return 0
+    results = _load()
+    todo = [m for m in mutants if results.get(m.key) in (None, *arguments.again)]
+    _run(todo, results, arguments.seconds, arguments.jobs)
+    return _report(mutants, results)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Sequence
     from types import CodeType, ModuleType
 
@@ -54,23 +55,23 @@ def core_file(name: str) -> Path:
 
 
 class _Loader(SourceFileLoader):
-    """Compiles a module from another text than its file's."""
+    """Compiles a module from something else than its file."""
 
-    def __init__(self, fullname: str, path: str, text: str) -> None:
+    def __init__(self, fullname: str, path: str, source: str | ast.Module) -> None:
         super().__init__(fullname, path)
-        self._text = text
+        self._source = source
 
     def get_code(self, fullname: str) -> CodeType:
         """See ``InspectLoader``: no cached bytecode is looked at, and none is written."""
-        return compile(self._text, self.get_filename(fullname), "exec", dont_inherit=True)
+        return compile(self._source, self.get_filename(fullname), "exec", dont_inherit=True)
 
 
 class _Finder(MetaPathFinder):
     """Finds one module, changed."""
 
-    def __init__(self, file: str, text: str) -> None:
+    def __init__(self, file: str, source: str | ast.Module) -> None:
         self._name = f"{PACKAGE}.{file.removesuffix('.py')}"
-        self._text = text
+        self._source = source
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -81,7 +82,7 @@ class _Finder(MetaPathFinder):
         spec = PathFinder.find_spec(fullname, path, target)
         if spec is None or spec.origin is None:
             return None
-        spec.loader = _Loader(fullname, spec.origin, self._text)
+        spec.loader = _Loader(fullname, spec.origin, self._source)
         return spec
 
 
@@ -89,8 +90,8 @@ MEMORY: Final = 2 << 30
 """A core with a defect in it may take so many bytes: it could go on for ever."""
 
 
-def install(file: str, text: str) -> None:
-    """Have a file of the core imported with this text, and bound this process's memory.
+def install(file: str, source: str | ast.Module) -> None:
+    """Have a file of the core imported from this text or syntax tree, and bound this process's memory.
 
     Raises:
         RuntimeError: the core has been imported already.
@@ -98,4 +99,4 @@ def install(file: str, text: str) -> None:
     if any(name.startswith("masivo") for name in sys.modules):
         raise RuntimeError("the core has been imported already")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    sys.meta_path.insert(0, _Finder(file, text))
+    sys.meta_path.insert(0, _Finder(file, source))
