@@ -62,7 +62,7 @@ class Authorizer:
     def detach(self, buffer: Buffer) -> None:
         """A client is gone: it waits for no token, and its interval does not count."""
         for _, ticket in self._take_tickets(buffer):
-            self._engine.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
+            self._engine.answer(ticket, Failed(MasivoClosedError("the client was closed")))
         self.set_renewal()
 
     def token(self) -> str | None:
@@ -89,9 +89,9 @@ class Authorizer:
         if token is not None:
             self._engine.answer(ticket, token)
         elif buffer.detached:
-            self._engine.answer(ticket, Failed(MasivoClosedError("the client was closed"), 1, None))
+            self._engine.answer(ticket, Failed(MasivoClosedError("the client was closed")))
         elif refusal is not None and not self._token.authorizing:
-            self._engine.answer(ticket, Failed(refusal, 1, None))
+            self._engine.answer(ticket, Failed(refusal))
         else:
             self._tickets.append((buffer, ticket))
 
@@ -274,7 +274,7 @@ class Authorizer:
         self._engine.timers.set(_REPEAT, None)
         self._token.change(Change.FAILED)
         for _, ticket in self._take_tickets(None):
-            self._engine.answer(ticket, Failed(error, 1, None))
+            self._engine.answer(ticket, Failed(error))
 
     def _end_hurried(self, authorization: Authorization, error: MasivoError) -> None:
         """End what waits of the clients that close; the others, if any waits, still have their

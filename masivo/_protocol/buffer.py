@@ -192,7 +192,7 @@ class Buffer(Intake):
     def _drain(self, ticket: Ticket) -> None:
         if self.detached:  # since the caller looked
             error = self._closing_error or self.closed_error()
-            self._engine.answer(ticket, Failed(error, 1, None))
+            self._engine.answer(ticket, Failed(error))
             return
         self._drains.append(ticket)
         self._engine.touch(self)
@@ -233,7 +233,7 @@ class Buffer(Intake):
         for timer in (Timer.LINGER, Timer.CLOSE):
             self._engine.timers.set((timer, self), None)
         for ticket in self._drains:
-            self._engine.answer(ticket, Failed(error, 1, None))
+            self._engine.answer(ticket, Failed(error))
         for ticket in self._closes:
             self._engine.answer(ticket, True)
         self._drains, self._closes = [], []

@@ -47,8 +47,8 @@ class Failed:
     def __init__(
         self,
         error: MasivoError,
-        count: int,
-        report: Callable[[MasivoError, int], None] | None,
+        count: int = 0,
+        report: Callable[[MasivoError, int], None] | None = None,
     ) -> None:
         self.error: MasivoError = error
         self.count: int = count

