@@ -65,16 +65,27 @@ class Shell:
         """The environment of a process: key and address are the emulator's."""
         return {**clean(os.environ), **account(self.emulator), "PYTHONWARNINGS": "error", **more}
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    def start(
+        self,
+        *arguments: str,
+        stdin: int | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> subprocess.Popen[bytes]:
         """Start the program in a process of its own."""
-        options.setdefault("stdout", subprocess.PIPE)
-        options.setdefault("stderr", subprocess.PIPE)
-        options.setdefault("env", self.environ())
-        return subprocess.Popen([str(PROGRAM), *arguments], cwd=self.folder, **options)
+        return subprocess.Popen(
+            [str(PROGRAM), *arguments],
+            cwd=self.folder,
+            env=self.environ() if environ is None else environ,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     def run(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Ended:
         """Run the program in a process of its own."""
-        with self.start(*arguments, stdin=subprocess.PIPE, env=self.environ(**environ)) as process:
+        with self.start(
+            *arguments, stdin=subprocess.PIPE, environ=self.environ(**environ)
+        ) as process:
             out, err = process.communicate(stdin, timeout=LIMIT)
         return Ended(process.returncode, out.decode(), err.decode())
 

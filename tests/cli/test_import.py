@@ -431,7 +431,7 @@ def test_other_options_and_another_address(shell: Shell) -> None:
     assert f"--base-url {shell.emulator.url}" in ended.err
     assert shell.masivo("import", "f.csv", "--resume").code == 0
     assert shell.emulator.event_count == 300
-    assert {each["type"] for each in shell.emulator.events} == {"T"}
+    assert {str(each["type"]) for each in shell.emulator.events} == {"T"}
 
 
 def test_only_one_at_a_time(shell: Shell) -> None:

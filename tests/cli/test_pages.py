@@ -32,8 +32,10 @@ def blocks(page: str, language: str) -> list[str]:
     return found
 
 
-EXAMPLES = [text for text in blocks(HOW_TO, "sh") if "pip install" not in text]
-EXAMPLES += [text for text in blocks(README, "sh") if text.startswith("masivo ")]
+EXAMPLES = [
+    *(text for text in blocks(HOW_TO, "sh") if "pip install" not in text),
+    *(text for text in blocks(README, "sh") if text.startswith("masivo ")),
+]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

@@ -28,7 +28,7 @@ def main(archive: Path, options: list[str]) -> int:
         python = str(folder / "venv" / "bin" / "python")
         pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
         subprocess.run([*pip, "--upgrade", "pip>=25.1"], check=True)
-        subprocess.run([*pip, f"{archive.resolve()}[trio,httpx2]"], check=True)
+        subprocess.run([*pip, f"{archive.resolve()}[cli,trio,httpx2]"], check=True)
         subprocess.run([*pip, "--group", f"{source / 'pyproject.toml'}:test"], check=True)
         where = subprocess.run(
             [python, "-c", "import masivo; print(masivo.__file__)"],
