@@ -79,7 +79,7 @@ class Importer:
         batch_size: int,
         in_flight: int,
     ) -> None:
-        self.interrupted = 0
+        self.interrupted: int = 0
         """How many signals asked for an end."""
         self._client = client
         self._ledger = ledger

@@ -46,9 +46,9 @@ class Ledger:
         self, state: State, file: StateFile | None, rejects: Rejects, *, in_order: bool
     ) -> None:
         self.state = state
-        self.outstanding = 0
+        self.outstanding: int = 0
         """Records that are with the client."""
-        self.outstanding_bytes = 0
+        self.outstanding_bytes: int = 0
         self.failure: MasivoError | None = None
         """The first error that was not an event's own fault."""
         self._entries: deque[_Entry] = deque()

@@ -39,11 +39,11 @@ class Lines:
 
     def __init__(self, source: io.BufferedReader, raw: BinaryIO, size: int | None) -> None:
         self.size = size
-        self.number = 0
+        self.number: int = 0
         """Of the last line, from 1."""
-        self.crc = 0
+        self.crc: int = 0
         """Of all bytes so far. It tells whether a file begins as it did before."""
-        self.reading = False
+        self.reading: bool = False
         """Whether a read of standard input is going on, which may wait for ever."""
         self._source = source
         self._raw = raw
