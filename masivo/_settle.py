@@ -1,12 +1,13 @@
-"""The package's logger, and settling with it."""
+"""The package's logger, what ``MASIVO_LOG`` does to it, and settling with it."""
 
 from __future__ import annotations
 
 import atexit
 import logging
+import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 from masivo import protocol
 from masivo.protocol import Waiters
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Waiters", "logger", "settle", "unseen"]
 
 _MOST_UNSEEN: Final = 5
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
 class _Unseen(logging.NullHandler):
@@ -48,9 +50,47 @@ class _Unseen(logging.NullHandler):
                 sys.stderr.write(f"masivo: {line}\n")
 
 
+class _Terminal(logging.StreamHandler[TextIO]):
+    """Prints to the standard error what the application does not print already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(
+            logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
+        )
+        self.addFilter(self._is_news)
+
+    def _is_news(self, record: logging.LogRecord) -> bool:
+        """Whether nobody else prints a record: the reader should not see it twice."""
+        node: logging.Logger | None = logger
+        while node is not None:
+            for other in node.handlers:
+                prints = getattr(other, "stream", None) in (sys.stderr, sys.stdout)
+                if prints and other is not self and record.levelno >= other.level:
+                    return False
+            node = node.parent if node.propagate else None
+        return True
+
+
+def _log_as_told(told: str) -> None:
+    """Do as ``MASIVO_LOG`` says: print to the standard error from a level on.
+
+    A wrong value is told there, and nothing else changes: a slip in what is set for looking into
+    trouble must not stop a program.
+    """
+    level = _LEVELS.get(told.strip().lower())
+    if told.strip():
+        logger.addHandler(_Terminal())
+    if level is not None:
+        logger.setLevel(level)
+    elif told.strip():
+        logger.warning("MASIVO_LOG must be one of %s; it is ignored", ", ".join(_LEVELS))
+
+
 logger: Final = logging.getLogger("masivo")
 unseen: Final = _Unseen()
 logger.addHandler(unseen)
+_log_as_told(os.environ.get("MASIVO_LOG", ""))
 # Registered before the flush of open clients at exit, and so called after it.
 atexit.register(unseen.print)
 

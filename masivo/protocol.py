@@ -46,6 +46,7 @@ from ._protocol.delivery import (
     unwrap,
 )
 from ._protocol.engine import Engine
+from ._protocol.journal import Notes
 from ._protocol.json import Json
 from ._protocol.settings import Account, Api, Secret, Settings, configure, is_loopback, wait_limit
 from ._protocol.settle import Logger, Waiters, settle
@@ -83,6 +84,7 @@ __all__ = [
     "Json",
     "Logger",
     "MAX_BODY",
+    "Notes",
     "OnError",
     "Outcome",
     "Output",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from masivo import MasivoClosedError
-from masivo._settle import Waiters, settle
+from masivo._settle import Waiters, logger, settle
 from masivo.protocol import Account, Engine, Failed
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class LoopSession(ABC):
             wall_clock=time.time,
             random=random.Random(),
             wake=self.wake,
+            log_level=logger.getEffectiveLevel,
         )
         self._waiters = Waiters()
         self._wanted = False  # somebody asked for a poll since the last one began

@@ -68,7 +68,7 @@ class Authorizer:
     def token(self) -> str | None:
         """The token, or None; then one is fetched, and every buffer touched when it is there."""
         if self._token.expired(self._engine.now):
-            self._revoke()
+            self._revoke("it has expired")
         refusal = self._engine.backoff.refuses(self._engine.now) or self.refusal()
         if self._token.value is None and refusal is None:
             self._need_token()
@@ -126,9 +126,11 @@ class Authorizer:
     def reject(self, token: str | None) -> None:
         """A request with this token was answered 401: throw it away, but not a newer one."""
         if token == self._token.value:
-            self._revoke()
+            self._revoke("a request with it was answered 401")
 
-    def _revoke(self) -> None:
+    def _revoke(self, why: str) -> None:
+        if self._engine.journal is not None:
+            self._engine.journal.revoked(why)
         self._token.change(Change.REVOKED)
         self.set_renewal()
         authorization = self._authorization
@@ -197,6 +199,8 @@ class Authorizer:
             self._token.grant(token, life, self._engine.now, on_time=on_time)
             self._authorization = None
             self.set_renewal()
+            if self._engine.journal is not None:
+                self._engine.journal.granted(life, self._engine.timers.get(_RENEW))
             for _, ticket in self._take_tickets(None):
                 self._engine.answer(ticket, token)
             self._engine.touch_all()
@@ -251,6 +255,8 @@ class Authorizer:
                 self._patience()
                 or full_jitter(authorization.retries, self._random, self._longest_wait())
             )
+            if self._engine.journal is not None:
+                self._engine.journal.kept(authorization)
             return
         if not definitive:
             self._engine.backoff.failed(authorization.known, wait, error, self._engine.now)
@@ -264,6 +270,8 @@ class Authorizer:
         if definitive:
             self._engine.backoff.succeeded()
             self._token.refuse(error, self._engine.now)
+            if self._engine.journal is not None:
+                self._engine.journal.refused(error, self._token.refused_until)
         for buffer in self._engine.buffers:
             buffer.fail_waiting(error)
         self._give_up(error)

@@ -60,7 +60,8 @@ class Buffer(Intake):
         self._budget = settings.max_batch_bytes - envelope_size(settings.account.api.events_key) + 1
         self._queue: Queue = PerCustomer() if settings.max_in_flight > 1 else Fifo()
         self._flights: list[Flight] = []
-        self._due_below = 0  # events numbered below this are due
+        self._due_below = 0  # events numbered below this are due ...
+        self._due_by = ""  # ... by this
         self._last_at = -math.inf
         self._last_stamp = -math.inf
         self._tally = Tally()
@@ -168,6 +169,8 @@ class Buffer(Intake):
         """Put events into the queue."""
         self.count_taken_in(len(deliveries), total_size(deliveries))
         self._last_at = max(self._last_at, deliveries[-1].at)
+        if self._engine.journal is not None:
+            self._engine.journal.took_in(len(deliveries), self.unended)
         refusal = self._engine.authorizer.refusal()
         if self.detached:
             self._end(deliveries, (), self._closing_error or self.closed_error())
@@ -180,11 +183,13 @@ class Buffer(Intake):
     def overflowed(self) -> None:
         """There was no room for an event: what waits goes out."""
         super().overflowed()
-        self._due_below = self._queue.arrived
+        self._due_below, self._due_by = self._queue.arrived, "a full buffer"
         self._engine.touch(self)
 
     def _flush(self, ticket: FlushTicket) -> None:
-        self._due_below = self._queue.arrived
+        self._due_below, self._due_by = self._queue.arrived, "flush"
+        if self._engine.journal is not None:
+            self._engine.journal.asked("flush", self.unended)
         self._tally.open(ticket, self._due_below, self.unended)
         self._answer_flushes()
         self._engine.touch(self)
@@ -195,6 +200,8 @@ class Buffer(Intake):
             self._engine.answer(ticket, Failed(error))
             return
         self._drains.append(ticket)
+        if self._engine.journal is not None:
+            self._engine.journal.asked("drain", self.unended)
         self._engine.touch(self)
 
     def _cancel(self, ticket: Awaited[object]) -> None:
@@ -208,7 +215,9 @@ class Buffer(Intake):
             self._engine.answer(ticket, True)
             return
         self._closes.append(ticket)
-        self._due_below = self._queue.arrived
+        self._due_below, self._due_by = self._queue.arrived, "close"
+        if self._engine.journal is not None:
+            self._engine.journal.asked("close", self.unended)
         if deadline is not None:
             slot = (Timer.CLOSE, self)
             earlier = self._engine.timers.get(slot)
@@ -237,6 +246,8 @@ class Buffer(Intake):
         for ticket in self._closes:
             self._engine.answer(ticket, True)
         self._drains, self._closes = [], []
+        if self._engine.journal is not None:
+            self._engine.journal.released(self.stats())
         self._engine.detach(self)
 
     # ── Steps ────────────────────────────────────────────────────────────────────────────────
@@ -289,7 +300,8 @@ class Buffer(Intake):
         refusal = engine.backoff.refuses(now)
         if refusal is None and engine.authorizer.token() is None:
             return False
-        if not self._due(now):
+        why = self._due(now)
+        if why is None:
             return False
         if refusal is not None:
             taken = self._queue.take(self.settings.batch_size, self._budget)
@@ -300,26 +312,32 @@ class Buffer(Intake):
             return False
         taken = self._queue.take(self.settings.batch_size, self._budget)
         flight = Flight(self, taken, self._stamped(taken.deliveries, now))
+        flight.why = why
         flight.not_before = now + engine.backoff.wait()
         self._flights.append(flight)
         self._in_flight += len(taken.deliveries)
         self._advance(flight, now)
         return True
 
-    def _due(self, now: float) -> bool:
+    def _due(self, now: float) -> str | None:
+        """What makes a batch due; None if nothing does."""
         oldest = self._queue.oldest()
         if oldest is None:
-            return False
+            return None
         at, number = oldest
-        return (
-            self._queue.ready >= self.settings.batch_size
-            or self._queue.ready_bytes > self._budget
-            or number < self._due_below
-            or now >= self._linger_at(at)
-            or bool(self._drains)
-            or bool(self._closes)
-            or self.held >= self.settings.max_queue
-        )
+        if self._queue.ready >= self.settings.batch_size:
+            return "batch_size"
+        if self._queue.ready_bytes > self._budget:
+            return "max_batch_bytes"
+        if number < self._due_below:
+            return self._due_by
+        if now >= self._linger_at(at):
+            return "max_wait" if now >= at + self.settings.max_wait else "idle_timeout"
+        if self._drains:
+            return "drain"
+        if self._closes:
+            return "close"
+        return "max_queue" if self.held >= self.settings.max_queue else None
 
     def _linger_at(self, oldest_at: float) -> float:
         """When the waiting events are due by their age."""
@@ -363,7 +381,7 @@ class Buffer(Intake):
             more_bytes = self._budget
         elif oldest is None:
             more = 1
-        elif not self._due(now):
+        elif self._due(now) is None:
             at = self._linger_at(oldest[0])
             more = min(
                 self.settings.batch_size - self._queue.ready,
@@ -429,6 +447,8 @@ class Buffer(Intake):
     def _end(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
         """End events with an error."""
         if deliveries:
+            if self._engine.journal is not None:
+                self._engine.journal.failed(len(deliveries), error)
             self._count_end(deliveries, numbers, total_size(deliveries), delivered=False)
             self._engine.fail(self, deliveries, error)
 

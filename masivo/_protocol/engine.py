@@ -26,6 +26,7 @@ from .errors import (
 )
 from .events import decode, envelope
 from .flight import Attempt, Flight
+from .journal import INFO, Journal
 from .json import NOT_JSON, parse
 from .log import FailureLog
 from .redaction import redacted, redacted_body
@@ -70,6 +71,8 @@ class Engine:
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.
+        log_level: asked at each poll for the least level that is read of ``Output.notes``, such
+            as ``logger.getEffectiveLevel``; None: nobody reads them.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Engine:
         wall_clock: Clock,
         random: RandomSource,
         wake: Callable[[], None],
+        log_level: Callable[[], int] | None = None,
     ) -> None:
         self.account = account
         self.clock = clock
@@ -99,6 +103,9 @@ class Engine:
         self._requests: dict[int, Attempt] = {}
         self._last_id = 0
         self._log = FailureLog()
+        self._log_level = log_level
+        self.journal: Journal | None = None
+        """Where to tell what is done; None while nobody reads it."""
         self._polling = False
         self._quiet = False
         self._out = _empty_output()
@@ -201,11 +208,15 @@ class Engine:
         self._polling = True
         try:
             self.now = max(self.now, self.clock())
+            if self._log_level is not None:
+                self._open_journal(self._log_level())
             self._take_in()
             self._run()
         finally:
             self._polling = False
         wake_at = self.timers.next()
+        if self.journal is not None:
+            self.journal.rests(wake_at)
         out, self._out = self._out, _empty_output()
         return Output(
             out.requests,
@@ -215,7 +226,16 @@ class Engine:
             out.warnings,
             wake_at,
             closed=not self._buffers,
+            notes=None if self.journal is None else self.journal.notes,
         )
+
+    def _open_journal(self, level: int) -> None:
+        if level > INFO:
+            self.journal = None
+        elif self.journal is None:
+            self.journal = Journal(self, level)
+        else:
+            self.journal.level = level
 
     def _take_in(self) -> None:
         # What arrives from now on is for the next poll: a busy sender must not keep this one.
@@ -241,6 +261,8 @@ class Engine:
         stepped: dict[Buffer, None] = {}
         while True:
             for timer, owner in self.timers.due(self.now):
+                if self.journal is not None:
+                    self.journal.fired(timer)
                 if timer is Timer.REFRESH:
                     self.authorizer.renew()
                 elif timer is Timer.LOG:
@@ -329,17 +351,18 @@ class Engine:
         attempt.known = self.backoff.failures
         self._requests[self._last_id] = attempt
         common = (("accept", "application/json"), ("user-agent", f"masivo-python/{__version__}"))
-        self._out.requests.append(
-            Request(
-                self._last_id,
-                method,
-                self.account.base_url + path,
-                headers + common,
-                body,
-                timeout,
-                owner,
-            )
+        request = Request(
+            self._last_id,
+            method,
+            self.account.base_url + path,
+            headers + common,
+            body,
+            timeout,
+            owner,
         )
+        self._out.requests.append(request)
+        if self.journal is not None:
+            self.journal.sent(attempt, request)
 
     def forget(self, attempt: Attempt) -> None:
         """Take no interest in the answer to what is out, nor in a repeat."""
@@ -355,6 +378,8 @@ class Engine:
         attempt.retries += 1
         attempt.last_try = hurry
         attempt.not_before = self.now if hurry else self.now + self.backoff.wait()
+        if self.journal is not None:
+            self.journal.repeats(attempt)
         return True
 
     def waits_until(self, attempt: Attempt, *, hurry: bool) -> float | None:
@@ -399,6 +424,8 @@ class Engine:
         """End a flush."""
         ticket.outcome = ticket.result()
         self._out.tickets.append(ticket)
+        if self.journal is not None:
+            self.journal.flushed(ticket.outcome)
 
     def detach(self, buffer: Buffer) -> None:
         """Remove a client."""
@@ -423,6 +450,8 @@ class Engine:
         if attempt is None:
             return
         attempt.request_id = None
+        if self.journal is not None:
+            self.journal.answered(attempt, response.status)
         if isinstance(attempt, Authorization):
             self.authorizer.answered(attempt, response)
         elif isinstance(attempt, Flight):
@@ -433,6 +462,8 @@ class Engine:
         if attempt is None:
             return
         attempt.request_id = None
+        if self.journal is not None:
+            self.journal.broken(attempt, failure)
         token = attempt.token if isinstance(attempt, Flight) else None
         secrets = self.secrets(token)
         reason = one_line(redacted(failure.reason, secrets))
@@ -490,6 +521,8 @@ class Engine:
         elif status in ISOLATED and buffer.settings.isolate_rejected and flight.halve():
             self.backoff.succeeded()
             self.touch(buffer)
+            if self.journal is not None:
+                self.journal.halved(flight)
         else:
             self._flight_failed(flight, api_error(status, body), repeatable=False, wait=None)
 
@@ -502,6 +535,8 @@ class Engine:
             self.backoff.failed(flight.known, wait, error, self.now)
             if self.backoff.refuses(self.now) is not None:
                 self.touch_all()  # other batches that wait for a repeat fail at once
+                if self.journal is not None:
+                    self.journal.refuses()
             elif self.repeat(flight, retries=buffer.settings.max_retries, hurry=buffer.hurry):
                 buffer.retries += 1
                 self.touch(buffer)

@@ -71,6 +71,8 @@ class Flight(Attempt):
         self.buffer = buffer
         self.customers: Collection[str] = taken.customers
         self.parts: deque[Part] = deque([Part(taken.deliveries, taken.numbers, events)])
+        self.why = ""
+        """What made the batch due."""
         self.token: str | None = None
         """The token of the request that is out, or of the last one."""
         self.unauthorized: bool = False
@@ -104,6 +106,7 @@ class Flight(Attempt):
         if len(self.part.deliveries) == 1 or self._refused_alone >= LONE_REFUSALS:
             return False
         self.parts.extendleft(reversed(self.parts.popleft().halves()))
+        self.why = "halving"
         self._begin_part()
         return True
 

@@ -19,6 +19,10 @@ __all__ = ["Logger", "Waiters", "settle"]
 class Logger(Protocol):
     """What a driver logs to; ``logging.getLogger("masivo")`` is one."""
 
+    def log(self, level: int, msg: str, /) -> object:
+        """Log a line at a level: 10 (DEBUG) or 20 (INFO)."""
+        ...
+
     def warning(self, msg: str, /) -> object:
         """Log a line at level WARNING."""
         ...
@@ -69,7 +73,7 @@ def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> No
 
     Args:
         output: what ``Engine.poll`` returned; its ``settled`` is empty afterwards.
-        logger: where its warnings go, and what ``on_error`` raises.
+        logger: where its notes and warnings go, and what ``on_error`` raises.
         waiters: who is to be woken.
     """
     wakers = [] if waiters is None else waiters.take(output)
@@ -79,6 +83,8 @@ def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> No
     for waker in wakers:
         waker()
     # A handler of the application's log may raise: nobody is left to be told of that.
+    if output.notes:
+        output.notes.write(logger)
     for line in output.warnings:
         with suppress(Exception):
             logger.warning(line)

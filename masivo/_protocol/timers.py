@@ -70,6 +70,10 @@ class Timers:
             heappop(heap)
         return heap[0][0] if heap else None
 
+    def first(self) -> Timer | None:
+        """Whose time comes first, or None."""
+        return None if self.next() is None else self._heap[0][2][0]
+
     def clear(self) -> None:
         """Empty every slot."""
         self._at.clear()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 if TYPE_CHECKING:
     from .delivery import Delivery, Outcome, Ticket
     from .errors import MasivoConfigError, MasivoError
+    from .journal import Notes
     from .json import Json
 
 __all__ = [
@@ -189,3 +190,6 @@ class Output:
     """When to poll again at the latest (the engine's clock); None for not before an input."""
     closed: bool
     """Whether the last client has detached: nothing is left to be done for this key."""
+    notes: Notes | None = None
+    """Lines about what was done, for the ``masivo`` logger, shared by all outputs of an engine;
+    None where nobody reads them (``Engine``: ``log_level``)."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from masivo import MasivoClosedError
 from masivo._http import Http, HttpClient, build_lock
-from masivo._settle import Waiters, settle, unseen
+from masivo._settle import Waiters, logger, settle, unseen
 from masivo.protocol import Account, Engine, Failed, Failure
 
 from . import clock as clocks
@@ -91,6 +91,7 @@ class Session:
             wall_clock=self.clock.time,
             random=random.Random(),
             wake=self.wake,
+            log_level=logger.getEffectiveLevel,
         )
         self.waiters = Waiters()
         self.wake_at: float | None = None
@@ -235,7 +236,7 @@ class Session:
                 self._ring()
         todo += output.requests
         _remember_failures(output)
-        if output.warnings or output.failed_events:
+        if output.warnings or output.failed_events or output.notes:
             self._settle_at_leisure(output, todo, worker=worker)
         else:
             settle(output, self.waiters)

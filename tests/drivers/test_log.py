@@ -126,14 +126,29 @@ def test_a_full_buffer_is_logged(
 def test_a_good_run_logs_nothing(
     connect: Connect, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No line at INFO or above for what goes well, repeats included, but the HTTP library's."""
+    """No line at INFO or above for what goes well, but the HTTP library's."""
     caplog.set_level(logging.INFO)
-    emulator.fail(Fault(status=503), route="events")
     client = connect()
     client.send_analytics_event(event(1))
     client.flush(10)
     client.close()
     assert {record.name for record in caplog.records} <= {"httpx"}
+
+
+def test_a_repeat_is_told_at_info(
+    connect: Connect, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What went wrong and mends itself is told at INFO: the answer, and the wait."""
+    caplog.set_level(logging.INFO, "masivo")
+    emulator.fail(Fault(status=503), route="events")
+    client = connect()
+    client.send_analytics_event(event(1))
+    client.flush(10)
+    client.close()
+    answered, repeated = [each for each in caplog.records if each.name == "masivo"]
+    assert "answered 503" in answered.getMessage()
+    assert "repeat 1" in repeated.getMessage()
+    assert {answered.levelno, repeated.levelno} == {logging.INFO}
 
 
 def test_no_secret_is_logged_at_any_level(

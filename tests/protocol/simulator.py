@@ -29,6 +29,7 @@ from masivo.protocol import (
     SendEventResult,
     Settings,
     configure,
+    settle,
     unwrap,
 )
 
@@ -176,9 +177,12 @@ class Driver:
         seed: int = 1,
         key: str = KEY,
         api: Api | None = None,
+        log_level: int = 30,
         **changes: Unpack[Changes],
     ) -> None:
         self.now = START
+        self.log_level = log_level
+        self.notes: list[tuple[int, str]] = []
         self.wall = WALL
         self.dice = Dice(seed)
         self.wakes = 0
@@ -198,11 +202,24 @@ class Driver:
             wall_clock=lambda: self.wall + self.now - START,
             random=self.dice,
             wake=self._wake,
+            log_level=lambda: self.log_level,
         )
         self.buffer = self.engine.attach(self.settings)
 
     def _wake(self) -> None:
         self.wakes += 1
+
+    # ── The log ──────────────────────────────────────────────────────────────────────────────
+
+    def log(self, level: int, msg: str, /) -> None:
+        """Keep a note."""
+        self.notes.append((level, msg))
+
+    def warning(self, msg: str, /) -> None:
+        """See ``Logger``; warnings are looked at as the engine gives them."""
+
+    def error(self, msg: str, /, *, exc_info: bool) -> None:
+        """See ``Logger``; see ``warning``."""
 
     def client(self, **changes: Unpack[Changes]) -> Buffer:
         """Attach one more client of the same key."""
@@ -224,6 +241,7 @@ class Driver:
         assert not again.settled, "a second poll at the same time settled deliveries"
         assert not again.tickets, "a second poll at the same time answered tickets"
         assert not again.warnings, "a second poll at the same time warned"
+        assert not again.notes, "a second poll at the same time told of something done"
         assert again.wake_at == output.wake_at, "a second poll moved the wake-up"
 
     def _poll(self) -> Output:
@@ -231,6 +249,7 @@ class Driver:
         assert output.wake_at is None or output.wake_at > self.now, "a wake-up in the past"
         self.wake_at = output.wake_at
         self.closed = output.closed
+        settle(replace(output, settled=[], warnings=[], failed_events=[]), self)
         self.out.extend(output.requests)
         self.sent.extend(output.requests)
         for settled in output.settled:

@@ -8,6 +8,7 @@ from masivo._protocol.errors import MasivoError
 from masivo.protocol import (
     Delivery,
     FailedEvent,
+    Notes,
     Output,
     SendEventResult,
     Settled,
@@ -24,6 +25,10 @@ class Log:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+
+    def log(self, level: int, msg: str, /) -> None:
+        """Keep a note."""
+        self.lines.append(f"{level}: {msg}")
 
     def warning(self, msg: str, /) -> None:
         """Keep a warning."""
@@ -120,3 +125,14 @@ def test_a_ticket_that_its_waiter_gave_up_is_forgotten() -> None:
         waiters.add(ticket, waker)
         waiters.discard(ticket, waker)
         assert waiters._wakers == {}
+
+
+def test_notes_are_written_before_warnings() -> None:
+    """What was done is written at its level, then what nobody asked about; notes that were written
+    are not written again."""
+    notes = Notes()
+    notes.add(10, "done")
+    log = Log()
+    settle(Output([], [], [], [], ["lost"], None, closed=False, notes=notes), log)
+    settle(Output([], [], [], [], [], None, closed=False, notes=notes), log)
+    assert log.lines == ["10: done", "warning: lost"]

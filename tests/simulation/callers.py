@@ -35,6 +35,10 @@ class Callers:
 
     # ── What the driver calls ────────────────────────────────────────────────────────────────
 
+    def log(self, level: int, msg: str, /) -> None:
+        """Not called: nobody reads notes."""
+        raise Violation("settle", f"a note that nobody reads: {level} {msg}")
+
     def warning(self, msg: str, /) -> None:
         """See ``Logger``."""
         self._lines.append(msg)

@@ -1,0 +1,198 @@
+"""``MASIVO_LOG``: what a program prints of the client's doings, without changing its code."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.emulator import Fault
+
+if TYPE_CHECKING:
+    from masivo.emulator import Emulator
+
+PRIVATE = "private-4711"
+
+BEGIN = f"""
+import functools, logging, sys
+import masivo
+
+event = {{"type": "VIEW", "customer_id": "{PRIVATE}", "brand_id": None}}
+"""
+
+WORLDS = {
+    "threads": """
+with masivo.Client() as client:
+    client.send_analytics_event(event)
+    client.flush()
+""",
+    "asyncio": """
+import asyncio
+async def main():
+    async with masivo.AsyncClient() as client:
+        client.send_analytics_event(event)
+        await client.flush()
+asyncio.run(main())
+""",
+    "trio": """
+import trio
+async def main():
+    async with masivo.TrioClient() as client:
+        client.send_analytics_event(event)
+        await client.flush()
+trio.run(main)
+""",
+}
+"""Sends one event, and flushes."""
+
+
+def errors_of(
+    program: str, emulator: Emulator, log: str | None, base_url: str | None = None
+) -> str:
+    """What a program prints to the standard error."""
+    environ = {name: value for name, value in os.environ.items() if name != "MASIVO_LOG"}
+    environ |= {"MASIVO_API_KEY": emulator.client_key, "MASIVO_BASE_URL": base_url or emulator.url}
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + program],
+        env=environ | ({} if log is None else {"MASIVO_LOG": log}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stderr
+
+
+def told(stderr: str) -> list[str]:
+    """The lines without time, process, and what differs between two runs."""
+    lines: list[str] = []
+    for line in stderr.splitlines():
+        match = re.fullmatch(r"[\d-]+ [\d:,]+ \d+ ((?:DEBUG|INFO|WARNING) masivo: .*)", line)
+        assert match is not None, line
+        lines.append(re.sub(r"batch \w+|\d+\.\d+ s|in \d+ s|127\.0\.0\.1:\d+", "…", match[1]))
+    return lines
+
+
+def test_the_three_worlds_tell_the_same(emulator: Emulator) -> None:
+    """A run is told in the same lines by threads, asyncio and trio."""
+    runs: list[list[str]] = []
+    for program in WORLDS.values():
+        emulator.fail(Fault(status=503), route="events")
+        lines = told(errors_of(program, emulator, "debug"))
+        # When a worker looks, before or after the flush, is a matter of the operating system.
+        runs.append(sorted(line for line in lines if "nothing to do" not in line))
+    first = runs[0]
+    for expected in ("authorization: GET", "token: lives", "answered 503", "repeat 1", "due by"):
+        assert any(expected in line for line in first), expected
+    assert runs == [first] * 3
+
+
+@pytest.mark.parametrize(
+    ("log", "levels"),
+    [
+        pytest.param(None, set[str](), marks=pytest.mark.full),
+        pytest.param("", set[str](), marks=pytest.mark.full),
+        pytest.param("warning", set[str](), marks=pytest.mark.full),
+        ("info", {"INFO"}),
+        pytest.param(" Debug ", {"DEBUG", "INFO"}, marks=pytest.mark.full),
+    ],
+)
+def test_the_level_is_what_it_says(emulator: Emulator, log: str | None, levels: set[str]) -> None:
+    """Nothing without it; with it, lines from its level on, however it is written."""
+    emulator.fail(Fault(status=503), route="events")
+    lines = told(errors_of(WORLDS["threads"], emulator, log))
+    assert {line.split()[0] for line in lines} == levels
+
+
+def test_a_wrong_level_is_told(emulator: Emulator) -> None:
+    """A wrong value says what it may be, in one line, and the program runs as without it."""
+    (line,) = told(errors_of(WORLDS["threads"], emulator, "verbose"))
+    assert line == "WARNING masivo: MASIVO_LOG must be one of debug, info, warning; it is ignored"
+    assert emulator.event_count == 1
+
+
+def test_what_the_application_prints_is_not_printed_twice(emulator: Emulator) -> None:
+    """Where the application's own handler prints a line, ours does not; a handler that would not
+    (for a file, say, or of a higher level) is no reason to be silent."""
+    own = "logging.basicConfig(level=logging.ERROR, format='own: %(message)s')\n"
+    lines = errors_of(own + WORLDS["threads"], emulator, "debug").splitlines()
+    assert lines
+    assert all(line.startswith("own: ") for line in lines)
+    own = "logging.basicConfig(filename='/dev/null')\nlogging.getLogger().addHandler(h := logging"
+    own += ".StreamHandler(sys.stdout)); h.setLevel(logging.ERROR)\n"
+    assert told(errors_of(own + WORLDS["threads"], emulator, "debug"))
+
+
+def test_other_loggers_are_left_alone(emulator: Emulator) -> None:
+    """MASIVO_LOG touches the logger ``masivo`` alone: the HTTP library's lines are not printed,
+    and the root logger has neither a handler nor another level."""
+    program = """
+root = logging.getLogger()
+assert (root.handlers, root.level) == ([], logging.WARNING)
+assert logging.getLogger("httpx").getEffectiveLevel() == logging.WARNING
+assert logging.getLogger("masivo").propagate
+"""
+    told(errors_of(WORLDS["threads"] + program, emulator, "debug"))
+
+
+def test_an_application_can_ask_by_itself(emulator: Emulator) -> None:
+    """Without the variable, ``setLevel`` and a handler of the application's do the same, also when
+    the client runs already."""
+    program = """
+client = masivo.Client()
+client.send_analytics_event(event)
+client.flush()
+logging.basicConfig(format="own: %(message)s")
+logging.getLogger("masivo").setLevel(logging.DEBUG)
+client.send_analytics_event(event)
+client.close()
+"""
+    lines = errors_of(program, emulator, None).splitlines()
+    assert any("due by" in line for line in lines)
+    assert not any("token" in line for line in lines if "renewed" not in line)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_no_secret_and_no_content_is_printed(world: str, emulator: Emulator) -> None:
+    """Neither the key, nor a token, nor anything of an event is printed, not even where the
+    server, a transport's exception or an address of the caller's repeats them."""
+    key = emulator.client_key
+    nasty = f"""
+import httpx
+
+class Echo(httpx.{"HTTPTransport" if world == "threads" else "AsyncHTTPTransport"}):
+    count = 0
+
+    def answer(self, request):
+        Echo.count += 1
+        said = repr(request.headers.raw) + request.content.decode() + str(request.url)
+        if Echo.count % 3 == 0:
+            raise httpx.ReadError(said, request=request)
+        if Echo.count % 3 == 1 and request.method == "GET":
+            return httpx.Response(200, json={{"data": "token-{PRIVATE}"}}, headers={{"x": said[:9]}})
+        return httpx.Response([401, 503, 422][Echo.count % 2], json={{"error": said}})
+
+    def handle_request(self, request):
+        return self.answer(request)
+
+    async def handle_async_request(self, request):
+        return self.answer(request)
+
+make = dict(
+    http_client=lambda: httpx.{"Client" if world == "threads" else "AsyncClient"}(transport=Echo()),
+    api=masivo.Api(authorize_path="/auth/{key}", events_path="/events/{key}"), max_retries=2,
+)
+for kind in ("Client", "AsyncClient", "TrioClient"):
+    setattr(masivo, kind, functools.partial(getattr(masivo, kind), **make))
+"""
+    printed = errors_of(nasty + WORLDS[world], emulator, "debug")
+    assert "no usable answer" in printed
+    assert "ReadError" in printed
+    assert "/auth/[redacted]" in printed
+    assert "answered 401" in printed or "answered 503" in printed
+    for secret in (key, f"token-{PRIVATE}", PRIVATE):
+        assert secret not in printed
