@@ -173,7 +173,7 @@ class Echo(httpx.{"HTTPTransport" if world == "threads" else "AsyncHTTPTransport
         if Echo.count % 3 == 0:
             raise httpx.ReadError(said, request=request)
         if Echo.count % 3 == 1 and request.method == "GET":
-            return httpx.Response(200, json={{"data": "token-{PRIVATE}"}}, headers={{"x": said[:9]}})
+            return httpx.Response(200, json={{"data": "token-{PRIVATE}"}})
         return httpx.Response([401, 503, 422][Echo.count % 2], json={{"error": said}})
 
     def handle_request(self, request):
