@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import weakref
 
 # Not for type checkers alone: who validates by annotations resolves those of AnalyticsEvent.
 from collections.abc import Mapping  # noqa: TC003
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime  # noqa: TC003
 from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar
 
+from masivo import _guard
 from masivo.protocol import Api, Secret, configure
 
 if TYPE_CHECKING:
-    from masivo.protocol import Buffer, OnError, Settings, Stats
+    from typing import Any
 
-__all__ = ["AnalyticsEvent", "ClientBase"]
+    from masivo.protocol import Account, Buffer, OnError, Settings, Stats
+
+__all__ = ["AnalyticsEvent", "ClientBase", "clients"]
 
 H = TypeVar("H")
+
+clients: weakref.WeakSet[ClientBase[Any]] = weakref.WeakSet()
+"""Every client of every world that somebody still refers to."""
 
 
 class AnalyticsEvent(TypedDict, total=False):
@@ -117,7 +125,7 @@ class ClientBase(Generic[H]):
         del api_key
         self._settings = configure(
             secret,
-            environ=os.environ,
+            environ=_guard.environ(),
             brand_id=brand_id,
             base_url=base_url,
             batch_size=batch_size,
@@ -137,17 +145,40 @@ class ClientBase(Generic[H]):
             api=api,
         )
         self._open(http_client)
+        clients.add(self)
 
     def _open(self, http_client: H | None) -> None:
         """Check ``http_client`` and join the clients of the same key; sets ``_buffer``."""
         raise TypeError(f"{type(self).__name__} is not a client of any world")
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether it was neither closed nor destroyed."""
+        return not self._buffer.closed
+
+    def _forked(self) -> None:
+        """Begin anew in the child of a fork, where a client needs to; not for users."""
+
+    def _begin_anew(self, account: Account) -> None:
+        """Begin anew: an open client, whose session was ended, joins another; not for users.
+
+        The test kit keeps tests apart with it.
+
+        Args:
+            account: what the client belongs to from now on.
+        """
+        self._settings = replace(self._settings, account=account)
+
     def stats(self) -> Stats:
         """A snapshot of the client's counters."""
         return self._buffer.stats()
 
+    def _is_usable(self) -> bool:
+        """Whether events can still be sent."""
+        return self._is_open
+
     def __repr__(self) -> str:
-        if not hasattr(self, "_buffer"):
-            return f"<{type(self).__name__} not made>"  # in a traceback out of the constructor
-        state = "closed" if self._buffer.closed else "open"
-        return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"
+        with suppress(AttributeError):  # in a traceback out of the constructor
+            state = "open" if self._is_usable() else "closed"
+            return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"
+        return f"<{type(self).__name__} not made>"

@@ -12,16 +12,18 @@ from masivo._client import ClientBase
 from masivo._http import AsyncHttpClient, check_client, import_library
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
+from .session import session_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
     from types import TracebackType
 
     from masivo import MasivoError
-    from masivo.protocol import Buffer, Outcome, SendEventResult, Ticket
+    from masivo.protocol import Account, Buffer, Outcome, SendEventResult, Ticket
 
-    from .session import LoopSession, Member
+    from .session import LoopSession
 
-__all__ = ["AsyncDelivery", "LoopClient", "session_of"]
+__all__ = ["AsyncDelivery", "LoopClient"]
 
 T = TypeVar("T", bound="Ticket")
 
@@ -99,6 +101,18 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         self._finalizer = weakref.finalize(self, _let_go, buffer)
         self._finalizer.atexit = False
         return buffer
+
+    def _begin_anew(self, account: Account) -> None:
+        """See ClientBase. The next use joins the session of the loop that it is in."""
+        super()._begin_anew(account)
+        if self._joined is not None:
+            self._finalizer.detach()
+            self._joined = None
+
+    @property
+    def _is_open(self) -> bool:
+        """See ClientBase."""
+        return not self._shut
 
     def _check_open(self) -> None:
         if self._shut:
@@ -277,20 +291,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         """A snapshot of the client's counters."""
         return Stats(0, 0, 0, 0, 0, 0, 0, 0, 0) if self._joined is None else self._joined.stats()
 
-    def __repr__(self) -> str:
-        if not hasattr(self, "_settings"):
-            return f"<{type(self).__name__} not made>"  # in a traceback out of the constructor
-        closed = self._shut or (self._joined is not None and self._joined.closed)
-        state = "closed" if closed else "open"
-        return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"
+    def _is_usable(self) -> bool:
+        return self._is_open and not (self._joined is not None and self._joined.closed)
 
 
 def _let_go(buffer: Buffer) -> None:
     """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
     buffer.close(None)
     session_of(buffer).wake()
-
-
-def session_of(buffer: Buffer) -> LoopSession:
-    """The session that a buffer's client joined."""
-    return cast("Member", buffer.owner).session

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from masivo.protocol import Buffer, Delivery, Request, Ticket
+    from masivo.protocol import Account, Buffer, Delivery, Request, Ticket
 
 __all__ = ["TrioClient"]
 
@@ -163,6 +163,11 @@ class TrioClient(LoopClient):
     async def _released(self, session: LoopSession) -> None:
         if isinstance(session, TrioSession):
             await session.aclose()
+
+    def _begin_anew(self, account: Account) -> None:
+        """See ClientBase. One that was entered belongs to its block."""
+        if self._manager is None:
+            super()._begin_anew(account)
 
     async def __aenter__(self) -> Self:
         if self._manager is not None or self._shut:

@@ -10,20 +10,22 @@ import random
 import time
 import weakref
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 from masivo import MasivoClosedError
 from masivo._settle import Waiters, logger, settle
 from masivo.protocol import Account, Engine, Failed
 
+from . import clock as clocks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from masivo._http import AsyncHttp
-    from masivo.protocol import Clock, Delivery, Failure, Output, Request, Response, Ticket
+    from masivo.protocol import Buffer, Clock, Delivery, Failure, Output, Request, Response, Ticket
 
-__all__ = ["GRACE", "Key", "LoopSession", "Member", "Registry"]
+__all__ = ["GRACE", "Key", "LoopSession", "Member", "Registry", "session_of"]
 
 GRACE: Final = 1.0
 """How long leaving a client waits for its connections to close, in seconds."""
@@ -42,18 +44,24 @@ class Member(NamedTuple):
     """The client's own nursery, in trio."""
 
 
+def session_of(buffer: Buffer) -> LoopSession:
+    """The session that a buffer's client joined."""
+    return cast("Member", buffer.owner).session
+
+
 class LoopSession(ABC):
     """One key's engine in one event loop."""
 
     def __init__(self, key: Key, registry: Registry, http: AsyncHttp, clock: Clock) -> None:
         self.http = http
+        self._time = clocks.current
         self._key = key
         self._registry = registry
         registry[key] = self
         _sessions.add(self)
         self.engine = Engine(
             key[0],
-            clock=clock,
+            clock=clock if self._time is None else self._time.monotonic,
             wall_clock=time.time,
             random=random.Random(),
             wake=self.wake,
@@ -93,7 +101,7 @@ class LoopSession(ABC):
 
     @abstractmethod
     async def _sleep(self, until: float | None) -> None:
-        """Let others run, then wait for ``_ring``, at most until a time on the engine's clock."""
+        """Let others run, then wait for ``_ring``, at most until a time on the loop's clock."""
 
     @abstractmethod
     def _start(self, request: Request) -> None:
@@ -149,9 +157,21 @@ class LoopSession(ABC):
                 output = self.step()
                 if not self.engine.attached:
                     return
-                await self._sleep(None if output is None else output.wake_at)
+                await self._pause(None if output is None else output.wake_at)
         finally:
             self._driven = False
+
+    async def _pause(self, until: float | None) -> None:
+        """Sleep until a time on the engine's clock."""
+        if self._time is None:
+            await self._sleep(until)
+        else:
+            with self._time.alarm(until, self._on_alarm):
+                await self._sleep(None)
+
+    def _on_alarm(self) -> None:
+        with suppress(RuntimeError):  # the loop is gone
+            self._call_soon(self._ring)
 
     async def carry_out(self, request: Request) -> None:
         """Send a request and hand its answer in."""
@@ -167,6 +187,14 @@ class LoopSession(ABC):
         self.leave()
         self.engine.abort(why)
         self.step()
+
+    def abort_anywhere(self, why: str) -> None:
+        """As ``abort``; at once if the loop stands still, else as soon as it gets to it."""
+        if self.here():
+            self.abort(why)
+        else:
+            self.engine.abort(why)
+            self.wake()
 
     def leave(self) -> None:
         """Leave the registry: the next client of the key starts fresh."""

@@ -188,8 +188,8 @@ def configure(
     """A client's settings, checked; ``masivo.Client`` says what each means.
 
     Args:
-        environ: where ``MASIVO_API_KEY``, ``MASIVO_BASE_URL`` and ``MASIVO_DISABLED`` are looked
-            up: ``os.environ``, or nothing.
+        environ: where ``MASIVO_API_KEY``, ``MASIVO_BASE_URL``, ``MASIVO_DISABLED`` and
+            ``MASIVO_LOOPBACK_ONLY`` are looked up: ``os.environ``, or nothing.
 
     Raises:
         MasivoConfigError: one of them is wrong; the message names it and what it may be.
@@ -203,10 +203,10 @@ def configure(
         raise MasivoConfigError(
             "brand_id must be a non-empty str that UTF-8 can encode, or None for no default"
         )
+    # First, as a test that forgot the emulator has no key either.
+    address = _base_url(base_url, lookup, enabled=enabled)
     settings = Settings(
-        account=Account(
-            _api_key(api_key, lookup, enabled=enabled), _base_url(base_url, lookup), api
-        ),
+        account=Account(_api_key(api_key, lookup, enabled=enabled), address, api),
         brand_id=brand_id,
         batch_size=_count("batch_size", batch_size),
         idle_timeout=_seconds("idle_timeout", idle_timeout),
@@ -278,7 +278,7 @@ def _is_str(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _base_url(given: str | None, environ: _Lookup) -> str:
+def _base_url(given: str | None, environ: _Lookup, *, enabled: bool) -> str:
     url = given if given is not None else environ.get("MASIVO_BASE_URL") or PUBLIC_BASE_URL
     match = _BASE_URL.fullmatch(url) if isinstance(url, str) else None
     try:
@@ -293,6 +293,15 @@ def _base_url(given: str | None, environ: _Lookup) -> str:
         raise MasivoConfigError(
             "base_url must use https: over plain http the key could be read on the way "
             "(http is accepted for a loopback host only, such as the local emulator's)"
+        )
+    if enabled and _is_set(environ.get("MASIVO_LOOPBACK_ONLY", "")) and not is_loopback(url):
+        raise MasivoConfigError(
+            f"base_url is {url!r}, but no client may reach another host than this machine: "
+            "MASIVO_LOOPBACK_ONLY is set, as it is under pytest. Let the test request the fixture "
+            "masivo_emulator, and Client() finds the local emulator (for every test: "
+            "usefixtures = masivo_emulator in pytest's configuration). To reach the real API on "
+            "purpose, mark the test with @pytest.mark.masivo_real_api, or set "
+            "masivo_real_api = true in that configuration"
         )
     return url.rstrip("/")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from masivo import MasivoError
     from masivo.protocol import (
+        Account,
         Buffer,
         FlushResult,
         SendEventResult,
@@ -81,15 +82,20 @@ class Client(ClientBase["HttpClient"]):
     def _join(self, *, forked: bool = False) -> None:
         self._buffer = sessions.join(self._settings, self._http_client, Delivery, forked=forked)
         self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
-        sessions.clients.add(self)
         self._finalizer = weakref.finalize(self, _let_go, self._buffer)
         self._finalizer.atexit = False
 
-    def forked(self) -> None:
+    def _forked(self) -> None:
         """Begin anew in the child of a fork; not for users."""
         if not self._buffer.closed:
             self._finalizer.detach()
             self._join(forked=True)
+
+    def _begin_anew(self, account: Account) -> None:
+        """See ClientBase."""
+        super()._begin_anew(account)
+        self._finalizer.detach()
+        self._join()
 
     @property
     def _session(self) -> Session:

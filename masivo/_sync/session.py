@@ -20,6 +20,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias
 
 from masivo import MasivoClosedError
+from masivo._client import clients
 from masivo._http import Http, HttpClient, build_lock
 from masivo._settle import Waiters, logger, settle, unseen
 from masivo.protocol import Account, Engine, Failed, Failure
@@ -29,9 +30,7 @@ from . import clock as clocks
 if TYPE_CHECKING:
     from masivo.protocol import Buffer, Delivery, Output, Request, Response, Settings, Ticket
 
-    from .client import Client
-
-__all__ = ["EXIT_TIMEOUT", "Session", "clients", "join"]
+__all__ = ["EXIT_TIMEOUT", "Session", "join", "sessions"]
 
 EXIT_TIMEOUT = 5.0
 """How long open clients are flushed at interpreter exit, all together, in seconds."""
@@ -40,7 +39,6 @@ LAST_WORDS = 0.2
 
 _Key: TypeAlias = tuple[Account, int]
 
-clients: weakref.WeakSet[Client] = weakref.WeakSet()
 _sessions: dict[_Key, Session] = {}
 _all: weakref.WeakSet[Session] = weakref.WeakSet()
 """The sessions above, and those that have been retired."""
@@ -76,6 +74,11 @@ def join(
             session = _sessions[key] = Session(key, http.forked() if forked else http)
             _all.add(session)
         return session.engine.attach(settings, delivery_type, session)
+
+
+def sessions() -> list[Session]:
+    """The sessions that new clients of their keys would join."""
+    return list(_sessions.values())
 
 
 class Session:
@@ -180,6 +183,16 @@ class Session:
             self._attentive += change
         else:
             self._busy += change
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker does something, and does not sleep."""
+        return bool(self._attentive or self._busy)
+
+    def abort(self, why: str) -> None:
+        """End everything now; nothing is waited for."""
+        self.engine.abort(why)
+        self.pump(here=True)
 
     # ── Working ──────────────────────────────────────────────────────────────────────────────
 
@@ -498,7 +511,7 @@ def _after_fork_in_child() -> None:
         for buffer in session.engine.buffers:
             buffer.orphaned = Failed(_orphaned(), 0, None)
     for client in list(clients):
-        client.forked()
+        client._forked()  # noqa: SLF001
 
 
 def _flush_at_exit() -> None:

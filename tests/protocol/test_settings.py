@@ -137,6 +137,19 @@ def test_a_disabled_client_needs_no_key() -> None:
         configure(Secret("a b"), enabled=False)
 
 
+def test_the_environment_can_keep_clients_on_this_machine() -> None:
+    """``MASIVO_LOOPBACK_ONLY=1`` refuses any other host, and says how a test goes on; not for a
+    client that is disabled."""
+    environ = {"MASIVO_LOOPBACK_ONLY": "1"}
+    assert made(base_url="http://127.0.0.1:5/v1", environ=environ).enabled
+    assert not made(base_url=None, environ=environ, enabled=False).enabled
+    for key in (Secret("a-key"), None):
+        for url in (None, "https://example.test"):
+            with pytest.raises(MasivoConfigError, match="the fixture masivo_emulator"):
+                configure(key, base_url=url, environ=environ)
+    assert made(base_url=None, environ={"MASIVO_LOOPBACK_ONLY": "0"}).enabled
+
+
 # ── base_url ─────────────────────────────────────────────────────────────────────────────────
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
 
 __all__ = ["VirtualClock"]
 
@@ -26,7 +28,7 @@ class VirtualClock:
 
     A driver reads ``monotonic`` (its engine's clock) and ``time`` (the engine's wall clock). How
     it waits is its adapter's business: an event loop is told by ``Adapter.advanced`` that the
-    clock was moved; a thread waits in ``park``.
+    clock was moved, or sets an ``alarm``; a thread waits in ``park``.
     """
 
     def __init__(self) -> None:
@@ -34,7 +36,7 @@ class VirtualClock:
         """Notified when the clock was moved, a thread parked, or anything else that the suite
         waits for has happened."""
         self._now = 0.0
-        self._parked: dict[int, _Wait] = {}
+        self._waits: dict[object, _Wait] = {}  # by thread, or by what stands for an alarm
 
     def monotonic(self) -> float:
         """Seconds since the scenario began."""
@@ -59,33 +61,52 @@ class VirtualClock:
             wake: makes ``block`` return; called from another thread when ``until`` has come.
             until: None for no limit.
         """
-        me = threading.get_ident()
+        if until is None or until > self._now:
+            with self._waiting(threading.get_ident(), until, wake):
+                block()
+
+    def alarm(
+        self, until: float | None, wake: Callable[[], object]
+    ) -> AbstractContextManager[None]:
+        """While the block lasts, have ``wake`` called at a time of ``monotonic``.
+
+        Args:
+            until: None for never.
+            wake: called from the thread that moves the clock; at once if it is that late.
+        """
+        return self._waiting(object(), until, wake)
+
+    @contextmanager
+    def _waiting(
+        self, key: object, until: float | None, wake: Callable[[], object]
+    ) -> Generator[None, None, None]:
         with self.changed:
-            if until is not None and until <= self._now:
-                return
-            self._parked[me] = (math.inf if until is None else until, wake)
+            self._waits[key] = (math.inf if until is None else until, wake)
+            late = until is not None and until <= self._now
             self.changed.notify_all()
         try:
-            block()
+            if late:
+                wake()
+            yield
         finally:
             with self.changed:
-                self._parked.pop(me, None)
+                self._waits.pop(key, None)
 
     def is_parked(self, thread: int) -> bool:
         """Whether a thread (by its identifier) waits in ``park``."""
         with self.changed:
-            return thread in self._parked
+            return thread in self._waits
 
     def next_wait(self) -> float:
         """The earliest time that a parked thread waits for; infinite for none."""
         with self.changed:
-            return min((until for until, _ in self._parked.values()), default=math.inf)
+            return min((until for until, _ in self._waits.values()), default=math.inf)
 
     def move(self, to: float) -> None:
         """Let it be ``to``, rounded up to a tick; for the suite alone."""
         with self.changed:
             self._now = max(self._now, math.ceil(to / TICK) * TICK)
-            due = [wake for until, wake in self._parked.values() if until <= self._now]
+            due = [wake for until, wake in self._waits.values() if until <= self._now]
             self.changed.notify_all()
         for wake in due:
             wake()

@@ -1,0 +1,34 @@
+"""The one seam for tests in virtual time: sessions take ``current`` when they are made.
+
+Only what the core times is virtual then (batches, repeats, renewals); the loop keeps its own time
+for everything else, the requests themselves included.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+__all__ = ["VirtualTime", "current"]
+
+
+class VirtualTime(Protocol):
+    """Time that a test moves."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards."""
+        ...
+
+    def alarm(
+        self, until: float | None, wake: Callable[[], object]
+    ) -> AbstractContextManager[object]:
+        """While the block lasts, have ``wake`` called, on any thread, at a time of
+        ``monotonic``; at once if that has come, never for None."""
+        ...
+
+
+current: VirtualTime | None = None
+"""What new sessions take; None: the loop's own time."""
