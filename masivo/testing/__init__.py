@@ -1,1 +1,25 @@
-"""What helps to test: the conformance suite for drivers, in ``masivo.testing.conformance``."""
+"""What helps to test.
+
+For people who test their own apps: a pytest plugin, whose fixtures are of these types (and
+``masivo.emulator.Emulator``); see ``docs/how-to/testing.md``. For people who write a driver: the
+conformance suite, in ``masivo.testing.conformance``.
+"""
+
+from importlib import import_module
+
+TYPE_CHECKING = False  # as in ``masivo``: pytest imports this at every start
+if TYPE_CHECKING:
+    from .kit.clock import MasivoClock
+    from .kit.events import MasivoEvents
+
+__all__ = ["MasivoClock", "MasivoEvents"]
+
+_HOMES = {"MasivoClock": ".kit.clock", "MasivoEvents": ".kit.events"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_HOMES[name], __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,258 @@
+"""What the code under test has sent, and what is expected of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final, overload
+
+from masivo.emulator.schema import problem_with
+
+from . import report
+from .isolation import open_clients
+from .loops import in_thread
+from .matching import fits
+
+if TYPE_CHECKING:
+    from masivo._async.client import LoopClient
+    from masivo._sync.client import Client
+    from masivo.emulator import Emulator
+    from masivo.protocol import Json
+
+    from .recorder import Recorder, Sent
+
+__all__ = ["MasivoEvents"]
+
+_NOTHING: Final[Mapping[str, object]] = {}
+
+
+class MasivoEvents(Sequence["dict[str, Json]"]):
+    """The events that code under test has sent, in order; the fixture ``masivo_events``.
+
+    An event counts from the call of ``send_analytics_event`` on, whether its batch has gone out
+    or still waits. It does not count once it has failed. What child processes have delivered
+    counts too. Each is a dict, as it was sent, but for an ``issued_at`` that the client adds.
+
+    It is a sequence: ``len(masivo_events)``, ``masivo_events[-1]``, iteration.
+    """
+
+    def __init__(self, emulator: Emulator, recorder: Recorder) -> None:
+        self._emulator = emulator
+        self._recorder = recorder
+
+    @property
+    def all(self) -> list[dict[str, Json]]:
+        """All of them, as a list: for comparing, and for pytest's own diffs."""
+        return [record.event for record in self._counted()]
+
+    def _counted(self) -> list[Sent]:
+        counted = ("waiting", "delivered")
+        return [record for record in self._recorder.records if record.state in counted]
+
+    def clear(self) -> None:
+        """Forget what was sent so far: what a test arranges need not be what it checks."""
+        self._recorder.clear()
+
+    # ── As a sequence ────────────────────────────────────────────────────────────────────────
+
+    def __len__(self) -> int:
+        return len(self._counted())
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Json]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Json]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Json] | list[dict[str, Json]]:
+        return self.all[index]
+
+    def __iter__(self) -> Iterator[dict[str, Json]]:
+        return iter(self.all)
+
+    def __repr__(self) -> str:
+        return f"<MasivoEvents {self.all!r}>"
+
+    # ── Expectations ─────────────────────────────────────────────────────────────────────────
+
+    @overload
+    def expect(
+        self,
+        like: Mapping[str, object] = ...,
+        /,
+        *,
+        count: None = ...,
+        timeout: float = ...,
+        **fields: object,
+    ) -> dict[str, Json]: ...
+    @overload
+    def expect(
+        self,
+        like: Mapping[str, object] = ...,
+        /,
+        *,
+        count: int,
+        timeout: float = ...,
+        **fields: object,
+    ) -> list[dict[str, Json]]: ...
+    def expect(
+        self,
+        like: Mapping[str, object] = _NOTHING,
+        /,
+        *,
+        count: int | None = None,
+        timeout: float = 0.0,
+        **fields: object,
+    ) -> dict[str, Json] | list[dict[str, Json]]:
+        """Fail the test unless an event with these fields was sent.
+
+        Args:
+            like: fields as a mapping, for names that are no keywords, or ``count``, ``timeout``.
+            count: exactly so many must match; None: one or more.
+            timeout: wait so many seconds for it, for code that sends from another thread or
+                process. Never needed for what was sent already, nor for a batch to go out.
+            fields: what they must be. Nested mappings need only be part of what was sent;
+                classes, predicates and objects such as ``unittest.mock.ANY`` may stand for
+                values.
+
+        Returns:
+            The first event that matches; with ``count``, the list of all that do.
+
+        Raises:
+            AssertionError: there is none, or not so many; the message shows what comes nearest,
+                and what was sent. Or: the API would refuse one that matches.
+        """
+        __tracebackhide__ = True
+        wanted = {**like, **fields}
+
+        def is_met() -> bool:
+            found = sum(fits(wanted, event) for event in self.all)
+            return found >= 1 if count is None else found == count
+
+        self._wait(is_met, timeout)
+        events = self.all
+        matching = [event for event in events if fits(wanted, event)]
+        if not matching if count is None else len(matching) != count:
+            raise AssertionError(self._unmet(wanted, events, len(matching), count))
+        for event in matching:
+            now = self._emulator._desk.clock()  # noqa: SLF001
+            problem = problem_with(event, now=now, reserved=frozenset())
+            if problem is not None:
+                asked = report.call("expect", wanted, count=count)
+                raise AssertionError(
+                    f"the event was sent, but the API would refuse it: {problem}\n  {asked}\n"
+                    + "\n".join(report.listing("it is:", [event]))
+                )
+        return matching[0] if count is None else matching
+
+    def expect_none(self, like: Mapping[str, object] = _NOTHING, /, **fields: object) -> None:
+        """Fail the test if an event with these fields was sent; without fields, if any was.
+
+        Raises:
+            AssertionError: there is one; the message shows it.
+        """
+        __tracebackhide__ = True
+        wanted = {**like, **fields}
+        matching = [event for event in self.all if fits(wanted, event)]
+        if matching:
+            title = "this was sent, and should not have been:"
+            asked = report.call("expect_none", wanted)
+            raise AssertionError("\n".join([asked, *report.listing(title, matching)]))
+
+    def expect_delivered(self, timeout: float = 5.0) -> None:
+        """Flush the clients for threads, and fail the test unless the API has accepted all events.
+
+        Args:
+            timeout: seconds for all of it.
+
+        Raises:
+            AssertionError: an event failed, or has no outcome yet; the message says why.
+        """
+        __tracebackhide__ = True
+        until = time.monotonic() + timeout
+        for client in _clients_for_threads():
+            with suppress(TimeoutError):  # what is left over is told below
+                client.flush(max(0.0, until - time.monotonic()))
+        # A client that nobody refers to any more is being closed.
+        self._wait(self._recorder.settled_in_threads, until - time.monotonic())
+        self._check_delivered()
+
+    async def aexpect_delivered(self, timeout: float = 5.0) -> None:
+        """As ``expect_delivered``, for a test in asyncio or trio: also flushes the clients of the
+        running loop."""
+        __tracebackhide__ = True
+        until = time.monotonic() + timeout
+        for loop_client in _clients_here():
+            with suppress(TimeoutError):
+                await loop_client.flush(max(0.0, until - time.monotonic()))
+        for client in _clients_for_threads():
+            with suppress(TimeoutError):
+                await in_thread(partial(client.flush, max(0.0, until - time.monotonic())))
+        settled = self._recorder.settled_in_threads
+        await in_thread(partial(self._wait, settled, until - time.monotonic()))
+        self._check_delivered()
+
+    def _check_delivered(self) -> None:
+        __tracebackhide__ = True
+        records = self._recorder.records
+        failed = report.others([each for each in records if each.state == "failed"])
+        waiting = [each.event for each in records if each.state == "waiting"]
+        if not failed and not waiting:
+            return
+        lines = ["not all events were delivered", *failed]
+        if waiting:
+            lines += report.listing(f"without an outcome yet ({len(waiting)}):", waiting)
+            lines.append(
+                "those of an AsyncClient or a TrioClient are flushed by `await "
+                "masivo_events.aexpect_delivered()`, in their loop"
+            )
+        raise AssertionError("\n".join(lines))
+
+    def _wait(self, is_met: Callable[[], bool], timeout: float) -> None:
+        if timeout > 0:
+            with suppress(TimeoutError):
+                self._emulator.wait_for(lambda _: is_met(), timeout)
+
+    def _unmet(
+        self,
+        wanted: Mapping[str, object],
+        events: list[dict[str, Json]],
+        matching: int,
+        count: int | None,
+    ) -> str:
+        if matching:
+            are = "1 event matches" if matching == 1 else f"{matching} events match"
+            said = f"{are}, not {count}"
+        else:
+            said = "no event was sent that matches" if events else "no event was sent"
+        lines = [said, f"  {report.call('expect', wanted, count=count)}"]
+        lines += report.nearest(wanted, events)
+        if events:
+            lines += report.listing(f"sent ({len(events)}):", events)
+        lines += report.others(self._recorder.records)
+        return "\n".join(lines)
+
+
+def _clients_for_threads() -> list[Client]:
+    if "masivo._sync.client" not in sys.modules:
+        return []
+    from masivo._sync.client import Client
+
+    return [client for client in open_clients() if isinstance(client, Client)]
+
+
+def _clients_here() -> list[LoopClient]:
+    """The clients of the loop that runs here."""
+    if "masivo._async.client" not in sys.modules:
+        return []
+    from masivo._async.client import LoopClient
+    from masivo._async.session import session_of
+
+    here: list[LoopClient] = []
+    for client in open_clients():
+        if isinstance(client, LoopClient):
+            buffer = client._joined  # noqa: SLF001
+            if buffer is not None and session_of(buffer).here():
+                here.append(client)
+    return here

@@ -1,0 +1,146 @@
+"""Does an event fit an expectation, and if not, how near is it?
+
+An expected value fits a found one if they are equal; or if it is
+
+- a mapping, and each of its fields fits (the found one may have more);
+- a list or tuple, of the same length, and each item fits;
+- a class, and the found value is an instance (``str``, ``int``);
+- another callable, and it says so: ``lambda value: value > 10``;
+- a value that JSON has not (``Decimal``, ``datetime``, ``UUID``, an ``Enum``, ...), and what it is
+  sent as is equal.
+
+Objects that are equal to many things, such as ``unittest.mock.ANY``, work as they should.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
+from typing import TYPE_CHECKING, Final, cast
+
+from masivo._protocol.events import _convert
+from masivo._protocol.json import decode_encoded, encode
+
+if TYPE_CHECKING:
+    from masivo.protocol import Json
+
+__all__ = ["MISSING", "Field", "compare", "fits", "nearness"]
+
+
+class _Missing:
+    """Stands for a field that is not there."""
+
+    def __repr__(self) -> str:
+        return "missing"
+
+
+MISSING: Final = _Missing()
+
+_WEIGHTS: Final = {"type": 3.0, "customer_id": 1.5}
+"""What makes two events near: their type above all, and whose they are."""
+_HALF: Final = 0.5
+_SOMETHING: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of an expectation, and what the event has there."""
+
+    path: str
+    """Where it is: ``product.tags[2]``."""
+    expected: object
+    found: object
+    """What is there; MISSING for nothing."""
+    fits: bool
+    note: str = ""
+    """What may help: the name of a field that was perhaps meant, what a predicate raised."""
+
+    @property
+    def nearness(self) -> float:
+        """From 0, for nothing in common, to the field's weight, for one that fits."""
+        weight = _WEIGHTS.get(self.path, 1.0)
+        if self.fits:
+            return weight
+        if self.found is MISSING:
+            return 0.0
+        if isinstance(self.expected, str) and isinstance(self.found, str):
+            return weight * _HALF * SequenceMatcher(None, self.expected, self.found).ratio()
+        return weight * _SOMETHING
+
+
+def fits(expected: Mapping[str, object], event: Mapping[str, Json]) -> bool:
+    """Whether an event has all these fields."""
+    return all(field.fits for field in compare(expected, event))
+
+
+def nearness(fields: Sequence[Field]) -> float:
+    """How near an event is to an expectation: the higher, the nearer."""
+    return sum(field.nearness for field in fields)
+
+
+def compare(
+    expected: Mapping[str, object], found: Mapping[str, object], path: str = ""
+) -> list[Field]:
+    """An expectation field by field, nested ones one by one."""
+    fields: list[Field] = []
+    for name, value in expected.items():
+        where = f"{path}.{name}" if path else name
+        if name in found:
+            fields += _compare_value(value, found[name], where)
+        else:
+            close = get_close_matches(name, found, n=1, cutoff=0.75)
+            note = f"did you mean {close[0]!r}?" if close else ""
+            fields.append(Field(where, value, MISSING, fits=False, note=note))
+    return fields
+
+
+def _compare_value(expected: object, found: object, path: str) -> Iterator[Field]:
+    inner, outer = _fields(expected), _fields(found)
+    if inner == {} and outer is not None:
+        yield Field(path, expected, found, fits=True)
+    elif inner and outer is not None:
+        yield from compare(inner, outer, path)
+    elif (items := _items(expected)) and (values := _items(found)) and len(items) == len(values):
+        for index, (item, value) in enumerate(zip(items, values, strict=True)):
+            yield from _compare_value(item, value, f"{path}[{index}]")
+    else:
+        good, note = _is_fit(expected, found)
+        yield Field(path, expected, found, fits=good, note=note)
+
+
+def _fields(value: object) -> Mapping[str, object] | None:
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else None
+
+
+def _items(value: object) -> list[object]:
+    return list(cast("Sequence[object]", value)) if isinstance(value, list | tuple) else []
+
+
+def _is_fit(expected: object, found: object) -> tuple[bool, str]:
+    if _equal(expected, found):
+        return True, ""
+    if isinstance(expected, type):
+        return isinstance(found, expected) and (
+            expected is bool or not isinstance(found, bool) or expected is object
+        ), ""
+    if callable(expected):
+        try:
+            return bool(cast("Callable[[object], object]", expected)(found)), ""
+        except Exception as error:  # noqa: BLE001 (it is the test's own)
+            return False, f"the predicate raised {type(error).__name__}: {error}"
+    with suppress(Exception):  # it is nothing that can be sent
+        return _equal(decode_encoded(encode(_convert(expected, "", []))), found), ""
+    return False, ""
+
+
+def _equal(expected: object, found: object) -> bool:
+    # 1 == True in Python, but not in JSON.
+    if type(expected) in (int, float, bool) and isinstance(expected, bool) != isinstance(
+        found, bool
+    ):
+        return False
+    with suppress(Exception):  # an `__eq__` of the test's own
+        return bool(expected == found)
+    return False

@@ -1,0 +1,186 @@
+"""What the clients of this process have taken, and what became of it.
+
+It is noted at the call that sends, in the order of the calls. So a test need not wait for a batch,
+nor send one, to see what its code has sent: in no world.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from masivo._protocol.delivery import Failed
+from masivo._protocol.engine import Engine
+from masivo._protocol.events import decode
+from masivo._protocol.intake import Intake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo import MasivoError
+    from masivo._protocol.buffer import Buffer
+    from masivo._protocol.delivery import Delivery
+    from masivo._protocol.flight import Flight
+    from masivo.emulator import Emulator
+    from masivo.protocol import Json
+
+__all__ = ["Recorder", "Sent"]
+
+
+@dataclass(eq=False, slots=True)
+class Sent:
+    """One event that code under test gave to a client."""
+
+    encoded: bytes
+    state: Literal["waiting", "delivered", "failed", "disabled"] = "waiting"
+    error: MasivoError | None = None
+    """Why it failed."""
+    in_threads: bool = False
+    """Whether the client is one for threads, which can be flushed from anywhere."""
+
+    @property
+    def event(self) -> dict[str, Json]:
+        """The event, as it was given (with the default brand, without a stamp)."""
+        return decode(self.encoded)
+
+
+class Recorder:
+    """Notes what all clients take that are made, or begin anew, while it is entered.
+
+    Args:
+        emulator: where what other processes send (children of the test) is seen.
+    """
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._changed = emulator._journal.changed  # noqa: SLF001
+        self._records: list[Sent] = []
+        # Those without an outcome, by the identity of their delivery: the core holds it till then.
+        self._pending: dict[int, Sent] = {}
+        self._batches: set[str] = set()
+        """The idempotency keys of this process's batches."""
+        self._originals: list[tuple[type[object], str, Callable[..., Any]]] = []
+
+    def settled_in_threads(self) -> bool:
+        """Whether every event of a client for threads has its outcome."""
+        records = list(self._records)
+        return not any(each.in_threads and each.state == "waiting" for each in records)
+
+    @property
+    def records(self) -> list[Sent]:
+        """Everything, in order; what other processes have delivered comes last."""
+        return self._records + [
+            Sent(record_of(event), "delivered")
+            for request in self._emulator.batches
+            if request.accepted and request.headers.get("idempotency-key") not in self._batches
+            for event in request.events or ()
+        ]
+
+    def clear(self) -> None:
+        """Forget what was sent so far."""
+        self._records.clear()
+        for request in self._emulator.batches:
+            self._batches.add(request.headers.get("idempotency-key", ""))
+
+    # ── Noting ───────────────────────────────────────────────────────────────────────────────
+
+    def __enter__(self) -> Self:
+        self._wrap(Intake, "__init__", self._watch_intake)
+        self._wrap(Intake, "_reject", self._on_reject)
+        self._wrap(Engine, "succeed", self._on_success)
+        self._wrap(Engine, "fail", self._on_failure)
+        self._wrap(Engine, "send_part", self._on_batch)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._originals:
+            kind, name, original = self._originals.pop()
+            setattr(kind, name, original)
+
+    def _wrap(self, kind: type[object], name: str, wrapped: Callable[..., Any]) -> None:
+        original: Callable[..., Any] = getattr(kind, name)
+        self._originals.append((kind, name, original))
+
+        def call(target: object, *args: Any) -> Any:
+            return wrapped(original, target, *args)
+
+        setattr(kind, name, call)
+
+    def _watch_intake(self, original: Callable[..., None], intake: Intake, *args: Any) -> None:
+        original(intake, *args)
+        make = intake._make
+
+        def note(encoded: bytes, at: float, customer: str | None, buffer: Any) -> Delivery:
+            delivery = make(encoded, at, customer, buffer)
+            record = Sent(encoded, in_threads=_is_threads(buffer.owner))
+            # Before the core has it: another thread may settle it before `send` returns.
+            if intake.settings.enabled:
+                self._pending[id(delivery)] = record
+            else:
+                record.state = "disabled"
+            with self._changed:
+                self._records.append(record)
+                self._changed.notify_all()
+            return delivery
+
+        intake._make = note
+
+    def _on_reject(
+        self, original: Callable[..., Delivery], intake: Intake, delivery: Delivery
+    ) -> Delivery:
+        original(intake, delivery)
+        if isinstance(delivery.outcome, Failed):
+            self._end(delivery, "failed", delivery.outcome.error)
+        return delivery
+
+    def _on_success(
+        self,
+        original: Callable[..., None],
+        engine: Engine,
+        buffer: Buffer,
+        deliveries: list[Delivery],
+        result: object,
+    ) -> None:
+        for delivery in deliveries:
+            self._end(delivery, "delivered", None)
+        original(engine, buffer, deliveries, result)
+
+    def _on_failure(
+        self,
+        original: Callable[..., None],
+        engine: Engine,
+        buffer: Buffer,
+        deliveries: list[Delivery],
+        error: MasivoError,
+    ) -> None:
+        for delivery in deliveries:
+            self._end(delivery, "failed", error)
+        original(engine, buffer, deliveries, error)
+
+    def _end(
+        self, delivery: Delivery, state: Literal["delivered", "failed"], error: MasivoError | None
+    ) -> None:
+        record = self._pending.pop(id(delivery), None)
+        if record is not None:
+            with self._changed:
+                record.state, record.error = state, error
+                self._changed.notify_all()
+
+    def _on_batch(
+        self, original: Callable[..., None], engine: Engine, flight: Flight, *args: Any
+    ) -> None:
+        original(engine, flight, *args)
+        self._batches.add(flight.part.key)
+
+
+def _is_threads(owner: object) -> bool:
+    threads = sys.modules.get("masivo._sync.session")
+    return threads is not None and isinstance(owner, threads.Session)
+
+
+def record_of(event: Json) -> bytes:
+    """An event as records keep it."""
+    from masivo._protocol.json import encode
+
+    return encode(event)

@@ -1,0 +1,95 @@
+"""What is said when an expectation does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from reprlib import Repr
+from typing import TYPE_CHECKING, Final, cast
+
+from .matching import MISSING, Field, compare, nearness
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from masivo.protocol import Json
+
+    from .recorder import Sent
+
+__all__ = ["call", "listing", "nearest", "others"]
+
+_MOST: Final = 10
+"""So many events are listed, the last ones."""
+
+_short = Repr()
+_short.maxstring = _short.maxother = 60
+_short.maxdict = _short.maxlist = 6
+_short.maxlevel = 4
+
+
+def call(name: str, fields: Mapping[str, object], **extra: object) -> str:
+    """The call that failed, as it may stand in the test."""
+    shown = [f"{name}={_expected(value)}" for name, value in fields.items()]
+    shown += [f"{name}={value!r}" for name, value in extra.items() if value is not None]
+    return f"masivo_events.{name}({', '.join(shown)})"
+
+
+def nearest(fields: Mapping[str, object], events: Sequence[Mapping[str, Json]]) -> list[str]:
+    """Of the events that do not match, the one that comes nearest, field by field."""
+    comparisons = enumerate([compare(fields, event) for event in events], 1)
+    compared = {nth: each for nth, each in comparisons if not all(field.fits for field in each)}
+    if not compared:
+        return []
+    # Of several that are equally near, the last.
+    best = max(compared, key=lambda number: (nearness(compared[number]), number))
+    width = max(len(field.path) for field in compared[best])
+    return [
+        f"the nearest is number {best}:" if len(events) > 1 else "it differs so:",
+        *(_line(field, width) for field in compared[best]),
+    ]
+
+
+def _event(event: Mapping[str, Json]) -> str:
+    return ", ".join(f"{name}={_short.repr(value)}" for name, value in event.items())
+
+
+def _line(field: Field, width: int) -> str:
+    start = f"    {'  ' if field.fits else '!='} {field.path:<{width}}  "
+    if field.fits:
+        return start + _short.repr(field.found)
+    found = "missing" if field.found is MISSING else _short.repr(field.found)
+    note = f" ({field.note})" if field.note else ""
+    return f"{start}{found}, expected {_expected(field.expected)}{note}"
+
+
+def _expected(value: object) -> str:
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, Mapping):
+        fields = cast("Mapping[str, object]", value)
+        return f"{{{', '.join(f'{name!r}: {_expected(each)}' for name, each in fields.items())}}}"
+    name: object = getattr(cast("Callable[..., object]", value), "__name__", None)
+    if callable(value) and isinstance(name, str):
+        return f"<{name.strip('<>')}>"
+    return _short.repr(value)
+
+
+def listing(title: str, events: Sequence[Mapping[str, Json]]) -> list[str]:
+    """What was sent, the last ones in full."""
+    first = max(0, len(events) - _MOST)
+    lines = [f"    {nth}. {_event(event)}" for nth, event in enumerate(events, 1)]
+    if first:
+        lines = [f"    ({first} before)", *lines[first:]]
+    return [title, *lines]
+
+
+def others(records: Sequence[Sent]) -> list[str]:
+    """What does not count as sent, and why."""
+    lines: list[str] = []
+    for record in records:
+        event = record.event
+        if record.state == "failed":
+            kind = type(record.error).__name__
+            lines.append(f"failed, and so not counted: {_event(event)}: {kind}: {record.error}")
+        elif record.state == "disabled":
+            lines.append(f"given to a disabled client, and so not sent: {_event(event)}")
+    return lines[-_MOST:]

@@ -1,0 +1,333 @@
+"""The plugin as its users meet it: each test here is a run of pytest in a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from textwrap import dedent
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+import masivo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytest_plugins = "pytester"
+
+IMPORTED = trio, masivo.Client, masivo.AsyncClient, masivo.TrioClient
+"""Pytester forgets what is imported in a run: this must not be torn apart."""
+
+APP = """
+    import functools
+    from masivo import AsyncClient, Client
+
+    client = Client()  # while modules are imported: before any test
+    async_client = AsyncClient()
+
+    @functools.cache
+    def cached_client():
+        return Client()
+
+    def add(customer, to=None):
+        return (to or client).send_analytics_event(
+            {"type": "ADD_TO_CART", "customer_id": customer, "brand_id": None}
+        )
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs pytest on a test file, beside ``app.py``; what it said.
+
+    In this process, where that shows as much: a process of its own costs a second.
+    """
+    for name in list(os.environ):
+        if name.startswith(("MASIVO", "PYTEST")):
+            monkeypatch.delenv(name)
+    pytester.makepyfile(app=APP)
+
+    def run(tests: str, *arguments: str, ini: str = "", passed: int, apart: bool = False) -> str:
+        pytester.makeini(f"[pytest]\n{dedent(ini)}")
+        pytester.makepyfile(test_app=tests)
+        start = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
+        quick = "-p", "no:cacheprovider", "-p", "no:hypothesispytest"
+        result = start(*quick, "-rA", *arguments)
+        result.assert_outcomes(passed=passed)
+        return result.stdout.str()
+
+    return run
+
+
+GUARDED = """
+    import os, subprocess, sys
+    import httpx, masivo, pytest, trio
+
+    KEY = "the-key"
+    REAL = "https://app.masivo.ai/api/storefront/v1"
+    WORLDS = [
+        (masivo.Client, httpx.Client),
+        (masivo.AsyncClient, httpx.AsyncClient),
+        (masivo.TrioClient, httpx.AsyncClient),
+    ]
+    refused = pytest.raises(masivo.MasivoConfigError, match="fixture masivo_emulator")
+
+    @pytest.mark.parametrize(("client", "http_client"), WORLDS)
+    def test_refused(client, http_client, monkeypatch):
+        for settings in ({}, {"base_url": REAL}, {"http_client": http_client}):
+            with refused:
+                client(**settings)
+            with refused:
+                client(KEY, **settings)
+        monkeypatch.setenv("MASIVO_BASE_URL", "https://example.org")
+        with refused:
+            client(KEY)
+        for name in list(os.environ):  # as unittest.mock.patch.dict(clear=True) does
+            monkeypatch.delenv(name)
+        with refused as caught:
+            client(KEY)
+        assert KEY not in str(caught.value)
+        assert "masivo_real_api" in str(caught.value)
+
+    def test_not_refused():
+        masivo.Client(KEY, base_url="http://localhost:9").destroy()
+        masivo.Client(KEY, enabled=False).destroy()
+
+    def test_children():
+        child = "import masivo; masivo.Client('k')"
+        done = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True)
+        assert "fixture masivo_emulator" in done.stderr
+
+    def test_the_shell_is_not_seen():
+        assert not {"MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED"} & set(os.environ)
+
+    @pytest.mark.masivo_real_api
+    def test_opted_out():
+        assert os.environ["MASIVO_API_KEY"] == "shell-key"
+        assert os.environ["MASIVO_DISABLED"] == "1"
+        assert "masivo.ai" in repr(masivo.Client(base_url=REAL))
+        assert "MASIVO_LOOPBACK_ONLY" not in os.environ
+
+    @pytest.mark.masivo_real_api
+    def test_opted_out_with_the_emulator(masivo_emulator):
+        assert os.environ["MASIVO_API_KEY"] == masivo_emulator.client_key
+
+    test_refused_again = test_refused
+"""
+
+
+@pytest.mark.parametrize(
+    "workers", [[], pytest.param(["-n", "1"], marks=pytest.mark.full)], ids=["alone", "xdist"]
+)
+def test_no_client_reaches_another_host(
+    workers: list[str], run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In no world, not with an HTTP client of one's own, not with an empty environment, not in a
+    child; but where the test is marked so, and then with what the shell has set."""
+    monkeypatch.setenv("MASIVO_API_KEY", "shell-key")
+    monkeypatch.setenv("MASIVO_DISABLED", "1")
+    run(GUARDED, *workers, "--strict-markers", passed=11, apart=bool(workers))
+
+
+def test_a_whole_run_can_opt_out(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the configuration; the fixtures work all the same."""
+    monkeypatch.setenv("MASIVO_API_KEY", "shell-key")
+    tests = """
+        import masivo
+
+        def test_real():
+            assert "masivo.ai" in repr(masivo.Client())
+
+        def test_emulator(masivo_events):
+            import app
+            app.add("c1", masivo.Client())
+            masivo_events.expect(customer_id="c1")
+    """
+    run(tests, ini="masivo_real_api = true", passed=2)
+
+
+ISOLATED = """
+    import asyncio, threading
+    import app, masivo, pytest
+
+    def events_of(emulator):
+        return [event["customer_id"] for event in emulator.events]
+
+    @pytest.fixture(scope="session")
+    def client_of_the_session():
+        return masivo.Client()
+
+    def test_first(masivo_emulator, client_of_the_session):
+        for client in (app.client, app.cached_client(), client_of_the_session, masivo.Client()):
+            app.add("first", client)
+        masivo.Client().get_token()
+
+        async def main():
+            app.add("first", app.async_client)
+            await app.async_client.get_token()
+
+        asyncio.run(main())
+
+    def test_threads(masivo_events):
+        assert [each.name for each in threading.enumerate() if each.name == "masivo"] == []
+        assert masivo_events.all == []
+
+    def test_second(masivo_emulator, masivo_events, client_of_the_session):
+        for client in (app.client, app.cached_client(), client_of_the_session):
+            app.add("second", client)
+        masivo_events.expect_delivered()
+        assert events_of(masivo_emulator) == ["second"] * 3
+        assert len(masivo_emulator.authorizations) == 1
+
+        async def main():
+            app.add("second", app.async_client)
+            await app.async_client.flush()
+
+        asyncio.run(main())
+        assert events_of(masivo_emulator) == ["second"] * 4
+        assert len(masivo_emulator.authorizations) == 2  # another world, another token
+
+    def test_without_the_emulator():
+        assert "no-emulator-in-this-test" in repr(app.client)
+        app.add("nobody")
+
+    class TestOrder:
+        @pytest.fixture(autouse=True)
+        def client(self):
+            self.client = masivo.Client()
+
+        def test_the_kit_comes_first(self, masivo_clock, masivo_emulator):
+            app.add("late", self.client)
+            masivo_clock.advance(30)
+            assert events_of(masivo_emulator) == ["late"]
+            app.client.close()
+
+    def test_closed_stays_closed(masivo_emulator):
+        with pytest.raises(masivo.MasivoClosedError):
+            app.add("c1")
+"""
+
+
+def test_tests_are_kept_apart(run: Callable[..., str]) -> None:
+    """No event, token or thread of a test is seen by the next, whoever keeps its clients; and
+    clients that are kept go on working, each time with the test's own emulator."""
+    said = run(ISOLATED, "-p", "no:randomly", passed=6)
+    assert "Exception ignored" not in said
+
+
+WORLDS = """
+    import app, masivo, pytest
+
+    @pytest.fixture(params=["asyncio", "trio"])
+    def anyio_backend(request):
+        return request.param
+
+    @pytest.fixture
+    async def client(anyio_backend):
+        kind = masivo.AsyncClient if anyio_backend == "asyncio" else masivo.TrioClient
+        async with kind() as client:
+            yield client
+
+    @pytest.mark.anyio
+    async def test_anyio(client, masivo_events, masivo_emulator, masivo_clock):
+        app.add("c1", client)
+        masivo_events.expect(customer_id="c1")
+        await masivo_clock.aadvance(30)
+        assert masivo_emulator.event_count == 1
+        app.add("c2", client)
+        await masivo_events.aexpect_delivered()
+        assert masivo_emulator.event_count == 2
+"""
+
+
+def test_it_works_with_anyio(run: Callable[..., str]) -> None:
+    """Its plugin runs asynchronous fixtures and tests in one loop, in both worlds."""
+    run(WORLDS, passed=2)
+
+
+@pytest.mark.full
+def test_it_works_with_pytest_asyncio_and_pytest_trio(run: Callable[..., str]) -> None:
+    """Both at once, with loops of a function's and of a session's scope."""
+    tests = """
+        import app, masivo, pytest, pytest_asyncio
+
+        @pytest_asyncio.fixture
+        async def client():
+            async with masivo.AsyncClient() as client:
+                yield client
+
+        @pytest.mark.asyncio
+        async def test_asyncio(client, masivo_clock, masivo_emulator, masivo_events):
+            app.add("c1", client)
+            masivo_events.expect(customer_id="c1")
+            await masivo_clock.aadvance(30)
+            assert masivo_emulator.event_count == 1
+
+        @pytest.mark.asyncio(loop_scope="session")
+        async def test_one_loop_for_all(masivo_emulator, masivo_events):
+            app.add("first", app.async_client)
+            masivo_events.expect(count=1)
+
+        @pytest.mark.asyncio(loop_scope="session")
+        async def test_one_loop_for_all_again(masivo_emulator, masivo_events):
+            assert masivo_events.all == []
+            app.add("second", app.async_client)
+            await masivo_events.aexpect_delivered()
+            assert [each["customer_id"] for each in masivo_emulator.events] == ["second"]
+            assert len(masivo_emulator.authorizations) == 1
+
+        @pytest.fixture
+        async def trio_client(nursery):
+            async with masivo.TrioClient() as client:
+                yield client
+
+        @pytest.mark.trio
+        async def test_trio(trio_client, masivo_clock, masivo_emulator, masivo_events):
+            app.add("c1", trio_client)
+            masivo_events.expect(customer_id="c1")
+            await masivo_clock.aadvance(30)
+            assert masivo_emulator.event_count == 1
+    """
+    run(tests, "-W", "error", passed=4, apart=True)
+
+
+def test_being_installed_costs_next_to_nothing() -> None:
+    """The plugin imports nothing that pytest has not, but a few small files of its own."""
+    program = (
+        "import sys, pytest; before = set(sys.modules); import masivo.testing.plugin; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert ended.stdout.split() == [
+        "masivo",
+        "masivo._guard",
+        "masivo._protocol",
+        "masivo.testing",
+        "masivo.testing.kit",
+        "masivo.testing.kit.environment",
+        "masivo.testing.plugin",
+    ]
+
+
+def test_a_suite_without_masivo_is_left_alone(
+    run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the package is imported by a run that does not use it, and nothing is said."""
+    tests = """
+        import sys
+
+        HEAVY = {"httpx", "h11", "trio", "msgspec", "masivo.protocol", "masivo._client"}
+
+        def test_one(tmp_path):
+            assert not HEAVY & set(sys.modules)
+
+        def test_two():
+            assert not HEAVY & set(sys.modules)
+    """
+    said = run(tests, "-W", "error", "-p", "no:anyio", passed=2, apart=True)
+    assert "masivo" not in said.partition("plugins:")[2].partition("\n")[2].replace("masivo_", "")
