@@ -26,9 +26,8 @@ def test_the_examples_of_the_page_run(
     assert len(FILES) == PAGE.count("```python") + PAGE.count("```ini")
     for name, text in FILES:
         Path(pytester.path / name).write_text(text, encoding="utf-8")
-    result = pytester.runpytest_subprocess(
-        "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-rA", "--strict-markers"
-    )
+    without = "cacheprovider", "hypothesispytest", "asyncio", "trio"
+    result = pytester.runpytest_subprocess(*(f"-pno:{name}" for name in without), "-rA")
     result.assert_outcomes(passed=8, failed=1, skipped=1)
     (shown,) = re.findall(r"^```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     said = [line.removeprefix("E").strip() for line in result.outlines if line.startswith("E ")]

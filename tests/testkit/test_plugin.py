@@ -50,12 +50,19 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[
             monkeypatch.delenv(name)
     pytester.makepyfile(app=APP)
 
-    def run(tests: str, *arguments: str, ini: str = "", passed: int, apart: bool = False) -> str:
+    def run(
+        tests: str,
+        *arguments: str,
+        ini: str = "",
+        passed: int,
+        apart: bool = False,
+        loops: bool = False,
+    ) -> str:
         pytester.makeini(f"[pytest]\n{dedent(ini)}")
         pytester.makepyfile(test_app=tests)
         start = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
-        quick = "-p", "no:cacheprovider", "-p", "no:hypothesispytest"
-        result = start(*quick, "-rA", *arguments)
+        without = ["cacheprovider", "hypothesispytest", *(() if loops else ("asyncio", "trio"))]
+        result = start(*(f"-pno:{name}" for name in without), "-rA", *arguments)
         result.assert_outcomes(passed=passed)
         return result.stdout.str()
 
@@ -291,7 +298,8 @@ def test_it_works_with_pytest_asyncio_and_pytest_trio(run: Callable[..., str]) -
             await masivo_clock.aadvance(30)
             assert masivo_emulator.event_count == 1
     """
-    run(tests, "-W", "error", passed=4, apart=True)
+    ini = "asyncio_default_fixture_loop_scope = function"
+    run(tests, "-W", "error", ini=ini, passed=4, apart=True, loops=True)
 
 
 def test_being_installed_costs_next_to_nothing() -> None:
