@@ -58,6 +58,19 @@ def test_batches_go_out_by_the_clock_in_threads(
     assert masivo_clock.elapsed == pytest.approx(30 + 6 * 11.9)
 
 
+def test_on_error_has_been_called_when_advance_returns(
+    masivo_clock: MasivoClock, masivo_emulator: Emulator
+) -> None:
+    """All that is due includes what the driver tells the app."""
+    failures: list[masivo.FailedEvent] = []
+    client = masivo.Client(on_error=failures.append)
+    for number in range(1, 21):
+        masivo_emulator.fail(Fault(status=400), route="events")
+        client.send_analytics_event(event())
+        masivo_clock.advance(30)
+        assert len(failures) == number
+
+
 @pytest.mark.parametrize("world", ["asyncio", "trio"])
 def test_batches_go_out_by_the_clock_in_loops(
     world: str, masivo_clock: MasivoClock, masivo_emulator: Emulator
