@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-    from pathlib import Path
+    from collections.abc import Generator, Mapping, Sequence
 
     from masivo.emulator import Emulator
 
-__all__ = ["LIMIT", "Program", "numbers", "running", "write"]
+__all__ = ["LIMIT", "Program", "numbers", "running", "started", "write"]
 
 LIMIT = 60.0
 """Seconds after which a program counts as hanging; it is then asked for its stacks, and killed."""
@@ -62,21 +63,28 @@ class Program:
                 self._lines.append(line)
                 self._changed.notify_all()
 
-    def says(self, pattern: str) -> re.Match[str]:
-        """Wait until it says something; fails when it ends or hangs before."""
+    def says(self, pattern: str, times: int = 1) -> re.Match[str]:
+        """Wait until it has said something so often; fails when it ends or hangs before."""
 
-        def found() -> bool:
-            return re.search(pattern, "".join(self._lines)) is not None
+        def found() -> list[re.Match[str]]:
+            return list(re.finditer(pattern, "".join(self._lines)))
 
         with self._changed:
-            self._changed.wait_for(lambda: found() or not self._reader.is_alive(), LIMIT)
-        match = re.search(pattern, self.output)
-        assert match is not None, f"it never said {pattern!r}:\n{self.output}"
-        return match
+            self._changed.wait_for(
+                lambda: len(found()) >= times or not self._reader.is_alive(), LIMIT
+            )
+            matches = found()
+        assert len(matches) >= times, f"it said {pattern!r} too seldom:\n{self.output}"
+        return matches[0]
 
     def signal(self, number: int) -> Self:
         """Send it a signal."""
         self._process.send_signal(number)
+        return self
+
+    def interrupt(self) -> Self:
+        """Press Ctrl-C: the terminal signals it and all its children."""
+        os.killpg(self.pid, signal.SIGINT)
         return self
 
     def ends(self, code: int | None = 0, limit: float = LIMIT) -> str:
@@ -114,16 +122,29 @@ def running(
     folder: Path, emulator: Emulator, *command: str, base_url: str | None = None
 ) -> Generator[Program]:
     """Start ``python <command>`` in a folder, with the emulator's key and address."""
+    address = emulator.url if base_url is None else base_url
+    environment = {"MASIVO_API_KEY": emulator.client_key, "MASIVO_BASE_URL": address}
+    with started(folder, [sys.executable, *command], environment) as program:
+        yield program
+
+
+@contextmanager
+def started(
+    folder: Path, command: Sequence[str], environment: Mapping[str, str]
+) -> Generator[Program]:
+    """Start a command in a folder, with these variables in its environment besides ours; the
+    programs of this interpreter's environment come first, as in one that is activated."""
     environment = {
         **os.environ,
-        "MASIVO_API_KEY": emulator.client_key,
-        "MASIVO_BASE_URL": emulator.url if base_url is None else base_url,
+        **environment,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONFAULTHANDLER": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]),
     }
     process = subprocess.Popen(
-        [sys.executable, *command],
+        # Popen would look for the program along our own PATH.
+        [shutil.which(command[0], path=environment["PATH"]) or command[0], *command[1:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

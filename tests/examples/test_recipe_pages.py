@@ -1,0 +1,50 @@
+"""The pages for frameworks show the applications as they are, and all that is in them of ours."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from lifecycles.recipes import APPS, PAGES, ROOT, blocks, commands
+
+
+@pytest.mark.parametrize("page", APPS)
+def test_code_on_the_page_is_the_application_s(page: str) -> None:
+    """Each piece of Python stands in the file that is named above it, letter by letter."""
+    shown = [(info, code) for info, code in blocks(page) if info != "sh"]
+    assert shown
+    for info, code in shown:
+        match = re.fullmatch(r'py title="(examples/.*)"', info)
+        assert match is not None, info
+        assert code in (ROOT / match[1]).read_text("utf-8"), code
+
+
+@pytest.mark.parametrize("page", APPS)
+def test_every_use_of_the_client_is_on_the_page(page: str) -> None:
+    """No line of the application that uses the package is missing on the page, but imports."""
+    shown = "".join(code for _, code in blocks(page))
+    for file in APPS[page].rglob("*.py"):
+        for line in file.read_text("utf-8").splitlines():
+            if re.search(r"\b(client|masivo|\w*Client)[.(]\w", line) and "import" not in line:
+                assert line in shown, (file, line)
+
+
+@pytest.mark.parametrize("page", APPS)
+def test_every_command_is_started_by_a_test(page: str) -> None:
+    """Every command on the page is one that the lifecycles start, or asks the application."""
+    lifecycles = (ROOT / "tests" / "lifecycles" / "test_recipes.py").read_text("utf-8")
+    lifecycles = lifecycles.replace(
+        'f"{GUNICORN}', '"gunicorn app:app --bind 127.0.0.1:8000 --workers 2'
+    )
+    for command in commands(page):
+        asks = command.startswith(("curl ", "celery -A tasks call tasks.add_to_cart"))
+        assert asks or command in lifecycles.replace('\\"', '"'), command
+
+
+@pytest.mark.parametrize("page", APPS)
+def test_files_that_the_page_links_to_exist(page: str) -> None:
+    """Links to files of the repository lead somewhere."""
+    links = re.findall(r"\]\((\.\./[^)#]+)\)", (PAGES / f"{page}.md").read_text("utf-8"))
+    assert links
+    for link in links:
+        assert (PAGES / link).exists(), link

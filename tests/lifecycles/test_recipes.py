@@ -1,0 +1,158 @@
+"""The applications in ``examples/``, started as their pages say: nothing that they sent is lost."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
+
+import httpx
+import pytest
+
+from masivo.emulator import Fault
+
+from .recipes import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from masivo.emulator import Emulator
+
+pytestmark = pytest.mark.full
+
+GUNICORN = "gunicorn app:app --bind 127.0.0.1:8000 --workers 2"
+CELERY = "celery -A tasks worker --loglevel INFO --concurrency 2"
+
+Shop: TypeAlias = "Callable[[str], Recipe]"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, emulator: Emulator) -> Shop:
+    """Makes the application of a framework."""
+    return lambda framework: Recipe(framework, tmp_path, emulator)
+
+
+# ── Web servers ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("framework", "command", "workers"),
+    [
+        ("fastapi", "uvicorn app:app --port 8000", 1),
+        ("fastapi", "uvicorn app:app --port 8000 --workers 2", 2),
+        ("flask", GUNICORN, 2),
+        ("flask", f"{GUNICORN} --preload", 2),
+        ("django", "gunicorn shop.wsgi --bind 127.0.0.1:8000 --workers 2", 2),
+        ("django", "uvicorn shop.asgi:application --port 8000", 1),
+    ],
+)
+def test_a_server_that_is_told_to_stop(
+    shop: Shop, framework: str, command: str, workers: int
+) -> None:
+    """The application counts the events of its process; after SIGTERM all events have arrived,
+    those that still waited too, once."""
+    app = shop(framework)
+    with app.running(command) as server:
+        app.fill_carts(range(150))
+        counters = app.counters()
+        assert 0 < counters["accepted"] <= 150
+        assert workers > 1 or counters["accepted"] == 150
+        assert counters["queued"] > 0  # else the stop below would show nothing
+        server.signal(signal.SIGTERM).ends(code=None)
+    assert app.arrived() == list(range(150))
+
+
+@pytest.mark.parametrize(
+    ("framework", "command", "file", "began"),
+    [
+        ("fastapi", "uvicorn app:app --port 8000 --reload", "app.py", "Started server process"),
+        ("flask", "flask run --port 8000 --debug", "app.py", "Debugger is active"),
+        ("django", "python manage.py runserver 8000", "shop/views.py", "Starting development"),
+    ],
+)
+def test_a_server_that_reloads(
+    shop: Shop, framework: str, command: str, file: str, began: str
+) -> None:
+    """A development server that starts anew when a file has changed loses nothing, neither then nor
+    at Ctrl-C."""
+    app = shop(framework)
+    with app.running(command) as server:
+        app.fill_carts(range(50))
+        app.touch(file)
+        server.says(began, 2)
+        app.fill_carts(range(50, 100))
+        server.interrupt().ends(code=None)
+    assert app.arrived() == list(range(100))
+
+
+def test_workers_that_are_recycled(shop: Shop) -> None:
+    """gunicorn's workers that end after so many requests deliver what they hold."""
+    app = shop("flask")
+    with app.running(GUNICORN, "--max-requests", "10") as server:
+        app.fill_carts(range(50))
+        server.says("Autorestarting worker after current request", 3)
+        server.signal(signal.SIGTERM).ends()
+    assert app.arrived() == list(range(50))
+
+
+STUCK = """
+@app.get("/stuck")
+def stuck():
+    import threading
+    threading.Event().wait()
+"""
+
+
+def test_a_worker_that_is_stuck(shop: Shop) -> None:
+    """A worker that answers nothing for gunicorn's ``--timeout`` is told to abort, and delivers
+    what it holds in the second that it is given."""
+    app = shop("flask")
+    with (app.folder / "app.py").open("a") as file:
+        file.write(STUCK)
+    with app.running(GUNICORN, "--workers", "1", "--timeout", "2") as server:
+        app.fill_carts(range(20))
+        with app.client() as client, suppress(httpx.HTTPError):
+            client.get("/stuck")
+        server.says("WORKER TIMEOUT")
+        app.fill_carts(range(20, 25))  # by the worker in its place
+        server.signal(signal.SIGTERM).ends()
+    assert app.arrived() == list(range(25))
+
+
+# ── Celery ───────────────────────────────────────────────────────────────────────────────────
+
+
+PRODUCE = """
+from tasks import add_to_cart
+for n in range(30):
+    add_to_cart.delay(f"customer-{n % 7}", str(n))
+"""
+
+
+@pytest.mark.parametrize(
+    "options", ["", "--max-tasks-per-child 5", "--pool threads", "--pool gevent"]
+)
+def test_a_worker_of_celery(shop: Shop, options: str) -> None:
+    """Tasks report in children, in threads and in greenlets, and all of it has arrived when SIGTERM
+    has ended the worker; a child that ends after so many tasks delivers then."""
+    app = shop("celery")
+    app.produce(PRODUCE)
+    with app.running(CELERY, *options.split()) as worker:
+        worker.says("succeeded", 30)
+        assert "max-tasks" not in options or len(app.arrived()) >= 20
+        worker.signal(signal.SIGTERM).ends()
+    assert app.arrived() == list(range(30))
+
+
+def test_a_task_that_is_sure(shop: Shop, emulator: Emulator) -> None:
+    """A task that waits for its event ends with the API's status; while the API cannot be reached
+    it is tried again, and Celery keeps it."""
+    app = shop("celery")
+    emulator.fail(Fault(reset="after_reading"), route="events", times=5)
+    with app.running(CELERY) as worker:
+        app.run("celery -A tasks call tasks.empty_cart --args '[\"customer-1\"]'")
+        worker.says(r"Retry in \d+s: MasivoNetworkError")
+        worker.says(r"empty_cart\[.*\] succeeded in .*: 200")
+        worker.signal(signal.SIGTERM).ends()
+    assert [each["customer_id"] for each in emulator.events] == ["customer-1"]
