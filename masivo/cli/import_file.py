@@ -19,6 +19,7 @@ from .exits import TABLE, Exit, UsageError, tell
 from .importing.importer import Importer, make_client
 from .importing.ledger import Ledger
 from .importing.lines import DamagedInputError, Lines, open_lines
+from .importing.progress import Sample, show
 from .importing.records import Shape, read
 from .importing.rejects import Rejects
 from .importing.state import State, StateFile
@@ -320,8 +321,6 @@ def _check_unchanged(job: _Job, state: State) -> None:
 
 
 def _import(job: _Job, account: Account, lines: Lines, ledger: Ledger) -> Exit:
-    from .importing.progress import Sample, show  # it loads rich
-
     state = ledger.state
     display = show(lines.size, Sample(state.delivered, state.rejected, 0))
     ledger.save()  # that it can be written is to be known before anything is sent

@@ -8,9 +8,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
-
 from masivo.cli import terminal
 
 __all__ = ["Display", "Sample", "show"]
@@ -80,6 +77,9 @@ class _Rates:
 
 class _Bar:
     def __init__(self, rates: _Rates, known: bool) -> None:
+        from rich.console import Console  # not for those who see no bar
+        from rich.progress import BarColumn, Progress, TextColumn
+
         self.due = 0.0
         self._rates = rates
         self._console = Console(stderr=True, highlight=False)
@@ -95,7 +95,7 @@ class _Bar:
         )
         if self._console.width < 60:
             self._progress.columns = self._progress.columns[1:]
-        self._task: TaskID = self._progress.add_task("", total=1.0 if known else None)
+        self._task = self._progress.add_task("", total=1.0 if known else None)
         self._progress.start()
 
     def update(self, sample: Sample) -> None:

@@ -1,0 +1,155 @@
+"""What is seen, on terminals and pipes of all kinds."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+import sys
+import termios
+from fcntl import ioctl
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.emulator import Fault
+
+from .conftest import LIMIT, PROGRAM, event
+
+if TYPE_CHECKING:
+    from .conftest import Shell
+
+
+def screen(shell: Shell, width: int, *arguments: str, **environ: str) -> str:
+    """Run the program with its stderr on a terminal of this width; what was written there."""
+    master, slave = os.openpty()
+    ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    variables = shell.environ(**{"TERM": "xterm", **environ})
+    with subprocess.Popen(
+        [str(PROGRAM), *arguments],
+        cwd=shell.folder,
+        env=variables,
+        stdout=subprocess.DEVNULL,
+        stderr=slave,
+    ) as process:
+        os.close(slave)
+        written = b""
+        while True:
+            try:
+                written += os.read(master, 65_536)
+            except OSError:  # the program has ended
+                break
+        process.wait(LIMIT)
+    os.close(master)
+    return written.decode()
+
+
+def plain(text: str) -> str:
+    """A text without what moves the cursor and sets colours."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_progress(shell: Shell, width: int) -> None:
+    """On a terminal of any width, share, count, rate and time left fit into one line."""
+    shell.write("f.jsonl", *(event(n) for n in range(600)))
+    shell.emulator.fail(Fault(delay=0.12), route="events", times=None)
+    written = screen(shell, width, "import", "f.jsonl")
+    lines = [line for line in re.split(r"[\r\n]+", plain(written)) if line.strip()]
+    assert lines
+    assert max(map(len, lines)) <= width
+    assert any("%" in line for line in lines)
+    if width >= 80:
+        assert any(re.search(r"\d+% +\d+ events +[\d,]+/s +0:0\d left", each) for each in lines)
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is back
+
+
+def test_no_color(shell: Shell) -> None:
+    """NO_COLOR is heeded, on errors and on the bar."""
+    shell.write("f.jsonl", event(1))
+    for arguments in (("import", "f.jsonl"), ("import", "nofile")):
+        assert not re.search(r"\x1b\[[0-9;]*m", screen(shell, 80, *arguments, NO_COLOR="1"))
+    assert "\x1b[1;31merror:" in screen(shell, 80, "import", "nofile")
+
+
+def test_a_dumb_terminal(shell: Shell) -> None:
+    """Where a line cannot be drawn anew, nothing is."""
+    shell.write("f.jsonl", event(1))
+    assert "\x1b" not in screen(shell, 80, "import", "f.jsonl", TERM="dumb")
+
+
+def test_without_a_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal a plain line now and then says how far it is."""
+    monkeypatch.setattr("masivo.cli.importing.progress._PLAIN_EVERY", 0.0)
+    shell.write("f.jsonl", *(event(n) for n in range(300)))
+    ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 0
+    assert "\x1b" not in ended.err
+    assert re.search(r"^\d+%, [12]00 events, [\d,]+/s", ended.err, re.MULTILINE)
+
+
+def test_nobody_reads_the_result(shell: Shell) -> None:
+    """An import whose output nobody reads goes on to its end; so does the naming of bad lines."""
+    shell.write("f.jsonl", *(event(n) for n in range(300)))
+    shell.write("bad.jsonl", *({"n": n} for n in range(20_000)))
+    for arguments, code in (
+        (("import", "bad.jsonl", "--dry-run"), 7),
+        (("import", "f.jsonl"), 0),
+        (("check",), 0),
+    ):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [str(PROGRAM), *arguments],
+            cwd=shell.folder,
+            env=shell.environ(),
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (code, ""), arguments
+    assert shell.emulator.event_count == 300
+
+
+def test_nobody_reads_the_errors(shell: Shell) -> None:
+    """Neither does a closed stderr end an import."""
+    shell.write("f.jsonl", *(event(n) for n in range(300)), "{bad")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [str(PROGRAM), "import", "f.jsonl"],
+        cwd=shell.folder,
+        env=shell.environ(),
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        timeout=LIMIT,
+        check=False,
+    )
+    os.close(writing)
+    assert done.returncode == 7
+    assert b"300 events delivered, 1 rejected" in done.stdout
+
+
+def test_an_output_that_is_no_unicode(shell: Shell) -> None:
+    """A terminal that cannot show a character gets its number, not a traceback."""
+    shell.write("g.csv", "customer_id:number", "Zoë→")
+    done = subprocess.run(
+        [str(PROGRAM), "import", "g.csv", "--dry-run"],
+        cwd=shell.folder,
+        env=shell.environ(PYTHONIOENCODING="ascii"),
+        capture_output=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 7
+    assert b"Zo\\xeb\\u2192" in done.stdout
+
+
+def test_the_bar_needs_rich_only_where_it_is_shown() -> None:
+    """Commands that show no bar do not load it."""
+    code = "import sys, masivo.cli.app; sys.exit('rich' in sys.modules or 'httpx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=LIMIT, check=False).returncode == 0
