@@ -56,6 +56,8 @@ class Ledger:
         self._rejects = rejects
         self._in_order = in_order
         self._changed = False
+        self._ahead = list(state.beyond)
+        """What an earlier run has accounted for, and this one has not come to yet."""
 
     @property
     def held(self) -> int:
@@ -66,17 +68,22 @@ class Ledger:
         """A record was given to the client."""
         self.outstanding += 1
         self.outstanding_bytes += record.size
-        self._entries.append(_Entry(record, delivery, done=False))
+        self._take(_Entry(record, delivery, done=False))
 
     def skipped(self, record: Record) -> None:
         """A record was accounted for in an earlier run."""
         if record.end > self.state.lines:
-            self._entries.append(_Entry(record, None, done=True))
+            self._take(_Entry(record, None, done=True))
 
     def rejected(self, record: Record, reason: str) -> None:
         """A record was refused before it was sent."""
         self._reject(record, reason, None)
-        self._entries.append(_Entry(record, None, done=True))
+        self._take(_Entry(record, None, done=True))
+
+    def _take(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        while self._ahead and self._ahead[0][1] <= entry.record.end:
+            self._ahead.pop(0)
 
     def _reject(self, record: Record, reason: str, status: int | None) -> None:
         self.state.rejected += 1
@@ -124,6 +131,7 @@ class Ledger:
                 state.beyond.append((first, entry.record.end))
                 self._note_high(entry.record)
             previous = entry.done
+        state.beyond += self._ahead
 
     def _note_high(self, record: Record) -> None:
         if record.end > self.state.high:
