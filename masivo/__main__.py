@@ -7,8 +7,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from masivo.emulator import command as emulator_command
-
 _NEEDS_EXTRA = "masivo: this command needs an extra: pip install 'masivo[cli]'"
 
 
@@ -34,11 +32,13 @@ def run_emulator(arguments: Sequence[str], program: str) -> int:
         arguments: those after the command's name.
         program: the name under which its help speaks of it.
     """
+    from masivo.emulator import command  # the other commands need no server
+
     parser = argparse.ArgumentParser(
         prog=program, description="Run a local server that behaves as the Masivo API does."
     )
-    emulator_command.add_arguments(parser)
-    return emulator_command.run(parser.parse_args(arguments))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ LONGEST_LINE: Final = 4 << 20
 
 _GZIP: Final = b"\x1f\x8b"
 _BOM: Final = b"\xef\xbb\xbf"
-_BUFFER: Final = 1 << 18
+_BUFFER: Final = 1 << 16
 
 
 class DamagedInputError(Exception):
