@@ -47,10 +47,6 @@ class _Job:
     retries: int
     as_json: bool
 
-    @property
-    def is_stdin(self) -> bool:
-        return self.name == "-"
-
     def how_to_go_on(self) -> str:
         words = ["masivo", "import", self.name]
         for option, value in (
@@ -243,16 +239,20 @@ def _dry_run(job: _Job) -> Exit:
 
 
 def _run(job: _Job) -> Exit:
-    if job.is_stdin and (job.resume or job.restart or job.state is not None):
-        raise UsageError("standard input cannot be resumed: save it to a file first")
+    if job.name == "-":
+        _refuse_to_resume(job)  # before it waits for input
     with open_lines(job.name) as lines:
+        if lines.is_stream:
+            _refuse_to_resume(job)
         _lock(job, lines)
         account = find_account(job.base_url, job.key_file)
-        file = None if job.is_stdin else StateFile(Path(job.state or f"{job.name}.masivo-import"))
+        file = (
+            None if lines.is_stream else StateFile(Path(job.state or f"{job.name}.masivo-import"))
+        )
         old = None if file is None or job.restart else file.load()
         if old is not None and old.high == 0 and not job.resume:
             old = None  # nothing came of it
-        state = _begin(job, account) if old is None else _go_on(job, account, old)
+        state = _begin(job, account, lines) if old is None else _go_on(job, account, old)
         rejects = Rejects(Path(state.rejected_file))
         if old is None:
             rejects.check_new()
@@ -263,10 +263,15 @@ def _run(job: _Job) -> Exit:
         return _import(job, account, lines, ledger)
 
 
+def _refuse_to_resume(job: _Job) -> None:
+    if job.resume or job.restart or job.state is not None:
+        raise UsageError("standard input cannot be resumed: save it to a file first")
+
+
 def _lock(job: _Job, lines: Lines) -> None:
     """Keep a second import of the same file from starting beside this one, until it is closed."""
     try:
-        if not job.is_stdin:
+        if not lines.is_stream:
             fcntl.flock(lines.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(f"another masivo import of {job.name} is running") from None
@@ -274,8 +279,8 @@ def _lock(job: _Job, lines: Lines) -> None:
         pass  # some network file systems know no locks
 
 
-def _begin(job: _Job, account: Account) -> State:
-    name = "stdin" if job.is_stdin else job.name
+def _begin(job: _Job, account: Account, lines: Lines) -> State:
+    name = "stdin" if lines.is_stream else job.name
     if job.resume:
         terminal.note("No import of this file was begun: beginning with its first line.")
     rejected = Path(job.rejected or f"{name}.rejected.jsonl").absolute()
@@ -340,7 +345,7 @@ def _import(job: _Job, account: Account, lines: Lines, ledger: Ledger) -> Exit:
     undone = len(ledger.undone())
     if complete:
         ledger.complete(lines.number, lines.crc)
-    elif job.is_stdin:
+    elif lines.is_stream:
         ledger.reject_undone()
     ledger.close()
     return _conclude(job, ledger, importer, lines, undone, damage)
@@ -391,7 +396,7 @@ def _conclude(
 
 
 def _say_how_to_go_on(job: _Job, lines: Lines, undone: int) -> None:
-    if job.is_stdin:
+    if lines.is_stream:
         terminal.note(
             f"{lines.number:,} lines of standard input were read; those of them that were not "
             "delivered are in the file of rejected events. The rest was not read."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -461,6 +462,18 @@ def test_standard_input_cannot_be_resumed(shell: Shell) -> None:
     assert numbers(shell.emulator) == list(range(150))
 
 
+def test_any_other_pipe(shell: Shell) -> None:
+    """What a shell passes for ``<(…)`` is read like standard input."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(json.dumps(event(1)).encode() + b"\n{bad\n")
+    ended = shell.masivo("import", f"/dev/fd/{reading}")
+    os.close(reading)
+    assert ended.code == 7
+    assert numbers(shell.emulator) == [1]
+    assert [path.name for path in shell.folder.iterdir()] == ["stdin.rejected.jsonl"]
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version": 99}', b"\xff"])
 def test_a_state_of_no_use(shell: Shell, content: bytes) -> None:
     """A state that cannot be read is an error, not a beginning anew."""
@@ -478,6 +491,10 @@ def test_a_state_that_cannot_be_written(shell: Shell) -> None:
     ended = shell.masivo("import", "f.jsonl", "--state", "no/such/folder")
     assert ended.code == 2
     assert "--state names another place" in ended.err
+    assert not shell.emulator.requests
+    ended = shell.masivo("import", "f.jsonl", "--rejected", "no/such/folder")
+    assert ended.code == 2
+    assert "--rejected" in ended.err
     assert not shell.emulator.requests
     assert shell.masivo("import", "f.jsonl", "--state", "other").code == 0
     assert (shell.folder / "other").exists()

@@ -33,6 +33,7 @@ GRACE: Final = 10.0
 _TICK: Final = 0.2  # seconds between looks at progress and signals while waiting
 _MOST_HELD: Final = 20_000  # records behind one that waits for its outcome
 _MOST_BYTES: Final = 32 << 20  # of lines whose events are with the client
+_AHEAD_BYTES: Final = 4 << 20  # of lines that are read ahead
 _MAX_EVENT: Final = 262_144
 
 
@@ -195,14 +196,17 @@ class Importer:
 
 
 def _chunks(records: Iterable[Record], size: int) -> Generator[list[Record]]:
-    """The records in lists of this size. What comes before an error comes before it here too."""
+    """The records in lists of this size, or less where they are long. What comes before an error
+    comes before it here too."""
     chunk: list[Record] = []
+    length = 0
     try:
         for record in records:
             chunk.append(record)
-            if len(chunk) == size:
+            length += record.size
+            if len(chunk) == size or length > _AHEAD_BYTES:
                 yield chunk
-                chunk = []
+                chunk, length = [], 0
     except (DamagedInputError, UsageError):
         yield chunk
         raise

@@ -88,6 +88,7 @@ class Ledger:
     def _reject(self, record: Record, reason: str, status: int | None) -> None:
         self.state.rejected += 1
         self._rejects.add(record, reason, status)
+        record.event, record.rest = None, {}  # it may have to wait here for those before it
         self._changed = True
 
     def settle(self) -> None:
@@ -105,6 +106,7 @@ class Ledger:
             self.outstanding_bytes -= entry.record.size
             if not isinstance(outcome, Failed):
                 self.state.delivered += 1
+                entry.record.event = None
                 entry.done = self._changed = True
             elif is_refusal_of_event(outcome.error):
                 self._reject(entry.record, str(outcome.error), outcome.error.status)

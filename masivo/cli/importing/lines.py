@@ -48,7 +48,8 @@ class Lines:
         self._source = source
         self._raw = raw
         self._readline = source.readline
-        self._may_wait = size is None
+        self.is_stream: bool = size is None
+        """Whether it is standard input or another pipe, which can be read once only."""
 
     def __iter__(self) -> Lines:
         return self
@@ -66,7 +67,7 @@ class Lines:
         return line
 
     def _read(self) -> bytes:
-        self.reading = self._may_wait
+        self.reading = self.is_stream
         try:
             line = self._readline(LONGEST_LINE + 1)
         except (OSError, EOFError, zlib.error) as error:

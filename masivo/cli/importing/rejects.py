@@ -36,11 +36,13 @@ class Rejects:
         self._waiting: list[bytes] = []
 
     def check_new(self) -> None:
-        """Refuse to add to the file of another import.
+        """Refuse to add to the file of another import, or to begin where none can be made.
 
         Raises:
-            UsageError: it is there.
+            UsageError: it is there, or cannot be.
         """
+        if not os.access(self.path.parent, os.W_OK):
+            raise UsageError(f"cannot write to {self.path.parent}: name another with --rejected")
         if self.path.exists():
             raise UsageError(
                 f"{self.path} is there already, from an earlier import: move it away, or name "
