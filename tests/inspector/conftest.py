@@ -36,7 +36,7 @@ PATIENCE = 20_000
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     try:
-        from playwright.sync_api import sync_playwright
+        from playwright.sync_api import expect, sync_playwright
     except ImportError:
         pytest.fail("Playwright is not installed: pip install --group browser", pytrace=False)
     if shutil.which(CHROMIUM) is None:
@@ -45,6 +45,7 @@ def browser() -> Iterator[Browser]:
             "CHROMIUM to the path of one",
             pytrace=False,
         )
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         yield browser

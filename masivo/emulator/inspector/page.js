@@ -212,7 +212,9 @@ const state = {
   run: "",
   cursor: 0,
   clearedTo: 0, // the highest serial that "Clear lists" took away
+  forgottenTo: 0, // the highest serial that there was no room for any more
   highest: 0,
+  arrived: 0, // events in all
   serverAhead: 0, // seconds that the emulator's clock is ahead of this one
   requests: new Map(), // serial -> request
   events: [],
@@ -235,6 +237,7 @@ function forget() {
 function take(answer) {
   if (state.run && answer.run !== state.run) {
     state.clearedTo = 0;
+    state.forgottenTo = 0;
     state.highest = 0;
     forget();
     announce("The emulator began anew; the lists are empty.");
@@ -257,7 +260,7 @@ function takeRows(requests) {
   const fresh = [];
   let changed = false;
   for (const { events, ...request } of requests) {
-    if (request.serial <= state.clearedTo) continue;
+    if (request.serial <= Math.max(state.clearedTo, state.forgottenTo)) continue;
     state.highest = Math.max(state.highest, request.serial);
     const known = state.requests.get(request.serial);
     if (known) {
@@ -267,7 +270,8 @@ function takeRows(requests) {
     }
     state.requests.set(request.serial, request);
     events.forEach(([type, customer, brand, text], index) => {
-      fresh.push({ request, index, type, customer, brand, text });
+      state.arrived += 1;
+      fresh.push({ order: state.arrived, request, index, type, customer, brand, text });
       if (type !== null && state.types.size < MAX_TYPES && !state.types.has(type)) addType(type);
     });
     if (events.length) {
@@ -281,6 +285,7 @@ function takeRows(requests) {
   for (const serial of state.requests.keys()) {
     if (state.requests.size <= MAX_REQUESTS) break;
     state.requests.delete(serial);
+    state.forgottenTo = Math.max(state.forgottenTo, serial);
   }
   if (changed) showEvents();
   else showNewEvents(fresh);
@@ -345,13 +350,13 @@ const requestGrid = new Grid(byId("requests-grid"), {
   open: openRequest,
 });
 
-const filters = { type: "", customer: "", brand: "", text: "", failures: false, serial: null };
+const filters = { type: "", customer: "", brand: "", text: "", failures: false, request: null };
 
 const contains = (field, part) => part === "" || (field ?? "").toLowerCase().includes(part);
 
 function fits(row) {
   return (
-    (filters.serial === null || row.request.serial === filters.serial) &&
+    (filters.request === null || row.request === filters.request) &&
     (!filters.failures || row.request.failed) &&
     contains(row.type, filters.type) &&
     contains(row.customer, filters.customer) &&
@@ -368,15 +373,11 @@ function showEvents() {
 
 function showNewEvents(fresh) {
   const fitting = fresh.filter(fits);
-  const rows = eventGrid.rows;
+  let rows = eventGrid.rows;
   for (const row of fitting) rows.push(row);
-  // Of those that fit, the oldest are gone when they are gone from all.
-  const oldest = state.events[0]?.request.serial ?? 0;
-  if (rows.length && state.events.length === MAX_EVENTS && rows[0].request.serial < oldest) {
-    eventGrid.show(state.events.filter(fits), fitting.length);
-  } else {
-    eventGrid.show(rows, fitting.length);
-  }
+  // What is gone from all is gone from those that fit.
+  if (rows.length && rows[0].order < state.events[0].order) rows = state.events.filter(fits);
+  eventGrid.show(rows, fitting.length);
   describeEvents();
 }
 
@@ -641,10 +642,10 @@ function filter() {
   }
   filters.failures = byId("filter-failures").checked;
   const chip = byId("filter-request");
-  chip.hidden = filters.serial === null;
-  const request = state.requests.get(filters.serial);
-  if (request) chip.textContent = `Request ${request.number} ✕`;
-  chip.setAttribute("aria-label", `Request ${request?.number}: remove this filter`);
+  const number = filters.request?.number;
+  chip.hidden = number === undefined;
+  chip.textContent = `Request ${number} ✕`;
+  chip.setAttribute("aria-label", `Request ${number}: remove this filter`);
   eventGrid.scroller.scrollTop = 0;
   showEvents();
   clearTimeout(filtering);
@@ -654,11 +655,11 @@ function filter() {
 byId("filters").addEventListener("input", filter);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("filters").addEventListener("reset", () => {
-  filters.serial = null;
+  filters.request = null;
   setTimeout(filter); // the fields are reset after this event
 });
 byId("filter-request").addEventListener("click", () => {
-  filters.serial = null;
+  filters.request = null;
   filter();
   byId("filter-text").focus();
 });
@@ -666,7 +667,7 @@ byId("requests-failures").addEventListener("change", () => showRequests());
 
 byId("detail-close").addEventListener("click", closeDetail);
 byId("detail-filter").addEventListener("click", () => {
-  filters.serial = detail.request.serial;
+  filters.request = detail.request;
   filter();
 });
 document.addEventListener("keydown", (event) => {
