@@ -113,6 +113,13 @@ def test_repeat() -> None:
     assert guesser.guess(batch(events, number=7, key="other")).trigger is Trigger.ASKED
 
 
+def test_a_batch_is_no_repeat_of_itself() -> None:
+    """A batch that is asked about again keeps its guess."""
+    guesser = Guesser()
+    both = [guesser.guess(batch(aged(0), number=4, key="k")).trigger for _ in range(2)]
+    assert both == [Trigger.ASKED, Trigger.ASKED]
+
+
 def test_part() -> None:
     """Events that a refused batch held side by side, and fewer, are a part of it."""
     guesser = Guesser()

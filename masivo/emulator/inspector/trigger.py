@@ -97,8 +97,8 @@ class Guesser:
     def _repeat(self, batch: Batch) -> Guess | None:
         if batch.key is None:
             return None
-        first = self._keys.get(batch.key)
-        if first is not None:
+        first = self._keys.get(batch.key, batch.number)
+        if first != batch.number:
             return Guess(Trigger.REPEAT, f"request {first} had the same Idempotency-Key")
         self._keys[batch.key] = batch.number
         if len(self._keys) > KEPT_KEYS:
