@@ -93,10 +93,8 @@ def encoder(settings: Settings) -> Encode:
     """
     reserved = settings.account.api.reserved_types
     stamped = settings.account.api.stamp_issued_at
-    limit = min(
-        settings.max_event_bytes,
-        settings.max_batch_bytes - envelope_size(settings.account.api.events_key),
-    )
+    room = settings.max_batch_bytes - envelope_size(settings.account.api.events_key)
+    limit = max(0, min(settings.max_event_bytes, room))
     default_brand = settings.brand_id
     # The default brand as it stands in an event that lost its opening brace.
     brand = b"" if default_brand is None else b'"brand_id":' + encode(default_brand) + b","

@@ -362,6 +362,14 @@ def test_an_event_that_changes_while_it_is_read_is_refused(given: Mapping[str, o
     assert "another thread" in refusal(given)
 
 
+def test_a_batch_without_room_for_an_event_is_told_of_in_plain_numbers() -> None:
+    """Where ``max_batch_bytes`` has no room but for what stands around the events, every event is
+    too long, and the message counts no bytes below 0."""
+    encode = encoder(settings(max_event_bytes=1, max_batch_bytes=1))
+    with pytest.raises(MasivoValidationError, match="more than the 0 that"):
+        encode(event())
+
+
 def test_an_event_over_max_event_bytes_is_refused() -> None:
     """An event is refused past ``max_event_bytes``, to the byte, its stamp and brand included."""
     given = without_brand(platform="web")
