@@ -72,15 +72,6 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def quick_collection() -> Iterator[None]:
-    """Let a full collection look at what the tests make, and not at all modules every time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True)
 def nothing_left_over(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Nothing is left when a test's loop is gone.
