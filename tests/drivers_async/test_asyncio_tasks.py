@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import masivo
-from masivo import AsyncClient
+from masivo import AsyncClient, MasivoClosedError
 from masivo.emulator import Emulator, Fault
 
 from .events import arrived, event
@@ -60,6 +60,26 @@ def test_wait_for_gives_up_the_wait_only(emulator: Emulator) -> None:
 
     asyncio.run(main())
     assert arrived(emulator) == [0]
+
+
+def test_a_waiter_is_cancelled_in_the_instant_of_the_outcome(emulator: Emulator) -> None:
+    """The event ends after a waiter was cancelled and before it could run: that harms nobody, and
+    the others who wait are told."""
+    emulator.fail(STUCK)
+
+    async def main() -> None:
+        client = client_of(emulator)
+        delivery = client.send_analytics_event(event())
+        first, second = (asyncio.ensure_future(delivery) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        client.destroy()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        with pytest.raises(MasivoClosedError):
+            await second
+
+    asyncio.run(main())
 
 
 def test_a_task_group_that_fails_around_a_client(emulator: Emulator) -> None:
