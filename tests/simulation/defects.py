@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .defects_flow import FLOW
+from .defects_outside import OUTSIDE
 from .defects_rules import RULES
 
 if TYPE_CHECKING:
@@ -15,5 +16,5 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFECTS"]
 
-DEFECTS: Final[tuple[Defect, ...]] = (*FLOW, *RULES)
+DEFECTS: Final[tuple[Defect, ...]] = (*FLOW, *RULES, *OUTSIDE)
 """Every one of them is found within ``seeded.SEEDS`` seeds."""

@@ -50,9 +50,9 @@ FLOW: Final[tuple[Defect, ...]] = (
         "a refusal does not end the events of other clients",
         "authorizer.py",
         "        for buffer in self._engine.buffers:\n            buffer.fail_waiting(error)\n"
-        "        for _,",
+        "        self._give_up",
         "        for buffer in self._engine.buffers[:1]:\n            buffer.fail_waiting(error)\n"
-        "        for _,",
+        "        self._give_up",
     ),
     Defect(
         "the timeout of the quickest client bounds an authorization",

@@ -91,7 +91,7 @@ MEMORY: Final = 2 << 30
 
 
 def install(file: str, source: str | ast.Module) -> None:
-    """Have a file of the core imported from this text or syntax tree, and bound this process's memory.
+    """Have a file of the core imported from this text or syntax tree, and bound the memory.
 
     Raises:
         RuntimeError: the core has been imported already.

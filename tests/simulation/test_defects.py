@@ -7,11 +7,10 @@ import os
 import pytest
 
 from .defects import DEFECTS
+from .equivalent import EQUIVALENT
+from .mutations import mutants_of
 from .patched import Defect, core_file
 from .seeded import hunt
-
-# Hunting takes minutes on a busy machine: `make test-all` and `make defects` do it.
-pytestmark = pytest.mark.full
 
 SAMPLE = DEFECTS if os.environ.get("MASIVO_ALL_DEFECTS") else DEFECTS[3::16]
 
@@ -26,12 +25,20 @@ def test_a_defect_has_its_place_in_the_core(defect: Defect) -> None:
 
 
 def test_every_module_of_the_core_has_a_defect() -> None:
-    """No module is left out, but for those that hold names and types alone."""
-    without = {"__init__.py", "values.py"}
+    """No module is left out, but for the one that holds the version alone."""
     modules = {path.name for path in core_file("engine.py").parent.glob("*.py")}
-    assert {defect.file for defect in DEFECTS} == modules - without
+    assert {defect.file for defect in DEFECTS} == modules - {"__init__.py"}
 
 
+@pytest.mark.parametrize("file", sorted({file for file, _ in EQUIVALENT}))
+def test_what_is_listed_as_equivalent_is_a_mutant(file: str) -> None:
+    """The list of equivalent mutants keeps step with the core."""
+    names = {mutant.name for mutant in mutants_of(file)}
+    assert [name for of, name in EQUIVALENT if of == file and name not in names] == []
+
+
+# Hunting takes minutes on a busy machine: `make test-all` and `make defects` do it.
+@pytest.mark.full
 @pytest.mark.parametrize("defect", SAMPLE, ids=lambda defect: defect.name)
 def test_a_defect_is_found(defect: Defect) -> None:
     """The simulator finds it within the seeds that CI runs."""
