@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from masivo._protocol.errors import MasivoValidationError
+from masivo._protocol.events import envelope_size, size
 from masivo.protocol import Api, FlushResult, SendEventResult
 
 from .simulator import (
@@ -388,3 +389,19 @@ def test_a_refused_event_is_not_accepted() -> None:
     assert driver.buffer.stats().accepted == 0
     assert driver.sent == []
     assert driver.failed == []
+
+
+def test_a_batch_that_is_just_full_waits_for_one_event_more() -> None:
+    """Events that fill ``max_batch_bytes`` to the byte are not due, and ask for no poll; the
+    next one wakes the driver."""
+    length = size(Driver().buffer.send(event(1)).encoded)
+    most = 2 * length + 1 + envelope_size("events")
+    driver = Driver(max_batch_bytes=most, max_event_bytes=most)
+    driver.sign_in()
+    driver.send_numbers(1, 2)
+    assert driver.out == []
+    wakes = driver.wakes
+    driver.send_numbers(3)
+    assert driver.wakes > wakes
+    assert len(driver.batch().body) == most
+    assert numbers(driver.batch()) == [1, 2]

@@ -402,3 +402,19 @@ def test_aborting_detaches_every_client_with_one_warning() -> None:
     for buffer in (driver.buffer, other):
         with pytest.raises(MasivoClosedError):
             buffer.send(event(4))
+
+
+def test_a_client_ends_once() -> None:
+    """What ends a client that has ended changes nothing: what overlapped is told of the first."""
+    driver = Driver()
+    driver.send_numbers(1)
+    driver.close(5.0)
+    driver.advance(5.0)
+    driver.buffer.destroy()
+    driver.buffer.abandon("again")
+    driver.poll()
+    driver.buffer.closed = False  # as if a thread had been stopped in the middle of `send`
+    delivery = driver.buffer.send(event(2))
+    driver.poll()
+    assert "close(timeout=5) ran out" in error_of(delivery).message
+    assert driver.warnings == []

@@ -427,3 +427,15 @@ def test_a_delivered_event_keeps_its_outcome() -> None:
     driver.break_off(to=request)
     assert result_of(delivery) == SendEventResult(True, 200, {"ok": True})
     assert len(driver.settled) == 1
+
+
+def test_everything_that_is_due_fails_at_once_while_a_retry_after_is_too_long() -> None:
+    """One poll ends every batch that is due, and leaves what is not."""
+    driver = Driver(batch_size=2, max_retries=0)
+    driver.sign_in()
+    in_batch(driver, 1)
+    driver.answer(503, headers={"retry-after": "301"})
+    deliveries = driver.send_numbers(2, 3, 4, 5, 6)
+    assert [each.settled() is not None for each in deliveries] == [True] * 4 + [False]
+    driver.flush()
+    assert all(error_of(each).status == 503 for each in deliveries)

@@ -508,3 +508,28 @@ def test_a_renewal_that_is_out_gets_all_repeats_with_a_401() -> None:
     driver.answer(500, to=renewal)
     assert is_authorization(driver.only())
     assert not delivery.done()
+
+
+def test_an_authorization_that_fails_as_the_last_client_goes_harms_nothing() -> None:
+    """Its failure may lie behind the end of the last client, in one poll."""
+    driver = Driver()
+    driver.send_numbers(1)
+    request = driver.authorization()
+    driver.buffer.destroy()
+    driver.engine.handle_failure(request.id, Failure("lost", sent=True))
+    driver.poll()
+    assert driver.closed
+    assert driver.wake_at is None
+
+
+def test_nothing_wakes_the_driver_while_it_waits_for_the_token() -> None:
+    """Nothing can go before the token comes, so that senders do not wake the driver."""
+    driver = Driver(batch_size=2)
+    driver.send_numbers(1)
+    driver.authorization()
+    wakes = driver.wakes
+    for number in range(2, 7):
+        driver.buffer.send(event(number))
+    assert driver.wakes == wakes
+    driver.grant()
+    assert numbers(driver.batch()) == [1, 2]

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 
+from masivo._protocol import events as events_module
 from masivo._protocol.errors import MasivoValidationError
 from masivo._protocol.events import complete, decode, encoder, envelope, envelope_size, size
 from masivo.protocol import Api
@@ -424,3 +425,21 @@ def test_the_envelope_wraps_events() -> None:
 def test_an_event_is_decoded_whatever_its_numbers(value: object) -> None:
     """What ``on_error`` is given is always the event, numbers beyond all floats included."""
     assert decode(encoded(event(x=value)))["customer_id"] == "c"
+
+
+def test_few_and_short_names_are_remembered() -> None:
+    """Names of fields are kept for speed: none of more than 64 characters, and some 1,024."""
+    known = events_module._names
+    before = set(known)
+    try:
+        known.clear()
+        sent(event(**{"x" * 64: 1, "y" * 65: 2}))
+        assert "x" * 64 in known
+        assert "y" * 65 not in known
+        for number in range(2_000):
+            sent(event(**{f"name{number}": 1}))
+        assert len(known) == 1024
+        assert sent(event(more=1))["more"] == 1
+    finally:
+        known.clear()
+        known.update(before)
