@@ -78,11 +78,14 @@ class Calls(KeyState):
         self.inbox.append(do)
 
     def cancel(self, client: Client, ticket: Ticket) -> None:
-        """A drain was given up."""
+        """A drain or a flush was given up."""
 
         def do() -> None:
             if ticket in client.drains:
                 client.drains.remove(ticket)
+                self.cancelled.add(ticket)
+            for flushing in [each for each in client.flushes if each.ticket is ticket]:
+                client.flushes.remove(flushing)
                 self.cancelled.add(ticket)
 
         self.inbox.append(do)

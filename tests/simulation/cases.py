@@ -12,6 +12,7 @@ from masivo.protocol import (
     MAX_BODY,
     Account,
     Api,
+    Request,
     Response,
     Secret,
     Settings,
@@ -168,6 +169,9 @@ def _check_right(x: int) -> None:
     account = settings.account
     if (account.api_key.reveal(), account.base_url, settings.enabled) != (KEY, becomes, False):
         raise Violation("settings", f"from {environ} came {settings}")
+    for text, enabled in (("0", True), ("no", True), ("off", True), ("true", False), ("", True)):
+        if configure(Secret(KEY), environ={"MASIVO_DISABLED": text}).enabled is not enabled:
+            raise Violation("settings", f"MASIVO_DISABLED={text} counts for something else")
     limits = [wait_limit(each) for each in (None, float("inf"), 0, 2, 1e300)]
     if limits != [None, None, 0.0, 2.0, 1e9]:
         raise Violation("settings", f"the limits are {limits}")
@@ -179,6 +183,7 @@ def misuse(engine: Engine, deliveries: Sequence[Delivery]) -> None:
     calls: list[Callable[[], object]] = [
         lambda: engine.handle_response(1, nonsense),
         lambda: engine.handle_failure(1, nonsense),
+        lambda: pickle.dumps(Request(1, "GET", "", (), b"", 1.0)),
         *(lambda each=each: pickle.dumps(each) for each in deliveries[:1]),
         *(lambda each=each: copy.deepcopy(each) for each in deliveries[:1]),
     ]

@@ -39,6 +39,11 @@ __all__ = [
     "second_refusal",
 ]
 
+ALSO: Final[dict[type[MasivoError], type[Exception]]] = {
+    MasivoServerKeyError: MasivoAuthError,
+    MasivoConfigError: ValueError,
+}
+"""What else an error is, so that an ``except`` catches what it names."""
 REDACTED: Final = "[redacted]"
 _NOT_JSON: Final = object()
 
@@ -177,7 +182,7 @@ def authorization_refusal(
     if 200 <= status < 400:
         return Wrong(MasivoAuthError, status, ("base_url",), details)
     more = ("base_url",) if status in (404, 405, 410) else ()
-    if status in (401, 403):
+    if status in (400, 401, 403, 422):
         more = ("CLIENT key",)
     # The message is followed by a cure, so a full stop at its end may be missing.
     return Wrong(MasivoAuthError, status, _says(message and message.rstrip("."), *more), details)
@@ -211,6 +216,8 @@ def check_error(what: str, error: MasivoError, expected: Wrong) -> None:
     """Raise a Violation unless ``error`` is as expected."""
     if type(error) is not expected.kind or error.status != expected.status:
         raise Violation("error", f"{what}: {error!r} instead of {expected}")
+    if not isinstance(error, ALSO.get(expected.kind, MasivoError)):
+        raise Violation("error", f"{what}: {expected.kind} is of the wrong family")
     cause = error.__cause__
     if (None if cause is None else type(cause)) is not expected.cause:
         raise Violation("cause", f"{what}: {cause!r} instead of {expected}")
@@ -221,7 +228,7 @@ def check_error(what: str, error: MasivoError, expected: Wrong) -> None:
     for text in expected.says:
         if text not in error.message:
             raise Violation("message", f"{what}: {error.message!r} does not say {text!r}")
-    if len(error.message) > 1000 or re.search(r"[\x00-\x1f]", error.message):
+    if len(error.message) > 700 or re.search(r"[\x00-\x1f]", error.message):
         raise Violation("message", f"{what}: not fit for a log: {error.message!r}")
 
 

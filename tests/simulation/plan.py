@@ -126,6 +126,8 @@ class Plan:
     stamps: bool = True
     stubborn: bool = False
     """Whether ``Api.is_server_key_refusal`` raises."""
+    epoch: float = 1_767_225_600.0
+    """What the caller's wall clock reads at time 0; the server's too, without skew."""
     settle: float = 0.0
     """Seconds of calm between the last step and the end."""
 
@@ -156,6 +158,7 @@ def make_plan(seed: int) -> Plan:
         sdk_header=random.choice(("client", "client", "client", None)),
         stamps=random.random() < 0.9,
         stubborn=random.random() < 0.1,
+        epoch=1_767_225_600.0 + 86_400.0 * random.randrange(3650),
         settle=random.choice((0.0, 0.0, 20.0, 200.0)),
     )
 
@@ -218,6 +221,7 @@ _CALLS: Final = {
     "misuse": 0.5,
     "poll": 2,
     "interrupt": 6,
+    "stream": 0.2,
     "orphan": 0.5,
     "settings": 1,
 }
@@ -289,6 +293,7 @@ RETRY_AFTER: Final = {
     "asctime+9": 0.7,
     "imf+2000": 0.5,
     "imf-broken": 0.3,
+    "leap": 0.5,
 }
 
 BODIES: Final = (

@@ -20,8 +20,6 @@ __all__ = ["KEY", "SECRETS", "Answer", "Grant", "Server", "answer_body", "http_d
 KEY: Final = "client-key-0123456789"
 SECRETS: Final = (KEY, "opaque-token-", "eyJhbGciOiAibm9uZSJ9.")
 """What must not be shown: the key, and what tokens begin with."""
-START: Final = 1_767_225_600.0
-"""What the server's clock reads at time 0 without skew: 2026-01-01T00:00:00Z."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ class Server:
 
     def time(self, now: float) -> float:
         """What its clock reads."""
-        return START + now + self._ahead
+        return self._plan.epoch + now + self._ahead
 
     def jump(self, seconds: float) -> None:
         """Set its clock."""
@@ -166,6 +164,9 @@ class Server:
         if sign and form in ("imf", "rfc850", "asctime"):
             answer.wait_until = float(int(self.time(now)) + int(sign + seconds))
             text = http_date(answer.wait_until, form)
+        elif text == "leap":  # a leap second counts as the second before it
+            answer.wait_until = self.time(now) // 60.0 * 60.0 + 59.0
+            text = http_date(answer.wait_until).replace(":59 ", ":60 ")
         elif text == "imf-broken":
             text = "Xyz, 99 Foo 2026 25:00:00 GMT"
         elif text.strip().isascii() and text.strip().isdecimal():

@@ -59,7 +59,8 @@ class Steps:
         self._overflows: dict[int, Group] = {}
         """Refusals that may still be joined by others, by client."""
         self._next = 0
-        self._drains: list[tuple[Client, Ticket]] = []
+        self._given: list[tuple[Client, Ticket]] = []
+        """The drains and flushes that may be given up."""
 
     def take(self, step: Step) -> None:
         """Take a step of the plan."""
@@ -199,6 +200,13 @@ class Steps:
         group = self._groups[number] = self._overflows[client.index]
         group.kept.add(number)
 
+    def _stream(self, client: Client, step: Step) -> None:
+        """Events come one by one, each with a poll of its own."""
+        for number in range(100):
+            self.send(client, step.x + number * 0x35)
+            self._world.want_poll()
+            self._world.pass_time(0.001)
+
     def interrupt(self, number: int) -> None:
         """Send in the middle of a poll, through a client that has room."""
         for client in self._clients:
@@ -247,6 +255,7 @@ class Steps:
         ticket = client.buffer.flush()
         if client.plan.enabled:
             self._contract.flush(client, ticket)
+            self._given.append((client, ticket))
             self._world.callers.wait(ticket)
             self._world.want_poll()
         else:
@@ -263,13 +272,13 @@ class Steps:
         if ticket.outcome is not None:
             raise Violation("drain", "it says that there is room")
         self._contract.drain(client, ticket)
-        self._drains.append((client, ticket))
+        self._given.append((client, ticket))
         self._world.callers.wait(ticket)
         self._world.want_poll()
 
     def _cancel(self, _client: Client, _step: Step) -> None:
-        if self._drains:
-            client, ticket = self._drains.pop()
+        if self._given:
+            client, ticket = self._given.pop()
             client.buffer.cancel(ticket)
             self._world.callers.give_up(ticket)
             self._contract.cancel(client, ticket)

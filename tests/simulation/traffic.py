@@ -31,7 +31,7 @@ Change: TypeAlias = "Callable[[], dict[object, object]]"
 class Kind(Enum):
     """An event type as a caller may keep it."""
 
-    VIEW = "VIEW"
+    LOOK = "VIEW"
 
 
 class Text(str):
@@ -114,7 +114,7 @@ def make_event(
     elif form in (4, 5):
         _exotic(given, wire)
     elif form == 6:
-        given["type"], given["customer_id"] = Kind.VIEW, Text(customer)
+        given["type"], given["customer_id"] = Kind.LOOK, Text(customer)
     wire.update(brand)
     text = json.dumps(wire, separators=(",", ":"), ensure_ascii=False)
     text = text.replace('"@exact@"', EXACT)
@@ -132,13 +132,15 @@ def _exotic(given: dict[str, object], wire: dict[str, object]) -> None:
     given["id"] = UUID(int=5)
     wire["id"] = "00000000-0000-0000-0000-000000000005"
     given["price"], wire["price"] = Decimal(EXACT), "@exact@"
-    given["kind"], wire["kind"] = Kind.VIEW, "VIEW"
+    given["kind"], wire["kind"] = Kind.LOOK, "VIEW"
     given["own"], wire["own"] = (Text("t"), Number(3)), ["t", 3]
     given["product"], wire["product"] = (
         Product("s", ("a", "b")),
         {"sku": "s", "tags": ["a", "b"]},
     )
     given["map"], wire["map"] = MappingProxyType({"a": (1.5,)}), {"a": [1.5]}
+    shared = (Text("t"),)
+    given["twice"], wire["twice"] = [shared, {"a": shared}], [["t"], {"a": ["t"]}]
 
 
 def _cycle() -> dict[object, object]:

@@ -133,7 +133,7 @@ class World:
 
     def wall(self) -> float:
         """The caller's wall clock."""
-        return 1_767_225_600.0 + self.now + self.wall_ahead
+        return self.plan.epoch + self.now + self.wall_ahead
 
     def say(self, text: str) -> None:
         """Put a line into the trace."""
@@ -175,6 +175,11 @@ class World:
         while self._advance(moment):
             pass
         self.now = max(self.now, moment)
+
+    def pass_time(self, seconds: float) -> None:
+        """Poll as the inputs ask for it, and let time go on in the middle of a step."""
+        self._settle_inputs()
+        self._until(self.now + seconds)
 
     def _advance(self, limit: float) -> bool:
         """Let the next thing happen that does so up to ``limit``; False if there is none."""
