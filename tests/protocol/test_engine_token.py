@@ -256,6 +256,7 @@ def test_is_server_key_refusal_decides_and_may_raise() -> None:
         (301, b""),
         (302, {"error": "moved"}),
         (307, b""),
+        (300, {"data": "a-token"}),
         (200, b"<html></html>"),
         (200, b""),
         (200, {"data": None}),
@@ -281,6 +282,7 @@ def test_a_redirect_or_a_2xx_without_a_token_says_to_check_base_url(
     assert type(error) is MasivoAuthError
     assert "base_url" in error.message
     assert error.status == status
+    assert driver.engine.authorizer.value is None
 
 
 @pytest.mark.parametrize(

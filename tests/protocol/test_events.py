@@ -443,3 +443,17 @@ def test_few_and_short_names_are_remembered() -> None:
     finally:
         known.clear()
         known.update(before)
+
+
+def test_what_is_plain_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of JSON's own types are encoded as they are, for speed."""
+
+    def convert(_event: object) -> object:
+        raise AssertionError("it was converted")
+
+    monkeypatch.setattr(events_module, "_plain", convert)
+    for value in ("s", 1, 1.5, -0.0, True, None, {}, [], {"a": {"b": "c"}}):
+        assert sent(event(x=value, y="s")) == event(x=value, y="s")
+        assert sent(event(x=["s", value, "s"])) == event(x=["s", value, "s"])
+        assert sent(event(x=["s", [value, value]])) == event(x=["s", [value, value]])
+        assert sent(event(x={"a": value, "b": 5})) == event(x={"a": value, "b": 5})

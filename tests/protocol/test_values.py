@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import pytest
 
-from masivo._protocol import queues, settings, values
+from masivo._protocol import __version__, queues, settings, values
 from masivo._protocol.errors import MasivoError
 from masivo.protocol import (
     MAX_BODY,
@@ -57,3 +58,8 @@ def test_no_value_shows_what_may_be_secret() -> None:
     failed = FailedEvent({"a": "hidden"}, MasivoError("x"))
     assert repr(failed) == "FailedEvent(error=MasivoError('x', status=None))"
     assert "is_server_key_refusal" not in repr(settings.Api())
+
+
+def test_the_version_is_one() -> None:
+    """What requests and the package's metadata say of the version is a version."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+\w*", __version__)
