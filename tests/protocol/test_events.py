@@ -433,11 +433,11 @@ def test_few_and_short_names_are_remembered() -> None:
     before = set(known)
     try:
         known.clear()
-        sent(event(**{"x" * 64: 1, "y" * 65: 2}))
+        sent(event() | {"x" * 64: 1, "y" * 65: 2})
         assert "x" * 64 in known
         assert "y" * 65 not in known
         for number in range(2_000):
-            sent(event(**{f"name{number}": 1}))
+            sent(event() | {f"name{number}": 1})
         assert len(known) == 1024
         assert sent(event(more=1))["more"] == 1
     finally:
@@ -452,7 +452,8 @@ def test_what_is_plain_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None
         raise AssertionError("it was converted")
 
     monkeypatch.setattr(events_module, "_plain", convert)
-    for value in ("s", 1, 1.5, -0.0, True, None, {}, [], {"a": {"b": "c"}}):
+    values: list[object] = ["s", 1, 1.5, -0.0, True, None, {}, [], {"a": {"b": "c"}}]
+    for value in values:
         assert sent(event(x=value, y="s")) == event(x=value, y="s")
         assert sent(event(x=["s", value, "s"])) == event(x=["s", value, "s"])
         assert sent(event(x=["s", [value, value]])) == event(x=["s", [value, value]])

@@ -61,8 +61,9 @@ def told(kind: type[Exception], call: Callable[[], object]) -> str:
         (
             {"key": "a b"},
             (
-                "api_key holds a character that no header can carry (a blank, a line break, a control "
-                "or a non-ASCII character); copy the CLIENT key from the Masivo dashboard once more"
+                "api_key holds a character that no header can carry (a blank, a line break, a "
+                "control or a non-ASCII character); copy the CLIENT key from the Masivo dashboard "
+                "once more"
             ),
         ),
         (

@@ -11,7 +11,8 @@ What must come of it:
 
 - ``contract.py``, with ``calls.py``, ``state.py`` and ``model.py``: an independent model of what
   the contract says must happen next, and when.
-- ``invariants.py`` compares every output of the core with it; ``expect.py``, single outcomes.
+- ``invariants.py`` compares every output of the core with it; ``expect.py``, single outcomes;
+  ``notes.py``, the lines for ``MASIVO_LOG``.
 
 How it is run:
 

@@ -63,8 +63,10 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "a 403 to an authorization is repeated",
         "authorizer.py",
-        "repeatable=status in REPEATED,",
-        "repeatable=status in REPEATED or status == 403,",
+        "            repeatable=status in REPEATED,\n"
+        "            definitive=400 <= status < 500 and ",
+        "            repeatable=status in (*REPEATED, 403),\n"
+        "            definitive=400 <= status < 500 and status != 403 and ",
     ),
     # ── buffer.py ────────────────────────────────────────────────────────────────────────────
     Defect(
@@ -76,15 +78,14 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "a full buffer does not push",
         "buffer.py",
-        "            or self.held >= self.settings.max_queue\n",
-        "",
+        'return "max_queue" if self.held >= self.settings.max_queue else None',
+        "return None",
     ),
     Defect(
         "a flush does not push",
         "buffer.py",
-        "        self._due_below = self._queue.arrived\n        self._tally.open(ticket, "
-        "self._due_below, self.unended)\n",
-        "        self._tally.open(ticket, self._queue.arrived, self.unended)\n",
+        'self._due_below, self._due_by = self._queue.arrived, "flush"\n',
+        'self._due_below, self._due_by = self._due_below, "flush"\n',
     ),
     Defect(
         "one batch too many is on its way",

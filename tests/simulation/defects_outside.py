@@ -235,6 +235,44 @@ OUTSIDE: Final[tuple[Defect, ...]] = (
         "if not value.is_finite():",
         "if value.is_infinite():",
     ),
+    # ── journal.py ───────────────────────────────────────────────────────────────────────────
+    Defect(
+        "what is as it should be is told at INFO",
+        "journal.py",
+        "            self._add(DEBUG, text)\n",
+        "            self._add(INFO, text)\n",
+    ),
+    Defect(
+        "a note counts one event too few",
+        "journal.py",
+        'f"{_events(count)} failed:',
+        'f"{_events(count - 1)} failed:',
+    ),
+    Defect(
+        "notes are told to who reads warnings alone",
+        "engine.py",
+        "        if level > INFO:\n",
+        "        if level > INFO + 10:\n",
+    ),
+    # ── redaction.py ─────────────────────────────────────────────────────────────────────────
+    Defect(
+        "an echo behind escapes is not looked for",
+        "redaction.py",
+        'if b"\\\\" not in body and not any(',
+        "if not any(",
+    ),
+    Defect(
+        "secrets in lists are shown",
+        "redaction.py",
+        "return [_redacted_value(item, secrets) for item in value]",
+        "return value",
+    ),
+    Defect(
+        "short tokens are looked for inside of words",
+        "redaction.py",
+        "_SHORT: Final = 8",
+        "_SHORT: Final = 2",
+    ),
     # ── causes.py, flight.py, intake.py, json.py, buffer.py, engine.py, authorizer.py ────────
     Defect("tracebacks are kept", "causes.py", "            each.__traceback__ = None\n", ""),
     Defect(

@@ -130,7 +130,7 @@ def _result(wait_status: int) -> str:
 def _load() -> dict[str, str]:
     """The results so far."""
     lines = RESULTS.read_text("utf-8").splitlines() if RESULTS.exists() else []
-    return dict(reversed(line.split(" ", 1)) for line in lines)
+    return {key: result for result, _, key in (line.partition(" ") for line in lines)}
 
 
 def _run(mutants: list[Mutant], results: dict[str, str], seconds: float, jobs: int) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import coverage
 import hypothesis
@@ -20,7 +20,7 @@ import pytest
 from .patched import core_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["QUIET", "ROOT", "TESTS", "Reach", "Repeatable", "reach"]
 
@@ -74,7 +74,7 @@ class _Recorder:
         self._measured = measured
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Called around each test."""
         self._measured.switch_context(item.nodeid)
         began = time.process_time()
@@ -114,10 +114,12 @@ def _gather() -> None:
 
 def reach() -> Reach:
     """What the tests reach, as the files are now."""
-    kept = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
+    kept: dict[str, Any] = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
     if kept.get("digest") != _digest():
         print("seeing which tests run which lines", flush=True)
-        subprocess.run([sys.executable, "-m", __name__], cwd=ROOT, check=True, stdout=-3)
+        subprocess.run(
+            [sys.executable, "-m", __name__], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        )
         kept = json.loads(KEPT.read_text("utf-8"))
     return Reach(kept["seconds"], kept["lines"])
 

@@ -216,7 +216,7 @@ def answer_body(fate: Fate, request: Request) -> bytes:
         case "long":
             value = {"error": "line one\r\nline two\t" + "x" * 700}
         case "echo":
-            value = {"error": f"bad {KEY} / {token}", "details": [KEY, {"t": token}]}
+            value = {"error": f"bad {KEY} / {token}", "details": [KEY, {"t": token}, f"x{token}x"]}
         case "escaped":
             escaped = "".join(f"\\u{ord(each):04x}" for each in KEY)
             return f'{{"error":"got {escaped}","details":"{escaped}"}}'.encode()

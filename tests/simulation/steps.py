@@ -340,6 +340,21 @@ class Steps:
         if not group.kept:
             self._checker.unasked[group.cause] += group.dropped
 
+    def _tell(self, _client: Client, _step: Step) -> None:
+        """What the end of a process does: nobody will ask any more."""
+        open_ones = [*self._overflows.values(), *self._fresh]
+        groups = {id(group): group for group in self._groups.values() if group.kept}
+        for group in groups.values():
+            outcome = self._kept[min(group.kept)].settled()
+            if group in open_ones or not isinstance(outcome, Failed):
+                continue
+            outcome.tell()
+            unasked = group.kept - self._asked
+            self._checker.unasked[group.cause] += len(unasked) + group.dropped
+            self._asked |= unasked
+            group.dropped = 0
+            self._world.want_poll()
+
     def drop_all(self) -> None:
         """Let go of every delivery."""
         for number in list(self._kept):

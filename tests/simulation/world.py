@@ -17,6 +17,7 @@ from .callers import Callers
 from .contract import Contract
 from .expect import FULL, Violation, shown
 from .invariants import BASE_URL, Checker
+from .notes import NotesCheck
 from .plan import CALM
 from .server import KEY, Answer, Server, http_date
 from .steps import Steps
@@ -114,6 +115,7 @@ class World:
             wall_clock=self.wall,
             random=self.dice,
             wake=self._woken,
+            log_level=lambda: plan.log_level,
         )
         self._polled_at = 0.0
         self.interrupts = 0
@@ -296,7 +298,10 @@ class World:
         checker.outcomes(output)
         checker.tickets(output)
         checker.state(self.engine, output)
+        notes = NotesCheck(output, self.plan.log_level, self._polled_at)
         self.callers.settle(output)
+        notes.compare(self.callers.notes)
+        self.callers.notes.clear()
 
     def _quiet(self) -> None:
         """Polling twice at one time is quiet."""
