@@ -8,7 +8,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 # The tests start some two hundred processes: with bytecode at hand each takes a quarter less.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: api soak defects mutants demo test test-all fleet check format package clean
+.PHONY: api soak defects mutants demo test test-all fleet docs check format package clean
 
 demo: $(VENV)/run
 	@$(BIN)/python examples/demo.py
@@ -22,6 +22,13 @@ test-all: $(VENV)/lifecycles $(VENV)/browser
 
 fleet: $(VENV)/test
 	$(BIN)/python -m tests.fleet
+
+# The documentation, in site/: no broken link or anchor, no missing reference, no other host asked.
+docs: $(VENV)/docs
+	cd tests && $(abspath $(BIN))/python -m docs.diagrams
+	rm -rf site
+	$(BIN)/zensical build --strict
+	$(BIN)/python -m tests.docs.site site
 
 check: $(VENV)/check
 	$(BIN)/ruff format --check .
@@ -60,7 +67,7 @@ mutants: $(VENV)/test
 	$(BIN)/python -m tests.simulation.mutants --seconds $(or $(SECONDS),600)
 
 clean:
-	rm -rf .venv* dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv* dist build site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One file each says what the environment holds; a change of pyproject.toml renews it.
@@ -76,7 +83,11 @@ $(VENV)/test: $(VENV)/run
 	@touch $@
 
 $(VENV)/lifecycles: $(VENV)/test
-	@$(BIN)/python -m pip install --quiet --group lifecycles
+	@$(BIN)/python -m pip install --quiet --group lifecycles --group docs
+	@touch $@
+
+$(VENV)/docs: $(VENV)/test
+	@$(BIN)/python -m pip install --quiet --group docs
 	@touch $@
 
 $(VENV)/browser: $(VENV)/test

@@ -16,7 +16,7 @@ Where a process lives on between events, ``masivo.Client`` is the better choice:
 never waits for the network.
 
 It is written only on ``masivo.protocol``, whose numbered loop the comments follow; the page
-``docs/writing-a-driver.md`` leads through it. Use a client from one thread.
+``docs/how-to/writing-a-driver.md`` leads through it. Use a client from one thread.
 """
 
 import logging

@@ -4,22 +4,22 @@ The core is a state machine that does no I/O. It needs you for three things: to 
 requests that it asks for, to wake it when it asks to be woken, and to hand outcomes to whoever
 waits. How to call it:
 
-1. Make one :class:`Engine` per API key, with your clock and a ``wake`` function. Attach each
-   client of the key with :meth:`Engine.attach`, which gives its :class:`Buffer`; :func:`configure`
+1. Make one ``Engine`` per API key, with your clock and a ``wake`` function. Attach each
+   client of the key with ``Engine.attach``, which gives its ``Buffer``; ``configure``
    makes the settings. Clients share a token by sharing an engine.
 2. Feed inputs: ``buffer.send(event)``, ``buffer.flush()``, ``buffer.drain()``, ``buffer.token()``,
    ``buffer.close(timeout)``, ``buffer.destroy()``, ``buffer.cancel(ticket)`` (for a drain that
    was given up); ``engine.hand_back(id, result)``. They never wait and may come from anywhere, a
    signal handler or a finalizer included. ``send`` calls ``wake`` when a poll is needed; after
    any other input, poll.
-3. Call :meth:`Engine.poll`, in one place at a time. It returns an :class:`Output`, once.
-4. Start its ``requests``. Each must come back by ``hand_back``, once, as a :class:`Response` of
-   whatever status, or as a :class:`Failure`, whatever your HTTP library raises: an exception that
+3. Call ``Engine.poll``, in one place at a time. It returns an ``Output``, once.
+4. Start its ``requests``. Each must come back by ``hand_back``, once, as a ``Response`` of
+   whatever status, or as a ``Failure``, whatever your HTTP library raises: an exception that
    slips past is an event that hangs. Send the headers as they are; never follow a redirect; read
    at most ``MAX_BODY`` bytes; bound each by ``request.timeout``, from connecting to last byte.
    Once the headers of an answer have arrived, its status belongs into a Failure too: from a 2xx
    on, the batch is not sent again.
-5. Call :func:`settle` with the output, outside every lock: it wakes your :class:`Waiters`, logs,
+5. Call ``settle`` with the output, outside every lock: it wakes your ``Waiters``, logs,
    and calls ``on_error``. That is the user's code: a call that would wait for you from inside it
    must raise a RuntimeError instead.
 6. Wait until ``wake_at`` (on your clock; None: until an input), or until ``wake`` is called, or
@@ -28,10 +28,10 @@ waits. How to call it:
    cancel it, and let the engine go. The next client of the key gets a new one.
 
 Who waits for a delivery or a ticket asks it: ``ask()`` gives None until there is an outcome, and
-:func:`unwrap` makes of that the value, or raises the error.
+``unwrap`` makes of that the value, or raises the error.
 
 ``masivo.testing.conformance`` tells whether a driver does all this; ``examples/`` has two, and
-``docs/writing-a-driver.md`` leads through one of them.
+``docs/how-to/writing-a-driver.md`` leads through one of them.
 """
 
 from ._protocol.buffer import Buffer

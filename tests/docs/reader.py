@@ -1,0 +1,241 @@
+"""A reader who does what a page says: saves its files, runs its programs, types its commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .blocks import Block, Page
+
+__all__ = ["Reader", "pattern"]
+
+LIMIT = 20.0
+"""Seconds after which something that a page says counts as hanging."""
+
+PORT = "8000"
+"""The port that pages name for a server of the reader's own. It is exchanged for a free one, the
+only thing that is not run as it stands."""
+
+
+def pattern(shown: str) -> re.Pattern[str]:
+    """What output that a page shows stands for: ``…`` is any text within a line; a line with
+    nothing else is any number of lines."""
+    lines = [
+        r"(?:[^\n]*\n)*?" if line == "…" else re.escape(line).replace("…", r"[^\n]*") + r"\n"
+        for line in shown.strip("\n").split("\n")
+    ]
+    return re.compile("".join(lines).removesuffix(r"\n") + r"\s*")
+
+
+class Server:
+    """A program that goes on while the reader reads on."""
+
+    def __init__(self, command: str, folder: Path, environ: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"],
+            cwd=folder,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._changed = threading.Condition()
+        self.said = ""
+        self._seen = 0
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._changed:
+                self.said += line
+                self._changed.notify_all()
+
+    def says(self, shown: str) -> None:
+        """Wait until what it has said since the last look is what the page shows."""
+        expected = pattern(shown)
+
+        def found() -> bool:
+            return expected.fullmatch(self.said, self._seen) is not None
+
+        with self._changed:
+            self._changed.wait_for(lambda: found() or not self._thread.is_alive(), LIMIT)
+            assert found(), f"expected:\n{shown}\nit said:\n{self.said[self._seen :]}"
+            self._seen = len(self.said)
+
+    def interrupt(self, shown: str) -> None:
+        """Press Ctrl-C, and wait until it has ended."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        self._process.wait(LIMIT)
+        self._thread.join(LIMIT)
+        self.says(shown)  # all the rest of it
+
+    def end(self) -> None:
+        """End it, whatever it does."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(LIMIT)
+        self._thread.join(LIMIT)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class Reader:
+    """Follows one page from top to bottom, in a folder of its own.
+
+    Args:
+        page: the page.
+        folder: an empty folder.
+        environ: what is set before the first block.
+        known: what the reader fills in where an ``export`` shows ``…``.
+        arrived: how many events have arrived so far; None if that is the page's own affair.
+    """
+
+    def __init__(
+        self,
+        page: Page,
+        folder: Path,
+        environ: dict[str, str],
+        known: dict[str, str],
+        arrived: Callable[[], int] | None,
+    ) -> None:
+        self._page = page
+        self._arrived = arrived
+        self._folder = folder
+        self._known = known
+        self._state = folder / ".state"
+        self._servers: dict[str, Server] = {}
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self._port = str(listener.getsockname()[1])
+        binaries = str(Path(sys.executable).parent)
+        self._environ = {
+            **{name: value for name, value in os.environ.items() if "MASIVO" not in name},
+            "PATH": os.pathsep.join([binaries, os.environ.get("PATH", "")]),
+            "PYTHONUNBUFFERED": "1",
+            "NO_COLOR": "1",
+            **environ,
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers.values():
+            server.end()
+
+    def follow(self) -> None:
+        """Do everything that the page says."""
+        for name, text in self._page.files.items():
+            (self._folder / name).write_text(text, "utf-8")
+        said = None
+        blocks = [
+            block
+            for block in self._page.blocks
+            if block.not_run is None and not self._page.is_part(block)
+        ]
+        for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+            shown = after is not None and after.language == "output"
+            try:
+                said = self._follow(block, said, shown=shown)
+            except AssertionError as error:
+                raise AssertionError(f"{self._page.name}, line {block.line}: {error}") from error
+
+    def _follow(self, block: Block, said: str | None, *, shown: bool) -> str | None:
+        """Do what a block says; what it printed, for the block after it, if that shows it."""
+        code = block.code.replace(PORT, self._port)
+        if block.title is not None:
+            path = self._folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(code, "utf-8")
+        elif block.server is not None:
+            self._attend(block.server, code)
+        elif block.language in ("python", "py"):
+            return self._program(code, shown=shown)
+        elif block.language == "sh":
+            return self._shell(code)
+        elif block.language == "console":
+            for command, expected in commands(code):
+                printed = self._shell(command)
+                assert pattern(expected).fullmatch(printed), f"{command} printed:\n{printed}"
+        elif block.language == "output":
+            assert said is not None, "nothing has been run that could print this"
+            assert pattern(code).fullmatch(said), f"what was printed:\n{said}"
+        return None
+
+    def _program(self, code: str, *, shown: bool) -> str:
+        """Run a program. What it prints is shown; else it is silent, and if it has a client (and
+        no emulator of its own), events arrive."""
+        sends = re.search(r"Client\(", code) and "Emulator(" not in code
+        before = self._arrived() if self._arrived else 0
+        said = self._run([sys.executable, "-c", code])
+        if sends and not shown and self._arrived:
+            assert self._arrived() > before, "no event has arrived"
+        return said
+
+    def _attend(self, name: str, code: str) -> None:
+        if code.startswith("^C"):
+            self._servers[name].interrupt(code.removeprefix("^C"))
+        elif code.startswith("$ "):
+            ((command, shown),) = commands(code)
+            environ = {**self._environ, **self._exported()}
+            server = self._servers[name] = Server(command, self._folder, environ)
+            server.says(shown)
+            self._known.update(re.findall(r"^\s*export (\w+)=(\S+)$", server.said, re.MULTILINE))
+        else:
+            self._servers[name].says(code)
+
+    def _exported(self) -> dict[str, str]:
+        """What the commands so far have exported."""
+        if not self._state.exists():
+            return {}
+        script = f"source {self._state} && env -0"
+        done = subprocess.run(
+            ["bash", "-c", script], env=self._environ, capture_output=True, text=True, check=True
+        )
+        return dict(each.split("=", 1) for each in done.stdout.split("\0") if "=" in each)
+
+    def _shell(self, script: str) -> str:
+        """Type something; what one command exports is there for the next."""
+        script = re.sub(r"^export (\w+)=\S*…\S*$", self._fill_in, script, flags=re.MULTILINE)
+        before = f"source {self._state}\n" if self._state.exists() else ""
+        after = f'\n{{ export -p; echo cd $(printf %q "$PWD"); }} > {self._state}'
+        return self._run(["bash", "-e", "-c", before + script + after])
+
+    def _fill_in(self, match: re.Match[str]) -> str:
+        name = match[1]
+        assert name in self._known, f"nobody told the reader what {name} is"
+        return f"export {name}={self._known[name]}"
+
+    def _run(self, command: list[str]) -> str:
+        environ = {**self._environ, **self._exported()} if command[0] != "bash" else self._environ
+        done = subprocess.run(
+            command,
+            cwd=self._folder,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stdout}"
+        return done.stdout.replace(self._port, PORT)
+
+
+def commands(code: str) -> list[tuple[str, str]]:
+    """The commands of a ``console`` block, each with the output that is shown."""
+    assert code.startswith("$ "), "a console block begins with a command, after '$ '"
+    found = re.split(r"^\$ ", code, flags=re.MULTILINE)[1:]
+    return [(command, shown) for command, _, shown in (each.partition("\n") for each in found)]

@@ -1,0 +1,58 @@
+"""Every Python and shell example in the README and the documentation runs as it stands there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.emulator import Emulator
+
+from .blocks import LANGUAGES, Block, Page, pages
+from .reader import Reader
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = pages()
+NOT_RUN = [(page, block) for page in PAGES for block in page.blocks if block.not_run is not None]
+
+
+def each_page() -> list[object]:
+    """The pages that have something to be run; those that need more than the normal tests have
+    are ``full``."""
+    return [
+        pytest.param(page, id=page.name, marks=[pytest.mark.full] if "full" in page.marks else [])
+        for page in PAGES
+        if any(block.not_run is None and not page.is_part(block) for block in page.blocks)
+    ]
+
+
+@pytest.mark.parametrize("page", each_page())
+def test_page_runs(page: Page, tmp_path: Path) -> None:
+    """Whoever follows the page from top to bottom gets what it shows."""
+    with Emulator() as emulator:
+        known = {"MASIVO_API_KEY": emulator.client_key, "MASIVO_BASE_URL": emulator.url}
+        environ = {} if "full" in page.marks else {"PYTHONWARNINGS": "error"}
+        own = "from nothing" in page.marks
+        if own:
+            known = {}
+        arrived = None if own else lambda: emulator.event_count
+        with Reader(page, tmp_path, environ | known, known, arrived) as reader:
+            reader.follow()
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), NOT_RUN, ids=[f"{page.name}:{block.line}" for page, block in NOT_RUN]
+)
+def test_what_is_not_run(page: Page, block: Block) -> None:
+    """A block that is only shown says why; each is counted, as a skipped test."""
+    assert block.not_run, "give a reason"
+    pytest.skip(f"{page.name}:{block.line}: {block.not_run}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_no_block_escapes(page: Page) -> None:
+    """Every fence is of a known language, and is read as a block."""
+    assert {block.language for block in page.blocks} <= LANGUAGES.keys()
+    assert page.text.count("```") == 2 * len(page.blocks)
