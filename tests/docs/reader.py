@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "pattern"]
 
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds after which something that a page says counts as hanging."""
 
 PORT = "8000"
