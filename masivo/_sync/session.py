@@ -500,7 +500,9 @@ def _orphaned() -> MasivoClosedError:
 
 def _after_fork_in_child() -> None:
     """Begin anew: the parent sends its events, with its own threads, locks and connections."""
-    _after_fork_in_parent()
+    for lock in (_registry_lock, build_lock):
+        with suppress(RuntimeError):  # it is not taken: uWSGI tells Python of the child alone
+            lock.release()
     global _exiting, _process
     _exiting = False
     _process = object()

@@ -45,6 +45,30 @@ def test_exit_with_a_slow_server(run: Run, emulator: Emulator) -> None:
     assert time.monotonic() - began < 20
 
 
+def test_a_fork_that_python_learns_of_afterwards(run: Run, emulator: Emulator) -> None:
+    """A server in C that forks, and tells Python so in the child alone, as uWSGI does with
+    ``py-call-osafterfork``: the child works as after any fork."""
+    said = run("""
+        import ctypes
+
+        client = Client()
+        client.send_analytics_event(event(0))
+        client.flush()
+        child = ctypes.PyDLL(None).fork()
+        if not child:
+            ctypes.pythonapi.PyOS_AfterFork_Child()
+            client.send_analytics_event(event(1))
+            print(client.flush(), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        client.send_analytics_event(event(2))
+    """)
+    assert said == "FlushResult(delivered=1, failed=0)\n"
+    assert numbers(emulator) == [0, 1, 2]
+    keys = [dict(each.headers)["idempotency-key"] for each in emulator.batches]
+    assert len(set(keys)) == 3
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("way", ["silent", "closed", "503"])
 def test_exit_with_a_dead_server(run: Run, emulator: Emulator, way: str) -> None:
