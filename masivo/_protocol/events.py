@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from difflib import get_close_matches
 from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
@@ -200,6 +199,8 @@ def _refuse_reserved(kind: str) -> NoReturn:
 
 
 def _did_you_mean(event: Mapping[str, object], name: str) -> str:
+    from difflib import get_close_matches  # only a mistake pays for it
+
     others = [key for key in event if isinstance(key, str) and key not in _TYPES]
     close = get_close_matches(name, others, n=1, cutoff=0.75)
     return f" (did you mean {name!r} where it says {close[0]!r}?)" if close else ""

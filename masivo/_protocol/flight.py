@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,8 +43,7 @@ class Attempt:
         self.last_try = False
 
 
-@dataclass(slots=True)
-class Part:
+class Part(msgspec.Struct):
     """A batch, or what is left of one after halving: a request of its own."""
 
     deliveries: list[Delivery]

@@ -7,9 +7,10 @@ Both number events as they arrive (0, 1, …) and never do work that grows with 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from .events import size, total_size
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Fifo", "PerCustomer", "Queue", "Taken"]
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(msgspec.Struct, frozen=True):
     """Events that left a queue."""
 
     deliveries: list[Delivery]
@@ -45,8 +45,8 @@ class Queue(Protocol):
         """How many could be taken now."""
         ...
 
-    def extend(self, deliveries: Sequence[Delivery]) -> None:
-        """Take events in."""
+    def extend(self, deliveries: Sequence[Delivery]) -> int:
+        """Take events in; returns their size, without commas."""
         ...
 
     def oldest(self) -> tuple[float, int] | None:
@@ -80,11 +80,13 @@ class Fifo:
         """See ``Queue``."""
         return len(self._waiting)
 
-    def extend(self, deliveries: Sequence[Delivery]) -> None:
+    def extend(self, deliveries: Sequence[Delivery]) -> int:
         """See ``Queue``."""
+        length = total_size(deliveries)
         self.arrived += len(deliveries)
-        self.ready_bytes += total_size(deliveries) + len(deliveries)
+        self.ready_bytes += length + len(deliveries)
         self._waiting.extend(deliveries)
+        return length
 
     def oldest(self) -> tuple[float, int] | None:
         """See ``Queue``."""
@@ -148,12 +150,11 @@ class PerCustomer:
         """See ``Queue``."""
         return self._ready
 
-    def extend(self, deliveries: Sequence[Delivery]) -> None:
+    def extend(self, deliveries: Sequence[Delivery]) -> int:
         """See ``Queue``."""
-        for delivery in deliveries:
-            self._append(delivery)
+        return sum([self._append(delivery) for delivery in deliveries])
 
-    def _append(self, delivery: Delivery) -> None:
+    def _append(self, delivery: Delivery) -> int:
         customer = delivery.customer or ""
         free = customer not in self._busy
         line = self._lines.get(customer)
@@ -161,13 +162,15 @@ class PerCustomer:
             line = self._lines[customer] = _Line()
             if free:
                 heappush(self._free, (self.arrived, customer))
-        cost = size(delivery.encoded) + 1
+        length = size(delivery.encoded)
+        cost = length + 1
         line.entries.append((self.arrived, delivery))
         line.bytes += cost
         self.arrived += 1
         if free:
             self._ready += 1
             self.ready_bytes += cost
+        return length
 
     def oldest(self) -> tuple[float, int] | None:
         """See ``Queue``."""

@@ -7,11 +7,12 @@ that is named beside it must then fail; `test_three_worlds` shows that it passes
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin
 
 import pytest
+from msgspec.structs import replace
 
 import masivo._async.session as loop_session
 import masivo._http as http
