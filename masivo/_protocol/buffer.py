@@ -167,18 +167,18 @@ class Buffer(Intake):
 
     def take_in(self, deliveries: list[Delivery]) -> None:
         """Put events into the queue."""
-        self.count_taken_in(len(deliveries), total_size(deliveries))
         self._last_at = max(self._last_at, deliveries[-1].at)
         if self._engine.journal is not None:
             self._engine.journal.took_in(len(deliveries), self.unended)
         refusal = self._engine.authorizer.refusal()
         if self.detached:
-            self._end(deliveries, (), self._closing_error or self.closed_error())
-        elif refusal is not None:
-            self._end(deliveries, (), refusal)
-        else:
-            self._queue.extend(deliveries)
+            refusal = self._closing_error or self.closed_error()
+        if refusal is None:
+            self.count_taken_in(len(deliveries), self._queue.extend(deliveries))
             self._engine.touch(self)
+        else:
+            self.count_taken_in(len(deliveries), total_size(deliveries))
+            self._end(deliveries, (), refusal)
 
     def overflowed(self) -> None:
         """There was no room for an event: what waits goes out."""
@@ -348,14 +348,14 @@ class Buffer(Intake):
         events: list[bytes] = []
         offset = self._engine.server_clock.time(0.0, now)  # asked once, as it is the same for all
         moment = self._last_stamp
-        last, start = math.nan, b""
+        start, until = b"", -math.inf  # the events of one millisecond share their stamp
         for delivery in deliveries:
             at = offset + delivery.at
             if at > moment:
                 moment = at
-            cut = moment // 0.001
-            if cut != last:
-                last, start = cut, opening(format_stamp(moment))
+            if moment >= until:
+                start = opening(format_stamp(moment))
+                until = (moment * 1000.0 // 1.0 + 1.0) / 1000.0
             encoded = delivery.encoded  # ``complete`` without its calls
             events.append(encoded if encoded[0] == BRACE else start + encoded)
         self._last_stamp = moment

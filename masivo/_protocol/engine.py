@@ -55,6 +55,10 @@ __all__ = ["Engine"]
 
 _LOG: Final[Slot] = (Timer.LOG, None)
 
+_ROW: Final = 128
+"""So many events are taken in together: few enough to be in the processor's cache still when their
+sizes are summed up and they are queued. Twenty thousand in one go took half as long again."""
+
 _Input: TypeAlias = "Delivery | Callable[[], None]"
 
 
@@ -242,19 +246,21 @@ class Engine:
         # Events of one client in a row are taken in together, which is four times cheaper.
         row: list[Delivery] = []
         buffer: Buffer | None = None
-        inbox = self._inbox
-        for _ in range(len(inbox)):
-            item = inbox.popleft()
-            events_of = None if callable(item) else item.buffer
-            if row and buffer is not None and events_of is not buffer:
-                buffer.take_in(row)
-                row = []
-            buffer = events_of
+        popleft = self._inbox.popleft
+        for _ in range(len(self._inbox)):
+            item = popleft()
             if callable(item):
+                if buffer is not None:
+                    buffer.take_in(row)
+                    row, buffer = [], None
                 item()
-            elif buffer is not None:
-                row.append(item)
-        if row and buffer is not None:
+                continue
+            if item.buffer is not buffer or len(row) == _ROW:
+                if buffer is not None:
+                    buffer.take_in(row)
+                row, buffer = [], item.buffer
+            row.append(item)
+        if buffer is not None:
             buffer.take_in(row)
 
     def _run(self) -> None:

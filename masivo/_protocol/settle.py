@@ -40,31 +40,35 @@ class Waiters:
     """
 
     def __init__(self) -> None:
-        self._wakers: dict[Awaited[object], list[Callable[[], object]]] = {}
+        # Apart: while somebody waits for a flush alone, deliveries need not be looked up.
+        self._of_deliveries: dict[Awaited[object], list[Callable[[], object]]] = {}
+        self._of_tickets: dict[Awaited[object], list[Callable[[], object]]] = {}
 
     def add(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Have ``waker`` called, once, when ``awaited`` has its outcome."""
-        self._wakers.setdefault(awaited, []).append(waker)
+        known = self._of_deliveries if isinstance(awaited, Delivery) else self._of_tickets
+        known.setdefault(awaited, []).append(waker)
 
     def discard(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Forget a waiter that gave up."""
-        wakers = self._wakers.get(awaited, [])
+        if not isinstance(awaited, Delivery):
+            # It has one waiter, and if it was given up there may never be an outcome.
+            self._of_tickets.pop(awaited, None)
+            return
+        # The list stays, even an empty one: another waiter may be adding itself to it.
+        wakers = self._of_deliveries.get(awaited, [])
         if waker in wakers:
             wakers.remove(waker)
-        # A delivery's list stays, even an empty one: another waiter may be adding itself to it. A
-        # ticket has one waiter, and if it was given up there may never be an outcome.
-        if not wakers and not isinstance(awaited, Delivery):
-            self._wakers.pop(awaited, None)
 
     def take(self, output: Output) -> list[Callable[[], object]]:
         """Remove and return the wakers of those whose wait is over."""
         wakers: list[Callable[[], object]] = []
-        if self._wakers:
+        if self._of_deliveries:
             for settled in output.settled:
                 for delivery in settled.deliveries:
-                    wakers += self._wakers.pop(delivery, ())
-            for ticket in output.tickets:
-                wakers += self._wakers.pop(ticket, ())
+                    wakers += self._of_deliveries.pop(delivery, ())
+        for ticket in output.tickets:
+            wakers += self._of_tickets.pop(ticket, ())
         return wakers
 
 

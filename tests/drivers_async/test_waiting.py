@@ -119,7 +119,7 @@ async def test_a_drain_that_gave_up_is_forgotten(emulator: Emulator, connect: Co
                 await client.drain()
         session = session_of(client)
         await eventually(lambda: not session.engine.pending)
-        assert not session._waiters._wakers
+        assert not session._waiters._of_tickets
         client.destroy()
 
 

@@ -124,7 +124,7 @@ def test_a_ticket_that_its_waiter_gave_up_is_forgotten() -> None:
     for _ in range(2):
         waiters.add(ticket, waker)
         waiters.discard(ticket, waker)
-        assert waiters._wakers == {}
+        assert waiters._of_tickets == {}
 
 
 def test_notes_are_written_before_warnings() -> None:
