@@ -71,7 +71,7 @@ class Flight(Attempt):
         self.buffer = buffer
         self.customers: Collection[str] = taken.customers
         self.parts: deque[Part] = deque([Part(taken.deliveries, taken.numbers, events)])
-        self.why = ""
+        self.why: str = ""
         """What made the batch due."""
         self.token: str | None = None
         """The token of the request that is out, or of the last one."""

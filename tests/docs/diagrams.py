@@ -97,7 +97,7 @@ def token() -> str:
             words((PLACES[state][0], PLACES[state][1] + 5), state.value, kind="name"),
         ]
     title = "The states of a token: " + "; ".join(
-        f"{state.value}, when {change.value}: {target.value}"
+        f"{state.value}, when {change.name.lower()}: {target.value}"
         for (state, change), target in TRANSITIONS.items()
     )
     return picture(700, 310, title, parts)
@@ -108,7 +108,7 @@ def _transition(state: State, target: State, change: Change) -> list[str]:
     if state is target:
         side = x + STATE_WIDTH / 2
         points = (side, y - 10), (side + 34, y - 10), (side + 34, y + 10), (side, y + 10)
-        return [line(*points), words((side + 40, y + 4), change.value, "start", "small")]
+        return [line(*points), words((side + 40, y + 4), change.name.lower(), "start", "small")]
     length = math.hypot(to_x - x, to_y - y)
     across = ((to_y - y) / length, (x - to_x) / length)  # to the left of the way
     aside = 12.0 if (target, state) in {(one, to) for (one, _), to in TRANSITIONS.items()} else 0.0
@@ -118,9 +118,9 @@ def _transition(state: State, target: State, change: Change) -> list[str]:
     middle = ((begin[0] + end[0]) / 2, (begin[1] + end[1]) / 2)
     flat = abs(to_y - y) < abs(to_x - x) / 4
     if flat:
-        label = words((middle[0], middle[1] + (-7 if across[1] < 0 else 17)), change.value)
+        label = words((middle[0], middle[1] + (-7 if across[1] < 0 else 17)), change.name.lower())
     else:
-        label = words((middle[0] + 8, middle[1] + 4), change.value, "start")
+        label = words((middle[0] + 8, middle[1] + 4), change.name.lower(), "start")
     return [line(begin, end), label]
 
 
