@@ -12,6 +12,8 @@ from collections import deque
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
+from msgspec import structs
+
 from masivo._protocol.errors import MasivoError
 from masivo._protocol.json import encode
 from masivo.protocol import (
@@ -249,7 +251,7 @@ class Driver:
         assert output.wake_at is None or output.wake_at > self.now, "a wake-up in the past"
         self.wake_at = output.wake_at
         self.closed = output.closed
-        settle(replace(output, settled=[], warnings=[], failed_events=[]), self)
+        settle(structs.replace(output, settled=[], warnings=[], failed_events=[]), self)
         self.out.extend(output.requests)
         self.sent.extend(output.requests)
         for settled in output.settled:
