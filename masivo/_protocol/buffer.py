@@ -169,7 +169,7 @@ class Buffer(Intake):
         """Put events into the queue."""
         self._last_at = max(self._last_at, deliveries[-1].at)
         if self._engine.journal is not None:
-            self._engine.journal.took_in(len(deliveries), self.unended)
+            self._engine.journal.took_in(len(deliveries), self.unended + len(deliveries))
         refusal = self._engine.authorizer.refusal()
         if self.detached:
             refusal = self._closing_error or self.closed_error()

@@ -176,7 +176,7 @@ class Client(ClientBase["HttpClient"]):
         Args:
             timeout: seconds for all of it. Waits for repeats are cut short for one last try;
                 what is then undelivered fails with MasivoClosedError. None: as long as the
-                repeats take.
+                repeats take. Within it, ``on_error`` has been called for all that failed.
 
         Raises:
             RuntimeError: called from ``on_error``.
@@ -188,10 +188,12 @@ class Client(ClientBase["HttpClient"]):
         session.check_may_wait()
         ticket = self._buffer.close(limit)
         self._finalizer.detach()
-        if limit is None:
+        deadline = None if limit is None else session.clock.monotonic() + limit
+        if deadline is None:
             session.wait(ticket, None, "")
         else:
-            session.finish(ticket, session.clock.monotonic() + limit)
+            session.finish(ticket, deadline)
+        session.hear_out(deadline)
 
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with

@@ -36,6 +36,8 @@ EXIT_TIMEOUT = 5.0
 """How long open clients are flushed at interpreter exit, all together, in seconds."""
 LAST_WORDS = 0.2
 """How long, after that, a worker has to log what it has found, in seconds."""
+HEARING = 10.0
+"""How long a close without a deadline waits for ``on_error`` to return, in seconds."""
 
 _Key: TypeAlias = tuple[Account, int]
 
@@ -113,6 +115,7 @@ class Session:
         self._at_leisure = 0  # ... of these, in the caller's code
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._barred: set[int] = set()  # threads that must not wait for this session
+        self._telling: dict[threading.Event, None] = {}  # set when ``on_error`` has been called
 
     @property
     def dead(self) -> bool:
@@ -245,14 +248,22 @@ class Session:
             finally:
                 self._poller = None
             self.wake_at, self._closed = output.wake_at, output.closed
+            told = threading.Event() if output.failed_events else None
+            if told is not None:
+                self._telling[told] = None
             if self._asleep and (self._closed or self._sleeps_too_long()):
                 self._ring()
         todo += output.requests
         _remember_failures(output)
-        if output.warnings or output.failed_events or output.notes:
-            self._settle_at_leisure(output, todo, worker=worker)
-        else:
-            settle(output, self.waiters)
+        try:
+            if output.warnings or told is not None:
+                self._settle_at_leisure(output, todo, worker=worker)
+            else:
+                settle(output, self.waiters)
+        finally:
+            if told is not None:
+                self._telling.pop(told, None)
+                told.set()
         if output.closed:
             self._retire()
         return True
@@ -450,6 +461,16 @@ class Session:
             self.wait(ticket, max(0.0, deadline - self.clock.monotonic()), "", leave=True)
         if ticket.outcome is None:
             self.pump(deadline, here=True)
+
+    def hear_out(self, deadline: float | None) -> None:
+        """Wait until ``on_error`` has been called for all that failed so far.
+
+        Args:
+            deadline: until when at most: ``on_error`` may wait for a lock that the caller holds.
+        """
+        until = self.clock.monotonic() + HEARING if deadline is None else deadline
+        for told in list(self._telling):
+            self.clock.wait_for(told, until)
 
     def settle_down(self, deadline: float) -> None:
         """At exit: let workers finish what they log, and log what is left."""
