@@ -32,7 +32,6 @@ def main() -> int:
     parser.add_argument("--strict", action="store_true", help="fail if a target is missed")
     arguments = parser.parse_args()
     kind = "quick" if arguments.quick else "full"
-    folder = HERE / "results" / ("quick" if arguments.quick else "")
     cases = plan(quick=arguments.quick)
     if arguments.only:
         cases = [case for case in cases if re.search(arguments.only, case.name)]
@@ -48,9 +47,10 @@ def main() -> int:
         rows = [row for row in rows if row.figure is not None]
     print(as_text(rows))
     if not arguments.only:
-        write(folder, results, rows, plots(results), quick=arguments.quick)
+        written = write(HERE.parent, results, rows, plots(results), quick=arguments.quick)
         journal.unlink()
-        print(f"\nwritten to {folder.relative_to(HERE.parent)}")
+        places = dict.fromkeys(str(path.relative_to(HERE.parent)) for path in written)
+        print(f"\nwritten to {', '.join(places)}")
     return int(arguments.strict and any(row.met is False for row in rows))
 
 

@@ -64,7 +64,7 @@ def plan(*, quick: bool) -> list[Case]:
         add("verified", (each,), "verify", 1, {"capacity": 3_000}, count=pick(2_000, 500))
 
     # One call.
-    rounds = pick(11, 3)
+    rounds = pick(9, 3)
     count = pick(20_000, 10_000)
     limits = ("walk+encode+append", "encode+append")
     add("call", (*OURS, *limits), "call", rounds, held, count=count)
@@ -131,8 +131,10 @@ def plan(*, quick: bool) -> list[Case]:
     count = pick(1_000_000, 200_000)
     queue = {"hold": True, "capacity": count + 1_000}
     add("long queue", ("masivo",), "long_queue", pick(3, 1), queue, count=count, deliver=not quick)
-    add("imports", ("python",), "imports", pick(3, 1), times=pick(15, 4))
-    add("idle", (*OURS, *(() if quick else PEERS)), "idle", pick(2, 1), seconds=pick(5, 2))
+    add("imports", ("python",), "imports", pick(3, 1), times=pick(8, 4))
+    add("idle", OURS, "idle", pick(2, 1), seconds=pick(5, 2))
+    if not quick:
+        add("idle", PEERS, "idle", 1, seconds=5)
     count = pick(1_000, 200)
     for one_key in (True, False):
         name = f"{count} clients of one key" if one_key else f"{count} keys"

@@ -1,4 +1,7 @@
-"""What a run leaves behind: a table on the screen, a file of results, a page for people."""
+"""What a run leaves behind: a table on the screen, a file of results, a page for people.
+
+A full run writes the page and the plots into the documentation; a quick one keeps them to itself.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,23 @@ import sys
 import time
 from dataclasses import asdict
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from .runner import Results
     from .targets import Row
 
-__all__ = ["DISTRIBUTIONS", "as_text", "machine", "summary", "write"]
+__all__ = ["DISTRIBUTIONS", "IMAGES", "PAGE", "as_page", "as_text", "machine", "summary", "write"]
+
+PAGE = Path("docs/explanation/performance.md")
+"""The page that holds the results, between two marks."""
+IMAGES = Path("docs/images/bench")
+"""The folder of the plots."""
+_BEGIN, _END = "<!-- `make bench` writes from here -->", "<!-- to here -->"
 
 DISTRIBUTIONS = (
     "masivo",
@@ -123,45 +132,85 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-def as_page(rows: Sequence[Row], about: dict[str, Any], plots: Sequence[str]) -> str:
-    """The table and the plots, as Markdown."""
+def as_page(
+    rows: Sequence[Row], about: dict[str, Any], plots: Sequence[str], *, images: str = ""
+) -> str:
+    """The table and the plots, as Markdown.
+
+    Args:
+        rows: the table.
+        about: what the figures depend on.
+        plots: their names.
+        images: where the plots are, from the page.
+    """
     lines = [
-        "# Benchmark results",
-        "",
-        "Written by `make bench`; nothing here is typed in by hand.",
-        "",
-        f"Python {about['python']} on {about['system']} with {about['cores']} cores, "
-        f"at commit {about['commit']}, load {about['load']:.1f}. "
+        f"Measured on {about['date']} at commit {about['commit']} with `{about['command']}`, "
+        f"in {about['minutes']:.0f} minutes, with Python {about['python']} on {about['system']} "
+        f"with {about['cores']} cores, under a load of {about['load']:.1f} (the benchmark's own is "
+        "about 1.5; what goes beyond it disturbs events per second and longest calls). "
         + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         + ".",
         "",
     ]
-    lines += [f"![{plot}]({plot})" for plot in plots]
+    for plot in plots:
+        title = plot.removesuffix(".svg").replace("-", " ")
+        lines += [f"![Plot: {title}]({images}{plot})", ""]
+    targets = [row for row in rows if row.met is not None]
+    met = sum(bool(row.met) for row in targets)
+    lines.append(f"{met} of {len(targets)} targets are met.")
     group = ""
     for row in rows:
         if row.group != group:
             group = row.group
-            lines += ["", f"## {group}", "", "| | measured | spread | target | met |"]
+            lines += ["", f"### {group}", "", "| | measured | spread | target | met |"]
             lines.append("|---|---|---|---|---|")
         lines.append("| " + " | ".join(_cells(row)) + " |")
     return "\n".join(lines) + "\n"
 
 
 def write(
-    folder: Path, results: Results, rows: Sequence[Row], plots: dict[str, str], *, quick: bool
-) -> None:
-    """Write the results file, the page and the plots into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    loads = [s["load"] for case in results.values() for samples in case.values() for s in samples]
+    root: Path, results: Results, rows: Sequence[Row], plots: dict[str, str], *, quick: bool
+) -> list[Path]:
+    """Write the results file, the page and the plots; where they were written to.
+
+    Args:
+        root: the repository.
+        results: the samples.
+        rows: the table.
+        plots: by name of the file.
+        quick: a quick run's stay in ``benchmarks/results/quick``.
+    """
+    folder = root / "benchmarks" / "results" / ("quick" if quick else "")
+    samples = [s for case in results.values() for each in case.values() for s in each]
     about = machine() | {
-        "command": "quick" if quick else "full",
+        "command": "make bench-quick" if quick else "make bench",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "load": median(loads) if loads else 0.0,
+        "load": median(sample["load"] for sample in samples),
+        "minutes": sum(sample["took"] for sample in samples) / 60,
         "argv": sys.argv[1:],
     }
     table = [asdict(row) | {"met": row.met} for row in rows]
     document = {"about": about, "table": table, "figures": summary(results)}
+    images = folder if quick else root / IMAGES
+    folder.mkdir(parents=True, exist_ok=True)
+    images.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
     for name, text in plots.items():
-        (folder / name).write_text(text)
-    (folder / "README.md").write_text(as_page(rows, about, list(plots)))
+        (images / name).write_text(text)
+    if quick:
+        page = folder / "README.md"
+        page.write_text("# Results of a quick run\n\n" + as_page(rows, about, list(plots)))
+    else:
+        page = root / PAGE
+        where = os.path.relpath(images, page.parent) + "/"
+        _replace_marked(page, as_page(rows, about, list(plots), images=where))
+    return [folder, images, page]
+
+
+def _replace_marked(page: Path, text: str) -> None:
+    """Put ``text`` between the marks of a page."""
+    before, _, rest = page.read_text().partition(_BEGIN)
+    _, found, after = rest.partition(_END)
+    if not found:
+        raise SystemExit(f"{page} has lost its marks: {_BEGIN} ... {_END}")
+    page.write_text(f"{before}{_BEGIN}\n\n{text}\n{_END}{after}")

@@ -50,8 +50,9 @@ def run(cases: Sequence[Case], journal: Path, stamp: str) -> Results:
                 continue
             elapsed = time.monotonic() - begun
             _progress(f"{done}/{len(todo)} {elapsed:4.0f} s  {case.name}: {case.contender}")
+            since = time.monotonic()
             sample = _sample(case, sink.port)
-            sample["load"] = os.getloadavg()[0]
+            sample |= {"load": os.getloadavg()[0], "took": time.monotonic() - since}
             known[case.key].append(sample)
             out.write(json.dumps([case.key, sample]) + "\n")
             out.flush()

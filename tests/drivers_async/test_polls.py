@@ -9,11 +9,17 @@ import httpx
 import pytest
 from anyio.lowlevel import checkpoint
 
+from masivo._async.on_asyncio import AsyncioSession
+from masivo._async.on_trio import TrioSession
 from masivo.protocol import Engine
 
 from .events import event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo._async.session import LoopSession
+
     from .conftest import Connect
 
 pytestmark = pytest.mark.anyio
@@ -75,6 +81,33 @@ async def test_a_trickle_wakes_the_driver_for_batches_only(
         await client.flush()
     assert client.stats().delivered == events
     assert len(polls) < 20 + 5 * events / BATCH
+
+
+async def test_an_answer_wakes_the_loop_from_inside(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request takes no call that wakes the loop from outside, which is a write to a socket."""
+    calls: list[object] = []
+
+    def counted(session: type[LoopSession]) -> None:
+        call_soon = session._call_soon
+
+        def counting(self: LoopSession, function: Callable[[], object]) -> None:
+            calls.append(function)
+            call_soon(self, function)
+
+        monkeypatch.setattr(session, "_call_soon", counting)
+
+    counted(AsyncioSession)
+    counted(TrioSession)
+    async with api() as http, connect(http_client=http, batch_size=10) as client:
+        await client.get_token()
+        before = len(calls)
+        for n in range(1_000):
+            client.send_analytics_event(event(n))
+        await client.flush()
+        assert client.stats().requests == 100
+        assert 0 < len(calls) - before <= 4
 
 
 async def test_an_idle_client_does_nothing(connect: Connect, polls: list[int]) -> None:

@@ -1,0 +1,64 @@
+"""What one request asks of the HTTP library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+
+from masivo._http import Http
+from masivo.emulator import Emulator
+from masivo.protocol import Request, Response
+
+from .core import instructions
+
+if TYPE_CHECKING:
+    import pytest
+
+BODY: Final = b'{"data":"a-token"}'
+
+
+def request_to(url: str) -> Request:
+    """A request as the core makes them."""
+    names = "authorization", "content-type", "idempotency-key", "accept", "user-agent"
+    return Request(1, "POST", url, tuple((name, "x") for name in names), b"{}", 10.0)
+
+
+def test_a_request_takes_little_more_than_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Around what httpx's transport does for a request, we execute a sixth of what its client does."""
+
+    def answer(*_: object) -> httpx.Response:
+        return httpx.Response(200, stream=httpx.ByteStream(BODY))
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    url = "http://127.0.0.1:9/behavior/events/bulk"
+    http, request = Http(None, url), request_to(url)
+    client = httpx.Client(trust_env=False)
+    assert http.send(request) == Response(200, {}, BODY)
+    ours = instructions(lambda: http.send(request))
+    theirs = instructions(
+        lambda: client.post(url, content=b"{}", headers=dict(request.headers), timeout=10.0)
+    )
+    assert ours <= theirs / 6
+
+
+def test_a_request_is_traced_until_it_is_on_its_way() -> None:
+    """On a connection that is open, one step of the ten that the library takes is traced."""
+    steps: list[str] = []
+    with Emulator() as emulator, httpx.Client(trust_env=False) as client:
+        http = Http(client, emulator.url)
+        deadline: Any = http._deadline
+        trace = deadline.trace
+
+        def counting(name: str, info: dict[str, Any]) -> None:
+            steps.append(name)
+            trace(name, info)
+
+        deadline.trace = counting
+        for _ in range(2):
+            steps.clear()
+            assert isinstance(http.send(request_to(emulator.url)), Response)
+    assert [step.partition(".")[2] for step in steps] == [
+        "send_request_headers.started",
+        "send_request_headers.complete",
+    ]
