@@ -355,7 +355,8 @@ class Buffer(Intake):
                 moment = at
             if moment >= until:
                 start = opening(format_stamp(moment))
-                until = (moment * 1000.0 // 1.0 + 1.0) / 1000.0
+                second = moment // 1.0  # cut as ``format_stamp`` cuts
+                until = second + ((moment - second) * 1000.0 // 1.0 + 1.0) / 1000.0
             encoded = delivery.encoded  # ``complete`` without its calls
             events.append(encoded if encoded[0] == BRACE else start + encoded)
         self._last_stamp = moment

@@ -26,6 +26,7 @@ def screen(shell: Shell, width: int, *arguments: str, **environ: str) -> str:
     master, slave = os.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     variables = shell.environ(**{"TERM": "xterm", **environ})
+    variables.pop("COLUMNS", None)  # it would count more than the terminal's own width
     with subprocess.Popen(
         [str(PROGRAM), *arguments],
         cwd=shell.folder,

@@ -294,8 +294,8 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "who waits for a ticket is not woken",
         "settle.py",
-        "            for ticket in output.tickets:\n",
-        "            for ticket in output.tickets[:0]:\n",
+        "        for ticket in output.tickets:\n",
+        "        for ticket in output.tickets[:0]:\n",
     ),
     Defect(
         "what on_error raises stops the driver",

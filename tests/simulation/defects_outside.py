@@ -168,8 +168,8 @@ OUTSIDE: Final[tuple[Defect, ...]] = (
     Defect(
         "commas are not counted",
         "queues.py",
-        "self.ready_bytes += total_size(deliveries) + len(deliveries)",
-        "self.ready_bytes += total_size(deliveries)",
+        "self.ready_bytes += length + len(deliveries)",
+        "self.ready_bytes += length",
     ),
     Defect(
         "a customer comes never free",
