@@ -469,7 +469,9 @@ class Session:
             deadline: until when at most: ``on_error`` may wait for a lock that the caller holds.
         """
         until = self.clock.monotonic() + HEARING if deadline is None else deadline
-        for told in list(self._telling):
+        with self._lock:  # a poll that has just ended the close may not have noted yet
+            telling = list(self._telling)
+        for told in telling:
             self.clock.wait_for(told, until)
 
     def settle_down(self, deadline: float) -> None:
