@@ -38,6 +38,7 @@ LANGUAGES = {
     "ini": "a file, if it has a title",
     "toml": "a file, if it has a title",
     "js": "shown",
+    "csv": "shown",
     "json": "shown",
     "text": "shown",
 }

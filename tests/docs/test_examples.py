@@ -34,6 +34,8 @@ def test_page_runs(page: Page, tmp_path: Path) -> None:
     with Emulator() as emulator:
         known = {"MASIVO_API_KEY": emulator.client_key, "MASIVO_BASE_URL": emulator.url}
         environ = {} if "full" in page.marks else {"PYTHONWARNINGS": "error"}
+        # Installed for tests of the test kit; a reader has no need of them.
+        environ["PYTEST_ADDOPTS"] = "-p no:asyncio -p no:trio"
         own = "from nothing" in page.marks
         if own:
             known = {}
