@@ -25,7 +25,7 @@ def request_to(url: str) -> Request:
 
 
 def test_a_request_takes_little_more_than_its_transport(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Around what httpx's transport does for a request, we execute a sixth of what its client does."""
+    """Around what httpx's transport does, we execute a sixth of what its client does."""
 
     def answer(*_: object) -> httpx.Response:
         return httpx.Response(200, stream=httpx.ByteStream(BODY))
