@@ -383,7 +383,7 @@ class Engine:
             return False
         attempt.retries += 1
         attempt.last_try = hurry
-        attempt.not_before = self.now + self.backoff.wait()
+        attempt.not_before = self.now if hurry else self.now + self.backoff.wait()
         if self.journal is not None:
             self.journal.repeats(attempt)
         return True
@@ -398,15 +398,18 @@ class Engine:
             return None
         return at
 
-    def succeed(self, deliveries: list[Delivery], result: SendEventResult) -> None:
+    def succeed(self, buffer: Buffer, deliveries: list[Delivery], result: SendEventResult) -> None:
         """End events with the API's consent."""
         for delivery in deliveries:
             delivery.outcome = result
             delivery.encoded = b""
         self._out.settled.append(Settled(deliveries, result))
+        self.touch(buffer)
 
     def fail(self, buffer: Buffer, deliveries: list[Delivery], error: MasivoError) -> None:
         """End events with an error."""
+        if not deliveries:
+            return
         on_error = buffer.settings.on_error
         outcome = Failed(error, len(deliveries), None if self._quiet else self.unasked)
         for delivery in deliveries:
@@ -416,6 +419,7 @@ class Engine:
             delivery.outcome = outcome
             delivery.encoded = b""
         self._out.settled.append(Settled(deliveries, outcome))
+        self.touch(buffer)
 
     def answer(self, ticket: Ticket, outcome: str | bool | Failed) -> None:
         """End what a caller waits for."""
@@ -432,6 +436,7 @@ class Engine:
     def detach(self, buffer: Buffer) -> None:
         """Remove a client."""
         self._buffers.pop(buffer, None)
+        self._touched.pop(buffer, None)
         self.authorizer.detach(buffer)
 
     def unasked(self, error: MasivoError, count: int) -> None:

@@ -225,7 +225,10 @@ class PerCustomer:
 
     def clear(self) -> Taken:
         """See ``Queue``."""
-        entries = sorted(entry for line in self._lines.values() for entry in line.entries)
+        entries = sorted(
+            (entry for line in self._lines.values() for entry in line.entries),
+            key=lambda entry: entry[0],
+        )
         self._lines.clear()
         self._free.clear()
         self._ready = self.ready_bytes = 0
