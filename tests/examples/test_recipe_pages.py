@@ -42,9 +42,10 @@ def test_every_command_is_started_by_a_test(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", APPS)
-def test_files_that_the_page_links_to_exist(page: str) -> None:
-    """Links to files of the repository lead somewhere."""
-    links = re.findall(r"\]\((\.\./[^)#]+)\)", (PAGES / f"{page}.md").read_text("utf-8"))
-    assert links
-    for link in links:
-        assert (PAGES / link).exists(), link
+def test_files_that_the_page_names_exist(page: str) -> None:
+    """What the page names of the examples is there, the application's folder first."""
+    named = re.findall(r"`(examples/[^`]+)`", (PAGES / f"{page}.md").read_text("utf-8"))
+    assert named
+    assert ROOT / named[0] == APPS[page]
+    for name in named:
+        assert (ROOT / name).exists(), name
