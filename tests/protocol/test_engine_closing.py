@@ -418,3 +418,19 @@ def test_a_client_ends_once() -> None:
     driver.poll()
     assert "close(timeout=5) ran out" in error_of(delivery).message
     assert driver.warnings == []
+
+
+def test_each_half_of_a_batch_has_its_last_try() -> None:
+    """A close cuts a wait short for one last try; a half of what is refused then is new."""
+    driver = Driver()
+    driver.dice.always = 0.9
+    _, deliveries = in_batch(driver, 1, 2)
+    driver.close(60.0)
+    driver.answer(503)
+    driver.answer(422)
+    assert numbers(driver.batch()) == [1]
+    driver.answer(503)
+    assert numbers(driver.batch()) == [1]
+    driver.accept()
+    driver.accept()
+    assert all(result_of(each).success for each in deliveries)
