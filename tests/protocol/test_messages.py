@@ -172,7 +172,7 @@ def _circle() -> list[object]:
         (float("inf"), f"x: inf {NO_FORM}; leave it out or use None"),
         (Decimal("NaN"), f"x: Decimal NaN {NO_FORM}; leave it out or use None"),
         (
-            datetime(2026, 1, 1),  # noqa: DTZ001
+            datetime(2026, 1, 1),  # noqa: DTZ001 (naive: what is to be refused)
             (
                 "x: a naive datetime (without tzinfo) names no moment; "
                 "pass an aware one, such as datetime.now(timezone.utc)"
