@@ -472,7 +472,7 @@ class Engine:
             self.journal.broken(attempt, failure)
         token = attempt.token if isinstance(attempt, Flight) else None
         secrets = self.secrets(token)
-        reason = one_line(redacted(failure.reason, secrets))
+        reason = one_line(redacted(failure.reason, secrets)) or "no usable answer from the API"
         cause = None if failure.cause is None else stripped(failure.cause, secrets)
         error: MasivoError
         if failure.fatal is not None:

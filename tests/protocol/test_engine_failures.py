@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from masivo._protocol.errors import MasivoError, MasivoNetworkError
-from masivo.protocol import FailedEvent, SendEventResult
+from masivo.protocol import Failed, FailedEvent, Failure, SendEventResult
 
 from .simulator import (
     START,
@@ -439,3 +439,16 @@ def test_everything_that_is_due_fails_at_once_while_a_retry_after_is_too_long() 
     assert [each.settled() is not None for each in deliveries] == [True] * 4 + [False]
     driver.flush()
     assert all(error_of(each).status == 503 for each in deliveries)
+
+
+def test_a_failure_without_a_reason_has_a_message() -> None:
+    """A driver that gives no reason, or nothing that can be printed, gets an error that says
+    something all the same."""
+    for reason in ("", " \n"):
+        driver = Driver(max_retries=0)
+        ticket = driver.buffer.token()
+        driver.poll()
+        driver.engine.handle_failure(driver.out[0].id, Failure(reason, sent=True))
+        driver.poll()
+        assert isinstance(ticket.outcome, Failed)
+        assert ticket.outcome.error.message == "no usable answer from the API"
