@@ -54,6 +54,11 @@ class Authorizer:
         """The token as it is, without the asking; None if there is none."""
         return self._token.value
 
+    @property
+    def latest(self) -> str | None:
+        """The last token that there was, also when it is dead; None if there was none."""
+        return self._token.latest
+
     def rest(self) -> None:
         """Forget everything: the last client is gone."""
         self._token = Token(self._random)

@@ -552,8 +552,8 @@ class Engine:
         buffer.part_failed(flight, error)
 
     def secrets(self, token: str | None) -> list[str]:
-        """What must not be shown: the key, the token, and the one that was used."""
-        secrets = self.account.api_key.reveal(), token, self.authorizer.value
+        """What must not be shown: the key, the last token, and the one that was used."""
+        secrets = self.account.api_key.reveal(), token, self.authorizer.latest
         return [each for each in secrets if each]
 
 

@@ -93,6 +93,8 @@ class Token:
         self.state = State.ABSENT
         self.value: str | None = None
         """The token; None unless FRESH or STALE."""
+        self.latest: str | None = None
+        """The last token that there was, also when it is dead: an answer may still echo it."""
         self.refusal: MasivoError | None = None
         """The last definitive refusal."""
         self.refused_until = 0.0
@@ -128,7 +130,7 @@ class Token:
                 keeps the interval, else it is spread anew.
         """
         self.change(Change.GRANTED)
-        self.value = value
+        self.value = self.latest = value
         self.refusal = None
         self._granted_at = now
         spread = self._random.random()

@@ -300,3 +300,15 @@ def test_a_success_without_secrets_is_not_changed() -> None:
     _, (delivery,) = in_batch(driver, 1)
     driver.answer(200, b'{"a": "\\u0061\\n\\"", "n": 10000000000000000000000, "f": 1.10}')
     assert result_of(delivery).data == {"a": 'a\n"', "n": 10**22, "f": 1.1}
+
+
+def test_a_dead_token_is_hidden_too() -> None:
+    """An answer to the next authorization may echo the token that a 401 has just thrown away."""
+    driver = Driver(max_retries=0)
+    token = driver.sign_in()
+    delivery = in_batch(driver, 1)[1][0]
+    driver.answer(401)
+    driver.answer(400, {"error": f"no {token}", "details": token})
+    error = error_of(delivery)
+    assert "[redacted]" in error.message
+    assert_hidden(error, token)

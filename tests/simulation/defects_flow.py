@@ -188,7 +188,7 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "an echoed token is shown",
         "engine.py",
-        "secrets = self.account.api_key.reveal(), token, self.authorizer.value\n",
+        "secrets = self.account.api_key.reveal(), token, self.authorizer.latest\n",
         "secrets = self.account.api_key.reveal(), None\n",
     ),
     Defect(
