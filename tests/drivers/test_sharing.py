@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from masivo import Api, FlushResult
+from masivo.emulator import Fault
 
 from .events import arrived, event
 
@@ -31,6 +32,7 @@ def test_each_client_has_its_own_brand_and_limits(connect: Connect, emulator: Em
     """The default brand and the buffer belong to the client, not to the key."""
     one, two = connect(brand_id="b-1"), connect(brand_id="b-2", max_queue=1)
     plain = {"type": "X", "customer_id": "c", "platform": "web"}
+    emulator.fail(Fault(delay=0.5), route="authorize")  # the buffer of one is still full
     for client in (one, two, one, two):
         client.send_analytics_event(plain)
     assert (one.flush(5).delivered, two.flush(5).delivered) == (2, 1)
