@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from masivo import MasivoError
-    from masivo._protocol.buffer import Buffer
     from masivo._protocol.delivery import Delivery
-    from masivo._protocol.flight import Flight
+    from masivo._protocol.values import Output
     from masivo.emulator import Emulator
     from masivo.protocol import Json
 
@@ -88,9 +87,7 @@ class Recorder:
     def __enter__(self) -> Self:
         self._wrap(Intake, "__init__", self._watch_intake)
         self._wrap(Intake, "_reject", self._on_reject)
-        self._wrap(Engine, "succeed", self._on_success)
-        self._wrap(Engine, "fail", self._on_failure)
-        self._wrap(Engine, "send_part", self._on_batch)
+        self._wrap(Engine, "poll", self._on_poll)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,29 +131,19 @@ class Recorder:
             self._end(delivery, "failed", delivery.outcome.error)
         return delivery
 
-    def _on_success(
-        self,
-        original: Callable[..., None],
-        engine: Engine,
-        buffer: Buffer,
-        deliveries: list[Delivery],
-        result: object,
-    ) -> None:
-        for delivery in deliveries:
-            self._end(delivery, "delivered", None)
-        original(engine, buffer, deliveries, result)
-
-    def _on_failure(
-        self,
-        original: Callable[..., None],
-        engine: Engine,
-        buffer: Buffer,
-        deliveries: list[Delivery],
-        error: MasivoError,
-    ) -> None:
-        for delivery in deliveries:
-            self._end(delivery, "failed", error)
-        original(engine, buffer, deliveries, error)
+    def _on_poll(self, original: Callable[..., Output], engine: Engine) -> Output:
+        output = original(engine)
+        self._batches.update(
+            dict(each.headers).get("idempotency-key", "") for each in output.requests
+        )
+        for settled in output.settled:
+            failed = settled.outcome if isinstance(settled.outcome, Failed) else None
+            for delivery in settled.deliveries:
+                if failed is None:
+                    self._end(delivery, "delivered", None)
+                else:
+                    self._end(delivery, "failed", failed.error)
+        return output
 
     def _end(
         self, delivery: Delivery, state: Literal["delivered", "failed"], error: MasivoError | None
@@ -166,12 +153,6 @@ class Recorder:
             with self._changed:
                 record.state, record.error = state, error
                 self._changed.notify_all()
-
-    def _on_batch(
-        self, original: Callable[..., None], engine: Engine, flight: Flight, *args: Any
-    ) -> None:
-        original(engine, flight, *args)
-        self._batches.add(flight.part.key)
 
 
 def _is_threads(owner: object) -> bool:
