@@ -168,17 +168,16 @@ class Buffer(Intake):
     def take_in(self, deliveries: list[Delivery]) -> None:
         """Put events into the queue."""
         self._last_at = max(self._last_at, deliveries[-1].at)
-        if self._engine.journal is not None:
-            self._engine.journal.took_in(len(deliveries), self.unended + len(deliveries))
         refusal = self._engine.authorizer.refusal()
         if self.detached:
             refusal = self._closing_error or self.closed_error()
-        if refusal is None:
-            self.count_taken_in(len(deliveries), self._queue.extend(deliveries))
-            self._engine.touch(self)
-        else:
-            self.count_taken_in(len(deliveries), total_size(deliveries))
+        length = self._queue.extend(deliveries) if refusal is None else total_size(deliveries)
+        self.count_taken_in(len(deliveries), length)
+        if self._engine.journal is not None:
+            self._engine.journal.took_in(len(deliveries), self.unended)
+        if refusal is not None:
             self._end(deliveries, (), refusal)
+        self._engine.touch(self)
 
     def overflowed(self) -> None:
         """There was no room for an event: what waits goes out."""
@@ -235,7 +234,6 @@ class Buffer(Intake):
         self._closing_error = error
         flights, self._flights = self._flights, []
         for flight in flights:
-            self._engine.forget(flight)
             self._fail_flight(flight, error)
         self._end_taken(self._queue.clear(), error)
         self.detached = True
@@ -355,8 +353,8 @@ class Buffer(Intake):
                 moment = at
             if moment >= until:
                 start = opening(format_stamp(moment))
-                second = moment // 1.0  # cut as ``format_stamp`` cuts
-                until = second + ((moment - second) * 1000.0 // 1.0 + 1.0) / 1000.0
+                whole = moment // 1.0  # as ``format_stamp`` cuts it
+                until = whole + ((moment - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
             encoded = delivery.encoded  # ``complete`` without its calls
             events.append(encoded if encoded[0] == BRACE else start + encoded)
         self._last_stamp = moment
@@ -406,7 +404,7 @@ class Buffer(Intake):
         self._in_flight -= len(part.deliveries)
         length = sum(map(len, part.events))
         self._count_end(part.deliveries, part.numbers, length, delivered=True)
-        self._engine.succeed(self, part.deliveries, result)
+        self._engine.succeed(part.deliveries, result)
         self._land(flight)
 
     def part_failed(self, flight: Flight, error: MasivoError) -> None:

@@ -398,18 +398,15 @@ class Engine:
             return None
         return at
 
-    def succeed(self, buffer: Buffer, deliveries: list[Delivery], result: SendEventResult) -> None:
+    def succeed(self, deliveries: list[Delivery], result: SendEventResult) -> None:
         """End events with the API's consent."""
         for delivery in deliveries:
             delivery.outcome = result
             delivery.encoded = b""
         self._out.settled.append(Settled(deliveries, result))
-        self.touch(buffer)
 
     def fail(self, buffer: Buffer, deliveries: list[Delivery], error: MasivoError) -> None:
         """End events with an error."""
-        if not deliveries:
-            return
         on_error = buffer.settings.on_error
         outcome = Failed(error, len(deliveries), None if self._quiet else self.unasked)
         for delivery in deliveries:
@@ -419,7 +416,6 @@ class Engine:
             delivery.outcome = outcome
             delivery.encoded = b""
         self._out.settled.append(Settled(deliveries, outcome))
-        self.touch(buffer)
 
     def answer(self, ticket: Ticket, outcome: str | bool | Failed) -> None:
         """End what a caller waits for."""
@@ -436,7 +432,6 @@ class Engine:
     def detach(self, buffer: Buffer) -> None:
         """Remove a client."""
         self._buffers.pop(buffer, None)
-        self._touched.pop(buffer, None)
         self.authorizer.detach(buffer)
 
     def unasked(self, error: MasivoError, count: int) -> None:

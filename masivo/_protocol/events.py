@@ -51,7 +51,6 @@ STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)
 """What a stamp adds to an event that was kept without its brace, in bytes."""
 
 _MISSING: Final = object()
-_TYPES: Final = "customer_id", "type", "brand_id"
 
 
 def size(encoded: bytes) -> int:
@@ -201,7 +200,7 @@ def _refuse_reserved(kind: str) -> NoReturn:
 def _did_you_mean(event: Mapping[str, object], name: str) -> str:
     from difflib import get_close_matches  # only a mistake pays for it
 
-    others = [key for key in event if isinstance(key, str) and key not in _TYPES]
+    others = [key for key in event if isinstance(key, str)]
     close = get_close_matches(name, others, n=1, cutoff=0.75)
     return f" (did you mean {name!r} where it says {close[0]!r}?)" if close else ""
 
@@ -336,9 +335,7 @@ def _convert_container(value: object, path: str, above: list[int]) -> object:
         ]
     elif is_dataclass(value) and not isinstance(value, type):
         result = {
-            field.name: _convert(
-                getattr(value, field.name), f"{path}.{field.name}" if path else field.name, above
-            )
+            field.name: _convert(getattr(value, field.name), f"{path}.{field.name}", above)
             for field in fields(value)
         }
     else:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Intake"]
 
-_DISABLED: Final = SendEventResult(success=False, status=0, data=None)
+_DISABLED: Final = SendEventResult(success=False, status=0)
 
 
 class Intake:
@@ -87,7 +87,7 @@ class Intake:
         self._input(delivery)
         # Read anew: of several callers at once, the last must see the sum.
         accepted = self.accepted
-        if accepted >= self._wake_count or self._accepted_bytes + accepted >= self._wake_bytes:
+        if accepted >= self._wake_count or self._accepted_bytes + accepted > self._wake_bytes:
             self._engine.wake()
         return delivery
 
@@ -131,7 +131,7 @@ class Intake:
         """Whether enough events came in since the last poll to make another worthwhile."""
         return (
             self.accepted >= self._wake_count
-            or self._accepted_bytes + self.accepted >= self._wake_bytes
+            or self._accepted_bytes + self.accepted > self._wake_bytes
         ) and self.accepted > self._taken_in
 
     def has_room(self) -> bool:

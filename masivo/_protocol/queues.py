@@ -225,10 +225,7 @@ class PerCustomer:
 
     def clear(self) -> Taken:
         """See ``Queue``."""
-        entries = sorted(
-            (entry for line in self._lines.values() for entry in line.entries),
-            key=lambda entry: entry[0],
-        )
+        entries = sorted(entry for line in self._lines.values() for entry in line.entries)
         self._lines.clear()
         self._free.clear()
         self._ready = self.ready_bytes = 0

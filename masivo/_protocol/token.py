@@ -184,7 +184,7 @@ def lifetime(token: str, date: str | None, wall_time: float) -> float | None:
     if len(parts) != 3:
         return None
     try:
-        claims = parse(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = parse(base64.urlsafe_b64decode(parts[1] + "=="))
     except (binascii.Error, ValueError):
         return None
     if not isinstance(claims, dict):

@@ -256,8 +256,8 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "a sender wakes the driver one event late",
         "intake.py",
-        "if accepted >= self._wake_count or self._accepted_bytes + accepted >= self._wake_bytes:",
-        "if accepted > self._wake_count or self._accepted_bytes + accepted >= self._wake_bytes:",
+        "if accepted >= self._wake_count or self._accepted_bytes + accepted > self._wake_bytes:",
+        "if accepted > self._wake_count or self._accepted_bytes + accepted > self._wake_bytes:",
     ),
     Defect(
         "rejected events are not counted",
