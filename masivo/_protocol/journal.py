@@ -133,7 +133,7 @@ class Journal:
         held = self._engine.backoff.hold_until
         wait = max(attempt.not_before, held) - self._engine.now
         why = ", as Retry-After says" if held > attempt.not_before else ""
-        when = f"in {wait:.3f} s{why}" if wait > 0 and not attempt.last_try else "now, a last time"
+        when = "now, a last time" if attempt.last_try else f"in {wait:.3f} s{why}"
         self._info(f"{_name(attempt)}: repeat {attempt.retries} {when}")
 
     def refuses(self) -> None:

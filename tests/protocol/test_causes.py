@@ -105,3 +105,11 @@ def test_an_exception_that_cannot_be_changed_is_no_failure() -> None:
     driver.break_off("refused", cause=error)
     assert type(error_of(delivery)) is MasivoNetworkError
     assert error_of(delivery).__cause__ is None
+
+
+def test_a_slot_that_holds_nothing_stays_empty() -> None:
+    """What an exception does not have is not given to it."""
+    error = SlottedError("x")
+    del error._own
+    assert stripped(error, [SECRET]) is error
+    assert not hasattr(error, "_own")

@@ -405,3 +405,31 @@ def test_a_batch_that_is_just_full_waits_for_one_event_more() -> None:
     assert driver.wakes > wakes
     assert len(driver.batch().body) == most
     assert numbers(driver.batch()) == [1, 2]
+
+
+def test_a_sender_wakes_the_driver_by_bytes_exactly_when_a_batch_is_due() -> None:
+    """One byte decides, for a sender and for what came in during a poll alike."""
+    length = size(Driver().buffer.send(event(1)).encoded)
+    for more, due in ((0, False), (1, True)):
+        most = 2 * length + 1 + envelope_size("events")
+        driver = Driver(max_batch_bytes=most, max_event_bytes=most)
+        driver.sign_in()
+        driver.send_numbers(1)
+        assert not driver.buffer.wants_poll
+        wakes = driver.wakes
+        driver.buffer.send(event(2, "c" + "c" * more))
+        assert (driver.wakes > wakes) is due
+        assert driver.buffer.wants_poll is due
+        driver.poll()
+        assert len(driver.out) == due
+        assert not driver.buffer.wants_poll
+
+
+def test_few_events_that_come_in_during_a_poll_ask_for_no_other() -> None:
+    """What is not due when it comes in during a poll waits for its time."""
+    driver = Driver(batch_size=10)
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.buffer.send(event(2))
+    assert driver.buffer.accepted > 1
+    assert driver.buffer.wants_poll is False

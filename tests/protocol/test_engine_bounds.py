@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masivo._protocol.errors import MasivoQueueFullError
+from masivo._protocol.events import size
 from masivo.protocol import Api, Delivery, Failed
 
 from .simulator import Driver, error_of, event, in_batch, numbers, payload, result_of
@@ -214,3 +215,16 @@ def test_every_event_has_exactly_one_outcome(max_in_flight: int, data: st.DataOb
         assert (id(each) in settled) is not full
     stats = driver.buffer.stats()
     assert stats.accepted == stats.delivered + stats.failed == len(driver.settled)
+
+
+def test_a_drain_has_room_to_the_byte() -> None:
+    """Room for a batch counts every byte: it may be full to the last one."""
+    length = size(Driver().buffer.send(event(1)).encoded)
+    driver = Driver(max_queue_bytes=3 * length, max_batch_bytes=2 * length, max_event_bytes=length)
+    driver.sign_in()
+    driver.buffer.send(event(1))
+    bound = min(2 * length, 3 * length // 2)
+    assert driver.buffer.has_room() is (length + bound <= 3 * length)
+    driver = Driver(max_queue_bytes=2 * length, max_batch_bytes=2 * length, max_event_bytes=length)
+    driver.buffer.send(event(1))
+    assert driver.buffer.has_room() is True

@@ -452,3 +452,49 @@ def test_a_failure_without_a_reason_has_a_message() -> None:
         driver.poll()
         assert isinstance(ticket.outcome, Failed)
         assert ticket.outcome.error.message == "no usable answer from the API"
+
+
+def test_a_long_retry_after_counts_although_a_shorter_one_lasts() -> None:
+    """Batches that come due fail at once while the server asks for too much patience, also where
+    another answer holds requests back for longer than now."""
+    driver = Driver(batch_size=1, max_in_flight=2)
+    driver.sign_in()
+    driver.send(event(1, "a"), event(2, "b"))
+    first, second = driver.out
+    driver.answer(503, to=first, headers={"retry-after": "300"})
+    driver.answer(503, to=second, headers={"retry-after": "400"})
+    (delivery,) = driver.send(event(3, "c"))
+    assert error_of(delivery).status == 503
+
+
+def test_a_batch_that_waits_for_its_repeat_leaves_no_timer_behind() -> None:
+    """When its client is destroyed, nothing is left to be done."""
+    driver = Driver(refresh_interval=None)
+    driver.client()
+    in_batch(driver, 1)
+    driver.answer(503)
+    assert driver.wake_at is not None
+    driver.buffer.destroy()
+    driver.poll()
+    assert driver.wake_at is None
+
+
+@pytest.mark.parametrize(("status", "accepted"), [(199, 0), (200, 1), (299, 1), (300, 0)])
+def test_only_the_headers_of_a_2xx_end_a_batch(status: int, accepted: int) -> None:
+    """An answer that broke off is final if it had begun with success; else it is repeated."""
+    driver = Driver()
+    driver.dice.always = 0.0
+    _, (delivery,) = in_batch(driver, 1)
+    driver.break_off("cut", status=status)
+    driver.poll()
+    assert len(driver.out) == 1 - accepted
+    assert delivery.done() is bool(accepted)
+
+
+@pytest.mark.parametrize(("status", "delivered"), [(199, 0), (200, 1), (299, 1), (300, 0)])
+def test_only_a_2xx_delivers(status: int, delivered: int) -> None:
+    """A status below 200 or from 300 on is no success."""
+    driver = Driver()
+    _, (delivery,) = in_batch(driver, 1)
+    driver.answer(status)
+    assert isinstance(delivery.ask(), SendEventResult) is bool(delivered)

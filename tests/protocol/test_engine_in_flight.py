@@ -218,3 +218,18 @@ def test_one_result_for_each_batch() -> None:
     assert result_of(second).data == {"n": 2}
     driver.answer(202, {"n": 1})
     assert result_of(first).status == 202
+
+
+def test_who_drains_has_a_new_event_of_a_free_customer_sent_at_once() -> None:
+    """While somebody waits in ``drain``, one event of a customer that is free wakes the driver."""
+    driver = Driver(max_in_flight=2, batch_size=3, max_queue=6)
+    driver.sign_in()
+    driver.send(*(event(n, "a") for n in (1, 2, 3, 4)))
+    ticket = driver.buffer.drain()
+    driver.poll()
+    assert ticket.ask() is None
+    wakes = driver.wakes
+    driver.buffer.send(event(5, "b"))
+    assert driver.wakes > wakes
+    driver.poll()
+    assert len(driver.out) == 2

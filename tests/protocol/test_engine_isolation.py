@@ -221,3 +221,31 @@ def test_exactly_the_events_at_fault_fail(count: int, data: st.DataObject) -> No
     failed = {n for n, each in enumerate(deliveries) if isinstance(each.ask(), Failed)}
     assert failed == bad
     assert driver.buffer.stats().in_flight == 0
+
+
+def test_only_refusals_that_blame_events_count_towards_the_end_of_halving() -> None:
+    """Parts of one event that fail for another reason do not stop the halving."""
+    driver = Driver(batch_size=20)
+    driver.dice.always = 0.0
+    _, deliveries = in_batch(driver, *range(20))
+    lone = 0
+    while driver.out:
+        alone = len(numbers(driver.batch())) == 1
+        lone += alone
+        driver.answer(409 if alone else 422)
+    assert lone == len(deliveries)
+
+
+def test_a_broken_answer_does_not_count_towards_the_end_of_halving() -> None:
+    """An answer that began with a refusal and then broke off blames nobody."""
+    driver = Driver(batch_size=20, max_retries=0)
+    driver.dice.always = 0.0
+    _, deliveries = in_batch(driver, *range(20))
+    lone = 0
+    while driver.out:
+        if len(numbers(driver.batch())) == 1:
+            lone += 1
+            driver.break_off("cut", status=422)
+        else:
+            driver.answer(422)
+    assert lone == len(deliveries)

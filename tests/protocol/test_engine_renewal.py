@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo._protocol.json import encode
+from masivo._protocol.timers import Timer
 
 from .simulator import (
     START,
@@ -440,3 +441,42 @@ def test_whatever_a_token_claims_it_works(token: str, headers: dict[str, str]) -
     driver.send_numbers(1)
     driver.flush()
     assert header(driver.batch(), "authorization") == f"Bearer {token}"
+
+
+def test_a_renewal_that_comes_as_a_client_goes_leaves_no_timer() -> None:
+    """A client whose close runs out in the same poll changes the interval; nothing fires then."""
+    driver = Driver(refresh_interval=10.0, timeout=60.0)
+    driver.dice.always = 0.99
+    driver.client(refresh_interval=300.0)
+    driver.sign_in()
+    in_batch(driver, 1)
+    driver.close(5.0)
+    driver.out.clear()
+    driver.advance(20.0)
+    assert is_authorization(driver.only())
+    assert driver.wake_at is None
+
+
+def test_a_short_interval_still_spreads_a_failed_renewal_over_a_second() -> None:
+    """A renewal that failed is tried again within a second at the least, by full jitter."""
+    driver = Driver(refresh_interval=0.5)
+    driver.dice.always = 0.99
+    driver.sign_in()
+    for bound in (0.5, 1.0, 1.0, 1.0):
+        if not driver.out:
+            driver.sleep()
+        driver.answer(500, to=driver.authorization())
+        assert driver.wake_at == pytest.approx(driver.now + 0.99 * bound)
+
+
+def test_a_hold_that_has_just_ended_adds_no_wait() -> None:
+    """A renewal that is due at the very end of a Retry-After goes at once."""
+    driver = Driver(refresh_interval=10.0)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    in_batch(driver, 1)
+    assert driver.engine.timers.get((Timer.REFRESH, None)) == driver.now + 1.0
+    driver.dice.always = 0.5
+    driver.answer(503, headers={"retry-after": "1"})
+    driver.advance(1.0)
+    assert any(is_authorization(each) for each in driver.out)

@@ -535,3 +535,102 @@ def test_nothing_wakes_the_driver_while_it_waits_for_the_token() -> None:
     assert driver.wakes == wakes
     driver.grant()
     assert numbers(driver.batch()) == [1, 2]
+
+
+def test_a_token_that_is_thrown_away_is_renewed_no_more() -> None:
+    """A 401 ends the timer of its renewal: while the next one is fetched, nothing is to be done."""
+    driver = Driver()
+    in_batch(driver, 1)
+    driver.answer(401)
+    driver.authorization()
+    assert driver.wake_at is None
+
+
+def test_a_second_401_has_others_fetch_a_token() -> None:
+    """The token that a batch threw away is missed by other clients, who have events waiting."""
+    driver = Driver()
+    in_batch(driver, 1)
+    other = driver.client()
+    driver.send_numbers(2, buffer=other)
+    driver.answer(401)
+    driver.grant()
+    driver.answer(401, to=driver.batch())
+    driver.authorization()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (199, {}, MasivoServerKeyError),
+        (200, {}, MasivoAuthError),
+        (299, {}, MasivoAuthError),
+        (300, {}, MasivoServerKeyError),
+        (403, b"no JSON", MasivoAuthError),
+    ],
+)
+def test_a_success_is_no_refusal_of_a_server_key(
+    status: int, body: Json | bytes, kind: type[MasivoAuthError]
+) -> None:
+    """``Api.is_server_key_refusal`` is asked about refusals with JSON alone."""
+    driver = Driver(api=Api(is_server_key_refusal=lambda _status, _body: True), max_retries=0)
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(status, body)
+    assert type(error_of(delivery)) is kind
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"error": "a", "message": "server"}, MasivoServerKeyError),
+        ({"message": "server", "details": "b"}, MasivoServerKeyError),
+        ({"error": "a server"}, MasivoServerKeyError),
+        ({"error": "observer", "message": "server-side"}, MasivoServerKeyError),
+        ({"error": "observer", "message": "servers"}, MasivoAuthError),
+    ],
+)
+def test_the_word_server_stands_alone(body: Json, kind: type[MasivoAuthError]) -> None:
+    """Each of the texts is searched for the word."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(401, body)
+    assert type(error_of(delivery)) is kind
+
+
+def test_a_close_gets_its_last_try_of_an_authorization_that_was_out() -> None:
+    """An authorization that fails while a client closes is tried once more, at once."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.close(10.0)
+    driver.answer(503)
+    assert not delivery.done()
+    driver.grant()
+    driver.accept()
+    assert result_of(delivery).success
+
+
+def test_nobody_is_waited_for_who_wants_nothing() -> None:
+    """After the last try of a close, another client that neither holds events nor asks for the
+    token has no authorization repeated."""
+    driver = Driver()
+    driver.client()
+    (delivery,) = driver.send_numbers(1)
+    driver.close(10.0)
+    driver.answer(503)
+    driver.answer(503)
+    assert error_of(delivery).status == 503
+    assert driver.out == []
+    assert driver.wake_at is None
+
+
+def test_what_is_out_goes_on_when_the_key_is_refused() -> None:
+    """A refusal of the key ends what waits; a batch that is out takes its own answer."""
+    driver = Driver(max_in_flight=2, batch_size=1)
+    driver.sign_in()
+    one, two = (driver.send(event(n, f"c{n}"))[0] for n in (1, 2))
+    first, second = driver.out
+    driver.answer(401, to=first)
+    driver.answer(403, to=next(each for each in driver.out if is_authorization(each)))
+    assert error_of(one).status == 403
+    assert not two.done()
+    driver.accept(to=second)
+    assert result_of(two).success

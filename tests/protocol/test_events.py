@@ -458,3 +458,17 @@ def test_what_is_plain_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None
         assert sent(event(x=["s", value, "s"])) == event(x=["s", value, "s"])
         assert sent(event(x=["s", [value, value]])) == event(x=["s", [value, value]])
         assert sent(event(x={"a": value, "b": 5})) == event(x={"a": value, "b": 5})
+
+
+def test_what_is_converted_beside_others_stays_what_it_is() -> None:
+    """True, False and None are themselves in an event of which something is converted."""
+    event_sent = sent(event(x=Decimal(1), yes=True, no=False, none=None))
+    assert (event_sent["yes"], event_sent["no"], event_sent["none"]) == (True, False, None)
+    assert event_sent["yes"] is True
+    assert event_sent["no"] is False
+
+
+def test_a_name_that_is_far_from_a_field_is_not_suggested() -> None:
+    """Only what is nearly the name of a field is asked about."""
+    assert refusal({"typing": "V"}) == "type is missing"
+    assert "where it says 'typ'" in refusal({"typ": "V"})

@@ -333,3 +333,59 @@ def test_a_handler_that_raises_stops_nothing(kind: type[BaseException]) -> None:
             waiting.write(log)
         waiting.write(log)
     assert log.lines == ["first", "second"]
+
+
+@pytest.mark.parametrize(("status", "level"), [(299, DEBUG), (300, INFO)])
+def test_what_is_no_success_is_told_at_info(status: int, level: int) -> None:
+    """An answer below 300 is as it should be."""
+    driver = watched()
+    in_batch(driver, 1)
+    told(driver)
+    driver.answer(status)
+    assert any(f"answered {status}" in line for line in told(driver, level))
+
+
+def test_what_comes_in_is_told_with_what_waits() -> None:
+    """Events that came in together, and all without an outcome."""
+    driver = watched()
+    driver.send_numbers(1)
+    told(driver)
+    driver.send_numbers(2, 3)
+    assert "2 events taken in; 3 without outcome" in told(driver)
+
+
+def test_a_token_that_is_never_renewed_is_told_so() -> None:
+    """An opaque token without an interval."""
+    driver = watched(refresh_interval=None)
+    driver.sign_in()
+    assert "token: does not tell its life; to be renewed never" in told(driver)
+
+
+def test_every_timer_is_told_by_what_it_is_for() -> None:
+    """The end of a close, and warnings that were held back."""
+    driver = watched(refresh_interval=None, timeout=60.0, max_retries=0)
+    driver.sign_in()
+    for number in range(2):
+        driver.buffer.send(event(number))
+        driver.flush()
+        driver.answer(418)
+        driver.settled.clear()
+        driver.poll()
+    lines = told(driver)
+    assert any(line.endswith("then warnings that were held back are written") for line in lines)
+    driver.sleep()
+    assert "it is time: warnings that were held back are written" in told(driver)
+    in_batch(driver, 5)
+    driver.close(5.0)
+    assert "nothing to do for 5.000 s; then a close runs out" in told(driver)
+    driver.sleep()
+    assert "it is time: a close runs out" in told(driver)
+
+
+def test_a_repeat_that_waits_for_nothing_is_told() -> None:
+    """With a draw of 0 there is nothing to wait for; it is not the last one for that."""
+    driver = watched()
+    in_batch(driver, 1)
+    driver.dice.always = 0.0
+    driver.answer(503)
+    assert any(line.endswith(": repeat 1 in 0.000 s") for line in told(driver, INFO))

@@ -492,3 +492,14 @@ def test_what_values_show_of_themselves() -> None:
         "<Delivery failed: MasivoError('the API answered with an error', status=418)>"
     )
     assert repr(Secret("x")) == "Secret('…')"
+
+
+def test_an_engine_names_what_there_is_of_a_token() -> None:
+    """In each of its states."""
+    driver = Driver(refresh_interval=10.0)
+    driver.send_numbers(1)
+    assert "token=fetching>" in repr(driver.engine)
+    driver.grant()
+    assert "token=fresh>" in repr(driver.engine)
+    driver.advance(20.0)
+    assert "token=stale>" in repr(driver.engine)

@@ -122,7 +122,17 @@ def test_the_base_url_is_given_or_from_the_environment() -> None:
 
 @pytest.mark.parametrize(
     ("text", "disabled"),
-    [("1", True), ("true", True), ("yes", True), ("0", False), ("", False), ("false", False)],
+    [
+        ("1", True),
+        ("true", True),
+        ("yes", True),
+        ("0", False),
+        ("", False),
+        ("false", False),
+        ("no", False),
+        ("off", False),
+        (" Off ", False),
+    ],
 )
 def test_the_environment_can_disable(text: str, disabled: bool) -> None:
     """``MASIVO_DISABLED=1`` disables, whatever the argument says; 0 and the like do not."""
@@ -379,3 +389,8 @@ def test_the_settings_of_another_account_are_refused() -> None:
         driver.engine.attach(made(key="another-key-here"))
     driver.send(event())
     assert driver.engine.buffers == [driver.buffer]
+
+
+def test_a_disabled_client_without_a_key_has_an_empty_one() -> None:
+    """A disabled client's account is one like any other."""
+    assert configure(None, enabled=False).account.api_key.reveal() == ""

@@ -136,3 +136,24 @@ def test_notes_are_written_before_warnings() -> None:
     settle(Output([], [], [], [], ["lost"], None, closed=False, notes=notes), log)
     settle(Output([], [], [], [], [], None, closed=False, notes=notes), log)
     assert log.lines == ["10: done", "warning: lost"]
+
+
+def test_one_of_two_waiters_may_give_up() -> None:
+    """The others of a delivery are called all the same; a ticket that is given up is forgotten."""
+    waiters = Waiters()
+    called: list[int] = []
+    delivery = Delivery(b"", 0.0, None, None)
+
+    def one() -> None:
+        called.append(1)
+
+    def two() -> None:
+        called.append(2)
+
+    waiters.add(delivery, one)
+    waiters.add(delivery, two)
+    waiters.discard(delivery, one)
+    output = Output([], [Settled([delivery], RESULT)], [], [], [], None, closed=False)
+    for waker in waiters.take(output):
+        waker()
+    assert called == [2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from datetime import UTC, datetime
 from email.utils import formatdate
 
@@ -198,3 +199,33 @@ def test_the_bound_is_never_later_than_the_truth(
         assert truth - slack - 1e-5 <= time <= truth + 1e-5
         assert time >= last - 1e-5
         last = time
+
+
+def test_years_of_two_digits_end_in_2069() -> None:
+    """RFC 850: 70 is 1970, 69 is 2069."""
+    assert parse_http_date("Thursday, 01-Jan-70 00:00:00 GMT") == 0.0
+    assert parse_http_date("Tuesday, 01-Jan-69 00:00:00 GMT") == 3_124_224_000.0
+    assert parse_http_date("Friday, 01-Jan-71 00:00:00 GMT") == 31_536_000.0
+
+
+@pytest.mark.parametrize(("date", "offset"), [(29.0, 10.0), (28.0, 8.0)])
+def test_an_answer_contradicts_the_bound_by_more_than_a_second(date: float, offset: float) -> None:
+    """A ``Date`` is cut to the second: one that is just a second behind may be right."""
+    clock = ServerClock(lambda: 0.0)
+    clock.observe(formatdate(20.0, usegmt=True), 10.0, 10.0)
+    assert clock.time(0.0, 10.0) == 10.0
+    clock.observe(formatdate(date, usegmt=True), 20.0, 20.0)
+    assert clock.time(0.0, 20.0) == offset
+
+
+def test_a_date_that_the_machine_reads_in_another_zone_is_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """HTTP dates are in UTC, wherever the machine is."""
+    monkeypatch.setenv("TZ", "America/Bogota")
+    time.tzset()
+    try:
+        assert parse_http_date("Thu, 01 Jan 1970 00:00:00 GMT") == 0.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()

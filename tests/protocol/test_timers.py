@@ -107,3 +107,25 @@ def test_timers_agree_with_a_naive_model(
                 model[slot] = at
         assert timers.next() == min(model.values(), default=None)
         assert timers.get(slot) == model.get(slot)
+
+
+def test_slots_of_one_time_fire_as_they_were_set() -> None:
+    """Of slots that are due together, the one that was set first is first."""
+    timers = Timers()
+    owners = [object() for _ in range(5)]
+    for owner in owners:
+        timers.set((Timer.LINGER, owner), 1.0)
+    assert timers.due(1.0) == [(Timer.LINGER, owner) for owner in owners]
+
+
+def test_the_order_survives_many_changes() -> None:
+    """However often slots are moved, the earliest is first."""
+    timers = Timers()
+    owners = [object() for _ in range(20)]
+    for turn in range(50):
+        for number, owner in enumerate(owners):
+            timers.set((Timer.LINGER, owner), float((number * 7 + turn) % 20))
+    assert timers.next() == 0.0
+    times = [timers.get((Timer.LINGER, owner)) for owner in owners]
+    due = timers.due(100.0)
+    assert [times[owners.index(owner)] for _, owner in due] == [float(n) for n in range(20)]

@@ -146,3 +146,13 @@ def test_whatever_a_token_is_its_life_is_none_or_a_number(text: str) -> None:
     """No token makes the reading of its life fail."""
     life = lifetime(text, None, 0.0)
     assert life is None or life <= 1e9
+
+
+def test_a_life_of_less_than_a_second_is_one() -> None:
+    """A token that tells of any life ends with it."""
+    token = Token(Dice(1))
+    token.change(Change.NEEDED)
+    token.grant("t", 0.5, 100.0, on_time=False)
+    assert not token.expired(100.4)
+    assert token.expired(100.5)
+    assert token.renew_at(None) is not None

@@ -70,7 +70,7 @@ class _Finder(MetaPathFinder):
     """Finds one module, changed."""
 
     def __init__(self, file: str, source: str | ast.Module) -> None:
-        self._name = f"{PACKAGE}.{file.removesuffix('.py')}"
+        self._name = f"{PACKAGE}.{file.removesuffix('.py')}".removesuffix(".__init__")
         self._source = source
 
     def find_spec(

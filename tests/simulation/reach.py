@@ -98,7 +98,7 @@ def _gather() -> None:
     status = pytest.main(options, plugins=[recorder, Repeatable()])
     measured.stop()
     if status != pytest.ExitCode.OK:
-        raise SystemExit("the core's tests fail: run `make test`")
+        sys.exit(1)
     data = measured.get_data()
     numbers = {test: number for number, test in enumerate(recorder.seconds)}
     lines = {
@@ -117,9 +117,10 @@ def reach() -> Reach:
     kept: dict[str, Any] = json.loads(KEPT.read_text("utf-8")) if KEPT.exists() else {}
     if kept.get("digest") != _digest():
         print("seeing which tests run which lines", flush=True)
-        subprocess.run(
-            [sys.executable, "-m", __name__], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-        )
+        command = [sys.executable, "-m", __name__]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{done.stdout}\nthe core's tests fail")
         kept = json.loads(KEPT.read_text("utf-8"))
     return Reach(kept["seconds"], kept["lines"])
 
