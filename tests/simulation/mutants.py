@@ -42,6 +42,9 @@ FEW_SEEDS: Final = 30
 SEEDS: Final = 300
 """Of the simulator, for each mutant that the tests let live."""
 
+LONGEST: Final = 600
+"""Seconds by the clock, for one that waits for ever and takes no processor time."""
+
 SURVIVED: Final = 0
 KILLED: Final = {3: "simulator", 4: "tests"}
 """What the exit status of a mutant's process says."""
@@ -110,6 +113,8 @@ def judge(mutant: Mutant, reached: Reach) -> int:
     if pid:
         return pid
     status = 3  # whatever else ends it, the core did not even start
+    os.setsid()  # what it may do to its group is not done to this process
+    signal.alarm(LONGEST)
     try:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
@@ -123,7 +128,8 @@ def judge(mutant: Mutant, reached: Reach) -> int:
 def _result(wait_status: int) -> str:
     """What became of a mutant: what killed it, ``timeout``, or ``survived``."""
     if os.WIFSIGNALED(wait_status):
-        return "timeout" if os.WTERMSIG(wait_status) == signal.SIGPROF else "tests"
+        late = os.WTERMSIG(wait_status) in (signal.SIGPROF, signal.SIGALRM)
+        return "timeout" if late else "tests"
     return KILLED.get(os.WEXITSTATUS(wait_status), "survived")
 
 
