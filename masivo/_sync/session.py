@@ -1,4 +1,4 @@
-"""The threads of one API key, and what they share with the process: fork, exit.
+"""The threads of one API key.
 
 A session has one worker thread, started at the first need. It polls the engine, settles, sends
 the request that comes of it, and so on; with nothing to do it sleeps until ``wake_at``. Workers
@@ -8,48 +8,29 @@ and one that finds another asleep ends.
 
 from __future__ import annotations
 
-import atexit
-import os
 import random
-import sys
 import threading
 import time
-import weakref
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from masivo import MasivoClosedError
-from masivo._client import clients
-from masivo._http import Http, HttpClient, build_lock
-from masivo._settle import Waiters, logger, settle, unseen
-from masivo.protocol import Account, Engine, Failed, Failure
+from masivo._http import Http, HttpClient
+from masivo._settle import Waiters, logger, settle
+from masivo.protocol import Engine, Failure
 
 from . import clock as clocks
+from . import process
 
 if TYPE_CHECKING:
     from masivo.protocol import Buffer, Delivery, Output, Request, Response, Settings, Ticket
 
-__all__ = ["EXIT_TIMEOUT", "Session", "join", "sessions"]
+__all__ = ["Session", "join", "sessions"]
 
-EXIT_TIMEOUT = 5.0
-"""How long open clients are flushed at interpreter exit, all together, in seconds."""
 LAST_WORDS = 0.2
 """How long, after that, a worker has to log what it has found, in seconds."""
 HEARING = 10.0
 """How long a close without a deadline waits for ``on_error`` to return, in seconds."""
-
-_Key: TypeAlias = tuple[Account, int]
-
-_sessions: dict[_Key, Session] = {}
-_all: weakref.WeakSet[Session] = weakref.WeakSet()
-"""The sessions above, and those that have been retired."""
-_untold: weakref.WeakValueDictionary[int, Failed] = weakref.WeakValueDictionary()
-"""Failures, by id: what nobody has asked about is told at exit."""
-_registry_lock = threading.RLock()
-_exiting = False
-_process = object()
-"""Stands for this process: the child of a fork gets another one."""
 
 
 def join(
@@ -68,25 +49,25 @@ def join(
         forked: whether the client was made before a fork, in the parent.
     """
     key = settings.account, id(http_client)
-    with _registry_lock:
-        session = _sessions.get(key)
+    with process.registry_lock:
+        session = process.registry.get(key)
         if session is None or not session.engine.attached:
             # None, or one that is about to retire: its token and its counters are not ours.
             http = Http(http_client, settings.account.base_url)
-            session = _sessions[key] = Session(key, http.forked() if forked else http)
-            _all.add(session)
+            session = process.registry[key] = Session(key, http.forked() if forked else http)
+            process.every.add(session)
         return session.engine.attach(settings, delivery_type, session)
 
 
 def sessions() -> list[Session]:
     """The sessions that new clients of their keys would join."""
-    return list(_sessions.values())
+    return list(process.registry.values())
 
 
 class Session:
     """One key's engine, with the threads that drive it."""
 
-    def __init__(self, key: _Key, http: Http) -> None:
+    def __init__(self, key: process.Key, http: Http) -> None:
         self._key = key
         self.http = http
         self.clock = clocks.current
@@ -102,7 +83,7 @@ class Session:
         self.wake_at: float | None = None
         """When the last poll wanted the next one."""
         self._closed = False  # whether the last poll found no client
-        self._process = _process
+        self._process = process.this
         # Guards `poll` and the counts below. Reentrant: a signal handler or a finalizer may run
         # while its thread holds it.
         self._lock = threading.RLock()
@@ -120,7 +101,7 @@ class Session:
     @property
     def dead(self) -> bool:
         """Whether it belongs to the parent of this process."""
-        return self._process is not _process
+        return self._process is not process.this
 
     # ── Waking ───────────────────────────────────────────────────────────────────────────────
     #
@@ -161,13 +142,13 @@ class Session:
         change = 0
         try:
             with self._lock:
-                if _exiting or self.dead:
+                if process.exiting or self.dead:
                     return False
                 if request is None and (self._attentive or self._asleep):
                     return self._alert()
                 change = 1
                 self._count(request, change)
-            _register_child_exit()
+            process.register_child_exit()
             threading.Thread(
                 target=self._work, args=(request, claim), name="masivo", daemon=True
             ).start()
@@ -254,7 +235,7 @@ class Session:
             if self._asleep and (self._closed or self._sleeps_too_long()):
                 self._ring()
         todo += output.requests
-        _remember_failures(output)
+        process.remember_failures(output)
         try:
             if output.warnings or told is not None:
                 self._settle_at_leisure(output, todo, worker=worker)
@@ -357,11 +338,11 @@ class Session:
 
     def _retire(self) -> None:
         """Leave the registry, if no client has come meanwhile, and close the connections."""
-        with _registry_lock:
+        with process.registry_lock:
             if self.engine.attached:
                 return
-            if _sessions.get(self._key) is self:
-                del _sessions[self._key]
+            if process.registry.get(self._key) is self:
+                del process.registry[self._key]
         with self._lock:
             idle = not self._busy
         if idle:
@@ -419,7 +400,7 @@ class Session:
         Nothing bounds the lookup of a name, and at exit no thread can be started for it. So while
         a worker is at it, the rest is left to that worker.
         """
-        return _exiting and self.http.connecting > 0
+        return process.exiting and self.http.connecting > 0
 
     def wait(
         self, awaited: Delivery | Ticket, timeout: float | None, what: str, *, leave: bool = False
@@ -443,7 +424,7 @@ class Session:
         try:
             while True:
                 if self.dead:
-                    raise _orphaned()
+                    raise process.orphaned()
                 self.pump(deadline if leave else None)
                 if awaited.outcome is not None:
                     return
@@ -488,12 +469,6 @@ class Session:
         return self.wake_at if deadline is None else min(deadline, self.wake_at)
 
 
-def _remember_failures(output: Output) -> None:
-    for settled in output.settled:
-        if isinstance(settled.outcome, Failed):
-            _untold[id(settled.outcome)] = settled.outcome
-
-
 def _take(claim: list[None]) -> bool:
     """Whether this thread is the first to take it."""
     try:
@@ -501,85 +476,3 @@ def _take(claim: list[None]) -> bool:
     except IndexError:
         return False
     return True
-
-
-# ── Fork and exit ────────────────────────────────────────────────────────────────────────────
-
-
-def _before_fork() -> None:
-    # A fork in the middle of an import, or with a lock taken, would block the child for ever.
-    build_lock.acquire()
-    _registry_lock.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    _registry_lock.release()
-    build_lock.release()
-
-
-def _orphaned() -> MasivoClosedError:
-    return MasivoClosedError("this process was forked: the event is its parent's to send")
-
-
-def _after_fork_in_child() -> None:
-    """Begin anew: the parent sends its events, with its own threads, locks and connections."""
-    for lock in (_registry_lock, build_lock):
-        with suppress(RuntimeError):  # it is not taken: uWSGI tells Python of the child alone
-            lock.release()
-    global _exiting, _process
-    _exiting = False
-    _process = object()
-    inherited = list(_sessions.values())
-    _sessions.clear()
-    _untold.clear()
-    for session in inherited:
-        for buffer in session.engine.buffers:
-            buffer.orphaned = Failed(_orphaned(), 0, None)
-    for client in list(clients):
-        client._forked()  # noqa: SLF001
-
-
-def _flush_at_exit() -> None:
-    """Deliver what open clients hold, for at most EXIT_TIMEOUT in all, without a new thread."""
-    global _exiting
-    _exiting = True
-    deadline = clocks.current.monotonic() + EXIT_TIMEOUT
-    closing = [
-        (session, buffer.close(deadline - clocks.current.monotonic()))
-        for session in list(_sessions.values())
-        for buffer in session.engine.buffers
-    ]
-    for session, _ in closing:
-        session.wake()  # all of them now, not each when those before it are done
-    for session, ticket in closing:
-        session.finish(ticket, deadline)
-    for reference in _untold.valuerefs():
-        if (failed := reference()) is not None:
-            failed.tell()
-    with _registry_lock:
-        sessions = list(_all)
-    for session in sessions:
-        session.settle_down(deadline)
-
-
-def _register_child_exit() -> None:
-    """A child of ``multiprocessing`` runs no ``atexit`` functions, but finalizers of its own."""
-    global _registered_in
-    process = sys.modules.get("multiprocessing.process")
-    if process is None or process.parent_process() is None or _registered_in == os.getpid():
-        return
-    from multiprocessing import util
-
-    _registered_in = os.getpid()
-    util.Finalize(None, _flush_at_exit, exitpriority=10)
-    util.Finalize(None, unseen.print, exitpriority=9)
-
-
-_registered_in: int | None = None
-atexit.register(_flush_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 import masivo._async.session as loop_session
 import masivo._http as http
+import masivo._sync.process as thread_process
 import masivo._sync.session as thread_session
 from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
@@ -248,7 +249,7 @@ def engine_for_each_client(patch: pytest.MonkeyPatch) -> None:
     join = thread_session.join
 
     def alone(*args: Any, **options: Any) -> Any:
-        thread_session._sessions.clear()
+        thread_process.registry.clear()
         return join(*args, **options)
 
     patch.setattr(thread_session, "join", alone)
