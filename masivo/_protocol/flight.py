@@ -10,8 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from .buffer import Buffer
     from .delivery import Delivery
+    from .outbox import Outbox
     from .queues import Taken
 
 __all__ = ["Attempt", "Flight", "Part"]
@@ -66,9 +66,9 @@ class Part(msgspec.Struct):
 class Flight(Attempt):
     """A batch in flight, sent part after part; its customers' later events wait behind it."""
 
-    def __init__(self, buffer: Buffer, taken: Taken, events: list[bytes]) -> None:
+    def __init__(self, outbox: Outbox, taken: Taken, events: list[bytes]) -> None:
         super().__init__()
-        self.buffer = buffer
+        self.outbox = outbox
         self.customers: Collection[str] = taken.customers
         self.parts: deque[Part] = deque([Part(taken.deliveries, taken.numbers, events)])
         self.why: str = ""

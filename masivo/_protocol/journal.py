@@ -16,7 +16,7 @@ from .redaction import redacted
 from .timers import Timer
 
 if TYPE_CHECKING:
-    from .engine import Engine
+    from .core import Core
     from .errors import MasivoError
     from .flight import Attempt
     from .settle import Logger
@@ -79,10 +79,10 @@ class Journal:
         level: the least level that is read.
     """
 
-    def __init__(self, engine: Engine, level: int) -> None:
+    def __init__(self, core: Core, level: int) -> None:
         self.level = level
         self._wake_at: float | None = None  # the wake-up that was last told of
-        self._engine = engine
+        self._core = core
         self.notes: Notes = Notes()
         """What is still to be written."""
 
@@ -95,7 +95,7 @@ class Journal:
 
     def _add(self, level: int, text: str) -> None:
         # An address of the caller's (in `base_url`, or in `Api`) may hold a secret.
-        self.notes.add(level, redacted(text, self._engine.secrets(None)))
+        self.notes.add(level, redacted(text, self._core.secrets(None)))
 
     # ── Requests and answers ─────────────────────────────────────────────────────────────────
 
@@ -126,19 +126,19 @@ class Journal:
         self._info(f"{_name(attempt)}: no usable answer {self._took(attempt)}{status}{why}{sent}")
 
     def _took(self, attempt: Attempt) -> str:
-        return f"after {self._engine.now - attempt.sent_at:.3f} s"
+        return f"after {self._core.now - attempt.sent_at:.3f} s"
 
     def repeats(self, attempt: Attempt) -> None:
         """An attempt is going to be repeated."""
-        held = self._engine.backoff.hold_until
-        wait = max(attempt.not_before, held) - self._engine.now
+        held = self._core.backoff.hold_until
+        wait = max(attempt.not_before, held) - self._core.now
         why = ", as Retry-After says" if held > attempt.not_before else ""
         when = "now, a last time" if attempt.last_try else f"in {wait:.3f} s{why}"
         self._info(f"{_name(attempt)}: repeat {attempt.retries} {when}")
 
     def refuses(self) -> None:
         """The server asked for more patience than we have."""
-        wait = self._engine.backoff.refused_until - self._engine.now
+        wait = self._core.backoff.refused_until - self._core.now
         self._info(f"Retry-After says {wait:.0f} s: until then batches fail at once")
 
     def halved(self, flight: Flight) -> None:
@@ -153,7 +153,7 @@ class Journal:
     def granted(self, life: float | None, renew_at: float | None) -> None:
         """There is a token."""
         lives = "does not tell its life" if life is None else f"lives {life:.0f} s"
-        renewed = "never" if renew_at is None else f"in {renew_at - self._engine.now:.0f} s"
+        renewed = "never" if renew_at is None else f"in {renew_at - self._core.now:.0f} s"
         self._debug(f"token: {lives}; to be renewed {renewed}")
 
     def revoked(self, why: str) -> None:
@@ -162,12 +162,12 @@ class Journal:
 
     def kept(self, attempt: Attempt) -> None:
         """A renewal failed; the token still works."""
-        wait = attempt.not_before - self._engine.now
+        wait = attempt.not_before - self._core.now
         self._info(f"token: still used; the renewal is tried again in {wait:.0f} s")
 
     def refused(self, error: MasivoError, until: float) -> None:
         """The key was refused."""
-        wait = until - self._engine.now
+        wait = until - self._core.now
         self._info(f"the key was refused ({_kind(error)}): for {wait:.0f} s events fail at once")
 
     # ── Clients ──────────────────────────────────────────────────────────────────────────────
@@ -202,11 +202,11 @@ class Journal:
         """Nothing is left to be done before a time; told once for each."""
         if wake_at != self._wake_at:
             self._wake_at = wake_at
-            timer = self._engine.timers.first()
+            timer = self._core.timers.first()
             if timer is None or wake_at is None:
                 self._debug("nothing to do until something is asked for, or answered")
             else:
-                wait = wake_at - self._engine.now
+                wait = wake_at - self._core.now
                 self._debug(f"nothing to do for {wait:.3f} s; then {_TIMERS[timer]}")
 
 

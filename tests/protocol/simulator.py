@@ -207,6 +207,8 @@ class Driver:
             log_level=lambda: self.log_level,
         )
         self.buffer = self.engine.attach(self.settings)
+        self.core = self.engine._core
+        (self.outbox,) = self.core.clients
 
     def _wake(self) -> None:
         self.wakes += 1

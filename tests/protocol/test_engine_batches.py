@@ -415,14 +415,14 @@ def test_a_sender_wakes_the_driver_by_bytes_exactly_when_a_batch_is_due() -> Non
         driver = Driver(max_batch_bytes=most, max_event_bytes=most)
         driver.sign_in()
         driver.send_numbers(1)
-        assert not driver.buffer.wants_poll
+        assert not driver.outbox.wants_poll
         wakes = driver.wakes
         driver.buffer.send(event(2, "c" + "c" * more))
         assert (driver.wakes > wakes) is due
-        assert driver.buffer.wants_poll is due
+        assert driver.outbox.wants_poll is due
         driver.poll()
         assert len(driver.out) == due
-        assert not driver.buffer.wants_poll
+        assert not driver.outbox.wants_poll
 
 
 def test_few_events_that_come_in_during_a_poll_ask_for_no_other() -> None:
@@ -431,5 +431,5 @@ def test_few_events_that_come_in_during_a_poll_ask_for_no_other() -> None:
     driver.sign_in()
     driver.send_numbers(1)
     driver.buffer.send(event(2))
-    assert driver.buffer.accepted > 1
-    assert driver.buffer.wants_poll is False
+    assert driver.buffer.stats().accepted > 1
+    assert driver.outbox.wants_poll is False

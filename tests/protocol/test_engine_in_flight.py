@@ -178,7 +178,7 @@ def test_a_customers_events_are_never_overtaken(customers: list[str], data: st.D
     left: dict[str, list[int]] = defaultdict(list)
     seen: set[str] = set()
     for _ in range(40 + 40 * len(customers)):
-        if not (pending or driver.out or driver.buffer.held):
+        if not (pending or driver.out or driver.outbox.held):
             break
         if pending and (not driver.out or data.draw(st.booleans())):
             driver.send(event(*pending.pop(0)))

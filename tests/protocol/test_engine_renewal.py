@@ -475,7 +475,7 @@ def test_a_hold_that_has_just_ended_adds_no_wait() -> None:
     driver.dice.always = 0.0
     driver.sign_in()
     in_batch(driver, 1)
-    assert driver.engine.timers.get((Timer.REFRESH, None)) == driver.now + 1.0
+    assert driver.core.timers.get((Timer.REFRESH, None)) == driver.now + 1.0
     driver.dice.always = 0.5
     driver.answer(503, headers={"retry-after": "1"})
     driver.advance(1.0)

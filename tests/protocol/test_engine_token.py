@@ -282,7 +282,7 @@ def test_a_redirect_or_a_2xx_without_a_token_says_to_check_base_url(
     assert type(error) is MasivoAuthError
     assert "base_url" in error.message
     assert error.status == status
-    assert driver.engine.authorizer.value is None
+    assert driver.core.authorizer.value is None
 
 
 @pytest.mark.parametrize(

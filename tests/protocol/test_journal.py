@@ -49,7 +49,7 @@ def test_nothing_is_told_to_nobody() -> None:
     driver = Driver(log_level=30)
     in_batch(driver, 1)
     assert driver.engine.poll().notes is None
-    assert driver.engine.journal is None
+    assert driver.core.journal is None
     driver.log_level = DEBUG
     driver.answer(503)
     assert told(driver)
@@ -221,7 +221,7 @@ def test_a_token_that_is_thrown_away_is_told() -> None:
     driver.grant(jwt(5.0))
     driver.accept()
     driver.now += 6.0
-    driver.engine.authorizer._authorization = None  # as if no renewal had come of it
+    driver.core.authorizer._authorization = None  # as if no renewal had come of it
     driver.send(event(2))
     driver.flush()
     assert "token: thrown away, as it has expired" in told(driver, INFO)

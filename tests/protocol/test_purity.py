@@ -14,6 +14,7 @@ FILES = sorted(CORE.rglob("*.py"))
 
 ALLOWED = {
     "__future__",
+    "abc",
     "base64",
     "binascii",
     "collections",

@@ -13,13 +13,13 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "the API key is tried again within 30 s of a refusal",
         "authorizer.py",
-        "refusal = self._engine.backoff.refuses(self._engine.now) or self.refusal()\n",
-        "refusal = self._engine.backoff.refuses(self._engine.now)\n",
+        "refusal = self._core.backoff.refuses(self._core.now) or self.refusal()\n",
+        "refusal = self._core.backoff.refuses(self._core.now)\n",
     ),
     Defect(
         "an expired token is used",
         "authorizer.py",
-        "if self._token.expired(self._engine.now):",
+        "if self._token.expired(self._core.now):",
         "if False:",
     ),
     Defect(
@@ -37,8 +37,8 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "a Retry-After does not hold authorizations back",
         "authorizer.py",
-        "at = self._engine.waits_until(authorization, hurry=hurry)",
-        "at = authorization.not_before if authorization.not_before > self._engine.now else None",
+        "at = self._core.waits_until(authorization, hurry=hurry)",
+        "at = authorization.not_before if authorization.not_before > self._core.now else None",
     ),
     Defect(
         "the failure of a background refresh throws the token away",
@@ -49,16 +49,16 @@ FLOW: Final[tuple[Defect, ...]] = (
     Defect(
         "a refusal does not end the events of other clients",
         "authorizer.py",
-        "        for buffer in self._engine.buffers:\n            buffer.fail_waiting(error)\n"
+        "        for outbox in self._core.outboxes:\n            outbox.fail_waiting(error)\n"
         "        self._give_up",
-        "        for buffer in self._engine.buffers[:1]:\n            buffer.fail_waiting(error)\n"
+        "        for outbox in self._core.outboxes[:1]:\n            outbox.fail_waiting(error)\n"
         "        self._give_up",
     ),
     Defect(
         "the timeout of the quickest client bounds an authorization",
         "authorizer.py",
-        "timeout = max(buffer",
-        "timeout = min(buffer",
+        "timeout = max(outbox",
+        "timeout = min(outbox",
     ),
     Defect(
         "a 403 to an authorization is repeated",
@@ -68,150 +68,150 @@ FLOW: Final[tuple[Defect, ...]] = (
         "            repeatable=status in (*REPEATED, 403),\n"
         "            definitive=400 <= status < 500 and status != 403 and ",
     ),
-    # ── buffer.py ────────────────────────────────────────────────────────────────────────────
+    # ── outbox.py ────────────────────────────────────────────────────────────────────────────
     Defect(
         "max_wait does not count",
-        "buffer.py",
+        "outbox.py",
         "return min(self._last_at + self.settings.idle_timeout,",
         "return max(self._last_at + self.settings.idle_timeout,",
     ),
     Defect(
         "a full buffer does not push",
-        "buffer.py",
-        'return "max_queue" if self.held >= self.settings.max_queue else None',
+        "outbox.py",
+        'return "max_queue" if self._held() >= self.settings.max_queue else None',
         "return None",
     ),
     Defect(
         "a flush does not push",
-        "buffer.py",
+        "outbox.py",
         'self._due_below, self._due_by = self._queue.arrived, "flush"\n',
         'self._due_below, self._due_by = self._due_below, "flush"\n',
     ),
     Defect(
         "one batch too many is on its way",
-        "buffer.py",
+        "outbox.py",
         "if len(self._flights) >= self.settings.max_in_flight or not self._queue.ready:",
         "if len(self._flights) > self.settings.max_in_flight or not self._queue.ready:",
     ),
     Defect(
         "a batch may be a byte too long",
-        "buffer.py",
+        "outbox.py",
         "envelope_size(settings.account.api.events_key) + 1",
         "envelope_size(settings.account.api.events_key) + 2",
     ),
     Defect(
         "a close with a deadline waits for repeats",
-        "buffer.py",
+        "outbox.py",
         "            self.hurry = True\n",
         "",
     ),
     Defect(
         "a later close moves the deadline",
-        "buffer.py",
+        "outbox.py",
         "if earlier is None or deadline < earlier:",
         "if earlier is None or deadline > earlier:",
     ),
     Defect(
         "what is released is not counted as landed",
-        "buffer.py",
+        "outbox.py",
         "        for part in flight.remaining():\n            self._in_flight -= "
         "len(part.deliveries)\n",
         "        for part in flight.remaining():\n",
     ),
     Defect(
         "customers of a failed flight stay busy",
-        "buffer.py",
-        "        self._engine.forget(flight)\n        self._queue.release(flight.customers)\n",
-        "        self._engine.forget(flight)\n",
+        "outbox.py",
+        "        self._core.forget(flight)\n        self._queue.release(flight.customers)\n",
+        "        self._core.forget(flight)\n",
     ),
     Defect(
         "stamps may go back",
-        "buffer.py",
+        "outbox.py",
         "            if at > moment:\n                moment = at\n",
         "            moment = at\n",
     ),
     Defect(
         "a drain is answered while there is no room",
-        "buffer.py",
-        "if self._drains and self.has_room():",
+        "outbox.py",
+        "if self._drains and self._has_room():",
         "if self._drains:",
     ),
     Defect(
         "the next batch after a failure does not wait",
-        "buffer.py",
-        "flight.not_before = now + engine.backoff.wait()",
+        "outbox.py",
+        "flight.not_before = now + core.backoff.wait()",
         "flight.not_before = now",
     ),
     Defect(
         "a driver with customers in flight oversleeps a full batch",
-        "buffer.py",
+        "outbox.py",
         "more = 1 if self._drains else min(self.settings.batch_size, room)",
         "more = math.inf",
     ),
-    # ── engine.py ────────────────────────────────────────────────────────────────────────────
+    # ── core.py, engine.py ────────────────────────────────────────────────────────────────────────────
     Defect(
         "another Idempotency-Key for each repeat",
-        "engine.py",
+        "core.py",
         'part.key = part.key or f"{self._random.getrandbits(128):032x}"',
         'part.key = f"{self._random.getrandbits(128):032x}"',
     ),
     Defect(
         "a 2xx that is cut off is sent again",
-        "engine.py",
+        "core.py",
         "accepted = failure.status is not None and 200 <= failure.status < 300",
         "accepted = failure.status is not None and 200 < failure.status < 200",
     ),
     Defect(
         "the last try of a close is not the last",
-        "engine.py",
+        "core.py",
         "        attempt.last_try = hurry\n",
         "",
     ),
     Defect(
         "max_retries is exceeded by one",
-        "engine.py",
+        "core.py",
         "if attempt.retries >= retries or attempt.last_try:",
         "if attempt.retries > retries or attempt.last_try:",
     ),
     Defect(
         "a third 401 is needed",
-        "engine.py",
+        "core.py",
         "                flight.unauthorized = True\n",
         "                flight.unauthorized = self.backoff.failures > 0\n",
     ),
     Defect(
         "a 401 before a lost answer still counts",
-        "engine.py",
+        "core.py",
         "        if repeatable:\n            flight.unauthorized = False\n",
         "        if repeatable:\n",
     ),
     Defect(
         "an echoed token is shown",
-        "engine.py",
+        "core.py",
         "secrets = self.account.api_key.reveal(), token, self.authorizer.latest\n",
         "secrets = self.account.api_key.reveal(), None\n",
     ),
     Defect(
         "on_error gets the error that waiters get",
-        "engine.py",
+        "core.py",
         "FailedEvent(decode(delivery.encoded), error.copy())",
         "FailedEvent(decode(delivery.encoded), error)",
     ),
     Defect(
         "events that came in during a poll wait for the next one",
         "engine.py",
-        "if any(buffer.wants_poll for buffer in stepped):",
+        "if any(outbox.wants_poll for outbox in stepped):",
         "if False:",
     ),
     Defect(
         "a 200 alone is a success",
-        "engine.py",
+        "core.py",
         "        if 200 <= status < 300:\n            self.backoff.succeeded()",
         "        if status in (200, 201):\n            self.backoff.succeeded()",
     ),
     Defect(
         "an abandoned client's loss is not told",
-        "engine.py",
+        "core.py",
         "        if lost:\n",
         "        if lost > 1:\n",
     ),
@@ -240,30 +240,30 @@ FLOW: Final[tuple[Defect, ...]] = (
         "        self.begin()\n        self.unauthorized = False",
         "        self.unauthorized = False",
     ),
-    # ── intake.py ────────────────────────────────────────────────────────────────────────────
+    # ── buffer.py ────────────────────────────────────────────────────────────────────────────
     Defect(
         "the buffer holds one event too many",
-        "intake.py",
+        "buffer.py",
         "accepted - self._ended > self._max_queue\n",
         "accepted - self._ended > self._max_queue + 1\n",
     ),
     Defect(
         "the buffer's bytes are not bounded",
-        "intake.py",
+        "buffer.py",
         "or accepted_bytes - self._ended_bytes > self._max_queue_bytes",
         "or accepted_bytes < 0",
     ),
     Defect(
         "a sender wakes the driver one event late",
-        "intake.py",
+        "buffer.py",
         "if accepted >= self._wake_count or self._accepted_bytes + accepted > self._wake_bytes:",
         "if accepted > self._wake_count or self._accepted_bytes + accepted > self._wake_bytes:",
     ),
     Defect(
         "rejected events are not counted",
-        "intake.py",
-        "        self.rejected += 1\n",
-        "        self.rejected = 1\n",
+        "buffer.py",
+        "        self._rejected += 1\n",
+        "        self._rejected = 1\n",
     ),
     # ── queues.py ────────────────────────────────────────────────────────────────────────────
     Defect(

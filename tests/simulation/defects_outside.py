@@ -273,7 +273,7 @@ OUTSIDE: Final[tuple[Defect, ...]] = (
         "_SHORT: Final = 8",
         "_SHORT: Final = 2",
     ),
-    # ── causes.py, flight.py, intake.py, json.py, buffer.py, engine.py, authorizer.py ────────
+    # ── causes.py, flight.py, json.py, buffer.py, outbox.py, core.py, authorizer.py ────────
     Defect("tracebacks are kept", "causes.py", "            each.__traceback__ = None\n", ""),
     Defect(
         "halves are thirds",
@@ -289,7 +289,7 @@ OUTSIDE: Final[tuple[Defect, ...]] = (
     ),
     Defect(
         "one full buffer is told for ever",
-        "intake.py",
+        "outbox.py",
         "        self._overflow = None\n",
         "        pass\n",
     ),
@@ -301,11 +301,11 @@ OUTSIDE: Final[tuple[Defect, ...]] = (
     ),
     Defect(
         "the second close is never answered",
-        "buffer.py",
+        "outbox.py",
         "for ticket in self._closes:",
         "for ticket in self._closes[:1]:",
     ),
-    Defect("no User-Agent", "engine.py", 'f"masivo-python/{__version__}"', '"python"'),
+    Defect("no User-Agent", "core.py", 'f"masivo-python/{__version__}"', '"python"'),
     Defect(
         "an authorization names no SDK",
         "authorizer.py",

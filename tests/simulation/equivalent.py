@@ -14,14 +14,14 @@ _WAKES = "the other threshold wakes the driver at the first event"
 
 EQUIVALENT: Final[dict[tuple[str, str], str]] = {
     (
-        "buffer.py",
-        "Buffer.step: if self.detached: never",
+        "outbox.py",
+        "Outbox.step: if self.detached: never",
     ): "a client that is gone has nothing to do",
     ("delivery.py", "T: 'T': another text"): _TYPES,
     ("delivery.py", "T_co: 'T_co': another text"): _TYPES,
     ("delivery.py", "T_co: TypeVar('T_co', covariant=True): without covariant"): _TYPES,
     ("delivery.py", "T_co: True -> False"): _TYPES,
-    ("engine.py", "_Input: 'Delivery | Callable[[], None]': another text"): _TYPES,
+    ("core.py", "_Input: 'Delivery | Callable[[], None]': another text"): _TYPES,
     (
         "json.py",
         "Json: 'bool | int | float | str | list[Json] | dict[str, Json] | None': another text",
@@ -35,8 +35,8 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
     ("flight.py", "Attempt.__init__: 0.0 + 1"): _SET,
     ("flight.py", "Attempt.__init__: 0 + 1"): _SET,
     ("flight.py", "Attempt.__init__: 0.0 + 1 #2"): _SET,
-    ("intake.py", "Intake.__init__: 1 + 1"): _WAKES,
-    ("intake.py", "Intake.__init__: 0 + 1 #8"): _WAKES,
+    ("buffer.py", "Buffer.__init__: 1 + 1"): _WAKES,
+    ("buffer.py", "Buffer.__init__: 0 + 1 #11"): _WAKES,
     ("retry.py", "Backoff.__init__: 0.0 + 1 #2"): _LATER,
     ("tally.py", "FlushTicket.__init__: 0 + 1"): _SET,
     ("tally.py", "FlushTicket.__init__: 0 + 1 #2"): _SET,

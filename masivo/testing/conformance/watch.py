@@ -12,6 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from masivo._protocol.core import Core
 from masivo.protocol import Buffer, Engine, Ticket
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Watch:
         initialise = self._original(Engine, "__init__")
         attach = self._original(Engine, "attach")
         poll = self._original(Engine, "poll")
-        forget = self._original(Engine, "forget")
+        forget = self._original(Core, "forget")
 
         def watched_init(engine: Engine, *args: Any, **options: Any) -> None:
             self._made(engine, options)
@@ -122,18 +123,20 @@ class Watch:
         def watched_poll(engine: Engine) -> Output:
             return self._polled(engine, lambda: poll(engine))
 
-        def watched_forget(engine: Engine, attempt: Attempt) -> None:
-            self._forgotten(engine, attempt.request_id)
-            forget(engine, attempt)
+        def watched_forget(core: Core, attempt: Attempt) -> None:
+            for engine in list(self._engines):
+                if engine._core is core:  # noqa: SLF001
+                    self._forgotten(engine, attempt.request_id)
+            forget(core, attempt)
 
-        methods: dict[str, Callable[..., object]] = {
-            "__init__": watched_init,
-            "attach": watched_attach,
-            "poll": watched_poll,
-            "forget": watched_forget,
-        }
-        for name, method in methods.items():
-            setattr(Engine, name, method)
+        methods: list[tuple[type[object], str, Callable[..., object]]] = [
+            (Engine, "__init__", watched_init),
+            (Engine, "attach", watched_attach),
+            (Engine, "poll", watched_poll),
+            (Core, "forget", watched_forget),
+        ]
+        for kind, name, method in methods:
+            setattr(kind, name, method)
         for name in ("handle_response", "handle_failure"):
             self._watch_answers(name)
         for name in ("flush", "drain", "token", "close", "destroy", "abandon", "cancel"):

@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from masivo._protocol.buffer import Buffer
 from masivo._protocol.delivery import Failed
 from masivo._protocol.engine import Engine
 from masivo._protocol.events import decode
-from masivo._protocol.intake import Intake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,8 +85,8 @@ class Recorder:
     # ── Noting ───────────────────────────────────────────────────────────────────────────────
 
     def __enter__(self) -> Self:
-        self._wrap(Intake, "__init__", self._watch_intake)
-        self._wrap(Intake, "_reject", self._on_reject)
+        self._wrap(Buffer, "__init__", self._watch_buffer)
+        self._wrap(Buffer, "_reject", self._on_reject)
         self._wrap(Engine, "poll", self._on_poll)
         return self
 
@@ -104,15 +104,15 @@ class Recorder:
 
         setattr(kind, name, call)
 
-    def _watch_intake(self, original: Callable[..., None], intake: Intake, *args: Any) -> None:
-        original(intake, *args)
-        make = intake._make
+    def _watch_buffer(self, original: Callable[..., None], buffer: Buffer, *args: Any) -> None:
+        original(buffer, *args)
+        make = buffer._make
 
-        def note(encoded: bytes, at: float, customer: str | None, buffer: Any) -> Delivery:
+        def note(encoded: bytes, at: float, customer: str | None, _: Buffer) -> Delivery:
             delivery = make(encoded, at, customer, buffer)
             record = Sent(encoded, in_threads=_is_threads(buffer.owner))
             # Before the core has it: another thread may settle it before `send` returns.
-            if intake.settings.enabled:
+            if buffer.settings.enabled:
                 self._pending[id(delivery)] = record
             else:
                 record.state = "disabled"
@@ -121,12 +121,12 @@ class Recorder:
                 self._changed.notify_all()
             return delivery
 
-        intake._make = note
+        buffer._make = note
 
     def _on_reject(
-        self, original: Callable[..., Delivery], intake: Intake, delivery: Delivery
+        self, original: Callable[..., Delivery], buffer: Buffer, delivery: Delivery
     ) -> Delivery:
-        original(intake, delivery)
+        original(buffer, delivery)
         if isinstance(delivery.outcome, Failed):
             self._end(delivery, "failed", delivery.outcome.error)
         return delivery
