@@ -8,9 +8,12 @@ process's, 400 without it).
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["bare_client"]
+__all__ = ["Timeouts", "bare_client"]
+
+Timeouts: TypeAlias = tuple[float | None, float | None, float | None, float | None]
+"""Seconds to connect, to read, to write and to wait for a connection; None for no limit."""
 
 
 def bare_client(kind: str, **settings: Any) -> Any:
@@ -43,11 +46,11 @@ class _Bare:
         *,
         headers: list[tuple[str, str]],
         content: bytes | None,
-        timeout: float,
+        timeout: Timeouts,
         extensions: dict[str, object],
     ) -> Any:
         """As a client's."""
-        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), timeout)
+        timeouts = dict(zip(("connect", "read", "write", "pool"), timeout, strict=True))
         target = self._url(url)
         # With `content` instead of a stream, the library goes over all headers once more to add
         # these two: a tenth of a request.

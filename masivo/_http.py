@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from urllib.request import getproxies
 
 from masivo import MasivoConfigError
-from masivo._bare import bare_client
+from masivo._bare import Timeouts, bare_client
 from masivo._protocol.causes import chain
 from masivo.protocol import MAX_BODY, Failure, Request, Response, is_loopback
 
@@ -158,13 +158,13 @@ class _Transport:
         return client if self._owned else None
 
 
-def _outgoing(client: Any, request: Request, timeout: float, **extensions: object) -> Any:
+def _outgoing(client: Any, request: Request, timeouts: Timeouts, **extensions: object) -> Any:
     return client.build_request(
         request.method,
         request.url,
         headers=[*request.headers, ("accept-encoding", "gzip, deflate")],
         content=request.body or None,
-        timeout=timeout,
+        timeout=timeouts,
         extensions=extensions,
     )
 
@@ -205,7 +205,9 @@ class Http(_Transport):
         self._deadline.at = time.monotonic() + timeout
         status = None
         try:
-            outgoing = _outgoing(client, request, timeout, trace=self._trace)
+            outgoing = _outgoing(
+                client, request, (timeout, timeout, timeout, timeout), trace=self._trace
+            )
             response = client.send(outgoing, **_SEND)
             try:
                 status, headers = response.status_code, _headers(response)
@@ -267,7 +269,10 @@ class AsyncHttp(_Transport):
         try:
             async with self._bound(request.timeout):
                 trace = _bounded_handshake(request.timeout)
-                outgoing = _outgoing(client, request, request.timeout, trace=trace)
+                # To connect, for a pool, but not to read nor to write: those are bounded here, and
+                # the library's way to bound each of them takes a twentieth of a request.
+                timeouts = (request.timeout, None, None, request.timeout)
+                outgoing = _outgoing(client, request, timeouts, trace=trace)
                 outgoing.stream = _body_of(outgoing, request.body)
                 response = await client.send(outgoing, **_SEND)
                 chunks = None

@@ -95,8 +95,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     def _joins(self, buffer: Buffer) -> Buffer:
         self._joined = buffer
-        # What every call to send needs, at hand: looking it up was a tenth of a call.
-        self._check_loop = session_of(buffer).check_loop
+        # What every call to send needs, at hand: to look it up, and to have `check_loop` say that
+        # all is well, was a tenth of a call.
+        session = session_of(buffer)
+        self._where, self._home = session.home
+        self._check_loop = session.check_loop
         self._send = cast("Callable[[Mapping[str, object]], AsyncDelivery]", buffer.send)
         self._finalizer = weakref.finalize(self, _let_go, buffer)
         self._finalizer.atexit = False
@@ -154,7 +157,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         if self._joined is None or self._shut:
             self._check_open()
             self._bound()
-        else:
+        elif self._where() != self._home:
             self._check_loop()
         return self._send(event)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
@@ -32,7 +33,10 @@ class AsyncioSession(LoopSession):
 
     def __init__(self, key: Key, registry: Registry, http: AsyncHttp) -> None:
         self.loop = asyncio.get_running_loop()
-        super().__init__(key, registry, http, self.loop.time)
+        self.home = asyncio._get_running_loop, self.loop  # noqa: SLF001 (does not raise)
+        # Every event is given a time: the function itself, unless the loop has a clock of its own.
+        usual = getattr(self.loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+        super().__init__(key, registry, http, time.monotonic if usual else self.loop.time)
         self._bell = asyncio.Event()
         self._requests: set[asyncio.Task[None]] = set()
 

@@ -75,6 +75,9 @@ class LoopSession(ABC):
 
     # ── Each loop in its own way ─────────────────────────────────────────────────────────────
 
+    home: tuple[Callable[[], object], object]
+    """A function, and what it gives wherever ``check_loop`` is content: the cheaper question."""
+
     @abstractmethod
     def here(self) -> bool:
         """Whether the session may be worked on here and now: by its loop's thread."""
@@ -181,7 +184,6 @@ class LoopSession(ABC):
         """Hand in what became of a request. In the loop's thread only: that spares every request
         the system calls by which ``_call_soon`` wakes a loop from outside."""
         self.engine.hand_back(request.id, result)
-        self._wanted = True
         self._on_wake()
 
     def abort(self, why: str) -> None:
