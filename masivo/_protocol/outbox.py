@@ -45,7 +45,8 @@ class Outbox(Buffer):
 
         # A batch's events may have so many bytes, a comma after each included.
         self._budget = settings.max_batch_bytes - envelope_size(settings.account.api.events_key) + 1
-        self._queue: Queue = PerCustomer() if settings.max_in_flight > 1 else Fifo()
+        several = settings.max_in_flight > 1
+        self._queue: Queue = PerCustomer(settings.batch_size) if several else Fifo()
         self._flights: list[Flight] = []
         self._due_below = 0  # events numbered below this are due ...
         self._due_by = ""  # ... by this

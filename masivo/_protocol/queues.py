@@ -132,18 +132,28 @@ class _Line:
 class PerCustomer:
     """First in, first out per customer; customers with a batch in flight are passed over.
 
-    A heap orders the customers that are free by their oldest event, so finding the next batch
-    costs the same however many wait behind it.
+    The customers that are free go by their oldest event, but for one: who has a whole batch waiting
+    goes first, if no such leader is on its way. All that waits for such a customer has to go one
+    batch after another, and would be last, after the others, who can go side by side.
+
+    Heaps order the customers, so finding the next batch costs the same however many wait behind it.
+
+    Args:
+        batch: so many events are a whole batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
         self.arrived = 0
         self.ready_bytes = 0
         self._ready = 0
         self._lines: dict[str, _Line] = {}
         self._busy: set[str] = set()
-        # The free customers with waiting events, by the number of their oldest.
+        # The free customers with waiting events, by the number of their oldest; and those of them
+        # who have a whole batch waiting. Entries that are out of date are skipped in `_first`.
         self._free: list[tuple[int, str]] = []
+        self._long: list[tuple[int, str]] = []
+        self._leader: str | None = None  # who went first for having a whole batch, and is in flight
 
     @property
     def ready(self) -> int:
@@ -168,16 +178,29 @@ class PerCustomer:
         line.bytes += cost
         self.arrived += 1
         if free:
+            if len(line.entries) == self._batch:
+                heappush(self._long, (line.entries[0][0], customer))
             self._ready += 1
             self.ready_bytes += cost
         return length
 
+    def _first(self, heap: list[tuple[int, str]]) -> str | None:
+        """The customer of a heap whose oldest event is the oldest."""
+        while heap:
+            number, customer = heap[0]
+            line = self._lines.get(customer)
+            if line is not None and line.entries[0][0] == number and customer not in self._busy:
+                return customer
+            heappop(heap)
+        return None
+
     def oldest(self) -> tuple[float, int] | None:
         """See ``Queue``."""
-        if not self._free:
+        customer = self._first(self._free)
+        if customer is None:
             return None
-        number, customer = self._free[0]
-        return self._lines[customer].entries[0][1].at, number
+        number, delivery = self._lines[customer].entries[0]
+        return delivery.at, number
 
     def take(self, count: int, budget: int) -> Taken:
         """See ``Queue``."""
@@ -185,8 +208,9 @@ class PerCustomer:
         numbers: list[int] = []
         customers: list[str] = []
         total = 0
-        while self._free and len(taken) < count:
-            customer = self._free[0][1]
+        leader = self._first(self._long) if self._leader is None else None
+        customer = self._first(self._free) if leader is None else leader
+        while customer is not None and len(taken) < count:
             line = self._lines[customer]
             before = len(taken)
             while line.entries and len(taken) < count:
@@ -202,13 +226,15 @@ class PerCustomer:
                 numbers.append(number)
             if len(taken) == before:
                 break
-            heappop(self._free)
             customers.append(customer)
             self._busy.add(customer)
             self._ready -= len(line.entries)
             self.ready_bytes -= line.bytes
             if not line.entries:
                 del self._lines[customer]
+            customer = self._first(self._free)
+        if leader is not None:
+            self._leader = leader
         self._ready -= len(taken)
         self.ready_bytes -= total
         return Taken(taken, numbers, customers)
@@ -217,9 +243,14 @@ class PerCustomer:
         """See ``Queue``."""
         for customer in customers:
             self._busy.discard(customer)
+            if customer == self._leader:
+                self._leader = None
             line = self._lines.get(customer)
             if line is not None:
-                heappush(self._free, (line.entries[0][0], customer))
+                entry = (line.entries[0][0], customer)
+                heappush(self._free, entry)
+                if len(line.entries) >= self._batch:
+                    heappush(self._long, entry)
                 self._ready += len(line.entries)
                 self.ready_bytes += line.bytes
 
@@ -228,5 +259,6 @@ class PerCustomer:
         entries = sorted(entry for line in self._lines.values() for entry in line.entries)
         self._lines.clear()
         self._free.clear()
+        self._long.clear()
         self._ready = self.ready_bytes = 0
         return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,9 @@ from hypothesis import strategies as st
 from masivo._protocol.events import STAMP_SIZE, size
 from masivo._protocol.queues import Fifo, PerCustomer, Queue
 from masivo.protocol import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def delivery(
@@ -28,8 +33,8 @@ def customers(deliveries: list[Delivery]) -> list[str | None]:
     return [each.customer for each in deliveries]
 
 
-@pytest.mark.parametrize("make", [Fifo, PerCustomer])
-def test_an_empty_queue_gives_nothing(make: type[Fifo | PerCustomer]) -> None:
+@pytest.mark.parametrize("make", [Fifo, partial(PerCustomer, 100)], ids=["Fifo", "PerCustomer"])
+def test_an_empty_queue_gives_nothing(make: Callable[[], Queue]) -> None:
     """An empty queue has no oldest event and gives nothing."""
     queue = make()
     assert queue.oldest() is None
@@ -40,8 +45,8 @@ def test_an_empty_queue_gives_nothing(make: type[Fifo | PerCustomer]) -> None:
     assert queue.ready == 0
 
 
-@pytest.mark.parametrize("make", [Fifo, PerCustomer])
-def test_an_event_that_exceeds_the_budget_is_taken_alone(make: type[Fifo | PerCustomer]) -> None:
+@pytest.mark.parametrize("make", [Fifo, partial(PerCustomer, 100)], ids=["Fifo", "PerCustomer"])
+def test_an_event_that_exceeds_the_budget_is_taken_alone(make: Callable[[], Queue]) -> None:
     """At least one event is taken, whatever its size, and none beside it."""
     queue = make()
     queue.extend([delivery("a", 0, 100), delivery("b", 1, 10)])
@@ -49,8 +54,8 @@ def test_an_event_that_exceeds_the_budget_is_taken_alone(make: type[Fifo | PerCu
     assert (queue.ready, queue.ready_bytes) == (1, 11)
 
 
-@pytest.mark.parametrize("make", [Fifo, PerCustomer])
-def test_the_budget_counts_a_comma_for_each_event(make: type[Fifo | PerCustomer]) -> None:
+@pytest.mark.parametrize("make", [Fifo, partial(PerCustomer, 100)], ids=["Fifo", "PerCustomer"])
+def test_the_budget_counts_a_comma_for_each_event(make: Callable[[], Queue]) -> None:
     """The bytes are those of the events as sent, stamps included, and a comma each."""
     for budget, count in ((198, 2), (199, 2), (197, 1), (297, 3), (296, 2)):
         queue = make()
@@ -61,7 +66,7 @@ def test_the_budget_counts_a_comma_for_each_event(make: type[Fifo | PerCustomer]
 
 def test_customers_in_flight_are_passed_over() -> None:
     """A customer whose events were taken gives no more until it is released; others do."""
-    queue = PerCustomer()
+    queue = PerCustomer(100)
     queue.extend([delivery("a", 0), delivery("a", 1), delivery("b", 2), delivery("a", 3)])
     taken = queue.take(2, 999)
     assert customers(taken.deliveries) == ["a", "a"]
@@ -79,7 +84,7 @@ def test_customers_in_flight_are_passed_over() -> None:
 
 def test_the_customer_with_the_oldest_event_goes_first() -> None:
     """Of the customers that are free, the one whose oldest event is oldest goes first."""
-    queue = PerCustomer()
+    queue = PerCustomer(100)
     queue.extend([delivery("a", 0), delivery("b", 1), delivery("a", 2)])
     first = queue.take(1, 999)
     assert customers(first.deliveries) == ["a"]
@@ -91,7 +96,7 @@ def test_the_customer_with_the_oldest_event_goes_first() -> None:
 
 def test_clearing_gives_everything_in_order_of_arrival() -> None:
     """``clear`` gives what waits, held back or not, in order of arrival, with its numbers."""
-    queue = PerCustomer()
+    queue = PerCustomer(100)
     queue.extend([delivery(each, n) for n, each in enumerate("abcab")])
     taken = queue.take(1, 999)
     cleared = queue.clear()
@@ -107,6 +112,24 @@ Step: TypeAlias = list[tuple[str, int]] | tuple[int, int] | str
 """Events to append (customer and size), a take (count and budget), or another call."""
 
 
+def test_who_has_a_whole_batch_waiting_is_always_on_the_way() -> None:
+    """One such customer goes before older events of others: their batches can go side by side, his
+    cannot. While he is on his way, the oldest go first."""
+    queue = PerCustomer(2)
+    queue.extend([delivery(each, n) for n, each in enumerate("abcb")])
+    queue.extend([delivery("b", n) for n in range(4, 7)])
+    first = queue.take(2, 1 << 20)
+    assert list(first.numbers) == [1, 3]
+    assert list(queue.take(1, 1 << 20).numbers) == [0]
+    queue.release(first.customers)
+    assert list(queue.take(2, 1 << 20).numbers) == [4, 5]
+    assert list(queue.take(2, 1 << 20).numbers) == [2]
+
+
+WHOLE = 4
+"""How many events are a whole batch, to the queue of the random test."""
+
+
 class Model:
     """The naive queue: a list, searched from its beginning."""
 
@@ -114,11 +137,22 @@ class Model:
         self.per_customer = per_customer
         self.waiting: list[tuple[int, Delivery]] = []
         self.busy: set[str | None] = set()
+        self.leader: str | None = None
         self.arrived = 0
 
     def free(self) -> list[tuple[int, Delivery]]:
         """What could be taken."""
         return [each for each in self.waiting if each[1].customer not in self.busy]
+
+    def first(self) -> tuple[int, Delivery]:
+        """What goes first: the oldest event, or that of one who has a whole batch waiting."""
+        free = self.free()
+        counts = Counter(each[1].customer for each in free)
+        long = [each for each in free if counts[each[1].customer] >= WHOLE]
+        if not self.per_customer or not long or self.leader is not None:
+            return free[0]
+        self.leader = long[0][1].customer
+        return long[0]
 
 
 @pytest.mark.parametrize("per_customer", [False, True])
@@ -135,7 +169,7 @@ class Model:
 def test_queues_agree_with_a_naive_model(per_customer: bool, steps: list[Step]) -> None:
     """However events come and go: order is kept (per customer), nothing is lost or doubled, takes
     stay in their bounds and are as large as they can be, and all counts agree."""
-    queue: Queue = PerCustomer() if per_customer else Fifo()
+    queue: Queue = PerCustomer(WHOLE) if per_customer else Fifo()
     model = Model(per_customer=per_customer)
     out: list[list[str]] = []
     for step in steps:
@@ -158,7 +192,7 @@ def test_queues_agree_with_a_naive_model(per_customer: bool, steps: list[Step]) 
             entries = list(zip(taken.numbers, taken.deliveries, strict=True))
             assert all(entry in free for entry in entries)
             if free:
-                assert entries[0] == free[0]
+                assert entries[0] == model.first()
             if not per_customer:
                 assert entries == free[: len(entries)]
                 if len(entries) < min(count, len(free)):
@@ -176,6 +210,8 @@ def test_queues_agree_with_a_naive_model(per_customer: bool, steps: list[Step]) 
             gone = out.pop(0)
             queue.release(gone)
             model.busy -= set(gone)
+            if model.leader in gone:
+                model.leader = None
         elif step == "clear":
             cleared = queue.clear()
             assert list(zip(cleared.numbers, cleared.deliveries, strict=True)) == model.waiting

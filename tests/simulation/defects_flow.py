@@ -285,6 +285,18 @@ FLOW: Final[tuple[Defect, ...]] = (
         "",
     ),
     Defect(
+        "who has a whole batch waiting does not go first",
+        "queues.py",
+        "leader = self._first(self._long) if self._leader is None else None",
+        "leader = None",
+    ),
+    Defect(
+        "two go first at once for having a whole batch waiting",
+        "queues.py",
+        "            self._leader = leader\n",
+        "            self._leader = None\n",
+    ),
+    Defect(
         "held-back events are not counted when they come free",
         "queues.py",
         "                self._ready += len(line.entries)\n                self.ready_bytes",

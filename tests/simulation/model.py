@@ -89,6 +89,8 @@ class Flight:
     """How many events in a row were refused alone."""
     whole: bool = False
     """Whether halving has stopped."""
+    leads: bool = False
+    """Whether it went before older events, for a customer with a whole batch waiting."""
 
     def events(self) -> Iterator[Event]:
         """What has no outcome yet."""
@@ -205,13 +207,24 @@ class Client:
         last_at = max(self.last_at, free[-1].at)
         return min(last_at + plan.idle_timeout, free[0].at + plan.max_wait)
 
+    def leader(self, free: list[Event]) -> list[Event]:
+        """The events of the customer who goes first for having a whole batch waiting, if any."""
+        lines: dict[str, list[Event]] = {}
+        for event in free:
+            lines.setdefault(event.sample.customer, []).append(event)
+        if self.plan.max_in_flight == 1 or any(flight.leads for flight in self.flights):
+            return []
+        return next(
+            (each for each in lines.values() if len(each) >= self.plan.batch_size), list[Event]()
+        )
+
     def compose(self, free: list[Event]) -> list[Event]:
         """The events of the next batch: customers by their oldest event, where they count."""
         if self.plan.max_in_flight > 1:
             order: dict[str, list[Event]] = {}
-            for event in free:
+            for event in [*self.leader(free), *free]:
                 order.setdefault(event.sample.customer, []).append(event)
-            free = [event for line in order.values() for event in line]
+            free = list(dict.fromkeys(event for line in order.values() for event in line))
         batch: list[Event] = []
         total = 0
         for event in free:
@@ -223,10 +236,11 @@ class Client:
 
     def form(self, batch: list[Event], not_before: float) -> Flight:
         """Put a batch on its way."""
+        leads = bool(self.leader(self.free()))
         gone = set(map(id, batch))
         self.waiting = [event for event in self.waiting if id(event) not in gone]
         customers = {event.sample.customer for event in batch}
-        flight = Flight(self, deque([Part(batch)]), customers, not_before)
+        flight = Flight(self, deque([Part(batch)]), customers, not_before, leads=leads)
         for event in batch:
             event.flight = flight
         self.flights.append(flight)
