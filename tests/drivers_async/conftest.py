@@ -80,10 +80,7 @@ def nothing_left_over(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     exception never retrieved), and, as warnings are errors, no socket left open.
     """
     yield
-    for _ in range(
-        3
-    ):  # what a finalizer of the first pass lets go of, a loop's sockets, needs more
-        gc.collect()
+    gc.collect()
     left: list[object] = []
     for registries in (asyncio_loops.registries, on_trio._registries):
         for registry in registries.values():
