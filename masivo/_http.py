@@ -48,10 +48,12 @@ by a fork would block the child for ever."""
 
 _FAMILIES: Final = ("httpx", "httpx2")
 _NOT_SENT: Final = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol")
-_OPENING: Final = ("connect_tcp.started", "start_tls.started", "connect_unix_socket.started")
-_OPENED: Final = ("connect_tcp.complete", "start_tls.complete", "connect_unix_socket.complete")
+_OPENING: Final = ("connect_tcp.started", "connect_unix_socket.started")
+_CONNECTED: Final = ("connect_tcp.complete", "connect_unix_socket.complete")
+_OPENED: Final = (*_CONNECTED, "start_tls.complete")
 _PIECE: Final = 65_536
 _HANDSHAKE: Final = 0.95  # of a request's time, by whose end the connection must be secure
+_AN_INSTANT: Final = 0.001  # seconds; none at all would mean not to wait for sockets
 _LEFT_OVER: Final = 10_000  # more parts of a body than one read from a socket can hold
 
 
@@ -328,13 +330,20 @@ def _chunks(stream: Any) -> _Once:
 def _bounded_handshake(timeout: float) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
     """A ``trace`` that ends a TLS handshake a little before the whole request is cancelled.
 
-    By its own timeout the library closes the socket of a handshake; cancelled, it forgets to.
+    By its own timeout the library closes the connection of a handshake, and says that nothing was
+    sent. Cancelled (by a busy loop, where both are due at once; by a client's end), it forgets to.
     """
     until = time.monotonic() + timeout * _HANDSHAKE
+    connection: Any = None
 
     async def trace(name: str, info: dict[str, Any]) -> None:
-        if name.endswith("start_tls.started"):
+        nonlocal connection
+        if name.endswith(_CONNECTED):
+            connection = info["return_value"]
+        elif name.endswith("start_tls.started"):
             info["timeout"] = max(0.0, until - time.monotonic())
+        elif name.endswith("start_tls.failed") and connection is not None:
+            await connection.aclose()
         else:
             _end_trace(name, info)
 
@@ -364,7 +373,10 @@ class _Deadline(threading.local):
     at: float | None = None
 
     def trace(self, name: str, info: dict[str, Any]) -> None:
-        if name.endswith(_OPENING):
+        if name.endswith("start_tls.started") and self.at is not None:
+            # An error of ours in this place would leave the connection open.
+            info["timeout"] = max(_AN_INSTANT, self.at - time.monotonic())
+        elif name.endswith(_OPENING):
             info["timeout"] = self._left(info["timeout"])
         elif name.endswith(_OPENED):
             stream = info["return_value"]
