@@ -16,10 +16,11 @@ demo: $(VENV)/run
 test: $(VENV)/test
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-# Needs a Chromium too: apt-get install chromium
-test-all: $(VENV)/lifecycles $(VENV)/browser
+# And what `make test` leaves out: what takes long, what needs servers or a browser, and chaos and
+# simulation with bigger numbers. Needs a Chromium: bash .ci/chromium
+test-all: test $(VENV)/lifecycles $(VENV)/browser
 	CHAOS_EXAMPLES=1000 MASIVO_SEEDS=4000 $(BIN)/python -m pytest -n auto --dist worksteal \
-		-m "full or not full" --ignore tests/inspector
+		-m "full or scaled" --ignore tests/inspector
 	# Alone: the browser leaves an event loop running in its process, and measures its own pace.
 	$(BIN)/python -m pytest -m full tests/inspector
 
@@ -86,7 +87,7 @@ $(VENV)/test: $(VENV)/run
 	@touch $@
 
 $(VENV)/lifecycles: $(VENV)/test
-	@$(BIN)/python -m pip install --quiet --group lifecycles --group docs
+	@$(BIN)/python -m pip install --quiet --group lifecycles
 	@touch $@
 
 $(VENV)/docs: $(VENV)/test

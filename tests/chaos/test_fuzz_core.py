@@ -7,6 +7,7 @@ import random
 import traceback
 from typing import TYPE_CHECKING, TypeAlias
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -89,6 +90,7 @@ def send_all(buffer: Buffer, first: int) -> list[Delivery]:
     ]
 
 
+@pytest.mark.scaled
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(script=st.lists(SAID, max_size=25), flights=st.sampled_from([1, 3]), seed=st.integers())
 def test_whatever_is_said_each_event_has_one_outcome(

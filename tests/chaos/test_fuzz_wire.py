@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 # The library's own generator of a request's body, when the server resets in the middle of it: there
 # is no way to end it from outside, and it holds nothing but the body.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Async generator 'httpx._content.ByteStream:ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.scaled,
+    pytest.mark.filterwarnings("ignore:Async generator 'httpx._content.ByteStream:ResourceWarning"),
+]
 
 TIMEOUT = 0.25
 """Seconds for one request."""

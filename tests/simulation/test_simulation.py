@@ -25,6 +25,7 @@ def trace_of(seed: int) -> list[str]:
     return lines
 
 
+@pytest.mark.scaled
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_core_keeps_the_contract_for_every_seed(part: int) -> None:
     """No seed finds that the core breaks a rule; one that does is shrunk, and can be replayed."""
