@@ -14,7 +14,7 @@ import pytest
 from masivo.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 HARD_LIMIT = 150.0
@@ -22,16 +22,21 @@ HARD_LIMIT = 150.0
 
 
 @pytest.fixture(autouse=True)
-def hard_limit() -> Iterator[None]:
-    """Break off a test that hangs, and show where all threads are."""
+def hard_limit() -> Iterator[Callable[[], object]]:
+    """Break off a test that hangs, and show where all threads are. A test of many examples calls
+    it for each, so that the limit is one example's, however many there are."""
 
     def on_alarm(_number: int, _frame: FrameType | None) -> None:
         faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
         pytest.fail(f"the test hangs: not over within {HARD_LIMIT:g} s")
 
     before = signal.signal(signal.SIGALRM, on_alarm)
-    signal.setitimer(signal.ITIMER_REAL, HARD_LIMIT)
-    yield
+
+    def begin() -> None:
+        signal.setitimer(signal.ITIMER_REAL, HARD_LIMIT)
+
+    begin()
+    yield begin
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 

@@ -54,6 +54,12 @@ def server() -> Iterator[Scripted]:
         yield server
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for no ``Retry-After`` of seconds: batches fail at once, as they do after minutes."""
+    monkeypatch.setattr("masivo._protocol.retry.LONGEST_HOLD", 0.3)
+
+
 @asynccontextmanager
 async def trio_bound(seconds: float) -> AsyncGenerator[None]:
     """What bounds a request under trio."""
@@ -95,9 +101,12 @@ SENDERS: dict[str, Callable[[str, Request], Response | Failure]] = {
 @example(Says(f"HTTP/1.1 {KEY} {TOKEN}\r\n\r\n".encode()))
 @example(Says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "wait"))
 @example(Says(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n{}", "wait"))
-def test_a_request_ends(world: str, server: Scripted, says: Says) -> None:
+def test_a_request_ends(
+    world: str, server: Scripted, hard_limit: Callable[[], object], says: Says
+) -> None:
     """Whatever bytes come back, a request ends within its timeout in a Response or a Failure, and
     no exception escapes."""
+    hard_limit()
     base_url = f"http://127.0.0.1:{server.port}"
     request = Request(
         1,
@@ -118,16 +127,22 @@ def test_a_request_ends(world: str, server: Scripted, says: Says) -> None:
         assert all(name == name.lower() for name in result.headers)
 
 
-@pytest.mark.usefixtures("hasty")
+@pytest.mark.usefixtures("hasty", "impatient")
 @pytest.mark.parametrize("world", WORLDS)
 @FUZZ
 @given(script=st.lists(SAYS, min_size=1, max_size=8))
 @example([Says(b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n")] * 8)
+@example([Says(b"HTTP/1.1 503 No\r\nRetry-After: 20\r\nContent-Length: 0\r\n\r\n")] * 2)
 def test_every_event_has_an_outcome(
-    world: str, server: Scripted, caplog: pytest.LogCaptureFixture, script: list[Says]
+    world: str,
+    server: Scripted,
+    caplog: pytest.LogCaptureFixture,
+    hard_limit: Callable[[], object],
+    script: list[Says],
 ) -> None:
     """Whatever bytes come back to authorizations and batches, each event ends once: with a
     success only after a 2xx, else with a MasivoError that does not show the key."""
+    hard_limit()
     caplog.clear()
     server.script, server.said = list(script), []
     event: dict[str, object] = {"type": "VIEW", "customer_id": "c", "brand_id": None}
