@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from docs.blocks import ROOT, Page
 
 from .programs import numbers, running, write
 
@@ -50,7 +51,7 @@ UVICORN = ("-m", "uvicorn", "--port", "0", "--no-access-log")
 
 def visit(program: Program, count: int, first: int = 0) -> Counter[str]:
     """Make so many requests side by side, each with a number; who answered how many."""
-    address = program.says(r"(http://127\.0\.0\.1:\d+)")[1]
+    address = "http://" + program.says(r"(127\.0\.0\.1:\d+)")[1]
 
     with (
         httpx.Client(trust_env=False, timeout=30, headers={"Connection": "close"}) as client,
@@ -114,6 +115,57 @@ def test_gunicorn_reload(tmp_path: Path, emulator: Emulator) -> None:
         visit(program, 60, first=60)
         program.signal(signal.SIGTERM).ends()
     assert [n for n in numbers(emulator) if n < 1000] == list(range(120))
+
+
+UWSGI = (
+    "-c",
+    "import os, sys; os.execv(os.path.dirname(sys.executable) + '/uwsgi', sys.argv)",
+)
+"""uWSGI is no module of Python's, but a program beside the interpreter."""
+
+
+def write_uwsgi(folder: Path, page: str, **changes: str) -> None:
+    """Write the page's ``uwsgi.ini``, for a free port, and an application whose batches go out
+    while it runs."""
+    (ini,) = (block.code for block in Page(ROOT / page).blocks if block.title == "uwsgi.ini")
+    ini = ini.replace("127.0.0.1:8000", "127.0.0.1:0")
+    for name, value in changes.items():
+        ini, count = re.subn(rf"^{name} = .*$", value, ini, flags=re.MULTILINE)
+        assert count == 1, name
+    (folder / "uwsgi.ini").write_text(ini)
+    write(folder, {"app.py": WSGI.replace("Client()", "Client(idle_timeout=0.2)")})
+
+
+UWSGI_PAGE = "docs/how-to/gunicorn-and-uwsgi.md"
+
+
+def test_uwsgi(tmp_path: Path, emulator: Emulator) -> None:
+    """uWSGI as the page says: each worker has a client of its own, whose batches go out between
+    requests, and which delivers the rest when SIGTERM ends the workers."""
+    write_uwsgi(tmp_path, UWSGI_PAGE)
+    with running(tmp_path, emulator, *UWSGI, "uwsgi.ini") as program:
+        program.says(r"(?s)(WSGI app 0.*){4}")
+        visit(program, 200)
+        emulator.wait_for(lambda emulator: emulator.event_count == 204, 30)
+        visit(program, 100, first=200)
+        program.signal(signal.SIGTERM).ends()
+    assert numbers(emulator) == [*range(300), 1000, 1000, 1000, 1000]
+
+
+def test_uwsgi_that_forks_after_loading(tmp_path: Path, emulator: Emulator) -> None:
+    """Without ``lazy-apps``, but with ``py-call-osafterfork`` and no event before the fork, a
+    worker has a client of its own, and no two use the same idempotency key."""
+    write_uwsgi(tmp_path, UWSGI_PAGE, **{"lazy-apps": "py-call-osafterfork = true"})
+    app = tmp_path / "app.py"
+    app.write_text(app.read_text().replace("client.send_analytics_event(event(1000))", ""))
+    with running(tmp_path, emulator, *UWSGI, "uwsgi.ini") as program:
+        program.says(r"(?s)(spawned uWSGI worker.*){4}")
+        visit(program, 200)
+        emulator.wait_for(lambda emulator: emulator.event_count == 200, 30)
+        program.signal(signal.SIGTERM).ends()
+    assert numbers(emulator) == list(range(200))
+    keys = [dict(each.headers)["idempotency-key"] for each in emulator.batches]
+    assert len(set(keys)) == len(keys)
 
 
 FASTAPI = """
