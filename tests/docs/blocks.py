@@ -13,6 +13,8 @@ Marks for the whole page, anywhere in it:
 ``<!-- parts of: FILE … -->``
     A Python block that stands in one of these files, word for word, is a part of it, and is not
     run by itself: the tests of the file run it. The reader has the files.
+``<!-- run by: FILE -->``
+    A test of its own runs the examples of the page, as they need an environment of their own.
 ``<!-- full: REASON -->``
     The page needs more than the normal tests have: it is run by ``make test-all``.
 ``<!-- from nothing -->``
@@ -50,7 +52,7 @@ _FENCE = re.compile(
     r"^(?P=indent)```[ ]*$",
     re.MULTILINE | re.DOTALL,
 )
-_MARK = re.compile(r"<!--\s*(not run|server|parts of|full|from nothing)(?::\s*(.*?))?\s*-->")
+_MARK = re.compile(r"<!--\s*(not run|server|parts of|run by|full|from nothing)(?::\s*(.*?))?\s*-->")
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,7 @@ class Reader:
     Args:
         page: the page.
         folder: an empty folder.
-        environ: what is set before the first block.
-        known: what the reader fills in where an ``export`` shows ``…``.
+        known: what is set before the first block, and filled in where an ``export`` shows ``…``.
         arrived: how many events have arrived so far; None if that is the page's own affair.
     """
 
@@ -107,7 +106,6 @@ class Reader:
         self,
         page: Page,
         folder: Path,
-        environ: dict[str, str],
         known: dict[str, str],
         arrived: Callable[[], int] | None,
     ) -> None:
@@ -125,7 +123,9 @@ class Reader:
             "PATH": os.pathsep.join([binaries, os.environ.get("PATH", "")]),
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
-            **environ,
+            # Installed for tests of the test kit; a reader has no need of them.
+            "PYTEST_ADDOPTS": "-p no:asyncio -p no:trio",
+            **known,
         }
 
     def __enter__(self) -> Self:
@@ -175,11 +175,11 @@ class Reader:
         return None
 
     def _program(self, code: str, *, shown: bool) -> str:
-        """Run a program. What it prints is shown; else it is silent, and if it has a client (and
-        no emulator of its own), events arrive."""
+        """Run a program, whose warnings are errors. If it has a client, and no emulator of its own,
+        and what it prints is not shown, events arrive."""
         sends = re.search(r"Client\(", code) and "Emulator(" not in code
         before = self._arrived() if self._arrived else 0
-        said = self._run([sys.executable, "-c", code])
+        said = self._run([sys.executable, "-W", "error", "-c", code])
         if sends and not shown and self._arrived:
             assert self._arrived() > before, "no event has arrived"
         return said

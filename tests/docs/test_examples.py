@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import pytest
 
 from masivo.emulator import Emulator
 
-from .blocks import LANGUAGES, Block, Page, pages
+from .blocks import LANGUAGES, ROOT, Block, Page, pages
 from .reader import Reader
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def each_page() -> list[object]:
     return [
         pytest.param(page, id=page.name, marks=[pytest.mark.full] if "full" in page.marks else [])
         for page in PAGES
-        if any(block.not_run is None and not page.is_part(block) for block in page.blocks)
+        if "run by" not in page.marks
+        and any(block.not_run is None and not page.is_part(block) for block in page.blocks)
     ]
 
 
@@ -33,14 +35,11 @@ def test_page_runs(page: Page, tmp_path: Path) -> None:
     """Whoever follows the page from top to bottom gets what it shows."""
     with Emulator() as emulator:
         known = {"MASIVO_API_KEY": emulator.client_key, "MASIVO_BASE_URL": emulator.url}
-        environ = {} if "full" in page.marks else {"PYTHONWARNINGS": "error"}
-        # Installed for tests of the test kit; a reader has no need of them.
-        environ["PYTEST_ADDOPTS"] = "-p no:asyncio -p no:trio"
         own = "from nothing" in page.marks
         if own:
             known = {}
         arrived = None if own else lambda: emulator.event_count
-        with Reader(page, tmp_path, environ | known, known, arrived) as reader:
+        with Reader(page, tmp_path, known, arrived) as reader:
             reader.follow()
 
 
@@ -51,6 +50,13 @@ def test_what_is_not_run(page: Page, block: Block) -> None:
     """A block that is only shown says why; each is counted, as a skipped test."""
     assert block.not_run, "give a reason"
     pytest.skip(f"{page.name}:{block.line}: {block.not_run}")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "run by" in page.marks], ids=str)
+def test_what_is_run_by_others(page: Page) -> None:
+    """A page whose examples another test runs is named there."""
+    text = (ROOT / page.marks["run by"]).read_text("utf-8")
+    assert PurePath(page.name).stem in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
