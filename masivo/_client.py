@@ -47,10 +47,15 @@ class AnalyticsEvent(TypedDict, total=False):
     product: Mapping[str, object]
     """``sku``, ``amount``, ``value``, and so on."""
     fulfilled: bool
+    """A field of the vendor's; passed through as it is."""
     reserve: bool
+    """A field of the vendor's; passed through as it is."""
     redeem: list[Mapping[str, object]]
+    """A field of the vendor's; passed through as it is."""
     tags: list[str]
+    """A field of the vendor's; passed through as it is."""
     referral_code: str
+    """A field of the vendor's; passed through as it is."""
     metadata: Mapping[str, object]
     """Anything of your own."""
     issued_at: datetime | str

@@ -211,7 +211,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             timeout: seconds; None for as long as it takes.
 
         Raises:
-            MasivoAuthError: authorization failed. MasivoServerKeyError: a SERVER key was used.
+            MasivoAuthError: authorization failed.
+            MasivoServerKeyError: a SERVER key was used.
             MasivoNetworkError: there was no usable answer.
             TimeoutError: there is no token yet.
             MasivoClosedError: the client is closed.

@@ -160,7 +160,8 @@ class Client(ClientBase["HttpClient"]):
             timeout: seconds; None for as long as it takes.
 
         Raises:
-            MasivoAuthError: authorization failed. MasivoServerKeyError: a SERVER key was used.
+            MasivoAuthError: authorization failed.
+            MasivoServerKeyError: a SERVER key was used.
             MasivoNetworkError: there was no usable answer.
             TimeoutError: there is no token yet.
             MasivoClosedError: the client is closed.

@@ -23,20 +23,24 @@ class Emulator:
 
     `with Emulator() as emulator:` starts and stops it. Everything is thread-safe.
 
-    host: a loopback address, or `localhost`.
-    port: 0 picks a free one, which is kept when the emulator is stopped and started again.
-    client_key, server_key: the two keys that it knows; random UUIDs by default.
-    token_ttl: seconds that a token lives.
-    daily_quota: requests a day and key, a day being 86,400 s from the key's first request;
-        None for no limit.
-    clock: returns the emulator's time in seconds since the epoch.
-    ssl_context: a server-side context makes it speak https.
-    opaque_tokens: issue random tokens with no claims in place of JWT-shaped ones.
-    events_path, events_key: the bulk route below the base path, and the name of the array of
-        events in its body; None where the body is the bare array.
-    reject: given an event that is good otherwise, returns what is wrong with it, or None.
+    Args:
+        host: a loopback address, or `localhost`.
+        port: 0 picks a free one, which is kept when the emulator is stopped and started again.
+        client_key: the CLIENT key that it knows; a random UUID by default.
+        server_key: the SERVER key that it knows; a random UUID by default.
+        token_ttl: seconds that a token lives.
+        daily_quota: requests a day and key, a day being 86,400 s from the key's first request;
+            None for no limit.
+        clock: returns the emulator's time in seconds since the epoch.
+        ssl_context: a server-side context makes it speak https.
+        opaque_tokens: issue random tokens with no claims in place of JWT-shaped ones.
+        events_path: the bulk route, below the base path.
+        events_key: the name of the array of events in a batch's body; None where the body is the
+            bare array.
+        reject: given an event that is good otherwise, returns what is wrong with it, or None.
 
-    Raises ValueError for a wrong argument. `start` raises OSError if the port is taken.
+    Raises:
+        ValueError: an argument is wrong.
     """
 
     def __init__(
@@ -89,7 +93,8 @@ class Emulator:
     def start(self) -> Self:
         """Bind the port and begin to answer; does nothing when it runs already.
 
-        Raises OSError if the address cannot be bound.
+        Raises:
+            OSError: the address cannot be bound; the port is taken, say.
         """
         with self._journal.changed:
             if self._server is None:
@@ -115,7 +120,11 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """The base URL for a client. Raises RuntimeError before the port is known."""
+        """The base URL for a client.
+
+        Raises:
+            RuntimeError: it has not been started, so that the port is not known.
+        """
         if not self._port:
             raise RuntimeError("the emulator has no address before it is started")
         scheme = "http" if self._ssl_context is None else "https"
@@ -174,8 +183,12 @@ class Emulator:
     def wait_for(self, predicate: Callable[[Self], object], timeout: float = 5.0) -> None:
         """Wait until the predicate is true, looking again after every change.
 
-        The predicate is called with the emulator's lock held. Raises TimeoutError after
-        `timeout` seconds.
+        Args:
+            predicate: is called with the emulator, whose lock is held.
+            timeout: seconds.
+
+        Raises:
+            TimeoutError: it is not true in time; the message says what has been seen.
         """
         if not self._journal.wait_for(lambda: predicate(self), timeout):
             requests = self.requests
@@ -202,13 +215,17 @@ class Emulator:
     ) -> None:
         """Queue a fault.
 
-        route: "authorize", "events" (batches), "event", or a path; None for any.
-        number: for exactly the request or requests of this number, from 1, since the start or
-            `clear`; counted on the route if one is given, else over all. `times` is not used.
-        times: for the next so many requests; None for all, until `heal`.
-
         A fault by number goes before the others; those apply in the order of their queueing.
-        Raises ValueError for a number or `times` below 1.
+
+        Args:
+            fault: what goes wrong.
+            route: "authorize", "events" (batches), "event", or a path; None for any.
+            number: for exactly the request or requests of this number, from 1, since the start or
+                `clear`; counted on the route if one is given, else over all. `times` is not used.
+            times: for the next so many requests; None for all, until `heal`.
+
+        Raises:
+            ValueError: a number, or `times`, is below 1.
         """
         with self._journal.changed:
             self._desk.plan.add(fault, route=route, number=number, times=times)

@@ -22,42 +22,43 @@ class Fault:
     process the request (no event is accepted, no token issued) unless `process` is set. With
     anything else it does, and only the answer suffers.
 
-    Raises ValueError for a combination that cannot be carried out.
+    Raises:
+        ValueError: a combination that cannot be carried out.
     """
 
-    # Status of the answer, 200 to 999; None: the API's own, or 200 if it did not process.
     status: int | None = None
-    # Body of the answer; encoded as JSON unless it is bytes or text. None: the API's own, or a
-    # JSON document that goes with the status.
+    """Status of the answer, 200 to 999; None: the API's own, or 200 if it did not process."""
     body: bytes | str | Mapping[str, object] | Sequence[object] | None = None
-    # Headers to add or replace; None as a value removes the header. Without Content-Length an
-    # answer is chunked.
+    """Body of the answer; encoded as JSON unless it is bytes or text. None: the API's own, or a
+    JSON document that goes with the status."""
     headers: Mapping[str, str | None] | None = None
-    # Seconds before the answer begins, after the request was processed.
+    """Headers to add or replace; None as a value removes the header. Without Content-Length an
+    answer is chunked."""
     delay: float = 0.0
-    # Seconds between the first half of the body (with the headers) and the second.
+    """Seconds before the answer begins, after the request was processed."""
     delay_body: float = 0.0
-    # Seconds after each single byte of the answer, headers included.
+    """Seconds between the first half of the body (with the headers) and the second."""
     drip: float = 0.0
-    # Reset the connection (TCP RST) in place of an answer: when only the headers of the request
-    # have been read, when all of it has, or when the API has accepted it and the answer is lost.
+    """Seconds after each single byte of the answer, headers included."""
     reset: Literal["before_reading", "after_reading", "after_processing"] | None = None
-    # Close the connection after so many bytes of the body.
+    """Reset the connection (TCP RST) in place of an answer: when only the headers of the request
+    have been read, when all of it has, or when the API has accepted it and the answer is lost."""
     truncate: int | None = None
-    # Close the connection after so many bytes of the status line and the headers.
+    """Close the connection after so many bytes of the body."""
     truncate_headers: int | None = None
-    # Send exactly these bytes in place of an answer, then close the connection.
+    """Close the connection after so many bytes of the status line and the headers."""
     raw: bytes | None = None
-    # Send a body that does not end before the client goes away.
+    """Send exactly these bytes in place of an answer, then close the connection."""
     endless: bool = False
-    # Send a JSON body of exactly so many bytes.
+    """Send a body that does not end before the client goes away."""
     size: int | None = None
-    # Announce this Content-Length whatever the body's length is, then close the connection.
+    """Send a JSON body of exactly so many bytes."""
     content_length: int | None = None
-    # Close the connection with no answer.
+    """Announce this Content-Length whatever the body's length is, then close the connection."""
     close: bool = False
-    # Let the API process the request although its own answer is not used.
+    """Close the connection with no answer."""
     process: bool = False
+    """Let the API process the request although its own answer is not used."""
 
     def __post_init__(self) -> None:
         for name in ("delay", "delay_body", "drip", "truncate", "truncate_headers"):

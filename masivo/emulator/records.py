@@ -17,33 +17,34 @@ class RecordedRequest:
     `Emulator.requests`. Its repr shows neither headers nor body.
     """
 
-    # Position among all requests, from 1, in the order in which their headers arrived.
     number: int
-    # "authorize", "events" (a batch), "event" (a single one), or the path where it is neither.
+    """Position among all requests, from 1, in the order in which their headers arrived."""
     route: str
+    """"authorize", "events" (a batch), "event" (a single one), or the path where it is neither."""
     method: str
-    # The request target as it was sent, with its query.
+    """GET, POST and so on, as it was sent."""
     path: str
-    # Names in lower case; values of repeated headers are joined with a comma.
+    """The request target as it was sent, with its query."""
     headers: dict[str, str]
-    # The whole body, or as much of it as was read.
+    """Names in lower case; values of repeated headers are joined with a comma."""
     body: bytes
-    # The events in the body; None where there are none, or the body is not as it should be.
+    """The whole body, or as much of it as was read."""
     events: list[Json] | None
-    # The emulator's clock when the body was complete, in seconds since the epoch.
+    """The events in the body; None where there are none, or the body is not as it should be."""
     received_at: float
-    # Status of the answer; None while there is none, and for ever if none was sent, or `raw` was.
+    """The emulator's clock when the body was complete, in seconds since the epoch."""
     status: int | None = None
-    # How many events the API accepted.
+    """Status of the answer; None while there is none, and for ever if none was sent, or `raw` was."""
     accepted: int = 0
-    # The emulator's clock when the answer began; None while there is none.
+    """How many events the API accepted."""
     answered_at: float | None = None
-    # The fault that was applied.
+    """The emulator's clock when the answer began; None while there is none."""
     fault: Fault | None = None
-    # Whether its answer has begun, or it is known to get none.
+    """The fault that was applied."""
     settled: bool = False
-    # What the API said was wrong; None where nothing was, or a fault took the answer's place.
+    """Whether its answer has begun, or it is known to get none."""
     problem: str | None = None
+    """What the API said was wrong; None where nothing was, or a fault took the answer's place."""
 
     def __repr__(self) -> str:
         count = "no" if self.events is None else len(self.events)

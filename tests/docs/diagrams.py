@@ -120,7 +120,8 @@ def _transition(state: State, target: State, change: Change) -> list[str]:
     if flat:
         label = words((middle[0], middle[1] + (-7 if across[1] < 0 else 17)), change.name.lower())
     else:
-        label = words((middle[0] + 8, middle[1] + 4), change.name.lower(), "start")
+        below = 20 if abs(to_x - x) > STATE_WIDTH else 4  # clear of a line that is not upright
+        label = words((middle[0] + 8, middle[1] + below), change.name.lower(), "start")
     return [line(begin, end), label]
 
 
@@ -209,6 +210,7 @@ def _wrapped(text: str, width: int = 44) -> list[str]:
         if len(joined) <= width:
             lines[-1] = joined
         else:
+            lines[-1] += ","
             lines.append(each)
     return lines
 
@@ -257,7 +259,7 @@ SHOWN = 130.0
 """Seconds that the picture shows."""
 
 PRODUCERS: dict[str, list[float]] = {
-    "230 events in 20 s": [i * 20 / 230 for i in range(230)],
+    "230 events in 40 s": [i * 40 / 230 for i in range(230)],
     "4 events, then silence": [0, 4, 9, 15],
     "an event every 12 s": [float(at) for at in range(0, round(SHOWN), 12)],
 }
