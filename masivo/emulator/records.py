@@ -34,7 +34,7 @@ class RecordedRequest:
     received_at: float
     """The emulator's clock when the body was complete, in seconds since the epoch."""
     status: int | None = None
-    """Status of the answer; None while there is none, and for ever if none was sent, or `raw` was."""
+    """Status of the answer; None while there is none, and for ever if none, or `raw`, was sent."""
     accepted: int = 0
     """How many events the API accepted."""
     answered_at: float | None = None
