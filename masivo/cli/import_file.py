@@ -145,7 +145,23 @@ def import_file(
         raise UsageError("--brand and --no-brand exclude each other")
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other")
-    shape = _shape(name, format_, rules, data, brand, no_brand, delimiter, encoding)
+    shape = Shape(
+        format_ or _format_of(name),
+        _delimiter_of(name, delimiter),
+        encoding,
+        rules,
+        data,
+        brand,
+        no_brand,
+        guessed=format_ is None,
+    )
+    if shape.format == "jsonl":
+        for option, given in (("--map", rules), ("--delimiter", delimiter)):
+            if given:
+                raise UsageError(
+                    f"{option} is for CSV, and {name} is taken for JSON Lines: add --format csv"
+                )
+    _check_encoding(encoding)
     job = _Job(
         name=name,
         shape=shape,
@@ -166,42 +182,36 @@ def import_file(
         raise UsageError(f"{name}: {error}") from None
 
 
-def _shape(
-    name: str,
-    format_: str | None,
-    rules: tuple[str, ...],
-    data: tuple[str, ...],
-    brand: str | None,
-    no_brand: bool,
-    delimiter: str | None,
-    encoding: str,
-) -> Shape:
-    suffix = Path(name.removesuffix(".gz")).suffix.lower()
-    guessed = format_ is None
-    if format_ is None:
-        format_ = "csv" if suffix in (".csv", ".tsv") else "jsonl"
-    if format_ == "jsonl":
-        for option, given in (("--map", rules), ("--delimiter", delimiter)):
-            if given:
-                raise UsageError(
-                    f"{option} is for CSV, and {name} is taken for JSON Lines: add --format csv"
-                )
+def _format_of(name: str) -> str:
+    """What a file of this name is taken for."""
+    return "csv" if _suffix(name) in (".csv", ".tsv") else "jsonl"
+
+
+def _suffix(name: str) -> str:
+    return Path(name.removesuffix(".gz")).suffix.lower()
+
+
+def _delimiter_of(name: str, delimiter: str | None) -> str:
+    """The delimiter that was asked for, else that of a file of this name."""
     if delimiter is None:
-        delimiter = "\t" if suffix == ".tsv" else ","
+        return "\t" if _suffix(name) == ".tsv" else ","
     delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UsageError("--delimiter is one character, or 'tab'")
+    return delimiter
+
+
+def _check_encoding(encoding: str) -> None:
     try:
         if "\n".encode(encoding) != b"\n":
             raise UsageError(f"--encoding {encoding}: convert the file to UTF-8 (with iconv)")
     except LookupError:
         raise UsageError(f"there is no encoding {encoding!r}") from None
-    return Shape(format_, delimiter, encoding, rules, data, brand, no_brand, guessed)
 
 
 def _plain_shape(name: str) -> Shape:
     """What a file of this name is taken for without any option."""
-    return _shape(name, None, (), (), None, False, None, "utf-8")
+    return Shape(_format_of(name), _delimiter_of(name, None), guessed=True)
 
 
 # ── Looking only ─────────────────────────────────────────────────────────────────────────────
