@@ -78,6 +78,7 @@ class FailureLog:
         answer = "" if status is None else f" (HTTP {status})"
         return (
             f"{events} not delivered, and nobody asked why: {kind.__name__}{answer}: "
-            f"{_CAUSES.get(kind, _CAUSES[MasivoError])}. For the details ask the Delivery, "
-            "or pass on_error"
+            f"{_CAUSES.get(kind, _CAUSES[MasivoError])}. For the details ask the Delivery"
+            # An event that found the buffer full was never accepted: on_error is not told of it.
+            f"{'' if kind is MasivoQueueFullError else '; on_error, if set, was given them'}"
         )
