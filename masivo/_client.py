@@ -47,12 +47,12 @@ class AnalyticsEvent(TypedDict, total=False):
     product: Mapping[str, object]
     """``sku``, ``amount``, ``value``, and so on."""
     fulfilled: bool
-    """A field of the vendor's; passed through as it is."""
-    reserve: bool
-    """A field of the vendor's; passed through as it is."""
+    """False: the event waits, and rewards nothing, until it is fulfilled through the REST API."""
+    reserve: float
+    """For how many days an event that is not fulfilled waits."""
     redeem: list[Mapping[str, object]]
     """A field of the vendor's; passed through as it is."""
-    tags: list[str]
+    tags: Mapping[str, object] | list[str]
     """A field of the vendor's; passed through as it is."""
     referral_code: str
     """A field of the vendor's; passed through as it is."""

@@ -168,7 +168,7 @@ def events(client: Client) -> None:
         "order": {"purchase_id": "p", "value": 10.5},
         "product": {"sku": "s", "tags": ["a"]},
         "fulfilled": True,
-        "reserve": False,
+        "reserve": 1,
         "redeem": [{"id": "r", "amount": 1}],
         "tags": ["x"],
         "referral_code": "code",
