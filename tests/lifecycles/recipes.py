@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .programs import Program
 
-__all__ = ["APPS", "EXAMPLES", "PAGES", "Recipe", "blocks", "commands"]
+__all__ = ["APPS", "EXAMPLES", "PAGES", "Recipe", "asking", "blocks", "commands"]
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -53,6 +53,11 @@ def commands(page: str) -> list[str]:
     return [re.sub(r"\s+", " ", line) for line in lines]
 
 
+def asking(page: str) -> list[str]:
+    """Those of them that ask the running application for something."""
+    return [each for each in commands(page) if each.startswith(("curl ", "celery -A tasks call "))]
+
+
 class Recipe:
     """An application of the examples, in a folder of its own, that talks to an emulator."""
 
@@ -75,10 +80,10 @@ class Recipe:
         with self._started([*words, *options]) as program:
             yield program
 
-    def run(self, command: str) -> None:
-        """Run a command that the page shows to its end."""
+    def run(self, command: str) -> str:
+        """Run a command that the page shows to its end; what it said."""
         with self.running(command) as program:
-            program.ends()
+            return program.ends()
 
     def produce(self, text: str) -> None:
         """Run a program of the test's beside the application."""

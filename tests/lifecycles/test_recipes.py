@@ -11,7 +11,7 @@ import pytest
 
 from masivo.emulator import Fault
 
-from .recipes import Recipe
+from .recipes import Recipe, asking, commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,32 @@ Shop: TypeAlias = "Callable[[str], Recipe]"
 def shop(tmp_path: Path, emulator: Emulator) -> Shop:
     """Makes the application of a framework."""
     return lambda framework: Recipe(framework, tmp_path, emulator)
+
+
+@pytest.mark.parametrize(
+    ("framework", "events"),
+    [
+        ("fastapi", ["ADD_TO_CART"]),
+        ("flask", ["ADD_TO_CART"]),
+        ("django", ["ADD_TO_CART"]),
+        ("celery", ["ADD_TO_CART", "EMPTY_CART"]),
+    ],
+)
+def test_what_a_reader_types(
+    shop: Shop, emulator: Emulator, framework: str, events: list[str]
+) -> None:
+    """The page from top to bottom: the first command starts the application, those that ask it
+    for something get it, and the events have arrived when it has been stopped."""
+    app = shop(framework)
+    with app.running(commands(framework)[0]) as program:
+        program.says(r"(?i)listening at|running on|celery@.* ready")
+        for command in asking(framework):
+            said = app.run(command)
+            assert "rror" not in said, said
+        if framework == "celery":
+            program.says("succeeded", len(events))
+        program.signal(signal.SIGTERM).ends(code=None)
+    assert sorted(str(each["type"]) for each in emulator.events) == events
 
 
 # ── Web servers ──────────────────────────────────────────────────────────────────────────────
