@@ -195,7 +195,8 @@ class Reader:
             if self._arrived:
                 assert self._arrived() > before, "no event has arrived"
             else:
-                assert own and own.accepts(more_than=before), "no event has arrived"
+                assert own is not None, "no emulator runs"
+                assert own.accepts(more_than=before), "no event has arrived"
         return said
 
     def _attend(self, name: str, code: str) -> None:
