@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from docs.blocks import ROOT, Page
 
 from .programs import numbers
 
@@ -51,36 +52,50 @@ def test_gevent_monkey_patched(run: Run, emulator: Emulator) -> None:
     assert numbers(emulator) == list(range(220))
 
 
-def test_a_notebook(run: Run, emulator: Emulator) -> None:
-    """In IPython, whose cells are awaited in a loop that runs already, an AsyncClient made in one
-    cell is used in the next, and what it holds goes out between the cells too."""
-    said = run("""
-        import asyncio
-        from IPython.core.interactiveshell import InteractiveShell
+def notebook(*cells: str) -> str:
+    """A program that runs cells as IPython does: awaited in a loop that runs already."""
+    return f"""
+import asyncio
+from IPython.core.interactiveshell import InteractiveShell
 
-        cells = [
+async def notebook():
+    shell = InteractiveShell.instance()
+    shell.push({{"event": event}})
+    for cell in {list(cells)!r}:
+        done = await shell.run_cell_async(cell, transformed_cell=cell)
+        done.raise_error()
+
+asyncio.run(notebook())
+"""
+
+
+def test_a_notebook(run: Run, emulator: Emulator) -> None:
+    """In IPython an AsyncClient made in one cell is used in the next, and what it holds goes out
+    between the cells too."""
+    said = run(
+        notebook(
             "from masivo import AsyncClient",
             "client = AsyncClient(batch_size=2)",
             "first = client.send_analytics_event(event(0))",
-            "second = client.send_analytics_event(event(1))\\nprint((await second).status)",
+            "second = client.send_analytics_event(event(1))\nprint((await second).status)",
             "third = client.send_analytics_event(event(2))",
             "print(await client.flush())",
             "async with AsyncClient() as other: other.send_analytics_event(event(3))",
             "print((await first).success)",
             "await client.aclose()",
-        ]
-
-        async def notebook():
-            shell = InteractiveShell.instance()
-            shell.push({"event": event})
-            for cell in cells:
-                done = await shell.run_cell_async(cell, transformed_cell=cell)
-                done.raise_error()
-
-        asyncio.run(notebook())
-    """)
+        )
+    )
     assert said.splitlines() == ["200", "FlushResult(delivered=3, failed=0)", "True"]
     assert numbers(emulator) == [0, 1, 2, 3]
+
+
+def test_the_cells_of_the_page(run: Run, emulator: Emulator) -> None:
+    """The cells that the documentation shows, one after the other."""
+    page = Page(ROOT / "docs/how-to/asyncio-and-notebooks.md")
+    cells = [block.code for block in page.blocks if "test_loops" in (block.not_run or "")]
+    assert len(cells) == 2
+    run(notebook(*cells, "await client.aclose()"))
+    assert [each["platform"] for each in emulator.events] == ["notebook"]
 
 
 def test_a_notebook_that_is_closed(run: Run, emulator: Emulator) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import textwrap
 from collections import Counter
@@ -14,7 +15,7 @@ import httpx
 import pytest
 from docs.blocks import ROOT, Page
 
-from .programs import numbers, running, write
+from .programs import numbers, running, started, write
 
 if TYPE_CHECKING:
     from masivo.emulator import Emulator
@@ -33,6 +34,15 @@ def advice(word: str) -> str:
     )
     (found,) = (textwrap.dedent(block) for block in blocks if word in block)
     return found
+
+
+PAGE = Page(ROOT / "docs/how-to/gunicorn-and-uwsgi.md")
+
+
+def shown(title: str) -> str:
+    """A file that the page shows, for a free port."""
+    (code,) = (block.code for block in PAGE.blocks if block.title == title)
+    return code.replace("127.0.0.1:8000", "127.0.0.1:0")
 
 
 WSGI = """
@@ -97,8 +107,8 @@ def test_gunicorn_with_gevent(tmp_path: Path, emulator: Emulator) -> None:
 def test_gunicorn_preload_with_gevent(tmp_path: Path, emulator: Emulator) -> None:
     """With ``--preload`` as well, the configuration file has to patch, before all imports."""
     write(tmp_path, {"app.py": WSGI})
-    (tmp_path / "conf.py").write_text("import gevent.monkey\ngevent.monkey.patch_all()\n")
-    options = ("--config", "conf.py", "--preload", "--worker-class", "gevent")
+    (tmp_path / "gunicorn.conf.py").write_text(shown("gunicorn.conf.py"))  # found by its name
+    options = ("--preload", "--worker-class", "gevent")
     with running(tmp_path, emulator, *GUNICORN, *options, "app") as program:
         visit(program, 50)
         program.signal(signal.SIGTERM).ends()
@@ -124,11 +134,28 @@ UWSGI = (
 """uWSGI is no module of Python's, but a program beside the interpreter."""
 
 
-def write_uwsgi(folder: Path, page: str, **changes: str) -> None:
-    """Write the page's ``uwsgi.ini``, for a free port, and an application whose batches go out
-    while it runs."""
-    (ini,) = (block.code for block in Page(ROOT / page).blocks if block.title == "uwsgi.ini")
-    ini = ini.replace("127.0.0.1:8000", "127.0.0.1:0")
+@pytest.mark.parametrize(
+    ("server", "began"), [("gunicorn", "Booting worker"), ("uwsgi", "WSGI app 0")]
+)
+def test_the_page(tmp_path: Path, emulator: Emulator, server: str, began: str) -> None:
+    """Who saves the files of the page and types its command has a server that loses nothing when
+    it is told to stop."""
+    for name in ("app.py", "uwsgi.ini"):
+        (tmp_path / name).write_text(shown(name))
+    (command,) = (each.code for each in PAGE.blocks if each.code.startswith(f"{server} "))
+    environment = {"MASIVO_API_KEY": emulator.client_key, "MASIVO_BASE_URL": emulator.url}
+    words = shlex.split(command.replace("127.0.0.1:8000", "127.0.0.1:0"))
+    with started(tmp_path, words, environment) as program:
+        program.says(began, 4)
+        visit(program, 100)
+        program.signal(signal.SIGTERM).ends()
+    seen = sorted(str(each["platform"]) for each in emulator.events)
+    assert seen == sorted(f"/{n}" for n in range(100))
+
+
+def write_uwsgi(folder: Path, **changes: str) -> None:
+    """Write the page's ``uwsgi.ini``, and an application whose batches go out while it runs."""
+    ini = shown("uwsgi.ini")
     for name, value in changes.items():
         ini, count = re.subn(rf"^{name} = .*$", value, ini, flags=re.MULTILINE)
         assert count == 1, name
@@ -136,13 +163,10 @@ def write_uwsgi(folder: Path, page: str, **changes: str) -> None:
     write(folder, {"app.py": WSGI.replace("Client()", "Client(idle_timeout=0.2)")})
 
 
-UWSGI_PAGE = "docs/how-to/gunicorn-and-uwsgi.md"
-
-
 def test_uwsgi(tmp_path: Path, emulator: Emulator) -> None:
     """uWSGI as the page says: each worker has a client of its own, whose batches go out between
     requests, and which delivers the rest when SIGTERM ends the workers."""
-    write_uwsgi(tmp_path, UWSGI_PAGE)
+    write_uwsgi(tmp_path)
     with running(tmp_path, emulator, *UWSGI, "uwsgi.ini") as program:
         program.says(r"(?s)(WSGI app 0.*){4}")
         visit(program, 200)
@@ -155,7 +179,7 @@ def test_uwsgi(tmp_path: Path, emulator: Emulator) -> None:
 def test_uwsgi_that_forks_after_loading(tmp_path: Path, emulator: Emulator) -> None:
     """Without ``lazy-apps``, but with ``py-call-osafterfork`` and no event before the fork, a
     worker has a client of its own, and no two use the same idempotency key."""
-    write_uwsgi(tmp_path, UWSGI_PAGE, **{"lazy-apps": "py-call-osafterfork = true"})
+    write_uwsgi(tmp_path, **{"lazy-apps": "py-call-osafterfork = true"})
     app = tmp_path / "app.py"
     app.write_text(app.read_text().replace("client.send_analytics_event(event(1000))", ""))
     with running(tmp_path, emulator, *UWSGI, "uwsgi.ini") as program:
