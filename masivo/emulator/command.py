@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _fail(str(error))
     except OSError as error:
         address = f"{arguments.host}:{arguments.port}"
-        return _fail(f"cannot listen on {address}: {error.strerror or error}")
+        return _fail(f"cannot listen on {address}: {error.strerror or error}; try another --port")
     return 0
 
 
