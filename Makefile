@@ -31,7 +31,7 @@ fleet: $(VENV)/test
 docs: $(VENV)/docs
 	cd tests && $(abspath $(BIN))/python -m docs.diagrams
 	rm -rf site
-	$(BIN)/zensical build --strict
+	$(BIN)/zensical build --strict --clean  # what it keeps does not change with a docstring
 	$(BIN)/python -m tests.docs.site site
 
 check: $(VENV)/check
