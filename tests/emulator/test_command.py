@@ -72,7 +72,10 @@ def test_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:
     with Emulator() as emulator:
         port = urlsplit(emulator.url).port
         assert main(["emulator", "--port", str(port)]) == 2
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use; try another --port" in capsys.readouterr().err
+    assert (
+        f"cannot listen on 127.0.0.1:{port}: Address already in use; try another --port"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ FLOW: Final[tuple[Defect, ...]] = (
         "more = 1 if self._drains else min(self.settings.batch_size, room)",
         "more = math.inf",
     ),
-    # ── core.py, engine.py ────────────────────────────────────────────────────────────────────────────
+    # ── core.py, engine.py ───────────────────────────────────────────────────────────────────
     Defect(
         "another Idempotency-Key for each repeat",
         "core.py",
