@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,16 @@ def test_a_day_of_silence(world: str) -> None:
     """A client that has nothing to send does not wake up."""
     report = perform(silence, WORLDS[world])
     assert len([at for at in report.polls if at < DAY]) == AT_THE_START[world]
+
+
+def test_a_day_that_is_told_line_by_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Lines of the log at DEBUG cost no poll and start no thread: the day is as it was."""
+    quiet = a_day("threads")
+    with caplog.at_level(logging.DEBUG, "masivo"):
+        told = perform(light_traffic, WORLDS["threads"])
+    assert len(caplog.records) > 10 * EVENTS
+    assert len([at for at in told.polls if at < DAY]) == len([at for at in quiet.polls if at < DAY])
+    assert told.transcript == quiet.transcript
 
 
 def test_a_day_is_the_same_in_three_worlds() -> None:

@@ -473,3 +473,29 @@ def test_a_fork_inside_a_signal_handler(tmp_path: Path, emulator: Emulator) -> N
     assert numbers.count(-1) == 20
     own = sorted(n for n in numbers if n >= 0)
     assert own == list(range(len(own)))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="CPython forks no more at its end")
+def test_a_fork_after_the_flush_at_exit(tmp_path: Path, emulator: Emulator) -> None:
+    """A child of a fork in an exit function that comes after the flush is a process like any: its
+    events go out in the background."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        def child():
+            delivery = Client(batch_size=1).send_analytics_event(event(1))
+            deadline = time.monotonic() + 10
+            while not delivery.done():
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+
+        def last():
+            reap(fork(child))
+
+        Client().send_analytics_event(event(0))
+        """,
+        prelude=FORK + "import atexit\natexit.register(lambda: last())\n",
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert arrived(emulator) == [0, 1]

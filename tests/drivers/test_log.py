@@ -12,8 +12,11 @@ from masivo.emulator import Emulator, Fault
 
 from .conftest import join_workers
 from .events import event, until
+from .programs import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import Connect
 
 PRIVATE = "private-4711"
@@ -167,6 +170,42 @@ def test_no_secret_is_logged_at_any_level(
     client.close()
     for secret in (emulator.client_key, token, second, PRIVATE):
         assert secret not in caplog.text
+
+
+STATE = """
+import logging
+import asyncio, httpcore, httpx, trio
+
+def state():
+    loggers = {"": logging.getLogger(), **logging.root.manager.loggerDict}
+    return {
+        name: (list(each.handlers), each.level, each.propagate, each.disabled)
+        for name, each in loggers.items()
+        if isinstance(each, logging.Logger) and name != "masivo"
+    }
+
+before = state()
+"""
+"""Goes before a program: notes the state of all loggers but ours."""
+
+
+def test_importing_the_package_leaves_other_loggers_alone(
+    tmp_path: Path, emulator: Emulator
+) -> None:
+    """What a logger was before the package was imported, it is after its first use."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        with Client() as client:
+            client.send_analytics_event(event())
+        masivo.AsyncClient, masivo.TrioClient
+        after = state()
+        print(sorted(name for name in before if after[name] != before[name]))
+        """,
+        prelude=STATE,
+    )
+    assert (ended.code, ended.out, ended.err) == (0, "[]\n", "")
 
 
 def test_other_loggers_are_left_alone(connect: Connect) -> None:

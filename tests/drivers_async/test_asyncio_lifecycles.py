@@ -211,6 +211,26 @@ def test_a_loop_that_is_closed_with_its_tasks_unfinished(
     emulator.stop()
 
 
+def test_a_failure_dropped_after_the_end_of_its_loop_is_logged(
+    emulator: Emulator,
+    client: AsyncClient,
+    run: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A failure that nobody asks about is logged, though its loop is closed by then."""
+    emulator.fail(Fault(status=404), route="events", times=None)
+    kept: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        async with client:
+            kept.append(client.send_analytics_event(event()))
+
+    run(main())
+    assert not logged(caplog)
+    kept.clear()
+    assert "1 event was not delivered" in logged(caplog)[0]
+
+
 @CLOSED_ROUGHLY
 def test_a_client_that_outlives_its_closed_loop(
     emulator: Emulator, new_loop: Callable[[], asyncio.AbstractEventLoop]

@@ -275,6 +275,23 @@ def test_a_run_that_is_over(connect: Callable[..., TrioClient], emulator: Emulat
     trio.run(afterwards)
 
 
+def test_a_failure_dropped_after_its_run_is_logged(
+    connect: Callable[..., TrioClient], emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure that nobody asks about is logged, though its run is over by then."""
+    emulator.fail(Fault(status=404), route="events", times=None)
+    kept: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        async with connect() as client:
+            kept.append(client.send_analytics_event(event()))
+
+    trio.run(main)
+    assert not logged(caplog)
+    kept.clear()
+    assert "1 event was not delivered" in logged(caplog)[0]
+
+
 def test_timers_run_on_trios_clock() -> None:
     """With a MockClock, idle_timeout, max_wait and repeats pass in no time."""
     batches: list[float] = []

@@ -20,7 +20,8 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_it_runs_until_it_is_interrupted(stop: signal.Signals) -> None:
-    """It prints how to reach it and a line for each request, and ends without a traceback."""
+    """It prints how to reach it and a line for each request, without its query, which may hold a
+    secret, and ends without a traceback."""
     with subprocess.Popen(
         command("--client-key", "my-key"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -36,12 +37,14 @@ def test_it_runs_until_it_is_interrupted(stop: signal.Signals) -> None:
         parts = urlsplit(lines["MASIVO_BASE_URL"])
         assert f"To see what arrives, and to switch faults on: http://{parts.netloc}/" in lines
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
-        connection.request("GET", f"{parts.path}/auth/authorize", headers={"x-api-key": "my-key"})
+        path = f"{parts.path}/auth/authorize?secret=1"
+        connection.request("GET", path, headers={"x-api-key": "my-key"})
         assert connection.getresponse().status == 200
         process.send_signal(stop)
         rest, errors = process.communicate(timeout=5)
         connection.close()
     assert "GET /api/storefront/v1/auth/authorize -> 200" in rest
+    assert "secret" not in rest
     assert errors == ""
     assert process.returncode == 0
 

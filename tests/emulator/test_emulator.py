@@ -278,6 +278,23 @@ def test_a_body_that_is_too_large(
     assert emulator.events == []
 
 
+def test_a_client_that_still_sends_can_read_the_answer(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection of a refused body is not reset under a client that goes on sending."""
+    for module in ("connection", "exchange"):
+        monkeypatch.setattr(f"masivo.emulator.{module}.MAX_BODY", 1000)
+    with plain_socket(emulator) as sock:
+        sock.sendall(head(emulator, "POST", "/x", "Content-Length: 5000") + b"a" * 2000)
+        emulator.wait_for(lambda e: e.requests and e.requests[0].settled)
+        answer = sock.recv(1)
+        for _ in range(3):
+            sock.sendall(b"a" * 1000)
+        sock.shutdown(socket.SHUT_WR)
+        answer += read_all(sock)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+
+
 def test_many_connections_at_once(emulator: Emulator) -> None:
     """Requests of several connections are all counted once, and each batch is kept together."""
     with connected(emulator) as first:

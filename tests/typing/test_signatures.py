@@ -104,6 +104,28 @@ def vague(exported: object) -> list[str]:
     return found
 
 
+def test_the_three_clients_are_alike() -> None:
+    """They take the same arguments, with the same defaults, and have the same methods, which take
+    the same; to close is ``aclose`` where it is awaited."""
+
+    def face(kind: type) -> dict[str, list[tuple[str, object, object]]]:
+        found = {"__init__": inspect.signature(kind), **methods(kind)}
+        return {
+            name.removeprefix("a") if name == "aclose" else name: [
+                (each.name, each.kind, each.default) for each in signature.parameters.values()
+            ]
+            for name, signature in found.items()
+        }
+
+    def methods(kind: type) -> dict[str, inspect.Signature]:
+        public = {name: each for name, each in functions(kind).items() if name[0] != "_"}
+        return {name: inspect.signature(each) for name, each in public.items()}
+
+    threads, asyncio, trio = map(face, (masivo.Client, masivo.AsyncClient, masivo.TrioClient))
+    assert threads == asyncio == trio
+    assert {"close", "destroy", "drain", "flush", "get_token", "stats"} < set(threads)
+
+
 @pytest.mark.parametrize("name", EXPORTED)
 def test_nothing_public_is_vague(name: str) -> None:
     """No parameter, result or attribute of a public name is ``Any``, nor is anything in it."""

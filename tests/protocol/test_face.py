@@ -1,0 +1,56 @@
+"""``masivo.protocol`` is what our own drivers use: no more, and they use nothing beside it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import masivo
+from masivo import protocol
+
+PACKAGE = Path(masivo.__file__).parent
+DRIVERS = sorted(
+    [
+        *PACKAGE.glob("_sync/*.py"),
+        *PACKAGE.glob("_async/*.py"),
+        PACKAGE / "_client.py",
+        PACKAGE / "_settle.py",
+        PACKAGE / "_http.py",
+    ]
+)
+
+BESIDE = {"_http.py": {"masivo._protocol.causes"}}
+"""What is used beside it: ``_http`` is part of no driver's loop, and walks an exception's chain."""
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """The modules of the core that a module imports from."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if "_protocol" in name.split(".")}
+
+
+@pytest.mark.parametrize("path", DRIVERS, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_driver_uses_nothing_beside_it(path: Path) -> None:
+    """No part of a driver imports the core but through ``masivo.protocol``."""
+    assert imported(ast.parse(path.read_text("utf-8"))) == BESIDE.get(path.name, set())
+
+
+@pytest.mark.parametrize("name", protocol.__all__)
+def test_it_has_nothing_that_no_driver_needs(name: str) -> None:
+    """A driver uses the name, or the name is a type in the signature of what it uses."""
+    used = "\n".join(path.read_text("utf-8") for path in DRIVERS)
+    record = Path(__file__).parents[1] / "package" / "public_api.txt"
+    signatures = [
+        line.partition("(" if "(" in line else ":")[2]
+        for line in record.read_text("utf-8").splitlines()
+        if line.startswith("masivo.protocol.") and not line.startswith(f"masivo.protocol.{name}.")
+    ]
+    assert re.search(rf"\b{name}\b", "\n".join([used, *signatures]))
