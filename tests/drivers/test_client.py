@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import pickle
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from types import UnionType
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
 
 from masivo import (
+    AnalyticsEvent,
     FlushResult,
     MasivoConfigError,
     MasivoError,
@@ -189,6 +192,36 @@ def test_events_are_stamped_with_a_past_time(connect: Connect, emulator: Emulato
     assert dt.datetime.fromisoformat(kept) == recent
     client.send_analytics_event(event(3, issued_at=given))
     assert client.flush(5).failed == 1  # more than 72 hours old: the API's to refuse
+
+
+EXAMPLES: dict[object, object] = {
+    str: "x",
+    bool: True,
+    float: 1.5,
+    type(None): None,
+    dt.datetime: dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1),
+    list[str]: ["x"],
+    Mapping[str, object]: {},
+    list[Mapping[str, object]]: [{}],
+}
+"""A value of each type that AnalyticsEvent names."""
+
+
+@pytest.mark.parametrize("field", get_type_hints(AnalyticsEvent))
+def test_what_the_type_describes_is_taken(connect: Connect, emulator: Emulator, field: str) -> None:
+    """Every field of AnalyticsEvent, with a value of every type that it may have, is taken by the
+    client, and is what the API's schema says."""
+    hint = get_type_hints(AnalyticsEvent)[field]
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    client = connect()
+    deliveries = [
+        client.send_analytics_event(event(0, **{field: EXAMPLES[kind]}))
+        for kind in kinds
+        if not (field == "issued_at" and kind is str)  # a text of a form of its own
+    ]
+    client.flush(10)
+    assert all(delivery.result(5).success for delivery in deliveries)
+    assert emulator.event_count == len(deliveries) > 0
 
 
 def test_a_refused_event_raises_at_the_call(connect: Connect, emulator: Emulator) -> None:
