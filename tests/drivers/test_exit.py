@@ -196,6 +196,29 @@ def test_a_failure_before_the_end_is_told(tmp_path: Path, emulator: Emulator) ->
     assert "1 event " in line
 
 
+def test_on_error_may_finish(tmp_path: Path, emulator: Emulator) -> None:
+    """A call of ``on_error`` that lasts when the program ends is not cut off."""
+    emulator.fail(Fault(status=404), route="events")
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        began = threading.Event()
+
+        def on_error(failed):
+            began.set()
+            time.sleep(0.3)
+            os.write(1, b"told")
+
+        client = Client(batch_size=1, on_error=on_error)
+        client.send_analytics_event(event())
+        began.wait(10)
+        """,
+        prelude=LOG,
+    )
+    assert (ended.code, ended.out) == (0, "told")
+
+
 def test_without_logging_a_loss_is_still_told(tmp_path: Path, emulator: Emulator) -> None:
     """A program that never configured logging learns of a loss on the standard error."""
     ended = run(
@@ -235,20 +258,25 @@ def test_a_child_of_multiprocessing_tells_its_loss(tmp_path: Path, emulator: Emu
     assert "1 event" in line
 
 
-def test_sending_from_another_exit_function(tmp_path: Path, emulator: Emulator) -> None:
-    """Exit functions that were registered after the client's may send; what they send arrives."""
+@pytest.mark.parametrize("made", ["before it was registered", "after"])
+def test_sending_from_another_exit_function(tmp_path: Path, emulator: Emulator, made: str) -> None:
+    """Exit functions that were registered after the package's may send, whenever the client was
+    made; what they send arrives."""
     ended = run(
         tmp_path,
         emulator,
-        """
-        client = Client()
-        client.send_analytics_event(event(0))
-
-        @atexit.register
+        f"""
         def last_words():
             client.send_analytics_event(event(1))
             assert client.flush(10).delivered == 2
             client.send_analytics_event(event(2))
+
+        if {made == "after"}:
+            atexit.register(last_words)
+        client = Client()
+        client.send_analytics_event(event(0))
+        if {made != "after"}:
+            atexit.register(last_words)
         """,
         prelude=LOG,
     )

@@ -392,7 +392,8 @@ def test_a_loopback_address_ignores_proxies(
 def test_another_address_goes_through_the_proxy(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Elsewhere the environment's proxy is used: it is asked for a tunnel, and sees no secret."""
+    """Elsewhere the environment's proxy is used, by httpx: it is asked for a tunnel, and sees no
+    secret."""
     heard: list[bytes] = []
 
     def refuse(connection: socket.socket, _over: threading.Event) -> None:
@@ -405,8 +406,9 @@ def test_another_address_goes_through_the_proxy(
         client = connect(
             api_key=PLAIN_KEY, base_url="https://masivo.invalid/v1", max_retries=0, timeout=5
         )
-        with pytest.raises(MasivoNetworkError, match="proxy"):
+        with pytest.raises(MasivoNetworkError, match="proxy") as caught:
             client.get_token(10)
         client.destroy()
+    assert type(caught.value.__cause__).__module__ == "httpx"
     assert heard[0].startswith(b"CONNECT masivo.invalid:443")
     assert PLAIN_KEY.encode() not in heard[0]

@@ -136,6 +136,37 @@ def test_a_thread_for_each_request_at_most(make: Make, emulator: Emulator) -> No
     client.close()
 
 
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package have no thread, as where a limit of the system is reached."""
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == "masivo":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_without_threads_who_waits_does_the_work(make: Make, emulator: Emulator) -> None:
+    """Where no thread can be had, sending raises nothing, and a call that waits sends by itself,
+    at the time of a repeat too."""
+    began = time.monotonic()
+    emulator.fail(Fault(status=503), route="events")
+    client = make(batch_size=2)
+    for n in range(3):
+        client.send_analytics_event(event(n))
+    assert client.flush(20).delivered == 3
+    assert time.monotonic() - began < 10
+    assert arrived(emulator) == [0, 1, 2]
+    assert client.stats().retries == 1
+    client.send_analytics_event(event(3))
+    client.close(20)
+    assert arrived(emulator) == [0, 1, 2, 3]
+
+
 def test_threads_do_not_pile_up(make: Make, emulator: Emulator) -> None:
     """Hundreds of clients, made and closed, with failures among them, leave no thread behind."""
     emulator.on_request = lambda request: Fault(status=403) if request.number % 5 == 0 else None
