@@ -10,6 +10,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from masivo import MasivoClosedError, MasivoError, MasivoQueueFullError
@@ -165,6 +166,27 @@ def test_without_threads_who_waits_does_the_work(make: Make, emulator: Emulator)
     client.send_analytics_event(event(3))
     client.close(20)
     assert arrived(emulator) == [0, 1, 2, 3]
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_an_interrupt_in_the_callers_own_request(make: Make) -> None:
+    """Ctrl-C while the caller's thread sends: that batch may have been sent, the one after it was
+    not, and each has its outcome."""
+
+    def interrupt(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            raise KeyboardInterrupt
+        return httpx.Response(200, json={"data": "a-token"})
+
+    with httpx.Client(transport=httpx.MockTransport(interrupt)) as http:
+        client = make(http_client=http, batch_size=1, max_in_flight=2, max_retries=0)
+        client.get_token(10)
+        first = client.send_analytics_event(event(customer_id="a"))
+        second = client.send_analytics_event(event(customer_id="b"))
+        with pytest.raises(KeyboardInterrupt):
+            client.flush(10)
+        assert str(first.exception(10)) == "the request was interrupted"
+        assert str(second.exception(10)) == "it was interrupted; nothing was sent"
 
 
 def test_threads_do_not_pile_up(make: Make, emulator: Emulator) -> None:

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import anyio
+import httpx
 import pytest
 from anyio.lowlevel import checkpoint
 
@@ -127,6 +128,31 @@ async def test_a_request_of_a_closed_client_is_broken_off(
         batches = len(emulator.batches)
         await anyio.sleep(0.1)
         assert len(emulator.batches) == batches
+
+
+async def test_a_request_through_the_callers_client_is_broken_off(connect: Connect) -> None:
+    """Nor is a request that is out through an HTTP client which the package does not close."""
+    out = anyio.Event()
+    ended: list[str] = []
+
+    async def hang(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json={"data": "a-token"})
+        out.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(request.method)
+        raise AssertionError
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(hang)) as http,
+        connect(http_client=http, timeout=60, batch_size=1) as client,
+    ):
+        client.send_analytics_event(event())
+        await out.wait()
+        await client.aclose(timeout=0)
+        await eventually(lambda: ended)
 
 
 async def test_aclose_without_limit_waits_for_the_repeats(
