@@ -55,10 +55,13 @@ class Waiters:
             # It has one waiter, and if it was given up there may never be an outcome.
             self._of_tickets.pop(awaited, None)
             return
-        # The list stays, even an empty one: another waiter may be adding itself to it.
         wakers = self._of_deliveries.get(awaited, [])
         if waker in wakers:
             wakers.remove(waker)
+        # While there is no outcome the list stays, even an empty one: another waiter may be adding
+        # itself to it. Afterwards who does that sees the outcome, and nobody else takes the list.
+        if not wakers and awaited.outcome is not None:
+            self._of_deliveries.pop(awaited, None)
 
     def take(self, output: Output) -> list[Callable[[], object]]:
         """Remove and return the wakers of those whose wait is over."""

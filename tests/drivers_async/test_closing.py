@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import TYPE_CHECKING
 
@@ -284,6 +285,40 @@ async def test_a_failure_dropped_with_the_client_is_logged(
     assert "1 event was not delivered" in logged(caplog)[0]
 
 
+async def test_a_failure_that_was_awaited_is_not_logged(
+    emulator: Emulator, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever awaited a delivery, or asked for its exception, has been told: of the others only is
+    something logged."""
+    emulator.fail(Fault(status=404), route="events")
+    async with connect(batch_size=3) as client:
+        deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
+        with pytest.raises(masivo.MasivoError):
+            await deliveries[0]
+        assert await deliveries[1].exception() is not None
+        deliveries.clear()
+        gc.collect()  # the traceback of the error refers to its delivery
+        await eventually(lambda: logged(caplog))
+    assert len(logged(caplog)) == 1
+    assert "1 event was not delivered" in logged(caplog)[0]
+
+
+async def test_connections_that_do_not_close_hold_nobody_up(connect: Connect) -> None:
+    """A client is left within seconds, though its HTTP client cannot be closed."""
+
+    class Stubborn(httpx.MockTransport):
+        async def aclose(self) -> None:
+            await anyio.sleep_forever()
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": "a-token"})
+
+    began = time.monotonic()
+    async with connect(http_client=lambda: httpx.AsyncClient(transport=Stubborn(answer))) as client:
+        await client.get_token()
+    assert time.monotonic() - began < 5
+
+
 async def test_a_disabled_client_sends_nothing(emulator: Emulator, connect: Connect) -> None:
     """With enabled=False each delivery ends at once, and every call works."""
     async with connect(enabled=False) as client:
@@ -302,4 +337,7 @@ async def test_a_client_that_was_never_used_closes(emulator: Emulator, connect: 
     await client.aclose()
     with pytest.raises(CLOSED):
         client.send_analytics_event(event())
+    for call in (client.flush, client.drain, client.get_token):
+        with pytest.raises(CLOSED):
+            await call()
     assert not emulator.requests

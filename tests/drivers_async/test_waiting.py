@@ -46,6 +46,16 @@ async def test_any_number_of_tasks_wait_for_one_delivery(
     assert arrived(emulator) == [0]
 
 
+async def test_a_delivery_that_was_awaited_is_let_go(connect: Connect) -> None:
+    """Awaiting what has its outcome already leaves nothing behind, however often."""
+    async with connect() as client:
+        delivery = client.send_analytics_event(event())
+        await client.flush()
+        for _ in range(3):
+            await delivery
+        assert not session_of(client)._waiters._of_deliveries
+
+
 async def test_every_waiter_gets_an_error_of_its_own(emulator: Emulator, connect: Connect) -> None:
     """Tasks that wait for one failed event raise errors that share no traceback."""
     emulator.fail(Fault(status=404), route="events", times=None)
@@ -93,14 +103,15 @@ async def test_a_cancelled_waiter_cancels_nothing_else(
 
 
 async def test_a_wait_without_end_is_a_timeout_error(emulator: Emulator, connect: Connect) -> None:
-    """flush, drain and get_token raise TimeoutError in time, and the events stay on their way."""
+    """flush, drain and get_token raise TimeoutError in time, with what that means, and the events
+    stay on their way."""
     emulator.fail(STUCK, route="authorize")
     async with connect(max_queue=2, batch_size=2) as client:
         client.send_analytics_event(event(1))
         client.send_analytics_event(event(2))
         for call in (client.flush, client.drain, client.get_token):
             for timeout in (0, 0.05):
-                with pytest.raises(TimeoutError):
+                with pytest.raises(TimeoutError, match=r"they stay|no room|no token"):
                     await call(timeout=timeout)
         assert client.stats().queued == 2
         assert client.stats().failed == 0

@@ -88,6 +88,31 @@ def test_who_gave_up_is_not_woken() -> None:
     assert woken == ["second"]
 
 
+def test_a_delivery_is_forgotten_when_nobody_waits_any_more() -> None:
+    """Who registers for what has its outcome already, and gives up, leaves nothing; those who
+    waited before are woken all the same."""
+    waiters = Waiters()
+    woken: list[str] = []
+    one = delivery()
+
+    def waits() -> None:
+        woken.append("waits")
+
+    def came_late() -> None:
+        woken.append("came late")
+
+    waiters.add(one, waits)
+    one.outcome = RESULT
+    waiters.add(one, came_late)
+    waiters.discard(one, came_late)
+    settle(output(one), Log(), waiters)
+    assert woken == ["waits"]
+    waiters.add(one, came_late)
+    waiters.discard(one, came_late)
+    waiters.discard(one, came_late)
+    assert waiters._of_deliveries == {}
+
+
 def test_warnings_are_logged() -> None:
     """Every warning is a line of the log."""
     log = Log()
