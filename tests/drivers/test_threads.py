@@ -367,6 +367,18 @@ def test_close_meets_its_deadline(make: Make, emulator: Emulator, route: str) ->
     emulator.stop()
 
 
+def test_what_falls_due_meanwhile_goes_out(make: Make, emulator: Emulator) -> None:
+    """While the only worker's request hangs, a sibling's events go when their time has come."""
+    patient = make(idle_timeout=0.3)
+    patient.get_token(5)
+    patient.send_analytics_event(event(1))
+    emulator.fail(Fault(delay=60, process=True), route="events")
+    stuck = make(batch_size=1, timeout=60)
+    stuck.send_analytics_event(event(2))
+    emulator.wait_for(lambda e: arrived(e) == [2, 1], 10)
+    stuck.destroy()
+
+
 def test_one_stuck_client_does_not_hold_up_its_siblings(make: Make, emulator: Emulator) -> None:
     """While a client's request hangs, others of the key authorize, send, flush and close."""
     stuck = make(batch_size=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 import masivo
@@ -139,6 +140,36 @@ def test_a_task_cancelled_twice_while_it_leaves(emulator: Emulator) -> None:
             await task
 
     asyncio.run(main())
+
+
+def test_a_task_cancelled_in_the_grace(emulator: Emulator) -> None:
+    """A cancellation that comes when all has been delivered, and connections are being closed, is
+    not lost: the task ends as cancelled."""
+    closing = asyncio.Event()
+
+    class Stubborn(httpx.AsyncHTTPTransport):
+        async def aclose(self) -> None:
+            closing.set()
+            await asyncio.sleep(0.2)
+            await super().aclose()
+
+    async def block() -> None:
+        async with AsyncClient(
+            emulator.client_key,
+            base_url=emulator.url,
+            http_client=lambda: httpx.AsyncClient(transport=Stubborn()),
+        ) as client:
+            client.send_analytics_event(event())
+
+    async def main() -> None:
+        task = asyncio.create_task(block())
+        await closing.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert arrived(emulator) == [0]
 
 
 def test_a_flush_made_but_not_awaited_does_nothing(emulator: Emulator) -> None:

@@ -344,6 +344,32 @@ def test_an_interrupt_during_a_step_loses_nothing(
     assert all(delivery.done() for delivery in deliveries)
 
 
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupt_during_a_request_comes_out_plain(
+    connect: Callable[..., TrioClient],
+) -> None:
+    """So is Ctrl-C in the middle of a request: KeyboardInterrupt comes out as itself, in no
+    group."""
+    deliveries: list[AsyncDelivery] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            signal.raise_signal(signal.SIGINT)
+        return httpx.Response(200, json={"data": "a-token"})
+
+    async def main() -> None:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+            connect(http_client=http, batch_size=1) as client,
+        ):
+            deliveries.append(client.send_analytics_event(event()))
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert all(delivery.done() for delivery in deliveries)
+
+
 def test_a_signal_handler_wakes_the_driver(
     connect: Callable[..., TrioClient], emulator: Emulator
 ) -> None:
