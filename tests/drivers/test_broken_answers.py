@@ -65,6 +65,7 @@ def test_a_repeat_is_bounded(connect: Connect, emulator: Emulator, name: str) ->
     assert client.flush(10).failed == 1
     error = delivery.exception(0)
     assert isinstance(error, MasivoNetworkError)
+    assert "nothing was sent" not in error.message  # nobody knows what has arrived
     assert len(emulator.batches) <= 1
 
 
@@ -133,6 +134,22 @@ def test_a_broken_authorization_is_repeated(
     client.send_analytics_event(event(1))
     assert client.flush(10).delivered == 1
     assert len(emulator.authorizations) == 2
+
+
+@pytest.mark.parametrize("size", [MIB, MIB + 1])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_the_bound_is_exact(connect: Connect, emulator: Emulator, encoding: str, size: int) -> None:
+    """A body of 1 MiB, decoded, is an answer; with one byte more it is malformed."""
+    body = json.dumps({"data": "x" * (size - 12)}).encode()
+    assert len(body) == size
+    body = gzip.compress(body) if encoding == "gzip" else body
+    emulator.fail(Fault(body=body, headers={"Content-Encoding": encoding}), route="events")
+    client = connect()
+    delivery = client.send_analytics_event(event(1))
+    assert client.flush(10).delivered == (1 if size == MIB else 0)
+    error = delivery.exception(0)
+    assert (error is None) == (size == MIB)
+    assert error is None or error.status == 200
 
 
 def test_a_bomb_is_not_held_in_memory(connect: Connect, emulator: Emulator) -> None:

@@ -76,6 +76,24 @@ def test_everything_arrives(tmp_path: Path, emulator: Emulator, end: str) -> Non
         assert ended.code == (0 if end == "by itself" else 3)
 
 
+def test_no_thread_is_started_for_several_batches(tmp_path: Path, emulator: Emulator) -> None:
+    """Nor is one where batches could be out at the same time."""
+    ended = run(
+        tmp_path,
+        emulator,
+        WATCH
+        + "client = Client(batch_size=10, max_in_flight=4)\nclient.get_token()\n"
+        + "for n in range(9):\n"
+        + "    client.send_analytics_event(event(n) | {'customer_id': str(n)})\n"
+        + "other = Client(batch_size=10, max_in_flight=4)\n"
+        + "for n in range(9, 18):\n"
+        + "    other.send_analytics_event(event(n) | {'customer_id': str(n)})\n",
+        prelude=LOG,
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert sorted(arrived(emulator)) == list(range(18))
+
+
 def test_a_client_that_was_forgotten(tmp_path: Path, emulator: Emulator) -> None:
     """A client that is dropped unclosed delivers its events all the same, without the end of the
     program, and lets go of its thread."""

@@ -475,6 +475,36 @@ def test_a_fork_inside_a_signal_handler(tmp_path: Path, emulator: Emulator) -> N
     assert own == list(range(len(own)))
 
 
+def test_a_wait_that_a_fork_interrupts_ends_in_the_child(
+    tmp_path: Path, emulator: Emulator
+) -> None:
+    """A child that comes out of a signal handler into its parent's ``flush`` does not hang there:
+    a MasivoClosedError says whose events they are. The parent's flush goes on."""
+    emulator.fail(Fault(delay=0.7), route="events")
+    fork(
+        tmp_path,
+        emulator,
+        """
+        parent = os.getpid()
+        pids = []
+        signal.signal(signal.SIGALRM, lambda *_: pids.append(os.fork()))
+        client = Client(batch_size=1)
+        client.send_analytics_event(event(0))
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            delivered = client.flush(15).delivered
+        except masivo.MasivoClosedError as error:
+            os._exit(0 if os.getpid() != parent and "forked" in str(error) else 1)
+        except BaseException:
+            os._exit(1)
+        assert os.getpid() == parent
+        assert delivered == 1
+        reap(pids[0])
+        """,
+    )
+    assert arrived(emulator) == [0]
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="CPython forks no more at its end")
 def test_a_fork_after_the_flush_at_exit(tmp_path: Path, emulator: Emulator) -> None:
     """A child of a fork in an exit function that comes after the flush is a process like any: its

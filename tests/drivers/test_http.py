@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from .conftest import Connect
+    from .conftest import Connect, Make
     from .worlds import World
 
 
@@ -369,6 +369,23 @@ def test_an_answer_that_echoes_the_secrets_is_redacted(
         client.send_analytics_event(event(1)).result(10)
     assert token not in shown(caught.value)
     assert emulator.client_key not in shown(caught.value)
+
+
+def test_a_body_that_a_hook_has_read_is_bounded(make: Make, emulator: Emulator) -> None:
+    """What a hook of the caller's HTTP client reads is past our bound, but the answer is malformed
+    all the same."""
+
+    def read(response: httpx.Response) -> None:
+        response.read()
+
+    emulator.fail(Fault(size=(1 << 20) + 1), route="events")
+    with httpx.Client(event_hooks={"response": [read]}) as http:
+        client = make(http_client=http, batch_size=1)
+        error = client.send_analytics_event(event(1)).exception(10)
+        assert isinstance(error, MasivoNetworkError)
+        assert error.status == 200
+        assert client.send_analytics_event(event(2)).result(10).success
+        client.close()
 
 
 # ── Proxies ──────────────────────────────────────────────────────────────────────────────────

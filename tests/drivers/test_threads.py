@@ -8,7 +8,7 @@ import threading
 import time
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from masivo import MasivoClosedError, MasivoError, MasivoQueueFullError
 from masivo._sync.clock import Clock
 from masivo.emulator import Emulator, Fault
+from masivo.protocol import Engine
 
 from .conftest import workers
 from .events import arrived, event, number, sent, until
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from masivo import Client, Delivery
     from masivo.emulator import RecordedRequest
+    from masivo.protocol import Buffer, Output
 
     from .conftest import Make
 
@@ -187,6 +189,36 @@ def test_an_interrupt_in_the_callers_own_request(make: Make) -> None:
             client.flush(10)
         assert str(first.exception(10)) == "the request was interrupted"
         assert str(second.exception(10)) == "it was interrupted; nothing was sent"
+
+
+def test_a_finalizer_inside_the_package_may_use_it(
+    make: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the garbage collector, or a signal's handler, runs on a thread that is in the middle of
+    a poll or of making a client may send, and make clients."""
+    client = make()
+    made: list[Client] = []
+    poll, attach = Engine.poll, Engine.attach
+
+    def polling(self: Engine) -> Output:
+        if client.stats().accepted == 0:
+            client.send_analytics_event(event(1))
+        return poll(self)
+
+    def attaching(self: Engine, *args: Any) -> Buffer:
+        if not made:
+            made.append(client)
+            made.append(make(api_key=emulator.server_key))
+        return attach(self, *args)
+
+    monkeypatch.setattr(Engine, "poll", polling)
+    client.flush(10)  # with no worker yet, it is this thread that polls
+    assert client.flush(10).delivered <= 1
+    monkeypatch.setattr(Engine, "attach", attaching)
+    make(brand_id="b").close(10)
+    assert len(made) == 2
+    client.close(10)
+    assert arrived(emulator) == [1]
 
 
 def test_threads_do_not_pile_up(make: Make, emulator: Emulator) -> None:

@@ -13,7 +13,7 @@ from masivo.emulator import Emulator, Fault
 from .events import arrived, event
 
 if TYPE_CHECKING:
-    from .conftest import Connect
+    from .conftest import Connect, Make
     from .worlds import AnyDelivery
 
 
@@ -124,6 +124,19 @@ def test_close_delivers_what_waits(connect: Connect, emulator: Emulator) -> None
             use()
     client.close()
     client.destroy()
+
+
+def test_a_block_that_is_left_by_an_exception_delivers(make: Make, emulator: Emulator) -> None:
+    """``with`` closes, and so delivers, however its block is left."""
+
+    def block() -> None:
+        with make() as client:
+            client.send_analytics_event(event(1))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        block()
+    assert arrived(emulator) == [1]
 
 
 def test_close_ends_in_time_though_the_server_hangs(connect: Connect, emulator: Emulator) -> None:

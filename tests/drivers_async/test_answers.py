@@ -7,6 +7,7 @@ import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 import masivo
@@ -67,6 +68,24 @@ async def test_success_that_breaks_off_is_not_sent_again(
             await delivery
         assert caught.value.status == 200
     assert len(emulator.batches) == 1
+
+
+async def test_a_body_that_a_hook_has_read_is_bounded(emulator: Emulator, connect: Connect) -> None:
+    """What a hook of the caller's HTTP client reads is past our bound, but the answer is malformed
+    all the same."""
+
+    async def read(response: httpx.Response) -> None:
+        await response.aread()
+
+    emulator.fail(Fault(size=(1 << 20) + 1), route="events")
+    async with (
+        httpx.AsyncClient(event_hooks={"response": [read]}) as http,
+        connect(http_client=http, batch_size=1) as client,
+    ):
+        error = await client.send_analytics_event(event()).exception()
+        assert isinstance(error, masivo.MasivoNetworkError)
+        assert error.status == 200
+        assert (await client.send_analytics_event(event())).success
 
 
 async def test_a_lost_answer_is_repeated_with_the_same_key(
