@@ -30,11 +30,12 @@ CLOCK = "import atexit, time; atexit.register(lambda: print(time.monotonic() - b
 WATCH = """
 ending = []
 
-def watch(name, arguments):
-    if ending and name in ("_thread.start_new_thread", "_thread.start_joinable_thread"):
+def watched(thread, start=threading.Thread.start):
+    if ending:
         os.write(2, b"A THREAD AT EXIT\\n")
+    start(thread)
 
-sys.addaudithook(watch)
+threading.Thread.start = watched
 Client  # whose own exit function is registered now; so this one comes before it
 atexit.register(ending.append, 1)
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -429,3 +430,27 @@ def test_another_address_goes_through_the_proxy(
     assert type(caught.value.__cause__).__module__ == "httpx"
     assert heard[0].startswith(b"CONNECT masivo.invalid:443")
     assert PLAIN_KEY.encode() not in heard[0]
+
+
+@pytest.mark.full
+def test_all_of_a_connection_counts(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that takes its time, and then a greeting that nobody answers, cost one timeout, not
+    two."""
+
+    def slow(connection: socket.socket, over: threading.Event) -> None:
+        connection.recv(65_536)
+        over.wait(2.5)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        over.wait(20)
+
+    with serving(slow) as port:
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        client = connect(
+            api_key=PLAIN_KEY, base_url="https://masivo.invalid/v1", max_retries=0, timeout=3
+        )
+        began = time.monotonic()
+        with pytest.raises(MasivoNetworkError, match="within 3 s"):
+            client.get_token(20)
+        assert time.monotonic() - began < 4.7
+        client.destroy()
