@@ -6,6 +6,7 @@ puts another clock there before it makes a client.
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from queue import Empty
@@ -19,6 +20,8 @@ __all__ = ["Clock"]
 
 
 _LONGEST = 86_400.0
+_GLANCE = 1.0
+"""How long a waiting thread may take to notice that a fork has made it another process's."""
 
 
 class Clock:
@@ -36,8 +39,17 @@ class Clock:
             bell.get(timeout=self._left(until))
 
     def wait_for(self, event: threading.Event, until: float | None) -> None:
-        """Wait until ``event`` is set, at most until a time of ``monotonic``."""
-        event.wait(self._left(until))
+        """Wait until ``event`` is set, at most until a time of ``monotonic``.
+
+        In the child of a fork inside a signal's handler, which interrupted the wait, nobody will
+        ever set it: there the wait ends early.
+        """
+        process = os.getpid()
+        left = self._left(until)
+        while not event.wait(_GLANCE if left is None else min(left, _GLANCE)):
+            left = self._left(until)
+            if left == 0.0 or os.getpid() != process:
+                return
 
     def _left(self, until: float | None) -> float | None:
         # To wake early is harmless; a wait beyond what the system can count is an error.

@@ -492,7 +492,7 @@ def test_a_wait_that_a_fork_interrupts_ends_in_the_child(
         client.send_analytics_event(event(0))
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         try:
-            delivered = client.flush(15).delivered
+            delivered = client.flush().delivered
         except masivo.MasivoClosedError as error:
             os._exit(0 if os.getpid() != parent and "forked" in str(error) else 1)
         except BaseException:
