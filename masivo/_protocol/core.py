@@ -85,8 +85,8 @@ class Core:
         self.authorizer: Authorizer = Authorizer(self, wall_clock, random)
         self.journal: Journal | None = None
         """Where to tell what is done; None while nobody reads it."""
-        self.log = FailureLog()
-        self.out = empty_output()
+        self.log: FailureLog = FailureLog()
+        self.out: Output = empty_output()
         self._random = random
         self._requests: dict[int, Attempt] = {}
         self._last_id = 0
