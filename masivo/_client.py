@@ -7,9 +7,10 @@ import weakref
 # Not for type checkers alone: who validates by annotations resolves those of AnalyticsEvent.
 from collections.abc import Mapping  # noqa: TC003
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime  # noqa: TC003
 from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar
+
+from msgspec import structs
 
 from masivo import _guard
 from masivo.protocol import Api, Secret, configure
@@ -172,7 +173,7 @@ class ClientBase(Generic[H]):
         Args:
             account: what the client belongs to from now on.
         """
-        self._settings = replace(self._settings, account=account)
+        self._settings = structs.replace(self._settings, account=account)
 
     def stats(self) -> Stats:
         """A snapshot of the client's counters."""

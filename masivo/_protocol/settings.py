@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
+import msgspec
+
 from .errors import MasivoConfigError
 
 if TYPE_CHECKING:
@@ -132,8 +134,7 @@ class Api:
             raise MasivoConfigError("Api.stamp_issued_at must be True or False")
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """What clients that share a token have in common."""
 
     api_key: Secret
@@ -141,8 +142,7 @@ class Account:
     api: Api
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """One client's checked settings; ``Client`` documents them."""
 
     account: Account

@@ -27,17 +27,17 @@ _MONTHS: Final[tuple[str, ...]] = (
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
 _TIME: Final = r"(?P<h>\d\d):(?P<min>\d\d):(?P<s>\d\d)"
-_IMF_OR_RFC850: Final = re.compile(
+_IMF_OR_RFC850: Final = (
     rf"[A-Z][a-z]+, (?P<d>\d\d)[ -](?P<m>[A-Z][a-z]{{2}})[ -](?P<y>\d{{4}}|\d\d) {_TIME} GMT"
 )
-_ASCTIME: Final = re.compile(
-    rf"[A-Z][a-z]{{2}} (?P<m>[A-Z][a-z]{{2}}) (?P<d>[ \d]\d) {_TIME} (?P<y>\d{{4}})"
-)
+_ASCTIME: Final = rf"[A-Z][a-z]{{2}} (?P<m>[A-Z][a-z]{{2}}) (?P<d>[ \d]\d) {_TIME} (?P<y>\d{{4}})"
 
 
 def parse_http_date(text: str) -> float | None:
     """Seconds since the epoch for an HTTP date in any of its three forms, else None."""
-    match = _IMF_OR_RFC850.fullmatch(text.strip()) or _ASCTIME.fullmatch(text.strip())
+    text = text.strip()
+    # Compiled (and kept) by `re` when the first answer is here: it is no work of an import.
+    match = re.fullmatch(_IMF_OR_RFC850, text) or re.fullmatch(_ASCTIME, text)
     if match is None or match["m"] not in _MONTHS:
         return None
     year = int(match["y"])

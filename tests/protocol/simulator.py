@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import deque
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from msgspec import structs
@@ -227,7 +227,7 @@ class Driver:
 
     def client(self, **changes: Unpack[Changes]) -> Buffer:
         """Attach one more client of the same key."""
-        return self.engine.attach(replace(self.settings, **changes))
+        return self.engine.attach(structs.replace(self.settings, **changes))
 
     # ── Time ─────────────────────────────────────────────────────────────────────────────────
 

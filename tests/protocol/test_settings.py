@@ -40,7 +40,9 @@ def from_environment(key: Secret | None = None, **environ: str) -> Settings:
 def test_the_defaults_are_those_of_the_contract() -> None:
     """Every default is the contract's."""
     given = configure(Secret(KEY))
-    assert {name: getattr(given, name) for name in Settings.__slots__ if name != "account"} == {
+    assert {
+        name: getattr(given, name) for name in Settings.__struct_fields__ if name != "account"
+    } == {
         "brand_id": None,
         "batch_size": 100,
         "idle_timeout": 30.0,
