@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from .figures import Figure, best, figure, ratio
-from .plan import OURS, PEERS
+from .plan import LOOPS, OURS, PEERS
 
 if TYPE_CHECKING:
     from .runner import Results
@@ -159,8 +159,13 @@ def _deliveries(results: Results) -> list[Row]:
             ahead = ratio(results, ours, (name, peer, "rate"))
             what = f"{_SHORT[each]} against the best peer ({peer})"
             rows.append(Row(group, what, "x", ahead, ">=", 5.0))
-    for loop in ("httpx loop", "httpx2 loop", "h11 loop", "socket loop"):
-        rows.append(Row(group, loop, "events/s", figure(results, name, loop, "rate")))
+    # How far the HTTP library lets anybody come: side by side, and against the same peer.
+    for loop in (*LOOPS, "httpx2 loop", "h11 loop", "socket loop"):
+        by_hand = (name, loop, "rate")
+        rows.append(Row(group, f"a bare {loop}", "events/s", figure(results, *by_hand)))
+        if peer is not None:
+            ahead = ratio(results, by_hand, (name, peer, "rate"))
+            rows.append(Row(group, f"a bare {loop}, against the best peer", "x", ahead))
     group = "3. CPU per 100,000 events"
     for each in OURS:
         ours = (name, each, "cpu")
