@@ -231,5 +231,9 @@ class Client(ClientBase["HttpClient"]):
 
 def _let_go(buffer: Buffer) -> None:
     """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
+    session = cast("Session", buffer.owner)
     buffer.close(None)
-    cast("Session", buffer.owner).wake()
+    if buffer.stats().accepted:
+        session.wake()
+    elif not session.dead:
+        session.pump()  # it has nothing to send: no thread is started for it

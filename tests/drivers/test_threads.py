@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 import threading
 import time
+import weakref
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from masivo import MasivoClosedError, MasivoError, MasivoQueueFullError
+from masivo import Client, MasivoClosedError, MasivoError, MasivoQueueFullError
 from masivo._sync.clock import Clock
+from masivo._sync.session import sessions
 from masivo.emulator import Emulator, Fault
 from masivo.protocol import Engine
 
@@ -24,7 +27,7 @@ from .events import arrived, event, number, sent, until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from masivo import Client, Delivery
+    from masivo import Delivery
     from masivo.emulator import RecordedRequest
     from masivo.protocol import Buffer, Output
 
@@ -96,6 +99,23 @@ def test_no_thread_before_the_first_event(make: Make, emulator: Emulator) -> Non
     client.close()
     make().destroy()
     assert workers() == []
+
+
+def test_no_thread_for_a_client_that_is_forgotten_unused(
+    monkeypatch: pytest.MonkeyPatch, emulator: Emulator
+) -> None:
+    """One that is dropped without an event leaves its session at once, and starts no thread."""
+    started: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", started.append)
+    client = Client(emulator.client_key, base_url=emulator.url)
+    left = weakref.ref(client)
+    before = sessions()
+    del client
+    gc.collect()
+    assert left() is None
+    assert started == []
+    assert len(before) == 1
+    assert sessions() == []
 
 
 def test_one_thread_for_one_client(make: Make, emulator: Emulator) -> None:
