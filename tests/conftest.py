@@ -1,15 +1,21 @@
-"""What all tests share: how many processes run them, and garbage collection that takes no time."""
+"""What all tests share: how many processes run them, interrupts, how garbage is collected."""
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# In the background of a shell SIGINT is ignored, and whatever a test starts would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -465,7 +465,6 @@ def test_tasks_that_begin_at_once(emulator: Emulator, client: AsyncClient) -> No
     assert arrived(emulator) == list(range(5))
 
 
-@pytest.mark.usefixtures("ctrl_c")
 def test_keyboard_interrupt_in_asyncio_run(
     emulator: Emulator, client: AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:

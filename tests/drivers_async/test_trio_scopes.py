@@ -322,7 +322,6 @@ def test_timers_run_on_trios_clock() -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_during_a_step_loses_nothing(
     connect: Callable[..., TrioClient], emulator: Emulator
 ) -> None:
@@ -344,7 +343,6 @@ def test_an_interrupt_during_a_step_loses_nothing(
     assert all(delivery.done() for delivery in deliveries)
 
 
-@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_during_a_request_comes_out_plain(
     connect: Callable[..., TrioClient],
 ) -> None:
@@ -414,7 +412,6 @@ def test_tasks_of_other_nurseries_use_the_client(
     trio.run(main)
 
 
-@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("times", [1, 3])
 def test_an_interrupted_main_task_leaves_the_block(
     connect: Callable[..., TrioClient], emulator: Emulator, times: int
