@@ -1,6 +1,6 @@
 """What the parts of one key's state machine share, and what they ask of each other.
 
-``Engine`` and ``Outbox`` are what a driver sees of it; this is behind them. All of it runs in
+``Engine`` and ``Buffer`` are what a driver sees of it; this is behind them. All of it runs in
 ``Engine.poll``, but for what is marked as an input.
 """
 
@@ -51,12 +51,7 @@ _Input: TypeAlias = "Delivery | Callable[[], None]"
 class Core:
     """The state of one API key, and the steps that its parts have in common.
 
-    Args:
-        account: as for ``Engine``, like all others.
-        clock: as there.
-        wall_clock: as there.
-        random: as there.
-        wake: as there.
+    Its arguments are those of ``Engine``.
     """
 
     def __init__(
