@@ -164,6 +164,10 @@ class Outbox(Buffer):
             self._fail_flight(flight, error)
         self._end_taken(self._queue.clear(), error)
         self.detached = True
+        # An event whose sender saw the client open may still come: it wakes the driver, whatever
+        # was to be waited for, and one that has come during this poll has it look once more.
+        self._wake_count = 0
+        self._core.touch(self)
         for timer in (Timer.LINGER, Timer.CLOSE):
             self._core.timers.set((timer, self), None)
         for ticket in self._drains:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+from typing import TYPE_CHECKING
+
 import pytest
 
 from masivo._protocol.errors import MasivoAuthError, MasivoClosedError
@@ -17,6 +20,9 @@ from .simulator import (
     numbers,
     result_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_closing_flushes_then_detaches() -> None:
@@ -434,3 +440,26 @@ def test_each_half_of_a_batch_has_its_last_try() -> None:
     driver.accept()
     driver.accept()
     assert all(result_of(each).success for each in deliveries)
+
+
+def test_an_event_whose_sender_saw_the_client_open() -> None:
+    """A client that is destroyed while another call is in ``send``, past its check: the event has
+    the driver woken, although few events waited, and fails like those before it."""
+    driver = Driver()
+    driver.sign_in()
+    driver.send_numbers(1)
+
+    class Slow(UserDict[str, object]):
+        def __iter__(self) -> Iterator[str]:
+            driver.buffer.destroy()
+            driver.poll()
+            return super().__iter__()
+
+    wakes = driver.wakes
+    late = driver.buffer.send(Slow(event(2)))
+    assert driver.closed
+    assert driver.wakes > wakes
+    driver.poll()
+    assert type(error_of(late)) is MasivoClosedError
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.failed, stats.queued) == (2, 2, 0)
