@@ -59,6 +59,13 @@ class Authorizer:
         """The last token that there was, also when it is dead; None if there was none."""
         return self._token.latest
 
+    @property
+    def awaited(self) -> bool:
+        """Whether there is no token, and the request for one is out."""
+        authorization = self._authorization
+        out = authorization is not None and authorization.request_id is not None
+        return out and self._token.value is None
+
     def rest(self) -> None:
         """Forget everything: the last client is gone."""
         self._token = Token(self._random)

@@ -200,6 +200,12 @@ class Buffer(ABC):
             in_flight=in_flight,
         )
 
+    @property
+    @abstractmethod
+    def awaits_answers(self) -> bool:
+        """Whether only an answer lets it go on: as many of its batches are out as may be, or it has
+        events and the token is being fetched."""
+
     # ── What they have in common ─────────────────────────────────────────────────────────────
 
     def _check_open(self) -> None:

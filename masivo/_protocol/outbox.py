@@ -64,6 +64,14 @@ class Outbox(Buffer):
         return self._held()
 
     @property
+    def awaits_answers(self) -> bool:
+        """See ``Buffer``."""
+        if self._core.authorizer.awaited:
+            return self.held > 0
+        out = [flight.request_id is not None for flight in self._flights]
+        return len(out) >= self.settings.max_in_flight and all(out)
+
+    @property
     def wants_poll(self) -> bool:
         """Whether enough events came in since the last poll to make another worthwhile."""
         return (

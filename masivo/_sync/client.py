@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, cast
 from masivo import protocol
 from masivo._client import ClientBase
 from masivo._http import HttpClient, check_client, import_library
-from masivo.protocol import Failed, unwrap, wait_limit
+from masivo.protocol import Failed, TokenTicket, unwrap, wait_limit
 
 from . import session as sessions
 
@@ -57,7 +57,8 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
         timeout = wait_limit(timeout)
         if self.settled() is None and self.buffer is not None:
             session = cast("Session", self.buffer.owner)
-            session.wait(self, timeout, "the event has no outcome yet; it stays on its way")
+            what = "the event has no outcome yet; it stays on its way"
+            session.wait(self, timeout, what, buffer=self.buffer)
         outcome = self.ask()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
         return outcome
@@ -191,9 +192,9 @@ class Client(ClientBase["HttpClient"]):
         self._finalizer.detach()
         deadline = None if limit is None else session.clock.monotonic() + limit
         if deadline is None:
-            session.wait(ticket, None, "")
+            session.wait(ticket, None, "", buffer=self._buffer)
         else:
-            session.finish(ticket, deadline)
+            session.finish(ticket, deadline, self._buffer)
         session.hear_out(deadline)
 
     def destroy(self) -> None:
@@ -211,7 +212,8 @@ class Client(ClientBase["HttpClient"]):
         if ticket.outcome is not None:
             return
         try:
-            self._session.wait(ticket, timeout, what)
+            buffer = None if isinstance(ticket, TokenTicket) else self._buffer
+            self._session.wait(ticket, timeout, what, buffer=buffer)
         except BaseException:
             self._buffer.cancel(ticket)
             self._session.wake()

@@ -103,14 +103,14 @@ def _flush_at_exit() -> None:
     exiting = True
     deadline = clocks.current.monotonic() + EXIT_TIMEOUT
     closing = [
-        (session, buffer.close(deadline - clocks.current.monotonic()))
+        (session, buffer, buffer.close(deadline - clocks.current.monotonic()))
         for session in list(registry.values())
         for buffer in session.engine.buffers
     ]
-    for session, _ in closing:
+    for session, _, _ in closing:
         session.wake()  # all of them now, not each when those before it are done
-    for session, ticket in closing:
-        session.finish(ticket, deadline)
+    for session, buffer, ticket in closing:
+        session.finish(ticket, deadline, buffer)
     for reference in _untold.valuerefs():
         if (failed := reference()) is not None:
             failed.tell()

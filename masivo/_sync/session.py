@@ -402,8 +402,31 @@ class Session:
         """
         return process.exiting and self.http.connecting > 0
 
+    def _leave_to_others(self, buffer: Buffer | None) -> bool:
+        """Whether workers see to what a thread waits for; asked before it does so by itself.
+
+        On the main thread a signal's handler may raise at any call, such as the one after an event
+        was taken out of the inbox: a poll that is cut off there loses it. So while workers are in
+        the middle of requests, one of them polls when it is back, or another is started.
+
+        Args:
+            buffer: what is waited for can only come of its batches; None: of anything.
+        """
+        if threading.main_thread().ident != threading.get_ident():
+            return False
+        if self._alert():
+            return True
+        sending = self._busy > self._at_leisure
+        return sending and ((buffer is not None and buffer.awaits_answers) or self._start(None))
+
     def wait(
-        self, awaited: Delivery | Ticket, timeout: float | None, what: str, *, leave: bool = False
+        self,
+        awaited: Delivery | Ticket,
+        timeout: float | None,
+        what: str,
+        *,
+        buffer: Buffer | None = None,
+        leave: bool = False,
     ) -> None:
         """Wait until ``awaited`` has its outcome.
 
@@ -411,6 +434,7 @@ class Session:
             awaited: what to wait for.
             timeout: seconds; None for as long as it takes.
             what: what it means if it has none in time.
+            buffer: whose batches alone can bring it; None: anything.
             leave: whether this thread's own requests must be over by then too.
 
         Raises:
@@ -425,7 +449,8 @@ class Session:
             while True:
                 if self.dead:
                     raise process.orphaned()
-                self.pump(deadline if leave else None)
+                if not self._leave_to_others(buffer):
+                    self.pump(deadline if leave else None)
                 if awaited.outcome is not None:
                     return
                 if deadline is not None and self.clock.monotonic() >= deadline:
@@ -436,10 +461,11 @@ class Session:
         finally:
             self.waiters.discard(awaited, event.set)
 
-    def finish(self, ticket: Ticket, deadline: float) -> None:
-        """Wait for a close until its deadline, when the engine ends it."""
+    def finish(self, ticket: Ticket, deadline: float, buffer: Buffer) -> None:
+        """Wait for a close of ``buffer`` until its deadline, when the engine ends it."""
+        left = max(0.0, deadline - self.clock.monotonic())
         with suppress(TimeoutError):
-            self.wait(ticket, max(0.0, deadline - self.clock.monotonic()), "", leave=True)
+            self.wait(ticket, left, "", buffer=buffer, leave=True)
         if ticket.outcome is None:
             self.pump(deadline, here=True)
 

@@ -26,6 +26,7 @@ from .events import arrived, event, number, sent, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from masivo import Delivery
     from masivo.emulator import RecordedRequest
@@ -209,6 +210,64 @@ def test_an_interrupt_in_the_callers_own_request(make: Make) -> None:
             client.flush(10)
         assert str(first.exception(10)) == "the request was interrupted"
         assert str(second.exception(10)) == "it was interrupted; nothing was sent"
+
+
+def test_an_interrupt_of_a_flush_loses_no_event(make: Make, emulator: Emulator) -> None:
+    """Whatever call of the package a signal's handler interrupts by an exception, while the main
+    thread waits for a flush and the worker for an answer: every event that was taken arrives."""
+    free = threading.Event()
+    asked = threading.Event()
+
+    def hold(request: RecordedRequest) -> None:
+        if request.method == "POST":
+            asked.set()
+            free.wait(10)
+
+    class Interrupt(BaseException):
+        pass
+
+    def interrupted(client: Client, call: int) -> bool:
+        """Whether there were so many calls."""
+        left = call
+
+        def count(frame: FrameType, kind: str, _argument: object) -> None:
+            nonlocal left
+            ours = "/masivo/" in frame.f_code.co_filename.replace("\\", "/")
+            if ours and kind in ("call", "c_return"):  # where the interpreter looks for signals
+                left -= 1
+                if left == 0:
+                    sys.setprofile(None)
+                    raise Interrupt
+
+        try:
+            sys.setprofile(count)
+            client.flush(0.01)
+        except TimeoutError:
+            return False
+        except Interrupt:
+            return True
+        finally:
+            sys.setprofile(None)
+        return False
+
+    emulator.on_request = hold
+    count = call = 0
+    more = True
+    while more:
+        call += 1
+        free.clear()
+        asked.clear()
+        client = make(batch_size=1)
+        client.send_analytics_event(event(count))
+        assert asked.wait(10)
+        deliveries = [client.send_analytics_event(event(count + n)) for n in (1, 2)]
+        more = interrupted(client, call)
+        free.set()
+        client.close(10)
+        assert [each.done() and each.result().success for each in deliveries] == [True, True], call
+        count += 3
+    assert call > 20
+    assert sorted(arrived(emulator)) == list(range(count))
 
 
 def test_a_finalizer_inside_the_package_may_use_it(
