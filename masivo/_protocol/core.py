@@ -152,6 +152,7 @@ class Core:
         timeout: float,
         owner: object = None,
     ) -> None:
+        """Send a request for an attempt; its answer comes to ``answered`` or ``broken``."""
         self._last_id += 1
         attempt.request_id = self._last_id
         attempt.sent_at = self.now
@@ -241,7 +242,7 @@ class Core:
         self.wake()
 
     def _note_unasked(self, error: MasivoError, count: int) -> None:
-        # Without a client no timer will fire: what is held back now, `_rest` logs in this poll.
+        # Without a client no timer will fire: what is held back now, `rest` logs in this poll.
         hold = not self.clients
         self.out.warnings.extend(self.log.note(error, count, self.now, hold=hold))
 

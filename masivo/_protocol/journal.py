@@ -75,7 +75,7 @@ class Journal:
     """Makes the lines of an engine.
 
     Args:
-        engine: whose steps and time it tells.
+        core: whose steps and time it tells.
         level: the least level that is read.
     """
 

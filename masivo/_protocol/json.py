@@ -21,7 +21,7 @@ NOT_JSON: Final = _NotJson.NOT_JSON
 """What :func:`parse` returns for a text that is not JSON."""
 
 encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-"""Encodes what ``events.plain`` lets through; a ``Decimal`` as an exact number."""
+"""Encodes what the walk in ``events`` lets through; a ``Decimal`` as an exact number."""
 
 decode_encoded: Final = msgspec.json.Decoder(float_hook=float).decode
 """The value of what ``encode`` made; a ``Decimal`` beyond all floats becomes infinite."""

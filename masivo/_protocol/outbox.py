@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 
 from .buffer import Buffer, closed_error
 from .delivery import Awaited, Delivery, Failed, Ticket, TokenTicket
-from .errors import (
-    MasivoError,
-    MasivoNetworkError,
-)
+from .errors import MasivoError, MasivoNetworkError
 from .events import BRACE, envelope_size, opening, total_size
 from .flight import Flight
 from .queues import Fifo, PerCustomer, Queue, Taken
@@ -190,7 +187,7 @@ class Outbox(Buffer):
     # ── Steps ────────────────────────────────────────────────────────────────────────────────
 
     def fire(self, timer: Timer) -> None:
-        """One of the buffer's timers is due."""
+        """One of its timers is due."""
         if timer is Timer.CLOSE and self._closing_error is not None:
             self.release(self._closing_error)
         else:
