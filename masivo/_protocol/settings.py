@@ -196,7 +196,7 @@ def configure(
     """
     lookup = _Lookup(environ)
     del environ
-    enabled = _flag("enabled", enabled) and not _is_set(lookup.get("MASIVO_DISABLED", ""))
+    enabled = _flag("enabled", enabled) and not is_set(lookup.get("MASIVO_DISABLED", ""))
     if not isinstance(api, Api):
         raise MasivoConfigError(f"api must be a masivo.Api, not {_kind(api)}")
     if brand_id is not None and not (brand_id and _is_text(brand_id)):
@@ -294,7 +294,7 @@ def _base_url(given: str | None, environ: _Lookup, *, enabled: bool) -> str:
             "base_url must use https: over plain http the key could be read on the way "
             "(http is accepted for a loopback host only, such as the local emulator's)"
         )
-    if enabled and _is_set(environ.get("MASIVO_LOOPBACK_ONLY", "")) and not is_loopback(url):
+    if enabled and is_set(environ.get("MASIVO_LOOPBACK_ONLY", "")) and not is_loopback(url):
         raise MasivoConfigError(
             f"base_url is {url!r}, but no client may reach another host than this machine: "
             "MASIVO_LOOPBACK_ONLY is set, as it is under pytest. Let the test request the fixture "
@@ -357,7 +357,8 @@ def _flag(name: str, value: bool) -> bool:
     return value
 
 
-def _is_set(text: str) -> bool:
+def is_set(text: str) -> bool:
+    """Whether the text of an environment variable that is a switch turns it on."""
     return text.strip().lower() not in ("", "0", "false", "no", "off")
 
 

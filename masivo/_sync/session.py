@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Session", "join", "sessions"]
 
 LAST_WORDS = 0.2
-"""How long, after ``EXIT_TIMEOUT`` if need be, a worker has to log what it has found, in seconds."""
+"""How long, past ``EXIT_TIMEOUT`` at worst, a worker has to log what it has found, in seconds."""
 HEARING = 10.0
 """How long a close without a deadline waits for ``on_error`` to return, in seconds."""
 

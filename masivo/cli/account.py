@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from masivo._protocol.settings import is_set
 from masivo.protocol import Secret, configure
 
 from .exits import UsageError
@@ -77,7 +78,7 @@ def find_account(base_url: str | None, key_file: str | None) -> Account:
         UsageError: there is none, or the file can be read by others.
         MasivoConfigError: the key or the address cannot be right.
     """
-    if os.environ.get("MASIVO_DISABLED", "").strip().lower() not in ("", "0", "false", "no", "off"):
+    if is_set(os.environ.get("MASIVO_DISABLED", "")):
         raise UsageError("MASIVO_DISABLED is set, so nothing would be sent: unset it")
     if key_file is not None:
         key = _read_key(Path(key_file))
