@@ -15,6 +15,7 @@ import zlib
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
+from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
 from urllib.request import getproxies
 
@@ -212,7 +213,7 @@ class Http(_Transport):
             )
             response = client.send(outgoing, **_SEND)
             try:
-                status, headers = response.status_code, _headers(response)
+                status, headers = index(response.status_code), _headers(response)
                 if response.is_stream_consumed:  # by a hook or a transport of the caller's
                     return Response(status, headers, _bounded(response.content))
                 body = Body(headers)
@@ -279,7 +280,7 @@ class AsyncHttp(_Transport):
                 response = await client.send(outgoing, **_SEND)
                 chunks = None
                 try:
-                    status, headers = response.status_code, _headers(response)
+                    status, headers = index(response.status_code), _headers(response)
                     if response.is_stream_consumed:
                         return Response(status, headers, _bounded(response.content))
                     body = Body(headers)

@@ -83,7 +83,11 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A complete answer, of whatever status."""
+    """A complete answer, of whatever status.
+
+    Raises:
+        TypeError: a field is of another type, as a stand-in for an HTTP client may give it.
+    """
 
     status: int
     """The HTTP status."""
@@ -92,12 +96,27 @@ class Response(msgspec.Struct, frozen=True):
     body: bytes
     """The body, decoded, of at most ``MAX_BODY`` bytes."""
 
+    def __post_init__(self) -> None:
+        if not (
+            isinstance(self.status, int)
+            and isinstance(self.headers, Mapping)
+            and isinstance(self.body, bytes)
+        ):
+            raise TypeError(
+                "a Response needs an int, a mapping and bytes, not "
+                + ", ".join(type(each).__name__ for each in (self.status, self.headers, self.body))
+            )
+
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A request that got no complete answer."""
+    """A request that got no complete answer.
+
+    Raises:
+        TypeError: the reason is no text, or the status no number.
+    """
 
     reason: str
     """What went wrong, for people; no secret in it."""
@@ -109,6 +128,14 @@ class Failure(msgspec.Struct, frozen=True):
     """The transport's exception; the engine strips it of all that leads to a secret."""
     fatal: MasivoConfigError | None = None
     """Set where no request can ever be sent (no usable HTTP client): nothing is repeated."""
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.reason, str) and isinstance(self.status, int | None)):
+            raise TypeError(
+                "a Failure needs a str as its reason, and an int (or None) as its status, not "
+                f"{type(self.reason).__name__} and {type(self.status).__name__}; pass an exception "
+                "as its cause"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -234,6 +234,26 @@ def test_whatever_a_transport_raises_is_a_failure(
     client.close()
     world.close_http_client(mine)
     assert emulator.requests == []
+
+
+@pytest.mark.parametrize("route", ["authorize", "events"])
+def test_a_status_that_is_no_number_is_a_failure(
+    world: World, connect: Connect, route: str
+) -> None:
+    """A stand-in for a transport that answers with a status of text: the event fails."""
+
+    def handle(request: Any) -> Any:
+        answer = httpx.Response(200, json={"data": PLAIN_TOKEN})
+        if (request.method == "GET") is (route == "authorize"):
+            answer.status_code = cast("int", "200")
+        return answer
+
+    mine = world.http_client("httpx", transport=world.transport("httpx", handle))
+    client = connect(http_client=mine, max_retries=0, batch_size=1)
+    delivery = client.send_analytics_event(event(1))
+    assert isinstance(delivery.exception(10), MasivoNetworkError)
+    client.close()
+    world.close_http_client(mine)
 
 
 # ── Causes without secrets ───────────────────────────────────────────────────────────────────

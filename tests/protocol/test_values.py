@@ -59,6 +59,20 @@ def test_what_is_left_out_of_a_value() -> None:
     assert MAX_BODY == 1024 * 1024
 
 
+@pytest.mark.parametrize("fields", [("200", {}, b""), (200, None, b""), (200, {}, "{}")])
+def test_an_answer_of_other_types_is_refused(fields: tuple[Any, Any, Any]) -> None:
+    """A driver that mixes up types learns of it where it does, and not the poll."""
+    with pytest.raises(TypeError, match="an int, a mapping and bytes, not"):
+        Response(*fields)
+
+
+@pytest.mark.parametrize(("reason", "status"), [(OSError("x"), None), ("x", "200")])
+def test_a_failure_of_other_types_is_refused(reason: Any, status: Any) -> None:
+    """The same holds for a failure: an exception is its cause, not its reason."""
+    with pytest.raises(TypeError, match="pass an exception as its cause"):
+        Failure(reason, sent=True, status=status)
+
+
 def test_no_value_shows_what_may_be_secret() -> None:
     """Headers, bodies, owners and events are not in a repr; the rest is."""
     request = Request(1, "GET", "https://a.test", (("a", "hidden"),), b"hidden", 2.0, "hidden")
