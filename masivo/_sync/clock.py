@@ -9,19 +9,50 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from queue import Empty
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
 
-if TYPE_CHECKING:
-    import threading
-    from queue import SimpleQueue
-
-__all__ = ["Clock"]
+__all__ = ["Clock", "Latch"]
 
 
 _LONGEST = 86_400.0
 _GLANCE = 1.0
 """How long a waiting thread may take to notice that a fork has made it another process's."""
+
+
+class Latch:
+    """What threads wait for: as a ``threading.Event``, without its lock.
+
+    Who begins to wait for an Event holds that for an instant. A signal's handler that comes just
+    then, and waits for the package in its turn, would wait for the thread that sets the Event.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._bell: SimpleQueue[None] = SimpleQueue()
+
+    def is_set(self) -> bool:
+        """Whether it was set."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Let everybody go on who waits for it, now or later."""
+        self._is_set = True
+        self._bell.put(None)
+
+    def clear(self) -> None:
+        """Have it wait to be set once more."""
+        self._is_set = False
+        with suppress(Empty):
+            while True:
+                self._bell.get_nowait()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, for so many seconds at most; whether it is."""
+        if not self._is_set:
+            with suppress(Empty):
+                self._bell.get(timeout=timeout)
+                self._bell.put(None)  # another thread may wait, too
+        return self._is_set
 
 
 class Clock:
@@ -38,15 +69,15 @@ class Clock:
         with suppress(Empty):
             bell.get(timeout=self._left(until))
 
-    def wait_for(self, event: threading.Event, until: float | None) -> None:
-        """Wait until ``event`` is set, at most until a time of ``monotonic``.
+    def wait_for(self, latch: Latch, until: float | None) -> None:
+        """Wait until ``latch`` is set, at most until a time of ``monotonic``.
 
         In the child of a fork inside a signal's handler, which interrupted the wait, nobody will
         ever set it: there the wait ends early.
         """
         process = os.getpid()
         left = self._left(until)
-        while not event.wait(_GLANCE if left is None else min(left, _GLANCE)):
+        while not latch.wait(_GLANCE if left is None else min(left, _GLANCE)):
             left = self._left(until)
             if left == 0.0 or os.getpid() != process:
                 return

@@ -96,7 +96,7 @@ class Session:
         self._at_leisure = 0  # ... of these, in the caller's code
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._barred: set[int] = set()  # threads that must not wait for this session
-        self._telling: dict[threading.Event, None] = {}  # set when ``on_error`` has been called
+        self._telling: dict[clocks.Latch, None] = {}  # set when ``on_error`` has been called
 
     @property
     def dead(self) -> bool:
@@ -229,7 +229,7 @@ class Session:
             finally:
                 self._poller = None
             self.wake_at, self._closed = output.wake_at, output.closed
-            told = threading.Event() if output.failed_events else None
+            told = clocks.Latch() if output.failed_events else None
             if told is not None:
                 self._telling[told] = None
             if self._asleep and (self._closed or self._sleeps_too_long()):
@@ -443,8 +443,8 @@ class Session:
         """
         self.check_may_wait()
         deadline = None if timeout is None else self.clock.monotonic() + timeout
-        event = threading.Event()
-        self.waiters.add(awaited, event.set)
+        latch = clocks.Latch()
+        self.waiters.add(awaited, latch.set)
         try:
             while True:
                 if self.dead:
@@ -455,11 +455,11 @@ class Session:
                     return
                 if deadline is not None and self.clock.monotonic() >= deadline:
                     raise TimeoutError(what)
-                self.clock.wait_for(event, self._next_pump(deadline))
+                self.clock.wait_for(latch, self._next_pump(deadline))
                 if awaited.outcome is not None:
                     return
         finally:
-            self.waiters.discard(awaited, event.set)
+            self.waiters.discard(awaited, latch.set)
 
     def finish(self, ticket: Ticket, deadline: float, buffer: Buffer) -> None:
         """Wait for a close of ``buffer`` until its deadline, when the engine ends it."""

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from masivo import Client, MasivoClosedError, MasivoError, MasivoQueueFullError
-from masivo._sync.clock import Clock
+from masivo._sync.clock import Clock, Latch
 from masivo._sync.session import sessions
 from masivo.emulator import Emulator, Fault
 from masivo.protocol import Engine
@@ -268,6 +268,46 @@ def test_an_interrupt_of_a_flush_loses_no_event(make: Make, emulator: Emulator) 
         count += 3
     assert call > 20
     assert sorted(arrived(emulator)) == list(range(count))
+
+
+def test_a_handler_that_closes_the_client_that_is_waited_for(make: Make) -> None:
+    """Whatever call of a flush a signal's handler interrupts, be it one of the library that waits:
+    the handler may close the client, and neither waits for the other."""
+
+    def handled(client: Client, call: int) -> bool:
+        """Whether there were so many calls."""
+        left = call
+
+        def count(frame: FrameType, kind: str, _argument: object) -> None:
+            nonlocal left
+            file = frame.f_code.co_filename.replace("\\", "/")
+            ours = "/masivo/_sync/" in file or file.endswith(("/threading.py", "/queue.py"))
+            if ours and kind in ("call", "c_return"):
+                left -= 1
+                if left == 0:
+                    sys.setprofile(None)
+                    began = time.monotonic()
+                    client.close(4)
+                    assert time.monotonic() - began < 3.0, (file, frame.f_lineno)
+
+        sys.setprofile(count)
+        try:
+            client.flush(8)
+        except MasivoClosedError:
+            pass  # the handler came first
+        finally:
+            sys.setprofile(None)
+        return left <= 0
+
+    call, more = 0, True
+    while more:
+        call += 1
+        client = make()
+        delivery = client.send_analytics_event(event(call))
+        more = handled(client, call)
+        client.close()
+        assert delivery.result(5).success
+    assert call > 20
 
 
 def test_a_finalizer_inside_the_package_may_use_it(
@@ -577,6 +617,6 @@ def test_a_far_time_can_be_waited_for() -> None:
     bell.put(None)
     clock.wait_for_bell(bell, clock.monotonic() + 1e15)
     assert bell.empty()
-    event = threading.Event()
-    event.set()
-    clock.wait_for(event, clock.monotonic() + 1e15)
+    latch = Latch()
+    latch.set()
+    clock.wait_for(latch, clock.monotonic() + 1e15)

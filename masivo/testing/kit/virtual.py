@@ -60,12 +60,12 @@ class VirtualTime:
 
     # ── Rest ─────────────────────────────────────────────────────────────────────────────────
 
-    def rest(self, event: threading.Event | None = None) -> None:
-        """Wait until all that is due now has been done, or ``event`` is set."""
+    def rest(self, latch: thread_clocks.Latch | None = None) -> None:
+        """Wait until all that is due now has been done, or ``latch`` is set."""
         __tracebackhide__ = True
         deadline = time.monotonic() + LIMIT
         with self.clock.changed:
-            while not (event is not None and event.is_set()) and (why := self._unrest()):
+            while not (latch is not None and latch.is_set()) and (why := self._unrest()):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"masivo_clock: after {LIMIT:g} real seconds {why}")
                 self.clock.changed.wait(LOOK_AGAIN)
@@ -79,21 +79,21 @@ class VirtualTime:
                     return "a worker thread has not finished what it does"
         return why
 
-    def let_run(self, event: threading.Event, until: float | None) -> None:
-        """Let time run to what is due next, unless ``event`` is set before.
+    def let_run(self, latch: thread_clocks.Latch, until: float | None) -> None:
+        """Let time run to what is due next, unless ``latch`` is set before.
 
         Args:
-            event: what the test's thread waits for.
+            latch: what the test's thread waits for.
             until: when it waits no longer.
         """
         __tracebackhide__ = True
-        self.rest(event)
-        if event.is_set():
+        self.rest(latch)
+        if latch.is_set():
             return
         at = min(self._next(), math.inf if until is None else until)
         if at < math.inf:
             self.clock.move(at)
-        elif not event.wait(LIMIT):
+        elif not latch.wait(LIMIT):
             raise RuntimeError(
                 "masivo_clock: this waits for something that no passing of time brings about"
             )
@@ -139,12 +139,12 @@ class _ThreadClock(threads._ThreadClock):  # noqa: SLF001
         super().__init__(clock)
         self._owner = owner
 
-    def wait_for(self, event: threading.Event, until: float | None) -> None:
+    def wait_for(self, latch: thread_clocks.Latch, until: float | None) -> None:
         if self._owner.is_test():
-            self._owner.let_run(event, until)
-            event.clear()
+            self._owner.let_run(latch, until)
+            latch.clear()
         else:
-            super().wait_for(event, until)
+            super().wait_for(latch, until)
 
 
 class _Watch(Watch):

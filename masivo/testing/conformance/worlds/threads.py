@@ -44,11 +44,11 @@ class _ThreadClock(clocks.Clock):
     def wait_for_bell(self, bell: SimpleQueue[None], until: float | None) -> None:
         self._clock.park(bell.get, lambda: bell.put(None), until)
 
-    def wait_for(self, event: threading.Event, until: float | None) -> None:
-        if not event.is_set():
-            self._clock.park(event.wait, event.set, until)
+    def wait_for(self, latch: clocks.Latch, until: float | None) -> None:
+        if not latch.is_set():
+            self._clock.park(latch.wait, latch.set, until)
             # Who waits looks for what it waits for, and comes back if it is not there.
-            event.clear()
+            latch.clear()
 
 
 class _Sent:
