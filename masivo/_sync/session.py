@@ -237,7 +237,7 @@ class Session:
         todo += output.requests
         process.remember_failures(output)
         try:
-            if output.warnings or output.notes or told is not None:
+            if output.warnings or told is not None:
                 self._settle_at_leisure(output, todo, worker=worker)
             else:
                 settle(output, self.waiters)

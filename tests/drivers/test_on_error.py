@@ -303,12 +303,8 @@ def test_it_may_wait_for_a_lock_of_the_callers(make: Make, emulator: Emulator) -
     join_workers()
 
 
-@pytest.mark.parametrize("level", [logging.WARNING, logging.DEBUG])
-def test_a_log_handler_may_wait_for_a_lock_of_the_callers(
-    make: Make, emulator: Emulator, level: int
-) -> None:
-    """The same holds for a handler of the log, whatever it is told, and one that raises stops
-    nothing."""
+def test_a_log_handler_may_wait_for_a_lock_of_the_callers(make: Make, emulator: Emulator) -> None:
+    """The same holds for a handler of the log, and one that raises stops nothing."""
     emulator.fail(Fault(status=403), route="events", number=1)
     lock = threading.Lock()
     called = threading.Event()
@@ -322,7 +318,6 @@ def test_a_log_handler_may_wait_for_a_lock_of_the_callers(
     logger = logging.getLogger("masivo")
     handler = Handler()
     logger.addHandler(handler)
-    logger.setLevel(level)
     try:
         client = make(batch_size=1)
         with lock:
