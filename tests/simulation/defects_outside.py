@@ -47,7 +47,7 @@ OUTSIDE: Final[tuple[Defect, ...]] = (
     Defect(
         "the third form of a date is not read",
         "stamps.py",
-        " or _ASCTIME.fullmatch(text.strip())",
+        " or re.fullmatch(_ASCTIME, text)",
         "",
     ),
     Defect(
