@@ -50,11 +50,6 @@ class Authorizer:
         return self._token.state
 
     @property
-    def value(self) -> str | None:
-        """The token as it is, without the asking; None if there is none."""
-        return self._token.value
-
-    @property
     def latest(self) -> str | None:
         """The last token that there was, also when it is dead; None if there was none."""
         return self._token.latest
@@ -150,8 +145,7 @@ class Authorizer:
             # A renewal in the background is urgent now: it does not wait for its next repeat, and
             # the repeats that it had do not count.
             authorization.begin()
-            if authorization.request_id is None:
-                authorization.not_before = self._core.now
+            authorization.not_before = self._core.now
         self._core.touch_all()
 
     def _interval(self) -> float | None:

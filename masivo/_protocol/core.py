@@ -311,7 +311,6 @@ class Core:
                 flight.unauthorized = True
                 self.touch(outbox)
             return
-        flight.unauthorized = False
         if 200 <= status < 300:
             self.backoff.succeeded()
             data = parse(body)

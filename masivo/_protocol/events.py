@@ -95,7 +95,7 @@ def encoder(settings: Settings) -> Encode:
     limit = max(0, min(settings.max_event_bytes, room))
     default_brand = settings.brand_id
     # The default brand as it stands in an event that lost its opening brace.
-    brand = b"" if default_brand is None else b'"brand_id":' + encode(default_brand) + b","
+    brand = b'"brand_id":' + encode(default_brand) + b","
 
     def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
         if event.__class__ is not dict:
@@ -201,7 +201,7 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
     from difflib import get_close_matches  # only a mistake pays for it
 
     others = [key for key in event if isinstance(key, str)]
-    close = get_close_matches(name, others, n=1, cutoff=0.75)
+    close = get_close_matches(name, others, cutoff=0.75)
     return f" (did you mean {name!r} where it says {close[0]!r}?)" if close else ""
 
 

@@ -206,7 +206,7 @@ class Outbox(Buffer):
                 self._core.answer(ticket, True)
             self._drains = []
         if self._closes and not self._unended:
-            self.release(self._closing_error or closed_error())
+            self.release(closed_error())
             return
         self._set_linger(now)
 

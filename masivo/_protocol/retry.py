@@ -43,7 +43,7 @@ def retry_after(headers: Mapping[str, str], clock: ServerClock) -> float | None:
     """
     text = headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
-        return min(float(text[:12]), LONGEST)
+        return min(float(text), LONGEST)
     date = parse_http_date(text)
     if date is None:
         return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo._protocol.errors import MasivoAuthError, MasivoClosedError
+from masivo._protocol.journal import DEBUG
 from masivo.protocol import Failed, FlushResult
 
 from .simulator import (
@@ -289,6 +290,41 @@ def test_what_overlaps_with_the_deadline_of_a_close_is_told_so() -> None:
         assert "close(timeout=5) ran out" in error_of(each).message
 
 
+def test_what_overlaps_with_the_end_of_a_close_is_told_that_the_client_is_closed() -> None:
+    """Where the close ended in time, none of them is told that it ran out."""
+    driver = Driver(max_queue=1)
+    assert driver.close(5.0).ask() is True
+    driver.buffer.closed = False
+    (delivery,) = driver.send_numbers(1)
+    assert error_of(delivery).message.startswith("the client is closed")
+
+
+def test_an_event_that_overlaps_with_a_close_is_sent_at_once() -> None:
+    """An event whose call overlapped with ``close`` (it lies behind it in the inbox) is sent like
+    the others: it does not wait for its time."""
+    driver = Driver(log_level=DEBUG)
+    driver.sign_in()
+    ticket = driver.buffer.close(None)
+    driver.buffer.closed = False
+    (delivery,) = driver.send_numbers(1)
+    assert numbers(driver.batch()) == [1]
+    assert any("due by close:" in line for _, line in driver.notes)
+    driver.accept()
+    assert result_of(delivery).success
+    assert ticket.ask() is True
+
+
+def test_a_client_that_is_gone_is_given_no_token() -> None:
+    """``get_token`` behind an ``abort`` in the inbox ends with MasivoClosedError, though the key
+    still has a token then."""
+    driver = Driver()
+    driver.sign_in()
+    driver.engine.abort("the event loop was closed")
+    ticket = driver.buffer.token()
+    driver.poll()
+    assert type(error_of(ticket)) is MasivoClosedError
+
+
 def test_a_waiting_get_token_ends_when_its_client_closes() -> None:
     """``get_token`` of a client that closes ends with MasivoClosedError; another client's call
     goes on."""
@@ -341,6 +377,22 @@ def test_a_renewal_that_is_out_when_the_last_client_goes_is_ignored() -> None:
     driver.buffer = driver.client()
     driver.send_numbers(2)
     assert is_authorization(driver.only())
+
+
+def test_an_authorization_of_clients_that_are_gone_brings_their_successor_no_token() -> None:
+    """Nor does that answer bring one where the key has a client again: it waits for its own."""
+    driver = Driver()
+    driver.send_numbers(1)
+    late = driver.authorization()
+    driver.buffer.destroy()
+    driver.poll()
+    driver.buffer = driver.client()
+    ticket = driver.buffer.token()
+    driver.poll()
+    driver.answer(200, {"data": "a-late-token"}, to=late)
+    assert ticket.ask() is None
+    token = driver.grant()
+    assert ticket.ask() == token
 
 
 def test_the_last_client_may_go_while_its_key_is_refused() -> None:

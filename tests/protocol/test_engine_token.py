@@ -11,7 +11,8 @@ from masivo._protocol.errors import (
     MasivoNetworkError,
     MasivoServerKeyError,
 )
-from masivo.protocol import Api, Failure, Json
+from masivo._protocol.token import State
+from masivo.protocol import Api, Failure, FlushResult, Json
 
 from .simulator import (
     BASE_URL,
@@ -194,6 +195,42 @@ def test_new_events_fail_at_once_though_a_batch_is_out_while_a_refusal_lasts() -
     assert type(error_of(delivery)) is MasivoAuthError
 
 
+def test_a_flush_does_not_wait_for_events_that_fail_at_once() -> None:
+    """An event that fails at once belongs to no flush that waits meanwhile: each counts the
+    events that were sent before it."""
+    driver = Driver(batch_size=1)
+    driver.sign_in()
+    other = driver.client(batch_size=1)
+    driver.send_numbers(1)
+    driver.send_numbers(2, buffer=other)
+    flush = driver.flush()
+    first, revoked = driver.out
+    driver.answer(401, to=revoked)
+    driver.answer(401, {"error": "bad key"}, to=driver.out[1])
+    (refused,) = driver.send_numbers(3)
+    assert type(error_of(refused)) is MasivoAuthError
+    assert flush.ask() is None
+    driver.accept(first)
+    assert flush.ask() == FlushResult(delivered=1, failed=0)
+
+
+def test_get_token_waits_for_an_authorization_that_is_out_while_batches_fail_at_once() -> None:
+    """A ``Retry-After`` above 300 s ends nobody's wait for the answer to a request that went out
+    before it."""
+    driver = Driver(batch_size=1, max_in_flight=2)
+    driver.sign_in()
+    for number in (1, 2):
+        driver.send(event(number, f"c{number}"))
+    first, second = driver.out
+    driver.answer(401, to=first)
+    driver.answer(429, to=second, headers={"retry-after": "3600"})
+    ticket = driver.buffer.token()
+    driver.poll()
+    assert ticket.ask() is None
+    token = driver.grant()
+    assert ticket.ask() == token
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 @pytest.mark.parametrize("field", ["error", "message", "details"])
 def test_a_server_key_is_named_as_one(status: int, field: str) -> None:
@@ -282,7 +319,7 @@ def test_a_redirect_or_a_2xx_without_a_token_says_to_check_base_url(
     assert type(error) is MasivoAuthError
     assert "base_url" in error.message
     assert error.status == status
-    assert driver.core.authorizer.value is None
+    assert driver.core.authorizer.state is State.ABSENT
 
 
 @pytest.mark.parametrize(

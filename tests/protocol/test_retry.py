@@ -96,6 +96,7 @@ def test_a_longer_retry_after_refuses_until_it_is_over() -> None:
         ({"retry-after": "0"}, 0.0),
         ({"retry-after": "  7 "}, 7.0),
         ({"retry-after": "007"}, 7.0),
+        ({"retry-after": "7".zfill(20)}, 7.0),
         ({"retry-after": "9" * 40}, 1e9),
         ({"retry-after": "Fri, 31 Dec 9999 00:00:00 GMT"}, 1e9),
         ({"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}, 30.0),
