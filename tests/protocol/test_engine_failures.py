@@ -180,6 +180,20 @@ def test_the_next_batch_goes_on_with_the_wait_where_the_last_one_stopped() -> No
     assert numbers(driver.batch()) == [3]
 
 
+def test_a_2xx_that_breaks_off_leaves_the_waits_as_they_are() -> None:
+    """An answer that breaks off is no sign that all is well again: the next batch still waits."""
+    driver = Driver(batch_size=1, refresh_interval=None)
+    driver.dice.always = 0.5
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.answer(503)
+    driver.sleep()
+    driver.break_off(status=200)
+    driver.send_numbers(2)
+    assert driver.out == []
+    assert driver.wake_at == driver.now + 0.25
+
+
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404])
 def test_any_other_answer_ends_the_waits(status: int) -> None:
     """Any answer that asks for no repeat, an error too, ends the doubling of the waits."""

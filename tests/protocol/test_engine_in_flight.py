@@ -120,6 +120,23 @@ def test_events_held_back_do_not_wake_the_driver_one_by_one() -> None:
     assert driver.wakes == before
 
 
+def test_a_full_buffer_of_events_held_back_asks_for_no_poll() -> None:
+    """Where nothing more fits and nothing can go, there is nothing to poll for before an answer."""
+    driver = Driver(batch_size=2, max_queue=4, max_in_flight=2, refresh_interval=None)
+    driver.sign_in()
+    send(driver, "a", "a", "a", "a")
+    assert numbers(driver.batch()) == [0, 1]
+    assert not driver.outbox.wants_poll
+
+
+def test_who_sent_an_event_is_kept_only_where_order_is_kept_by_it() -> None:
+    """With one batch in flight at a time, a delivery holds no customer: that would cost memory."""
+    for max_in_flight, kept in ((1, None), (2, "c")):
+        driver = Driver(max_in_flight=max_in_flight)
+        (delivery,) = driver.send(event(1, "c"))
+        assert delivery.customer == kept
+
+
 def test_a_full_batch_of_others_wakes_the_driver() -> None:
     """While events are held back, ``batch_size`` events of others wake the driver, and go."""
     driver = Driver(batch_size=3, max_in_flight=2)

@@ -44,6 +44,19 @@ def test_a_stamp_is_the_servers_time_of_the_send() -> None:
     assert stamps(driver.batch()) == ["2026-01-01T00:00:10.000Z", "2026-01-01T00:00:11.250Z"]
 
 
+def test_each_event_of_a_batch_has_its_own_millisecond() -> None:
+    """A stamp is cut to the millisecond: what was sent in the next one, though less than a
+    millisecond later or at its very beginning, has the next one's."""
+    driver = Driver()
+    driver.sign_in(headers=date(WALL))
+    for after in (0.124, 0.1245, 0.12499, 0.125, 0.1259, 0.1261, 0.9999, 1.0, 1.0):
+        driver.now = START + after
+        driver.send(event())
+    driver.flush()
+    cut = ("00.124", "00.124", "00.124", "00.125", "00.125", "00.126", "00.999", "01.000", "01.000")
+    assert stamps(driver.batch()) == [f"2026-01-01T00:00:{each}Z" for each in cut]
+
+
 def test_events_before_the_first_answer_are_stamped_by_their_age() -> None:
     """An event sent before the token came is stamped with its own time, not the batch's."""
     driver = Driver()

@@ -350,6 +350,19 @@ def test_closed_is_true_only_while_no_client_is_attached() -> None:
     assert not driver.closed
 
 
+def test_a_client_that_attaches_wakes_nobody_where_there_is_no_token() -> None:
+    """A client that was only made needs no poll; one that may want a token renewed sooner does."""
+    driver = Driver()
+    driver.client()
+    assert driver.wakes == 0
+    assert not driver.engine.pending
+    driver.sign_in()
+    wakes = driver.wakes
+    driver.client()
+    assert driver.wakes == wakes + 1
+    assert driver.engine.pending
+
+
 def test_the_owner_is_kept_and_told_with_each_batch() -> None:
     """``owner`` is the driver's: it is kept on the buffer, and named in the requests that carry
     the client's events, not in those that all clients share."""

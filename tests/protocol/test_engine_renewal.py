@@ -285,6 +285,34 @@ def test_no_renewal_goes_while_batches_fail_at_once() -> None:
         assert is_authorization(driver.only())
 
 
+def test_a_longer_retry_after_of_a_renewal_fails_what_waits_for_a_repeat() -> None:
+    """A ``Retry-After`` above 300 s of a renewal ends, at once, batches that wait for a repeat."""
+    driver = Driver(refresh_interval=300.0)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    driver.sleep()
+    renewal = driver.authorization()
+    (delivery,) = driver.send_numbers(1)
+    driver.flush()
+    driver.answer(503, to=driver.out[1])
+    assert not delivery.done()
+    driver.answer(429, {"error": "limit"}, to=renewal, headers={"retry-after": "3600"})
+    assert error_of(delivery).status == 429
+
+
+def test_the_random_wait_after_a_longer_retry_after_is_drawn_once() -> None:
+    """A draw of 0 counts too: the renewal goes at the very end of the ``Retry-After``."""
+    driver = Driver(refresh_interval=300.0)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    driver.sleep()
+    driver.dice.fix(0.0)
+    driver.answer(429, headers={"retry-after": "3600"})
+    assert driver.wake_at == driver.now + 3600.0
+    driver.sleep()
+    assert is_authorization(driver.only())
+
+
 def test_a_token_is_not_fetched_while_batches_fail_at_once() -> None:
     """A 401 that throws the token away while a ``Retry-After`` above 300 s lasts fetches no other:
     the batch and those who wait for the token get the error that says how long; after its end a

@@ -45,6 +45,12 @@ def test_every_error_is_a_masivo_error(kind: type[MasivoError]) -> None:
     assert (kind("x").status, kind("x").details) == (None, None)
 
 
+def test_an_error_has_its_message_among_its_arguments() -> None:
+    """``args``, which logs and pickle read, holds the message, also where it was given by name."""
+    assert MasivoError("what happened").args == ("what happened",)
+    assert MasivoError(message="what happened").args == ("what happened",)
+
+
 def test_the_tree_is_that_of_the_contract() -> None:
     """Validation and configuration errors are ValueErrors too; a server key is an authorization
     error; the classes are otherwise apart, so that an ``except`` catches what it names."""

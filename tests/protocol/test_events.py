@@ -137,8 +137,10 @@ def test_another_brand_id_is_refused(value: object) -> None:
 
 
 def test_everything_else_is_passed_through_unchanged() -> None:
-    """Fields that the package does not know, and custom types, are passed through as they are."""
+    """Fields that the package does not know, one without a name too, and custom types are passed
+    through as they are."""
     given = event(type="my-Own type", order={"value": 1.5, "tags": ["a"]}, x=None, y=True, z=[])
+    given[""] = "PURCHASE"
     assert sent(given) == given
 
 
@@ -361,6 +363,37 @@ def test_an_event_that_changes_while_it_is_read_is_refused(given: Mapping[str, o
     """An event, or a mapping in it, that another thread changes meanwhile is a
     MasivoValidationError that says so, not a RuntimeError of its iteration."""
     assert "another thread" in refusal(given)
+
+
+class Fickle(UserDict[str, object]):
+    """A mapping that cannot be read at first: another thread seems to put it right meanwhile."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(a=1)
+        self.errors = [error]
+
+    def __iter__(self) -> Iterator[str]:
+        if self.errors:
+            raise self.errors.pop()
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RecursionError("too deep"), "the event is nested too deeply"),
+        (
+            RuntimeError("it changed"),
+            "the event could not be read: it changed. If another thread changes it, send a copy",
+        ),
+        (TypeError("what is it"), "the event has no form in JSON: TypeError"),
+        (MasivoValidationError("x: not this"), "x: not this"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_gone_at_the_second_look_is_told_all_the_same(error: Exception, said: str) -> None:
+    """An event that could not be encoded, and could be when it is looked for why, is refused."""
+    assert refusal(event(x=Fickle(error))) == said
 
 
 def test_a_batch_without_room_for_an_event_is_told_of_in_plain_numbers() -> None:

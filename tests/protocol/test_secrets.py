@@ -256,6 +256,14 @@ def test_a_short_secret_is_hidden_where_it_is_a_word(
         assert error_of(delivery).details == "<p>no key [redacted]</p>"
 
 
+def test_a_secret_of_8_characters_is_hidden_within_a_word_too() -> None:
+    """A key of 8 characters is long enough to be hidden wherever it stands."""
+    driver = Driver(key="abc_1234", max_retries=0)
+    (delivery,) = driver.send_numbers(1)
+    driver.answer(401, {"error": "no key xabc_12345"})
+    assert "no key x[redacted]5" in error_of(delivery).message
+
+
 @pytest.mark.parametrize("key", ["12345678", "4", "true", "null", '{"', "[", ":"])
 def test_an_answer_stays_what_it_is_whatever_the_key(key: str) -> None:
     """A key that looks like a piece of JSON does not break the answers: a batch that was taken is

@@ -157,8 +157,9 @@ def test_the_environment_can_keep_clients_on_this_machine() -> None:
     assert not made(base_url=None, environ=environ, enabled=False).enabled
     for key in (Secret("a-key"), None):
         for url in (None, "https://example.test"):
-            with pytest.raises(MasivoConfigError, match="the fixture masivo_emulator"):
+            with pytest.raises(MasivoConfigError, match="the fixture masivo_emulator") as caught:
                 configure(key, base_url=url, environ=environ)
+            assert caught.value.message.startswith(f"base_url is {url or PUBLIC_BASE_URL!r}, but")
     assert made(base_url=None, environ={"MASIVO_LOOPBACK_ONLY": "0"}).enabled
 
 
