@@ -170,23 +170,24 @@ def _report(mutants: list[Mutant], results: dict[str, str]) -> int:
     found = {mutant: results[mutant.key] for mutant in mutants if mutant.key in results}
     counts = Counter(found.values())
     unknown = dict(EQUIVALENT)
-    wrong = 0
+    known = wrong = 0
     for mutant, result in found.items():
         reason = unknown.pop((mutant.file, mutant.name), None)
-        if reason is not None and result != "survived":
-            print(f"no longer equivalent ({result}): {mutant}")
+        if reason is not None and result == "survived":
+            known += 1
+        elif reason is not None:
+            print(f"written down as a survivor, but {result}: {mutant}")
             wrong += 1
         if result in ("survived", "timeout"):
-            print(f"{'equivalent' if reason else result}: {mutant}")
+            print(f"{result}: {mutant}" + (f" ({reason})" if reason else ""))
     files = {mutant.file for mutant in mutants}
     for file, name in unknown:
         if file in files and len(found) == len(mutants):
-            print(f"listed as equivalent, but there is no such mutant: {file}: {name}")
+            print(f"written down, but there is no such mutant: {file}: {name}")
             wrong += 1
     killed = counts["simulator"] + counts["tests"]
-    equivalent = len(EQUIVALENT) - len(unknown) - wrong
     print(f"{len(mutants)} mutants, {len(found)} judged: {dict(counts)}")
-    print(f"of those that survived, {equivalent} are written down as equivalent")
+    print(f"of those that survived, {known} are written down, with the reason")
     score = 100.0 * killed / max(1, killed + counts["survived"])
     print(f"killed, time-outs apart and nothing left out: {score:.1f} %")
     return 1 if wrong or score < 90.0 else 0
