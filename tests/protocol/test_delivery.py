@@ -68,6 +68,14 @@ def test_a_failure_that_is_let_go_is_reported_once() -> None:
     assert told == [(ERROR, 2)]
 
 
+def test_a_failure_that_ended_no_event_is_not_reported() -> None:
+    """A failure is counted for no event at first: without one nobody was to be told of it."""
+    told: list[int] = []
+    outcome = Failed(ERROR, report=lambda _error, count: told.append(count))
+    outcome.tell()
+    assert told == []
+
+
 def test_a_delivery_shows_its_state_and_no_event() -> None:
     """``repr`` tells pending, the result, or the error; no event content."""
     assert repr(delivery()) == "<Delivery pending>"

@@ -64,7 +64,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "never read": [
         ("buffer.py", "Buffer.close: '': another text"),  # of a close without a deadline
         ("core.py", "empty_output: False -> True"),  # ``poll`` says it anew
-        ("delivery.py", "Failed.__init__: 0 + 1"),  # of a failure without a report
         ("json.py", "_NotJson.NOT_JSON: 'not JSON': another text"),
     ],
     "no refusal is there yet, and without one the time does not count": [
