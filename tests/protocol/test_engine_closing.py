@@ -9,7 +9,7 @@ import pytest
 
 from masivo._protocol.errors import MasivoAuthError, MasivoClosedError
 from masivo._protocol.journal import DEBUG
-from masivo.protocol import Failed, FlushResult
+from masivo.protocol import Delivery, Failed, FlushResult
 
 from .simulator import (
     START,
@@ -492,6 +492,23 @@ def test_each_half_of_a_batch_has_its_last_try() -> None:
     driver.accept()
     driver.accept()
     assert all(result_of(each).success for each in deliveries)
+
+
+def test_an_event_that_comes_while_a_poll_ends_its_client() -> None:
+    """An event that comes in during the very poll that ends its client, before its sender could
+    see that, has the driver woken, too."""
+    driver = Driver()
+    driver.sign_in()
+    (first,) = driver.send_numbers(1)
+    sent: list[Delivery] = []
+    driver.core.input(lambda: sent.append(driver.buffer.send(event(2))))
+    driver.engine.abort("the event loop was closed")
+    wakes = driver.wakes
+    driver.engine.poll()
+    assert type(error_of(first)) is MasivoClosedError
+    assert driver.wakes == wakes + 1
+    driver.poll()
+    assert type(error_of(sent[0])) is MasivoClosedError
 
 
 def test_an_event_whose_sender_saw_the_client_open() -> None:

@@ -59,17 +59,28 @@ def test_what_is_left_out_of_a_value() -> None:
     assert MAX_BODY == 1024 * 1024
 
 
-@pytest.mark.parametrize("fields", [("200", {}, b""), (200, None, b""), (200, {}, "{}")])
-def test_an_answer_of_other_types_is_refused(fields: tuple[Any, Any, Any]) -> None:
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        (("200", {}, b""), "str, dict, bytes"),
+        ((200, None, b""), "int, NoneType, bytes"),
+        ((200, {}, "{}"), "int, dict, str"),
+    ],
+)
+def test_an_answer_of_other_types_is_refused(fields: tuple[Any, Any, Any], found: str) -> None:
     """A driver that mixes up types learns of it where it does, and not the poll."""
-    with pytest.raises(TypeError, match="an int, a mapping and bytes, not"):
+    with pytest.raises(TypeError, match=f"needs an int, a mapping and bytes, not {found}$"):
         Response(*fields)
 
 
-@pytest.mark.parametrize(("reason", "status"), [(OSError("x"), None), ("x", "200")])
-def test_a_failure_of_other_types_is_refused(reason: Any, status: Any) -> None:
+@pytest.mark.parametrize(
+    ("reason", "status", "found"),
+    [(OSError("x"), None, "OSError and NoneType"), ("x", "200", "str and str")],
+)
+def test_a_failure_of_other_types_is_refused(reason: Any, status: Any, found: str) -> None:
     """The same holds for a failure: an exception is its cause, not its reason."""
-    with pytest.raises(TypeError, match="pass an exception as its cause"):
+    said = f"a Failure needs a str as its reason, .*, not {found}; pass an exception as its cause"
+    with pytest.raises(TypeError, match=said):
         Failure(reason, sent=True, status=status)
 
 
