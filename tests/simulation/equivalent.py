@@ -98,6 +98,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("buffer.py", "Buffer.__init__: 0 + 1 #11"),
         ("buffer.py", "Buffer.__init__: 1 + 1"),
     ],
+    "who sent an event has accepted one": [
+        ("outbox.py", "Outbox.release: 0 + 1"),
+    ],
     "the order alone counts, not where it begins, nor how far apart": [
         ("timers.py", "Timers.__init__: 0 + 1"),
         ("timers.py", "Timers.set: 1 + 1"),
