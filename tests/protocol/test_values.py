@@ -59,16 +59,10 @@ def test_what_is_left_out_of_a_value() -> None:
     assert MAX_BODY == 1024 * 1024
 
 
-@pytest.mark.parametrize(
-    ("fields", "found"),
-    [
-        (("200", {}, b""), "str, dict, bytes"),
-        ((200, None, b""), "int, NoneType, bytes"),
-        ((200, {}, "{}"), "int, dict, str"),
-    ],
-)
-def test_an_answer_of_other_types_is_refused(fields: tuple[Any, Any, Any], found: str) -> None:
+@pytest.mark.parametrize("fields", [("200", {}, b""), (200, None, b""), (200, {}, "{}")])
+def test_an_answer_of_other_types_is_refused(fields: tuple[Any, Any, Any]) -> None:
     """A driver that mixes up types learns of it where it does, and not the poll."""
+    found = ", ".join(type(each).__name__ for each in fields)
     with pytest.raises(TypeError, match=f"needs an int, a mapping and bytes, not {found}$"):
         Response(*fields)
 
