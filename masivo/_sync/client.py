@@ -195,7 +195,7 @@ class Client(ClientBase["HttpClient"]):
             session.wait(ticket, None, "", buffer=self._buffer)
         else:
             session.finish(ticket, deadline, self._buffer)
-        session.hear_out(deadline)
+        session.hear_out(self._settings.on_error, deadline)
 
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with

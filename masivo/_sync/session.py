@@ -23,7 +23,16 @@ from . import clock as clocks
 from . import process
 
 if TYPE_CHECKING:
-    from masivo.protocol import Buffer, Delivery, Output, Request, Response, Settings, Ticket
+    from masivo.protocol import (
+        Buffer,
+        Delivery,
+        OnError,
+        Output,
+        Request,
+        Response,
+        Settings,
+        Ticket,
+    )
 
 __all__ = ["Session", "join", "sessions"]
 
@@ -96,7 +105,8 @@ class Session:
         self._at_leisure = 0  # ... of these, in the caller's code
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._barred: set[int] = set()  # threads that must not wait for this session
-        self._telling: dict[clocks.Latch, None] = {}  # set when ``on_error`` has been called
+        # What is being called for failures, and what is set when that is done.
+        self._telling: dict[clocks.Latch, list[OnError]] = {}
 
     @property
     def dead(self) -> bool:
@@ -231,7 +241,7 @@ class Session:
             self.wake_at, self._closed = output.wake_at, output.closed
             told = clocks.Latch() if output.failed_events else None
             if told is not None:
-                self._telling[told] = None
+                self._telling[told] = [on_error for on_error, _ in output.failed_events]
             if self._asleep and (self._closed or self._sleeps_too_long()):
                 self._ring()
         todo += output.requests
@@ -469,17 +479,19 @@ class Session:
         if ticket.outcome is None:
             self.pump(deadline, here=True)
 
-    def hear_out(self, deadline: float | None) -> None:
+    def hear_out(self, on_error: OnError | None, deadline: float | None) -> None:
         """Wait until ``on_error`` has been called for all that failed so far.
 
         Args:
+            on_error: the client's.
             deadline: until when at most: ``on_error`` may wait for a lock that the caller holds.
         """
         until = self.clock.monotonic() + HEARING if deadline is None else deadline
         with self._lock:  # a poll that has just ended the close may not have noted yet
-            telling = list(self._telling)
-        for told in telling:
-            self.clock.wait_for(told, until)
+            telling = list(self._telling.items())
+        for told, called in telling:
+            if on_error in called:
+                self.clock.wait_for(told, until)
 
     def settle_down(self, deadline: float) -> None:
         """At exit: let workers finish what they log, and log what is left."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -254,7 +255,7 @@ def test_destroy_inside_it_works(make: Make, emulator: Emulator) -> None:
 
 
 def test_it_is_called_outside_the_locks(make: Make, emulator: Emulator) -> None:
-    """While it runs, other threads send, ask, flush and make clients as ever."""
+    """While it runs, other threads send, ask, flush, make clients and close them as ever."""
     emulator.fail(Fault(status=403), route="events", number=1)
     entered, leave = threading.Event(), threading.Event()
 
@@ -274,6 +275,8 @@ def test_it_is_called_outside_the_locks(make: Make, emulator: Emulator) -> None:
         with make() as another:
             another.send_analytics_event(event(3))
             assert another.flush(5).delivered == 1
+            closing = time.monotonic()
+        assert time.monotonic() - closing < 5, "it waited for another client's on_error"
     finally:
         leave.set()
     client.close()
