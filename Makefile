@@ -21,8 +21,10 @@ test: $(VENV)/test
 test-all: test $(VENV)/lifecycles $(VENV)/browser
 	CHAOS_EXAMPLES=1000 MASIVO_SEEDS=4000 $(BIN)/python -m pytest -n auto --dist worksteal \
 		-m "full or scaled" --ignore tests/inspector
-	# Alone: the browser leaves an event loop running in its process, and measures its own pace.
+# Alone: the browser leaves an event loop running in its process, and measures its own pace.
+ifneq ($(BROWSER),no)
 	$(BIN)/python -m pytest -m full tests/inspector
+endif
 
 fleet: $(VENV)/test
 	$(BIN)/python -m tests.fleet
