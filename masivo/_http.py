@@ -135,15 +135,14 @@ class _Transport:
         if self._unusable is not None:
             raise self._unusable
         if self._given is None:
+            secure = self._base_url.startswith("https:")
+            if is_loopback(self._base_url) or not getproxies():
+                return bare_client(self.KIND, secure=secure)
             import httpx  # only a client that needs it pays for it
 
-            settings: dict[str, Any] = {
-                "verify": self._base_url.startswith("https:"),
-                "limits": httpx.Limits(max_connections=None),
-            }
-            if is_loopback(self._base_url) or not getproxies():
-                return bare_client(self.KIND, **settings)
-            return getattr(httpx, self.KIND)(**settings)  # it knows the way through a proxy
+            limits = httpx.Limits(max_connections=None)
+            # It knows the way through a proxy.
+            return getattr(httpx, self.KIND)(verify=secure, limits=limits)
         if not self._owned:
             return self._given
         client = cast("Callable[[], object]", self._given)()
@@ -312,9 +311,9 @@ class _Once:
 
 
 def _body_of(outgoing: Any, body: bytes) -> Any:
-    """A request's body as a stream of its library's kind."""
+    """A request's body as a stream of its library's kind (of any kind, for httpcore)."""
     library = sys.modules[type(outgoing).__module__.partition(".")[0]]
-    stream = _stream_of(library.AsyncByteStream)()
+    stream = _stream_of(getattr(library, "AsyncByteStream", object))()
     stream.body = body
     return stream
 
