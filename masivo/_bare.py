@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 if TYPE_CHECKING:
     import httpcore
 
-__all__ = ["Timeouts", "bare_client"]
+__all__ = ["Timeouts", "bare_client", "is_bare"]
 
 Timeouts: TypeAlias = tuple[float | None, float | None, float | None, float | None]
 """Seconds to connect, to read, to write and to wait for a connection; None for no limit."""
@@ -40,6 +40,11 @@ def bare_client(kind: str, *, secure: bool) -> Any:
     if kind == "Client":
         return _Client(httpcore.ConnectionPool(context, **_POOL))
     return _AsyncClient(httpcore.AsyncConnectionPool(context, **_POOL))
+
+
+def is_bare(client: object) -> bool:
+    """Whether it is such a client."""
+    return isinstance(client, _Bare)
 
 
 @cache  # there are two of them

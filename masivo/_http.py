@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from urllib.request import getproxies
 
 from masivo import MasivoConfigError
-from masivo._bare import Timeouts, bare_client
+from masivo._bare import Timeouts, bare_client, is_bare
 from masivo._protocol.causes import chain
 from masivo.protocol import MAX_BODY, Failure, Request, Response, is_loopback
 
@@ -230,6 +230,9 @@ class Http(_Transport):
         if name.endswith(("connect_tcp.complete", "connect_tcp.failed")):
             self.connecting -= 1
         self._deadline.trace(name, info)
+        if name.endswith(_OPENED) and is_bare(self._client):
+            stream = info["return_value"]
+            stream.write = _gathered(stream.write)
         if name.endswith("connect_tcp.started"):
             self.connecting += 1
 
@@ -270,7 +273,7 @@ class AsyncHttp(_Transport):
         status = None
         try:
             async with self._bound(request.timeout):
-                trace = _bounded_handshake(request.timeout)
+                trace = _bounded_handshake(request.timeout, gather=is_bare(client))
                 # To connect, for a pool, but not to read nor to write: those are bounded here, and
                 # the library's way to bound each of them takes a twentieth of a request.
                 timeouts = (request.timeout, None, None, request.timeout)
@@ -327,7 +330,9 @@ def _chunks(stream: Any) -> _Once:
     return _Once(stream.body)
 
 
-def _bounded_handshake(timeout: float) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+def _bounded_handshake(
+    timeout: float, *, gather: bool
+) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
     """A ``trace`` that ends a TLS handshake a little before the whole request is cancelled.
 
     By its own timeout the library closes the connection of a handshake, and says that nothing was
@@ -338,6 +343,9 @@ def _bounded_handshake(timeout: float) -> Callable[[str, dict[str, Any]], Awaita
 
     async def trace(name: str, info: dict[str, Any]) -> None:
         nonlocal connection
+        if gather and name.endswith(_OPENED):
+            stream = info["return_value"]
+            stream.write = _gathered_async(stream.write)
         if name.endswith(_CONNECTED):
             connection = info["return_value"]
         elif name.endswith("start_tls.started"):
@@ -406,6 +414,48 @@ class _Deadline(threading.local):
                 write(data[start : start + _PIECE], self._left(timeout))
 
         return bounded
+
+
+class _Head:
+    """Holds a request's head back until its body is there.
+
+    Together they are one packet instead of two, and a twentieth of a request cheaper. That a
+    request is complete the pool says with an empty write; another connection than its own, in
+    HTTP/2 say, might not.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._next_is_head = True
+
+    def take(self, data: bytes) -> bytes:
+        """What to write where the pool would write ``data``."""
+        if self._next_is_head and data:
+            self._held, self._next_is_head = data, False
+            return b""
+        held, self._held = self._held, b""
+        self._next_is_head = not data
+        return held + data
+
+
+def _gathered(write: Callable[..., None]) -> Callable[..., None]:
+    head = _Head()
+
+    def gathered(data: bytes, timeout: float | None = None) -> None:
+        if data := head.take(data):
+            write(data, timeout)
+
+    return gathered
+
+
+def _gathered_async(write: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    head = _Head()
+
+    async def gathered(data: bytes, timeout: float | None = None) -> None:
+        if data := head.take(data):
+            await write(data, timeout)
+
+    return gathered
 
 
 def _headers(response: Any) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from abc import abstractmethod
 from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
@@ -97,9 +98,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         self._joined = buffer
         # What every call to send needs, at hand: to look it up, and to have `check_loop` say that
         # all is well, was a tenth of a call.
-        session = session_of(buffer)
-        self._where, self._home = session.home
-        self._check_loop = session.check_loop
+        self._home = session_of(buffer).home
         self._send = cast("Callable[[Mapping[str, object]], AsyncDelivery]", buffer.send)
         self._finalizer = weakref.finalize(self, _let_go, buffer)
         self._finalizer.atexit = False
@@ -157,8 +156,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         if self._joined is None or self._shut:
             self._check_open()
             self._bound()
-        elif self._where() != self._home:
-            self._check_loop()
+        elif get_ident() != self._home._thread_id:  # noqa: SLF001 (asyncio's name)
+            self._bound()
         return self._send(event)
 
     def flush(self, timeout: float | None = None) -> Coroutine[object, None, FlushResult]:

@@ -15,6 +15,7 @@ from masivo.protocol import Failure
 
 from .asyncio_loops import registry_of
 from .client import AsyncDelivery, LoopClient
+from .home import home_of
 from .session import GRACE, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class AsyncioSession(LoopSession):
 
     def __init__(self, key: Key, registry: Registry, http: AsyncHttp) -> None:
         self.loop = asyncio.get_running_loop()
-        self.home = asyncio._get_running_loop, self.loop  # noqa: SLF001 (does not raise)
+        self.home = home_of(self.loop)
         # Every event is given a time: the function itself, unless the loop has a clock of its own.
         usual = getattr(self.loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         super().__init__(key, registry, http, time.monotonic if usual else self.loop.time)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self, cast
@@ -20,6 +19,7 @@ from masivo._client import ClientBase
 from masivo._http import AsyncHttp
 
 from .client import AsyncDelivery, LoopClient
+from .home import this_thread
 from .session import GRACE, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class TrioSession(LoopSession):
     """
 
     def __init__(self, key: Key, registry: Registry, http: AsyncHttp) -> None:
-        # A run has its thread to itself, and a client does not outlive its run.
-        self.home = threading.get_ident, threading.get_ident()
+        self.home = this_thread()
         # Bound to the run's clock, so that it can be read outside of a task (by a finalizer).
         super().__init__(key, registry, http, trio.lowlevel.current_clock().current_time)
         self.token = trio.lowlevel.current_trio_token()

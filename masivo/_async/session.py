@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from masivo._http import AsyncHttp
     from masivo.protocol import Buffer, Clock, Delivery, Failure, Output, Request, Response, Ticket
 
+    from .home import Home
+
 __all__ = ["GRACE", "Key", "LoopSession", "Member", "Registry", "session_of"]
 
 GRACE: Final = 1.0
@@ -75,8 +77,8 @@ class LoopSession(ABC):
 
     # ── Each loop in its own way ─────────────────────────────────────────────────────────────
 
-    home: tuple[Callable[[], object], object]
-    """A function, and what it gives wherever ``check_loop`` is content: the cheaper question."""
+    home: Home
+    """Says in which thread ``check_loop`` is content: the cheaper question."""
 
     @abstractmethod
     def here(self) -> bool:
@@ -211,7 +213,7 @@ class LoopSession(ABC):
         self._dead = True
         error = MasivoClosedError("this process was forked: the event is its parent's to send")
         for buffer in self.engine.buffers:
-            buffer.orphaned = Failed(error, 0, None)
+            buffer.orphaned = Failed(error)
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
@@ -223,8 +225,8 @@ class LoopSession(ABC):
         """
         if self._busy:
             raise RuntimeError(
-                "do not call flush, aclose, drain or get_token, nor await an unfinished delivery, "
-                "from inside on_error: it would wait for itself"
+                "this would wait for itself: do not call flush, aclose, drain or get_token, "
+                "nor await an unfinished delivery, from inside on_error"
             )
 
     async def wait(self, awaited: Delivery | Ticket, timeout: float | None, what: str) -> None:
@@ -254,11 +256,4 @@ class LoopSession(ABC):
 
 
 _sessions: weakref.WeakSet[LoopSession] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for session in list(_sessions):
-        session.forked()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=lambda: [each.forked() for each in list(_sessions)])
