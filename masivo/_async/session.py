@@ -5,10 +5,8 @@ A subclass brings what its loop does in its own way: starting a request, sleepin
 
 from __future__ import annotations
 
-import os
 import random
 import time
-import weakref
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
@@ -18,6 +16,7 @@ from masivo._settle import Waiters, logger, settle
 from masivo.protocol import Account, Engine, Failed
 
 from . import clock as clocks
+from . import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -60,7 +59,7 @@ class LoopSession(ABC):
         self._key = key
         self._registry = registry
         registry[key] = self
-        _sessions.add(self)
+        forks.sessions.add(self)
         self.engine = Engine(
             key[0],
             clock=clock if self._time is None else self._time.monotonic,
@@ -253,7 +252,3 @@ class LoopSession(ABC):
             yield
         finally:
             self._waiters.discard(awaited, waker)
-
-
-_sessions: weakref.WeakSet[LoopSession] = weakref.WeakSet()
-os.register_at_fork(after_in_child=lambda: [each.forked() for each in list(_sessions)])

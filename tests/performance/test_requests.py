@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import asyncio
+import socket
+from typing import Any, Final
 
 import httpcore
 import httpx
+import msgspec
+import pytest
 
-from masivo._http import Http
+from masivo._http import AsyncHttp, Http
 from masivo.emulator import Emulator
-from masivo.protocol import Request, Response
+from masivo.protocol import Failure, Request, Response
 
 from .core import instructions
-
-if TYPE_CHECKING:
-    import pytest
 
 BODY: Final = b'{"data":"a-token"}'
 
@@ -64,3 +65,36 @@ def test_a_request_is_traced_until_it_is_on_its_way() -> None:
         "send_request_headers.started",
         "send_request_headers.complete",
     ]
+
+
+@pytest.mark.parametrize("world", ["threads", "asyncio"])
+@pytest.mark.parametrize("body", [b"{}", b""])
+def test_a_request_is_one_write(world: str, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body go out together; a request without a body is complete with its head."""
+    written: list[bytes] = []
+    send = socket.socket.send
+
+    def recording(self: socket.socket, data: bytes, *flags: int) -> int:
+        if bytes(data[:5]) == b"POST " or (written and bytes(data) == body):
+            written.append(bytes(data))
+        return send(self, data, *flags)
+
+    monkeypatch.setattr(socket.socket, "send", recording)
+
+    async def in_a_loop(request: Request) -> list[Response | Failure]:
+        http = AsyncHttp(None, request.url, asyncio.timeout)
+        answers = [await http.send(request) for _ in range(3)]
+        await http.aclose()
+        return answers
+
+    with Emulator() as emulator:
+        request = msgspec.structs.replace(request_to(emulator.url), body=body)
+        if world == "asyncio":
+            answers = asyncio.run(in_a_loop(request))
+        else:
+            http = Http(None, request.url)
+            answers = [http.send(request) for _ in range(3)]
+            http.close()
+    assert all(isinstance(answer, Response) for answer in answers)
+    assert len(written) == 3
+    assert all(data.startswith(b"POST ") and data.endswith(b"\r\n\r\n" + body) for data in written)

@@ -18,11 +18,11 @@ DRIVERS = sorted(
         *PACKAGE.glob("_async/*.py"),
         PACKAGE / "_client.py",
         PACKAGE / "_settle.py",
-        PACKAGE / "_http.py",
+        *PACKAGE.glob("_http/*.py"),
     ]
 )
 
-BESIDE = {"_http.py": {"masivo._protocol.causes"}}
+BESIDE = {"failure.py": {"masivo._protocol.causes"}}
 """What is used beside it: ``_http`` is part of no driver's loop, and walks an exception's chain."""
 
 

@@ -168,11 +168,11 @@ def test_what_failed_or_was_never_sent_does_not_count(
     masivo_events: MasivoEvents, masivo_emulator: Emulator
 ) -> None:
     """It is told, with the reason, where an expectation is not met."""
-    client = masivo.Client(max_queue=1)
+    client, tiny = masivo.Client(), masivo.Client(max_queue_bytes=1)
     masivo.Client(enabled=False).send_analytics_event(event("disabled"))
     masivo_emulator.fail(Fault(status=400, body={"error": "no such brand", "details": ""}))
     client.send_analytics_event(event("refused"))
-    client.send_analytics_event(event("too many"))
+    tiny.send_analytics_event(event("too many"))
     with pytest.raises(AssertionError) as caught:
         masivo_events.expect_delivered()
     assert any("no such brand" in line for line in message(caught))

@@ -1,4 +1,4 @@
-"""``httpcore``, the engine of ``httpx``, behind as much of a client's face as ``_http`` uses.
+"""``httpcore``, the engine of ``httpx``, behind as much of a client's face as is used here.
 
 A client merges headers and addresses, keeps cookies, looks for credentials and follows redirects,
 and turns each request and each answer into objects of its own. Nothing of that is wanted here, and
@@ -89,7 +89,7 @@ class _Bare:
 
 
 class _Answer:
-    """As much of a client's answer as ``_http`` looks at."""
+    """As much of a client's answer as is looked at here."""
 
     __slots__ = ("aclose", "close", "headers", "status_code", "stream")
 

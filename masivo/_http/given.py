@@ -1,0 +1,144 @@
+"""What a caller may give as ``http_client``, and what is made where nothing was given."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import threading
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar, cast
+from urllib.request import getproxies
+
+from masivo import MasivoConfigError
+from masivo.protocol import is_loopback
+
+from .bare import bare_client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+    import httpx2
+
+    T = TypeVar("T")
+    _Makes: TypeAlias = Callable[[], T]
+
+__all__ = [
+    "AsyncHttpClient",
+    "HttpClient",
+    "Transport",
+    "build_lock",
+    "check_client",
+    "import_library",
+]
+
+HttpClient: TypeAlias = "httpx.Client | httpx2.Client | _Makes[httpx.Client | httpx2.Client]"
+"""What ``http_client`` may be for threads."""
+AsyncHttpClient: TypeAlias = (
+    "httpx.AsyncClient | httpx2.AsyncClient | _Makes[httpx.AsyncClient | httpx2.AsyncClient]"
+)
+"""What ``http_client`` may be for an event loop."""
+
+build_lock = threading.RLock()
+"""Held while an HTTP client is built, and across a fork: an import or an SSL context cut in two
+by a fork would block the child for ever."""
+
+_FAMILIES: Final = ("httpx", "httpx2")
+
+
+def import_library() -> None:
+    """Import all that a request needs, so that no import happens beside a fork later."""
+    for name in ("encodings.idna", "httpcore", "httpx"):
+        import_module(name)
+
+
+def check_client(given: object, kind: str) -> None:
+    """Refuse an ``http_client`` that cannot be used.
+
+    Args:
+        given: the argument.
+        kind: ``Client`` or ``AsyncClient``.
+
+    Raises:
+        MasivoConfigError: it is neither None, nor an httpx or httpx2 client of this kind, nor a
+            function that may make one.
+    """
+    if given is None or _is_client(given, kind):
+        return
+    if callable(given) and not inspect.iscoroutinefunction(given):
+        return
+    raise MasivoConfigError(
+        f"http_client must be an httpx.{kind} (or httpx2.{kind}), or a function of no arguments "
+        f"that makes one, not {type(given).__module__}.{type(given).__qualname__}"
+    )
+
+
+def _is_client(given: object, kind: str) -> bool:
+    modules = (sys.modules.get(name) for name in _FAMILIES)
+    return any(
+        module is not None and isinstance(given, getattr(module, kind)) for module in modules
+    )
+
+
+class Transport:
+    """One session's way to HTTP: the caller's client, or one that is built at the first need.
+
+    Args:
+        given: the caller's ``http_client``.
+        base_url: where requests go; for a loopback host the environment's proxies are ignored.
+    """
+
+    KIND: ClassVar[str]
+
+    def __init__(self, given: object, base_url: str) -> None:
+        self._given = given
+        self._base_url = base_url
+        self._client: Any = None
+        self._owned = not _is_client(given, self.KIND)
+        self._unusable: MasivoConfigError | None = None
+
+    def forked(self) -> Self:
+        """The like of it for the child of a fork, where the parent's sockets are not ours."""
+        transport = type(self)(self._given, self._base_url)
+        if not self._owned:
+            transport._unusable = MasivoConfigError(  # noqa: SLF001 (its own kind)
+                "this process was forked, and the http_client that it inherited holds its "
+                "parent's connections: pass a function that makes one, such as "
+                f"http_client=lambda: httpx.{self.KIND}(...)"
+            )
+        return transport
+
+    def _get(self) -> Any:
+        if self._client is None:
+            with build_lock:
+                if self._client is None:
+                    self._client = self._build()
+        return self._client
+
+    def _build(self) -> Any:
+        if self._unusable is not None:
+            raise self._unusable
+        if self._given is None:
+            secure = self._base_url.startswith("https:")
+            if is_loopback(self._base_url) or not getproxies():
+                return bare_client(self.KIND, secure=secure)
+            import httpx  # only a client that needs it pays for it
+
+            limits = httpx.Limits(max_connections=None)
+            # It knows the way through a proxy.
+            return getattr(httpx, self.KIND)(verify=secure, limits=limits)
+        if not self._owned:
+            return self._given
+        client = cast("Callable[[], object]", self._given)()
+        if not _is_client(client, self.KIND):
+            raise MasivoConfigError(
+                "http_client: the function returned "
+                f"{type(client).__module__}.{type(client).__qualname__}, "
+                f"not an httpx.{self.KIND} or httpx2.{self.KIND}"
+            )
+        return client
+
+    def _disown(self) -> Any:
+        """The client that this object must close, if any; it is forgotten."""
+        client, self._client = self._client, None
+        return client if self._owned else None

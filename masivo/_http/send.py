@@ -1,0 +1,206 @@
+"""A ``Request`` of the core carried out, in threads and in event loops."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import suppress
+from functools import cache
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, Self, cast
+
+from masivo.protocol import Failure, Request, Response
+
+from .answer import Body, bounded, headers_of
+from .bare import Timeouts, is_bare
+from .connection import Deadline, bounded_handshake, gather
+from .failure import failure_of, unusable
+from .given import AsyncHttpClient, HttpClient, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+
+__all__ = ["AsyncHttp", "Http"]
+
+_LEFT_OVER: Final = 10_000  # more parts of a body than one read from a socket can hold
+
+
+def _outgoing(client: Any, request: Request, timeouts: Timeouts, **extensions: object) -> Any:
+    return client.build_request(
+        request.method,
+        request.url,
+        headers=[*request.headers, ("accept-encoding", "gzip, deflate")],
+        content=request.body or None,
+        timeout=timeouts,
+        extensions=extensions,
+    )
+
+
+# The caller's client may have an auth of its own, or follow redirects: not here.
+_SEND: Final[dict[str, Any]] = {"stream": True, "auth": None, "follow_redirects": False}
+
+
+class Http(Transport):
+    """Sends requests from threads."""
+
+    KIND = "Client"
+
+    def __init__(self, given: HttpClient | None, base_url: str) -> None:
+        super().__init__(given, base_url)
+        self._deadline = Deadline()
+        self.connecting = 0
+        """How many threads are looking up the server's name or connecting to it."""
+
+    def close(self) -> None:
+        """Close what this object opened; the caller's own client is left alone."""
+        client = self._disown()
+        if client is not None:
+            client.close()
+
+    def send(self, request: Request, limit: float | None = None) -> Response | Failure:
+        """Carry out a request. Never raises an Exception.
+
+        Args:
+            request: what the core asked for.
+            limit: seconds, if it must be over sooner than the request's own timeout.
+        """
+        timeout = request.timeout if limit is None else max(0.0, min(request.timeout, limit))
+        try:
+            client = self._get()
+        except Exception as error:  # noqa: BLE001 (a caller's function can raise anything)
+            return unusable(error)
+        self._deadline.at = time.monotonic() + timeout
+        status = None
+        try:
+            outgoing = _outgoing(
+                client, request, (timeout, timeout, timeout, timeout), trace=self._trace
+            )
+            response = client.send(outgoing, **_SEND)
+            try:
+                status, headers = index(response.status_code), headers_of(response)
+                if response.is_stream_consumed:  # by a hook or a transport of the caller's
+                    return Response(status, headers, bounded(response.content))
+                body = Body(headers)
+                for chunk in response.stream:  # `iter_raw` is this, and more time
+                    body.feed(chunk)
+                return Response(status, headers, body.finish())
+            finally:
+                response.close()
+        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
+            return failure_of(error, timeout, status)
+        finally:
+            self._deadline.at = None
+
+    def _trace(self, name: str, info: dict[str, Any]) -> None:
+        if name.endswith(("connect_tcp.complete", "connect_tcp.failed")):
+            self.connecting -= 1
+        self._deadline.trace(name, info)
+        if is_bare(self._client):
+            gather(name, info)
+        if name.endswith("connect_tcp.started"):
+            self.connecting += 1
+
+
+class AsyncHttp(Transport):
+    """Sends requests from an event loop.
+
+    Args:
+        given: the caller's ``http_client``.
+        base_url: as above.
+        bound: the loop's own way to bound a block by seconds: an asynchronous context manager
+            that cancels what takes longer and then raises an Exception.
+    """
+
+    KIND = "AsyncClient"
+
+    def __init__(
+        self,
+        given: AsyncHttpClient | None,
+        base_url: str,
+        bound: Callable[[float], AbstractAsyncContextManager[object]],
+    ) -> None:
+        super().__init__(given, base_url)
+        self._bound = bound
+
+    async def aclose(self) -> None:
+        """Close what this object opened; the caller's own client is left alone."""
+        client = self._disown()
+        if client is not None:
+            await client.aclose()
+
+    async def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception."""
+        try:
+            client = self._get()
+        except Exception as error:  # noqa: BLE001 (a caller's function can raise anything)
+            return unusable(error)
+        status = None
+        try:
+            async with self._bound(request.timeout):
+                trace = bounded_handshake(request.timeout, gather=is_bare(client))
+                # To connect, for a pool, but not to read nor to write: those are bounded here, and
+                # the library's way to bound each of them takes a twentieth of a request.
+                timeouts = (request.timeout, None, None, request.timeout)
+                outgoing = _outgoing(client, request, timeouts, trace=trace)
+                outgoing.stream = _body_of(outgoing, request.body)
+                response = await client.send(outgoing, **_SEND)
+                chunks = None
+                try:
+                    status, headers = index(response.status_code), headers_of(response)
+                    if response.is_stream_consumed:
+                        return Response(status, headers, bounded(response.content))
+                    body = Body(headers)
+                    chunks = aiter(response.stream)  # `aiter_raw` is this, and more time
+                    async for chunk in chunks:
+                        body.feed(chunk)
+                    return Response(status, headers, body.finish())
+                finally:
+                    await response.aclose()
+                    await _run_out(chunks)
+        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
+            return failure_of(error, request.timeout, status)
+
+
+class _Once:
+    """Yields one chunk, or none. Not a generator: one that is broken off, by a cancellation in the
+    middle of a request, would be left to the garbage collector, of which trio warns."""
+
+    def __init__(self, chunk: bytes) -> None:
+        self._chunks = [chunk] if chunk else []
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._chunks:
+            raise StopAsyncIteration
+        return self._chunks.pop()
+
+
+def _body_of(outgoing: Any, body: bytes) -> Any:
+    """A request's body as a stream of its library's kind (of any kind, for httpcore)."""
+    library = sys.modules[type(outgoing).__module__.partition(".")[0]]
+    stream = _stream_of(getattr(library, "AsyncByteStream", object))()
+    stream.body = body
+    return stream
+
+
+@cache
+def _stream_of(kind: type) -> Any:
+    return type("Stream", (kind,), {"__aiter__": _chunks})
+
+
+def _chunks(stream: Any) -> _Once:
+    return _Once(stream.body)
+
+
+async def _run_out(chunks: AsyncIterator[bytes] | None) -> None:
+    """Let a body that was broken off end, after its connection was closed.
+
+    The library nests asynchronous generators, and closing the outermost leaves the others to the
+    garbage collector, of which trio warns. Resumed on a closed connection, all end by its error.
+    """
+    with suppress(Exception):
+        for _ in range(_LEFT_OVER if chunks is not None else 0):
+            await anext(cast("AsyncIterator[bytes]", chunks))
