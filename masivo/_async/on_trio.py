@@ -205,4 +205,9 @@ class TrioClient(LoopClient):
             # go on as they are, in no group.
             nursery.cancel_scope.shield = True
             nursery.cancel_scope.cancel()
-            await self._manager.__aexit__(None, None, None)
+            try:
+                await self._manager.__aexit__(None, None, None)
+            except BaseExceptionGroup as group:
+                if group.split(KeyboardInterrupt)[1] is None:  # Ctrl-C while the tasks ended
+                    raise KeyboardInterrupt from None
+                raise
