@@ -18,6 +18,7 @@ import masivo._async.session as loop_session
 import masivo._http.answer as answer
 import masivo._sync.process as thread_process
 import masivo._sync.session as thread_session
+import masivo._sync.worker as thread_worker
 from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
@@ -74,7 +75,7 @@ def change_results(
 
 def change_outputs(patch: pytest.MonkeyPatch, change: Callable[[Output], Output]) -> None:
     """Let what is settled be changed, in every driver."""
-    for module in (loop_session, thread_session):
+    for module in (loop_session, thread_worker):
         settle: Callable[[Output, Waiters], None] = module.settle
 
         def changed(output: Output, waiters: Waiters, settle: Callable[..., None] = settle) -> None:
