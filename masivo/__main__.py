@@ -3,7 +3,6 @@
 The emulator runs without the extra ``masivo[cli]``; the other commands need it.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +13,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; ``arguments`` is by default the process's own."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["emulator"]:
-        return run_emulator(given[1:], "masivo emulator")
+        from masivo.emulator.command import run  # the other commands need no server
+
+        return run(given[1:], "masivo emulator")
     try:
         from masivo.cli.app import main as cli_main
     except ModuleNotFoundError as error:
@@ -23,22 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_NEEDS_EXTRA, "(only `masivo emulator` works without it)", file=sys.stderr)
         return 2
     return cli_main(given)
-
-
-def run_emulator(arguments: Sequence[str], program: str) -> int:
-    """Run the emulator; its options are those of ``masivo.emulator.command`` alone.
-
-    Args:
-        arguments: those after the command's name.
-        program: the name under which its help speaks of it.
-    """
-    from masivo.emulator import command  # the other commands need no server
-
-    parser = argparse.ArgumentParser(
-        prog=program, description="Run a local server that behaves as the Masivo API does."
-    )
-    command.add_arguments(parser)
-    return command.run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from masivo.__main__ import run_emulator
-
 __all__ = ["emulator"]
 
 
@@ -17,4 +15,6 @@ __all__ = ["emulator"]
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def emulator(arguments: tuple[str, ...]) -> int:
     """Run a local server that behaves as the Masivo API does."""
-    return run_emulator(arguments, "masivo emulator")
+    from masivo.emulator.command import run  # the other commands need no server
+
+    return run(arguments, "masivo emulator")

@@ -6,13 +6,29 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 from masivo.emulator.emulator import Emulator
 from masivo.emulator.records import RecordedRequest
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options to its parser."""
+def run(arguments: Sequence[str], program: str) -> int:
+    """Run the emulator until it is interrupted; returns the exit code.
+
+    Must be called in the main thread.
+
+    Args:
+        arguments: those after the command's name.
+        program: the name under which its help speaks of it.
+    """
+    parser = argparse.ArgumentParser(
+        prog=program, description="Run a local server that behaves as the Masivo API does."
+    )
+    _add_arguments(parser)
+    return _run(parser.parse_args(arguments))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="loopback address (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="port (default: a free one)")
     parser.add_argument("--client-key", help="CLIENT key to accept (default: a random one)")
@@ -25,11 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the emulator until it is interrupted; returns the exit code.
-
-    Must be called in the main thread.
-    """
+def _run(arguments: argparse.Namespace) -> int:
     # SIGTERM ends it as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
