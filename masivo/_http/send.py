@@ -30,7 +30,8 @@ def _outgoing(client: Any, request: Request, timeouts: Timeouts, **extensions: o
     return client.build_request(
         request.method,
         request.url,
-        headers=[*request.headers, ("accept-encoding", "gzip, deflate")],
+        # Not deflate: that is sent in two forms, of which only one is right (RFC 9110, 8.4.1.2).
+        headers=[*request.headers, ("accept-encoding", "gzip")],
         content=request.body or None,
         timeout=timeouts,
         extensions=extensions,

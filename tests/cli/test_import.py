@@ -62,6 +62,19 @@ def test_numbers_stay_exact(shell: Shell) -> None:
     assert b'"a":0.12345678901234567890123,"b":1E+400,"c":19.9' in bodies[-1]
 
 
+def test_numbers_of_a_table_stay_exact(shell: Shell) -> None:
+    """So do those of a column of numbers, and in a column of JSON."""
+    shell.write(
+        "f.csv",
+        "type,customer_id,brand_id,a:number,b:json",
+        'T,c,b,0.1234567890123456789,"[6, 6.50]"',
+    )
+    shell.emulator.on_answer = lambda record: bodies.append(record.body)
+    bodies: list[bytes] = []
+    assert shell.masivo("import", "f.csv").code == 0
+    assert b'"a":0.1234567890123456789,"b":[6,6.5]' in bodies[-1]
+
+
 def test_gzip_is_known_by_its_content(shell: Shell) -> None:
     """A gzip file of any name is unpacked, several members too."""
     halves = [json.dumps(event(n)).encode() + b"\n" for n in (1, 2)]

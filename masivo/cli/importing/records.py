@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -15,6 +14,7 @@ from masivo.cli.fields import parse_assignments, put_default
 
 from . import table
 from .lines import LONGEST_LINE, DamagedInputError
+from .numbers import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,17 +115,6 @@ def _fill_in(event: object, defaults: list[tuple[Path, object]]) -> None:
 # ── JSON Lines ───────────────────────────────────────────────────────────────────────────────
 
 
-def exact(text: str) -> float | Decimal:
-    """A number of a JSON text as a float where that is exact, else as a Decimal."""
-    number = float(text)
-    if number - number == 0.0 and (len(text) <= 16 or repr(number) == text):
-        return number
-    return Decimal(text)
-
-
-_decode: Final = msgspec.json.Decoder(float_hook=exact).decode
-
-
 def _objects(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Record]:
     first = True
     for line in lines:
@@ -146,7 +135,7 @@ def _objects(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterato
             _check_first(line, guessed=shape.guessed)
             first = False
         try:
-            record.event = _decode(line)
+            record.event = decode(line)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             record.problem = f"this is not JSON: {error}"
             record.rest = {TEXT: line.decode("utf-8", "replace").rstrip("\r\n")}
@@ -211,7 +200,7 @@ def _kept_event(kind: str, whole: dict[str, Any]) -> object:
     if kind == EVENT:
         return whole[EVENT]
     if kind == TEXT:
-        return _decode(str(whole[TEXT]))
+        return decode(str(whole[TEXT]))
     return table.to_event(whole[ROW], table.columns_of(tuple(whole.get(MAP, ()))))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Final
 
 from masivo.cli.exits import UsageError
 from masivo.cli.fields import check_paths, parse_path, put
+
+from .numbers import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +40,8 @@ class Column:
 
 
 def _number(text: str) -> object:
-    value: object = _json(text)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    value: object = decode(text)
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise ValueError  # noqa: TRY004 (as for what is no JSON)
     return value
 
@@ -51,13 +52,11 @@ def _bool(text: str) -> object:
     ]
 
 
-_json: Final[Callable[[str], Any]] = msgspec.json.Decoder().decode
-
 KINDS: Final[dict[str, Callable[[str], object]]] = {
     "text": str,
     "number": _number,
     "bool": _bool,
-    "json": _json,
+    "json": decode,
 }
 
 _EXPECTED: Final = {
