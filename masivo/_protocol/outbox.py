@@ -341,8 +341,8 @@ class Outbox(Buffer):
         part = flight.next_part(accepted=True, refused=False)
         self._in_flight -= len(part.deliveries)
         length = sum(map(len, part.events))
-        self._count_end(part.deliveries, part.numbers, length, delivered=True)
         self._core.succeed(part.deliveries, result)
+        self._count_end(part.deliveries, part.numbers, length, delivered=True)
         self._land(flight)
 
     def part_failed(self, flight: Flight, error: MasivoError) -> None:
@@ -386,12 +386,14 @@ class Outbox(Buffer):
         if deliveries:
             if self._core.journal is not None:
                 self._core.journal.failed(len(deliveries), error)
-            self._count_end(deliveries, numbers, total_size(deliveries), delivered=False)
+            length = total_size(deliveries)
             self._core.fail(self, deliveries, error)
+            self._count_end(deliveries, numbers, length, delivered=False)
 
     def _count_end(
         self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
     ) -> None:
+        """Count events that have their outcome: whoever waits for a flush may see this at once."""
         self._ended += len(deliveries)
         self._ended_bytes += length
         self._tally.count(len(deliveries), numbers, delivered=delivered)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from masivo._protocol.core import Core
 from masivo.protocol import FlushResult
 
 from .simulator import START, Driver, event, in_batch, is_authorization, numbers, result_of
+
+if TYPE_CHECKING:
+    from masivo._protocol.tally import FlushTicket
 
 # ── flush ────────────────────────────────────────────────────────────────────────────────────
 
@@ -146,6 +153,27 @@ def test_a_flush_ends_when_the_key_is_refused() -> None:
     assert ticket.ask() == FlushResult(0, 2)
     driver.send_numbers(3)
     assert driver.flush().ask() == FlushResult(0, 1)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+def test_a_flush_ends_when_its_events_have_their_outcome(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a moment before: another thread may see its end in the middle of a poll."""
+    done: list[bool] = []
+    answer = Core.answer_flush
+
+    def watched(core: Core, ticket: FlushTicket) -> None:
+        done.extend(delivery.done() for delivery in deliveries)
+        answer(core, ticket)
+
+    monkeypatch.setattr(Core, "answer_flush", watched)
+    driver = Driver()
+    driver.sign_in()
+    deliveries = driver.send_numbers(1, 2, 3)
+    driver.flush()
+    driver.answer(status, {} if status == 200 else None)
+    assert done == [True] * 3
 
 
 @given(st.lists(st.sampled_from(["send", "flush", "accept", "refuse"]), max_size=40))
