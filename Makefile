@@ -52,12 +52,13 @@ format: $(VENV)/check
 api: $(VENV)/test
 	$(BIN)/python -m tests.package.public_api
 
-# Build the archives, check them, and test what they install
-package: $(VENV)/package
+# Build the archives, check them, follow what the pages say of installing, and test what is installed
+package: $(VENV)/package $(VENV)/test
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python -m pytest -n auto -m package tests/docs
 	$(BIN)/python -m tests.package.installed dist/*.tar.gz
 
 # The simulator, for so many seconds: make soak SECONDS=600

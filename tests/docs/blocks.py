@@ -4,11 +4,14 @@ A mark is an HTML comment above a block; readers of the page do not see it:
 
 ``<!-- not run: REASON -->``
     The block is shown only. The tests report it as skipped, with the reason.
+``<!-- run by: FILE::TEST -->``
+    A test of its own runs the block, from its text on the page: it needs files, a key, or an
+    environment that the page does not make.
 ``<!-- server: NAME -->``
     A ``console`` block starts a server, which goes on until the end of the page, or until a block
     of the same name that begins with ``^C``. An ``output`` block is what it has said since.
 
-Marks for the whole page, anywhere in it:
+Marks for the whole page, anywhere in it but above a block:
 
 ``<!-- parts of: FILE … -->``
     A Python block that stands in one of these files, word for word, is a part of it, and is not
@@ -69,6 +72,8 @@ class Block:
     """Its text, without the indentation of the list that it may stand in."""
     not_run: str | None
     """Why it is only shown."""
+    run_by: str | None
+    """The test of its own that runs it."""
     server: str | None
     """The server that it starts or watches."""
 
@@ -79,7 +84,7 @@ class Page:
     def __init__(self, path: Path) -> None:
         self.name = path.relative_to(ROOT).as_posix()
         self.text = path.read_text("utf-8")
-        self.marks = dict(_MARK.findall(self.text))
+        self.marks = dict(_MARK.findall(_FENCE.sub("", self.text)))
         self.files = {
             Path(each).name: (ROOT / each).read_text("utf-8")
             for each in self.marks.get("parts of", "").split()
@@ -95,6 +100,7 @@ class Page:
             title=match["title"],
             code=re.sub(f"^{match['indent']}", "", match["code"], flags=re.MULTILINE),
             not_run=marks.get("not run"),
+            run_by=marks.get("run by"),
             server=marks.get("server"),
         )
 
@@ -104,6 +110,14 @@ class Page:
     def is_part(self, block: Block) -> bool:
         """Whether a block is a piece of one of the files that the page shows."""
         return any(block.code in source for source in self.files.values())
+
+    def to_run(self, by: str | None = None) -> list[Block]:
+        """The blocks that a reader runs as they come, with those of a test that runs its own."""
+        return [
+            block
+            for block in self.blocks
+            if block.run_by in (None, by) and block.not_run is None and not self.is_part(block)
+        ]
 
 
 def pages() -> list[Page]:

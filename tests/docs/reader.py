@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "pattern"]
 
-LIMIT = 60.0
+LIMIT = 120.0
 """Seconds after which something that a page says counts as hanging."""
 
 PORT = "8000"
@@ -145,16 +145,12 @@ class Reader:
         for server in self._servers.values():
             server.end()
 
-    def follow(self) -> None:
-        """Do everything that the page says."""
+    def follow(self, run_by: str | None = None) -> None:
+        """Do everything that the page says; of what tests of their own run, what this one does."""
         for name, text in self._page.files.items():
             (self._folder / name).write_text(text, "utf-8")
         said = None
-        blocks = [
-            block
-            for block in self._page.blocks
-            if block.not_run is None and not self._page.is_part(block)
-        ]
+        blocks = self._page.to_run(run_by)
         for block, after in zip(blocks, [*blocks[1:], None], strict=True):
             shown = after is not None and after.language == "output"
             try:
@@ -174,10 +170,10 @@ class Reader:
         elif block.language in ("python", "py"):
             return self._program(code, shown=shown)
         elif block.language == "sh":
-            return self._shell(code)
+            return self.types(code)
         elif block.language == "console":
             for command, expected in commands(code):
-                printed = self._shell(command)
+                printed = self.types(command)
                 assert pattern(expected).fullmatch(printed), f"{command} printed:\n{printed}"
         elif block.language == "output":
             assert said is not None, "nothing has been run that could print this"
@@ -190,7 +186,7 @@ class Reader:
         sends = re.search(r"Client\(", code) and "Emulator(" not in code
         own = self._servers.get("emulator")
         before = self._arrived() if self._arrived else own.accepted if own else 0
-        said = self._run([sys.executable, "-W", "error", "-c", code])
+        said = self._run(["python", "-W", "error", "-c", code])
         if sends and not shown:
             if self._arrived:
                 assert self._arrived() > before, "no event has arrived"
@@ -221,8 +217,9 @@ class Reader:
         )
         return dict(each.split("=", 1) for each in done.stdout.split("\0") if "=" in each)
 
-    def _shell(self, script: str) -> str:
-        """Type something; what one command exports is there for the next."""
+    def types(self, script: str) -> str:
+        """Type something in the shell, and return what it printed; what one command exports is
+        there for the next."""
         script = re.sub(r"^export (\w+)=\S*…\S*$", self._fill_in, script, flags=re.MULTILINE)
         before = f"source {self._state}\n" if self._state.exists() else ""
         after = f'\n{{ export -p; echo cd $(printf %q "$PWD"); }} > {self._state}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 PAGES = pages()
 NOT_RUN = [(page, block) for page in PAGES for block in page.blocks if block.not_run is not None]
+RUN_BY = sorted(
+    {(page.name, page.marks["run by"]) for page in PAGES if "run by" in page.marks}
+    | {(page.name, block.run_by) for page in PAGES for block in page.blocks if block.run_by}
+)
 
 
 def each_page() -> list[object]:
@@ -25,8 +30,7 @@ def each_page() -> list[object]:
     return [
         pytest.param(page, id=page.name, marks=[pytest.mark.full] if "full" in page.marks else [])
         for page in PAGES
-        if "run by" not in page.marks
-        and any(block.not_run is None and not page.is_part(block) for block in page.blocks)
+        if "run by" not in page.marks and page.to_run()
     ]
 
 
@@ -47,16 +51,26 @@ def test_page_runs(page: Page, tmp_path: Path) -> None:
     ("page", "block"), NOT_RUN, ids=[f"{page.name}:{block.line}" for page, block in NOT_RUN]
 )
 def test_what_is_not_run(page: Page, block: Block) -> None:
-    """A block that is only shown says why; each is counted, as a skipped test."""
+    """A block that is only shown says why, and names no test that is not there; each is counted,
+    as a skipped test."""
     assert block.not_run, "give a reason"
+    for named in re.findall(r"\btests/[\w/.:]+", block.not_run):
+        assert_there(named, page.name)
     pytest.skip(f"{page.name}:{block.line}: {block.not_run}")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "run by" in page.marks], ids=str)
-def test_what_is_run_by_others(page: Page) -> None:
-    """A page whose examples another test runs is named there."""
-    text = (ROOT / page.marks["run by"]).read_text("utf-8")
-    assert PurePath(page.name).stem in text
+@pytest.mark.parametrize(("page", "others"), RUN_BY)
+def test_what_is_run_by_others(page: str, others: str) -> None:
+    """Who is said to run a page, or a block of it, exists, and names the page."""
+    assert_there(others, page)
+
+
+def assert_there(name: str, page: str) -> None:
+    """A file of tests, or one of them (``FILE::TEST``), exists, and the file names the page."""
+    file, _, test = name.partition("::")
+    text = (ROOT / file).read_text("utf-8")
+    assert PurePath(page).stem in text
+    assert not test or f"\ndef {test}(" in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

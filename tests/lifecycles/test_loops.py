@@ -92,7 +92,7 @@ def test_a_notebook(run: Run, emulator: Emulator) -> None:
 def test_the_cells_of_the_page(run: Run, emulator: Emulator) -> None:
     """The cells that the documentation shows, one after the other."""
     page = Page(ROOT / "docs/how-to/asyncio-and-notebooks.md")
-    cells = [block.code for block in page.blocks if "test_loops" in (block.not_run or "")]
+    cells = [block.code for block in page.blocks if "test_loops" in (block.run_by or "")]
     assert len(cells) == 2
     run(notebook(*cells, "await client.aclose()"))
     assert [each["platform"] for each in emulator.events] == ["notebook"]
