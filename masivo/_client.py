@@ -92,7 +92,7 @@ class ClientBase(Generic[H]):
         on_error: called once for each accepted event that finally fails, with a FailedEvent,
             from the driver. It must not wait for the client. Default: none.
         http_client: your own httpx (or httpx2) client, which is never closed; or a function that
-            makes one, which is (needed where the process forks). Default: an httpx client.
+            makes one, which is (needed where the process forks). Default: connections of our own.
         enabled: False: events are validated and nothing is sent (also by ``MASIVO_DISABLED=1``).
         api: what the vendor does not document, see Api.
 
