@@ -119,14 +119,13 @@ class Transport:
         if self._unusable is not None:
             raise self._unusable
         if self._given is None:
-            secure = self._base_url.startswith("https:")
-            if is_loopback(self._base_url) or not getproxies():
-                return bare_client(self.KIND, secure=secure)
+            scheme = self._base_url.partition(":")[0]
+            if is_loopback(self._base_url) or not {scheme, "all"} & getproxies().keys():
+                return bare_client(self.KIND, secure=scheme == "https")
             import httpx  # only a client that needs it pays for it
 
-            limits = httpx.Limits(max_connections=None)
             # It knows the way through a proxy.
-            return getattr(httpx, self.KIND)(verify=secure, limits=limits)
+            return getattr(httpx, self.KIND)(limits=httpx.Limits(max_connections=None))
         if not self._owned:
             return self._given
         client = cast("Callable[[], object]", self._given)()

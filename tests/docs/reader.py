@@ -10,14 +10,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .blocks import Block, Page
 
-__all__ = ["Reader", "pattern"]
+__all__ = ["STAND_INS", "Reader", "pattern"]
 
 LIMIT = 120.0
 """Seconds after which something that a page says counts as hanging."""
@@ -102,6 +102,10 @@ class Server:
             self._process.stdout.close()
 
 
+STAND_INS: Final = Path(__file__).parents[1] / "bin"
+"""Programs that the pages use and a machine may lack."""
+
+
 class Reader:
     """Follows one page from top to bottom, in a folder of its own.
 
@@ -130,7 +134,7 @@ class Reader:
         binaries = str(Path(sys.executable).parent)
         self._environ = {
             **{name: value for name, value in os.environ.items() if "MASIVO" not in name},
-            "PATH": os.pathsep.join([binaries, os.environ.get("PATH", "")]),
+            "PATH": os.pathsep.join([binaries, os.environ.get("PATH", ""), str(STAND_INS)]),
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
             # Installed for tests of the test kit; a reader has no need of them.

@@ -15,7 +15,7 @@ import pytest
 from masivo.emulator import Emulator
 
 from .blocks import ROOT, Page
-from .reader import Reader
+from .reader import STAND_INS, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,9 @@ def environ(wheel: Path, tmp_path: Path) -> dict[str, str]:
     constraints = tmp_path / "constraints.txt"
     constraints.write_text(f"masivo @ {wheel.as_uri()}\n", "utf-8")
     return {
-        "PATH": os.pathsep.join([str(tmp_path / "new" / "bin"), os.environ["PATH"]]),
+        "PATH": os.pathsep.join(
+            [str(tmp_path / "new" / "bin"), os.environ["PATH"], str(STAND_INS)]
+        ),
         "PIP_CONSTRAINT": constraints.as_uri(),
     }
 
