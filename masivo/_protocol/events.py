@@ -193,7 +193,7 @@ def _refuse_brandless(event: Mapping[str, object], *, has_default: bool) -> NoRe
 def _refuse_reserved(kind: str) -> NoReturn:
     raise MasivoValidationError(
         f"type {kind!r} is reserved: send it from a backend with a SERVER key through the "
-        "Masivo REST API, not through this package"
+        "Masivo REST API, not through this package; or give the event a type of your own"
     )
 
 

@@ -396,23 +396,27 @@ def _conclude(
             f"{so_far}: {state.delivered:,} events delivered, {state.rejected:,} rejected."
         )
     if state.rejected:
+        for reason in ledger.reasons:
+            terminal.note(terminal.printable(reason))
+        if state.rejected > len(ledger.reasons) > 0:
+            terminal.note("…")
         terminal.note(
-            f"The rejected events are in {state.rejected_file}\n"
+            f"The rejected events are in {state.rejected_file}, with their reasons.\n"
             f"Correct them there, then: {shlex.join(['masivo', 'import', state.rejected_file])}"
         )
     if not state.finished:
-        _say_how_to_go_on(job, lines, undone)
+        _say_how_to_go_on(job, lines, undone, sent=importer.sent)
     return code
 
 
-def _say_how_to_go_on(job: _Job, lines: Lines, undone: int) -> None:
+def _say_how_to_go_on(job: _Job, lines: Lines, undone: int, *, sent: bool) -> None:
     if lines.is_stream:
         terminal.note(
             f"{lines.number:,} lines of standard input were read; those of them that were not "
             "delivered are in the file of rejected events. The rest was not read."
         )
         return
-    if undone:
+    if undone and sent:
         terminal.note(
             f"{undone:,} events were handed on and have no answer. They will be sent again; those "
             "that had reached the API may then count twice."

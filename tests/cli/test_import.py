@@ -202,6 +202,52 @@ def test_a_file_that_breaks_off(shell: Shell) -> None:
 # ── What is bad, and what is refused ─────────────────────────────────────────────────────────
 
 
+def test_a_column_of_a_number_is_a_number(shell: Shell) -> None:
+    """Where the API wants a number, or true or false, that is the kind of a column by default."""
+    header = "type,customer_id,brand_id,product.sku,product.value,fulfilled,reserve:text"
+    shell.write("f.csv", header, "T,1,b,007,24.90,no,1", "T,1,b,007,24-90,no,1")
+    shell.emulator.on_answer = lambda record: bodies.append(record.body)
+    bodies: list[bytes] = []
+    ended = shell.masivo("import", "f.csv", "--dry-run")
+    assert "line 3: column 'product.value': '24-90' is not a number" in ended.out
+    assert "1 events are good, 1 are not" in ended.out
+    shell.masivo("import", "f.csv")
+    assert b'"product":{"sku":"007","value":24.9},"fulfilled":false,"reserve":"1"' in bodies[-1]
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "cure"),
+    [
+        ("type;customer_id;brand_id", [], "--delimiter ';'"),
+        ("type\tcustomer_id\tbrand_id", [], "--delimiter tab"),
+        ("type,customer_id,brand_id", ["--map", "customer_id=customer_id"], "--map type=type"),
+        ("id,customer_id", ["--map", "type=id", "--no-brand"], "--map customer_id=customer_id"),
+    ],
+)
+def test_a_header_that_was_meant_otherwise(
+    header: str, options: list[str], cure: str, shell: Shell
+) -> None:
+    """It is refused as a whole, with the option that helps, and not row by row."""
+    shell.write("f.csv", header, header)
+    ended = shell.masivo("import", "f.csv", "--dry-run", *options)
+    assert ended.code == 2
+    assert cure in ended.err
+
+
+def test_the_first_reasons_are_shown(shell: Shell) -> None:
+    """Who sees that events were rejected sees why."""
+    bad = event(1)
+    del bad["customer_id"]
+    shell.write("f.jsonl", *[bad] * 5)
+    ended = shell.masivo("import", "f.jsonl")
+    shown = [line.partition(":")[0] for line in ended.err.splitlines()]
+    assert [line for line in shown if line.startswith(("line", "…"))] == [
+        *["line 1", "line 2", "line 3"],
+        "…",
+    ]
+    assert "customer_id is missing" in ended.err
+
+
 def test_dry_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every bad line is named by its number, by the rules of ``send``; no key is needed."""
     monkeypatch.delenv("MASIVO_API_KEY")
@@ -376,7 +422,9 @@ def test_refused_key(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     key = shell.emulator.client_key
     for wrong, code in (("wrong", 3), (shell.emulator.server_key, 4)):
         monkeypatch.setenv("MASIVO_API_KEY", wrong)
-        assert shell.masivo("import", "f.jsonl").code == code
+        ended = shell.masivo("import", "f.jsonl")
+        assert ended.code == code
+        assert "may then count twice" not in ended.err
     monkeypatch.setenv("MASIVO_API_KEY", key)
     assert shell.masivo("import", "f.jsonl").code == 0
     assert numbers(shell.emulator) == list(range(300))

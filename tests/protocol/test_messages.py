@@ -228,7 +228,7 @@ def test_a_value_that_json_cannot_carry_is_told(value: object, message: str) -> 
             {"type": "PURCHASE", "customer_id": "c", "brand_id": None},
             (
                 "type 'PURCHASE' is reserved: send it from a backend with a SERVER key through the "
-                "Masivo REST API, not through this package"
+                "Masivo REST API, not through this package; or give the event a type of your own"
             ),
         ),
         (event() | {5: 1}, "the event: the key 5 is of type int; keys must be str"),

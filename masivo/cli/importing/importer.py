@@ -91,6 +91,11 @@ class Importer:
         # From a pipe, nothing is held back until more comes.
         self._ahead = batch_size if lines.size is not None else 1
 
+    @property
+    def sent(self) -> bool:
+        """Whether anything was sent: without a token nothing is."""
+        return self._client.stats().requests > 0
+
     def run(self, records: Iterable[Record]) -> bool:
         """Send all records; whether that was all of them, each with its outcome."""
         ended = False

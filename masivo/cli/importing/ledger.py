@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from masivo import MasivoClosedError
 from masivo.cli.exits import is_refusal_of_event
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .state import State, StateFile
 
 __all__ = ["Ledger"]
+
+_SHOWN: Final = 3
+"""So many reasons are shown when all is over."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +57,8 @@ class Ledger:
         self._entries: deque[_Entry] = deque()
         self._file = file
         self._rejects = rejects
+        self.reasons: list[str] = []
+        """Why the first few were rejected."""
         self._in_order = in_order
         self._changed = False
         self._ahead = list(state.beyond)
@@ -87,6 +92,8 @@ class Ledger:
 
     def _reject(self, record: Record, reason: str, status: int | None) -> None:
         self.state.rejected += 1
+        if len(self.reasons) < _SHOWN:
+            self.reasons.append(f"line {record.line}: {reason}")
         self._rejects.add(record, reason, status)
         record.event, record.rest = None, {}  # it may have to wait here for those before it
         self._changed = True

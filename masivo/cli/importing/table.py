@@ -59,6 +59,14 @@ KINDS: Final[dict[str, Callable[[str], object]]] = {
     "json": decode,
 }
 
+_PRICES: Final = [("order",), ("product",), ("order", "shipping")]
+_NUMBERS: Final = {
+    ("reserve",),
+    ("product", "amount"),
+    *[(*path, name) for path in _PRICES for name in ("value", "discounted_value")],
+}
+"""Where the API wants a number (``wire.md``, "Documented")."""
+
 _EXPECTED: Final = {
     "number": "a number such as 1234.5 (identifiers with leading zeros are text)",
     "bool": "one of true, false, yes, no, 1, 0",
@@ -79,12 +87,19 @@ def parse_map(rule: str) -> Column:
             f"--map product.value=price:number; a KIND is one of {', '.join(KINDS)}"
         )
     name, kind = _split(source)
-    return Column(parse_path(field), name, kind)
+    return _column(field, name, kind)
 
 
-def _split(source: str) -> tuple[str, str]:
+def _split(source: str) -> tuple[str, str | None]:
     name, colon, kind = source.rpartition(":")
-    return (name, kind) if colon and kind in KINDS else (source, "text")
+    return (name, kind) if colon and kind in KINDS else (source, None)
+
+
+def _column(field: str, name: str, kind: str | None) -> Column:
+    path = parse_path(field)
+    if kind is None:
+        kind = "number" if path in _NUMBERS else "bool" if path == ("fulfilled",) else "text"
+    return Column(path, name, kind)
 
 
 def find_columns(header: Sequence[str], rules: Sequence[str]) -> list[Column]:
@@ -94,7 +109,7 @@ def find_columns(header: Sequence[str], rules: Sequence[str]) -> list[Column]:
         UsageError: a rule names a column that the header does not have, or has twice.
     """
     if not rules:
-        columns = [Column(parse_path(_split(name)[0]), name, _split(name)[1]) for name in header]
+        columns = [_column(_split(name)[0], name, _split(name)[1]) for name in header]
     else:
         columns = [parse_map(rule) for rule in rules]
     check_paths([column.path for column in columns], "--map" if rules else "the header")
@@ -125,7 +140,8 @@ def to_event(row: Mapping[str, object], columns: Sequence[Column]) -> dict[str, 
     """
     if LEFT_OVER in row:
         raise BadRowError(
-            f"the row has values of no column (here under {LEFT_OVER!r}): put them in their place"
+            "the row has more values than the header has columns (in the file of rejected events "
+            f"they stand under {LEFT_OVER!r}): quote a value that contains the delimiter"
         )
     event: dict[str, object] = {}
     for column in columns:
