@@ -161,11 +161,14 @@ class _ClientAnswer(_Answer):
         self._client = client
 
     def close(self) -> None:
-        """As a client's answer's."""
+        """As a client's answer's; an interrupt closes the connection, too."""
         try:
             self._response.close()
-        finally:
-            self._client.give_back(self._connection)
+        except BaseException:
+            # Broken off here it may call itself idle, and hold a lock for ever.
+            self._connection.close()
+            raise
+        self._client.give_back(self._connection)
 
 
 class _AsyncClient(_Bare):
@@ -211,5 +214,7 @@ class _AsyncClientAnswer(_Answer):
         """As a client's answer's; a cancellation closes the connection."""
         try:
             await self._response.aclose()
-        finally:
-            await self._client.give_back(self._connection)
+        except BaseException:
+            await self._connection.aclose()
+            raise
+        await self._client.give_back(self._connection)

@@ -157,8 +157,10 @@ class AsyncHttp(Transport):
                         body.feed(chunk)
                     return Response(status, headers, body.finish())
                 finally:
-                    await response.aclose()
-                    await _run_out(chunks)
+                    try:
+                        await response.aclose()
+                    finally:
+                        await _run_out(chunks)
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
             return failure_of(error, request.timeout, status)
 

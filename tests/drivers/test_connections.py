@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import threading
 from contextlib import suppress
@@ -13,6 +14,7 @@ import trio
 
 from masivo._async.on_trio import _bound
 from masivo._http import AsyncHttp, Http
+from masivo._http.answer import BadBodyError, Body
 from masivo.protocol import Failure, Request, Response
 
 if TYPE_CHECKING:
@@ -222,3 +224,46 @@ def test_a_connection_that_waited_too_long_is_not_used_again(
     monkeypatch.setattr("masivo._http.bare._IDLE", -1.0)
     assert all_good(carry_out([(1, None)] * 3))
     assert server.opened == 3
+
+
+def test_an_interrupt_while_an_answer_is_closed_spoils_no_request(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C there, a connection that calls itself idle is not fit for another request."""
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    request = Request(1, "POST", server.url, (), b"{}", 5.0)
+    http = Http(None, server.url)
+    with monkeypatch.context() as patch:
+        patch.setattr("h11.Connection.start_next_cycle", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            http.send(request)
+    assert all_good([http.send(request)])
+    http.close()
+    assert server.opened == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_cancellation_while_a_bad_answer_is_closed_leaves_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that was broken off is not left to the garbage collector, of which trio warns."""
+    request = Request(1, "POST", server.url, (), b"{}", 5.0)
+
+    async def main() -> None:
+        http = AsyncHttp(None, request.url, _bound)
+        with trio.CancelScope() as scope:
+
+            def refuse(*_: object) -> None:
+                scope.cancel()
+                raise BadBodyError
+
+            monkeypatch.setattr(Body, "feed", refuse)
+            await http.send(request)
+        assert scope.cancelled_caught
+        await http.aclose()
+
+    trio.run(main)
+    gc.collect()
