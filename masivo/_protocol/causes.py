@@ -38,8 +38,9 @@ def _members(error: BaseException) -> Iterable[tuple[str, object]]:
 
 def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | None:
     """The exception without what leads to a secret: tracebacks, whose frames hold requests; what
-    it carries besides texts and numbers (a request, a response); secrets in its texts. None if it
-    lets nobody do that: a class of a caller's transport can be anything.
+    it carries besides texts and numbers (a request, a response); secrets in its texts. Another
+    exception that it carries becomes a text. None if it lets nobody do that: a class of a caller's
+    transport can be anything.
 
     Args:
         error: is changed, and so is all that it came from.
@@ -47,12 +48,14 @@ def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | No
     """
 
     def clean(value: object) -> object:
+        if isinstance(value, BaseException):  # of httpcore's it is all that they say
+            value = str(value)
         if isinstance(value, str):
             value = redacted(value, secrets)
         return value if isinstance(value, str | int | float) else None
 
     try:
-        for each in chain(error):
+        for each in reversed(list(chain(error))):  # first what it came from: it may be quoted
             each.__traceback__ = None
             attributes = vars(each)
             attributes.update({name: clean(value) for name, value in attributes.items()})

@@ -320,6 +320,7 @@ def test_a_cause_is_kept_without_its_request(connect: Connect, name: str) -> Non
         client.destroy()
     cause = caught.value.__cause__
     assert cause is not None
+    assert "None" not in str(cause)
     while cause is not None:
         assert cause.__traceback__ is None
         for name_ in ("_request", "request", "response"):

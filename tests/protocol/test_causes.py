@@ -76,6 +76,15 @@ def test_what_an_exception_holds_in_slots_is_taken_away() -> None:
     assert (failed.errno, failed.strerror, failed.filename) == (5, "no [redacted]", "file")
 
 
+def test_an_exception_that_another_was_made_of_becomes_its_text() -> None:
+    """httpcore's say nothing of their own: they are made of what was caught."""
+    cause = failing()
+    error = OSError(cause)
+    error.__cause__ = cause
+    assert stripped(error, [SECRET]) is error
+    assert error.args == ("('[redacted]', None)",)
+
+
 @pytest.mark.parametrize("how", ["__cause__", "__context__"])
 def test_a_circle_of_causes_ends(how: str) -> None:
     """Two exceptions that are each other's cause are each looked at once."""
