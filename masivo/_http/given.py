@@ -109,11 +109,13 @@ class Transport:
         return transport
 
     def _get(self) -> Any:
-        if self._client is None:
+        client = self._client  # once: a close may forget it meanwhile
+        if client is None:
             with build_lock:
-                if self._client is None:
-                    self._client = self._build()
-        return self._client
+                client = self._client
+                if client is None:
+                    client = self._client = self._build()
+        return client
 
     def _build(self) -> Any:
         if self._unusable is not None:
