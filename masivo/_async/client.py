@@ -264,7 +264,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         finally:
             if self._joined is not None:
                 # Nothing is left to abandon after an `aclose` that was not cut off.
-                self._release(partial(self._joined.abandon, "the client's block was left early"))
+                why = "the client's block was left by an exception or a cancellation"
+                self._release(partial(self._joined.abandon, why))
                 await self._released(session_of(self._joined))
 
     @abstractmethod
