@@ -234,6 +234,15 @@ def test_a_header_that_was_meant_otherwise(
     assert cure in ended.err
 
 
+def test_a_column_may_be_named_with_a_delimiter(shell: Shell) -> None:
+    """A rule that names it says that it is one column."""
+    shell.write("f.csv", "customer;id", "c-1")
+    ended = shell.masivo(
+        "import", "f.csv", "--map", "customer_id=customer;id", "-d", "type=T", "--no-brand"
+    )
+    assert ended.code == 0
+
+
 def test_the_first_reasons_are_shown(shell: Shell) -> None:
     """Who sees that events were rejected sees why."""
     bad = event(1)

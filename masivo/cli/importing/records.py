@@ -207,18 +207,18 @@ def _kept_event(kind: str, whole: dict[str, Any]) -> object:
 # ── CSV ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _check_header(header: list[str], shape: Shape) -> None:
+def _check_header(header: list[str], columns: list[table.Column], shape: Shape) -> None:
     """Refuse a header that was read, or is used, otherwise than was meant."""
     found = next((each for each in ";\t|," if len(header) == 1 and each in header[0]), None)
-    if found is not None:
+    if found is not None and not shape.rules:  # a rule that names the column means it
         named = "tab" if found == "\t" else f"'{found}'"
         raise UsageError(
             f"the header is one column, {header[0]!r}: if it is several, add --delimiter {named}"
         )
     given = {path for path, _ in parse_assignments(shape.assignments())}
-    given |= {table.parse_map(rule).path for rule in shape.rules}
+    given |= {column.path for column in columns}
     for name in ("type", "customer_id", "brand_id"):
-        if shape.rules and name in header and (name,) not in given:
+        if name in header and (name,) not in given:
             raise UsageError(
                 f"with --map, columns without a rule are left out, and the file has one that every "
                 f"event needs: add --map {name}={name}"
@@ -273,8 +273,8 @@ def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[R
             raise UsageError(f"the header is not CSV: {error}") from None
     if text.damage:
         raise UsageError(f"the header: {text.damage}")
-    _check_header(header, shape)
     columns = table.find_columns(header, shape.rules)
+    _check_header(header, columns, shape)
     rules = [table.rule_of(column) for column in columns]
     while True:
         text.begin()
