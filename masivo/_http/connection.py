@@ -113,8 +113,8 @@ class _Head:
     """Holds a request's head back until its body is there.
 
     Together they are one packet instead of two, and a twentieth of a request cheaper. That a
-    request is complete the pool says with an empty write; another connection than its own, in
-    HTTP/2 say, might not.
+    request is complete the library says with an empty write; where a caller's client speaks
+    HTTP/2 it does not.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class _Head:
         self._next_is_head = True
 
     def take(self, data: bytes) -> bytes:
-        """What to write where the pool would write ``data``."""
+        """What to write where the library would write ``data``."""
         if self._next_is_head and data:
             self._held, self._next_is_head = data, False
             return b""
