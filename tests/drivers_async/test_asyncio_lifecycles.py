@@ -477,7 +477,7 @@ def test_keyboard_interrupt_in_asyncio_run(
             deliveries.append(client.send_analytics_event(event()))
             await until(emulator, lambda emulator: emulator.requests)
             signal.raise_signal(signal.SIGINT)
-            await asyncio.sleep(30)
+            await asyncio.Event().wait()
 
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
