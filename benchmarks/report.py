@@ -39,6 +39,7 @@ DISTRIBUTIONS = (
     "httpx2",
     "h11",
     "msgspec",
+    "orjson",
     "trio",
     "posthog",
     "segment-analytics-python",

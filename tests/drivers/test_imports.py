@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-HEAVY = "httpx", "httpx2", "httpcore", "asyncio", "trio", "msgspec", "ssl", "logging", "h11"
+HEAVY = (
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "asyncio",
+    "trio",
+    "msgspec",
+    "orjson",
+    "ssl",
+    "logging",
+    "h11",
+)
 
 
 def modules_after(program: str) -> set[str]:
@@ -46,7 +57,7 @@ def test_the_package_alone_is_cheap() -> None:
         # httpx itself imports trio, where it is installed.
         ("from masivo import Client\nClient('k')", {"httpx2"}),
         ("from masivo import AsyncClient\nAsyncClient('k')", {"httpx2"}),
-        ("import masivo.emulator", {"httpx", "asyncio", "trio", "msgspec"}),
+        ("import masivo.emulator", {"httpx", "asyncio", "trio", "msgspec", "orjson"}),
     ],
 )
 def test_only_what_is_needed_is_imported(program: str, never: set[str]) -> None:

@@ -110,6 +110,7 @@ def test_importing_the_package_imports_little() -> None:
         "asyncio",
         "trio",
         "msgspec",
+        "orjson",
         "ssl",
         "logging",
         "typing",

@@ -31,6 +31,7 @@ ALLOWED = {
     "ipaddress",
     "math",
     "msgspec",
+    "orjson",
     "re",
     "types",
     "typing",
