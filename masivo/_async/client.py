@@ -13,6 +13,7 @@ from masivo._client import ClientBase
 from masivo._http import AsyncHttpClient, check_client, import_library
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
+from .home import NOWHERE, Home
 from .session import session_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     _joined: Buffer | None = None
     _shut = False  # closed before it joined a session
+    _home: Home = NOWHERE
     _finalizer: weakref.finalize[[Buffer], LoopClient]
 
     def _open(self, http_client: AsyncHttpClient | None) -> None:
@@ -109,7 +111,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         super()._begin_anew(account)
         if self._joined is not None:
             self._finalizer.detach()
-            self._joined = None
+            self._joined, self._home = None, NOWHERE
 
     @property
     def _is_open(self) -> bool:
@@ -153,10 +155,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: not called in the event loop of the client's first use.
         """
-        if self._joined is None or self._shut:
+        if get_ident() != self._home._thread_id:  # noqa: SLF001 (asyncio's name)
             self._check_open()
-            self._bound()
-        elif get_ident() != self._home._thread_id:  # noqa: SLF001 (asyncio's name)
             self._bound()
         return self._send(event)
 

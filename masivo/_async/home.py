@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from threading import get_ident
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
-__all__ = ["Home", "home_of", "this_thread"]
+__all__ = ["NOWHERE", "Home", "home_of", "this_thread"]
 
 
 class Home(Protocol):
@@ -22,8 +22,12 @@ class Home(Protocol):
 
 
 class _Thread:
-    def __init__(self) -> None:
-        self._thread_id = get_ident()
+    def __init__(self, thread_id: int | None) -> None:
+        self._thread_id = thread_id
+
+
+NOWHERE: Final[Home] = _Thread(None)
+"""No thread at all: what a client has before it knows its loop."""
 
 
 class _Foreign:
@@ -44,4 +48,4 @@ def home_of(loop: asyncio.AbstractEventLoop) -> Home:
 
 def this_thread() -> Home:
     """Here, for as long as there are calls: a trio run has its thread to itself."""
-    return _Thread()
+    return _Thread(get_ident())
