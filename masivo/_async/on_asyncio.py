@@ -39,7 +39,7 @@ class AsyncioSession(LoopSession):
         usual = getattr(self.loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         super().__init__(key, registry, http, time.monotonic if usual else self.loop.time)
         self._bell = asyncio.Event()
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests: dict[asyncio.Task[None], Request] = {}
 
     def start(self) -> None:
         """Start the driving task, once a client is attached (the task may run at once)."""
@@ -109,19 +109,27 @@ class AsyncioSession(LoopSession):
 
     def _start(self, request: Request) -> None:
         if not self.loop.is_closed():
-            task = self.loop.create_task(self.carry_out(request), name="masivo-request")
-            self._requests.add(task)
-            task.add_done_callback(partial(self._ended, request))
+            task = self.loop.create_task(self._send(request), name="masivo-request")
+            self._requests.setdefault(task, request)  # an eager task has begun already
+            task.add_done_callback(self._ended)
 
-    def _ended(self, request: Request, task: asyncio.Task[None]) -> None:
-        self._requests.discard(task)
+    async def _send(self, request: Request) -> None:
+        following: Request | None = request
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        while following is not None:
+            self._requests[task] = following
+            following = await self.carry_out(following)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        request = self._requests.pop(task)
         if task.cancelled() or task.exception() is not None:
-            self.hand_back(request, Failure("the request was interrupted", sent=True))
+            self.engine.hand_back(request.id, Failure("the request was interrupted", sent=True))
+            self.wake()
 
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
         if awaited.outcome is None:
             future: asyncio.Future[None] = self.loop.create_future()
-            with self._waiting(awaited, partial(_resolve, future)):
+            with self.waiters.waiting(awaited, partial(_resolve, future)):
                 if timeout is None:
                     await future
                 else:

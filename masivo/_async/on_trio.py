@@ -111,16 +111,16 @@ class TrioSession(LoopSession):
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self, request: Request, nursery: trio.Nursery) -> None:
-        answered = False
+        following: Request | None = request
         with trio.CancelScope() as scope:
             self._sending.add(scope)
             try:
-                await self.carry_out(request)
-                answered = True
+                while following is not None:
+                    following = await self.carry_out(following)
             finally:
                 self._sending.discard(scope)
                 # An owner is leaving, and its events with it; the others need what is shared.
-                if not answered and request.owner is None:
+                if following is request and request.owner is None:
                     if self._nursery is nursery:
                         self._nursery = None
                     self._start(request)
@@ -130,7 +130,7 @@ class TrioSession(LoopSession):
         if awaited.outcome is not None:
             event.set()  # a checkpoint in any case
         with (
-            self._waiting(awaited, event.set),
+            self.waiters.waiting(awaited, event.set),
             trio.move_on_after(math.inf if timeout is None else timeout),
         ):
             await event.wait()

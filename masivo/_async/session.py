@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import time
 from abc import ABC, abstractmethod
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 from masivo import MasivoClosedError
@@ -19,10 +19,10 @@ from . import clock as clocks
 from . import forks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from masivo._http import AsyncHttp
-    from masivo.protocol import Buffer, Clock, Delivery, Failure, Output, Request, Response, Ticket
+    from masivo.protocol import Buffer, Clock, Delivery, Request, Ticket
 
     from .home import Home
 
@@ -68,10 +68,11 @@ class LoopSession(ABC):
             wake=self.wake,
             log_level=logger.getEffectiveLevel,
         )
-        self._waiters = Waiters()
+        self.waiters = Waiters()
         self._wanted = False  # somebody asked for a poll since the last one began
         self._busy = False  # in the middle of a step: a finalizer may call from inside it
         self._driven = False  # a task is in `drive`
+        self._wake_at: float | None = None  # the last poll's
         self._dead = False  # it belongs to the parent of this process
 
     # ── Each loop in its own way ─────────────────────────────────────────────────────────────
@@ -109,7 +110,7 @@ class LoopSession(ABC):
 
     @abstractmethod
     def _start(self, request: Request) -> None:
-        """Have a task ``carry_out`` the request."""
+        """Have a task ``carry_out`` the request, and those that it returns."""
 
     @abstractmethod
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
@@ -133,35 +134,45 @@ class LoopSession(ABC):
         else:  # not yet, or not any more: failures that nobody asks for are logged all the same
             self.step()
 
-    def step(self) -> Output | None:
-        """Poll, settle, start requests; None in the middle of another step."""
+    def step(self, keep_for: object = None) -> Request | None:
+        """Poll, settle, start requests; in the middle of another step, have it done later.
+
+        Args:
+            keep_for: the owner whose next request is returned, if there is one, and not started.
+        """
         if self._dead:
             return None
         if self._busy:
             self.wake()
             return None
+        kept = None
         self._busy = True
         try:
             self._wanted = False
             output = self.engine.poll()
-            settle(output, self._waiters)
+            self._wake_at = output.wake_at
+            settle(output, self.waiters)
+            for request in output.requests:
+                if kept is None and keep_for is not None and request.owner is keep_for:
+                    kept = request
+                else:
+                    self._start(request)
         finally:
             self._busy = False
-        for request in output.requests:
-            self._start(request)
         if not self.engine.attached:
             self.leave()
-        return output
+        return kept
 
     async def drive(self) -> None:
         """Do what is to be done, until no client is attached."""
         self._driven = True
         try:
-            while True:
-                output = self.step()
-                if not self.engine.attached:
-                    return
-                await self._pause(None if output is None else output.wake_at)
+            self.step()
+            while self.engine.attached:
+                until = self._wake_at
+                await self._pause(until)
+                if self._wanted or self._wake_at == until:  # else a request's task has polled
+                    self.step()
         finally:
             self._driven = False
 
@@ -177,15 +188,26 @@ class LoopSession(ABC):
         with suppress(RuntimeError):  # the loop is gone
             self._call_soon(self._ring)
 
-    async def carry_out(self, request: Request) -> None:
-        """Send a request and hand its answer in."""
-        self.hand_back(request, await self.http.send(request))
+    async def carry_out(self, request: Request) -> Request | None:
+        """Send a request, hand its answer in and do what is to be done then.
 
-    def hand_back(self, request: Request, result: Response | Failure) -> None:
-        """Hand in what became of a request. In the loop's thread only: that spares every request
-        the system calls by which ``_call_soon`` wakes a loop from outside."""
-        self.engine.hand_back(request.id, result)
-        self._on_wake()
+        The driving task need not know, unless it must wake up sooner. That spares each request of a
+        burst two turns of the loop, and a task of its own: a fifteenth of its time.
+
+        Returns:
+            The next request of the same client, for the same task to carry out.
+        """
+        self.engine.hand_back(request.id, await self.http.send(request))
+        before = self._wake_at
+        try:
+            following = self.step(request.owner)
+        except BaseException:  # an interrupt: what was to be done is not known any more
+            self.abort("the event loop was interrupted")
+            raise
+        sooner = self._wake_at is not None and (before is None or self._wake_at < before)
+        if self._driven and (sooner or not self.engine.attached):
+            self._ring()
+        return following
 
     def abort(self, why: str) -> None:
         """End everything now, and leave the registry; nothing is awaited."""
@@ -241,14 +263,3 @@ class LoopSession(ABC):
         await self._wait_for(awaited, timeout)
         if awaited.outcome is None:
             raise TimeoutError(what)
-
-    @contextmanager
-    def _waiting(
-        self, awaited: Delivery | Ticket, waker: Callable[[], object]
-    ) -> Generator[None, None, None]:
-        """Have ``waker`` called when ``awaited`` has its outcome."""
-        self._waiters.add(awaited, waker)
-        try:
-            yield
-        finally:
-            self._waiters.discard(awaited, waker)

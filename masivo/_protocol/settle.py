@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from .delivery import Delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from .delivery import Awaited
     from .values import Output
@@ -62,6 +62,17 @@ class Waiters:
         # itself to it. Afterwards who does that sees the outcome, and nobody else takes the list.
         if not wakers and awaited.outcome is not None:
             self._of_deliveries.pop(awaited, None)
+
+    @contextmanager
+    def waiting(
+        self, awaited: Awaited[object], waker: Callable[[], object]
+    ) -> Generator[None, None, None]:
+        """For as long as a block lasts, have ``waker`` called when ``awaited`` has its outcome."""
+        self.add(awaited, waker)
+        try:
+            yield
+        finally:
+            self.discard(awaited, waker)
 
     def take(self, output: Output) -> list[Callable[[], object]]:
         """Remove and return the wakers of those whose wait is over."""

@@ -161,8 +161,7 @@ class Session(Workers):
         self.check_may_wait()
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         latch = clocks.Latch()
-        self.waiters.add(awaited, latch.set)
-        try:
+        with self.waiters.waiting(awaited, latch.set):
             while True:
                 if self.dead:
                     raise process.orphaned()
@@ -175,8 +174,6 @@ class Session(Workers):
                 self.clock.wait_for(latch, self._next_pump(deadline))
                 if awaited.outcome is not None:
                     return
-        finally:
-            self.waiters.discard(awaited, latch.set)
 
     def finish(self, ticket: Ticket, deadline: float, buffer: Buffer) -> None:
         """Wait for a close of ``buffer`` until its deadline, when the engine ends it."""

@@ -15,6 +15,7 @@ import uvloop
 
 import masivo
 from masivo import AsyncClient
+from masivo._async import session
 from masivo.emulator import Emulator, Fault
 from masivo.protocol import Engine
 
@@ -445,6 +446,56 @@ def test_a_request_whose_task_is_cancelled(emulator: Emulator, run: Callable[...
 
     run(main())
     assert arrived(emulator) == [0]
+
+
+def test_a_task_that_is_cancelled_with_its_second_request(
+    emulator: Emulator, run: Callable[..., Any]
+) -> None:
+    """One task sends batch after batch: what is repeated is what it was sending."""
+    emulator.fail(Fault(delay=0.5), route="events", number=2)
+
+    async def main() -> None:
+        client = AsyncClient(emulator.client_key, base_url=emulator.url, batch_size=1)
+        async with client:
+            first, second = (client.send_analytics_event(event(n)) for n in range(2))
+            assert (await first).success
+            await until(emulator, lambda emulator: len(emulator.batches) == 2)
+            (task,) = (t for t in asyncio.all_tasks() if t.get_name() == "masivo-request")
+            task.cancel()
+            assert (await second).success
+
+    run(main())
+    assert arrived(emulator) == [0, 1, 1]
+
+
+def test_an_interrupt_while_an_answer_is_looked_at(
+    emulator: Emulator, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C between an answer and what follows from it, in a loop that does not catch it: every
+    delivery has its outcome."""
+
+    def interrupted(output: object, waiters: object) -> None:
+        settle(output, waiters)
+        if emulator.batches:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    settle = vars(session)["settle"]
+    monkeypatch.setattr(session, "settle", interrupted)
+    deliveries: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        deliveries.extend(client.send_analytics_event(event(n)) for n in range(2))
+        await deliveries[-1]
+
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+    finally:
+        loop.run_until_complete(eventually(lambda: len(asyncio.all_tasks(loop)) == 1))
+        loop.close()
+    assert [delivery.done() for delivery in deliveries] == [True, True]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from masivo._async.session import LoopSession
+    from masivo.protocol import Request
 
     from .conftest import Connect
 
@@ -81,6 +82,35 @@ async def test_a_trickle_wakes_the_driver_for_batches_only(
         await client.flush()
     assert client.stats().delivered == events
     assert len(polls) < 20 + 5 * events / BATCH
+
+
+async def test_a_task_goes_on_with_the_next_batch(
+    connect: Connect, polls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred batches of a client, one after another, are one task and one poll each."""
+    started: list[object] = []
+
+    def counted(session: type[LoopSession]) -> None:
+        start = session._start
+
+        def counting(self: LoopSession, request: Request) -> None:
+            started.append(request)
+            start(self, request)
+
+        monkeypatch.setattr(session, "_start", counting)
+
+    counted(AsyncioSession)
+    counted(TrioSession)
+    async with api() as http, connect(http_client=http, batch_size=10) as client:
+        await client.get_token()
+        started.clear()
+        before = len(polls)
+        for n in range(1_000):
+            client.send_analytics_event(event(n))
+        await client.flush()
+        assert client.stats().requests == 100
+        assert len(started) == 1
+        assert len(polls) - before <= 100 + 3
 
 
 async def test_an_answer_wakes_the_loop_from_inside(

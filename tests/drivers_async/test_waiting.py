@@ -53,7 +53,7 @@ async def test_a_delivery_that_was_awaited_is_let_go(connect: Connect) -> None:
         await client.flush()
         for _ in range(3):
             await delivery
-        assert not session_of(client)._waiters._of_deliveries
+        assert not session_of(client).waiters._of_deliveries
 
 
 async def test_every_waiter_gets_an_error_of_its_own(emulator: Emulator, connect: Connect) -> None:
@@ -132,7 +132,7 @@ async def test_a_drain_that_gave_up_is_forgotten(emulator: Emulator, connect: Co
                 await client.drain()
         session = session_of(client)
         await eventually(lambda: not session.engine.pending)
-        assert not session._waiters._of_tickets
+        assert not session.waiters._of_tickets
         client.destroy()
 
 

@@ -46,7 +46,7 @@ ALLOWED_NAMES = {
     "ipaddress": {"ip_address"},
     "urllib.parse": {"urlsplit"},
     "types": {"MappingProxyType", "MemberDescriptorType"},
-    "contextlib": {"suppress"},
+    "contextlib": {"contextmanager", "suppress"},
     "inspect": {"iscoroutinefunction"},
 }
 """What it may take from modules that hold more than computing: names, or attributes used."""
