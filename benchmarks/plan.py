@@ -98,7 +98,7 @@ def plan(*, quick: bool) -> list[Case]:
     ahead = {"capacity": count}
     loops = (*LOOPS, "httpx2 loop", "h11 loop", "socket loop")
     add("end to end", (*OURS, *loops), "end_to_end", rounds, ahead, count=count)
-    count = pick(10_000, 3_000)
+    count = pick(count, 3_000)
     add("end to end", PEERS, "end_to_end", pick(3, 1), {"capacity": count}, count=count)
     rounds = pick(5, 1)
     count = pick(40_000, 16_000)

@@ -67,14 +67,14 @@ def _scaled(found: Figure | None, factor: float) -> Figure | None:
 
 def _calls(results: Results) -> list[Row]:
     group = "1. one call"
-    ours = ("call", "masivo", "median")
+    ours, by_hand = ("call", "masivo", "median"), "walk+encode+append"
     rows = [
         Row(group, "of masivo.Client", "µs", _scaled(figure(results, *ours), 1e6)),
         Row(
             group,
             "against walk + encode + append by hand",
             "x",
-            ratio(results, ours, ("call", "walk+encode+append", "median")),
+            ratio(results, ours, ("call", by_hand, "median")),
             "<=",
             2.0,
         ),
@@ -87,6 +87,8 @@ def _calls(results: Results) -> list[Row]:
             3.0,
         ),
     ]
+    tail = ratio(results, ("call", by_hand, "p99"), ("call", by_hand, "median"))
+    rows.append(Row(group, "p99 of that loop by hand against its median", "x", tail))
     peer = best(results, "call", PEERS, "median", most=False)
     if peer is not None:
         cheaper = ratio(results, ("call", peer, "median"), ours)
