@@ -153,7 +153,8 @@ class AsyncClient(LoopClient):
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise RuntimeError(
-                "an AsyncClient is used inside a running event loop; without one use masivo.Client"
+                "an AsyncClient is used inside asyncio's running event loop; in trio use "
+                "masivo.TrioClient, without a loop masivo.Client"
             ) from None
         registry = registry_of(loop)
         account = self._settings.account

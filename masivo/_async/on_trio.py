@@ -129,10 +129,8 @@ class TrioSession(LoopSession):
         event = trio.Event()
         if awaited.outcome is not None:
             event.set()  # a checkpoint in any case
-        with (
-            self.waiters.waiting(awaited, event.set),
-            trio.move_on_after(math.inf if timeout is None else timeout),
-        ):
+        limit = math.inf if timeout is None else timeout
+        with self.waiters.waiting(awaited, event.set), trio.move_on_after(limit):
             await event.wait()
 
 
@@ -174,17 +172,19 @@ class TrioClient(LoopClient):
     async def __aenter__(self) -> Self:
         if self._manager is not None or self._shut:
             raise RuntimeError("a TrioClient is entered once; make a new one")
-        registry = _registries.setdefault(trio.lowlevel.current_trio_token(), {})
+        token = _current_token()
+        if token is None:
+            raise RuntimeError("a TrioClient needs trio.run; in asyncio use masivo.AsyncClient")
+        registry = _registries.setdefault(token, {})
         self._manager = trio.open_nursery()
         nursery = await self._manager.__aenter__()
-        account = self._settings.account
-        key = account, id(self._http_client)
+        key = self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, TrioSession):
-            http = AsyncHttp(self._http_client, account.base_url, _bound)
+            http = AsyncHttp(self._http_client, key[0].base_url, _bound)
             session = TrioSession(key, registry, http)
-        member = Member(session, nursery)
-        buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, member))
+        owner = Member(session, nursery)
+        buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, owner))
         nursery.start_soon(session.run, buffer, nursery)
         return self
 

@@ -78,7 +78,8 @@ class FailureLog:
         answer = "" if status is None else f" (HTTP {status})"
         return (
             f"{events} not delivered, and nobody asked why: {kind.__name__}{answer}: "
-            f"{_CAUSES.get(kind, _CAUSES[MasivoError])}. For the details ask the Delivery"
+            f"{_CAUSES.get(kind, _CAUSES[MasivoError])}. "
+            "For the details ask the Delivery that send_analytics_event returned"
             # An event that found the buffer full was never accepted: on_error is not told of it.
             f"{'' if kind is MasivoQueueFullError else '; on_error, if set, was given them'}"
         )

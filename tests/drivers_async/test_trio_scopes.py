@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import trio
 import trio.testing
 
 import masivo
-from masivo import TrioClient
+from masivo import AsyncClient, TrioClient
 from masivo.emulator import Emulator, Fault
 
 from .events import arrived, event
@@ -220,6 +221,20 @@ def test_a_client_is_entered_first_and_once(connect: Callable[..., TrioClient]) 
             await client.__aenter__()
 
     trio.run(main)
+
+
+def test_a_client_in_the_loop_of_the_other_is_told_which_to_use(emulator: Emulator) -> None:
+    """A TrioClient in asyncio, and an AsyncClient in trio, name the class that is meant."""
+
+    async def enter(kind: type[TrioClient | AsyncClient]) -> None:
+        client = kind(emulator.client_key, base_url=emulator.url)
+        async with client:
+            raise AssertionError("it was entered")
+
+    with pytest.raises(RuntimeError, match=r"in asyncio use masivo\.AsyncClient"):
+        asyncio.run(enter(TrioClient))
+    with pytest.raises(RuntimeError, match=r"in trio use masivo\.TrioClient"):
+        trio.run(enter, AsyncClient)
 
 
 def test_use_from_another_run_or_thread_is_a_clear_error(

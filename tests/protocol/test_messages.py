@@ -434,7 +434,7 @@ def test_a_disabled_clients_token_is_told() -> None:
 )
 def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) -> None:
     """A warning names how many, the class, the status and the likely cause, and what to do."""
-    tail = "For the details ask the Delivery"
+    tail = "For the details ask the Delivery that send_analytics_event returned"
     if kind is not MasivoQueueFullError:  # such an event was not accepted, and on_error not called
         tail += "; on_error, if set, was given them"
     why = "not delivered, and nobody asked why"
