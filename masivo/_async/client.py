@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -262,10 +261,10 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             if kind is None:
                 await self.aclose()
         finally:
+            # Nothing is left to abandon after an `aclose` that was not cut off.
+            why = "the client's block was left by an exception or a cancellation"
+            self._release(lambda buffer: buffer.abandon(why))
             if self._joined is not None:
-                # Nothing is left to abandon after an `aclose` that was not cut off.
-                why = "the client's block was left by an exception or a cancellation"
-                self._release(partial(self._joined.abandon, why))
                 await self._released(session_of(self._joined))
 
     @abstractmethod
@@ -278,14 +277,14 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with
         MasivoClosedError. Other clients of the key are not affected."""
-        self._shut = True
-        if self._joined is not None:
-            self._release(self._joined.destroy)
+        self._release(lambda buffer: buffer.destroy())
 
-    def _release(self, how: Callable[[], None]) -> None:
-        assert self._joined is not None  # noqa: S101
+    def _release(self, how: Callable[[Buffer], None]) -> None:
+        self._shut = True
+        if self._joined is None:
+            return
         self._finalizer.detach()
-        how()
+        how(self._joined)
         session = session_of(self._joined)
         if session.here():
             session.step()

@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 
 import masivo
 from masivo.emulator import Emulator, Fault
+from masivo.testing.kit.isolation import open_clients
 
 from .events import arrived, event
 from .loops import error_of, eventually, logged, until
@@ -43,6 +44,20 @@ async def test_leaving_the_block_flushes(emulator: Emulator, connect: Connect) -
 
 class BlockError(Exception):
     """Raised in a block."""
+
+
+async def test_an_exception_closes_a_client_for_good(connect: Connect) -> None:
+    """A block that is left by an exception closes its client, also for the kit for tests, which has
+    the clients that are open begin anew with each test."""
+    client = connect()
+    with pytest.raises(BlockError):
+        async with client:
+            raise BlockError
+    with pytest.raises(CLOSED):
+        client.send_analytics_event(event())
+    with pytest.raises(CLOSED):
+        await client.flush()
+    assert client not in open_clients()
 
 
 @pytest.mark.parametrize("route", ["authorize", "events"])
