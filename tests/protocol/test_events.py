@@ -315,6 +315,7 @@ RING["a"] = [RING]
 def test_what_json_cannot_carry_is_refused_with_its_place(value: object) -> None:
     """What JSON cannot carry is a MasivoValidationError that names the path."""
     assert refusal(event(x=value)).startswith("x")
+    assert refusal(event(x=value, brand_id="b")).startswith("x")
     assert refusal(event(product={"tags": [1, 2, value]})).startswith("product.tags[2]")
 
 
@@ -488,7 +489,7 @@ def test_an_event_is_decoded_whatever_its_numbers(value: object) -> None:
 
 
 def test_what_is_plain_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events of JSON's own types are encoded as they are, for speed."""
+    """Events of JSON's own types, and of tuples, are encoded as they are, for speed."""
 
     def convert(_event: object) -> object:
         raise AssertionError("it was converted")
@@ -500,6 +501,7 @@ def test_what_is_plain_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None
         assert sent(event(x=["s", value, "s"])) == event(x=["s", value, "s"])
         assert sent(event(x=["s", [value, value]])) == event(x=["s", [value, value]])
         assert sent(event(x={"a": value, "b": 5})) == event(x={"a": value, "b": 5})
+        assert sent(event(x=(value, None))) == event(x=[value, None])
 
 
 def test_what_is_converted_beside_others_stays_what_it_is() -> None:
@@ -521,6 +523,8 @@ def test_an_event_that_was_given_as_text_is_decoded_in_any_case() -> None:
     JSON the API refuses the event, and ``on_error`` is given its text."""
     assert decode(encoded(event(brand_id="b", x=Fragment(b'{"a":1}'))))["x"] == {"a": 1}
     for wrong in (b"{", b"\xff"):
-        (text,) = decode(encoded(event(brand_id="b", x=Fragment(wrong)))).values()
+        whole = decode(encoded(event(brand_id="b", x=Fragment(wrong))))
+        assert list(whole) == [""]
+        text = whole[""]
         assert isinstance(text, str)
         assert '"customer_id":"c"' in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from masivo._protocol.errors import MasivoError
@@ -182,3 +184,19 @@ def test_one_of_two_waiters_may_give_up() -> None:
     for waker in waiters.take(output):
         waker()
     assert called == [2]
+
+
+def test_a_waiter_waits_for_as_long_as_a_block_lasts() -> None:
+    """It is called when the outcome comes within the block, and forgotten when the block is left,
+    by an exception too; the delivery's other waiters are not."""
+    waiters = Waiters()
+    called: list[str] = []
+    delivery = Delivery(b"", 0.0, None, None)
+    waiters.add(delivery, partial(called.append, "other"))
+    with pytest.raises(TimeoutError), waiters.waiting(delivery, partial(called.append, "left")):
+        raise TimeoutError
+    with waiters.waiting(delivery, partial(called.append, "there")):
+        output = Output([], [Settled([delivery], RESULT)], [], [], [], None, closed=False)
+        for waker in waiters.take(output):
+            waker()
+    assert called == ["other", "there"]
