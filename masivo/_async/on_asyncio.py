@@ -122,8 +122,11 @@ class AsyncioSession(LoopSession):
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         request = self._requests.pop(task)
-        if task.cancelled() or task.exception() is not None:
+        if task.cancelled():
             self.engine.hand_back(request.id, Failure("the request was interrupted", sent=True))
+            self.wake()
+        elif (error := task.exception()) is not None:  # nobody knows what it left undone
+            self.abort(f"a request was broken off by {type(error).__name__}")
             self.wake()
 
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
@@ -161,7 +164,9 @@ class AsyncClient(LoopClient):
         key = account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, AsyncioSession):
-            http = AsyncHttp(self._http_client, account.base_url, asyncio.timeout)
+            http = AsyncHttp(
+                self._http_client, account.base_url, asyncio.timeout, partial(asyncio.sleep, 0)
+            )
             session = AsyncioSession(key, registry, http)
         buffer = session.engine.attach(self._settings, AsyncDelivery, Member(session))
         session.start()

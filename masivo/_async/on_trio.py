@@ -181,7 +181,7 @@ class TrioClient(LoopClient):
         key = self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, TrioSession):
-            http = AsyncHttp(self._http_client, key[0].base_url, _bound)
+            http = AsyncHttp(self._http_client, key[0].base_url, _bound, trio.lowlevel.checkpoint)
             session = TrioSession(key, registry, http)
         owner = Member(session, nursery)
         buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, owner))

@@ -152,13 +152,13 @@ class LoopSession(ABC):
             output = self.engine.poll()
             self._wake_at = output.wake_at
             settle(output, self.waiters)
-            for request in output.requests:
-                if kept is None and keep_for is not None and request.owner is keep_for:
-                    kept = request
-                else:
-                    self._start(request)
         finally:
             self._busy = False
+        for request in output.requests:
+            if kept is None and keep_for is not None and request.owner is keep_for:
+                kept = request
+            else:
+                self._start(request)
         if not self.engine.attached:
             self.leave()
         return kept
@@ -199,11 +199,7 @@ class LoopSession(ABC):
         """
         self.engine.hand_back(request.id, await self.http.send(request))
         before = self._wake_at
-        try:
-            following = self.step(request.owner)
-        except BaseException:  # an interrupt: what was to be done is not known any more
-            self.abort("the event loop was interrupted")
-            raise
+        following = self.step(request.owner)
         sooner = self._wake_at is not None and (before is None or self._wake_at < before)
         if self._driven and (sooner or not self.engine.attached):
             self._ring()
@@ -231,7 +227,7 @@ class LoopSession(ABC):
     def forked(self) -> None:
         """Do nothing more, in the child of a fork: the loop and the events are its parent's."""
         self.leave()
-        self._dead = True
+        self._dead, self._wake_at = True, None
         error = MasivoClosedError("this process was forked: the event is its parent's to send")
         for buffer in self.engine.buffers:
             buffer.orphaned = Failed(error)

@@ -18,7 +18,7 @@ from .failure import failure_of, unusable
 from .given import AsyncHttpClient, HttpClient, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
 __all__ = ["AsyncHttp", "Http"]
@@ -111,6 +111,7 @@ class AsyncHttp(Transport):
         base_url: as above.
         bound: the loop's own way to bound a block by seconds: an asynchronous context manager
             that cancels what takes longer and then raises an Exception.
+        checkpoint: the loop's own way to let others run once.
     """
 
     KIND = "AsyncClient"
@@ -120,9 +121,11 @@ class AsyncHttp(Transport):
         given: AsyncHttpClient | None,
         base_url: str,
         bound: Callable[[float], AbstractAsyncContextManager[object]],
+        checkpoint: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(given, base_url)
         self._bound = bound
+        self._checkpoint = checkpoint
 
     async def aclose(self) -> None:
         """Close what this object opened; the caller's own client is left alone."""
@@ -139,7 +142,10 @@ class AsyncHttp(Transport):
         status = None
         try:
             async with self._bound(request.timeout):
-                trace = bounded_handshake(request.timeout, gather=is_bare(client))
+                bare = is_bare(client)
+                if not bare:  # a caller's may wait for nothing, and so would all its requests
+                    await self._checkpoint()
+                trace = bounded_handshake(request.timeout, gather=bare)
                 # To connect, for a pool, but not to read nor to write: those are bounded here, and
                 # the library's way to bound each of them takes a twentieth of a request.
                 timeouts = (request.timeout, None, None, request.timeout)

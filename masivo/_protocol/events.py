@@ -105,8 +105,9 @@ def encoder(settings: Settings) -> Encode:
     brand = b'"brand_id":' + encode(default_brand) + b","
 
     def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
-        if event.__class__ is not dict:
-            event = _as_dict(event)
+        # Another thread may change the event meanwhile: while the encoder asks an Enum for its
+        # value others run, and it does not hold on to what the dict then loses.
+        event = {**event} if event.__class__ is dict else _as_dict(event)
         kind = event.get("type")
         customer = event.get("customer_id")
         if type(kind) is not str or not kind:
@@ -125,7 +126,7 @@ def encoder(settings: Settings) -> Encode:
             encoded = encode_plain(event, None, PLAIN)
             if encoded.count(b"null") > (brand_id is None) and not _is_finite(event.values()):
                 encoded = _encode_unusual(event)
-        except TypeError:
+        except (TypeError, RuntimeError):
             encoded = _encode_unusual(event)
         # A copy in any case: what the encoder returns stays in a kilobyte, however short it is.
         encoded = encoded[1:]

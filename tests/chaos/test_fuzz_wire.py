@@ -6,6 +6,7 @@ import asyncio
 import time
 import traceback
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,10 +88,10 @@ async def in_loop(http: AsyncHttp, request: Request) -> Response | Failure:
 SENDERS: dict[str, Callable[[str, Request], Response | Failure]] = {
     "threads": by_threads,
     "asyncio": lambda base_url, request: asyncio.run(
-        in_loop(AsyncHttp(None, base_url, asyncio.timeout), request)
+        in_loop(AsyncHttp(None, base_url, asyncio.timeout, partial(asyncio.sleep, 0)), request)
     ),
     "trio": lambda base_url, request: trio.run(
-        in_loop, AsyncHttp(None, base_url, trio_bound), request
+        in_loop, AsyncHttp(None, base_url, trio_bound, trio.lowlevel.checkpoint), request
     ),
 }
 

@@ -7,6 +7,7 @@ import gc
 import socket
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -113,7 +114,7 @@ class Worlds:
         """In asyncio."""
 
         async def main() -> list[Response | Failure]:
-            http = AsyncHttp(None, request.url, asyncio.timeout)
+            http = AsyncHttp(None, request.url, asyncio.timeout, partial(asyncio.sleep, 0))
             answers: list[Response | Failure] = []
             for count, then in rounds:
                 answers += await asyncio.gather(*[http.send(request) for _ in range(count)])
@@ -130,7 +131,7 @@ class Worlds:
         answers: list[Response | Failure] = []
 
         async def main() -> None:
-            http = AsyncHttp(None, request.url, _bound)
+            http = AsyncHttp(None, request.url, _bound, trio.lowlevel.checkpoint)
 
             async def one() -> None:
                 answers.append(await http.send(request))
@@ -253,7 +254,7 @@ def test_a_cancellation_while_a_bad_answer_is_closed_leaves_nothing(
     request = Request(1, "POST", server.url, (), b"{}", 5.0)
 
     async def main() -> None:
-        http = AsyncHttp(None, request.url, _bound)
+        http = AsyncHttp(None, request.url, _bound, trio.lowlevel.checkpoint)
         with trio.CancelScope() as scope:
 
             def refuse(*_: object) -> None:

@@ -10,12 +10,14 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import uvloop
 
 import masivo
 from masivo import AsyncClient
 from masivo._async import session
+from masivo._async.on_asyncio import AsyncioSession
 from masivo.emulator import Emulator, Fault
 from masivo.protocol import Engine
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from masivo import AsyncDelivery
+    from masivo.protocol import Request
 
 STUCK = Fault(delay=60, close=True)
 CLOSED = masivo.MasivoClosedError
@@ -496,6 +499,62 @@ def test_an_interrupt_while_an_answer_is_looked_at(
         loop.run_until_complete(eventually(lambda: len(asyncio.all_tasks(loop)) == 1))
         loop.close()
     assert [delivery.done() for delivery in deliveries] == [True, True]
+
+
+def test_an_interrupt_between_two_requests_of_a_task(
+    emulator: Emulator, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C when a task has been told of its next request, and before it began with it: every
+    delivery has its outcome all the same."""
+    carry_out = AsyncioSession.carry_out
+
+    async def interrupted(self: AsyncioSession, request: Request) -> Request | None:
+        following = await carry_out(self, request)
+        if following is not None:
+            raise KeyboardInterrupt
+        return following
+
+    monkeypatch.setattr(AsyncioSession, "carry_out", interrupted)
+    deliveries: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        await client.get_token()
+        deliveries.extend(client.send_analytics_event(event(n)) for n in range(250))
+        await deliveries[-1]
+
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+    finally:
+        loop.run_until_complete(eventually(lambda: len(asyncio.all_tasks(loop)) == 1))
+        loop.close()
+    assert deliveries[0].done()
+    assert isinstance(error_of(deliveries[-1]), CLOSED)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+def test_a_hook_of_the_callers_client_in_a_task_that_begins_at_once(emulator: Emulator) -> None:
+    """A hook of the caller's ``http_client`` may use the client, where tasks are eager too."""
+
+    async def main() -> None:
+        factory: Any = vars(asyncio)["eager_task_factory"]
+        asyncio.get_running_loop().set_task_factory(factory)
+
+        async def hook(request: httpx.Request) -> None:
+            request.headers["x-length"] = str(len(await own.get_token()))
+
+        async with httpx.AsyncClient() as http:
+            own = AsyncClient(
+                emulator.client_key, base_url=emulator.url, http_client=http, max_retries=0
+            )
+            await own.get_token()
+            http.event_hooks = {"request": [hook]}
+            async with own:
+                own.send_analytics_event(event())
+
+    asyncio.run(main())
+    assert arrived(emulator) == [0]
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")

@@ -14,11 +14,13 @@ from masivo._async.on_trio import TrioSession
 from masivo.protocol import Engine
 
 from .events import event
+from .loops import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from masivo._async.session import LoopSession
+    from masivo.emulator import Emulator
     from masivo.protocol import Request
 
     from .conftest import Connect
@@ -111,6 +113,63 @@ async def test_a_task_goes_on_with_the_next_batch(
         assert client.stats().requests == 100
         assert len(started) == 1
         assert len(polls) - before <= 100 + 3
+
+
+async def test_others_run_between_two_batches(connect: Connect) -> None:
+    """Requests through a caller's client that never waits for anything take turns with the rest of
+    the program all the same."""
+    turns: list[int] = []
+    sent_at: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent_at.append(len(turns))
+        return httpx.Response(200, json={"data": "a-token"})
+
+    async def count() -> None:
+        while True:
+            turns.append(1)
+            await checkpoint()
+
+    async with (
+        httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+        connect(http_client=http, batch_size=1) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        await client.get_token()
+        tasks.start_soon(count)
+        for n in range(20):
+            client.send_analytics_event(event(n))
+        await client.flush()
+        tasks.cancel_scope.cancel()
+    # Not 21 for sure: trio shuffles the tasks of a turn.
+    assert len(sent_at) == 21
+    assert len(set(sent_at)) > 10
+
+
+async def test_a_driver_of_a_parent_process_sleeps(
+    connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driving task that a fork took along does nothing more, not even at its last timer."""
+    pauses: list[object] = []
+    async with connect(idle_timeout=0.05) as client:
+        await client.get_token()
+        client.send_analytics_event(event())
+        await anyio.sleep(0.01)
+        session = session_of(client)
+        pause = session._pause
+
+        async def counting(until: float | None) -> None:
+            pauses.append(until)
+            await pause(until)
+
+        monkeypatch.setattr(session, "_pause", counting)
+        session.forked()
+        await anyio.sleep(0.15)
+        assert len(pauses) <= 2
+        # It is a parent's in truth, and has to end.
+        session._dead = False
+        session._registry[session._key] = session
+        client.destroy()
 
 
 async def test_an_answer_wakes_the_loop_from_inside(

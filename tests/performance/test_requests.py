@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import Any, Final
 
 import httpcore
@@ -81,7 +82,7 @@ def test_a_request_is_one_write(world: str, body: bytes, monkeypatch: pytest.Mon
     monkeypatch.setattr(socket.socket, "send", recording)
 
     async def in_a_loop(request: Request) -> list[Response | Failure]:
-        http = AsyncHttp(None, request.url, asyncio.timeout)
+        http = AsyncHttp(None, request.url, asyncio.timeout, partial(asyncio.sleep, 0))
         answers = [await http.send(request) for _ in range(3)]
         await http.aclose()
         return answers

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import inspect
 import json
 import math
+import sys
 from collections import OrderedDict, UserDict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -375,6 +378,44 @@ def test_an_event_that_is_nested_too_deeply_is_refused(kind: str, inner: object)
     for _ in range(20_000):
         value = {"k": value} if kind == "dict" else (value,) if kind == "tuple" else [value]
     assert "nested too deeply" in refusal(event(x=value))
+
+
+def test_an_event_is_refused_near_the_end_of_the_stack() -> None:
+    """So it is where the nesting is allowed, but there is no room left to look through it."""
+
+    def call(depth: int) -> str:
+        return call(depth - 1) if depth else refusal(event(x=value))
+
+    value: object = None
+    for _ in range(200):
+        value = [value]
+    room = sys.getrecursionlimit() - len(inspect.stack(0))
+    assert "nested too deeply" in call(room - 100)
+
+
+class Meddling(Enum):
+    """An enumeration whose values change the event while it is encoded, as another thread could
+    that runs meanwhile."""
+
+    A = 1
+
+    @property
+    def value(self) -> int:
+        """The value."""
+        GIVEN.update(y=None, z=None)
+        gc.collect()
+        return 1
+
+
+GIVEN: dict[str, object] = {}
+
+
+def test_an_event_is_encoded_as_it_was_at_the_call() -> None:
+    """What another thread does to the event meanwhile changes nothing of what is sent."""
+    GIVEN.update(event(x=Meddling.A, brand_id="b"), y=["a text"], z=["another"])
+    got = sent(GIVEN)
+    assert (GIVEN["y"], GIVEN["z"]) == (None, None)
+    assert (got["y"], got["z"]) == (["a text"], ["another"])
 
 
 class Growing(UserDict[str, object]):

@@ -116,7 +116,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     # ── A matter of speed or memory alone ────────────────────────────────────────────────────
     "speed alone: the longer way comes to the same": [
         ("events.py", "_is_finite: if kind is list or kind is tuple: always"),
-        ("events.py", "encoder: if event.__class__ is not dict: always"),
         ("events.py", "encoder: if type(brand_id) is not str and brand_id is not None: always"),
         ("events.py", "encoder: if type(customer) is not str or not customer: always"),
         ("events.py", "encoder: if type(kind) is not str or not kind: always"),
