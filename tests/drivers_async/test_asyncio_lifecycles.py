@@ -546,12 +546,16 @@ def test_a_hook_of_the_callers_client_in_a_task_that_begins_at_once(emulator: Em
 
         async with httpx.AsyncClient() as http:
             own = AsyncClient(
-                emulator.client_key, base_url=emulator.url, http_client=http, max_retries=0
+                emulator.client_key,
+                base_url=emulator.url,
+                http_client=http,
+                batch_size=1,
+                max_retries=0,
             )
             await own.get_token()
             http.event_hooks = {"request": [hook]}
             async with own:
-                own.send_analytics_event(event())
+                assert (await own.send_analytics_event(event())).success
 
     asyncio.run(main())
     assert arrived(emulator) == [0]
