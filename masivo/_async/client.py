@@ -144,6 +144,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
         Args:
             event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
+                During the call no other thread may change a dict or list in it.
 
         Returns:
             What can be awaited to learn how it ended; already failed with MasivoQueueFullError

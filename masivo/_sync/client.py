@@ -107,6 +107,7 @@ class Client(ClientBase["HttpClient"]):
 
         Args:
             event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
+                During the call no other thread may change a dict or list in it.
 
         Returns:
             What will tell how it ended; already failed with MasivoQueueFullError if the buffer
