@@ -66,7 +66,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     """
 
     _joined: Buffer | None = None
-    _shut = False  # closed before it joined a session
+    _shut = False  # it is closed, whether it ever joined a session or not
     _home: Home = NOWHERE
     _finalizer: weakref.finalize[[Buffer], LoopClient]
 

@@ -183,8 +183,8 @@ class TrioClient(LoopClient):
         if not isinstance(session, TrioSession):
             http = AsyncHttp(self._http_client, key[0].base_url, _bound, trio.lowlevel.checkpoint)
             session = TrioSession(key, registry, http)
-        owner = Member(session, nursery)
-        buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, owner))
+        member = Member(session, nursery)
+        buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, member))
         nursery.start_soon(session.run, buffer, nursery)
         return self
 
