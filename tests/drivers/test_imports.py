@@ -47,6 +47,20 @@ def test_the_package_alone_is_cheap() -> None:
     assert not {name.partition(".")[0] for name in imported} & set(HEAVY)
 
 
+def test_importing_the_package_imports_little() -> None:
+    """``import masivo`` brings a handful of modules: no HTTP, no event loop, not even typing."""
+    program = (
+        "import sys; before = set(sys.modules); import masivo; "
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.split()
+    assert len(modules) <= 8
+    assert not {module.partition(".")[0] for module in modules} & {*HEAVY, "typing"}
+
+
 @pytest.mark.parametrize(
     ("program", "never"),
     [

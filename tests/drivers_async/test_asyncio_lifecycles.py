@@ -471,6 +471,17 @@ def test_a_task_that_is_cancelled_with_its_second_request(
     assert arrived(emulator) == [0, 1, 1]
 
 
+def interrupt(main: Coroutine[Any, Any, None]) -> None:
+    """Run what Ctrl-C breaks off, in a loop that does not catch it, and go on until it is still."""
+    loop = asyncio.new_event_loop()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main)
+    finally:
+        loop.run_until_complete(eventually(lambda: len(asyncio.all_tasks(loop)) == 1))
+        loop.close()
+
+
 def test_an_interrupt_while_an_answer_is_looked_at(
     emulator: Emulator, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -491,13 +502,7 @@ def test_an_interrupt_while_an_answer_is_looked_at(
         deliveries.extend(client.send_analytics_event(event(n)) for n in range(2))
         await deliveries[-1]
 
-    loop = asyncio.new_event_loop()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(main())
-    finally:
-        loop.run_until_complete(eventually(lambda: len(asyncio.all_tasks(loop)) == 1))
-        loop.close()
+    interrupt(main())
     assert [delivery.done() for delivery in deliveries] == [True, True]
 
 
@@ -522,13 +527,7 @@ def test_an_interrupt_between_two_requests_of_a_task(
         deliveries.extend(client.send_analytics_event(event(n)) for n in range(250))
         await deliveries[-1]
 
-    loop = asyncio.new_event_loop()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(main())
-    finally:
-        loop.run_until_complete(eventually(lambda: len(asyncio.all_tasks(loop)) == 1))
-        loop.close()
+    interrupt(main())
     assert deliveries[0].done()
     assert isinstance(error_of(deliveries[-1]), CLOSED)
 

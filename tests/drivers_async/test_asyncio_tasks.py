@@ -145,12 +145,12 @@ def test_a_task_cancelled_twice_while_it_leaves(emulator: Emulator) -> None:
 def test_a_task_cancelled_in_the_grace(emulator: Emulator) -> None:
     """A cancellation that comes when all has been delivered, and connections are being closed, is
     not lost: the task ends as cancelled."""
-    closing = asyncio.Event()
+    closing, cancelled = asyncio.Event(), asyncio.Event()
 
     class Stubborn(httpx.AsyncHTTPTransport):
         async def aclose(self) -> None:
             closing.set()
-            await asyncio.sleep(0.2)
+            await cancelled.wait()
             await super().aclose()
 
     async def block() -> None:
@@ -165,6 +165,8 @@ def test_a_task_cancelled_in_the_grace(emulator: Emulator) -> None:
         task = asyncio.create_task(block())
         await closing.wait()
         task.cancel()
+        await asyncio.sleep(0)
+        cancelled.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 

@@ -14,14 +14,10 @@ from masivo._async.on_trio import TrioSession
 from masivo.protocol import Engine
 
 from .events import event
-from .loops import session_of
+from .loops import eventually, session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from masivo._async.session import LoopSession
-    from masivo.emulator import Emulator
-    from masivo.protocol import Request
 
     from .conftest import Connect
 
@@ -42,6 +38,24 @@ def polls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Engine, "poll", counting)
     return counted
+
+
+def calls_of(method: str, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows with every call of a method of a session, by its first argument."""
+    calls: list[object] = []
+
+    def counted(session: type[LoopSession]) -> None:
+        original = getattr(session, method)
+
+        def counting(self: LoopSession, argument: object) -> Any:
+            calls.append(argument)
+            return original(self, argument)
+
+        monkeypatch.setattr(session, method, counting)
+
+    counted(AsyncioSession)
+    counted(TrioSession)
+    return calls
 
 
 def api() -> httpx.AsyncClient:
@@ -90,19 +104,7 @@ async def test_a_task_goes_on_with_the_next_batch(
     connect: Connect, polls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred batches of a client, one after another, are one task and one poll each."""
-    started: list[object] = []
-
-    def counted(session: type[LoopSession]) -> None:
-        start = session._start
-
-        def counting(self: LoopSession, request: Request) -> None:
-            started.append(request)
-            start(self, request)
-
-        monkeypatch.setattr(session, "_start", counting)
-
-    counted(AsyncioSession)
-    counted(TrioSession)
+    started = calls_of("_start", monkeypatch)
     async with api() as http, connect(http_client=http, batch_size=10) as client:
         await client.get_token()
         started.clear()
@@ -147,25 +149,21 @@ async def test_others_run_between_two_batches(connect: Connect) -> None:
 
 
 async def test_a_driver_of_a_parent_process_sleeps(
-    connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driving task that a fork took along does nothing more, not even at its last timer."""
-    pauses: list[object] = []
+    pauses = calls_of("_pause", monkeypatch)
     async with connect(idle_timeout=0.05) as client:
         await client.get_token()
         client.send_analytics_event(event())
-        await anyio.sleep(0.01)
         session = session_of(client)
-        pause = session._pause
-
-        async def counting(until: float | None) -> None:
-            pauses.append(until)
-            await pause(until)
-
-        monkeypatch.setattr(session, "_pause", counting)
+        await eventually(lambda: pauses[-1] is not None and session._wake_at == pauses[-1])
         session.forked()
-        await anyio.sleep(0.15)
-        assert len(pauses) <= 2
+        pauses.clear()
+        await eventually(lambda: pauses)
+        for _ in range(50):
+            await checkpoint()
+        assert pauses == [None]
         # It is a parent's in truth, and has to end.
         session._dead = False
         session._registry[session._key] = session
@@ -176,19 +174,7 @@ async def test_an_answer_wakes_the_loop_from_inside(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request takes no call that wakes the loop from outside, which is a write to a socket."""
-    calls: list[object] = []
-
-    def counted(session: type[LoopSession]) -> None:
-        call_soon = session._call_soon
-
-        def counting(self: LoopSession, function: Callable[[], object]) -> None:
-            calls.append(function)
-            call_soon(self, function)
-
-        monkeypatch.setattr(session, "_call_soon", counting)
-
-    counted(AsyncioSession)
-    counted(TrioSession)
+    calls = calls_of("_call_soon", monkeypatch)
     async with api() as http, connect(http_client=http, batch_size=10) as client:
         await client.get_token()
         before = len(calls)

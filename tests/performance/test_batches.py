@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from .core import Core, counted, instructions
@@ -89,29 +86,3 @@ def test_a_delivery_takes_few_instructions() -> None:
         taken = counted(all_batches)
     assert core.buffer.stats().delivered == 2_000
     assert taken <= 160 * 1_000
-
-
-def test_importing_the_package_imports_little() -> None:
-    """``import masivo`` brings a handful of modules: no HTTP, no event loop, not even typing."""
-    program = (
-        "import sys; before = set(sys.modules); import masivo; "
-        "print(*sorted(set(sys.modules) - before))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True
-    )
-    modules = done.stdout.split()
-    assert len(modules) <= 8
-    tops = {module.partition(".")[0] for module in modules}
-    assert not tops & {
-        "httpx",
-        "httpx2",
-        "httpcore",
-        "asyncio",
-        "trio",
-        "msgspec",
-        "orjson",
-        "ssl",
-        "logging",
-        "typing",
-    }
