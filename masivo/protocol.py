@@ -40,16 +40,17 @@ from ._protocol.delivery import (
     Awaited,
     Delivery,
     Failed,
+    Origin,
     Outcome,
     Ticket,
     TokenTicket,
     unwrap,
 )
 from ._protocol.engine import Engine
-from ._protocol.journal import Notes
 from ._protocol.json import Json
+from ._protocol.output import Logger, Notes, Output, Settled
 from ._protocol.settings import Account, Api, Secret, Settings, configure, is_loopback, wait_limit
-from ._protocol.settle import Logger, Waiters, settle
+from ._protocol.settle import Waiters, settle
 from ._protocol.tally import FlushTicket
 from ._protocol.values import (
     MAX_BODY,
@@ -58,12 +59,10 @@ from ._protocol.values import (
     Failure,
     FlushResult,
     OnError,
-    Output,
     RandomSource,
     Request,
     Response,
     SendEventResult,
-    Settled,
     Stats,
 )
 
@@ -86,6 +85,7 @@ __all__ = [
     "MAX_BODY",
     "Notes",
     "OnError",
+    "Origin",
     "Outcome",
     "Output",
     "RandomSource",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from masivo._http import AsyncHttp
-    from masivo.protocol import Buffer, Clock, Delivery, Request, Ticket
+    from masivo.protocol import Clock, Delivery, Origin, Request, Ticket
 
     from .home import Home
 
@@ -45,7 +45,7 @@ class Member(NamedTuple):
     """The client's own nursery, in trio."""
 
 
-def session_of(buffer: Buffer) -> LoopSession:
+def session_of(buffer: Origin) -> LoopSession:
     """The session that a buffer's client joined."""
     return cast("Member", buffer.owner).session
 

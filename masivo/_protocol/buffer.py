@@ -2,75 +2,65 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from .delivery import Awaited, Delivery, Failed, Ticket, TokenTicket
-from .errors import MasivoClosedError, MasivoConfigError, MasivoError, MasivoQueueFullError
+from .delivery import Awaited, Delivery, Failed, Origin, Ticket, TokenTicket
+from .errors import (
+    MasivoClosedError,
+    MasivoConfigError,
+    MasivoQueueFullError,
+    closed_error,
+)
 from .events import BRACE, STAMP_SIZE, encoder
-from .tally import FlushTicket, Tally
-from .values import SendEventResult, Stats
+from .tally import FlushTicket
+from .values import SendEventResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .core import Core
+    from .context import Context
+    from .outbox import Outbox
     from .settings import Settings
+    from .values import Stats
 
-__all__ = ["Buffer", "closed_error"]
+__all__ = ["Buffer"]
 
 _DISABLED: Final = SendEventResult(success=False, status=0)
 
 
-class Buffer(ABC):
+class Buffer(Origin):
     """One client, as the engine's driver sees it; ``Engine.attach`` makes it.
 
     Every method is an input: it may be called at any time, from any thread, from a signal handler
     or a finalizer. What inputs lead to is done by the next ``Engine.poll`` (``Outbox``).
     """
 
-    def __init__(
-        self, core: Core, settings: Settings, delivery_type: type[Delivery], owner: object
-    ) -> None:
+    def __init__(self, context: Context, outbox: Outbox, delivery_type: type[Delivery]) -> None:
+        super().__init__(outbox.owner)
+        settings = outbox.settings
         self.settings: Settings = settings
-        self.owner: object = owner
-        """Whatever the driver attached; the core does not look at it."""
-        self.closed: bool = False
-        """Whether new events are refused: set by ``close`` and ``destroy``, at the call."""
-        self.orphaned: Failed | None = None
-        """What pending deliveries end with in a process that forked away from this client."""
-
-        # Written by callers. A `+=` on an int attribute is not interrupted in CPython (no thread
-        # switch, no signal handler between its load and its store), so these need no lock; a
-        # lock would have to be reentrant and cost as much as the rest of the bookkeeping.
-        self._accepted: int = 0
-        self._accepted_bytes: int = 0
-        self._rejected: int = 0
-        self._overflow: Failed | None = None
-
-        # Written by polls.
-        self.detached: bool = False
-        """Whether the engine is done with it."""
-        self._requests: int = 0
-        self._retries: int = 0
-        self._in_flight: int = 0
-        self._tally = Tally()
-        self._taken_in: int = 0
-        self._taken_in_bytes: int = 0
-        self._ended: int = 0
-        self._ended_bytes: int = 0
-        self._wake_count: float = 1
-        self._wake_bytes: float = 0  # with a byte for the comma after each event
-
-        self._core = core
-        self._clock = core.clock
-        self._input = core.input
+        self.outbox: Outbox = outbox
+        self._context = context
+        self._gate = outbox.gate
+        self._clock = context.clock
+        self._input = context.input
+        self._wake = context.wake
         self._enabled = settings.enabled
         self._encode = encoder(settings)
         self._make: Callable[[bytes, float, str | None, Buffer], Delivery] = delivery_type
         self._per_customer = settings.max_in_flight > 1
         self._max_queue = settings.max_queue
         self._max_queue_bytes = settings.max_queue_bytes
+
+    @property
+    def closed(self) -> bool:
+        """Whether new events are refused: set by ``close`` and ``destroy``, at the call."""
+        return self._gate.closed
+
+    @property
+    def detached(self) -> bool:
+        """Whether the engine is done with it."""
+        return self.outbox.detached
 
     # ── Inputs: from anywhere, at any time ───────────────────────────────────────────────────
 
@@ -81,7 +71,8 @@ class Buffer(ABC):
             MasivoValidationError: the event is refused.
             MasivoClosedError: the client is closed.
         """
-        if self.closed:
+        gate = self._gate
+        if gate.closed:
             raise closed_error()
         encoded, customer = self._encode(event)
         delivery = self._make(
@@ -92,20 +83,20 @@ class Buffer(ABC):
             return delivery
         # ``size`` without its call, which would be a fiftieth of this one.
         length = len(encoded) if encoded[0] == BRACE else len(encoded) + STAMP_SIZE
-        accepted = self._accepted + 1
-        accepted_bytes = self._accepted_bytes + length
+        accepted = gate.accepted + 1
+        accepted_bytes = gate.accepted_bytes + length
         if (
-            accepted - self._ended > self._max_queue
-            or accepted_bytes - self._ended_bytes > self._max_queue_bytes
+            accepted - gate.ended > self._max_queue
+            or accepted_bytes - gate.ended_bytes > self._max_queue_bytes
         ):
             return self._reject(delivery)
-        self._accepted += 1
-        self._accepted_bytes += length
+        gate.accepted += 1
+        gate.accepted_bytes += length
         self._input(delivery)
         # Read anew: of several callers at once, the last must see the sum.
-        accepted = self._accepted
-        if accepted >= self._wake_count or self._accepted_bytes + accepted > self._wake_bytes:
-            self._core.wake()
+        accepted = gate.accepted
+        if accepted >= gate.wake_count or gate.accepted_bytes + accepted > gate.wake_bytes:
+            self._wake()
         return delivery
 
     def flush(self) -> FlushTicket:
@@ -119,7 +110,7 @@ class Buffer(ABC):
         if not self.settings.enabled:
             ticket.outcome = ticket.result()
         else:
-            self._core.input(lambda: self._flush(ticket))
+            self._context.input(lambda: self.outbox.flush(ticket))
         return ticket
 
     def drain(self) -> Ticket:
@@ -130,16 +121,16 @@ class Buffer(ABC):
         """
         self._check_open()
         ticket = Ticket()
-        if self._has_room():
+        if self._gate.has_room:
             ticket.outcome = True
         else:
-            self._core.input(lambda: self._drain(ticket))
+            self._context.input(lambda: self.outbox.drain(ticket))
         return ticket
 
     def cancel(self, ticket: Awaited[object]) -> None:
         """Stop waiting: a drain pushes no more batches out, and what a flush would have told of
         is told by the next one. For anything else, and once there is an outcome, nothing."""
-        self._core.input(lambda: self._cancel(ticket))
+        self._context.input(lambda: self.outbox.cancel(ticket))
 
     def token(self) -> TokenTicket:
         """The current token, fetched if need be.
@@ -152,7 +143,7 @@ class Buffer(ABC):
         if not self.settings.enabled:
             raise MasivoConfigError("the client is disabled: it has no token")
         ticket = TokenTicket()
-        self._core.input(lambda: self._want_token(ticket))
+        self._context.input(lambda: self.outbox.want_token(ticket))
         return ticket
 
     def close(self, timeout: float | None) -> Ticket:
@@ -161,7 +152,7 @@ class Buffer(ABC):
         Args:
             timeout: seconds after which everything undelivered fails; None for no limit.
         """
-        self.closed = True
+        self._gate.closed = True
         ticket = Ticket()
         if self.detached:
             ticket.outcome = True
@@ -171,40 +162,29 @@ class Buffer(ABC):
             "the client was closed before this could be delivered"
             + ("" if timeout is None else f": close(timeout={timeout:g}) ran out")
         )
-        self._core.input(lambda: self._close(ticket, deadline, error))
+        self._context.input(lambda: self.outbox.close(ticket, deadline, error))
         return ticket
 
     def destroy(self) -> None:
         """Detach without sending; undelivered events fail."""
-        self.closed = True
+        self._gate.closed = True
         error = MasivoClosedError("the client was destroyed before this could be delivered")
-        self._core.input(lambda: self._release(error))
+        self._context.input(lambda: self.outbox.release(error))
 
     def abandon(self, why: str) -> None:
         """As ``destroy``, with one warning that says how many events were lost, and why."""
-        self.closed = True
-        self._core.input(lambda: self._abandon(why))
+        self._gate.closed = True
+        self._context.input(lambda: self.outbox.abandon(why))
 
     def stats(self) -> Stats:
         """A snapshot of the counters."""
-        delivered, failed, in_flight = self._tally.delivered, self._tally.failed, self._in_flight
-        return Stats(
-            accepted=self._accepted,
-            delivered=delivered,
-            failed=failed,
-            rejected=self._rejected,
-            retries=self._retries,
-            requests=self._requests,
-            authorizations=self._core.authorizer.count,
-            queued=self._accepted - delivered - failed - in_flight,
-            in_flight=in_flight,
-        )
+        return self.outbox.stats()
 
     @property
-    @abstractmethod
     def awaits_answers(self) -> bool:
         """Whether only an answer lets it go on: as many of its batches are out as may be, or it has
         events and the token is being fetched."""
+        return self.outbox.awaits_answers
 
     # ── What they have in common ─────────────────────────────────────────────────────────────
 
@@ -212,67 +192,22 @@ class Buffer(ABC):
         if self.closed:
             raise closed_error()
 
-    def _held(self) -> int:
-        """How many events wait or are in flight."""
-        return self._accepted - self._ended
-
-    def _has_room(self) -> bool:
-        """Whether there is room for a batch: at most for half of what may be held."""
-        settings = self.settings
-        events = min(settings.batch_size, max(1, settings.max_queue // 2))
-        length = min(settings.max_batch_bytes, settings.max_queue_bytes // 2)
-        return (
-            self._held() + events <= settings.max_queue
-            and self._accepted_bytes - self._ended_bytes + length <= settings.max_queue_bytes
-        )
-
     def _reject(self, delivery: Delivery) -> Delivery:
         """Fail an event for which there is no room. Those of one poll share their error."""
-        self._rejected += 1
-        overflow = self._overflow
+        self._gate.rejected += 1
+        overflow = self._gate.overflow
         if overflow is None:
-            overflow = self._overflow = Failed(
+            overflow = self._gate.overflow = Failed(
                 MasivoQueueFullError(
                     f"the buffer is full (max_queue={self._max_queue} events, "
                     f"max_queue_bytes={self._max_queue_bytes}): the event was not taken. "
                     "Call drain() before sending, to wait for room, or raise the bound"
                 ),
                 0,
-                self._core.unasked,
+                self._context.unasked,
             )
-            self._core.input(self._overflowed)
-            self._core.wake()
+            self._context.input(self.outbox.overflowed)
+            self._wake()
         overflow.count += 1
         delivery.outcome, delivery.encoded = overflow, b""
         return delivery
-
-    # ── What they lead to, in the next poll ──────────────────────────────────────────────────
-
-    @abstractmethod
-    def _overflowed(self) -> None: ...
-
-    @abstractmethod
-    def _flush(self, ticket: FlushTicket) -> None: ...
-
-    @abstractmethod
-    def _drain(self, ticket: Ticket) -> None: ...
-
-    @abstractmethod
-    def _cancel(self, ticket: Awaited[object]) -> None: ...
-
-    @abstractmethod
-    def _want_token(self, ticket: TokenTicket) -> None: ...
-
-    @abstractmethod
-    def _close(self, ticket: Ticket, deadline: float | None, error: MasivoError) -> None: ...
-
-    @abstractmethod
-    def _release(self, error: MasivoError) -> None: ...
-
-    @abstractmethod
-    def _abandon(self, why: str) -> None: ...
-
-
-def closed_error() -> MasivoClosedError:
-    """What a call on a closed client raises."""
-    return MasivoClosedError("the client is closed; make a new one to go on sending")

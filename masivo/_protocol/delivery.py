@@ -17,7 +17,6 @@ from .values import FlushResult, SendEventResult
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .buffer import Buffer
     from .errors import MasivoError
 
 __all__ = [
@@ -25,6 +24,7 @@ __all__ = [
     "Awaited",
     "Delivery",
     "Failed",
+    "Origin",
     "Outcome",
     "Ticket",
     "TokenTicket",
@@ -73,6 +73,16 @@ Outcome: TypeAlias = SendEventResult | Failed
 """What ends an event."""
 
 
+class Origin:
+    """Where deliveries come from: what a delivery knows of its client."""
+
+    def __init__(self, owner: object) -> None:
+        self.owner: object = owner
+        """Whatever the driver attached; the core does not look at it."""
+        self.orphaned: Failed | None = None
+        """What pending deliveries end with in a process that forked away from this client."""
+
+
 class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
     """What became, or will become, of one event.
 
@@ -85,7 +95,7 @@ class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
     """When it was accepted, in seconds on the engine's clock."""
     customer: str | None
     """Its customer, where order is kept per customer; else None."""
-    buffer: Buffer | None
+    buffer: Origin | None
     """Where it waits; None once a failure has been asked for."""
     outcome: Outcome | None = None
     """How it ended; None until it has. Set by ``Engine.poll``, read by everyone."""

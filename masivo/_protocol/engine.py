@@ -8,19 +8,25 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-from .core import Core, empty_output
+from .authorizer import Authorizer
+from .buffer import Buffer
+from .clients import Clients
+from .context import Context
 from .delivery import Delivery
-from .flight import Flight
+from .errors import MasivoClosedError
+from .gate import Gate
 from .journal import INFO, Journal
+from .log import not_sent
 from .outbox import Outbox
+from .output import Output
+from .redaction import redacted
 from .timers import Slot, Timer
 from .token import State
-from .values import Failure, Output, Response
+from .values import Failure, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .buffer import Buffer
     from .settings import Account, Settings
     from .values import Clock, RandomSource
 
@@ -61,12 +67,14 @@ class Engine:
         log_level: Callable[[], int] | None = None,
     ) -> None:
         self.clock: Clock = clock
-        self._core = Core(account, clock, wall_clock, random, wake)
+        self._context = Context(account, clock, wall_clock, random, wake)
+        self._clients = Clients()
+        self._authorizer = Authorizer(self._context, self._clients)
         self._log_level = log_level
         self._polling = False
 
     def __repr__(self) -> str:
-        return f"<Engine {self._core.account.base_url} token={self._core.authorizer.state.value}>"
+        return f"<Engine {self._context.account.base_url} token={self._authorizer.state.value}>"
 
     # ── Inputs ───────────────────────────────────────────────────────────────────────────────
 
@@ -83,31 +91,33 @@ class Engine:
         Raises:
             ValueError: the settings are of another account.
         """
-        core = self._core
-        if settings.account != core.account:
+        context = self._context
+        if settings.account != context.account:
             raise ValueError("these settings are of another account than the engine's")
-        outbox = Outbox(core, settings, delivery_type, owner)
-        core.clients[outbox] = None
-        if core.authorizer.state is not State.ABSENT:
+        outbox = Outbox(context, self._authorizer, Gate(settings), owner)
+        buffer = Buffer(context, outbox, delivery_type)
+        self._clients.add(buffer)
+        context.attached = True
+        if self._authorizer.state is not State.ABSENT:
             # It may want the token renewed sooner than the others do.
-            core.input(core.authorizer.set_renewal)
-            core.wake()
-        return outbox
+            context.input(self._authorizer.set_renewal)
+            context.wake()
+        return buffer
 
     @property
     def attached(self) -> bool:
         """Whether a client is attached."""
-        return bool(self._core.clients)
+        return bool(self._clients)
 
     @property
     def buffers(self) -> list[Buffer]:
         """The attached clients' buffers: a copy, as a client may attach while one looks."""
-        return [*self._core.outboxes]
+        return self._clients.buffers
 
     @property
     def pending(self) -> bool:
         """Whether inputs wait for a poll."""
-        return bool(self._core.inbox)
+        return bool(self._context.inbox)
 
     def handle_response(self, request_id: int, response: Response) -> None:
         """Hand back the complete answer to a request. Late and unknown ones are ignored.
@@ -117,7 +127,7 @@ class Engine:
         """
         if not isinstance(response, Response):
             raise TypeError("handle_response takes a Response")
-        self._core.input(partial(self._core.answered, request_id, response))
+        self._context.input(partial(self._context.returned, request_id, response))
 
     def handle_failure(self, request_id: int, failure: Failure) -> None:
         """Report that a request got no complete answer. Late and unknown ones are ignored.
@@ -127,7 +137,7 @@ class Engine:
         """
         if not isinstance(failure, Failure):
             raise TypeError("handle_failure takes a Failure")
-        self._core.input(partial(self._core.broken, request_id, failure))
+        self._context.input(partial(self._context.returned, request_id, failure))
 
     def hand_back(self, request_id: int, result: Response | Failure) -> None:
         """``handle_response`` or ``handle_failure``, whichever it is.
@@ -148,8 +158,15 @@ class Engine:
         Args:
             why: what happened, such as "the event loop was closed".
         """
-        core = self._core
-        core.input(lambda: core.abandon(core.outboxes, why))
+        self._context.input(lambda: self._abandon(why))
+
+    def _abandon(self, why: str) -> None:
+        outboxes = self._clients.outboxes
+        lost = sum(outbox.held for outbox in outboxes)
+        error = MasivoClosedError(f"{why} before this could be delivered")
+        for outbox in outboxes:
+            outbox.release(error, quiet=True)
+        self._context.out.warnings.extend(not_sent(lost, why))
 
     # ── Output ───────────────────────────────────────────────────────────────────────────────
 
@@ -161,20 +178,20 @@ class Engine:
         """
         if self._polling:
             raise RuntimeError("poll() called while another poll() is running")
-        core = self._core
+        context = self._context
         self._polling = True
         try:
-            core.now = max(core.now, core.clock())
+            context.now = max(context.now, context.clock())
             if self._log_level is not None:
                 self._open_journal(self._log_level())
             self._take_in()
             self._run()
         finally:
             self._polling = False
-        wake_at = core.timers.next()
-        if core.journal is not None:
-            core.journal.rests(wake_at)
-        out, core.out = core.out, empty_output()
+        wake_at = context.timers.next()
+        if context.journal is not None:
+            context.journal.rests(wake_at, context.timers.first(), context.now)
+        out, context.out = context.out, Output([], [], [], [], [], None, closed=False)
         return Output(
             out.requests,
             out.settled,
@@ -182,67 +199,83 @@ class Engine:
             out.failed_events,
             out.warnings,
             wake_at,
-            closed=not core.clients,
-            notes=None if core.journal is None else core.journal.notes,
+            closed=not self._clients,
+            notes=None if context.journal is None else context.journal.notes,
         )
 
     def _open_journal(self, level: int) -> None:
-        core = self._core
+        context = self._context
         if level > INFO:
-            core.journal = None
-        elif core.journal is None:
-            core.journal = Journal(core, level)
+            context.journal = None
+        elif context.journal is None:
+            context.journal = Journal(self._redact, level)
         else:
-            core.journal.level = level
+            context.journal.level = level
+
+    def _redact(self, text: str) -> str:
+        return redacted(text, self._context.secrets(None))
 
     def _take_in(self) -> None:
         # What arrives from now on is for the next poll: a busy sender must not keep this one.
         # Events of one client in a row are taken in together, which is four times cheaper.
         row: list[Delivery] = []
         outbox: Outbox | None = None
-        inbox = self._core.inbox
+        buffer: Buffer | None = None
+        inbox = self._context.inbox
         for _ in range(len(inbox)):
             item = inbox.popleft()
             if callable(item):
                 if outbox is not None:
                     outbox.take_in(row)
-                    row, outbox = [], None
+                    row, outbox, buffer = [], None, None
                 item()
                 continue
-            if item.buffer is not outbox or len(row) == _ROW:
+            if item.buffer is not buffer or len(row) == _ROW:
                 if outbox is not None:
                     outbox.take_in(row)
-                row, outbox = [], cast("Outbox", item.buffer)
+                buffer = cast("Buffer", item.buffer)
+                row, outbox = [], buffer.outbox
             row.append(item)
         if outbox is not None:
             outbox.take_in(row)
 
     def _run(self) -> None:
-        core = self._core
+        context = self._context
         stepped: dict[Outbox, None] = {}
         while True:
-            for timer, owner in core.timers.due(core.now):
-                if core.journal is not None:
-                    core.journal.fired(timer)
+            for timer, owner in context.timers.due(context.now):
+                if context.journal is not None:
+                    context.journal.fired(timer)
                 if timer is Timer.REFRESH:
-                    core.authorizer.renew()
+                    self._authorizer.renew()
                 elif timer is Timer.LOG:
-                    core.out.warnings.extend(core.log.due(core.now))
+                    context.out.warnings.extend(context.log.due(context.now))
                 elif isinstance(owner, Outbox):
                     owner.fire(timer)
-                elif isinstance(owner, Flight):
-                    core.touch(owner.outbox)
-            if not core.touched:
+                elif isinstance(owner, tuple):
+                    context.touch(cast("tuple[object, object]", owner)[0])
+            touched = cast("dict[Outbox, None]", context.touched)
+            if context.all_touched:
+                touched.update(dict.fromkeys(self._clients.outboxes))
+            context.touched, context.all_touched = {}, False
+            if not touched:
                 break
-            touched, core.touched = core.touched, {}
             for outbox in touched:
-                outbox.step(core.now)
+                outbox.step(context.now)
+                if outbox.detached:
+                    self._detach(outbox)
             stepped.update(touched)
         # Last, as the last client may just have gone: then nobody wants a token.
-        core.authorizer.step()
+        self._authorizer.step()
         if any(outbox.wants_poll for outbox in stepped):
             # Events came in during this poll, before their senders could see the new threshold.
-            core.wake()
-        core.timers.set(_LOG, core.log.next())
-        if not core.clients:
-            core.rest()
+            context.wake()
+        context.timers.set(_LOG, context.log.next())
+        if not self._clients:
+            self._authorizer.rest()
+            context.rest()
+
+    def _detach(self, outbox: Outbox) -> None:
+        self._clients.remove(outbox)
+        self._context.attached = bool(self._clients)
+        self._authorizer.set_renewal()

@@ -118,6 +118,11 @@ for _name in __all__:
     globals()[_name].__module__ = "masivo"
 
 
+def closed_error() -> MasivoClosedError:
+    """What a call on a closed client raises."""
+    return MasivoClosedError("the client is closed; make a new one to go on sending")
+
+
 # ── From an answer to an error ───────────────────────────────────────────────────────────────
 
 

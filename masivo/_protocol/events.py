@@ -23,7 +23,6 @@ from .stamps import STAMP_LENGTH
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .delivery import Delivery
     from .settings import Settings
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "encoder",
     "opening",
     "size",
-    "total_size",
 ]
 
 Encode: TypeAlias = Callable[[Mapping[str, object]], tuple[bytes, str]]
@@ -57,16 +55,6 @@ _type_of: Final = cast("Callable[[Any], object]", type)
 def size(encoded: bytes) -> int:
     """The bytes of an event as it will be sent."""
     return len(encoded) if encoded[0] == BRACE else len(encoded) + STAMP_SIZE
-
-
-def total_size(deliveries: Iterable[Delivery]) -> int:
-    """The bytes of several events as they will be sent."""
-    total = 0
-    # ``size`` without its call: this runs for every event, twice.
-    for delivery in deliveries:
-        encoded = delivery.encoded
-        total += len(encoded) if encoded[0] == BRACE else len(encoded) + STAMP_SIZE
-    return total
 
 
 def opening(stamp: bytes) -> bytes:

@@ -7,40 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from .attempt import Attempt
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from .delivery import Delivery
-    from .outbox import Outbox
     from .queues import Taken
 
-__all__ = ["Attempt", "Flight", "Part"]
+__all__ = ["Flight", "Part"]
 
 LONE_REFUSALS: Final = 8
 """After so many events in a row that were refused alone, a batch is halved no further."""
-
-
-class Attempt:
-    """Something that is sent, and perhaps sent again: a batch or an authorization."""
-
-    def __init__(self) -> None:
-        self.request_id: int | None = None
-        """The request that is out; None while waiting."""
-        self.sent_at: float = 0.0
-        """When it was sent."""
-        self.known = 0
-        """How many failures in a row the key had when it was sent."""
-        self.not_before: float = 0.0
-        """The earliest time for the next request."""
-        self.retries: int = 0
-        """How often it was repeated."""
-        self.last_try: bool = False
-        """Whether it was cut short by a close: it is not repeated again."""
-
-    def begin(self) -> None:
-        """Forget the attempts: what is sent from now on is new."""
-        self.retries = 0
-        self.last_try = False
 
 
 class Part(msgspec.Struct):
@@ -66,9 +44,8 @@ class Part(msgspec.Struct):
 class Flight(Attempt):
     """A batch in flight, sent part after part; its customers' later events wait behind it."""
 
-    def __init__(self, outbox: Outbox, taken: Taken, events: list[bytes]) -> None:
+    def __init__(self, taken: Taken, events: list[bytes]) -> None:
         super().__init__()
-        self.outbox = outbox
         self.customers: Collection[str] = taken.customers
         self.parts: deque[Part] = deque([Part(taken.deliveries, taken.numbers, events)])
         self.why: str = ""

@@ -6,23 +6,21 @@ server said, and nothing of an event. It is made only if somebody reads it.
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from .causes import chain
 from .flight import Flight
-from .redaction import redacted
+from .output import Notes
 from .timers import Timer
 
 if TYPE_CHECKING:
-    from .core import Core
+    from collections.abc import Callable
+
+    from .attempt import Attempt
     from .errors import MasivoError
-    from .flight import Attempt
-    from .settle import Logger
     from .values import Failure, FlushResult, Request, Stats
 
-__all__ = ["DEBUG", "INFO", "Journal", "Notes"]
+__all__ = ["DEBUG", "INFO", "Journal"]
 
 DEBUG: Final = 10
 """The level of what is as it should be (``logging.DEBUG``)."""
@@ -40,49 +38,18 @@ _TIMERS: Final = {
 }
 
 
-class Notes:
-    """Lines that wait to be written, in order."""
-
-    def __init__(self) -> None:
-        self._lines: deque[tuple[int, str]] = deque()
-        self._turn: list[None] = [None]  # who takes it out writes, and puts it back
-
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
-    def add(self, level: int, text: str) -> None:
-        """Add a line, to be written at a level."""
-        self._lines.append((level, text))
-
-    def write(self, logger: Logger) -> None:
-        """Write them all. Of several threads at once, one writes: the others need not wait, as it
-        takes theirs as well, and so the order is kept."""
-        while self._lines:
-            try:
-                turn = self._turn.pop()
-            except IndexError:
-                return  # who has it looks once more after giving it back
-            try:
-                while self._lines:
-                    line = self._lines.popleft()
-                    with suppress(Exception):  # a handler of the application's log may raise
-                        logger.log(*line)
-            finally:
-                self._turn.append(turn)
-
-
 class Journal:
     """Makes the lines of an engine.
 
     Args:
-        core: whose steps and time it tells.
+        redact: takes the secrets out of a line.
         level: the least level that is read.
     """
 
-    def __init__(self, core: Core, level: int) -> None:
+    def __init__(self, redact: Callable[[str], str], level: int) -> None:
         self.level = level
         self._wake_at: float | None = None  # the wake-up that was last told of
-        self._core = core
+        self._redact = redact
         self.notes: Notes = Notes()
         """What is still to be written."""
 
@@ -95,7 +62,7 @@ class Journal:
 
     def _add(self, level: int, text: str) -> None:
         # An address of the caller's (in `base_url`, or in `Api`) may hold a secret.
-        self.notes.add(level, redacted(text, self._core.secrets(None)))
+        self.notes.add(level, self._redact(text))
 
     # ── Requests and answers ─────────────────────────────────────────────────────────────────
 
@@ -111,34 +78,29 @@ class Journal:
             f"(request {request.id}{repeat}, timeout {request.timeout:g} s)"
         )
 
-    def answered(self, attempt: Attempt, status: int) -> None:
+    def answered(self, attempt: Attempt, status: int, now: float) -> None:
         """A request was answered."""
         tell = self._debug if status < 300 else self._info
-        tell(f"{_name(attempt)}: answered {status} {self._took(attempt)}")
+        tell(f"{_name(attempt)}: answered {status} {_took(attempt, now)}")
 
-    def broken(self, attempt: Attempt, failure: Failure) -> None:
+    def broken(self, attempt: Attempt, failure: Failure, now: float) -> None:
         """A request got no complete answer."""
         error = failure.cause or failure.fatal
         kinds = [] if error is None else [type(each).__name__ for each in chain(error)]
         why = ": " + " from ".join(dict.fromkeys(kinds)) if kinds else ""
         status = "" if failure.status is None else f", though its headers said {failure.status}"
         sent = "" if failure.sent else "; nothing was sent"
-        self._info(f"{_name(attempt)}: no usable answer {self._took(attempt)}{status}{why}{sent}")
+        self._info(f"{_name(attempt)}: no usable answer {_took(attempt, now)}{status}{why}{sent}")
 
-    def _took(self, attempt: Attempt) -> str:
-        return f"after {self._core.now - attempt.sent_at:.3f} s"
-
-    def repeats(self, attempt: Attempt) -> None:
+    def repeats(self, attempt: Attempt, held: float, now: float) -> None:
         """An attempt is going to be repeated."""
-        held = self._core.backoff.hold_until
-        wait = max(attempt.not_before, held) - self._core.now
+        wait = max(attempt.not_before, held) - now
         why = ", as Retry-After says" if held > attempt.not_before else ""
         when = "now, a last time" if attempt.last_try else f"in {wait:.3f} s{why}"
         self._info(f"{_name(attempt)}: repeat {attempt.retries} {when}")
 
-    def refuses(self) -> None:
+    def refuses(self, wait: float) -> None:
         """The server asked for more patience than we have."""
-        wait = self._core.backoff.refused_until - self._core.now
         self._info(f"Retry-After says {wait:.0f} s: until then batches fail at once")
 
     def halved(self, flight: Flight) -> None:
@@ -150,24 +112,22 @@ class Journal:
 
     # ── The token ────────────────────────────────────────────────────────────────────────────
 
-    def granted(self, life: float | None, renew_at: float | None) -> None:
+    def granted(self, life: float | None, renew_in: float | None) -> None:
         """There is a token."""
         lives = "does not tell its life" if life is None else f"lives {life:.0f} s"
-        renewed = "never" if renew_at is None else f"in {renew_at - self._core.now:.0f} s"
+        renewed = "never" if renew_in is None else f"in {renew_in:.0f} s"
         self._debug(f"token: {lives}; to be renewed {renewed}")
 
     def revoked(self, why: str) -> None:
         """The token is no good any more."""
         self._info(f"token: thrown away, as {why}")
 
-    def kept(self, attempt: Attempt) -> None:
+    def kept(self, wait: float) -> None:
         """A renewal failed; the token still works."""
-        wait = attempt.not_before - self._core.now
         self._info(f"token: still used; the renewal is tried again in {wait:.0f} s")
 
-    def refused(self, error: MasivoError, until: float) -> None:
+    def refused(self, error: MasivoError, wait: float) -> None:
         """The key was refused."""
-        wait = until - self._core.now
         self._info(f"the key was refused ({_kind(error)}): for {wait:.0f} s events fail at once")
 
     # ── Clients ──────────────────────────────────────────────────────────────────────────────
@@ -198,16 +158,19 @@ class Journal:
         """A timer is due."""
         self._debug(f"it is time: {_TIMERS[timer]}")
 
-    def rests(self, wake_at: float | None) -> None:
+    def rests(self, wake_at: float | None, timer: Timer | None, now: float) -> None:
         """Nothing is left to be done before a time; told once for each."""
         if wake_at != self._wake_at:
             self._wake_at = wake_at
-            timer = self._core.timers.first()
             if timer is None or wake_at is None:
                 self._debug("nothing to do until something is asked for, or answered")
             else:
-                wait = wake_at - self._core.now
+                wait = wake_at - now
                 self._debug(f"nothing to do for {wait:.3f} s; then {_TIMERS[timer]}")
+
+
+def _took(attempt: Attempt, now: float) -> str:
+    return f"after {now - attempt.sent_at:.3f} s"
 
 
 def _name(attempt: Attempt) -> str:

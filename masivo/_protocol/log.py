@@ -14,7 +14,7 @@ from .errors import (
     MasivoServerKeyError,
 )
 
-__all__ = ["FailureLog"]
+__all__ = ["FailureLog", "not_sent"]
 
 INTERVAL: Final = 5.0
 """The least time between two warnings of one cause, in seconds."""
@@ -83,3 +83,11 @@ class FailureLog:
             # An event that found the buffer full was never accepted: on_error is not told of it.
             f"{'' if kind is MasivoQueueFullError else '; on_error, if set, was given them'}"
         )
+
+
+def not_sent(count: int, why: str) -> list[str]:
+    """The warning that so many events were lost with their client, if any were."""
+    if not count:
+        return []
+    events = "1 event was" if count == 1 else f"{count} events were"
+    return [f"{events} not sent: {why}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from .delivery import Delivery
 
@@ -11,25 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from .delivery import Awaited
-    from .values import Output
+    from .output import Logger, Output
 
-__all__ = ["Logger", "Waiters", "settle"]
-
-
-class Logger(Protocol):
-    """What a driver logs to; ``logging.getLogger("masivo")`` is one."""
-
-    def log(self, level: int, msg: str, /) -> object:
-        """Log a line at a level: 10 (DEBUG) or 20 (INFO)."""
-        ...
-
-    def warning(self, msg: str, /) -> object:
-        """Log a line at level WARNING."""
-        ...
-
-    def error(self, msg: str, /, *, exc_info: bool) -> object:
-        """Log a line at level ERROR, with the exception that is being handled."""
-        ...
+__all__ = ["Waiters", "settle"]
 
 
 class Waiters:

@@ -15,9 +15,7 @@ import msgspec
 from .errors import MasivoConfigError  # noqa: TC001 (`Failure` has a signature)
 
 if TYPE_CHECKING:
-    from .delivery import Delivery, Outcome, Ticket
     from .errors import MasivoError
-    from .journal import Notes
     from .json import Json
 
 __all__ = [
@@ -27,12 +25,10 @@ __all__ = [
     "Failure",
     "FlushResult",
     "OnError",
-    "Output",
     "RandomSource",
     "Request",
     "Response",
     "SendEventResult",
-    "Settled",
     "Stats",
 ]
 
@@ -198,34 +194,3 @@ class FailedEvent:
 
 
 OnError: TypeAlias = Callable[[FailedEvent], object]
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """Deliveries that have just got their outcome together."""
-
-    deliveries: list[Delivery]
-    """The deliveries; ``outcome`` is set on each already."""
-    outcome: Outcome
-    """What they got."""
-
-
-class Output(msgspec.Struct, frozen=True):
-    """Everything that one ``poll()`` found to be done."""
-
-    requests: list[Request]
-    """To be sent; each is answered by ``handle_response`` or ``handle_failure``."""
-    settled: list[Settled]
-    """Deliveries whose waiters can go on."""
-    tickets: list[Ticket]
-    """Flushes, drains, closes and token calls whose waiters can go on."""
-    failed_events: list[tuple[OnError, FailedEvent]]
-    """Calls of ``on_error`` to be made, outside every lock."""
-    warnings: list[str]
-    """Lines for the ``masivo`` logger, at level WARNING."""
-    wake_at: float | None
-    """When to poll again at the latest (the engine's clock); None for not before an input."""
-    closed: bool
-    """Whether the last client has detached: nothing is left to be done for this key."""
-    notes: Notes | None = None
-    """Lines about what was done, for the ``masivo`` logger, shared by all outputs of an engine;
-    None where nobody reads them (``Engine``: ``log_level``)."""

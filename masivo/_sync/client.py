@@ -58,7 +58,7 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
         if self.settled() is None and self.buffer is not None:
             session = cast("Session", self.buffer.owner)
             what = "the event has no outcome yet; it stays on its way"
-            session.wait(self, timeout, what, buffer=self.buffer)
+            session.wait(self, timeout, what, buffer=cast("Buffer", self.buffer))
         outcome = self.ask()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
         return outcome

@@ -207,8 +207,9 @@ class Driver:
             log_level=lambda: self.log_level,
         )
         self.buffer = self.engine.attach(self.settings)
-        self.core = self.engine._core
-        (self.outbox,) = self.core.clients
+        self.core: Any = self.engine._context
+        self.authorizer: Any = self.engine._authorizer
+        self.outbox: Any = self.buffer.outbox
 
     def _wake(self) -> None:
         self.wakes += 1

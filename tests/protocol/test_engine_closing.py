@@ -258,7 +258,7 @@ def test_what_overlaps_with_the_end_of_a_client_has_its_outcome() -> None:
     driver = Driver(max_queue=1)
     (held,) = driver.send_numbers(1)
     driver.buffer.destroy()
-    driver.buffer.closed = False  # as if a thread had been stopped in the middle of its call
+    driver.buffer._gate.closed = False  # as if a thread had been stopped in the middle of its call
     driver.buffer._max_queue = 2
     delivery = driver.buffer.send(event(2))
     driver.buffer._max_queue = 1
@@ -283,7 +283,7 @@ def test_what_overlaps_with_the_deadline_of_a_close_is_told_so() -> None:
     driver.now += 5.0
     driver.poll()
     driver.buffer._max_queue = 2
-    driver.buffer.closed = False
+    driver.buffer._gate.closed = False
     delivery, drain = driver.buffer.send(event(2)), driver.buffer.drain()
     driver.poll()
     for each in (delivery, drain):
@@ -294,7 +294,7 @@ def test_what_overlaps_with_the_end_of_a_close_is_told_that_the_client_is_closed
     """Where the close ended in time, none of them is told that it ran out."""
     driver = Driver(max_queue=1)
     assert driver.close(5.0).ask() is True
-    driver.buffer.closed = False
+    driver.buffer._gate.closed = False
     (delivery,) = driver.send_numbers(1)
     assert error_of(delivery).message.startswith("the client is closed")
 
@@ -305,7 +305,7 @@ def test_an_event_that_overlaps_with_a_close_is_sent_at_once() -> None:
     driver = Driver(log_level=DEBUG)
     driver.sign_in()
     ticket = driver.buffer.close(None)
-    driver.buffer.closed = False
+    driver.buffer._gate.closed = False
     (delivery,) = driver.send_numbers(1)
     assert numbers(driver.batch()) == [1]
     assert any("due by close:" in line for _, line in driver.notes)
@@ -471,7 +471,7 @@ def test_a_client_ends_once() -> None:
     driver.buffer.destroy()
     driver.buffer.abandon("again")
     driver.poll()
-    driver.buffer.closed = False  # as if a thread had been stopped in the middle of `send`
+    driver.buffer._gate.closed = False  # as if a thread had been stopped in the middle of `send`
     delivery = driver.buffer.send(event(2))
     driver.poll()
     assert "close(timeout=5) ran out" in error_of(delivery).message

@@ -319,7 +319,7 @@ def test_a_redirect_or_a_2xx_without_a_token_says_to_check_base_url(
     assert type(error) is MasivoAuthError
     assert "base_url" in error.message
     assert error.status == status
-    assert driver.core.authorizer.state is State.ABSENT
+    assert driver.authorizer.state is State.ABSENT
 
 
 @pytest.mark.parametrize(

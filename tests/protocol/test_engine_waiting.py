@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.core import Core
+from masivo._protocol.tally import Tally
 from masivo.protocol import FlushResult
 
 from .simulator import START, Driver, event, in_batch, is_authorization, numbers, result_of
@@ -161,13 +161,15 @@ def test_a_flush_ends_when_its_events_have_their_outcome(
 ) -> None:
     """Not a moment before: another thread may see its end in the middle of a poll."""
     done: list[bool] = []
-    answer = Core.answer_flush
+    finished = Tally.finished
 
-    def watched(core: Core, ticket: FlushTicket) -> None:
-        done.extend(delivery.done() for delivery in deliveries)
-        answer(core, ticket)
+    def watched(tally: Tally) -> list[FlushTicket]:
+        ended = finished(tally)
+        if ended:
+            done.extend(delivery.done() for delivery in deliveries)
+        return ended
 
-    monkeypatch.setattr(Core, "answer_flush", watched)
+    monkeypatch.setattr(Tally, "finished", watched)
     driver = Driver()
     driver.sign_in()
     deliveries = driver.send_numbers(1, 2, 3)

@@ -9,14 +9,12 @@ from masivo._protocol.flight import LONE_REFUSALS, Flight
 from masivo._protocol.queues import Taken
 from masivo.protocol import Delivery
 
-from .simulator import Driver
-
 
 def flight(count: int) -> Flight:
     """A batch of so many events."""
     deliveries = [Delivery(b"{%d}" % n, 0.0, None, None) for n in range(count)]
     taken = Taken(deliveries, range(10, 10 + count), ["c"])
-    return Flight(Driver().outbox, taken, [each.encoded for each in deliveries])
+    return Flight(taken, [each.encoded for each in deliveries])
 
 
 def test_a_flight_begins_with_one_part() -> None:

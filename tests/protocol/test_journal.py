@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Unpack
 import pytest
 
 from masivo._protocol.errors import MasivoConfigError
-from masivo._protocol.journal import DEBUG, INFO, Notes
+from masivo._protocol.journal import DEBUG, INFO
+from masivo._protocol.output import Notes
 from masivo.protocol import Api, Failure
 
 from .simulator import BASE_URL, KEY, WALL, Changes, Driver, event, in_batch
@@ -221,7 +222,7 @@ def test_a_token_that_is_thrown_away_is_told() -> None:
     driver.grant(jwt(5.0))
     driver.accept()
     driver.now += 6.0
-    driver.core.authorizer._authorization = None  # as if no renewal had come of it
+    driver.authorizer._authorization = None  # as if no renewal had come of it
     driver.send(event(2))
     driver.flush()
     assert "token: thrown away, as it has expired" in told(driver, INFO)

@@ -63,7 +63,7 @@ def test_the_values_of_a_running_client_show_no_secret() -> None:
         *(driver.sent + output.requests),
         *(output, answer, driver.engine, driver.buffer, driver.settings, driver.settings.account),
         *(driver.settings.account.api_key, driver.buffer.stats(), delivery, ticket),
-        *(driver.core.authorizer, driver.core.backoff, driver.core.timers),
+        *(driver.authorizer, driver.core.backoff, driver.core.timers),
     ]:
         assert_hidden(value, KEY, SECRET_TOKEN)
 

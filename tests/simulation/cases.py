@@ -193,7 +193,7 @@ def misuse(engine: Engine, deliveries: Sequence[Delivery]) -> None:
         except TypeError:
             continue
         raise Violation("misuse", f"no TypeError, but {result!r}")
-    other = configure(Secret("another-key"), base_url=engine._core.account.base_url)
+    other = configure(Secret("another-key"), base_url=engine._context.account.base_url)
     try:
         engine.attach(other)
     except ValueError:

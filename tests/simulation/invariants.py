@@ -369,7 +369,7 @@ class Checker:
             raise Violation("closed", f"{output.closed} with {len(contract.clients)} clients")
         for client in self.everyone:
             self._stats(client)
-        for shown_text in (repr(engine), repr(engine._core.account)):
+        for shown_text in (repr(engine), repr(engine._context.account)):
             self._no_secret(shown_text, "a repr")
 
     def _stats(self, client: Client) -> None:
@@ -392,8 +392,8 @@ class Checker:
             raise Violation("stats", f"they do not add up: {stats}")
         if client.held > client.plan.max_queue or client.held_bytes > client.plan.max_queue_bytes:
             raise Violation("bounds", f"{client.held} events, {client.held_bytes} bytes")
-        if client.buffer._held() != client.held:
-            raise Violation("held", f"{client.buffer._held()} instead of {client.held}")
+        if client.buffer.outbox.held != client.held:
+            raise Violation("held", f"{client.buffer.outbox.held} instead of {client.held}")
 
     def wake(self, wake_at: float | None) -> None:
         """The driver sleeps until ``wake_at``: is that soon enough?"""

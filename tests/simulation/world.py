@@ -456,7 +456,7 @@ class World:
         if told:
             raise Violation("warning", f"{told} failures that nobody asked about: not logged")
         self.callers.check_end()
-        leaks = {name: len(getattr(self.engine._core, name)) for name in ("_requests", "inbox")}
+        leaks = {name: len(getattr(self.engine._context, name)) for name in ("_requests", "inbox")}
         if any(leaks.values()):
             raise Violation("leak", f"{leaks}")
 

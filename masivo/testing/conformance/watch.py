@@ -12,13 +12,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from masivo._protocol.core import Core
+from masivo._protocol.context import Context as Core
 from masivo.protocol import Buffer, Engine, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from masivo._protocol.flight import Attempt
+    from masivo._protocol.attempt import Attempt
     from masivo.protocol import Clock, Output, Request
 
     from .clock import VirtualClock
@@ -125,7 +125,7 @@ class Watch:
 
         def watched_forget(core: Core, attempt: Attempt) -> None:
             for engine in list(self._engines):
-                if engine._core is core:  # noqa: SLF001
+                if engine._context is core:  # noqa: SLF001
                     self._forgotten(engine, attempt.request_id)
             forget(core, attempt)
 

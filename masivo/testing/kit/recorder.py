@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from masivo import MasivoError
     from masivo._protocol.delivery import Delivery
-    from masivo._protocol.values import Output
+    from masivo._protocol.output import Output
     from masivo.emulator import Emulator
     from masivo.protocol import Json
 

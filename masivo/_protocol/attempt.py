@@ -1,0 +1,28 @@
+"""Something that is sent, and perhaps sent again."""
+
+from __future__ import annotations
+
+__all__ = ["Attempt"]
+
+
+class Attempt:
+    """Something that is sent, and perhaps sent again: a batch or an authorization."""
+
+    def __init__(self) -> None:
+        self.request_id: int | None = None
+        """The request that is out; None while waiting."""
+        self.sent_at: float = 0.0
+        """When it was sent."""
+        self.known = 0
+        """How many failures in a row the key had when it was sent."""
+        self.not_before: float = 0.0
+        """The earliest time for the next request."""
+        self.retries: int = 0
+        """How often it was repeated."""
+        self.last_try: bool = False
+        """Whether it was cut short by a close: it is not repeated again."""
+
+    def begin(self) -> None:
+        """Forget the attempts: what is sent from now on is new."""
+        self.retries = 0
+        self.last_try = False
