@@ -36,7 +36,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from masivo import protocol
-from masivo.protocol import Answer, Awaited, Failed, FlushResult, SendEventResult
+from masivo.protocol import Awaited, Failed, FlushResult, SendEventResult, TicketValue
 
 T = TypeVar("T")
 waiters = protocol.Waiters()
@@ -45,11 +45,11 @@ waiters = protocol.Waiters()
 def wait(awaited: Awaited[T]) -> Deferred[T]:
     """A Deferred of what a delivery or a ticket brings."""
     ready: Deferred[object] = Deferred()
-    if awaited.ask() is None:
+    if awaited.claim() is None:
         waiters.add(awaited, lambda: ready.callback(None))
     else:
         ready.callback(None)
-    return ready.addCallback(lambda _: protocol.unwrap(cast("T | Failed", awaited.ask())))
+    return ready.addCallback(lambda _: protocol.unwrap(cast("T | Failed", awaited.claim())))
 
 
 class Delivery(protocol.Delivery, gc=False, eq=False):
@@ -169,7 +169,7 @@ class Client:
         """Send what is buffered; fires when every event so far has its outcome."""
         return self.wait(self.buffer.flush(), timeout)
 
-    def drain(self, timeout: float | None = None) -> Deferred[Answer]:
+    def drain(self, timeout: float | None = None) -> Deferred[TicketValue]:
         """Fires when there is room for a batch; meanwhile batches go out at once."""
         return self.wait(self.buffer.drain(), timeout)
 
@@ -177,7 +177,7 @@ class Client:
         """The bearer token; authorizes first if need be."""
         return self.wait(self.buffer.token(), timeout)
 
-    def close(self, timeout: float | None = 10.0) -> Deferred[Answer]:
+    def close(self, timeout: float | None = 10.0) -> Deferred[TicketValue]:
         """Flush, then detach; what is undelivered after ``timeout`` seconds fails."""
         return self.wait(self.buffer.close(protocol.wait_limit(timeout)), None)
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
         MasivoServerKeyError,
         MasivoValidationError,
     )
-    from ._protocol.settings import Api
     from ._protocol.values import FailedEvent, FlushResult, SendEventResult, Stats
+    from ._protocol.wire.api import Api
     from ._sync.client import Client, Delivery
 
 __all__ = [
@@ -63,7 +63,7 @@ _HOMES = {
     "Client": "._sync.client",
     "Delivery": "._sync.client",
     "AnalyticsEvent": "._client",
-    "Api": "._protocol.settings",
+    "Api": "._protocol.wire.api",
     "FailedEvent": "._protocol.values",
     "FlushResult": "._protocol.values",
     "SendEventResult": "._protocol.values",

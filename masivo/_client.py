@@ -8,17 +8,17 @@ import weakref
 from collections.abc import Mapping  # noqa: TC003
 from contextlib import suppress
 from datetime import datetime  # noqa: TC003
-from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar, Unpack
 
 from msgspec import structs
 
 from masivo import _guard
-from masivo.protocol import Api, Secret, configure
+from masivo.protocol import Secret, configure
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from masivo.protocol import Account, Buffer, OnError, Settings, Stats
+    from masivo.protocol import Account, Buffer, ClientOptions, Settings, Stats
 
 __all__ = ["AnalyticsEvent", "ClientBase", "clients"]
 
@@ -107,49 +107,13 @@ class ClientBase(Generic[H]):
         self,
         api_key: str | None = None,
         *,
-        brand_id: str | None = None,
-        base_url: str | None = None,
-        batch_size: int = 100,
-        idle_timeout: float = 30.0,
-        max_wait: float = 60.0,
-        refresh_interval: float | None = 300.0,
-        timeout: float = 10.0,
-        max_retries: int = 4,
-        max_in_flight: int = 1,
-        max_queue: int = 100_000,
-        max_queue_bytes: int = 67_108_864,
-        max_event_bytes: int = 262_144,
-        max_batch_bytes: int = 4_194_304,
-        isolate_rejected: bool = True,
-        on_error: OnError | None = None,
         http_client: H | None = None,
-        enabled: bool = True,
-        api: Api = Api(),  # noqa: B008 (frozen)
+        **options: Unpack[ClientOptions],
     ) -> None:
         # From here on no frame holds the key in the clear: tracebacks may show local variables.
         secret = None if api_key is None else Secret(api_key)
         del api_key
-        self._settings = configure(
-            secret,
-            environ=_guard.environ(),
-            brand_id=brand_id,
-            base_url=base_url,
-            batch_size=batch_size,
-            idle_timeout=idle_timeout,
-            max_wait=max_wait,
-            refresh_interval=refresh_interval,
-            timeout=timeout,
-            max_retries=max_retries,
-            max_in_flight=max_in_flight,
-            max_queue=max_queue,
-            max_queue_bytes=max_queue_bytes,
-            max_event_bytes=max_event_bytes,
-            max_batch_bytes=max_batch_bytes,
-            isolate_rejected=isolate_rejected,
-            on_error=on_error,
-            enabled=enabled,
-            api=api,
-        )
+        self._settings = configure(secret, environ=_guard.environ(), **options)
         self._open(http_client)
         clients.add(self)
 

@@ -17,41 +17,72 @@ waits. How to call it:
    whatever status, or as a ``Failure``, whatever your HTTP library raises: an exception that
    slips past is an event that hangs. Send the headers as they are; never follow a redirect; read
    at most ``MAX_BODY`` bytes; bound each by ``request.timeout``, from connecting to last byte.
-   Once the headers of an answer have arrived, its status belongs into a Failure too: from a 2xx
+   Once the headers of a response have arrived, its status belongs into a Failure too: from a 2xx
    on, the batch is not sent again.
 5. Call ``settle`` with the output, outside every lock: it wakes your ``Waiters``, logs,
    and calls ``on_error``. That is the user's code: a call that would wait for you from inside it
    must raise a RuntimeError instead.
 6. Wait until ``wake_at`` (on your clock; None: until an input), or until ``wake`` is called, or
-   an answer arrives. Then go to 3. Polling too early or too often is harmless.
+   a response arrives. Then go to 3. Polling too early or too often is harmless.
 7. When ``closed`` is True, the last client has detached. Nobody waits for what is out any more:
    cancel it, and let the engine go. The next client of the key gets a new one.
 
-Who waits for a delivery or a ticket asks it: ``ask()`` gives None until there is an outcome, and
-``unwrap`` makes of that the value, or raises the error.
+A waiter claims its delivery or ticket: ``claim()`` returns None until there is an outcome, and
+``unwrap`` returns its value, or raises its error.
 
 ``masivo.testing.conformance`` tells whether a driver does all this; ``examples/`` has two, and
 ``docs/how-to/writing-a-driver.md`` leads through one of them.
 """
 
+from ._protocol.batches.flushes import FlushTicket
 from ._protocol.buffer import Buffer
 from ._protocol.delivery import (
-    Answer,
     Awaited,
     Delivery,
     Failed,
     Origin,
     Outcome,
     Ticket,
+    TicketValue,
     TokenTicket,
     unwrap,
 )
 from ._protocol.engine import Engine
 from ._protocol.json import Json
-from ._protocol.output import Logger, Notes, Output, Settled
-from ._protocol.settings import Account, Api, Secret, Settings, configure, is_loopback, wait_limit
+from ._protocol.output import Logger, Output, Settled
+from ._protocol.reporting.activity import (
+    Activity,
+    AuthorizationSent,
+    BatchHalved,
+    BatchSent,
+    BatchSettled,
+    CallWaits,
+    ClientReleased,
+    EventsFailed,
+    EventsQueued,
+    FlushEnded,
+    Idle,
+    KeyRefused,
+    LongHold,
+    RenewalFailed,
+    RequestAbandoned,
+    RequestFailed,
+    ResponseReceived,
+    RetryScheduled,
+    TimerFired,
+    TokenGranted,
+    TokenRevoked,
+)
+from ._protocol.settings import (
+    Account,
+    ClientOptions,
+    Secret,
+    Settings,
+    configure,
+    is_loopback,
+    wait_limit,
+)
 from ._protocol.settle import Waiters, settle
-from ._protocol.tally import FlushTicket
 from ._protocol.values import (
     MAX_BODY,
     Clock,
@@ -65,38 +96,60 @@ from ._protocol.values import (
     SendEventResult,
     Stats,
 )
+from ._protocol.wire.api import Api
 
 __all__ = [
     "Account",
-    "Answer",
+    "Activity",
     "Api",
+    "AuthorizationSent",
     "Awaited",
+    "BatchHalved",
+    "BatchSent",
+    "BatchSettled",
     "Buffer",
+    "CallWaits",
+    "ClientOptions",
+    "ClientReleased",
     "Clock",
     "Delivery",
     "Engine",
-    "FailedEvent",
+    "EventsFailed",
+    "EventsQueued",
     "Failed",
+    "FailedEvent",
     "Failure",
+    "FlushEnded",
     "FlushResult",
     "FlushTicket",
+    "Idle",
     "Json",
+    "KeyRefused",
     "Logger",
+    "LongHold",
     "MAX_BODY",
-    "Notes",
     "OnError",
     "Origin",
     "Outcome",
     "Output",
     "RandomSource",
+    "RenewalFailed",
     "Request",
+    "RequestAbandoned",
+    "RequestFailed",
     "Response",
+    "ResponseReceived",
+    "RetryScheduled",
     "Secret",
     "SendEventResult",
     "Settings",
     "Settled",
     "Stats",
     "Ticket",
+    "TicketValue",
+    "TimerFired",
+    "TokenGranted",
+    "TokenRevoked",
     "TokenTicket",
     "Waiters",
     "configure",

@@ -54,7 +54,7 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
             if self.outcome is None:
                 session.check_may_wait()
             await session.wait(self, None, "")
-        outcome = self.ask()
+        outcome = self.claim()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
         return outcome
 

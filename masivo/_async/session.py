@@ -5,10 +5,12 @@ A subclass brings what its loop does in its own way: starting a request, sleepin
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
 
 from masivo import MasivoClosedError
@@ -66,7 +68,7 @@ class LoopSession(ABC):
             wall_clock=time.time,
             random=random.Random(),
             wake=self.wake,
-            log_level=logger.getEffectiveLevel,
+            listening=partial(logger.isEnabledFor, logging.INFO),
         )
         self.waiters = Waiters()
         self._wanted = False  # somebody asked for a poll since the last one began

@@ -7,7 +7,7 @@ import zlib
 from typing import Final
 
 from masivo import MasivoConfigError
-from masivo._protocol.causes import chain
+from masivo._protocol.reporting.redaction import chain
 from masivo.protocol import Failure
 
 from .answer import BadBodyError

@@ -1,19 +1,32 @@
 """The I/O-free core: a state machine for one API key, to which clients attach.
 
 It imports nothing that does I/O, waits, or tells the time, and nothing of the package outside
-itself; ``tests/protocol/test_purity.py`` holds it to that. :mod:`masivo.protocol` is its public
-face and states how a driver calls it.
+itself. :mod:`masivo.protocol` is its public face and states how a driver calls it.
 
-Where to look, from the outside in:
+What a driver calls:
 
-- what a driver calls: ``engine`` (poll), ``buffer`` (one client's inputs), ``settle``
-- what the parts share: ``core`` (sending, answers, outcomes), ``timers``, ``values``
-- one client: ``outbox`` (when batches go, what becomes of them), ``queues``, ``flight`` (one batch
-  and its halves), ``tally`` (counts, flushes), ``stamps`` (``issued_at``)
-- the key: ``authorizer`` (who fetches a token, and when), ``token`` (its life), ``retry`` (waits)
-- what callers hold and get: ``delivery``, ``errors``, ``settings``
-- texts, in and out: ``events``, ``json``, ``causes`` and ``redaction`` (no secret in an error),
-  ``log`` (warnings), ``journal`` (what ``MASIVO_LOG`` tells)
+- ``engine``: the state machine: inputs, and ``poll``, its one output
+- ``buffer``: one client: inputs, and counters
+- ``settle``: an output handed on to waiters, ``on_error`` and the log
+- ``clients``: the attached clients, all together
+
+What crosses the border:
+
+- ``values``: requests, responses, failures, results, counters
+- ``output``: everything that one poll puts out
+- ``delivery``: deliveries and tickets, and the outcomes that end them
+- ``settings``: every setting, its default and its check
+- ``errors``: every error of the package
+- ``json``: JSON, read and written
+
+The rooms behind it; each says in its ``__init__`` what is decided there:
+
+- ``events``: the check and the encoding of one event
+- ``batches``: when events go, in which order, and what becomes of them
+- ``token``: when a token is fetched, renewed and thrown away
+- ``sending``: requests and retries, time and timers
+- ``wire``: everything that the vendor's API looks like
+- ``reporting``: activity, warnings, and what must not be shown
 """
 
 __version__ = "0.1.0"

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .batches.flushes import FlushTicket
 from .delivery import Awaited, Delivery, Failed, Origin, Ticket, TokenTicket
-from .errors import (
-    MasivoClosedError,
-    MasivoConfigError,
-    MasivoQueueFullError,
-    closed_error,
-)
-from .events import BRACE, STAMP_SIZE, encoder
-from .tally import FlushTicket
+from .errors import MasivoClosedError, MasivoConfigError, MasivoQueueFullError, closed_error
+from .events.encoding import encoder
+from .events.form import size
 from .values import SendEventResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .context import Context
-    from .outbox import Outbox
+    from .batches.outbox import Outbox
+    from .sending.context import Context
     from .settings import Settings
     from .values import Stats
 
@@ -54,7 +50,7 @@ class Buffer(Origin):
 
     @property
     def closed(self) -> bool:
-        """Whether new events are refused: set by ``close`` and ``destroy``, at the call."""
+        """Whether it takes no more events: set by ``close`` and ``destroy``, at the call."""
         return self._gate.closed
 
     @property
@@ -65,10 +61,10 @@ class Buffer(Origin):
     # ── Inputs: from anywhere, at any time ───────────────────────────────────────────────────
 
     def send(self, event: Mapping[str, object]) -> Delivery:
-        """Take an event; the delivery may have failed already (the buffer was full).
+        """Accept an event; the delivery may have failed already (the buffer was full).
 
         Raises:
-            MasivoValidationError: the event is refused.
+            MasivoValidationError: the event is invalid.
             MasivoClosedError: the client is closed.
         """
         gate = self._gate
@@ -81,15 +77,14 @@ class Buffer(Origin):
         if not self._enabled:
             delivery.outcome, delivery.encoded = _DISABLED, b""
             return delivery
-        # ``size`` without its call, which would be a fiftieth of this one.
-        length = len(encoded) if encoded[0] == BRACE else len(encoded) + STAMP_SIZE
+        length = size(encoded)
         accepted = gate.accepted + 1
         accepted_bytes = gate.accepted_bytes + length
         if (
             accepted - gate.ended > self._max_queue
             or accepted_bytes - gate.ended_bytes > self._max_queue_bytes
         ):
-            return self._reject(delivery)
+            return self._overflow(delivery)
         gate.accepted += 1
         gate.accepted_bytes += length
         self._input(delivery)
@@ -128,8 +123,8 @@ class Buffer(Origin):
         return ticket
 
     def cancel(self, ticket: Awaited[object]) -> None:
-        """Stop waiting: a drain pushes no more batches out, and what a flush would have told of
-        is told by the next one. For anything else, and once there is an outcome, nothing."""
+        """Stop waiting: a drain pushes no more batches out, and the next flush reports what this
+        one would have. Does nothing for anything else, and once there is an outcome."""
         self._context.input(lambda: self.outbox.cancel(ticket))
 
     def token(self) -> TokenTicket:
@@ -172,7 +167,7 @@ class Buffer(Origin):
         self._context.input(lambda: self.outbox.release(error))
 
     def abandon(self, why: str) -> None:
-        """As ``destroy``, with one warning that says how many events were lost, and why."""
+        """As ``destroy``, with one warning that counts the lost events and says why."""
         self._gate.closed = True
         self._context.input(lambda: self.outbox.abandon(why))
 
@@ -192,21 +187,21 @@ class Buffer(Origin):
         if self.closed:
             raise closed_error()
 
-    def _reject(self, delivery: Delivery) -> Delivery:
-        """Fail an event for which there is no room. Those of one poll share their error."""
-        self._gate.rejected += 1
+    def _overflow(self, delivery: Delivery) -> Delivery:
+        """Fail an event for which there is no room. All between two polls share their error."""
+        self._gate.overflowed += 1
         overflow = self._gate.overflow
         if overflow is None:
             overflow = self._gate.overflow = Failed(
                 MasivoQueueFullError(
                     f"the buffer is full (max_queue={self._max_queue} events, "
-                    f"max_queue_bytes={self._max_queue_bytes}): the event was not taken. "
+                    f"max_queue_bytes={self._max_queue_bytes}): the event was not accepted. "
                     "Call drain() before sending, to wait for room, or raise the bound"
                 ),
                 0,
-                self._context.unasked,
+                self._context.unclaimed,
             )
-            self._context.input(self.outbox.overflowed)
+            self._context.input(self.outbox.overflow)
             self._wake()
         overflow.count += 1
         delivery.outcome, delivery.encoded = overflow, b""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .batches.outbox import Outbox
     from .buffer import Buffer
     from .errors import MasivoError
-    from .outbox import Outbox
 
 __all__ = ["Clients"]
 
 
 class Clients:
-    """Those that are attached, in order; ``authorizer.Clients`` says what it asks of them."""
+    """The attached clients, in order; the authorizer sees them as ``token.authorizer.Clients``."""
 
     def __init__(self) -> None:
         self._buffers: dict[Outbox, Buffer] = {}
@@ -54,12 +54,12 @@ class Clients:
 
     def hurry(self) -> bool:
         """See ``authorizer.Clients``."""
-        return any(outbox.hurry and outbox.held for outbox in self.outboxes)
+        return any(outbox.hurry and outbox.pending for outbox in self.outboxes)
 
     def any_patient(self, asking: list[object]) -> bool:
         """See ``authorizer.Clients``."""
         patient = (outbox for outbox in self.outboxes if not outbox.hurry)
-        return any(outbox.held or outbox in asking for outbox in patient)
+        return any(outbox.pending or outbox in asking for outbox in patient)
 
     def fail_waiting(self, error: MasivoError, *, hurried_only: bool) -> None:
         """See ``authorizer.Clients``."""

@@ -1,4 +1,4 @@
-"""What a caller holds: deliveries and tickets, and the outcomes that end them.
+"""Deliveries and tickets, which callers hold, and the outcomes that end them.
 
 A ``Delivery`` is the one object that exists for each waiting event: the buffer keeps it, the
 caller may. It is a ``msgspec.Struct`` outside the garbage collector's sight, because a hundred
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from .errors import MasivoError
 
 __all__ = [
-    "Answer",
     "Awaited",
     "Delivery",
     "Failed",
     "Origin",
     "Outcome",
     "Ticket",
+    "TicketValue",
     "TokenTicket",
     "unwrap",
 ]
@@ -38,11 +38,11 @@ T_co = TypeVar("T_co", covariant=True)
 class Failed:
     """The error that ended a number of events, shared by their deliveries.
 
-    When the last of these is gone and not all have been asked for their outcome, ``report`` is
-    called: a failure that nobody asks for must not pass in silence.
+    When the last of these is gone and not all have been claimed, ``report`` is called: a failure
+    that nobody looks at must not pass in silence.
     """
 
-    __slots__ = ("__weakref__", "_report", "asked", "count", "error")
+    __slots__ = ("__weakref__", "_report", "claimed", "count", "error")
 
     def __init__(
         self,
@@ -52,74 +52,74 @@ class Failed:
     ) -> None:
         self.error: MasivoError = error
         self.count: int = count
-        self.asked: int = 0
+        self.claimed: int = 0
         self._report = report
 
-    def unasked(self) -> int:
-        """How many of the events nobody has asked about; they count as asked from now on."""
-        count, self.asked = self.count - self.asked, self.count
+    def unclaimed(self) -> int:
+        """Return the number of unclaimed failures; they count as claimed from now on."""
+        count, self.claimed = self.count - self.claimed, self.count
         return count
 
-    def tell(self) -> None:
-        """Report what nobody has asked about: the process ends, and nobody will."""
-        if self._report is not None and (count := self.unasked()) > 0:
+    def report_unclaimed(self) -> None:
+        """Report what is unclaimed: the process ends, and nobody will look at it."""
+        if self._report is not None and (count := self.unclaimed()) > 0:
             self._report(self.error, count)
 
     def __del__(self) -> None:
-        self.tell()
+        self.report_unclaimed()
 
 
 Outcome: TypeAlias = SendEventResult | Failed
-"""What ends an event."""
+"""The end of an event."""
 
 
 class Origin:
-    """Where deliveries come from: what a delivery knows of its client."""
+    """A client, as its deliveries know it."""
 
     def __init__(self, owner: object) -> None:
         self.owner: object = owner
-        """Whatever the driver attached; the core does not look at it."""
+        """The driver's own; the core does not look at it."""
         self.orphaned: Failed | None = None
-        """What pending deliveries end with in a process that forked away from this client."""
+        """The outcome of pending deliveries in a process that forked away from this client."""
 
 
 class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
-    """What became, or will become, of one event.
+    """One event's way to its outcome.
 
     Drivers derive from it to add their world's way of waiting.
     """
 
     encoded: bytes
-    """The event (see ``events.py`` for its form); empty once it has an outcome."""
+    """The event (see ``events/encoding.py`` for its form); empty once it has an outcome."""
     at: float
     """When it was accepted, in seconds on the engine's clock."""
     customer: str | None
     """Its customer, where order is kept per customer; else None."""
     buffer: Origin | None
-    """Where it waits; None once a failure has been asked for."""
+    """Where it waits; None once a failure was claimed."""
     outcome: Outcome | None = None
-    """How it ended; None until it has. Set by ``Engine.poll``, read by everyone."""
+    """Its outcome; None until it has one. Set by ``Engine.poll``, read by everyone."""
 
     def done(self) -> bool:
         """Whether the event has its outcome: delivered, or failed with an error."""
-        return self.settled() is not None
+        return self.peek() is not None
 
-    def settled(self) -> Outcome | None:
-        """The outcome, without the asking: a failure seen like this still counts as unasked."""
+    def peek(self) -> Outcome | None:
+        """Return the outcome, or None while there is none; a failure stays unclaimed."""
         if self.outcome is None and self.buffer is not None:
             return self.buffer.orphaned
         return self.outcome
 
-    def ask(self) -> Outcome | None:
-        """The outcome, or None while there is none; a failure counts as asked for."""
-        outcome = self.settled()
+    def claim(self) -> Outcome | None:
+        """Return the outcome, or None while there is none; a failure counts as claimed."""
+        outcome = self.peek()
         if isinstance(outcome, Failed) and self.buffer is not None:
-            outcome.asked += 1
+            outcome.claimed += 1
             self.buffer, self.outcome = None, outcome
         return outcome
 
     def __repr__(self) -> str:
-        outcome = self.settled()
+        outcome = self.peek()
         if outcome is None:
             state = "pending"
         elif isinstance(outcome, Failed):
@@ -135,20 +135,20 @@ class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
         return self
 
 
-Answer: TypeAlias = FlushResult | str | bool
-"""What a ticket can bring: a flush's counts, a token, or the plain word that it is done."""
+TicketValue: TypeAlias = FlushResult | str | bool
+"""The value of a ticket: a flush's counts, a token, or the plain word that it is done."""
 
 
 class Ticket:
-    """Something that a caller waits for: a flush, a drain, a close, a token."""
+    """The wait for a flush, a drain, a close or a token."""
 
     __slots__ = ("outcome",)
 
     def __init__(self) -> None:
-        self.outcome: Answer | Failed | None = None
+        self.outcome: TicketValue | Failed | None = None
 
-    def ask(self) -> Answer | Failed | None:
-        """The outcome, or None while there is none."""
+    def claim(self) -> TicketValue | Failed | None:
+        """Return the outcome, or None while there is none."""
         return self.outcome
 
 
@@ -157,19 +157,19 @@ class TokenTicket(Ticket):
 
     __slots__ = ()
 
-    def ask(self) -> str | Failed | None:
-        """The token, or None while there is none."""
+    def claim(self) -> str | Failed | None:
+        """Return the token, or None while there is none."""
         return cast("str | Failed | None", self.outcome)
 
 
 class Awaited(Protocol[T_co]):
-    """What a caller waits for, a delivery or a ticket, by what it brings.
+    """A delivery or a ticket, as a waiter sees it.
 
-    A driver's way to wait is one function of it: once ``ask`` gives something, ``unwrap`` that.
+    A driver's way to wait is one function of it: once ``claim`` gives something, ``unwrap`` that.
     """
 
-    def ask(self) -> T_co | Failed | None:
-        """The outcome, or None while there is none; a failure counts as asked for."""
+    def claim(self) -> T_co | Failed | None:
+        """Return the outcome, or None while there is none; a failure counts as claimed."""
         ...
 
 

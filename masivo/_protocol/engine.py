@@ -8,20 +8,19 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
-from .authorizer import Authorizer
+from .batches.gate import Gate
+from .batches.outbox import Outbox
 from .buffer import Buffer
 from .clients import Clients
-from .context import Context
 from .delivery import Delivery
 from .errors import MasivoClosedError
-from .gate import Gate
-from .journal import INFO, Journal
-from .log import not_sent
-from .outbox import Outbox
 from .output import Output
-from .redaction import redacted
-from .timers import Slot, Timer
-from .token import State
+from .reporting.activity import Idle, TimerFired
+from .reporting.losses import not_sent
+from .sending.context import Context
+from .sending.timers import Slot, Timer
+from .token.authorizer import Authorizer
+from .token.life import State
 from .values import Failure, Response
 
 if TYPE_CHECKING:
@@ -35,8 +34,8 @@ __all__ = ["Engine"]
 _LOG: Final[Slot] = (Timer.LOG, None)
 
 _ROW: Final = 128
-"""So many events are taken in together: few enough to be in the processor's cache still when their
-sizes are summed up and they are queued. Twenty thousand in one go took half as long again."""
+"""The most events that are queued together: few enough to be in the processor's cache still when
+their sizes are summed up."""
 
 
 class Engine:
@@ -52,8 +51,8 @@ class Engine:
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.
-        log_level: asked at each poll for the least level that is read of ``Output.notes``, such
-            as ``logger.getEffectiveLevel``; None: nobody reads them.
+        listening: asked at each poll whether ``Output.activity`` is read; None: it is not, and
+            costs nothing.
     """
 
     def __init__(
@@ -64,13 +63,14 @@ class Engine:
         wall_clock: Clock,
         random: RandomSource,
         wake: Callable[[], None],
-        log_level: Callable[[], int] | None = None,
+        listening: Callable[[], bool] | None = None,
     ) -> None:
         self.clock: Clock = clock
         self._context = Context(account, clock, wall_clock, random, wake)
         self._clients = Clients()
         self._authorizer = Authorizer(self._context, self._clients)
-        self._log_level = log_level
+        self._listening = listening
+        self._idle: tuple[float | None] | None = None  # the wake-up that was reported last
         self._polling = False
 
     def __repr__(self) -> str:
@@ -120,7 +120,7 @@ class Engine:
         return bool(self._context.inbox)
 
     def handle_response(self, request_id: int, response: Response) -> None:
-        """Hand back the complete answer to a request. Late and unknown ones are ignored.
+        """Hand back the complete response to a request. Late and unknown ones are ignored.
 
         Raises:
             TypeError: ``response`` is no Response.
@@ -130,7 +130,7 @@ class Engine:
         self._context.input(partial(self._context.returned, request_id, response))
 
     def handle_failure(self, request_id: int, failure: Failure) -> None:
-        """Report that a request got no complete answer. Late and unknown ones are ignored.
+        """Report that a request got no complete response. Late and unknown ones are ignored.
 
         Raises:
             TypeError: ``failure`` is no Failure.
@@ -162,7 +162,7 @@ class Engine:
 
     def _abandon(self, why: str) -> None:
         outboxes = self._clients.outboxes
-        lost = sum(outbox.held for outbox in outboxes)
+        lost = sum(outbox.pending for outbox in outboxes)
         error = MasivoClosedError(f"{why} before this could be delivered")
         for outbox in outboxes:
             outbox.release(error, quiet=True)
@@ -182,77 +182,50 @@ class Engine:
         self._polling = True
         try:
             context.now = max(context.now, context.clock())
-            if self._log_level is not None:
-                self._open_journal(self._log_level())
-            self._take_in()
+            context.listening = self._listening is not None and self._listening()
+            self._take_inbox()
             self._run()
         finally:
             self._polling = False
-        wake_at = context.timers.next()
-        if context.journal is not None:
-            context.journal.rests(wake_at, context.timers.first(), context.now)
-        out, context.out = context.out, Output([], [], [], [], [], None, closed=False)
-        return Output(
-            out.requests,
-            out.settled,
-            out.tickets,
-            out.failed_events,
-            out.warnings,
-            wake_at,
-            closed=not self._clients,
-            notes=None if context.journal is None else context.journal.notes,
-        )
+        output, context.out = context.out, Output()
+        output.wake_at = context.timers.next()
+        output.closed = not self._clients
+        return output
 
-    def _open_journal(self, level: int) -> None:
-        context = self._context
-        if level > INFO:
-            context.journal = None
-        elif context.journal is None:
-            context.journal = Journal(self._redact, level)
-        else:
-            context.journal.level = level
-
-    def _redact(self, text: str) -> str:
-        return redacted(text, self._context.secrets(None))
-
-    def _take_in(self) -> None:
+    def _take_inbox(self) -> None:
         # What arrives from now on is for the next poll: a busy sender must not keep this one.
-        # Events of one client in a row are taken in together, which is four times cheaper.
+        # Events of one client in a row are queued together, which is four times cheaper.
         row: list[Delivery] = []
-        outbox: Outbox | None = None
-        buffer: Buffer | None = None
         inbox = self._context.inbox
         for _ in range(len(inbox)):
             item = inbox.popleft()
+            if row and (callable(item) or item.buffer is not row[0].buffer or len(row) == _ROW):
+                self._enqueue(row)
+                row = []
             if callable(item):
-                if outbox is not None:
-                    outbox.take_in(row)
-                    row, outbox, buffer = [], None, None
                 item()
-                continue
-            if item.buffer is not buffer or len(row) == _ROW:
-                if outbox is not None:
-                    outbox.take_in(row)
-                buffer = cast("Buffer", item.buffer)
-                row, outbox = [], buffer.outbox
-            row.append(item)
-        if outbox is not None:
-            outbox.take_in(row)
+            else:
+                row.append(item)
+        if row:
+            self._enqueue(row)
+
+    def _enqueue(self, row: list[Delivery]) -> None:
+        cast("Buffer", row[0].buffer).outbox.enqueue(row)
 
     def _run(self) -> None:
         context = self._context
         stepped: dict[Outbox, None] = {}
         while True:
             for timer, owner in context.timers.due(context.now):
-                if context.journal is not None:
-                    context.journal.fired(timer)
+                if context.listening:
+                    context.report(TimerFired(context.now, timer.name))
                 if timer is Timer.REFRESH:
                     self._authorizer.renew()
                 elif timer is Timer.LOG:
-                    context.out.warnings.extend(context.log.due(context.now))
+                    context.out.warnings.extend(context.losses.due(context.now))
                 elif isinstance(owner, Outbox):
                     owner.fire(timer)
-                elif isinstance(owner, tuple):
+                elif isinstance(owner, tuple):  # a batch is to be sent again
                     context.touch(cast("tuple[object, object]", owner)[0])
             touched = cast("dict[Outbox, None]", context.touched)
             if context.all_touched:
@@ -270,10 +243,19 @@ class Engine:
         if any(outbox.wants_poll for outbox in stepped):
             # Events came in during this poll, before their senders could see the new threshold.
             context.wake()
-        context.timers.set(_LOG, context.log.next())
+        context.timers.set(_LOG, context.losses.next())
         if not self._clients:
             self._authorizer.rest()
             context.rest()
+        if context.listening:
+            self._report_idle()
+
+    def _report_idle(self) -> None:
+        context = self._context
+        wake_at, timer = context.timers.next(), context.timers.first()
+        if self._idle != (wake_at,):
+            self._idle = (wake_at,)
+            context.report(Idle(context.now, wake_at, None if timer is None else timer.name))
 
     def _detach(self, outbox: Outbox) -> None:
         self._clients.remove(outbox)

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from .json import NOT_JSON, Json, parse
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .json import Json
 
 __all__ = [
     "MasivoAuthError",
@@ -31,10 +31,6 @@ __all__ = [
     "MasivoServerKeyError",
     "MasivoValidationError",
 ]
-
-CHECK_BASE_URL = (
-    "Check base_url (or MASIVO_BASE_URL): this does not look like an answer of the Masivo API."
-)
 
 _MESSAGE_LIMIT = 500
 
@@ -123,115 +119,8 @@ def closed_error() -> MasivoClosedError:
     return MasivoClosedError("the client is closed; make a new one to go on sending")
 
 
-# ── From an answer to an error ───────────────────────────────────────────────────────────────
-
-
-def answer_parts(body: bytes) -> tuple[str | None, Json]:
-    """The message that an error answer carries (None without one), and its details.
-
-    Source: contract, section 4; ``wire.md``, "Error answers".
-    """
-    value = parse(body)
-    if value is NOT_JSON:
-        text = body.decode("utf-8", "replace").strip()
-        return None, text or None
-    if not isinstance(value, dict):
-        return None, value
-    details = value.get("details")
-    for said in (value.get("error"), value.get("message")):
-        if isinstance(said, str) and (text := one_line(said)):
-            return text, value if details is None else details
-    return None, value if details is None else details
-
-
 def one_line(text: str) -> str:
     """A text from outside made fit for a terminal and a log: nothing in it moves a cursor, breaks
     a line or turns the direction of what follows; not too long."""
     text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"
-
-
-_OURS = {
-    400: "the API refused the request as invalid",
-    401: "the API refused the token",
-    403: "the API refused access",
-    404: "the API has no such address",
-    408: "the API gave up waiting for the request",
-    413: "the API refused the request as too large",
-    422: "the API refused the events as invalid",
-    429: "the API's rate limit is exhausted",
-}
-
-
-def _our_text(status: int) -> str:
-    if status in _OURS:
-        return _OURS[status]
-    if 300 <= status < 400:
-        return f"the API answered with a redirect, which is never followed. {CHECK_BASE_URL}"
-    return "the API failed" if status >= 500 else "the API answered with an error"
-
-
-def api_error(status: int, body: bytes) -> MasivoError:
-    """The error for an event request that was answered with ``status``."""
-    message, details = answer_parts(body)
-    if message is None:
-        message = _our_text(status)
-    if status == 404:
-        message = f"{message}. {CHECK_BASE_URL}"
-    return MasivoError(message, status=status, details=details)
-
-
-def second_401(body: bytes) -> MasivoAuthError:
-    """The error for a request that was answered 401 with a fresh token too."""
-    message, details = answer_parts(body)
-    return MasivoAuthError(
-        f"{message or _OURS[401]}, with a fresh token too; check the key's rights",
-        status=401,
-        details=details,
-    )
-
-
-def not_json_error(status: int, body: bytes) -> MasivoError:
-    """The error for an event request answered 2xx with something that is not JSON."""
-    text = body[:_MESSAGE_LIMIT].decode("utf-8", "replace").strip()
-    return MasivoError(
-        f"the answer is not JSON. {CHECK_BASE_URL}", status=status, details=text or None
-    )
-
-
-def authorization_error(status: int, body: bytes, *, server_key: bool) -> MasivoAuthError:
-    """The error for a failed authorization.
-
-    Args:
-        status: of the answer; a 2xx here is one that carries no token.
-        body: of the answer.
-        server_key: whether ``Api.is_server_key_refusal`` said so.
-    """
-    message, details = answer_parts(body)
-    if server_key:
-        return MasivoServerKeyError(
-            "this is a SERVER key; masivo needs a CLIENT key. Create one in the Masivo dashboard "
-            "and pass it as api_key (or MASIVO_API_KEY); keep the SERVER key for the REST API on "
-            f"your backend. The API said: {message or _our_text(status)}",
-            status=status,
-            details=details,
-        )
-    if 200 <= status < 300:
-        return MasivoAuthError(
-            f"the authorization was answered without a token. {CHECK_BASE_URL}",
-            status=status,
-            details=details,
-        )
-    if 300 <= status < 400:
-        return MasivoAuthError(_our_text(status), status=status, details=details)
-    cure = (
-        " Check the API key (api_key or MASIVO_API_KEY): it must be a CLIENT key of this account."
-        if status in (400, 401, 403, 422)
-        else f" {CHECK_BASE_URL}"
-        if status in (404, 405, 410)
-        else ""
-    )
-    said = message or _our_text(status)
-    return MasivoAuthError(
-        f"authorization failed: {said.rstrip('.')}.{cure}", status=status, details=details
-    )

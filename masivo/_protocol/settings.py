@@ -1,41 +1,35 @@
-"""Every setting, checked once. A wrong one is a ``MasivoConfigError`` that names it."""
+"""Every setting of a client: its type, its default and its check, once.
 
-from __future__ import annotations
+A wrong value is a ``MasivoConfigError`` that names the setting.
+"""
 
 import inspect
 import math
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Annotated, Any, Final, TypeAlias, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
 from .errors import MasivoConfigError
+from .values import LONGEST, OnError
+from .wire.api import PUBLIC_BASE_URL, Api, is_header_value, is_text
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+__all__ = [
+    "Account",
+    "ClientOptions",
+    "Secret",
+    "Settings",
+    "configure",
+    "is_loopback",
+    "is_set",
+    "wait_limit",
+]
 
-    from .json import Json
-    from .values import OnError
-
-__all__ = ["PUBLIC_BASE_URL", "Account", "Api", "Secret", "Settings"]
-
-PUBLIC_BASE_URL: Final = "https://app.masivo.ai/api/storefront/v1"
-"""The vendor's public endpoint (``wire.md``, "Documented by the vendor")."""
-
-RESERVED_TYPES: Final = frozenset(
-    {"PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT"}
-)
-
-LONGEST: Final = 1e9
-"""The longest duration that a setting may name, in seconds (some 31 years): "never"."""
-
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _BASE_URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
     r"(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
@@ -67,86 +61,102 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
-def is_header_value(text: str) -> bool:
-    """Whether ``text`` can be sent as a credential in a header: visible ASCII, nothing else."""
-    return _VISIBLE_ASCII.fullmatch(text) is not None
-
-
-def _is_text(value: object) -> bool:
-    """Whether it is a str that UTF-8 can encode: one without lone surrogates."""
-    return isinstance(value, str) and not _SURROGATE.search(value)
-
-
-def _says_server(status: int, body: Json) -> bool:
-    """The default of ``Api.is_server_key_refusal``: 400, 401 or 403 with the word "server"."""
-    if status not in (400, 401, 403) or not isinstance(body, dict):
-        return False
-    said = " ".join(str(body.get(key, "")) for key in ("error", "message", "details"))
-    return re.search(r"\bserver\b", said, re.IGNORECASE) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """What the vendor does not document, in one place (``wire.md``, "Not public").
-
-    Raises:
-        MasivoConfigError: a field is of the wrong type, or cannot be sent.
-    """
-
-    authorize_path: str = "/auth/authorize"
-    """Where a token is had, below ``base_url``."""
-    events_path: str = "/behavior/events/bulk"
-    """Where batches go, below ``base_url``."""
-    events_key: str | None = "events"
-    """The key of the events in a batch's body; None: the body is the bare array."""
-    sdk_header: str | None = "client"
-    """The value of ``x-masivo-sdk`` at the authorization; None: no such header."""
-    reserved_types: frozenset[str] = RESERVED_TYPES
-    """Event types that only a SERVER key may send."""
-    stamp_issued_at: bool = True
-    """Whether events without ``issued_at`` get one, from the server's clock."""
-    is_server_key_refusal: Callable[[int, Json], bool] = field(default=_says_server, repr=False)
-    """Given status and body of a refused authorization: was it for a SERVER key?"""
-
-    def __post_init__(self) -> None:
-        for name in ("authorize_path", "events_path"):
-            path: object = getattr(self, name)
-            if not (
-                isinstance(path, str) and path.startswith("/") and _VISIBLE_ASCII.fullmatch(path)
-            ):
-                raise MasivoConfigError(
-                    f"Api.{name} must be a path that starts with '/', in visible ASCII"
-                )
-        if self.events_key is not None and not _is_text(self.events_key):
-            raise MasivoConfigError("Api.events_key must be a str that UTF-8 can encode, or None")
-        header: object = self.sdk_header
-        if header is not None and not (isinstance(header, str) and is_header_value(header)):
-            raise MasivoConfigError("Api.sdk_header must be a str in visible ASCII, or None")
-        types: object = self.reserved_types
-        if isinstance(types, str) or not isinstance(types, Collection):
-            raise MasivoConfigError("Api.reserved_types must be a set of str")
-        if not all(isinstance(each, str) for each in self.reserved_types):
-            raise MasivoConfigError("Api.reserved_types must hold str only")
-        object.__setattr__(self, "reserved_types", frozenset(self.reserved_types))
-        if not callable(self.is_server_key_refusal):
-            raise MasivoConfigError("Api.is_server_key_refusal must be callable")
-        if not isinstance(self.stamp_issued_at, bool):
-            raise MasivoConfigError("Api.stamp_issued_at must be True or False")
-
-
 class Account(msgspec.Struct, frozen=True):
-    """What clients that share a token have in common."""
+    """The part of the settings that clients which share a token have in common."""
 
     api_key: Secret
     base_url: str
     api: Api
 
 
-class Settings(msgspec.Struct, frozen=True):
-    """One client's checked settings; ``Client`` documents them."""
+# ── Checks ───────────────────────────────────────────────────────────────────────────────────
+#
+# Each takes the name and the value of a setting and returns the value to be kept.
+
+
+def _count(name: str, value: object, *, least: int = 1) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise MasivoConfigError(f"{name} must be a whole number from {least} on")
+    return value
+
+
+def _seconds(name: str, value: object) -> float:
+    if not _is_number(value) or not 0 < cast("float", value) <= LONGEST:
+        raise MasivoConfigError(
+            f"{name} must be a number of seconds above 0 (and at most {LONGEST:.0f})"
+        )
+    return float(cast("float", value))
+
+
+def _seconds_or_none(name: str, value: object) -> float | None:
+    return None if value is None else _seconds(name, value)
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise MasivoConfigError(f"{name} must be True or False")
+    return value
+
+
+def _brand(name: str, value: object) -> str | None:
+    if value is not None and not (value and is_text(value)):
+        raise MasivoConfigError(
+            f"{name} must be a non-empty str that UTF-8 can encode, or None for no default"
+        )
+    return cast("str | None", value)
+
+
+def _callback(name: str, value: object) -> OnError | None:
+    if value is None:
+        return None
+    if not callable(value):
+        raise MasivoConfigError(f"{name} must be callable, not {_kind(value)}")
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(
+        getattr(value, "__call__", None)  # noqa: B004 (the method itself is wanted)
+    ):
+        raise MasivoConfigError(
+            f"{name} must be a plain function: nobody would await a coroutine function"
+        )
+    return cast("OnError", value)
+
+
+# ── Settings ─────────────────────────────────────────────────────────────────────────────────
+
+_Count: TypeAlias = Annotated[int, _count]
+_Seconds: TypeAlias = Annotated[float, _seconds]
+_Flag: TypeAlias = Annotated[bool, _flag]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One client's checked settings, each with its check and its default.
+
+    A new setting is a line here, one in ``ClientOptions``, and one in the docstring of
+    ``masivo._client.ClientBase``.
+    """
 
     account: Account
+    brand_id: Annotated[str | None, _brand] = None
+    batch_size: _Count = 100
+    idle_timeout: _Seconds = 30.0
+    max_wait: _Seconds = 60.0
+    refresh_interval: Annotated[float | None, _seconds_or_none] = 300.0
+    timeout: _Seconds = 10.0
+    max_retries: Annotated[int, partial(_count, least=0)] = 4
+    max_in_flight: _Count = 1
+    max_queue: _Count = 100_000
+    max_queue_bytes: _Count = 67_108_864
+    max_event_bytes: _Count = 262_144
+    max_batch_bytes: _Count = 4_194_304
+    isolate_rejected: _Flag = True
+    on_error: Annotated[OnError | None, _callback] = None
+    enabled: _Flag = True
+
+
+class ClientOptions(TypedDict, total=False):
+    """The keyword arguments that all clients take; ``masivo.Client`` documents them."""
+
     brand_id: str | None
+    base_url: str | None
     batch_size: int
     idle_timeout: float
     max_wait: float
@@ -161,76 +171,75 @@ class Settings(msgspec.Struct, frozen=True):
     isolate_rejected: bool
     on_error: OnError | None
     enabled: bool
+    api: Api
+
+
+@cache
+def _checks() -> dict[str, tuple[Callable[[str, Any], Any], Any]]:
+    """The check and the default of every setting but the account."""
+    return {
+        field.name: (field.type.__metadata__[0], field.default)
+        for field in msgspec.structs.fields(Settings)
+        if field.name != "account"
+    }
+
+
+_OF_ACCOUNT: Final[dict[str, Any]] = {"base_url": None, "api": Api()}
+"""The options that the account is made of, with their defaults."""
+
+
+def defaults() -> dict[str, object]:
+    """The default of every option, by its name."""
+    return _OF_ACCOUNT | {name: default for name, (_, default) in _checks().items()}
 
 
 def configure(
     api_key: Secret | None = None,
     *,
     environ: Mapping[str, str] = MappingProxyType({}),
-    brand_id: str | None = None,
-    base_url: str | None = None,
-    batch_size: int = 100,
-    idle_timeout: float = 30.0,
-    max_wait: float = 60.0,
-    refresh_interval: float | None = 300.0,
-    timeout: float = 10.0,
-    max_retries: int = 4,
-    max_in_flight: int = 1,
-    max_queue: int = 100_000,
-    max_queue_bytes: int = 67_108_864,
-    max_event_bytes: int = 262_144,
-    max_batch_bytes: int = 4_194_304,
-    isolate_rejected: bool = True,
-    on_error: OnError | None = None,
-    enabled: bool = True,
-    api: Api = Api(),
+    **options: Unpack[ClientOptions],
 ) -> Settings:
-    """A client's settings, checked; ``masivo.Client`` says what each means.
+    """Check a client's settings; ``masivo.Client`` says what each means.
 
     Args:
+        api_key: the key; None: that of the environment.
         environ: where ``MASIVO_API_KEY``, ``MASIVO_BASE_URL``, ``MASIVO_DISABLED`` and
             ``MASIVO_LOOPBACK_ONLY`` are looked up: ``os.environ``, or nothing.
+        options: see ClientOptions.
 
     Raises:
         MasivoConfigError: one of them is wrong; the message names it and what it may be.
+        TypeError: there is no such option; the message names the one that may be meant.
     """
     lookup = _Lookup(environ)
     del environ
-    enabled = _flag("enabled", enabled) and not is_set(lookup.get("MASIVO_DISABLED", ""))
+    given = cast("dict[str, Any]", options)
+    for name in given:
+        if name not in _checks() and name not in _OF_ACCOUNT:
+            raise TypeError(f"there is no option {name!r}{_did_you_mean(name)}")
+    enabled = _flag("enabled", given.pop("enabled", True))
+    enabled = enabled and not is_set(lookup.get("MASIVO_DISABLED", ""))
+    api = given.pop("api", _OF_ACCOUNT["api"])
     if not isinstance(api, Api):
         raise MasivoConfigError(f"api must be a masivo.Api, not {_kind(api)}")
-    if brand_id is not None and not (brand_id and _is_text(brand_id)):
-        raise MasivoConfigError(
-            "brand_id must be a non-empty str that UTF-8 can encode, or None for no default"
-        )
     # First, as a test that forgot the emulator has no key either.
-    address = _base_url(base_url, lookup, enabled=enabled)
-    settings = Settings(
-        account=Account(_api_key(api_key, lookup, enabled=enabled), address, api),
-        brand_id=brand_id,
-        batch_size=_count("batch_size", batch_size),
-        idle_timeout=_seconds("idle_timeout", idle_timeout),
-        max_wait=_seconds("max_wait", max_wait),
-        refresh_interval=None
-        if refresh_interval is None
-        else _seconds("refresh_interval", refresh_interval),
-        timeout=_seconds("timeout", timeout),
-        max_retries=_count("max_retries", max_retries, least=0),
-        max_in_flight=_count("max_in_flight", max_in_flight),
-        max_queue=_count("max_queue", max_queue),
-        max_queue_bytes=_count("max_queue_bytes", max_queue_bytes),
-        max_event_bytes=_count("max_event_bytes", max_event_bytes),
-        max_batch_bytes=_count("max_batch_bytes", max_batch_bytes),
-        isolate_rejected=_flag("isolate_rejected", isolate_rejected),
-        on_error=_callback(on_error),
-        enabled=enabled,
-    )
-    if max_event_bytes > max_batch_bytes:
+    address = _base_url(given.pop("base_url", None), lookup, enabled=enabled)
+    account = Account(_api_key(api_key, lookup, enabled=enabled), address, api)
+    values = {name: _checks()[name][0](name, value) for name, value in given.items()}
+    settings = Settings(account=account, enabled=enabled, **values)
+    if settings.max_event_bytes > settings.max_batch_bytes:
         raise MasivoConfigError(
-            f"max_event_bytes ({max_event_bytes}) must not be above "
-            f"max_batch_bytes ({max_batch_bytes}): such an event would fit no batch"
+            f"max_event_bytes ({settings.max_event_bytes}) must not be above "
+            f"max_batch_bytes ({settings.max_batch_bytes}): such an event would fit no batch"
         )
     return settings
+
+
+def _did_you_mean(name: str) -> str:
+    from difflib import get_close_matches  # only a mistake pays for it
+
+    close = get_close_matches(name, defaults(), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def wait_limit(timeout: float | None) -> float | None:
@@ -317,44 +326,10 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _callback(on_error: OnError | None) -> OnError | None:
-    if on_error is None:
-        return None
-    if not callable(on_error):
-        raise MasivoConfigError(f"on_error must be callable, not {_kind(on_error)}")
-    if inspect.iscoroutinefunction(on_error) or inspect.iscoroutinefunction(
-        getattr(on_error, "__call__", None)  # noqa: B004 (the method itself is wanted)
-    ):
-        raise MasivoConfigError(
-            "on_error must be a plain function: nobody would await a coroutine function"
-        )
-    return on_error
-
-
-def _count(name: str, value: int, *, least: Literal[0, 1] = 1) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise MasivoConfigError(f"{name} must be a whole number from {least} on")
-    return value
-
-
 def _is_number(value: object) -> bool:
     if isinstance(value, float):
         return not math.isnan(value)
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _seconds(name: str, value: float) -> float:
-    if not _is_number(value) or not 0 < value <= LONGEST:
-        raise MasivoConfigError(
-            f"{name} must be a number of seconds above 0 (and at most {LONGEST:.0f})"
-        )
-    return float(value)
-
-
-def _flag(name: str, value: bool) -> bool:
-    if not isinstance(value, bool):
-        raise MasivoConfigError(f"{name} must be True or False")
-    return value
 
 
 def is_set(text: str) -> bool:

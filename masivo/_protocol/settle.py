@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .delivery import Delivery
+from .reporting.lines import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -75,7 +76,7 @@ def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> No
 
     Args:
         output: what ``Engine.poll`` returned; its ``settled`` is empty afterwards.
-        logger: where its notes and warnings go, and what ``on_error`` raises.
+        logger: where its activity and warnings go, and what ``on_error`` raises.
         waiters: who is to be woken.
     """
     wakers = [] if waiters is None else waiters.take(output)
@@ -85,11 +86,13 @@ def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> No
     for waker in wakers:
         waker()
     # A handler of the application's log may raise: nobody is left to be told of that.
-    if output.notes:
-        output.notes.write(logger)
-    for line in output.warnings:
+    for activity in output.activity:
+        if (entry := line(activity)) is not None:
+            with suppress(Exception):
+                logger.log(*entry)
+    for warning in output.warnings:
         with suppress(Exception):
-            logger.warning(line)
+            logger.warning(warning)
     for on_error, failed in output.failed_events:
         try:
             on_error(failed)

@@ -32,8 +32,11 @@ __all__ = [
     "Stats",
 ]
 
+LONGEST: Final = 1e9
+"""The longest duration that a setting may name, in seconds (some 31 years): "never"."""
+
 MAX_BODY: Final = 1 << 20
-"""The most that a driver reads of an answer's body, decoded, in bytes; past it the answer is a
+"""The most that a driver reads of a response's body, decoded, in bytes; past it the response is a
 ``Failure``."""
 
 Clock: TypeAlias = Callable[[], float]
@@ -56,7 +59,7 @@ class Request(msgspec.Struct, frozen=True):
     """An HTTP request that the driver must send, once, without following a redirect."""
 
     id: int
-    """What the answer is handed back under."""
+    """The number that its result is handed back under."""
     method: str
     """``GET`` or ``POST``."""
     url: str
@@ -66,7 +69,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
     """The body; empty for none."""
     timeout: float
-    """Seconds for the whole of it, from connecting to the last byte of the answer."""
+    """Seconds for the whole of it, from connecting to the last byte of the response."""
     owner: object = None
     """The owner (see ``Engine.attach``) of the client whose events it carries; None for what all
     clients share."""
@@ -79,7 +82,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """A complete answer, of whatever status.
+    """A complete response, of whatever status.
 
     Raises:
         TypeError: a field is of another type, as a stand-in for an HTTP client may give it.
@@ -108,7 +111,7 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A request that got no complete answer.
+    """A request that got no complete response.
 
     Raises:
         TypeError: the reason is no text, or the status no number.
@@ -119,11 +122,11 @@ class Failure(msgspec.Struct, frozen=True):
     sent: bool
     """Whether the request can have reached the server."""
     status: int | None = None
-    """The status, where the headers of an answer had arrived before it broke."""
+    """The status, where the headers of a response had arrived before it broke."""
     cause: BaseException | None = None
     """The transport's exception; the engine strips it of all that leads to a secret."""
     fatal: MasivoConfigError | None = None
-    """Set where no request can ever be sent (no usable HTTP client): nothing is repeated."""
+    """Set where no request can ever be sent (no usable HTTP client): nothing is retried."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.reason, str) and isinstance(self.status, int | None)):
@@ -136,14 +139,14 @@ class Failure(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SendEventResult:
-    """What the API said of an event. A batch shares one answer, so its events share one result."""
+    """The outcome of a delivered event; the events of a batch share one."""
 
     success: bool
     """True for a 2xx; False only where the client is disabled."""
     status: int
     """The HTTP status; 0 where the client is disabled."""
     data: Json = field(default=None)
-    """The whole body of the answer, parsed; None for an empty one. Do not change it: the other
+    """The whole body of the response, parsed; None for an empty one. Do not change it: the other
     events of the batch hold the same."""
 
 
@@ -169,23 +172,23 @@ class Stats:
     """Events that the API accepted."""
     failed: int
     """Accepted events that ended with an error."""
-    rejected: int
-    """Events refused because the buffer was full."""
+    overflowed: int
+    """Events not accepted because the buffer was full."""
     retries: int
-    """Batches sent again after no answer, or one that asks for a repeat."""
+    """Batches sent again after no usable response, or one that allows a retry."""
     requests: int
-    """Requests with events, repeats included."""
+    """Requests with events, retries included."""
     authorizations: int
     """Requests for a token by all clients that share this one's."""
     queued: int
     """Events that wait in the buffer."""
     in_flight: int
-    """Events in batches on their way or between repeats."""
+    """Events in batches that are being sent or wait for a retry."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedEvent:
-    """What ``on_error`` is called with: an accepted event that finally failed."""
+    """An accepted event that finally failed, as ``on_error`` gets it."""
 
     event: dict[str, Json] = field(repr=False)
     """The event, decoded from what was encoded."""

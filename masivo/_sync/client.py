@@ -55,11 +55,11 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
 
     def _wait(self, timeout: float | None) -> protocol.Outcome:
         timeout = wait_limit(timeout)
-        if self.settled() is None and self.buffer is not None:
+        if self.peek() is None and self.buffer is not None:
             session = cast("Session", self.buffer.owner)
             what = "the event has no outcome yet; it stays on its way"
             session.wait(self, timeout, what, buffer=cast("Buffer", self.buffer))
-        outcome = self.ask()
+        outcome = self.claim()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
         return outcome
 

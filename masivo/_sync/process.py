@@ -113,7 +113,7 @@ def _flush_at_exit() -> None:
         session.finish(ticket, deadline, buffer)
     for reference in _untold.valuerefs():
         if (failed := reference()) is not None:
-            failed.tell()
+            failed.report_unclaimed()
     with registry_lock:
         sessions = list(every)
     for session in sessions:

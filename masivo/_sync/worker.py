@@ -26,9 +26,11 @@ if there are no others, who wants a poll starts one.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -58,7 +60,7 @@ class Workers:
             wall_clock=self.clock.time,
             random=random.Random(),
             wake=self.wake,
-            log_level=logger.getEffectiveLevel,
+            listening=partial(logger.isEnabledFor, logging.INFO),
         )
         self.waiters = Waiters()
         self.wake_at: float | None = None

@@ -79,14 +79,14 @@ def _authorize(account: Account, timeout: float) -> tuple[MasivoError | None, Re
     )
     ticket = engine.attach(settings).token()
     http, answer = Http(None, account.base_url), None
-    while ticket.ask() is None:
+    while ticket.claim() is None:
         for request in engine.poll().requests:
             result = http.send(request)
             answer = result if isinstance(result, Response) else answer
             engine.hand_back(request.id, result)
     http.close()
     try:
-        unwrap(ticket.ask())
+        unwrap(ticket.claim())
     except MasivoError as error:
         return error, answer
     return None, answer

@@ -62,7 +62,7 @@ def nothing_left() -> Iterator[None]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeat after milliseconds: a hundred times faster than in life."""
-    monkeypatch.setattr("masivo._protocol.retry.FIRST_WAIT", 0.005)
+    monkeypatch.setattr("masivo._protocol.sending.backoff.FIRST_WAIT", 0.005)
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def test_whatever_is_said_each_event_has_one_outcome(
         raise AssertionError("it does not come to an end")
     assert sorted(settled) == sorted(id(each) for each in deliveries)
     for n, delivery in enumerate(deliveries):
-        outcome = delivery.ask()
+        outcome = delivery.claim()
         assert isinstance(outcome, SendEventResult | Failed)
         if isinstance(outcome, SendEventResult):
             assert n in server.consented

@@ -58,7 +58,7 @@ def server() -> Iterator[Scripted]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for no ``Retry-After`` of seconds: batches fail at once, as they do after minutes."""
-    monkeypatch.setattr("masivo._protocol.retry.LONGEST_HOLD", 0.3)
+    monkeypatch.setattr("masivo._protocol.sending.backoff.LONGEST_HOLD", 0.3)
 
 
 @asynccontextmanager
@@ -162,7 +162,7 @@ def test_every_event_has_an_outcome(
         assert any(b" 2" in says.data for _, says in batches)
     texts = [record.getMessage() for record in caplog.records if record.name == "masivo"]
     for delivery in result.deliveries:
-        outcome = delivery.ask()
+        outcome = delivery.claim()
         error = getattr(outcome, "error", None)
         if error is not None:
             assert isinstance(error, MasivoError)

@@ -118,7 +118,7 @@ def check_outcomes(
     assert stats is not None
     assert stats.accepted == len(result.deliveries) + 1
     assert (stats.delivered, stats.failed) == (delivered + 1, failed)
-    assert (stats.queued, stats.in_flight, stats.rejected) == (0, 0, 0)
+    assert (stats.queued, stats.in_flight, stats.overflowed) == (0, 0, 0)
     assert delivered * 5 > failed, "the storm was too strong to show anything"
 
 
@@ -166,7 +166,7 @@ def check_secrets(
         seen: set[str] = set()
         for delivery in result.deliveries:
             text = repr(delivery)
-            outcome = delivery.ask()
+            outcome = delivery.claim()
             error = getattr(outcome, "error", None)
             if isinstance(error, MasivoError) and text not in seen:
                 seen.add(text)

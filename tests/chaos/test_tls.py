@@ -58,7 +58,7 @@ def sent(world: str, key: str, base_url: str, **settings: Any) -> tuple[Result, 
     """Send one event without repeats; the result, and the error of the first event."""
     load = {"api_key": key, "base_url": base_url, "max_retries": 0, "timeout": 5.0, **settings}
     (result,) = WORLDS[world](Job([(load, [EVENT])], LIMIT))
-    outcome = result.deliveries[0].ask()
+    outcome = result.deliveries[0].claim()
     error = getattr(outcome, "error", None)
     assert error is None or isinstance(error, MasivoError)
     return result, error

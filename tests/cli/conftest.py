@@ -138,5 +138,5 @@ def shell(
     for name, value in account(emulator).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("masivo._protocol.retry.FIRST_WAIT", 0.02)
+    monkeypatch.setattr("masivo._protocol.sending.backoff.FIRST_WAIT", 0.02)
     return Shell(tmp_path, emulator, capsys)

@@ -14,10 +14,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from masivo._protocol.token.life.life import TRANSITIONS, Change, State
 from protocol.simulator import START, Driver, is_authorization, numbers
 
-from masivo._protocol.retry import FIRST_WAIT, LONGEST_HOLD, LONGEST_WAIT, full_jitter
-from masivo._protocol.token import TRANSITIONS, Change, State
+from masivo._protocol.sending.backoff import FIRST_WAIT, LONGEST_HOLD, LONGEST_WAIT, full_jitter
 from masivo.protocol import Failed
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def fate(answer: Callable[[Driver], None]) -> str:
     driver.grant()
     sent = numbers(driver.batch())
     answer(driver)
-    outcome = deliveries[0].ask()
+    outcome = deliveries[0].claim()
     if outcome is not None:
         return FAILED if isinstance(outcome, Failed) else DELIVERED
     if driver.out and is_authorization(driver.out[0]):

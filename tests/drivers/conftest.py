@@ -65,7 +65,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the random waits before repeats: their lengths are tested in virtual time."""
-    monkeypatch.setattr("masivo._protocol.retry.FIRST_WAIT", 0.02)
+    monkeypatch.setattr("masivo._protocol.sending.backoff.FIRST_WAIT", 0.02)
 
 
 def workers() -> list[threading.Thread]:

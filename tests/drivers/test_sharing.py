@@ -37,7 +37,7 @@ def test_each_client_has_its_own_brand_and_limits(connect: Connect, emulator: Em
         client.send_analytics_event(plain)
     assert (one.flush(5).delivered, two.flush(5).delivered) == (2, 1)
     assert sorted(str(each["brand_id"]) for each in emulator.events) == ["b-1", "b-1", "b-2"]
-    assert (one.stats().rejected, two.stats().rejected) == (0, 1)
+    assert (one.stats().overflowed, two.stats().overflowed) == (0, 1)
 
 
 def test_other_keys_and_choices_are_apart(

@@ -373,7 +373,12 @@ def test_every_event_arrives_exactly_once(make: Make, emulator: Emulator) -> Non
         assert own == sorted(own)
     assert all(each.result(0).success for own in deliveries for each in own)
     stats = client.stats()
-    assert (stats.accepted, stats.delivered, stats.failed, stats.rejected) == (16_000, 16_000, 0, 0)
+    assert (stats.accepted, stats.delivered, stats.failed, stats.overflowed) == (
+        16_000,
+        16_000,
+        0,
+        0,
+    )
     assert (stats.queued, stats.in_flight, stats.authorizations) == (0, 0, 1)
     assert len(emulator.authorizations) == 1
     client.close()
@@ -464,7 +469,7 @@ def test_bounds_hold_for_many_threads(make: Make, emulator: Emulator) -> None:
     in_threads(16, work)
     stats = client.stats()
     assert 100 <= stats.accepted <= 116
-    assert stats.rejected == outcomes.count(True) == 800 - stats.accepted
+    assert stats.overflowed == outcomes.count(True) == 800 - stats.accepted
     assert client.flush(10).delivered == stats.accepted
     client.close()
 

@@ -65,7 +65,7 @@ def test_drain_waits_for_room_and_sends(connect: Connect, emulator: Emulator) ->
     client.send_analytics_event(event(4))
     assert client.flush(5).delivered == 5
     assert arrived(emulator) == [0, 1, 2, 3, 4]
-    assert client.stats().rejected == 1
+    assert client.stats().overflowed == 1
 
 
 def test_a_producer_that_drains_loses_nothing(connect: Connect, emulator: Emulator) -> None:

@@ -37,7 +37,7 @@ async def eventually(predicate: Callable[[], object]) -> None:
 def error_of(delivery: Delivery) -> MasivoError | None:
     """The error of an event that has its outcome, without waiting."""
     assert delivery.done()
-    outcome = delivery.ask()
+    outcome = delivery.claim()
     return outcome.error if isinstance(outcome, Failed) else None
 
 

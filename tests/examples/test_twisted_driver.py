@@ -84,7 +84,7 @@ def connect(turning: Turning, emulator: Emulator) -> Iterator[Connect]:
 
 def error_of(delivery: Delivery) -> MasivoError:
     """The error of a delivery that must have failed."""
-    outcome = delivery.ask()
+    outcome = delivery.claim()
     assert isinstance(outcome, Failed), outcome
     return outcome.error
 

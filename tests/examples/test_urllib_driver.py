@@ -54,7 +54,7 @@ def connect(emulator: Emulator) -> Iterator[Connect]:
 
 def error_of(delivery: Delivery) -> MasivoError:
     """The error of a delivery that must have failed."""
-    outcome = delivery.ask()
+    outcome = delivery.claim()
     assert isinstance(outcome, Failed), outcome
     return outcome.error
 
@@ -112,7 +112,7 @@ def test_drain_makes_room(connect: Connect, emulator: Emulator) -> None:
         client.send(event(n))
     client.close()
     assert arrived(emulator) == list(range(20))
-    assert client.buffer.stats().rejected == 0
+    assert client.buffer.stats().overflowed == 0
 
 
 def test_a_failed_batch_is_repeated(connect: Connect, emulator: Emulator) -> None:

@@ -175,7 +175,7 @@ class Fleet:
             else:
                 self.traffic.failed += len(settled.deliveries)
                 for delivery in settled.deliveries:
-                    delivery.ask()
+                    delivery.claim()
         for request in output.requests:
             self._carry(process, request)
         if output.wake_at is not None:

@@ -150,14 +150,14 @@ def header(request: Request, name: str) -> str | None:
 
 def result_of(delivery: Delivery) -> SendEventResult:
     """The result of a delivery that must be there, and no failure."""
-    outcome = delivery.ask()
+    outcome = delivery.claim()
     assert isinstance(outcome, SendEventResult), outcome
     return outcome
 
 
 def error_of(waited: Delivery | Ticket) -> MasivoError:
     """The error of a delivery or ticket that must have failed."""
-    outcome = waited.ask()
+    outcome = waited.claim()
     assert isinstance(outcome, Failed), outcome
     return outcome.error
 
@@ -204,7 +204,7 @@ class Driver:
             wall_clock=lambda: self.wall + self.now - START,
             random=self.dice,
             wake=self._wake,
-            log_level=lambda: self.log_level,
+            listening=lambda: self.log_level <= 20,
         )
         self.buffer = self.engine.attach(self.settings)
         self.core: Any = self.engine._context
@@ -244,9 +244,9 @@ class Driver:
         again = self._poll()
         assert not again.requests, "a second poll at the same time asked for requests"
         assert not again.settled, "a second poll at the same time settled deliveries"
-        assert not again.tickets, "a second poll at the same time answered tickets"
+        assert not again.tickets, "a second poll at the same time ended tickets"
         assert not again.warnings, "a second poll at the same time warned"
-        assert not again.notes, "a second poll at the same time told of something done"
+        assert not again.activity, "a second poll at the same time reported activity"
         assert again.wake_at == output.wake_at, "a second poll moved the wake-up"
 
     def _poll(self) -> Output:
@@ -351,7 +351,7 @@ class Driver:
         ticket = self.buffer.token()
         self.poll()
         given = self.grant(token, headers=headers)
-        assert unwrap(ticket.ask()) == given
+        assert unwrap(ticket.claim()) == given
         return given
 
     # ── What callers do ──────────────────────────────────────────────────────────────────────

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from masivo._protocol.causes import chain, stripped
 from masivo._protocol.errors import MasivoNetworkError
+from masivo._protocol.reporting.redaction import chain, stripped
 
 from .simulator import Driver, error_of
 

@@ -29,7 +29,7 @@ def test_a_delivery_is_done_when_it_has_its_outcome() -> None:
     assert not delivery().done()
     assert delivery(RESULT).done()
     assert delivery(Failed(ERROR, 1, None)).done()
-    assert delivery().ask() is None
+    assert delivery().claim() is None
 
 
 def test_asking_any_number_of_times_counts_once() -> None:
@@ -38,13 +38,13 @@ def test_asking_any_number_of_times_counts_once() -> None:
     outcome = Failed(ERROR, 3, None)
     first, second = delivery(outcome), delivery(outcome)
     for _ in range(3):
-        assert first.ask() is outcome
+        assert first.claim() is outcome
     assert second.done()
     repr(second)
-    assert second.settled() is outcome
-    assert outcome.asked == 1
-    assert outcome.unasked() == 2
-    assert outcome.unasked() == 0
+    assert second.peek() is outcome
+    assert outcome.claimed == 1
+    assert outcome.unclaimed() == 2
+    assert outcome.unclaimed() == 0
 
 
 def test_a_failure_that_is_let_go_is_reported_once() -> None:
@@ -57,13 +57,13 @@ def test_a_failure_that_is_let_go_is_reported_once() -> None:
 
     outcome = Failed(ERROR, 3, report)
     first = delivery(outcome)
-    first.ask()
+    first.claim()
     del outcome
     assert told == []
     del first
     assert told == [(ERROR, 2)]
     outcome = Failed(ERROR, 1, report)
-    delivery(outcome).ask()
+    delivery(outcome).claim()
     del outcome
     assert told == [(ERROR, 2)]
 
@@ -72,7 +72,7 @@ def test_a_failure_that_ended_no_event_is_not_reported() -> None:
     """A failure is counted for no event at first: without one nobody was to be told of it."""
     told: list[int] = []
     outcome = Failed(ERROR, report=lambda _error, count: told.append(count))
-    outcome.tell()
+    outcome.report_unclaimed()
     assert told == []
 
 
@@ -109,11 +109,11 @@ def test_events_refused_in_one_go_share_one_outcome() -> None:
     driver = Driver(max_queue=1)
     driver.buffer.send(event())
     refused = [driver.buffer.send(event()) for _ in range(3)]
-    refused[0].ask()
+    refused[0].claim()
     outcome = refused[0].outcome
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, MasivoQueueFullError)
-    assert (outcome.count, outcome.asked) == (3, 1)
+    assert (outcome.count, outcome.claimed) == (3, 1)
 
 
 def test_unwrap_gives_the_value_or_raises() -> None:
@@ -127,6 +127,6 @@ def test_unwrap_gives_the_value_or_raises() -> None:
 def test_a_ticket_has_no_outcome_at_first() -> None:
     """A ticket has no outcome until the engine answers it."""
     ticket = Ticket()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     ticket.outcome = True
-    assert ticket.ask() is True
+    assert ticket.claim() is True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from masivo._protocol.errors import MasivoValidationError
-from masivo._protocol.events import envelope_size, size
+from masivo._protocol.events.encoding import size
+from masivo._protocol.wire.requests import envelope_size
 from masivo.protocol import Api, FlushResult, SendEventResult
 
 from .simulator import (
@@ -341,7 +342,7 @@ def test_stats_count_everything() -> None:
     driver.dice.always = 0.5
     driver.send_numbers(1, 2, 3, 4, 5)
     stats = driver.buffer.stats()
-    assert (stats.accepted, stats.rejected, stats.queued, stats.in_flight) == (4, 1, 4, 0)
+    assert (stats.accepted, stats.overflowed, stats.queued, stats.in_flight) == (4, 1, 4, 0)
     driver.grant()
     stats = driver.buffer.stats()
     assert (stats.queued, stats.in_flight, stats.requests, stats.authorizations) == (2, 2, 1, 1)
@@ -364,8 +365,8 @@ def test_a_disabled_client_sends_nothing_and_ends_each_delivery_at_once() -> Non
     driver = Driver(enabled=False, batch_size=1)
     delivery = driver.buffer.send(event(1))
     assert result_of(delivery) == SendEventResult(success=False, status=0, data=None)
-    assert driver.buffer.flush().ask() == FlushResult(0, 0)
-    assert driver.buffer.drain().ask() is True
+    assert driver.buffer.flush().claim() == FlushResult(0, 0)
+    assert driver.buffer.drain().claim() is True
     driver.advance(1e5)
     assert driver.sent == []
     driver.close(10.0)

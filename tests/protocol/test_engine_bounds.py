@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masivo._protocol.errors import MasivoQueueFullError
-from masivo._protocol.events import size
+from masivo._protocol.events.encoding import size
 from masivo.protocol import Api, Delivery, Failed
 
 from .simulator import Driver, error_of, event, in_batch, numbers, payload, result_of
@@ -33,7 +33,7 @@ def test_an_event_past_max_queue_fails_at_once() -> None:
     driver.poll()
     assert numbers(driver.batch()) == [0, 1, 2]
     driver.accept()
-    assert driver.buffer.stats().rejected == 2
+    assert driver.buffer.stats().overflowed == 2
 
 
 def test_what_is_in_flight_and_between_repeats_counts() -> None:
@@ -193,7 +193,7 @@ def test_every_event_has_exactly_one_outcome(max_in_flight: int, data: st.DataOb
         stats = driver.buffer.stats()
         assert stats.queued >= 0
         assert stats.in_flight >= 0
-        assert stats.accepted + stats.rejected == len(deliveries)
+        assert stats.accepted + stats.overflowed == len(deliveries)
         assert stats.accepted == stats.delivered + stats.failed + stats.queued + stats.in_flight
     ticket = driver.close(data.draw(st.sampled_from([0.0, 3.0, 500.0])))
     for _ in range(400):
@@ -205,11 +205,11 @@ def test_every_event_has_exactly_one_outcome(max_in_flight: int, data: st.DataOb
             driver.break_off(to=driver.out[0])
     assert driver.closed
     assert driver.wake_at is None
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     settled = set(map(id, driver.settled))
     assert len(settled) == len(driver.settled)
     for each in deliveries:
-        outcome = each.ask()
+        outcome = each.claim()
         assert outcome is not None
         full = isinstance(outcome, Failed) and isinstance(outcome.error, MasivoQueueFullError)
         assert (id(each) in settled) is not full

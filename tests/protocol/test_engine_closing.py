@@ -6,9 +6,9 @@ from collections import UserDict
 from typing import TYPE_CHECKING
 
 import pytest
+from masivo._protocol.reporting.journal import DEBUG
 
 from masivo._protocol.errors import MasivoAuthError, MasivoClosedError
-from masivo._protocol.journal import DEBUG
 from masivo.protocol import Delivery, Failed, FlushResult
 
 from .simulator import (
@@ -33,11 +33,11 @@ def test_closing_flushes_then_detaches() -> None:
     deliveries = driver.send_numbers(1, 2, 3)
     ticket = driver.close(10.0)
     driver.accept()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     assert not driver.closed
     assert numbers(driver.batch()) == [3]
     driver.accept()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     assert all(result_of(each).success for each in deliveries)
     assert driver.closed
     assert driver.wake_at is None
@@ -47,7 +47,7 @@ def test_closing_an_idle_client_ends_at_once() -> None:
     """With nothing to be sent, ``close`` ends at once, and sends nothing."""
     driver = Driver()
     ticket = driver.close(10.0)
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     assert driver.closed
     assert driver.sent == []
 
@@ -61,7 +61,7 @@ def test_the_deadline_of_a_close_counts_a_stuck_request() -> None:
     ticket = driver.close(10.0)
     assert driver.wake_at == START + 10.0
     driver.sleep()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     for each in deliveries:
         assert type(error_of(each)) is MasivoClosedError
         assert "timeout=10" in error_of(each).message
@@ -90,7 +90,7 @@ def test_the_deadline_counts_a_stuck_authorization() -> None:
     assert is_authorization(driver.only())
     driver.sleep()
     assert driver.now == START + 3.0
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     assert type(error_of(delivery)) is MasivoClosedError
 
 
@@ -100,7 +100,7 @@ def test_a_close_without_time_fails_everything() -> None:
     driver.sign_in()
     (delivery,) = driver.send_numbers(1)
     ticket = driver.close(0.0)
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     assert type(error_of(delivery)) is MasivoClosedError
     assert driver.out == []
 
@@ -119,7 +119,7 @@ def test_closing_cuts_a_wait_for_a_repeat_short_for_one_last_try() -> None:
     ticket = driver.close(60.0)
     assert numbers(driver.batch()) == [1]
     driver.answer(503, {"error": "last"})
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     assert "last" in error_of(delivery).message
     assert driver.out == []
 
@@ -151,7 +151,7 @@ def test_closing_cuts_a_retry_after_short() -> None:
     assert numbers(driver.batch()) == [2]
     driver.answer(429)
     assert error_of(deliveries[1]).status == 429
-    assert ticket.ask() is True
+    assert ticket.claim() is True
 
 
 def test_closing_hurries_an_authorization() -> None:
@@ -182,7 +182,7 @@ def test_a_close_without_a_deadline_waits_as_long_as_the_repeats_take() -> None:
     assert driver.wake_at == driver.now + 200.0
     driver.sleep()
     driver.accept()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
 
 
 def test_closing_twice_keeps_the_earlier_deadline() -> None:
@@ -193,9 +193,9 @@ def test_closing_twice_keeps_the_earlier_deadline() -> None:
     tickets = [driver.close(20.0), driver.close(5.0), driver.close(30.0), driver.close(None)]
     assert driver.wake_at == START + 5.0
     driver.sleep()
-    assert [each.ask() for each in tickets] == [True] * 4
-    assert driver.close(1.0).ask() is True
-    assert driver.buffer.close(None).ask() is True
+    assert [each.claim() for each in tickets] == [True] * 4
+    assert driver.close(1.0).claim() is True
+    assert driver.buffer.close(None).claim() is True
     driver.buffer.destroy()
     driver.poll()
 
@@ -210,7 +210,7 @@ def test_destroying_fails_everything_without_sending() -> None:
     driver.buffer.destroy()
     driver.poll()
     assert all(type(error_of(each)) is MasivoClosedError for each in deliveries)
-    assert flush.ask() == FlushResult(0, 3)
+    assert flush.claim() == FlushResult(0, 3)
     assert type(error_of(drain)) is MasivoClosedError
     assert driver.closed
     assert driver.wake_at is None
@@ -226,7 +226,7 @@ def test_destroying_ends_a_close_that_waits() -> None:
     ticket = driver.close(None)
     driver.buffer.destroy()
     driver.poll()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
 
 
 def test_a_closed_client_refuses_calls() -> None:
@@ -264,10 +264,10 @@ def test_what_overlaps_with_the_end_of_a_client_has_its_outcome() -> None:
     driver.buffer._max_queue = 1
     drain, token = driver.buffer.drain(), driver.buffer.token()
     close = driver.buffer.close(5.0)
-    assert drain.ask() is None
+    assert drain.claim() is None
     driver.poll()
-    assert close.ask() is True
-    assert token.ask() is not None
+    assert close.claim() is True
+    assert token.claim() is not None
     assert error_of(token).message == "the client was closed"
     for each in (held, delivery, drain):
         assert type(error_of(each)) is MasivoClosedError
@@ -293,7 +293,7 @@ def test_what_overlaps_with_the_deadline_of_a_close_is_told_so() -> None:
 def test_what_overlaps_with_the_end_of_a_close_is_told_that_the_client_is_closed() -> None:
     """Where the close ended in time, none of them is told that it ran out."""
     driver = Driver(max_queue=1)
-    assert driver.close(5.0).ask() is True
+    assert driver.close(5.0).claim() is True
     driver.buffer._gate.closed = False
     (delivery,) = driver.send_numbers(1)
     assert error_of(delivery).message.startswith("the client is closed")
@@ -311,7 +311,7 @@ def test_an_event_that_overlaps_with_a_close_is_sent_at_once() -> None:
     assert any("due by close:" in line for _, line in driver.notes)
     driver.accept()
     assert result_of(delivery).success
-    assert ticket.ask() is True
+    assert ticket.claim() is True
 
 
 def test_a_client_that_is_gone_is_given_no_token() -> None:
@@ -334,9 +334,9 @@ def test_a_waiting_get_token_ends_when_its_client_closes() -> None:
     driver.poll()
     driver.close(10.0)
     assert type(error_of(mine)) is MasivoClosedError
-    assert others.ask() is None
+    assert others.claim() is None
     token = driver.grant()
-    assert others.ask() == token
+    assert others.claim() == token
 
 
 def test_a_client_goes_without_its_siblings() -> None:
@@ -390,9 +390,9 @@ def test_an_authorization_of_clients_that_are_gone_brings_their_successor_no_tok
     ticket = driver.buffer.token()
     driver.poll()
     driver.answer(200, {"data": "a-late-token"}, to=late)
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     token = driver.grant()
-    assert ticket.ask() == token
+    assert ticket.claim() == token
 
 
 def test_the_last_client_may_go_while_its_key_is_refused() -> None:
@@ -435,7 +435,7 @@ def test_a_close_does_not_cut_short_what_a_sibling_waits_for() -> None:
     driver.answer(503)
     driver.close(5.0)
     driver.answer(503)
-    assert isinstance(mine.ask(), Failed)
+    assert isinstance(mine.claim(), Failed)
     assert not others.done()
     driver.sleep()
     driver.grant()

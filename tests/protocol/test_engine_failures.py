@@ -450,7 +450,7 @@ def test_everything_that_is_due_fails_at_once_while_a_retry_after_is_too_long() 
     in_batch(driver, 1)
     driver.answer(503, headers={"retry-after": "301"})
     deliveries = driver.send_numbers(2, 3, 4, 5, 6)
-    assert [each.settled() is not None for each in deliveries] == [True] * 4 + [False]
+    assert [each.peek() is not None for each in deliveries] == [True] * 4 + [False]
     driver.flush()
     assert all(error_of(each).status == 503 for each in deliveries)
 
@@ -511,4 +511,4 @@ def test_only_a_2xx_delivers(status: int, delivered: int) -> None:
     driver = Driver()
     _, (delivery,) = in_batch(driver, 1)
     driver.answer(status)
-    assert isinstance(delivery.ask(), SendEventResult) is bool(delivered)
+    assert isinstance(delivery.claim(), SendEventResult) is bool(delivered)

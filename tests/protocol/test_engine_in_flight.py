@@ -271,7 +271,7 @@ def test_who_drains_has_a_new_event_of_a_free_customer_sent_at_once() -> None:
     driver.send(*(event(n, "a") for n in (1, 2, 3, 4)))
     ticket = driver.buffer.drain()
     driver.poll()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     wakes = driver.wakes
     driver.buffer.send(event(5, "b"))
     assert driver.wakes > wakes

@@ -154,7 +154,7 @@ def test_an_accepted_part_starts_the_row_anew() -> None:
     _, deliveries = in_batch(driver, *range(32))
     good = {7, 15, 23, 31}
     judge(driver, set(range(32)) - good)
-    assert {n for n, each in enumerate(deliveries) if not isinstance(each.ask(), Failed)} == good
+    assert {n for n, each in enumerate(deliveries) if not isinstance(each.claim(), Failed)} == good
 
 
 def test_only_refusals_count_for_the_row() -> None:
@@ -174,7 +174,7 @@ def test_only_refusals_count_for_the_row() -> None:
         else:
             driver.accept()
     assert {type(error_of(each)) for each in deliveries[:16]} == {MasivoNetworkError}
-    assert [n for n in range(16, 32) if isinstance(deliveries[n].ask(), Failed)] == [20]
+    assert [n for n in range(16, 32) if isinstance(deliveries[n].claim(), Failed)] == [20]
 
 
 def test_a_batch_of_one_takes_its_answer() -> None:
@@ -218,7 +218,7 @@ def test_exactly_the_events_at_fault_fail(count: int, data: st.DataObject) -> No
     _, deliveries = in_batch(driver, *range(count))
     accepted = [n for each in judge(driver, bad) if bad.isdisjoint(each) for n in each]
     assert accepted == [number for number in range(count) if number not in bad]
-    failed = {n for n, each in enumerate(deliveries) if isinstance(each.ask(), Failed)}
+    failed = {n for n, each in enumerate(deliveries) if isinstance(each.claim(), Failed)}
     assert failed == bad
     assert driver.buffer.stats().in_flight == 0
 

@@ -400,7 +400,7 @@ def test_orphaned_deliveries_end_with_what_the_fork_left() -> None:
     assert result_of(done).success
     assert pending.done()
     with pytest.raises(MasivoError, match="forked"):
-        unwrap(pending.ask())
+        unwrap(pending.claim())
 
 
 def test_a_delivery_is_neither_copied_nor_pickled() -> None:
@@ -475,7 +475,7 @@ def test_nothing_that_a_server_says_raises(script: list[tuple[bool, Response | F
             driver.poll()
         for each in deliveries:
             repr(each)
-            outcome = each.settled()
+            outcome = each.peek()
             if isinstance(outcome, Failed):
                 assert isinstance(outcome.error, MasivoError)
                 str(outcome.error)
@@ -494,7 +494,7 @@ def test_an_authorization_survives_any_answer(answer: Response | Failure) -> Non
     else:
         driver.engine.handle_failure(request.id, answer)
     driver.poll()
-    outcome = delivery.ask()
+    outcome = delivery.claim()
     if isinstance(outcome, Failed):
         expected = MasivoError if isinstance(answer, Response) else MasivoNetworkError
         assert isinstance(outcome.error, expected)

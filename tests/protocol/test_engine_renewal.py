@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo._protocol.json import encode
-from masivo._protocol.timers import Timer
+from masivo._protocol.sending.timers import Timer
 
 from .simulator import (
     START,
@@ -190,7 +190,7 @@ def test_no_answer_to_a_renewal_keeps_the_token() -> None:
     assert driver.wake_at == driver.now + 0.25
     ticket = driver.buffer.token()
     driver.poll()
-    assert ticket.ask() == token
+    assert ticket.claim() == token
 
 
 def test_a_failed_renewal_does_not_slow_batches_down() -> None:

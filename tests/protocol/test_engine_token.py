@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from masivo._protocol.token.life.life import State
 
 from masivo._protocol.errors import (
     MasivoAuthError,
@@ -11,7 +12,6 @@ from masivo._protocol.errors import (
     MasivoNetworkError,
     MasivoServerKeyError,
 )
-from masivo._protocol.token import State
 from masivo.protocol import Api, Failure, FlushResult, Json
 
 from .simulator import (
@@ -64,7 +64,7 @@ def test_all_needs_share_one_authorization() -> None:
     driver.poll()
     assert len(driver.sent) == 1
     token = driver.grant()
-    assert [ticket.ask() for ticket in tickets] == [token, token]
+    assert [ticket.claim() for ticket in tickets] == [token, token]
 
 
 def test_get_token_authorizes_and_later_answers_at_once() -> None:
@@ -73,7 +73,7 @@ def test_get_token_authorizes_and_later_answers_at_once() -> None:
     token = driver.sign_in()
     ticket = driver.buffer.token()
     driver.poll()
-    assert ticket.ask() == token
+    assert ticket.claim() == token
     assert len(driver.sent) == 1
 
 
@@ -209,9 +209,9 @@ def test_a_flush_does_not_wait_for_events_that_fail_at_once() -> None:
     driver.answer(401, {"error": "bad key"}, to=driver.out[1])
     (refused,) = driver.send_numbers(3)
     assert type(error_of(refused)) is MasivoAuthError
-    assert flush.ask() is None
+    assert flush.claim() is None
     driver.accept(first)
-    assert flush.ask() == FlushResult(delivered=1, failed=0)
+    assert flush.claim() == FlushResult(delivered=1, failed=0)
 
 
 def test_get_token_waits_for_an_authorization_that_is_out_while_batches_fail_at_once() -> None:
@@ -226,9 +226,9 @@ def test_get_token_waits_for_an_authorization_that_is_out_while_batches_fail_at_
     driver.answer(429, to=second, headers={"retry-after": "3600"})
     ticket = driver.buffer.token()
     driver.poll()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     token = driver.grant()
-    assert ticket.ask() == token
+    assert ticket.claim() == token
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

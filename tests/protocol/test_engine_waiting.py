@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.tally import Tally
+from masivo._protocol.batches.flushes import Tally
 from masivo.protocol import FlushResult
 
 from .simulator import START, Driver, event, in_batch, is_authorization, numbers, result_of
 
 if TYPE_CHECKING:
-    from masivo._protocol.tally import FlushTicket
+    from masivo._protocol.batches.flushes import FlushTicket
 
 # ── flush ────────────────────────────────────────────────────────────────────────────────────
 
@@ -26,17 +26,17 @@ def test_a_flush_sends_at_once_and_ends_with_the_outcomes() -> None:
     driver.send_numbers(1, 2, 3)
     ticket = driver.flush()
     driver.accept()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     assert numbers(driver.batch()) == [3]
     driver.answer(403)
-    assert ticket.ask() == FlushResult(delivered=2, failed=1)
+    assert ticket.claim() == FlushResult(delivered=2, failed=1)
     assert ticket in driver.tickets
 
 
 def test_a_flush_of_nothing_ends_at_once() -> None:
     """With nothing accepted before it, ``flush`` ends in the next poll, and authorizes nothing."""
     driver = Driver()
-    assert driver.flush().ask() == FlushResult(0, 0)
+    assert driver.flush().claim() == FlushResult(0, 0)
     assert driver.sent == []
 
 
@@ -47,11 +47,11 @@ def test_a_flush_waits_for_what_is_in_flight() -> None:
     in_batch(driver, 1)
     driver.answer(503)
     ticket = driver.flush()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     assert driver.wake_at == START + 0.25
     driver.sleep()
     driver.accept()
-    assert ticket.ask() == FlushResult(1, 0)
+    assert ticket.claim() == FlushResult(1, 0)
 
 
 def test_a_flush_does_not_wait_for_later_events() -> None:
@@ -62,7 +62,7 @@ def test_a_flush_does_not_wait_for_later_events() -> None:
     ticket = driver.flush()
     driver.send_numbers(2)
     driver.accept()
-    assert ticket.ask() == FlushResult(1, 0)
+    assert ticket.claim() == FlushResult(1, 0)
     assert driver.out == []
 
 
@@ -76,7 +76,7 @@ def test_events_sent_before_a_flush_without_a_poll_belong_to_it() -> None:
     driver.poll()
     assert numbers(driver.batch())[0] == 1
     driver.accept()
-    assert ticket.ask() is not None
+    assert ticket.claim() is not None
 
 
 def test_a_flush_counts_the_outcomes_since_the_last_one() -> None:
@@ -87,12 +87,12 @@ def test_a_flush_counts_the_outcomes_since_the_last_one() -> None:
     driver.send_numbers(1, 2)
     driver.accept()
     driver.answer(403)
-    assert driver.flush().ask() == FlushResult(1, 1)
-    assert driver.flush().ask() == FlushResult(0, 0)
+    assert driver.flush().claim() == FlushResult(1, 1)
+    assert driver.flush().claim() == FlushResult(0, 0)
     driver.send_numbers(3)
     ticket = driver.flush()
     driver.accept()
-    assert ticket.ask() == FlushResult(1, 0)
+    assert ticket.claim() == FlushResult(1, 0)
 
 
 def test_flushes_may_overlap() -> None:
@@ -104,10 +104,10 @@ def test_flushes_may_overlap() -> None:
     driver.send_numbers(2)
     second = driver.flush()
     driver.accept()
-    assert first.ask() == FlushResult(1, 0)
-    assert second.ask() is None
+    assert first.claim() == FlushResult(1, 0)
+    assert second.claim() is None
     driver.accept()
-    assert second.ask() is not None
+    assert second.claim() is not None
 
 
 def test_flushes_at_the_same_time_tell_of_the_same_events() -> None:
@@ -124,10 +124,10 @@ def test_flushes_at_the_same_time_tell_of_the_same_events() -> None:
     third = driver.flush()
     driver.accept()
     driver.answer(403)
-    assert first.ask() == second.ask() == FlushResult(2, 1)
+    assert first.claim() == second.claim() == FlushResult(2, 1)
     driver.accept()
-    assert third.ask() == FlushResult(3, 1)
-    assert driver.flush().ask() == FlushResult(0, 0)
+    assert third.claim() == FlushResult(3, 1)
+    assert driver.flush().claim() == FlushResult(0, 0)
 
 
 def test_a_flush_during_a_hold_waits_for_its_end() -> None:
@@ -150,9 +150,9 @@ def test_a_flush_ends_when_the_key_is_refused() -> None:
     driver.send_numbers(1, 2)
     ticket = driver.flush()
     driver.answer(401)
-    assert ticket.ask() == FlushResult(0, 2)
+    assert ticket.claim() == FlushResult(0, 2)
     driver.send_numbers(3)
-    assert driver.flush().ask() == FlushResult(0, 1)
+    assert driver.flush().claim() == FlushResult(0, 1)
 
 
 @pytest.mark.parametrize("status", [200, 403])
@@ -197,7 +197,7 @@ def test_every_outcome_is_told_by_exactly_one_of_successive_flushes(script: list
             driver.accept()
         elif step == "refuse" and driver.out:
             driver.answer(403)
-        outcome = None if ticket is None else ticket.ask()
+        outcome = None if ticket is None else ticket.claim()
         if isinstance(outcome, FlushResult):
             stats = driver.buffer.stats()
             assert stats.delivered + stats.failed >= before
@@ -207,14 +207,14 @@ def test_every_outcome_is_told_by_exactly_one_of_successive_flushes(script: list
     while driver.out:
         driver.accept()
     if ticket is not None:
-        outcome = ticket.ask()
+        outcome = ticket.claim()
         assert isinstance(outcome, FlushResult)
         told[0] += outcome.delivered
         told[1] += outcome.failed
     last = driver.flush()
     while driver.out:
         driver.accept()
-    outcome = last.ask()
+    outcome = last.claim()
     assert isinstance(outcome, FlushResult)
     stats = driver.buffer.stats()
     assert (told[0] + outcome.delivered, told[1] + outcome.failed) == (
@@ -231,7 +231,7 @@ def test_a_drain_with_room_ends_at_once() -> None:
     driver = Driver(batch_size=10, max_queue=20)
     driver.sign_in()
     driver.send_numbers(*range(9))
-    assert driver.buffer.drain().ask() is True
+    assert driver.buffer.drain().claim() is True
     driver.poll()
     assert driver.out == []
 
@@ -244,10 +244,10 @@ def test_a_drain_pushes_batches_out_until_there_is_room() -> None:
     driver.send_numbers(1, 2, 3, 4, 5, 6)
     ticket = driver.buffer.drain()
     driver.poll()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     assert numbers(driver.batch()) == [1, 2, 3, 4]
     driver.accept()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     assert ticket in driver.tickets
 
 
@@ -256,14 +256,14 @@ def test_a_drain_waits_for_half_the_queue_where_a_batch_is_more() -> None:
     driver = Driver(batch_size=100, max_queue=4)
     driver.sign_in()
     driver.send_numbers(1, 2)
-    assert driver.buffer.drain().ask() is True
+    assert driver.buffer.drain().claim() is True
     driver.send_numbers(3)
     ticket = driver.buffer.drain()
     driver.poll()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     assert numbers(driver.batch()) == [1, 2, 3]
     driver.accept()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
 
 
 def test_a_drain_waits_for_bytes_too() -> None:
@@ -273,22 +273,22 @@ def test_a_drain_waits_for_bytes_too() -> None:
     driver.send(event(1, note="x" * 1200))
     ticket = driver.buffer.drain()
     driver.poll()
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     assert numbers(driver.batch()) == [1]
     driver.accept()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
 
 
 def test_room_for_one_is_enough_for_the_smallest_queue() -> None:
     """With ``max_queue=1``, ``drain`` waits until nothing is held."""
     driver = Driver(max_queue=1)
     driver.sign_in()
-    assert driver.buffer.drain().ask() is True
+    assert driver.buffer.drain().claim() is True
     driver.send_numbers(1)
     ticket = driver.buffer.drain()
     driver.poll()
     driver.accept()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
 
 
 def test_a_drain_counts_what_is_in_flight() -> None:
@@ -300,9 +300,9 @@ def test_a_drain_counts_what_is_in_flight() -> None:
     ticket = driver.buffer.drain()
     driver.poll()
     driver.answer(503)
-    assert ticket.ask() is None
+    assert ticket.claim() is None
     driver.answer(503)
-    assert ticket.ask() is True
+    assert ticket.claim() is True
 
 
 def test_a_drain_that_gave_up_pushes_no_longer() -> None:
@@ -328,7 +328,7 @@ def test_a_drain_before_the_first_token_authorizes_and_waits() -> None:
     assert is_authorization(driver.only())
     driver.grant()
     driver.accept()
-    assert ticket.ask() is True
+    assert ticket.claim() is True
     assert all(result_of(each).success for each in deliveries)
 
 
@@ -339,10 +339,10 @@ def test_a_producer_that_drains_is_never_refused() -> None:
     for number in range(30):
         ticket = driver.buffer.drain()
         driver.poll()
-        while ticket.ask() is None:
+        while ticket.claim() is None:
             driver.accept()
         driver.send_numbers(number)
-    assert driver.buffer.stats().rejected == 0
+    assert driver.buffer.stats().overflowed == 0
 
 
 def test_a_flush_that_gave_up_leaves_its_counts_to_the_next() -> None:
@@ -356,6 +356,6 @@ def test_a_flush_that_gave_up_leaves_its_counts_to_the_next() -> None:
     driver.poll()
     driver.accept()
     assert ticket not in driver.tickets
-    assert driver.flush().ask() == FlushResult(1, 0)
+    assert driver.flush().claim() == FlushResult(1, 0)
     driver.buffer.cancel(ticket)
     driver.poll()

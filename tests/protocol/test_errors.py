@@ -19,6 +19,8 @@ from masivo._protocol.errors import (
     MasivoQueueFullError,
     MasivoServerKeyError,
     MasivoValidationError,
+)
+from masivo._protocol.wire.responses import (
     api_error,
     authorization_error,
     not_json_error,

@@ -21,7 +21,8 @@ from orjson import Fragment
 
 from masivo._protocol import events as events_module
 from masivo._protocol.errors import MasivoValidationError
-from masivo._protocol.events import complete, decode, encoder, envelope, envelope_size, size
+from masivo._protocol.events.encoding import complete, decode, encoder, size
+from masivo._protocol.wire.requests import envelope, envelope_size
 from masivo.protocol import Api
 
 from .simulator import event, settings

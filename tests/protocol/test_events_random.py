@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from masivo._protocol.errors import MasivoValidationError
-from masivo._protocol.events import complete, decode, encoder
+from masivo._protocol.events.encoding import complete, decode, encoder
 
 from .simulator import event, settings
 from .test_events import (

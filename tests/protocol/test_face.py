@@ -22,7 +22,7 @@ DRIVERS = sorted(
     ]
 )
 
-BESIDE = {"failure.py": {"masivo._protocol.causes"}}
+BESIDE = {"failure.py": {"masivo._protocol.reporting.redaction"}}
 """What is used beside it: ``_http`` is part of no driver's loop, and walks an exception's chain."""
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from masivo._protocol.batches.flight import LONE_REFUSALS, Flight
 
-from masivo._protocol.flight import LONE_REFUSALS, Flight
-from masivo._protocol.queues import Taken
+from masivo._protocol.batches.queues import Taken
 from masivo.protocol import Delivery
 
 

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import pytest
+from masivo._protocol.reporting.journal import DEBUG, INFO
 
 from masivo._protocol.errors import MasivoConfigError
-from masivo._protocol.journal import DEBUG, INFO
 from masivo._protocol.output import Notes
 from masivo.protocol import Api, Failure
 

@@ -13,7 +13,7 @@ from masivo._protocol.errors import (
     MasivoQueueFullError,
     MasivoServerKeyError,
 )
-from masivo._protocol.log import FailureLog
+from masivo._protocol.reporting.losses import FailureLog
 
 from .simulator import START, Driver, error_of, event, in_batch
 

@@ -19,12 +19,14 @@ from masivo._protocol.errors import (
     MasivoQueueFullError,
     MasivoServerKeyError,
     MasivoValidationError,
+)
+from masivo._protocol.reporting.losses import FailureLog
+from masivo._protocol.wire.responses import (
     api_error,
     authorization_error,
     not_json_error,
     second_401,
 )
-from masivo._protocol.log import FailureLog
 from masivo.protocol import Api, Secret, configure, wait_limit
 
 from .simulator import Driver, error_of, event, in_batch, settings

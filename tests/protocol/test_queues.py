@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.events import STAMP_SIZE, size
-from masivo._protocol.queues import Fifo, PerCustomer, Queue
+from masivo._protocol.batches.queues import Fifo, PerCustomer, Queue
+from masivo._protocol.events.encoding import STAMP_SIZE, size
 from masivo.protocol import Delivery
 
 if TYPE_CHECKING:

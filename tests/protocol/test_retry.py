@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masivo._protocol.errors import MasivoError
-from masivo._protocol.retry import ISOLATED, REPEATED, Backoff, full_jitter, retry_after
-from masivo._protocol.stamps import ServerClock
+from masivo._protocol.sending.backoff import Backoff, full_jitter
+from masivo._protocol.sending.server_clock import ServerClock
+from masivo._protocol.wire.responses import ISOLATED, REPEATED, retry_after
 
 from .simulator import WALL, Dice
 

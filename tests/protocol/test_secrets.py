@@ -142,7 +142,7 @@ def test_a_token_that_the_server_echoes_is_not_shown(
     ticket = driver.buffer.token()
     driver.poll()
     driver.grant(SECRET_TOKEN)
-    assert ticket.ask() == SECRET_TOKEN
+    assert ticket.claim() == SECRET_TOKEN
     (delivery,) = driver.send_numbers(1)
     driver.flush()
     said = write(f"Bearer {SECRET_TOKEN} of {KEY}")
@@ -151,7 +151,7 @@ def test_a_token_that_the_server_echoes_is_not_shown(
         driver.answer(401)
         driver.grant(SECRET_TOKEN)
     driver.answer(status, body)
-    outcome = delivery.ask()
+    outcome = delivery.claim()
     value = outcome.error if isinstance(outcome, Failed) else outcome
     assert "redacted" in shown(value)
     assert_hidden(value, KEY, SECRET_TOKEN)

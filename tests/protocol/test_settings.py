@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from masivo._protocol.errors import MasivoConfigError, MasivoError
-from masivo._protocol.settings import PUBLIC_BASE_URL
+from masivo._protocol.wire.api import PUBLIC_BASE_URL
 from masivo.protocol import Api, Secret, Settings, configure, is_loopback, wait_limit
 
 from .simulator import KEY, Driver, event, settings, shown

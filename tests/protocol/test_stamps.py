@@ -11,12 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from masivo._protocol.stamps import (
-    STAMP_LENGTH,
-    ServerClock,
-    format_stamp,
-    parse_http_date,
-)
+from masivo._protocol.sending.server_clock import ServerClock
+from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp, parse_http_date
 
 NOON = 1_767_268_800.0
 """2026-01-01T12:00:00Z."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.timers import Slot, Timer, Timers
+from masivo._protocol.sending.timers import Slot, Timer, Timers
 
 LOG: Slot = (Timer.LOG, None)
 RENEW: Slot = (Timer.REFRESH, None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from masivo._protocol.token.life.life import TRANSITIONS, Change, State, Token
 
 from masivo._protocol.errors import MasivoAuthError
-from masivo._protocol.token import TRANSITIONS, Change, State, Token, lifetime, token_in
+from masivo._protocol.wire.tokens import lifetime, token_in
 
 from .simulator import Dice
 

@@ -12,7 +12,7 @@ What must come of it:
 - ``contract.py``, with ``calls.py``, ``state.py`` and ``model.py``: an independent model of what
   the contract says must happen next, and when.
 - ``invariants.py`` compares every output of the core with it; ``expect.py``, single outcomes;
-  ``notes.py``, the lines for ``MASIVO_LOG``.
+  ``activity.py``, the reported activity.
 
 How it is run:
 

@@ -41,7 +41,7 @@ class Calls(KeyState):
 
     def overflowed(self, client: Client) -> None:
         """``send`` refused an event: everything that waits is due."""
-        client.rejected += 1
+        client.overflowed += 1
         if not client.overflowing:
             client.overflowing = True
             self.inbox.append(lambda: self._overflowed(client))

@@ -45,11 +45,11 @@ WARNING: Final = re.compile(
 CAUSES: Final = {
     MasivoServerKeyError: "SERVER",
     MasivoAuthError: "authorization failed",
-    MasivoNetworkError: "no usable answer",
+    MasivoNetworkError: "no usable response",
     MasivoConfigError: "HTTP client",
     MasivoQueueFullError: "full",
     MasivoClosedError: "closed",
-    MasivoError: "refused",
+    MasivoError: "rejected",
 }
 """A word that tells each cause in a warning."""
 
@@ -378,7 +378,7 @@ class Checker:
             client.accepted,
             client.delivered,
             client.failed,
-            client.rejected,
+            client.overflowed,
             client.retries,
             client.requests,
             self.contract.authorizations,
@@ -392,8 +392,8 @@ class Checker:
             raise Violation("stats", f"they do not add up: {stats}")
         if client.held > client.plan.max_queue or client.held_bytes > client.plan.max_queue_bytes:
             raise Violation("bounds", f"{client.held} events, {client.held_bytes} bytes")
-        if client.buffer.outbox.held != client.held:
-            raise Violation("held", f"{client.buffer.outbox.held} instead of {client.held}")
+        if client.buffer.outbox.pending != client.held:
+            raise Violation("held", f"{client.buffer.outbox.pending} instead of {client.held}")
 
     def wake(self, wake_at: float | None) -> None:
         """The driver sleeps until ``wake_at``: is that soon enough?"""
@@ -414,7 +414,7 @@ class Numbered(Delivery, gc=False, eq=False, weakref=False):
 
 
 counters: Final = attrgetter(
-    *("accepted", "delivered", "failed", "rejected", "retries", "requests", "authorizations"),
+    *("accepted", "delivered", "failed", "overflowed", "retries", "requests", "authorizations"),
     *("queued", "in_flight"),
 )
 """The counters of ``Stats``, in order."""

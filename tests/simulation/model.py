@@ -145,7 +145,7 @@ class Client:
     accepted: int = 0
     delivered: int = 0
     failed: int = 0
-    rejected: int = 0
+    overflowed: int = 0
     retries: int = 0
     requests: int = 0
     last_at: float = -math.inf

@@ -126,8 +126,8 @@ class Plan:
     stamps: bool = True
     stubborn: bool = False
     """Whether ``Api.is_server_key_refusal`` raises."""
-    log_level: int = 30
-    """The least level of notes that somebody reads; above 20 nobody does."""
+    listening: bool = False
+    """Whether activity is read."""
     epoch: float = 1_767_225_600.0
     """What the caller's wall clock reads at time 0; the server's too, without skew."""
     settle: float = 0.0
@@ -162,7 +162,7 @@ def make_plan(seed: int) -> Plan:
         stubborn=random.random() < 0.1,
         epoch=1_767_225_600.0 + 86_400.0 * random.randrange(3650),
         settle=random.choice((0.0, 0.0, 20.0, 200.0)),
-        log_level=random.choice((30, 30, 30, 20, 10)),
+        listening=random.choice((30, 30, 30, 20, 10)) < 30,
     )
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from masivo._protocol.errors import (
-    MasivoClosedError,
-    MasivoConfigError,
-    MasivoValidationError,
-)
+from masivo._protocol.errors import MasivoClosedError, MasivoConfigError, MasivoValidationError
 from masivo.protocol import Failed, FlushResult, SendEventResult
 
 from .callers import own_error
@@ -163,8 +159,8 @@ class Steps:
         if isinstance(sample.given, dict):
             sample.given.clear()  # the event was taken as it was at the call
         if not plan.enabled:
-            if delivery.ask() != SendEventResult(success=False, status=0, data=None):
-                raise Violation("disabled", shown(delivery.ask()))
+            if delivery.claim() != SendEventResult(success=False, status=0, data=None):
+                raise Violation("disabled", shown(delivery.claim()))
             return
         full = (
             client.held + 1 > plan.max_queue
@@ -173,11 +169,11 @@ class Steps:
         if world.in_poll:  # the core has not yet got as far as the model
             full = delivery.done()
         if full:
-            check_outcome(f"event {number}", delivery.settled(), FULL)
-            self._rejected(client, number)
+            check_outcome(f"event {number}", delivery.peek(), FULL)
+            self._overflowed(client, number)
         else:
             if delivery.done():
-                raise Violation("max_queue", f"event {number}: {shown(delivery.settled())}")
+                raise Violation("max_queue", f"event {number}: {shown(delivery.peek())}")
             event = Event(number, world.now - world.back, sample, client)
             self._checker.events[number] = event
             self._contract.accepted(event)
@@ -189,7 +185,7 @@ class Steps:
             self._overflows[client.index].kept.discard(number)
             self._overflows[client.index].dropped += 1
 
-    def _rejected(self, client: Client, number: int) -> None:
+    def _overflowed(self, client: Client, number: int) -> None:
         """An event was refused for want of room."""
         if not client.overflowing:
             earlier = self._overflows.pop(client.index, None)
@@ -311,14 +307,14 @@ class Steps:
         delivery = self._kept[number]
         event = self._checker.events.get(number)
         ended = event is None or (event.ended and number not in self._contract.expected)
-        if delivery.done() != ended or (delivery.ask() is not None) != ended:
+        if delivery.done() != ended or (delivery.claim() is not None) != ended:
             raise Violation("delivery", f"event {number}: {delivery!r}, ended: {ended}")
         state = repr(delivery)
         if ("pending" in state) == ended or KEY in state:
             raise Violation("delivery", f"event {number}: {state}, ended: {ended}")
         if ended:
             self._asked.add(number)
-            own_error(delivery.ask())
+            own_error(delivery.claim())
 
     def _drop(self, _client: Client, step: Step) -> None:
         for number in self._some(step):
@@ -345,10 +341,10 @@ class Steps:
         open_ones = [*self._overflows.values(), *self._fresh]
         groups = {id(group): group for group in self._groups.values() if group.kept}
         for group in groups.values():
-            outcome = self._kept[min(group.kept)].settled()
+            outcome = self._kept[min(group.kept)].peek()
             if group in open_ones or not isinstance(outcome, Failed):
                 continue
-            outcome.tell()
+            outcome.report_unclaimed()
             unasked = group.kept - self._asked
             self._checker.unasked[group.cause] += len(unasked) + group.dropped
             self._asked |= unasked
@@ -395,7 +391,7 @@ class Steps:
             event = self._checker.events.get(number)
             if event is None or event.ended or event.client is not client:
                 continue
-            if not delivery.done() or delivery.settled() is not orphaned:
+            if not delivery.done() or delivery.peek() is not orphaned:
                 raise Violation("orphaned", f"event {number}: {delivery!r}")
         client.buffer.orphaned = None
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 from masivo._protocol.errors import MasivoConfigError
 from masivo.protocol import Account, Api, Engine, Failed, Failure, Response, Secret
 
+from .activity import ActivityCheck
 from .callers import Callers
 from .contract import Contract
 from .expect import FULL, Violation, shown
 from .invariants import BASE_URL, Checker
-from .notes import NotesCheck
 from .plan import CALM
 from .server import KEY, Answer, Server, http_date
 from .steps import Steps
@@ -99,6 +99,7 @@ class World:
         self.contract = Contract(self.wall, plan.draw, stubborn=plan.stubborn)
         self.checker = Checker(plan, self.server, self.contract)
         self.callers = Callers()
+        self.activity = ActivityCheck()
         self.calm = False
         """Whether the faults are over."""
         api = Api(
@@ -115,7 +116,7 @@ class World:
             wall_clock=self.wall,
             random=self.dice,
             wake=self._woken,
-            log_level=lambda: plan.log_level,
+            listening=lambda: plan.listening,
         )
         self._polled_at = 0.0
         self.interrupts = 0
@@ -298,10 +299,8 @@ class World:
         checker.outcomes(output)
         checker.tickets(output)
         checker.state(self.engine, output)
-        notes = NotesCheck(output, self.plan.log_level, self._polled_at)
+        self.activity.compare(output, self._polled_at, listening=self.plan.listening)
         self.callers.settle(output)
-        notes.compare(self.callers.notes)
-        self.callers.notes.clear()
 
     def _quiet(self) -> None:
         """Polling twice at one time is quiet."""

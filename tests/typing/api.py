@@ -225,7 +225,7 @@ def results(result: SendEventResult, flushed: FlushResult, stats: Stats) -> None
         stats.accepted,
         stats.delivered,
         stats.failed,
-        stats.rejected,
+        stats.overflowed,
         stats.retries,
         stats.requests,
         stats.authorizations,
@@ -312,6 +312,6 @@ def drive(settings: protocol.Settings, random: protocol.RandomSource) -> None:
 
 def value_of(awaited: protocol.Awaited[T]) -> T:
     """One way to wait for whatever there is."""
-    outcome = awaited.ask()
+    outcome = awaited.claim()
     assert outcome is not None
     return protocol.unwrap(outcome)

@@ -103,7 +103,7 @@ class Ledger:
         for entry in self._entries:
             if entry.delivery is None:
                 continue
-            outcome = entry.delivery.ask()
+            outcome = entry.delivery.claim()
             if outcome is None:
                 if self._in_order:
                     break

@@ -12,13 +12,13 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from masivo._protocol.context import Context as Core
+from masivo._protocol.sending.context import Context as Core
 from masivo.protocol import Buffer, Engine, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from masivo._protocol.attempt import Attempt
+    from masivo._protocol.sending.attempt import Attempt
     from masivo.protocol import Clock, Output, Request
 
     from .clock import VirtualClock

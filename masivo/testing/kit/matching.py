@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Final, cast
 
-from masivo._protocol.events import _convert
+from masivo._protocol.events.plain import convert
 from masivo._protocol.json import decode_encoded, encode
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _is_fit(expected: object, found: object) -> tuple[bool, str]:
         except Exception as error:  # noqa: BLE001 (it is the test's own)
             return False, f"the predicate raised {type(error).__name__}: {error}"
     with suppress(Exception):  # it is nothing that can be sent
-        return _equal(decode_encoded(encode(_convert(expected, "", []))), found), ""
+        return _equal(decode_encoded(encode(convert(expected, "", []))), found), ""
     return False, ""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from masivo._protocol.buffer import Buffer
 from masivo._protocol.delivery import Failed
 from masivo._protocol.engine import Engine
-from masivo._protocol.events import decode
+from masivo._protocol.events.form import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ class Recorder:
 
     def __enter__(self) -> Self:
         self._wrap(Buffer, "__init__", self._watch_buffer)
-        self._wrap(Buffer, "_reject", self._on_reject)
+        self._wrap(Buffer, "_overflow", self._on_overflow)
         self._wrap(Engine, "poll", self._on_poll)
         return self
 
@@ -123,7 +123,7 @@ class Recorder:
 
         buffer._make = note
 
-    def _on_reject(
+    def _on_overflow(
         self, original: Callable[..., Delivery], buffer: Buffer, delivery: Delivery
     ) -> Delivery:
         original(buffer, delivery)

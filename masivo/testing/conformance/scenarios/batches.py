@@ -137,7 +137,7 @@ def full_buffer_refuses(run: Run) -> None:
     run.delivered(client.events[:3])
     client.send_numbers(5)
     run.equal(client.flush().result(), FlushResult(4, 0), "flush")
-    run.equal(client.stats().rejected, 1, "rejected")
+    run.equal(client.stats().overflowed, 1, "overflowed")
     client.failures_are()
 
 

@@ -184,7 +184,7 @@ class ReferenceAdapter(Adapter):
         future: Future[Any] = Future()
 
         def resolve() -> None:
-            outcome = asked.ask()
+            outcome = asked.claim()
             with self._lock:
                 if future.done() or outcome is None:
                     return

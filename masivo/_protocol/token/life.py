@@ -15,33 +15,27 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from .json import parse
-from .settings import LONGEST, is_header_value
-from .stamps import parse_http_date
-
 if TYPE_CHECKING:
-    from .errors import MasivoError
-    from .values import RandomSource
+    from masivo._protocol.errors import MasivoError
+    from masivo._protocol.values import RandomSource
 
-__all__ = ["TRANSITIONS", "Change", "State", "Token", "lifetime", "token_in"]
+__all__ = ["TRANSITIONS", "Change", "State", "Token"]
 
 EARLIEST_SPREAD: Final = 0.1
 """The first renewal after a token was needed comes after a random part, from this up to 1, of
 the interval, so that processes that start together renew apart. Later ones keep the interval."""
 
 EXPIRY_MARGIN: Final = 300.0
-"""A token is renewed so many seconds before its own expiry (the vendor's guide), up to twice so
+"""A token is renewed this many seconds before its own expiry (the vendor's guide), up to twice as
 many by jitter."""
 EXPIRY_SHARE: Final = 0.1
-"""... but never more than this share of its life before it."""
+"""A token is renewed no more than this share of its lifetime before its expiry."""
 
 REFUSAL_LASTS: Final = 30.0
-"""For so many seconds after a definitive refusal, new events fail at once (contract, 5)."""
+"""For this many seconds after a refusal of the key, new events fail at once."""
 
 
 class State(Enum):
@@ -50,7 +44,7 @@ class State(Enum):
     ABSENT = "absent"
     """None, and nobody needs one."""
     FETCHING = "fetching"
-    """None yet: an authorization is out, or between repeats."""
+    """None yet: an authorization is out, or waits for a retry."""
     FRESH = "fresh"
     """A token, with nothing to be done about it."""
     STALE = "stale"
@@ -67,7 +61,7 @@ class Change(Enum):
     FAILED = auto()
     """An authorization failed for good."""
     REVOKED = auto()
-    """A request with the token was answered 401, or it has expired."""
+    """A request with the token got a 401, or it has expired."""
     DUE = auto()
     """It is time to renew."""
 
@@ -93,10 +87,8 @@ class Token:
         self.state = State.ABSENT
         self.value: str | None = None
         """The token; None unless FRESH or STALE."""
-        self.latest: str | None = None
-        """The last token that there was, also when it is dead: an answer may still echo it."""
         self.refusal: MasivoError | None = None
-        """The last definitive refusal."""
+        """The last refusal of the key."""
         self.refused_until = 0.0
         """New events fail at once with ``refusal`` before this time."""
         self._granted_at = 0.0
@@ -106,7 +98,7 @@ class Token:
 
     @property
     def authorizing(self) -> bool:
-        """Whether an authorization is out or between repeats."""
+        """Whether an authorization is out or waits for a retry."""
         return self.state in (State.FETCHING, State.STALE)
 
     def change(self, change: Change) -> bool:
@@ -130,7 +122,7 @@ class Token:
                 keeps the interval, else it is spread anew.
         """
         self.change(Change.GRANTED)
-        self.value = self.latest = value
+        self.value = value
         self.refusal = None
         self._granted_at = now
         spread = self._random.random()
@@ -142,10 +134,10 @@ class Token:
             self._renew_before_expiry = margin * (1.0 + spread)
 
     def refuse(self, error: MasivoError, now: float) -> None:
-        """Take note of a definitive refusal."""
+        """Rest the key after a refusal."""
         self.refusal, self.refused_until = error, now + REFUSAL_LASTS
 
-    def refuses(self, now: float) -> MasivoError | None:
+    def refusal_at(self, now: float) -> MasivoError | None:
         """The refusal with which events fail at once at this time, if they do."""
         if self.state is State.ABSENT and now < self.refused_until:
             return self.refusal
@@ -165,37 +157,3 @@ class Token:
         if self._expires_at is not None:
             times.append(self._expires_at - self._renew_before_expiry)
         return min(times, default=None)
-
-
-def token_in(body: bytes) -> str | None:
-    """The token in an authorization's answer (``{"data": "<token>"}``), None without one."""
-    value = parse(body)
-    token = value.get("data") if isinstance(value, dict) else None
-    return token if isinstance(token, str) and is_header_value(token) else None
-
-
-def lifetime(token: str, date: str | None, wall_time: float) -> float | None:
-    """The seconds until a token's own expiry (``LONGEST`` at most), None if it does not tell.
-
-    It tells by the claim ``exp`` of a JWT (RFC 7519, section 4.1.4), by the server's clock: the
-    answer's ``Date``, else its claim ``iat``, else our wall clock. No claim is required.
-    """
-    parts = token.split(".")
-    if len(parts) != 3:
-        return None
-    try:
-        claims = parse(base64.urlsafe_b64decode(parts[1] + "=="))
-    except (binascii.Error, ValueError):
-        return None
-    if not isinstance(claims, dict):
-        return None
-    expires, issued = claims.get("exp"), claims.get("iat")
-    if not isinstance(expires, int | float) or isinstance(expires, bool):
-        return None
-    now = parse_http_date(date) if date is not None else None
-    try:
-        if now is None:
-            now = float(issued) if isinstance(issued, int | float) else wall_time
-        return min(float(expires) - now, LONGEST)
-    except OverflowError:  # an integer beyond all floats
-        return None

@@ -13,16 +13,21 @@ class Attempt:
         """The request that is out; None while waiting."""
         self.sent_at: float = 0.0
         """When it was sent."""
-        self.known = 0
+        self.failures = 0
         """How many failures in a row the key had when it was sent."""
         self.not_before: float = 0.0
         """The earliest time for the next request."""
         self.retries: int = 0
-        """How often it was repeated."""
+        """How often it was sent again."""
         self.last_try: bool = False
-        """Whether it was cut short by a close: it is not repeated again."""
+        """Whether a close cut its wait short: it is not sent again."""
+
+    @property
+    def name(self) -> str | None:
+        """The batch's name in reports; None for an authorization."""
+        return None
 
     def begin(self) -> None:
-        """Forget the attempts: what is sent from now on is new."""
+        """Forget the retries: what is sent from now on is new."""
         self.retries = 0
         self.last_try = False

@@ -1,16 +1,71 @@
-"""Exceptions of the transport, made fit to be the ``__cause__`` of an error that users see."""
+"""Texts and exceptions from outside, made fit to be shown: without the key and the token."""
 
 from __future__ import annotations
 
+import re
 from types import MemberDescriptorType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
-from .redaction import redacted
+from masivo._protocol.json import NOT_JSON, Json, encode, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["chain", "stripped"]
+__all__ = ["causes_of", "chain", "redacted", "redacted_body", "stripped"]
+
+_REDACTED: Final = "[redacted]"
+
+_SHORT: Final = 8
+"""Secrets shorter than this are looked for as whole words only: a part of a common word that is
+equal to one gives nothing away, and responses must stay readable."""
+
+
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """A text without the secrets, as they are or as JSON writes them."""
+    for secret in (*(encode(each)[1:-1].decode() for each in secrets), *secrets):
+        if len(secret) >= _SHORT:
+            text = text.replace(secret, _REDACTED)
+        else:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", _REDACTED, text)
+    return text
+
+
+def redacted_body(body: bytes, secrets: Sequence[str]) -> bytes:
+    """A response's body without the secrets that it might echo, escaped or not. JSON stays JSON."""
+    if b"\\" not in body and not any(secret.encode() in body for secret in secrets):
+        return body
+    value = parse(body)
+    if value is not NOT_JSON:
+        try:
+            return encode(_redacted_value(value, secrets))
+        except RecursionError:  # nested too deeply for that, but for nothing else: a text
+            body = encode(value)
+    text = redacted(body.decode("utf-8", "surrogateescape"), secrets)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _redacted_value(value: Json, secrets: Sequence[str]) -> Json:
+    if isinstance(value, str):
+        return redacted(value, secrets)
+    if isinstance(value, list):
+        return [_redacted_value(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {
+            redacted(key, secrets): _redacted_value(item, secrets) for key, item in value.items()
+        }
+    if isinstance(value, int | float) and str(value) in secrets:
+        return _REDACTED
+    return value
+
+
+# ── Exceptions ───────────────────────────────────────────────────────────────────────────────
+
+
+def causes_of(error: BaseException | None) -> tuple[str, ...]:
+    """The names of the classes of an exception and of all that it came from, each once."""
+    if error is None:
+        return ()
+    return tuple(dict.fromkeys(type(each).__name__ for each in chain(error)))
 
 
 def chain(error: BaseException) -> Iterable[BaseException]:

@@ -13,19 +13,19 @@ class Timer(Enum):
     """The name of every timer in the core, with what it is for."""
 
     LINGER = auto()
-    """A buffer's waiting events become due (``idle_timeout``, ``max_wait``, a hold that ends)."""
-    REPEAT = auto()
+    """A client's waiting events become due (``idle_timeout``, ``max_wait``, a hold that ends)."""
+    RETRY = auto()
     """A batch, or an authorization, is sent again."""
     CLOSE = auto()
     """The deadline of a client's ``close``."""
     REFRESH = auto()
     """The token is renewed."""
     LOG = auto()
-    """Warnings that were held back are written as one."""
+    """Suppressed warnings are written as one."""
 
 
 Slot: TypeAlias = tuple[Timer, object]
-"""A timer and what it belongs to (a buffer, a batch in flight, None for the key's own)."""
+"""A timer and what it belongs to (a client, a batch, None for the key's own)."""
 
 
 class Timers:

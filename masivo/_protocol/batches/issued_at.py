@@ -1,16 +1,16 @@
-"""The ``issued_at`` of events that have none (``wire.md``, "issued_at")."""
+"""The ``issued_at`` of events that have none."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from .events import BRACE, opening
-from .stamps import format_stamp
+from masivo._protocol.events.form import BRACE, opening
+from masivo._protocol.wire.dates import format_stamp
 
 if TYPE_CHECKING:
-    from .delivery import Delivery
-    from .stamps import ServerClock
+    from masivo._protocol.delivery import Delivery
+    from masivo._protocol.sending.server_clock import ServerClock
 
 __all__ = ["Stamper"]
 
@@ -36,7 +36,7 @@ class Stamper:
                 start = opening(format_stamp(moment))
                 whole = moment // 1.0  # as ``format_stamp`` cuts it
                 until = whole + ((moment - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
-            encoded = delivery.encoded  # ``complete`` without its calls
+            encoded = delivery.encoded
             events.append(encoded if encoded[0] == BRACE else start + encoded)
         self._last = moment
         return events

@@ -1,4 +1,4 @@
-"""The events that wait, in the order in which batches take them.
+"""The waiting events, in the order in which batches take them.
 
 Two forms with the same methods: ``Fifo`` for one batch in flight, ``PerCustomer`` for several.
 Both number events as they arrive (0, 1, …) and never do work that grows with what waits.
@@ -12,24 +12,19 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from .events import BRACE, STAMP_SIZE, size
+from masivo._protocol.events.form import size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from .delivery import Delivery
+    from masivo._protocol.delivery import Delivery
 
 __all__ = ["Fifo", "PerCustomer", "Queue", "Taken", "total_size"]
 
 
 def total_size(deliveries: Iterable[Delivery]) -> int:
     """The bytes of several events as they will be sent."""
-    total = 0
-    # ``size`` without its call: this runs for every event, twice.
-    for delivery in deliveries:
-        encoded = delivery.encoded
-        total += len(encoded) if encoded[0] == BRACE else len(encoded) + STAMP_SIZE
-    return total
+    return sum([size(delivery.encoded) for delivery in deliveries])
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -39,24 +34,24 @@ class Taken(msgspec.Struct, frozen=True):
     numbers: Sequence[int]
     """Their numbers, in the same order."""
     customers: Collection[str]
-    """Whose events may not leave the queue before ``release``; empty where that is no matter."""
+    """The customers whose events may not leave the queue before ``release``; empty for ``Fifo``."""
 
 
 class Queue(Protocol):
-    """What a buffer needs of a queue."""
+    """The waiting events of one client."""
 
     arrived: int
-    """How many events were ever appended: the number of the next."""
+    """The number of events ever appended, and so of the next one."""
     ready_bytes: int
     """The size of those that could be taken now, a comma for each included."""
 
     @property
     def ready(self) -> int:
-        """How many could be taken now."""
+        """The number of events that could be taken now."""
         ...
 
     def extend(self, deliveries: Sequence[Delivery]) -> int:
-        """Take events in; returns their size, without commas."""
+        """Append events; return their size, without commas."""
         ...
 
     def oldest(self) -> tuple[float, int] | None:
@@ -149,7 +144,7 @@ class PerCustomer:
     Heaps order the customers, so finding the next batch costs the same however many wait behind it.
 
     Args:
-        batch: so many events are a whole batch.
+        batch: the number of events in a whole batch.
     """
 
     def __init__(self, batch: int) -> None:

@@ -1,36 +1,36 @@
-"""How many events ended how, and the flushes that wait for them to end."""
+"""Counts of outcomes, and the flushes that wait for them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from .delivery import Ticket
-from .values import FlushResult
+from masivo._protocol.delivery import Ticket
+from masivo._protocol.values import FlushResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .delivery import Failed
+    from masivo._protocol.delivery import Failed
 
-__all__ = ["FlushTicket", "Tally"]
+__all__ = ["FlushTicket", "Flushes"]
 
 
 class FlushTicket(Ticket):
     """A flush: it waits for every event numbered below ``mark``."""
 
-    __slots__ = ("delivered", "failed", "mark", "pending", "told")
+    __slots__ = ("delivered", "failed", "mark", "pending", "reported")
 
     def __init__(self) -> None:
         super().__init__()
         self.mark: int = 0
         self.pending: int = 0
         """How many of these have no outcome yet."""
-        self.told: tuple[int, int] = (0, 0)
-        """How many delivered and failed events earlier flushes had told of."""
+        self.reported: tuple[int, int] = (0, 0)
+        """How many delivered and failed events earlier flushes had reported."""
         self.delivered: int = 0
         self.failed: int = 0
 
-    def ask(self) -> FlushResult | Failed | None:
+    def claim(self) -> FlushResult | Failed | None:
         """The counts, or None while events are without an outcome."""
         return cast("FlushResult | Failed | None", self.outcome)
 
@@ -39,25 +39,25 @@ class FlushTicket(Ticket):
         return FlushResult(self.delivered, self.failed)
 
 
-class Tally:
-    """Counts one client's outcomes."""
+class Flushes:
+    """One client's counts of outcomes, and its flushes."""
 
     def __init__(self) -> None:
         self.delivered = 0
         self.failed = 0
         self._flushes: list[FlushTicket] = []
-        self._told: tuple[int, int] = (0, 0)
+        self._reported: tuple[int, int] = (0, 0)
 
     def open(self, ticket: FlushTicket, mark: int, pending: int) -> None:
         """Begin a flush of the events numbered below ``mark``, ``pending`` of them without an
         outcome."""
-        ticket.mark, ticket.pending, ticket.told = mark, pending, self._told
-        ticket.delivered = self.delivered - self._told[0]
-        ticket.failed = self.failed - self._told[1]
+        ticket.mark, ticket.pending, ticket.reported = mark, pending, self._reported
+        ticket.delivered = self.delivered - self._reported[0]
+        ticket.failed = self.failed - self._reported[1]
         self._flushes.append(ticket)
 
     def cancel(self, ticket: FlushTicket) -> None:
-        """Forget a flush that nobody waits for: it will have told of nothing."""
+        """Forget a flush that nobody waits for: it will have reported nothing."""
         if ticket in self._flushes:
             self._flushes.remove(ticket)
 
@@ -84,9 +84,9 @@ class Tally:
         done = [ticket for ticket in self._flushes if not ticket.pending]
         self._flushes = [ticket for ticket in self._flushes if ticket.pending]
         for ticket in done:
-            delivered, failed = ticket.told
-            self._told = (
-                max(self._told[0], delivered + ticket.delivered),
-                max(self._told[1], failed + ticket.failed),
+            delivered, failed = ticket.reported
+            self._reported = (
+                max(self._reported[0], delivered + ticket.delivered),
+                max(self._reported[1], failed + ticket.failed),
             )
         return done

@@ -1,0 +1,110 @@
+"""A batch in flight: its parts, and the state of its attempts."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from masivo._protocol.sending.attempt import Attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from masivo._protocol.delivery import Delivery
+
+    from .queues import Taken
+
+__all__ = ["Batch", "Part"]
+
+LONE_REJECTIONS: Final = 8
+"""After this many events in a row that were rejected alone, a batch is halved no further."""
+
+_NAME_LENGTH: Final = 8  # characters of an idempotency key that name a batch in reports
+
+
+class Part(msgspec.Struct):
+    """A batch, or a half of one: a request of its own."""
+
+    deliveries: list[Delivery]
+    numbers: Sequence[int]
+    """The queue's numbers of the deliveries."""
+    events: list[bytes]
+    """The events as they are sent, stamps included: the same in every retry."""
+    key: str
+    """The ``Idempotency-Key``, the same in every retry; empty until it is first sent."""
+
+    def halves(self) -> tuple[Part, Part]:
+        """Two parts, in order."""
+        middle = len(self.deliveries) // 2
+        return (
+            Part(self.deliveries[:middle], self.numbers[:middle], self.events[:middle], ""),
+            Part(self.deliveries[middle:], self.numbers[middle:], self.events[middle:], ""),
+        )
+
+
+class Batch(Attempt):
+    """A batch in flight, sent part after part; its customers' later events wait behind it."""
+
+    def __init__(self, taken: Taken, events: list[bytes], trigger: str) -> None:
+        super().__init__()
+        self.customers: Collection[str] = taken.customers
+        self.parts: deque[Part] = deque([Part(taken.deliveries, taken.numbers, events, "")])
+        self.trigger: str = trigger
+        """The reason for it to go."""
+        self.token: str | None = None
+        """The token of the request that is out, or of the last one."""
+        self.unauthorized: bool = False
+        """Whether the last response was a 401."""
+        self._rejected_alone = 0
+
+    @property
+    def part(self) -> Part:
+        """The part whose turn it is."""
+        return self.parts[0]
+
+    @property
+    def name(self) -> str:
+        """See Attempt."""
+        return self.part.key[:_NAME_LENGTH]
+
+    def next_part(self, *, delivered: bool, rejected: bool) -> Part:
+        """Remove and return the part that has its outcome.
+
+        Args:
+            delivered: whether the API accepted it.
+            rejected: whether the API blamed its events.
+        """
+        part = self.parts.popleft()
+        if self._rejected_alone >= LONE_REJECTIONS:
+            pass  # halving has stopped, for good
+        elif delivered:
+            self._rejected_alone = 0
+        elif rejected and len(part.deliveries) == 1:
+            self._rejected_alone += 1
+        self._begin_part()
+        return part
+
+    def halve(self) -> bool:
+        """Put two halves in the place of the part that was rejected; False if that is over."""
+        if len(self.part.deliveries) == 1 or self._rejected_alone >= LONE_REJECTIONS:
+            return False
+        self.parts.extendleft(reversed(self.parts.popleft().halves()))
+        self.trigger = "halving"
+        self._begin_part()
+        return True
+
+    def _begin_part(self) -> None:
+        self.begin()
+        self.unauthorized = False
+
+    def remaining(self) -> list[Part]:
+        """Remove and return every part that has no outcome yet."""
+        parts = list(self.parts)
+        self.parts.clear()
+        return parts
+
+    def __len__(self) -> int:
+        """The number of events that have no outcome yet."""
+        return sum(len(part.deliveries) for part in self.parts)

@@ -1,0 +1,545 @@
+"""One client's waiting events, and its batches in flight."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+from masivo._protocol.delivery import Awaited, Delivery, Failed, Ticket
+from masivo._protocol.errors import (
+    MasivoClosedError,
+    MasivoError,
+    MasivoNetworkError,
+    closed_error,
+)
+from masivo._protocol.events.form import decode
+from masivo._protocol.output import Settled
+from masivo._protocol.reporting.activity import (
+    BatchHalved,
+    BatchSent,
+    BatchSettled,
+    CallWaits,
+    ClientReleased,
+    EventsFailed,
+    EventsQueued,
+    FlushEnded,
+    LongHold,
+)
+from masivo._protocol.reporting.losses import not_sent
+from masivo._protocol.sending.timers import Timer
+from masivo._protocol.token.life import State
+from masivo._protocol.values import FailedEvent, Response, SendEventResult, Stats
+from masivo._protocol.wire import requests, responses
+
+from .batch import Batch
+from .flushes import Flushes, FlushTicket
+from .issued_at import Stamper
+from .queues import Fifo, PerCustomer, Queue, total_size
+from .triggers import Missing, Triggers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from masivo._protocol.sending.context import Context
+    from masivo._protocol.settings import Settings
+    from masivo._protocol.token.authorizer import Authorizer
+    from masivo._protocol.values import Failure
+
+    from .batch import Part
+    from .gate import Gate
+
+__all__ = ["Outbox"]
+
+_NEVER = Missing(None, math.inf, math.inf)
+_ANY_EVENT = Missing(None, 1, math.inf)
+
+
+class Outbox:
+    """One client, as the rest of the core sees it: its waiting events, its batches in flight.
+
+    All of it runs in ``Engine.poll``. The methods of the first group are the effects of inputs.
+    """
+
+    def __init__(
+        self, context: Context, authorizer: Authorizer, gate: Gate, owner: object = None
+    ) -> None:
+        settings = gate.settings
+        self.settings: Settings = settings
+        self.owner: object = owner
+        self.gate: Gate = gate
+        self.detached: bool = False
+        """Whether the engine is done with it."""
+        self.hurry: bool = False
+        """Whether it closes with a deadline: waits before a retry are cut short."""
+
+        self._context = context
+        self._authorizer = authorizer
+        self._requests = 0
+        self._retries = 0
+        self._in_flight = 0
+        self._flushes = Flushes()
+        self._queued = 0
+        self._queued_bytes = 0
+        # The bytes that a batch's events may have, a comma after each included.
+        self._budget = settings.max_batch_bytes - requests.envelope_size(settings.account.api) + 1
+        several = settings.max_in_flight > 1
+        self._queue: Queue = PerCustomer(settings.batch_size) if several else Fifo()
+        self._batches: list[Batch] = []
+        self._triggers = Triggers(settings, self._budget)
+        self._stamper = Stamper(context.server_clock)
+        self._quiet = False  # unclaimed failures are not reported
+        self._drains: list[Ticket] = []
+        self._closes: list[Ticket] = []
+        self._closing_error: MasivoError | None = None
+
+    @property
+    def pending(self) -> int:
+        """The number of events without an outcome: those that wait and those in flight."""
+        return self.gate.pending
+
+    @property
+    def awaits_answers(self) -> bool:
+        """See ``Buffer``."""
+        if self._authorizer.awaited:
+            return self.pending > 0
+        out = [batch.request_id is not None for batch in self._batches]
+        return len(out) >= self.settings.max_in_flight and all(out)
+
+    @property
+    def wants_poll(self) -> bool:
+        """Whether enough events came in since the last poll to make another worthwhile."""
+        return self.gate.due and self.gate.accepted > self._queued
+
+    @property
+    def _unended(self) -> int:
+        """The number of events that were taken from the inbox and have no outcome."""
+        return self._queued - self.gate.ended
+
+    def stats(self) -> Stats:
+        """A snapshot of the counters."""
+        delivered, failed = self._flushes.delivered, self._flushes.failed
+        in_flight = self._in_flight
+        return Stats(
+            accepted=self.gate.accepted,
+            delivered=delivered,
+            failed=failed,
+            overflowed=self.gate.overflowed,
+            retries=self._retries,
+            requests=self._requests,
+            authorizations=self._authorizer.count,
+            queued=self.gate.accepted - delivered - failed - in_flight,
+            in_flight=in_flight,
+        )
+
+    # ── Effects of inputs ────────────────────────────────────────────────────────────────────
+
+    def enqueue(self, deliveries: list[Delivery]) -> None:
+        """Put events into the queue, or end them where the client or its key cannot go on."""
+        self._triggers.arrived(deliveries[-1].at)
+        refusal = self._authorizer.refusal()
+        if self.detached:
+            refusal = self._closing_error or closed_error()
+        length = self._queue.extend(deliveries) if refusal is None else total_size(deliveries)
+        self._queued += len(deliveries)
+        self._queued_bytes += length
+        if self._context.listening:
+            self._context.report(EventsQueued(self._context.now, len(deliveries), self._unended))
+        if refusal is not None:
+            self._fail(deliveries, (), refusal)
+        self._context.touch(self)
+
+    def overflow(self) -> None:
+        """Push what waits: there was no room for an event. Later ones get their own error."""
+        self.gate.overflow = None
+        self._triggers.push(self._queue.arrived, "a full buffer")
+        self._context.touch(self)
+
+    def flush(self, ticket: FlushTicket) -> None:
+        """Push what waits; end the ticket when all of it has its outcome."""
+        self._push("flush")
+        self._flushes.open(ticket, self._queue.arrived, self._unended)
+        self._end_flushes()
+
+    def drain(self, ticket: Ticket) -> None:
+        """Push until there is room for a batch; then end the ticket."""
+        if self.detached:  # since the caller looked
+            self._context.end(ticket, Failed(self._closing_error or closed_error()))
+            return
+        self._drains.append(ticket)
+        self._report_call("drain")
+        self._context.touch(self)
+
+    def cancel(self, ticket: Awaited[object]) -> None:
+        """Forget a ticket that nobody waits for."""
+        if isinstance(ticket, Ticket) and ticket in self._drains:
+            self._drains.remove(ticket)
+        elif isinstance(ticket, FlushTicket):
+            self._flushes.cancel(ticket)
+
+    def close(self, ticket: Ticket, deadline: float | None, error: MasivoError) -> None:
+        """Push what waits, then release; end the ticket with that.
+
+        Args:
+            ticket: the caller's.
+            deadline: when to release at the latest, on the engine's clock; None: never.
+            error: the error of what is undelivered then.
+        """
+        if self.detached:
+            self._context.end(ticket, True)
+            return
+        self._closes.append(ticket)
+        self._push("close")
+        if deadline is not None:
+            slot = (Timer.CLOSE, self)
+            earlier = self._context.timers.get(slot)
+            if earlier is None or deadline < earlier:
+                self._context.timers.set(slot, deadline)
+                self._closing_error = error
+            self.hurry = True
+
+    def _push(self, call: str) -> None:
+        self._triggers.push(self._queue.arrived, call)
+        self._report_call(call)
+        self._context.touch(self)
+
+    def _report_call(self, call: str) -> None:
+        if self._context.listening:
+            self._context.report(CallWaits(self._context.now, call, self._unended))
+
+    def want_token(self, ticket: Ticket) -> None:
+        """End the ticket with the token, once there is one."""
+        if self.detached:
+            self._context.end(ticket, Failed(MasivoClosedError("the client was closed")))
+        else:
+            self._authorizer.want(self, ticket)
+
+    def abandon(self, why: str) -> None:
+        """Release, with one warning for all that is lost."""
+        lost = self.pending
+        self.release(MasivoClosedError(f"{why} before this could be delivered"), quiet=True)
+        self._context.out.warnings.extend(not_sent(lost, why))
+
+    def release(self, error: MasivoError, *, quiet: bool = False) -> None:
+        """Fail everything that is pending, and detach.
+
+        Args:
+            error: the error of what is pending.
+            quiet: whether unclaimed failures among it are reported by somebody else.
+        """
+        if self.detached:
+            return
+        self._quiet = quiet
+        self.gate.closed = True
+        self._closing_error = error
+        self._fail_batches(list(self._batches), error)
+        self._fail_queue(error)
+        self.detached = True
+        # An event whose sender saw the client open may still come: it wakes the driver, whatever
+        # was to be waited for, and one that has come during this poll has it look once more.
+        self.gate.wake_count = 0
+        self._context.touch(self)
+        for timer in (Timer.LINGER, Timer.CLOSE):
+            self._context.timers.set((timer, self), None)
+        for ticket in self._drains:
+            self._context.end(ticket, Failed(error))
+        for ticket in self._closes:
+            self._context.end(ticket, True)
+        self._drains, self._closes = [], []
+        if self._context.listening:
+            delivered, failed = self._flushes.delivered, self._flushes.failed
+            self._context.report(ClientReleased(self._context.now, delivered, failed))
+        self._authorizer.detach(self)
+        self._quiet = False
+
+    # ── Steps of a poll ──────────────────────────────────────────────────────────────────────
+
+    def fire(self, timer: Timer) -> None:
+        """Act on one of its timers that is due."""
+        if timer is Timer.CLOSE and self._closing_error is not None:
+            self.release(self._closing_error)
+        else:
+            self._context.touch(self)
+
+    def step(self, now: float) -> None:
+        """Do what is possible now: send, form batches, end calls, set timers."""
+        if self.detached:
+            return
+        for batch in list(self._batches):
+            self._advance(batch, now)
+        while self._form(now):
+            pass
+        if self._drains and self.gate.has_room:
+            for ticket in self._drains:
+                self._context.end(ticket, True)
+            self._drains = []
+        if self._closes and not self._unended:
+            self.release(closed_error())
+            return
+        self._wait(now)
+
+    def _advance(self, batch: Batch, now: float) -> None:
+        """Send a batch's current part, if it is time and there is a token."""
+        if batch.request_id is not None:
+            return
+        context = self._context
+        error = context.backoff.long_hold(now) or self._authorizer.refusal()
+        if error is not None:
+            self._fail_batches([batch], error)
+            return
+        at = context.waits_until(batch, hurry=self.hurry)
+        context.timers.set((Timer.RETRY, (self, batch)), at)
+        if at is None and (token := self._authorizer.token()) is not None:
+            self._send(batch, token)
+
+    def _send(self, batch: Batch, token: str) -> None:
+        context, part = self._context, batch.part
+        part.key = part.key or f"{context.random.getrandbits(128):032x}"
+        batch.token = token
+        self._requests += 1
+        call = requests.batch(self.settings.account.api, token, part.key, part.events)
+        done = partial(self._returned, batch)
+        request = context.send(batch, done, call, self.settings.timeout, self.owner)
+        if context.listening:
+            context.report(
+                BatchSent(
+                    context.now,
+                    request.id,
+                    context.address(request),
+                    batch.retries,
+                    request.timeout,
+                    batch.name,
+                    len(part.deliveries),
+                    len(request.body),
+                    batch.trigger,
+                )
+            )
+
+    def _form(self, now: float) -> bool:
+        """Form the next batch, if one is due and can go; whether to look for another."""
+        context = self._context
+        if len(self._batches) >= self.settings.max_in_flight or not self._queue.ready:
+            return False
+        error = context.backoff.long_hold(now)
+        if error is None and self._authorizer.token() is None:
+            return False
+        trigger = self._due(now)
+        if trigger is None:
+            return False
+        if error is not None:
+            taken = self._queue.take(self.settings.batch_size, self._budget)
+            self._queue.release(taken.customers)
+            self._fail(taken.deliveries, taken.numbers, error)
+            return True
+        if now < context.backoff.hold_until and not self.hurry:
+            return False
+        taken = self._queue.take(self.settings.batch_size, self._budget)
+        batch = Batch(taken, self._stamper.stamped(taken.deliveries, now), trigger)
+        batch.not_before = now + context.backoff.wait()
+        self._batches.append(batch)
+        self._in_flight += len(taken.deliveries)
+        self._advance(batch, now)
+        return True
+
+    def _due(self, now: float) -> str | None:
+        """The trigger of a batch that is due now, if one is."""
+        call = "drain" if self._drains else "close" if self._closes else None
+        return self._triggers.due(self._queue, now, self.pending, call)
+
+    def _wait(self, now: float) -> None:
+        """Set the timer of the next batch, and the numbers at which a sender wakes the driver."""
+        missing = self._missing(now)
+        self._context.timers.set((Timer.LINGER, self), missing.at)
+        self.gate.wake_count = self._queued + missing.events
+        self.gate.wake_bytes = self._queued_bytes + self._queued + missing.bytes
+
+    def _missing(self, now: float) -> Missing:
+        """What lets the next batch go, or ends events at once."""
+        backoff = self._context.backoff
+        if self._authorizer.refusal() is not None:
+            missing = _ANY_EVENT  # new events fail at once, whatever is in flight
+        elif len(self._batches) >= self.settings.max_in_flight:
+            missing = _NEVER  # nothing can go before a response comes
+        elif self._due(now) is None:
+            missing = self._triggers.missing(
+                self._queue,
+                now,
+                self.settings.max_queue - self._unended,
+                in_flight=bool(self._batches),
+                draining=bool(self._drains),
+            )
+        else:  # a hold keeps it back, if it does not wait for the token
+            at = backoff.hold_until if now < backoff.hold_until else None
+            missing = Missing(at, math.inf, math.inf)
+        if self._authorizer.state is State.FETCHING and backoff.long_hold(now) is None:
+            # Nothing can go before the token comes, and then every client is looked at.
+            return Missing(missing.at, math.inf, math.inf)
+        return missing
+
+    # ── Results of requests ──────────────────────────────────────────────────────────────────
+
+    def _returned(self, batch: Batch, result: Response | Failure) -> None:
+        """Act on the result of a batch's request."""
+        if isinstance(result, Response):
+            self._responded(batch, result)
+            return
+        error = self._context.error_of(result, batch.token)
+        if result.status is not None and 200 <= result.status < 300:
+            cause, reason = error.__cause__, error.message
+            error = MasivoNetworkError(
+                f"{reason}; the API had begun to respond with success, so the events may have "
+                "been accepted, and are not sent again",
+                status=result.status,
+            )
+            error.__cause__ = cause
+            self._part_failed(batch, error)
+        elif result.fatal is not None:
+            self._context.backoff.succeeded()
+            self._part_failed(batch, error)
+        else:
+            self._retry(batch, error, None)
+
+    def _responded(self, batch: Batch, response: Response) -> None:
+        context = self._context
+        body = context.body_of(response, batch.token)
+        clean = Response(response.status, response.headers, body)
+        verdict = responses.read_batch(clean, context.wall_clock())
+        if isinstance(verdict, responses.Retryable):
+            self._retry(batch, verdict.error, verdict.wait)
+            return
+        context.backoff.succeeded()
+        if isinstance(verdict, responses.Delivered):
+            self._part_delivered(batch, SendEventResult(True, response.status, verdict.data))
+        elif isinstance(verdict, responses.Unauthorized):
+            self._authorizer.reject(batch.token)
+            if batch.unauthorized:
+                self._part_failed(batch, verdict.error)
+            else:
+                batch.unauthorized = True
+                context.touch(self)
+        elif isinstance(verdict, responses.Rejected):
+            self._rejected(batch, verdict.error)
+        else:
+            self._part_failed(batch, verdict.error)
+
+    def _retry(self, batch: Batch, error: MasivoError, wait: float | None) -> None:
+        """Send a batch again after a wait, unless it was tried often enough."""
+        context = self._context
+        batch.unauthorized = False
+        context.backoff.failed(batch, wait, error, context.now)
+        if context.backoff.long_hold(context.now) is not None:
+            context.all_touched = True  # other batches that wait for a retry fail at once
+            if context.listening:
+                left = context.backoff.long_hold_until - context.now
+                context.report(LongHold(context.now, left))
+        elif context.retry(batch, retries=self.settings.max_retries, hurry=self.hurry):
+            self._retries += 1
+            context.touch(self)
+            return
+        self._part_failed(batch, error)
+
+    def _rejected(self, batch: Batch, error: MasivoError) -> None:
+        """Find the events at fault by halving the batch, or fail them all."""
+        name = batch.name
+        if not (self.settings.isolate_rejected and batch.halve()):
+            self._part_failed(batch, error, rejected=True)
+            return
+        self._context.touch(self)
+        if self._context.listening:
+            first, second = (len(part.deliveries) for part in list(batch.parts)[:2])
+            self._context.report(BatchHalved(self._context.now, name, first, second))
+
+    # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
+
+    def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
+        name = batch.name
+        part = batch.next_part(delivered=True, rejected=False)
+        for delivery in part.deliveries:
+            delivery.outcome = result
+            delivery.encoded = b""
+        self._context.out.settled.append(Settled(part.deliveries, result))
+        self._land(batch, part, name, delivered=len(part.deliveries))
+        length = sum(map(len, part.events))
+        self._count(part.deliveries, part.numbers, length, delivered=True)
+
+    def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
+        name = batch.name
+        part = batch.next_part(delivered=False, rejected=rejected)
+        self._land(batch, part, name, delivered=0)
+        self._fail(part.deliveries, part.numbers, error)
+
+    def _land(self, batch: Batch, part: Part, name: str, *, delivered: int) -> None:
+        """Make way, if nothing of a batch is left; else the next part is a batch like any."""
+        self._in_flight -= len(part.deliveries)
+        if not batch.parts:
+            self._batches.remove(batch)
+            self._queue.release(batch.customers)
+        else:
+            batch.not_before = self._context.now + self._context.backoff.wait()
+        self._context.touch(self)
+        self._report_settled(name, delivered, len(part.deliveries) - delivered)
+
+    def fail_waiting(self, error: MasivoError) -> None:
+        """Fail everything that waits: in the queue, for a retry or for a token; not what is out."""
+        self._fail_batches([each for each in self._batches if each.request_id is None], error)
+        self._fail_queue(error)
+        self._context.touch(self)
+
+    def _fail_queue(self, error: MasivoError) -> None:
+        taken = self._queue.clear()
+        self._fail(taken.deliveries, taken.numbers, error)
+
+    def _fail_batches(self, batches: list[Batch], error: MasivoError) -> None:
+        """Fail every part of some batches, whatever becomes of what is out."""
+        for batch in batches:
+            self._batches.remove(batch)
+            name, failed = batch.name, len(batch)
+            for part in batch.remaining():
+                self._in_flight -= len(part.deliveries)
+                self._fail(part.deliveries, part.numbers, error)
+            self._report_settled(name, 0, failed)
+            self._context.forget(batch)
+            self._context.timers.set((Timer.RETRY, (self, batch)), None)
+            self._queue.release(batch.customers)
+
+    def _report_settled(self, name: str, delivered: int, failed: int) -> None:
+        if self._context.listening:
+            self._context.report(BatchSettled(self._context.now, name, delivered, failed))
+
+    def _fail(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
+        """End events with an error."""
+        if not deliveries:
+            return
+        context, on_error = self._context, self.settings.on_error
+        if context.listening:
+            kind = type(error).__name__
+            context.report(EventsFailed(context.now, len(deliveries), kind, error.status))
+        length = total_size(deliveries)
+        report = None if self._quiet else context.unclaimed
+        outcome = Failed(error, len(deliveries), report)
+        for delivery in deliveries:
+            if on_error is not None:
+                event = FailedEvent(decode(delivery.encoded), error.copy())
+                context.out.failed_events.append((on_error, event))
+            delivery.outcome = outcome
+            delivery.encoded = b""
+        context.out.settled.append(Settled(deliveries, outcome))
+        self._count(deliveries, numbers, length, delivered=False)
+
+    def _count(
+        self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
+    ) -> None:
+        """Count events that have their outcome: a caller of ``flush`` may see this at once."""
+        self.gate.ended += len(deliveries)
+        self.gate.ended_bytes += length
+        self._flushes.count(len(deliveries), numbers, delivered=delivered)
+        self._end_flushes()
+
+    def _end_flushes(self) -> None:
+        for ticket in self._flushes.finished():
+            result = ticket.result()
+            ticket.outcome = result
+            self._context.out.tickets.append(ticket)
+            if self._context.listening:
+                now = self._context.now
+                self._context.report(FlushEnded(now, result.delivered, result.failed))

@@ -1,0 +1,109 @@
+"""Every batch trigger: why and when a batch goes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from masivo._protocol.settings import Settings
+
+    from .queues import Queue
+
+__all__ = ["Missing", "Triggers"]
+
+
+class Missing(NamedTuple):
+    """What makes the next batch due, if nothing else happens."""
+
+    at: float | None
+    """The time at which one is due; None: never."""
+    events: float
+    """The events after which one is due: infinite for never."""
+    bytes: float
+    """The bytes, with a comma for each event, past which one is due: infinite for never."""
+
+
+class Triggers:
+    """The reasons for one client's next batch to go. The first of these counts:
+
+    - ``batch_size``: a whole batch of events waits
+    - ``max_batch_bytes``: more bytes wait than a batch may have
+    - a push: a flush, a close, or an event for which there was no room
+    - ``max_wait``: the oldest event has waited long enough
+    - ``idle_timeout``: no event has come for long enough
+    - ``drain``, ``close``: a caller waits for room, or for the end
+    - ``max_queue``: the buffer is full
+
+    Args:
+        settings: the client's.
+        budget: the bytes that a batch's events may have, a comma after each included.
+    """
+
+    def __init__(self, settings: Settings, budget: int) -> None:
+        self._settings = settings
+        self._budget = budget
+        self._pushed_below = 0  # events numbered below this are due ...
+        self._push = ""  # ... for this reason
+        self._last_at = -math.inf
+
+    def arrived(self, at: float) -> None:
+        """An event was accepted at this time."""
+        self._last_at = max(self._last_at, at)
+
+    def push(self, number: int, why: str) -> None:
+        """Make the events numbered below ``number`` due, for whatever reason."""
+        self._pushed_below, self._push = number, why
+
+    def due(self, queue: Queue, now: float, pending: int, call: str | None) -> str | None:
+        """The trigger of a batch that is due now; None if none is.
+
+        Args:
+            queue: the waiting events.
+            now: the engine's time.
+            pending: the events that wait or are in flight.
+            call: the call that waits for the events to go, if any: ``drain`` or ``close``.
+        """
+        settings, oldest = self._settings, queue.oldest()
+        if oldest is None:
+            return None
+        at, number = oldest
+        if queue.ready >= settings.batch_size:
+            return "batch_size"
+        if queue.ready_bytes > self._budget:
+            return "max_batch_bytes"
+        if number < self._pushed_below:
+            return self._push
+        if now >= at + settings.max_wait:
+            return "max_wait"
+        if now >= self._last_at + settings.idle_timeout:
+            return "idle_timeout"
+        if call is not None:
+            return call
+        return "max_queue" if pending >= settings.max_queue else None
+
+    def missing(
+        self, queue: Queue, now: float, room: int, *, in_flight: bool, draining: bool
+    ) -> Missing:
+        """What makes the next batch due, while none is.
+
+        Args:
+            queue: the waiting events.
+            now: the engine's time.
+            room: the events that fill the buffer.
+            in_flight: whether a batch is in flight.
+            draining: whether a caller waits for room.
+        """
+        settings, oldest = self._settings, queue.oldest()
+        if oldest is not None:
+            return Missing(
+                min(self._last_at + settings.idle_timeout, oldest[0] + settings.max_wait),
+                min(settings.batch_size - queue.ready, room),
+                self._budget - queue.ready_bytes,
+            )
+        if not in_flight:
+            return Missing(None, 1, math.inf)
+        # Customers in flight hold their events back. One poll per `idle_timeout` finds what others
+        # sent soon enough; a wake-up for each event that waits for its customer would not.
+        at = now + min(settings.idle_timeout, settings.max_wait)
+        return Missing(at, 1 if draining else min(settings.batch_size, room), self._budget)

@@ -1,0 +1,1 @@
+"""Events: the check and the encoding of one event, at the call that sends it."""

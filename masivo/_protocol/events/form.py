@@ -1,0 +1,44 @@
+"""The form in which an event is kept until it is sent.
+
+An event is kept as bytes: complete (it starts with ``{``), or without its opening brace where
+``issued_at`` is still to be stamped in front. Only this file and ``batches/issued_at`` know.
+"""
+
+from __future__ import annotations
+
+from typing import Final, cast
+
+from masivo._protocol.json import Json, decode_encoded
+from masivo._protocol.wire.dates import STAMP_LENGTH
+
+__all__ = ["BRACE", "STAMP_SIZE", "decode", "opening", "size"]
+
+_OPEN: Final = b'{"issued_at":"'
+_NEXT: Final = b'",'
+BRACE: Final = 0x7B
+"""The first byte of an event that needs no stamp."""
+
+STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)
+"""What a stamp adds to an event that was kept without its brace, in bytes."""
+
+
+def size(encoded: bytes) -> int:
+    """The bytes of an event as it will be sent."""
+    return len(encoded) if encoded[0] == BRACE else len(encoded) + STAMP_SIZE
+
+
+def opening(stamp: bytes) -> bytes:
+    """What an event that was kept without its opening brace begins with."""
+    return _OPEN + stamp + _NEXT
+
+
+def decode(encoded: bytes) -> dict[str, Json]:
+    """The event again, as the caller gave it (without a stamp).
+
+    If it holds an ``orjson.Fragment`` that is no JSON, its text is all there is, without a name.
+    """
+    whole = encoded if encoded[0] == BRACE else b"{" + encoded
+    try:
+        return cast("dict[str, Json]", decode_encoded(whole))
+    except ValueError:
+        return {"": whole.decode("utf-8", "replace")}

@@ -1,0 +1,263 @@
+"""The engine's activity: a small value for each thing that it does.
+
+Values hold numbers, statuses, addresses and names of classes: no key, no token, nothing of an
+event, and nothing that the server said. They are made only while somebody listens (``Engine``:
+``listening``), and handed out in ``Output.activity``, in order.
+
+Every ``at`` is a time on the engine's clock; every duration is in seconds. What belongs to one
+request bears its number (``Request.id``).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "Activity",
+    "AuthorizationSent",
+    "BatchHalved",
+    "BatchSent",
+    "BatchSettled",
+    "CallWaits",
+    "ClientReleased",
+    "EventsFailed",
+    "EventsQueued",
+    "FlushEnded",
+    "Idle",
+    "KeyRefused",
+    "LongHold",
+    "RenewalFailed",
+    "RequestAbandoned",
+    "RequestFailed",
+    "ResponseReceived",
+    "RetryScheduled",
+    "TimerFired",
+    "TokenGranted",
+    "TokenRevoked",
+]
+
+
+class _Activity(msgspec.Struct, frozen=True):
+    at: float
+
+
+# ── Requests ─────────────────────────────────────────────────────────────────────────────────
+
+
+class AuthorizationSent(_Activity, frozen=True):
+    """A token was asked for."""
+
+    request: int
+    url: str
+    retries: int
+    """How often it was tried before."""
+    timeout: float
+
+
+class BatchSent(_Activity, frozen=True):
+    """A batch went out."""
+
+    request: int
+    url: str
+    retries: int
+    """How often it was tried before."""
+    timeout: float
+    batch: str
+    """The first characters of its ``Idempotency-Key``."""
+    events: int
+    bytes: int
+    """The size of the request's body."""
+    trigger: str
+    """The reason for it to go: ``batch_size``, ``idle_timeout``, ``flush``, …"""
+
+
+class ResponseReceived(_Activity, frozen=True):
+    """A request got a complete response."""
+
+    request: int
+    batch: str | None
+    """As in ``BatchSent``; None for an authorization."""
+    status: int
+    seconds: float
+
+
+class RequestFailed(_Activity, frozen=True):
+    """A request got no usable response."""
+
+    request: int
+    batch: str | None
+    """As in ``BatchSent``; None for an authorization."""
+    status: int | None
+    """The status, where the headers of a response had arrived."""
+    seconds: float
+    causes: tuple[str, ...]
+    """The classes of the exceptions that it failed with, outermost first."""
+    sent: bool
+    """Whether it can have reached the server."""
+
+
+class RequestAbandoned(_Activity, frozen=True):
+    """The result of a request does not matter any more: its client is gone."""
+
+    request: int
+
+
+class RetryScheduled(_Activity, frozen=True):
+    """A batch or an authorization is to be sent again."""
+
+    batch: str | None
+    """As in ``BatchSent``; None for an authorization."""
+    retries: int
+    """How often it was tried, this retry included."""
+    wait: float
+    why: str
+    """``backoff``, ``Retry-After``, or ``last try`` before a close."""
+
+
+class LongHold(_Activity, frozen=True):
+    """The server asked for more patience than there is: batches fail at once."""
+
+    wait: float
+
+
+# ── Batches and events ───────────────────────────────────────────────────────────────────────
+
+
+class EventsQueued(_Activity, frozen=True):
+    """Events were taken from the inbox."""
+
+    events: int
+    pending: int
+    """How many events of the client have no outcome now."""
+
+
+class BatchHalved(_Activity, frozen=True):
+    """A rejected batch goes on as two parts."""
+
+    batch: str
+    first: int
+    """The events of the first part."""
+    second: int
+    """The events of the second part."""
+
+
+class BatchSettled(_Activity, frozen=True):
+    """The events of a batch, or of a part of one, have their outcome."""
+
+    batch: str
+    delivered: int
+    failed: int
+
+
+class EventsFailed(_Activity, frozen=True):
+    """Events ended with an error."""
+
+    events: int
+    error: str
+    """The class of the error."""
+    status: int | None
+
+
+# ── The token ────────────────────────────────────────────────────────────────────────────────
+
+
+class TokenGranted(_Activity, frozen=True):
+    """There is a token."""
+
+    lifetime: float | None
+    """Until its own expiry; None if it does not tell."""
+    renewal: float | None
+    """Until it is renewed; None: never."""
+
+
+class TokenRevoked(_Activity, frozen=True):
+    """The token is of no use any more."""
+
+    why: str
+
+
+class RenewalFailed(_Activity, frozen=True):
+    """A renewal failed; the token is still used."""
+
+    wait: float
+    """Until the next renewal."""
+
+
+class KeyRefused(_Activity, frozen=True):
+    """The API refused the key: events fail at once."""
+
+    error: str
+    """The class of the error."""
+    status: int | None
+    wait: float
+    """Until the key is tried again."""
+
+
+# ── Clients and time ─────────────────────────────────────────────────────────────────────────
+
+
+class CallWaits(_Activity, frozen=True):
+    """A caller waits."""
+
+    call: str
+    """``flush``, ``drain`` or ``close``."""
+    pending: int
+    """How many events of the client have no outcome now."""
+
+
+class FlushEnded(_Activity, frozen=True):
+    """A flush is over."""
+
+    delivered: int
+    failed: int
+
+
+class ClientReleased(_Activity, frozen=True):
+    """A client is gone."""
+
+    delivered: int
+    """Events that it delivered in all."""
+    failed: int
+    """Events that failed in all."""
+
+
+class TimerFired(_Activity, frozen=True):
+    """A time has come."""
+
+    timer: str
+    """The name of the timer."""
+
+
+class Idle(_Activity, frozen=True):
+    """Nothing is left to be done before a time; reported once for each."""
+
+    wake_at: float | None
+    """The time; None: not before an input."""
+    timer: str | None
+    """The timer that is due then."""
+
+
+Activity: TypeAlias = (
+    AuthorizationSent
+    | BatchSent
+    | ResponseReceived
+    | RequestFailed
+    | RequestAbandoned
+    | RetryScheduled
+    | LongHold
+    | EventsQueued
+    | BatchHalved
+    | BatchSettled
+    | EventsFailed
+    | TokenGranted
+    | TokenRevoked
+    | RenewalFailed
+    | KeyRefused
+    | CallWaits
+    | FlushEnded
+    | ClientReleased
+    | TimerFired
+    | Idle
+)

@@ -1,0 +1,241 @@
+"""The state that the parts of one key share: time, what is out, what goes out."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+
+from masivo._protocol.errors import (
+    MasivoConfigError,
+    MasivoError,
+    MasivoNetworkError,
+    one_line,
+)
+from masivo._protocol.output import Output
+from masivo._protocol.reporting.activity import (
+    RequestAbandoned,
+    RequestFailed,
+    ResponseReceived,
+    RetryScheduled,
+)
+from masivo._protocol.reporting.losses import Losses
+from masivo._protocol.reporting.redaction import causes_of, redacted, redacted_body, stripped
+from masivo._protocol.values import Failure, Request, Response
+
+from .backoff import Backoff
+from .server_clock import ServerClock
+from .timers import Timers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo._protocol.delivery import Delivery, Failed, Ticket
+    from masivo._protocol.reporting.activity import Activity
+    from masivo._protocol.settings import Account
+    from masivo._protocol.values import Clock, RandomSource
+    from masivo._protocol.wire.requests import Call
+
+    from .attempt import Attempt
+
+__all__ = ["Context"]
+
+_Input: TypeAlias = "Delivery | Callable[[], None]"
+_Done: TypeAlias = "Callable[[Response | Failure], None]"
+
+
+class Context:
+    """The state of one API key that its parts share. It knows none of them.
+
+    Its arguments are those of ``Engine``.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        clock: Clock,
+        wall_clock: Clock,
+        random: RandomSource,
+        wake: Callable[[], None],
+    ) -> None:
+        self.account = account
+        self.clock = clock
+        self.wall_clock = wall_clock
+        self.random = random
+        self.wake = wake
+        self.now: float = clock()
+        self.timers: Timers = Timers()
+        self.backoff: Backoff = Backoff(random)
+        self.server_clock: ServerClock = ServerClock(wall_clock)
+        self.inbox: deque[_Input] = deque()
+        # The function itself: every event goes through it.
+        self.input: Callable[[_Input], None] = self.inbox.append
+        """Input: note something for the next poll: an event, or a function to be called."""
+        self.touched: dict[object, None] = {}
+        """The clients that look at their state again in this poll."""
+        self.all_touched: bool = False
+        """Whether all clients do."""
+        self.listening: bool = False
+        """Whether activity is reported."""
+        self.out: Output = Output()
+        self.losses: Losses = Losses()
+        self.attached: bool = False
+        """Whether a client is attached."""
+        self.latest_token: str | None = None
+        """The last token that there was, also when it is dead: a response may still echo it."""
+        self._requests: dict[int, tuple[Attempt, _Done]] = {}
+        self._last_id = 0
+
+    def rest(self) -> None:
+        """Forget what is out: the last client is gone."""
+        self.backoff = Backoff(self.random)
+        for request_id in self._requests:
+            self._abandoned(request_id)
+        self._requests.clear()
+        self.timers.clear()
+        self.latest_token = None
+        self.out.warnings.extend(self.losses.drain(self.now))
+
+    def touch(self, client: object) -> None:
+        """Have a client look at its state again, in this poll."""
+        self.touched[client] = None
+
+    def report(self, activity: Activity) -> None:
+        """Hand out activity. Ask ``listening`` before you make it."""
+        self.out.activity.append(activity)
+
+    # ── Requests ─────────────────────────────────────────────────────────────────────────────
+
+    def send(
+        self, attempt: Attempt, done: _Done, call: Call, timeout: float, owner: object = None
+    ) -> Request:
+        """Send a request for an attempt.
+
+        Args:
+            attempt: what is sent.
+            done: called with the response or the failure, unless the attempt is forgotten first.
+            call: the request.
+            timeout: seconds for the whole request.
+            owner: see ``Request.owner``.
+        """
+        self._last_id += 1
+        attempt.request_id = self._last_id
+        attempt.sent_at = self.now
+        attempt.failures = self.backoff.failures
+        self._requests[self._last_id] = attempt, done
+        request = Request(
+            self._last_id,
+            call.method,
+            self.account.base_url + call.path,
+            call.headers,
+            call.body,
+            timeout,
+            owner,
+        )
+        self.out.requests.append(request)
+        return request
+
+    def address(self, request: Request) -> str:
+        """The request's address for a report: the caller's ``base_url`` may hold a secret."""
+        return redacted(request.url, self.secrets(None))
+
+    def returned(self, request_id: int, result: Response | Failure) -> None:
+        """Hand the result of a request to whoever sent it, unless the attempt was forgotten."""
+        attempt, done = self._requests.pop(request_id, (None, None))
+        if attempt is None or done is None:
+            return
+        attempt.request_id = None
+        if self.listening:
+            seconds = self.now - attempt.sent_at
+            if isinstance(result, Response):
+                self.report(
+                    ResponseReceived(self.now, request_id, attempt.name, result.status, seconds)
+                )
+            else:
+                causes = causes_of(result.cause or result.fatal)
+                status, sent = result.status, result.sent
+                self.report(
+                    RequestFailed(self.now, request_id, attempt.name, status, seconds, causes, sent)
+                )
+        done(result)
+
+    def forget(self, attempt: Attempt) -> None:
+        """Ignore the result of the request that is out."""
+        if attempt.request_id is not None:
+            self._abandoned(attempt.request_id)
+            del self._requests[attempt.request_id]
+            attempt.request_id = None
+
+    def _abandoned(self, request_id: int) -> None:
+        if self.listening:
+            self.report(RequestAbandoned(self.now, request_id))
+
+    def retry(self, attempt: Attempt, *, retries: int, hurry: bool) -> bool:
+        """Schedule a retry; False if there were enough.
+
+        Args:
+            attempt: what is sent again.
+            retries: how many retries there may be in all.
+            hurry: whether a close cuts the wait short, for one last try.
+        """
+        if attempt.retries >= retries or attempt.last_try:
+            return False
+        attempt.retries += 1
+        attempt.last_try = hurry
+        attempt.not_before = self.now if hurry else self.now + self.backoff.wait()
+        if self.listening:
+            hold = self.backoff.hold_until
+            held = hold > attempt.not_before
+            why = "last try" if hurry else "Retry-After" if held else "backoff"
+            wait = max(attempt.not_before, hold) - self.now
+            self.report(RetryScheduled(self.now, attempt.name, attempt.retries, wait, why))
+        return True
+
+    def waits_until(self, attempt: Attempt, *, hurry: bool) -> float | None:
+        """When a waiting attempt may be sent; None for at once."""
+        at = max(attempt.not_before, self.backoff.hold_until)
+        if at <= self.now:
+            return None
+        if hurry:
+            attempt.last_try = True
+            return None
+        return at
+
+    def error_of(self, failure: Failure, token: str | None) -> MasivoError:
+        """The error for a request that got no complete response."""
+        secrets = self.secrets(token)
+        reason = one_line(redacted(failure.reason, secrets)) or "no usable response from the API"
+        cause = None if failure.cause is None else stripped(failure.cause, secrets)
+        if failure.fatal is not None:
+            return MasivoConfigError(one_line(redacted(failure.fatal.message, secrets)))
+        if not failure.sent:
+            reason += "; nothing was sent"
+        error = MasivoNetworkError(reason, status=failure.status)
+        error.__cause__ = cause
+        return error
+
+    def body_of(self, response: Response, token: str | None) -> bytes:
+        """The response's body without the secrets that it might echo."""
+        return redacted_body(response.body, self.secrets(token))
+
+    def secrets(self, token: str | None) -> list[str]:
+        """What must not be shown: the key, the last token, and the one that was used."""
+        secrets = self.account.api_key.reveal(), token, self.latest_token
+        return [each for each in secrets if each]
+
+    # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
+
+    def end(self, ticket: Ticket, outcome: str | bool | Failed) -> None:
+        """End the wait for a ticket."""
+        ticket.outcome = outcome
+        self.out.tickets.append(ticket)
+
+    def unclaimed(self, error: MasivoError, count: int) -> None:
+        """Input: events failed, and their deliveries were dropped."""
+        self.input(partial(self._note_unclaimed, error, count))
+        self.wake()
+
+    def _note_unclaimed(self, error: MasivoError, count: int) -> None:
+        # Without a client no timer will fire: `rest` logs in this poll what is suppressed now.
+        suppress = not self.attached
+        self.out.warnings.extend(self.losses.note(error, count, self.now, suppress=suppress))

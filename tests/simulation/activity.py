@@ -1,0 +1,88 @@
+"""The activity that the core reports, compared with what it did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from masivo.protocol import (
+    AuthorizationSent,
+    BatchSent,
+    BatchSettled,
+    EventsFailed,
+    Failed,
+    Idle,
+    RequestAbandoned,
+    RequestFailed,
+    ResponseReceived,
+)
+
+from .expect import Violation
+from .server import SECRETS
+
+if TYPE_CHECKING:
+    from masivo.protocol import Output
+
+__all__ = ["ActivityCheck"]
+
+
+class ActivityCheck:
+    """Compares the activity of each poll with its output."""
+
+    def __init__(self) -> None:
+        self._out: set[int] = set()
+        """The requests that are out, by what was reported."""
+
+    def compare(self, output: Output, now: float, *, listening: bool) -> None:
+        """Raise a Violation unless the output's activity is right.
+
+        Args:
+            output: of the poll, before it is settled.
+            now: the engine's time.
+            listening: whether activity was asked for, now and always.
+        """
+        if not listening:
+            if output.activity:
+                raise Violation("activity", f"nobody listens: {output.activity}")
+            return
+        requests = list(output.requests)
+        failed: Counter[tuple[str, int | None]] = Counter()
+        landed = 0
+        for each in output.activity:
+            if each.at != now:
+                raise Violation("activity", f"{each} at {now}")
+            if any(secret in repr(each) for secret in SECRETS):
+                raise Violation("secret", f"in {each}")
+            if isinstance(each, BatchSent | AuthorizationSent):
+                request = requests.pop(0) if requests else None
+                expected = request and (request.id, request.url, request.timeout)
+                if expected != (each.request, each.url, each.timeout):
+                    raise Violation("activity", f"{each} instead of {request}")
+                size = each.bytes if isinstance(each, BatchSent) else 0
+                if request is not None and size != len(request.body):
+                    raise Violation("activity", f"{each}: its body has {len(request.body)} bytes")
+                self._out.add(each.request)
+            elif isinstance(each, ResponseReceived | RequestFailed | RequestAbandoned):
+                self._returned(each)
+            elif isinstance(each, EventsFailed):
+                failed[each.error, each.status] += each.events
+            elif isinstance(each, BatchSettled):
+                landed += each.delivered
+            elif isinstance(each, Idle) and each.wake_at != output.wake_at:
+                raise Violation("activity", f"{each}, but it is {output.wake_at}")
+        if requests:
+            raise Violation("activity", f"not reported: {requests[0]}")
+        for settled in output.settled:
+            count = len(settled.deliveries)
+            if isinstance(settled.outcome, Failed):
+                error = settled.outcome.error
+                failed[type(error).__name__, error.status] -= count
+            else:
+                landed -= count
+        if landed or any(failed.values()):
+            raise Violation("activity", f"too many or few outcomes reported: {landed}, {failed}")
+
+    def _returned(self, each: ResponseReceived | RequestFailed | RequestAbandoned) -> None:
+        if each.request not in self._out:
+            raise Violation("activity", f"{each}, but that request is not out")
+        self._out.remove(each.request)
