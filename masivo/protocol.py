@@ -39,6 +39,7 @@ from ._protocol.buffer import Buffer
 from ._protocol.delivery import (
     Awaited,
     Delivery,
+    DeliveryType,
     Failed,
     Origin,
     Outcome,
@@ -113,6 +114,7 @@ __all__ = [
     "ClientReleased",
     "Clock",
     "Delivery",
+    "DeliveryType",
     "Engine",
     "EventsFailed",
     "EventsQueued",

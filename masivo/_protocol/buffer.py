@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .batches.flushes import FlushTicket
-from .delivery import Awaited, Delivery, Failed, Origin, Ticket, TokenTicket
+from .delivery import Awaited, Delivery, DeliveryType, Failed, Origin, Ticket, TokenTicket
 from .errors import MasivoClosedError, MasivoConfigError, MasivoQueueFullError, closed_error
 from .events.encoding import encoder
 from .events.form import size
 from .values import SendEventResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from .batches.outbox import Outbox
     from .sending.context import Context
@@ -31,7 +31,7 @@ class Buffer(Origin):
     or a finalizer. What inputs lead to is done by the next ``Engine.poll`` (``Outbox``).
     """
 
-    def __init__(self, context: Context, outbox: Outbox, delivery_type: type[Delivery]) -> None:
+    def __init__(self, context: Context, outbox: Outbox, delivery_type: DeliveryType) -> None:
         super().__init__(outbox.owner)
         settings = outbox.settings
         self.settings: Settings = settings
@@ -43,7 +43,7 @@ class Buffer(Origin):
         self._wake = context.wake
         self._enabled = settings.enabled
         self._encode = encoder(settings)
-        self._make: Callable[[bytes, float, str | None, Buffer], Delivery] = delivery_type
+        self._make = delivery_type
         self._per_customer = settings.max_in_flight > 1
         self._max_queue = settings.max_queue
         self._max_queue_bytes = settings.max_queue_bytes

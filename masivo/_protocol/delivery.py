@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Awaited",
     "Delivery",
+    "DeliveryType",
     "Failed",
     "Origin",
     "Outcome",
@@ -134,6 +135,10 @@ class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
     def __copy__(self) -> Self:
         return self
 
+
+DeliveryType: TypeAlias = "Callable[[bytes, float, str | None, Origin], Delivery]"
+"""A subclass of Delivery, or a function that makes one: of the encoded event, the time of its
+acceptance, its customer, and its client."""
 
 TicketValue: TypeAlias = FlushResult | str | bool
 """The value of a ticket: a flush's counts, a token, or the plain word that it is done."""

@@ -12,7 +12,7 @@ from .batches.gate import Gate
 from .batches.outbox import Outbox
 from .buffer import Buffer
 from .clients import Clients
-from .delivery import Delivery
+from .delivery import Delivery, DeliveryType
 from .errors import MasivoClosedError
 from .output import Output
 from .reporting.activity import Idle, TimerFired
@@ -79,13 +79,13 @@ class Engine:
     # ── Inputs ───────────────────────────────────────────────────────────────────────────────
 
     def attach(
-        self, settings: Settings, delivery_type: type[Delivery] = Delivery, owner: object = None
+        self, settings: Settings, delivery_type: DeliveryType = Delivery, owner: object = None
     ) -> Buffer:
         """Add a client; its inputs are methods of the buffer that is returned.
 
         Args:
             settings: the client's settings, of this engine's account.
-            delivery_type: what ``Buffer.send`` makes.
+            delivery_type: makes what ``Buffer.send`` returns; a subclass of Delivery, usually.
             owner: kept as ``Buffer.owner``, for the driver.
 
         Raises:

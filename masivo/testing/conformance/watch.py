@@ -12,13 +12,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from masivo._protocol.sending.context import Context as Core
-from masivo.protocol import Buffer, Engine, Ticket
+from masivo.protocol import Buffer, Engine, RequestAbandoned, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from masivo._protocol.sending.attempt import Attempt
     from masivo.protocol import Clock, Output, Request
 
     from .clock import VirtualClock
@@ -47,8 +45,8 @@ class Asked:
     """Whether the server keeps it waiting."""
     returned: bool = False
     """Whether the driver has handed back what became of it."""
-    forgotten: bool = False
-    """Whether the core has lost interest in it: its client is gone."""
+    abandoned: bool = False
+    """Whether its result does not matter any more: its client is gone."""
 
 
 @dataclass(eq=False, slots=True)
@@ -109,7 +107,6 @@ class Watch:
         initialise = self._original(Engine, "__init__")
         attach = self._original(Engine, "attach")
         poll = self._original(Engine, "poll")
-        forget = self._original(Core, "forget")
 
         def watched_init(engine: Engine, *args: Any, **options: Any) -> None:
             self._made(engine, options)
@@ -123,17 +120,10 @@ class Watch:
         def watched_poll(engine: Engine) -> Output:
             return self._polled(engine, lambda: poll(engine))
 
-        def watched_forget(core: Core, attempt: Attempt) -> None:
-            for engine in list(self._engines):
-                if engine._context is core:  # noqa: SLF001
-                    self._forgotten(engine, attempt.request_id)
-            forget(core, attempt)
-
         methods: list[tuple[type[object], str, Callable[..., object]]] = [
             (Engine, "__init__", watched_init),
             (Engine, "attach", watched_attach),
             (Engine, "poll", watched_poll),
-            (Core, "forget", watched_forget),
         ]
         for kind, name, method in methods:
             setattr(kind, name, method)
@@ -181,6 +171,7 @@ class Watch:
                 self.fault("an engine's clock is not Adapter.clock.monotonic")
             options["random"] = random.Random(_SEED + len(self._engines))
             options["wall_clock"] = self.clock.time
+            options["listening"] = lambda: True
             wake: Callable[[], None] = options["wake"]
 
             def watched_wake() -> None:
@@ -226,14 +217,9 @@ class Watch:
             )
             self.asked.append(asked)
             watched.out[request.id] = asked
-        if output.closed:
-            for asked in watched.out.values():
-                asked.forgotten = True
-
-    def _forgotten(self, engine: Engine, request_id: int | None) -> None:
-        watched = self._engines.get(engine)
-        if watched is not None and request_id in watched.out:
-            watched.out[request_id].forgotten = True
+        for activity in output.activity:
+            if isinstance(activity, RequestAbandoned) and activity.request in watched.out:
+                watched.out[activity.request].abandoned = True
 
     def _returned(self, engine: Engine, request_id: int) -> None:
         watched = self._engines.get(engine)
@@ -293,7 +279,7 @@ class Watch:
                     return f"the engine was to be polled at {watched.wake_at:g} s, and is not"
             waits = not parallel and self.holds
             for asked in self.out:
-                if not (asked.held or asked.forgotten or waits):
+                if not (asked.held or asked.abandoned or waits):
                     what = "is not handed back" if asked.arrived else "is not sent"
                     return f"request {asked.serial} ({asked.request.method}) {what}"
             return None

@@ -10,19 +10,15 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from masivo._protocol.buffer import Buffer
-from masivo._protocol.delivery import Failed
-from masivo._protocol.engine import Engine
 from masivo._protocol.events.form import decode
+from masivo.protocol import Buffer, Delivery, Engine, Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from masivo import MasivoError
-    from masivo._protocol.delivery import Delivery
-    from masivo._protocol.output import Output
     from masivo.emulator import Emulator
-    from masivo.protocol import Json
+    from masivo.protocol import DeliveryType, Json, Origin, Output, Settings
 
 __all__ = ["Recorder", "Sent"]
 
@@ -85,9 +81,9 @@ class Recorder:
     # ── Noting ───────────────────────────────────────────────────────────────────────────────
 
     def __enter__(self) -> Self:
-        self._wrap(Buffer, "__init__", self._watch_buffer)
-        self._wrap(Buffer, "_overflow", self._on_overflow)
+        self._wrap(Engine, "attach", self._on_attach)
         self._wrap(Engine, "poll", self._on_poll)
+        self._wrap(Buffer, "send", self._on_send)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -104,15 +100,21 @@ class Recorder:
 
         setattr(kind, name, call)
 
-    def _watch_buffer(self, original: Callable[..., None], buffer: Buffer, *args: Any) -> None:
-        original(buffer, *args)
-        make = buffer._make
+    def _on_attach(
+        self,
+        original: Callable[..., Buffer],
+        engine: Engine,
+        settings: Settings,
+        delivery_type: DeliveryType = Delivery,
+        owner: object = None,
+    ) -> Buffer:
+        in_threads = _is_threads(owner)
 
-        def note(encoded: bytes, at: float, customer: str | None, _: Buffer) -> Delivery:
-            delivery = make(encoded, at, customer, buffer)
-            record = Sent(encoded, in_threads=_is_threads(buffer.owner))
+        def note(encoded: bytes, at: float, customer: str | None, origin: Origin) -> Delivery:
+            delivery = delivery_type(encoded, at, customer, origin)
+            record = Sent(encoded, in_threads=in_threads)
             # Before the core has it: another thread may settle it before `send` returns.
-            if buffer.settings.enabled:
+            if settings.enabled:
                 self._pending[id(delivery)] = record
             else:
                 record.state = "disabled"
@@ -121,14 +123,15 @@ class Recorder:
                 self._changed.notify_all()
             return delivery
 
-        buffer._make = note
+        return original(engine, settings, note, owner)
 
-    def _on_overflow(
-        self, original: Callable[..., Delivery], buffer: Buffer, delivery: Delivery
+    def _on_send(
+        self, original: Callable[..., Delivery], buffer: Buffer, event: Mapping[str, object]
     ) -> Delivery:
-        original(buffer, delivery)
-        if isinstance(delivery.outcome, Failed):
-            self._end(delivery, "failed", delivery.outcome.error)
+        delivery = original(buffer, event)
+        outcome = delivery.outcome
+        if isinstance(outcome, Failed):  # there was no room for it
+            self._end(delivery, "failed", outcome.error)
         return delivery
 
     def _on_poll(self, original: Callable[..., Output], engine: Engine) -> Output:
