@@ -10,12 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 
+from masivo._protocol.wire.requests import read_body
 from masivo.emulator.answers import Answer, Json, error_answer, html_answer, json_answer
 from masivo.emulator.quota import Quota
 from masivo.emulator.schema import RESERVED_TYPES, problem_with
 from masivo.emulator.tokens import IssuedToken, Tokens
 
 BASE_PATH = "/api/storefront/v1"
+
+# The longest body that is read, in bytes: as it comes, and without its encoding.
+MAX_BODY = 64 * 1024 * 1024
 
 # How many bad events of a batch an error names.
 MAX_NAMED = 10
@@ -82,7 +86,11 @@ class StorefrontApi:
         if method != "POST" or route not in ("events", "event"):
             return call
         try:
-            document: Json = json.loads(body.decode(), parse_constant=_refuse_constant)
+            plain = read_body(headers, body, MAX_BODY)
+        except ValueError as error:
+            return replace(call, malformed=f"The body cannot be read: {error}")
+        try:
+            document: Json = json.loads(plain.decode(), parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             return replace(call, malformed=f"The body is not JSON: {error}")
         if route == "event":

@@ -11,7 +11,7 @@ from typing import Protocol
 import h11
 
 from masivo.emulator.answers import error_answer
-from masivo.emulator.exchange import MAX_BODY
+from masivo.emulator.api import MAX_BODY
 from masivo.emulator.script import Close, Reset, Send, Step, Wait
 
 # The largest head of a request, in bytes.

@@ -14,13 +14,12 @@ import h11
 
 from masivo.emulator import script
 from masivo.emulator.answers import Answer, error_answer
-from masivo.emulator.api import Call, StorefrontApi
+from masivo.emulator.api import MAX_BODY, Call, StorefrontApi
 from masivo.emulator.faults import Fault, FaultPlan
 from masivo.emulator.records import Journal, RecordedRequest, Ticket
 from masivo.emulator.switches import NO_SWITCHES, Switches
 
 # The largest request body, in bytes; a larger one is answered with 413.
-MAX_BODY = 64 * 1024 * 1024
 
 
 @dataclass(slots=True)

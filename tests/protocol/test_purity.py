@@ -37,6 +37,7 @@ ALLOWED = {
     "typing",
     "urllib.parse",
     "uuid",
+    "zlib",
 }
 """Modules that the core may import: they compute, and nothing else."""
 
