@@ -19,8 +19,6 @@ from masivo.emulator.faults import Fault, FaultPlan
 from masivo.emulator.records import Journal, RecordedRequest, Ticket
 from masivo.emulator.switches import NO_SWITCHES, Switches
 
-# The largest request body, in bytes; a larger one is answered with 413.
-
 
 @dataclass(slots=True)
 class Desk:
