@@ -1,16 +1,16 @@
 """The I/O-free core: a state machine for one API key, to which clients attach.
 
-It imports nothing that does I/O, waits, or tells the time, and nothing of the package outside
+It imports nothing that does I/O, waits, or reads a clock, and nothing of the package outside
 itself. :mod:`masivo.protocol` is its public face and states how a driver calls it.
 
-What a driver calls:
+For a driver to call:
 
 - ``engine``: the state machine: inputs, and ``poll``, its one output
 - ``buffer``: one client: inputs, and counters
 - ``settle``: an output handed on to waiters, ``on_error`` and the log
 - ``clients``: the attached clients, all together
 
-What crosses the border:
+Across the border:
 
 - ``values``: requests, responses, failures, results, counters
 - ``output``: everything that one poll puts out
@@ -22,7 +22,7 @@ What crosses the border:
 The rooms behind it; each says in its ``__init__`` what is decided there:
 
 - ``events``: the check and the encoding of one event
-- ``batches``: when events go, in which order, and what becomes of them
+- ``batches``: when events go, in which order, and with which outcome
 - ``token``: when a token is fetched, renewed and thrown away
 - ``sending``: requests and retries, time and timers
 - ``wire``: everything that the vendor's API looks like

@@ -28,7 +28,7 @@ class Buffer(Origin):
     """One client, as the engine's driver sees it; ``Engine.attach`` makes it.
 
     Every method is an input: it may be called at any time, from any thread, from a signal handler
-    or a finalizer. What inputs lead to is done by the next ``Engine.poll`` (``Outbox``).
+    or a finalizer. The next ``Engine.poll`` acts on inputs (``Outbox``).
     """
 
     def __init__(self, context: Context, outbox: Outbox, delivery_type: DeliveryType) -> None:
@@ -50,12 +50,12 @@ class Buffer(Origin):
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more events: set by ``close`` and ``destroy``, at the call."""
+        """True once it takes no more events: set by ``close`` and ``destroy``, at the call."""
         return self._gate.closed
 
     @property
     def detached(self) -> bool:
-        """Whether the engine is done with it."""
+        """True once the engine is done with it."""
         return self.outbox.detached
 
     # ── Inputs: from anywhere, at any time ───────────────────────────────────────────────────
@@ -181,7 +181,7 @@ class Buffer(Origin):
         events and the token is being fetched."""
         return self.outbox.awaits_answers
 
-    # ── What they have in common ─────────────────────────────────────────────────────────────
+    # ── Shared steps ─────────────────────────────────────────────────────────────────────────
 
     def _check_open(self) -> None:
         if self.closed:

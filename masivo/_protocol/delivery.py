@@ -40,7 +40,7 @@ class Failed:
     """The error that ended a number of events, shared by their deliveries.
 
     When the last of these is gone and not all have been claimed, ``report`` is called: a failure
-    that nobody looks at must not pass in silence.
+    that is never looked at must not pass in silence.
     """
 
     __slots__ = ("__weakref__", "_report", "claimed", "count", "error")
@@ -62,7 +62,7 @@ class Failed:
         return count
 
     def report_unclaimed(self) -> None:
-        """Report what is unclaimed: the process ends, and nobody will look at it."""
+        """Report what is unclaimed: the process ends."""
         if self._report is not None and (count := self.unclaimed()) > 0:
             self._report(self.error, count)
 
@@ -102,7 +102,7 @@ class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
     """Its outcome; None until it has one. Set by ``Engine.poll``, read by everyone."""
 
     def done(self) -> bool:
-        """Whether the event has its outcome: delivered, or failed with an error."""
+        """Return whether the event has its outcome: delivered, or failed with an error."""
         return self.peek() is not None
 
     def peek(self) -> Outcome | None:

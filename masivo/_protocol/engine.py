@@ -42,12 +42,12 @@ class Engine:
     """One API key's state machine; clients attach to it.
 
     Every input may be called at any time, from any thread, from a signal handler or a finalizer:
-    it only notes what happened. All work is done by ``poll``, which must not run twice at once.
+    it only makes a note. All work is done by ``poll``, which must not run twice at once.
 
     Args:
         account: the key and where it is used.
         clock: monotonic seconds.
-        wall_clock: seconds since the epoch; used only where no server told the time.
+        wall_clock: seconds since the epoch; used only where no response had a ``Date``.
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.
@@ -106,7 +106,7 @@ class Engine:
 
     @property
     def attached(self) -> bool:
-        """Whether a client is attached."""
+        """True while a client is attached."""
         return bool(self._clients)
 
     @property
@@ -116,7 +116,7 @@ class Engine:
 
     @property
     def pending(self) -> bool:
-        """Whether inputs wait for a poll."""
+        """True while inputs wait for a poll."""
         return bool(self._context.inbox)
 
     def handle_response(self, request_id: int, response: Response) -> None:
@@ -193,7 +193,7 @@ class Engine:
         return output
 
     def _take_inbox(self) -> None:
-        # What arrives from now on is for the next poll: a busy sender must not keep this one.
+        # Later inputs are for the next poll: a busy sender must not keep this one.
         # Events of one client in a row are queued together, which is four times cheaper.
         row: list[Delivery] = []
         inbox = self._context.inbox
@@ -238,7 +238,7 @@ class Engine:
                 if outbox.detached:
                     self._detach(outbox)
             stepped.update(touched)
-        # Last, as the last client may just have gone: then nobody wants a token.
+        # Last, as the last client may just have gone: then no token is needed.
         self._authorizer.step()
         if any(outbox.wants_poll for outbox in stepped):
             # Events came in during this poll, before their senders could see the new threshold.

@@ -1,12 +1,12 @@
-"""Every error that the package raises, and how a server's answer becomes one.
+"""Every error that the package raises.
 
 ::
 
-    MasivoError                    the API answered an event request with an error status
+    MasivoError                    the API responded to an event request with an error
     ├── MasivoAuthError            authorization failed, or a second 401 after a fresh token
     │   └── MasivoServerKeyError   a SERVER key was used where a CLIENT key belongs
-    ├── MasivoNetworkError         no usable answer: DNS, connect, TLS, timeout, broken response
-    ├── MasivoValidationError      the event was refused before it was buffered (a ValueError)
+    ├── MasivoNetworkError         no usable response: DNS, connect, TLS, timeout, …
+    ├── MasivoValidationError      the event is invalid: it was never buffered (a ValueError)
     ├── MasivoConfigError          a constructor argument is wrong (a ValueError)
     ├── MasivoQueueFullError       the buffer was full
     └── MasivoClosedError          the client was closed or destroyed first
@@ -39,10 +39,10 @@ class MasivoError(Exception):
     """The root of all errors of the package; itself, an error status of the API.
 
     Attributes:
-        message: what happened; for an answer of the API its ``error``, else its ``message``,
+        message: what happened; for a response of the API its ``error``, else its ``message``,
             else a text of ours.
-        status: the HTTP status, or None where there was no answer.
-        details: the ``details`` of the answer where it has them, else its parsed body, else its
+        status: the HTTP status, or None where there was no response.
+        details: the ``details`` of the response where it has them, else its parsed body, else its
             text, else None.
     """
 
@@ -78,7 +78,7 @@ def _rebuild(
 
 
 class MasivoAuthError(MasivoError):
-    """Authorization failed, or a request was answered 401 again with a fresh token."""
+    """Authorization failed, or a request got a second 401, with a fresh token."""
 
 
 class MasivoServerKeyError(MasivoAuthError):
@@ -86,14 +86,14 @@ class MasivoServerKeyError(MasivoAuthError):
 
 
 class MasivoNetworkError(MasivoError):
-    """No usable answer: DNS, connect, TLS, timeout, a broken or malformed response.
+    """No usable response: DNS, connect, TLS, timeout, a broken or malformed response.
 
-    ``status`` is set where the status line had arrived before the answer broke off.
+    ``status`` is set where the status line had arrived before the response broke off.
     """
 
 
 class MasivoValidationError(MasivoError, ValueError):
-    """The event was refused by the call itself, before it was buffered; the message names the
+    """The event is invalid: the call itself raises, and nothing is buffered. The message names the
     place in the event (``product.tags[2]``) and the cure."""
 
 
@@ -115,7 +115,7 @@ for _name in __all__:
 
 
 def closed_error() -> MasivoClosedError:
-    """What a call on a closed client raises."""
+    """The error of a call on a closed client."""
     return MasivoClosedError("the client is closed; make a new one to go on sending")
 
 

@@ -11,7 +11,7 @@ import orjson
 __all__ = ["NOT_JSON", "PLAIN", "Json", "decode_encoded", "encode", "encode_plain", "parse"]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-"""What a JSON text can hold."""
+"""The value of a JSON text."""
 
 
 class _NotJson(Enum):
@@ -19,7 +19,7 @@ class _NotJson(Enum):
 
 
 NOT_JSON: Final = _NotJson.NOT_JSON
-"""What :func:`parse` returns for a text that is not JSON."""
+"""The result of :func:`parse` for a text that is not JSON."""
 
 encode_plain: Final = orjson.dumps
 """Encodes, with the option ``PLAIN``, what consists of plain types, for a quarter of what a walk

@@ -57,4 +57,4 @@ class Output(msgspec.Struct):
     wake_at: float | None = None
     """When to poll again at the latest (the engine's clock); None for not before an input."""
     closed: bool = False
-    """Whether the last client has detached: nothing is left to be done for this key."""
+    """True once the last client has detached: nothing is left to be done for this key."""

@@ -37,7 +37,7 @@ _BASE_URL = re.compile(
 
 
 class Secret:
-    """A text that shows itself to nobody: not in a repr, not in a traceback with locals."""
+    """A text that is never shown: not in a repr, not in a traceback with locals."""
 
     __slots__ = ("_value",)
 
@@ -316,7 +316,7 @@ def _base_url(given: str | None, environ: _Lookup, *, enabled: bool) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the host of ``url`` is this machine, by its name or address alone."""
+    """Return whether the host of ``url`` is this machine, by its name or address alone."""
     host = urlsplit(url).hostname or ""
     if host.lower() == "localhost":
         return True
@@ -333,7 +333,7 @@ def _is_number(value: object) -> bool:
 
 
 def is_set(text: str) -> bool:
-    """Whether the text of an environment variable that is a switch turns it on."""
+    """Return whether the text of an environment variable turns a switch on."""
     return text.strip().lower() not in ("", "0", "false", "no", "off")
 
 

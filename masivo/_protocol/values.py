@@ -1,7 +1,7 @@
 """The small values that cross the core's border.
 
-What users see are dataclasses, what drivers see are structs of msgspec (as the settings are): to
-make a frozen dataclass takes half a millisecond of the import.
+Values for users are dataclasses, values for drivers are structs of msgspec (as the settings are): a
+frozen dataclass takes half a millisecond of the import.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Clock: TypeAlias = Callable[[], float]
 
 
 class RandomSource(Protocol):
-    """What jitter and idempotency keys are drawn from; a ``random.Random`` is one."""
+    """The source of jitter and idempotency keys; a ``random.Random`` is one."""
 
     def random(self) -> float:
         """A number from 0 up to, not including, 1."""
@@ -118,9 +118,9 @@ class Failure(msgspec.Struct, frozen=True):
     """
 
     reason: str
-    """What went wrong, for people; no secret in it."""
+    """The reason, for people; no secret in it."""
     sent: bool
-    """Whether the request can have reached the server."""
+    """True if the request can have reached the server."""
     status: int | None = None
     """The status, where the headers of a response had arrived before it broke."""
     cause: BaseException | None = None
@@ -152,9 +152,9 @@ class SendEventResult:
 
 @dataclass(frozen=True, slots=True)
 class FlushResult:
-    """What became of the events that a ``flush`` waited for, and of those that had ended since the
-    flush before. Flushes at the same time, from several threads or tasks, each tell of all that
-    they waited for, and so of the same events."""
+    """The outcomes of the events that a ``flush`` waited for, and of those that had ended since the
+    flush before. Flushes at the same time, from several threads or tasks, each count all events
+    that they waited for, and so the same ones."""
 
     delivered: int
     """How many the API accepted."""

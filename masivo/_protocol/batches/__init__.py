@@ -1,4 +1,4 @@
-"""Batches: when events go, in which order, and what becomes of them.
+"""Batches: when events go, in which order, and with which outcome.
 
 - ``outbox``: one client's waiting events and its batches in flight; the steps of a poll
 - ``triggers``: why and when a batch goes
@@ -8,5 +8,5 @@
 - ``flushes``: counts of outcomes, and the flushes that wait for them
 - ``gate``: the numbers that callers and polls share
 
-When a request is sent again is decided in ``sending``; what a response means, in ``wire``.
+Retries are scheduled in ``sending``; responses are read in ``wire``.
 """

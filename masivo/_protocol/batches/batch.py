@@ -56,7 +56,7 @@ class Batch(Attempt):
         self.token: str | None = None
         """The token of the request that is out, or of the last one."""
         self.unauthorized: bool = False
-        """Whether the last response was a 401."""
+        """True if the last response was a 401."""
         self._rejected_alone = 0
 
     @property

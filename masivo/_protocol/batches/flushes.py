@@ -57,7 +57,7 @@ class Flushes:
         self._flushes.append(ticket)
 
     def cancel(self, ticket: FlushTicket) -> None:
-        """Forget a flush that nobody waits for: it will have reported nothing."""
+        """Forget a flush without a waiter: the next one reports its counts."""
         if ticket in self._flushes:
             self._flushes.remove(ticket)
 

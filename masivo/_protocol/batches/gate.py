@@ -35,7 +35,7 @@ class Gate:
     def __init__(self, settings: Settings) -> None:
         self.settings: Settings = settings
         self.closed: bool = False
-        """Whether the client takes no more events."""
+        """True once the client takes no more events."""
         # Written by callers.
         self.accepted: int = 0
         self.accepted_bytes: int = 0
@@ -56,7 +56,7 @@ class Gate:
 
     @property
     def due(self) -> bool:
-        """Whether enough events came in for the driver to poll."""
+        """True if enough events came in for the driver to poll."""
         return (
             self.accepted >= self.wake_count
             or self.accepted_bytes + self.accepted > self.wake_bytes
@@ -64,7 +64,7 @@ class Gate:
 
     @property
     def has_room(self) -> bool:
-        """Whether there is room for a batch: at most for half of the buffer."""
+        """True if there is room for a batch, or for half of the buffer."""
         settings = self.settings
         events = min(settings.batch_size, max(1, settings.max_queue // 2))
         length = min(settings.max_batch_bytes, settings.max_queue_bytes // 2)

@@ -69,9 +69,9 @@ class Outbox:
         self.owner: object = owner
         self.gate: Gate = gate
         self.detached: bool = False
-        """Whether the engine is done with it."""
+        """True once the engine is done with it."""
         self.hurry: bool = False
-        """Whether it closes with a deadline: waits before a retry are cut short."""
+        """True while it closes with a deadline: waits before a retry are cut short."""
 
         self._context = context
         self._authorizer = authorizer
@@ -108,7 +108,7 @@ class Outbox:
 
     @property
     def wants_poll(self) -> bool:
-        """Whether enough events came in since the last poll to make another worthwhile."""
+        """True if enough events came in since the last poll to make another worthwhile."""
         return self.gate.due and self.gate.accepted > self._queued
 
     @property
@@ -171,7 +171,7 @@ class Outbox:
         self._context.touch(self)
 
     def cancel(self, ticket: Awaited[object]) -> None:
-        """Forget a ticket that nobody waits for."""
+        """Forget a ticket without a waiter."""
         if isinstance(ticket, Ticket) and ticket in self._drains:
             self._drains.remove(ticket)
         elif isinstance(ticket, FlushTicket):
@@ -354,7 +354,7 @@ class Outbox:
         self.gate.wake_bytes = self._queued_bytes + self._queued + missing.bytes
 
     def _missing(self, now: float) -> Missing:
-        """What lets the next batch go, or ends events at once."""
+        """Return the time, the events or the bytes after which a poll is worthwhile."""
         backoff = self._context.backoff
         if self._authorizer.refusal() is not None:
             missing = _ANY_EVENT  # new events fail at once, whatever is in flight

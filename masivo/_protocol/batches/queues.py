@@ -112,7 +112,7 @@ class Fifo:
         return Taken(taken, range(first, first + len(taken)), ())
 
     def release(self, customers: Collection[str]) -> None:
-        """See ``Queue``: nothing was held back."""
+        """See ``Queue``: any event can be taken at any time."""
 
     def clear(self) -> Taken:
         """See ``Queue``."""

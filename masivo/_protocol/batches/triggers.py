@@ -14,7 +14,7 @@ __all__ = ["Missing", "Triggers"]
 
 
 class Missing(NamedTuple):
-    """What makes the next batch due, if nothing else happens."""
+    """The time, the events or the bytes that make the next batch due."""
 
     at: float | None
     """The time at which one is due; None: never."""
@@ -85,7 +85,7 @@ class Triggers:
     def missing(
         self, queue: Queue, now: float, room: int, *, in_flight: bool, draining: bool
     ) -> Missing:
-        """What makes the next batch due, while none is.
+        """Return the time, the events or the bytes that make the next batch due, while none is.
 
         Args:
             queue: the waiting events.

@@ -38,7 +38,7 @@ def encoder(settings: Settings) -> Encode:
     room = settings.max_batch_bytes - envelope_size(settings.account.api)
     limit = max(0, min(settings.max_event_bytes, room))
     default_brand = settings.brand_id
-    # The default brand, as it stands behind an event's opening brace.
+    # The default brand, as it follows an event's opening brace.
     brand = b'"brand_id":' + encode(default_brand) + b","
 
     def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
@@ -52,11 +52,11 @@ def encoder(settings: Settings) -> Encode:
         if type(customer) is not str or not customer:
             customer = _required(event, "customer_id")
         if kind in reserved:
-            _refuse_reserved(kind)
+            _invalid_type(kind)
         brand_id = event.get("brand_id", _MISSING)
         if brand_id is _MISSING:
             if default_brand is None or event.get("platform") is None:
-                _refuse_brandless(event, has_default=default_brand is not None)
+                _missing_brand(event, has_default=default_brand is not None)
         elif type(brand_id) is not str and brand_id is not None:
             _check_brand(brand_id)
         try:
@@ -89,7 +89,7 @@ def _as_dict(event: object) -> dict[str, object]:
         try:
             return dict(cast("Mapping[str, object]", event))
         except RuntimeError as error:
-            _refuse_unreadable(error)
+            _unreadable(error)
     raise MasivoValidationError(f"an event must be a mapping such as a dict, not {_kind(event)}")
 
 
@@ -114,7 +114,7 @@ def _check_brand(value: object) -> None:
         )
 
 
-def _refuse_brandless(event: Mapping[str, object], *, has_default: bool) -> NoReturn:
+def _missing_brand(event: Mapping[str, object], *, has_default: bool) -> NoReturn:
     cure = (
         "the client's default brand_id is filled only into events that have a platform"
         if has_default
@@ -126,7 +126,7 @@ def _refuse_brandless(event: Mapping[str, object], *, has_default: bool) -> NoRe
     )
 
 
-def _refuse_reserved(kind: str) -> NoReturn:
+def _invalid_type(kind: str) -> NoReturn:
     raise MasivoValidationError(
         f"type {kind!r} is reserved: send it from a backend with a SERVER key through the "
         "Masivo REST API, not through this package; or give the event a type of your own"
@@ -141,7 +141,7 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
     return f" (did you mean {name!r} where it says {close[0]!r}?)" if close else ""
 
 
-# ── What JSON can carry ──────────────────────────────────────────────────────────────────────
+# ── Encoding ─────────────────────────────────────────────────────────────────────────────────
 #
 # The common event is encoded at once, by an encoder that raises for nearly all that JSON cannot
 # carry. Where it raises, `convert` looks at the event value by value, turns what else is allowed
@@ -149,7 +149,7 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
 
 
 def _is_finite(values: Iterable[Any]) -> bool:
-    """Whether what was encoded holds no NaN and no infinity: they became null, as None does."""
+    """Return whether there is no NaN and no infinity: they were encoded as null, as None is."""
     for value in values:
         kind = _type_of(value)
         if kind is str or kind is int or kind is bool or value is None:
@@ -176,13 +176,13 @@ def _encode_unusual(event: Mapping[str, object]) -> bytes:
     except RecursionError:
         raise MasivoValidationError("the event is nested too deeply") from None
     except RuntimeError as error:
-        _refuse_unreadable(error)
+        _unreadable(error)
     except (ValueError, TypeError, OverflowError) as error:
         kind = _kind(error)
         raise MasivoValidationError(f"the event has no form in JSON: {kind}") from None
 
 
-def _refuse_unreadable(error: RuntimeError) -> NoReturn:
+def _unreadable(error: RuntimeError) -> NoReturn:
     """Refuse an event for what its iteration raised: "dictionary changed size", and such."""
     raise MasivoValidationError(
         f"the event could not be read: {error}. If another thread changes it, send a copy"

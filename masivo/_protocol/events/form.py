@@ -19,7 +19,7 @@ BRACE: Final = 0x7B
 """The first byte of an event that needs no stamp."""
 
 STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)
-"""What a stamp adds to an event that was kept without its brace, in bytes."""
+"""The bytes that a stamp adds to an event that was kept without its brace."""
 
 
 def size(encoded: bytes) -> int:
@@ -28,7 +28,7 @@ def size(encoded: bytes) -> int:
 
 
 def opening(stamp: bytes) -> bytes:
-    """What an event that was kept without its opening brace begins with."""
+    """The beginning of an event that was kept without its opening brace."""
     return _OPEN + stamp + _NEXT
 
 

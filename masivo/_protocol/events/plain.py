@@ -1,4 +1,4 @@
-"""Plain JSON types for everything else that an event may hold, and a refusal for the rest."""
+"""Plain JSON types for everything that an event may hold, and an error for anything else."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def convert(value: object, path: str, above: list[int]) -> object:
 
     Args:
         value: anything.
-        path: where it stands, for the message: ``product.tags[2]``.
-        above: the identities of the containers that it stands in.
+        path: its place in the event, for the message: ``product.tags[2]``.
+        above: the identities of the containers around it.
 
     Raises:
         MasivoValidationError: it holds what JSON cannot carry.
@@ -37,15 +37,17 @@ def convert(value: object, path: str, above: list[int]) -> object:
         return _whole(int.__int__(value), path)
     if isinstance(value, float):
         if not math.isfinite(value):
-            _refuse(path, f"{float.__float__(value)} has no form in JSON; leave it out or use None")
+            _invalid(
+                path, f"{float.__float__(value)} has no form in JSON; leave it out or use None"
+            )
         return float.__float__(value)
     if isinstance(value, Decimal):
         if not value.is_finite():
-            _refuse(path, f"Decimal {value} has no form in JSON; leave it out or use None")
+            _invalid(path, f"Decimal {value} has no form in JSON; leave it out or use None")
         return Decimal(value)
     if isinstance(value, datetime):
         if value.utcoffset() is None:
-            _refuse(
+            _invalid(
                 path,
                 "a naive datetime (without tzinfo) names no moment; "
                 "pass an aware one, such as datetime.now(timezone.utc)",
@@ -60,7 +62,7 @@ def convert(value: object, path: str, above: list[int]) -> object:
 
 def _convert_container(value: object, path: str, above: list[int]) -> object:
     if id(value) in above:
-        _refuse(path, "contains itself")
+        _invalid(path, "contains itself")
     above.append(id(value))
     result: object
     if isinstance(value, Mapping):
@@ -79,14 +81,14 @@ def _convert_container(value: object, path: str, above: list[int]) -> object:
             for field in fields(value)
         }
     else:
-        _refuse(path, f"{_kind(value)} has no form in JSON{_cure(value)}")
+        _invalid(path, f"{_kind(value)} has no form in JSON{_cure(value)}")
     above.pop()
     return result
 
 
 def _key(key: object, path: str) -> str:
     if not isinstance(key, str):
-        _refuse(path, f"the key {key!r} is of type {_kind(key)}; keys must be str")
+        _invalid(path, f"the key {key!r} is of type {_kind(key)}; keys must be str")
     return _text(key, path)
 
 
@@ -94,7 +96,7 @@ def _whole(value: int, path: str) -> int:
     try:
         str(value)
     except ValueError:  # Python bounds the digits that it writes (and reads)
-        _refuse(path, "an int of so many digits cannot be written; pass it as a str")
+        _invalid(path, "an int of that many digits cannot be written; pass it as a str")
     return value
 
 
@@ -103,7 +105,7 @@ def _text(value: str, path: str) -> str:
     try:
         plain.encode()
     except UnicodeEncodeError:
-        _refuse(
+        _invalid(
             path,
             "a lone surrogate cannot be encoded as UTF-8; "
             "decode the text with errors='replace' where it is read",
@@ -121,7 +123,7 @@ def _cure(value: object) -> str:
     return "; pass str, int, float, bool, None, a list or a dict"
 
 
-def _refuse(path: str, why: str) -> NoReturn:
+def _invalid(path: str, why: str) -> NoReturn:
     raise MasivoValidationError(f"{path or 'the event'}: {why}")
 
 

@@ -83,7 +83,7 @@ def chain(error: BaseException) -> Iterable[BaseException]:
 
 
 def _members(error: BaseException) -> Iterable[tuple[str, object]]:
-    """What an exception holds apart from its dict and its arguments: an OSError has its message
+    """The members of an exception apart from its dict and its arguments: an OSError has its message
     there, others their ``__slots__``."""
     for kind in type(error).__mro__:
         for name, member in vars(kind).items():
@@ -94,7 +94,7 @@ def _members(error: BaseException) -> Iterable[tuple[str, object]]:
 def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | None:
     """The exception without what leads to a secret: tracebacks, whose frames hold requests; what
     it carries besides texts and numbers (a request, a response); secrets in its texts. Another
-    exception that it carries becomes a text. None if it lets nobody do that: a class of a caller's
+    exception that it carries becomes a text. None if that is not possible: a class of a caller's
     transport can be anything.
 
     Args:

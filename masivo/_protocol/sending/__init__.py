@@ -6,6 +6,6 @@
 - ``timers``: every timer of the core, by name
 - ``server_clock``: the server's time
 
-What is sent is decided in ``batches`` and ``token``; what a request and a response look like, in
-``wire``.
+The batches and the token decide what is sent (``batches``, ``token``); the form of requests and
+responses is in ``wire``.
 """

@@ -20,7 +20,7 @@ class Attempt:
         self.retries: int = 0
         """How often it was sent again."""
         self.last_try: bool = False
-        """Whether a close cut its wait short: it is not sent again."""
+        """True once a close cut its wait short: it is not sent again."""
 
     @property
     def name(self) -> str | None:

@@ -74,13 +74,13 @@ class Context:
         self.touched: dict[object, None] = {}
         """The clients that look at their state again in this poll."""
         self.all_touched: bool = False
-        """Whether all clients do."""
+        """True if all clients do."""
         self.listening: bool = False
-        """Whether activity is reported."""
+        """True while activity is reported."""
         self.out: Output = Output()
         self.losses: Losses = Losses()
         self.attached: bool = False
-        """Whether a client is attached."""
+        """True while a client is attached."""
         self.latest_token: str | None = None
         """The last token that there was, also when it is dead: a response may still echo it."""
         self._requests: dict[int, tuple[Attempt, _Done]] = {}
@@ -185,8 +185,8 @@ class Context:
         attempt.not_before = self.now if hurry else self.now + self.backoff.wait()
         if self.listening:
             hold = self.backoff.hold_until
-            held = hold > attempt.not_before
-            why = "last try" if hurry else "Retry-After" if held else "backoff"
+            by_hold = hold > attempt.not_before
+            why = "last try" if hurry else "Retry-After" if by_hold else "backoff"
             wait = max(attempt.not_before, hold) - self.now
             self.report(RetryScheduled(self.now, attempt.name, attempt.retries, wait, why))
         return True
@@ -219,7 +219,7 @@ class Context:
         return redacted_body(response.body, self.secrets(token))
 
     def secrets(self, token: str | None) -> list[str]:
-        """What must not be shown: the key, the last token, and the one that was used."""
+        """The texts that must not be shown: the key, the last token, and the one that was used."""
         secrets = self.account.api_key.reveal(), token, self.latest_token
         return [each for each in secrets if each]
 

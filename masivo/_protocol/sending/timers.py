@@ -1,4 +1,4 @@
-"""Timers as named slots: setting one replaces what it held, and the next wake-up is the minimum."""
+"""Timers as named slots: setting one replaces its time, and the next wake-up is the minimum."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Slot", "Timer", "Timers"]
 
 
 class Timer(Enum):
-    """The name of every timer in the core, with what it is for."""
+    """Every timer of the core."""
 
     LINGER = auto()
     """A client's waiting events become due (``idle_timeout``, ``max_wait``, a hold that ends)."""
@@ -71,7 +71,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def first(self) -> Timer | None:
-        """Whose time comes first, or None."""
+        """The timer whose time comes first, or None."""
         return None if self.next() is None else self._heap[0][2][0]
 
     def clear(self) -> None:

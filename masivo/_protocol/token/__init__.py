@@ -1,7 +1,7 @@
 """The token of a key: when it is fetched, renewed and thrown away.
 
-- ``authorizer``: who asks for a token, the authorization that is out, and what comes of it
+- ``authorizer``: the need for a token, the authorization that is out, and its result
 - ``life``: the states of a token, as a table, and its times
 
-What an authorization and its response look like is in ``wire``.
+The form of an authorization and of its response is in ``wire``.
 """

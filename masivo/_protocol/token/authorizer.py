@@ -1,4 +1,4 @@
-"""Authorization: who asks for a token, when one is fetched and renewed, and what comes of it."""
+"""Authorization: when a token is fetched and renewed, and what its result means for clients."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Authorization(Attempt):
     """The fetching of a token."""
 
     failed = False
-    """Whether it failed at least once."""
+    """True once it failed."""
 
 
 class Clients(Protocol):
@@ -55,11 +55,11 @@ class Clients(Protocol):
         ...
 
     def hurry(self) -> bool:
-        """Whether one that closes with a deadline still has events."""
+        """Return whether one that closes with a deadline still has events."""
         ...
 
     def any_patient(self, asking: list[object]) -> bool:
-        """Whether one that does not hurry has events, or is among those ``asking``."""
+        """Return whether one that does not hurry has events, or is among those ``asking``."""
         ...
 
     def fail_waiting(self, error: MasivoError, *, hurried_only: bool) -> None:
@@ -81,12 +81,12 @@ class Authorizer:
 
     @property
     def state(self) -> State:
-        """What there is of a token."""
+        """The state of the token."""
         return self._token.state
 
     @property
     def awaited(self) -> bool:
-        """Whether there is no token, and the request for one is out."""
+        """True while there is no token, and the request for one is out."""
         authorization = self._authorization
         out = authorization is not None and authorization.request_id is not None
         return out and self._token.value is None
@@ -97,7 +97,7 @@ class Authorizer:
         self._authorization = None
 
     def detach(self, client: object) -> None:
-        """A client is gone: it waits for no token, and its interval does not count."""
+        """Forget a client: it waits for no token, and its interval does not count."""
         for _, ticket in self._take_tickets(client):
             self._context.end(ticket, Failed(MasivoClosedError("the client was closed")))
         self.set_renewal()
@@ -141,7 +141,7 @@ class Authorizer:
         self._authorization.not_before = self._context.now + wait
 
     def renew(self) -> None:
-        """It is time for a new token."""
+        """Ask for a new token in the background."""
         if self._token.change(Change.DUE):
             self._begin_authorization(self._patience())
         # A client that went in the same poll may have set the timer anew.
@@ -155,8 +155,8 @@ class Authorizer:
         its end, which may be the same instant for a whole fleet, and a random part of the interval
         more. 0 if there is none."""
         backoff = self._context.backoff
-        held = max(backoff.hold_until, backoff.long_hold_until) - self._context.now
-        return held + self._context.random.random() * self._longest_wait() if held > 0 else 0.0
+        left = max(backoff.hold_until, backoff.long_hold_until) - self._context.now
+        return left + self._context.random.random() * self._longest_wait() if left > 0 else 0.0
 
     def reject(self, token: str | None) -> None:
         """Throw away a token that a 401 rejected, but not a newer one."""

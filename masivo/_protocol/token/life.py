@@ -39,12 +39,12 @@ REFUSAL_LASTS: Final = 30.0
 
 
 class State(Enum):
-    """What there is of a token."""
+    """The states of a token."""
 
     ABSENT = "absent"
-    """None, and nobody needs one."""
+    """There is none, and none is needed."""
     FETCHING = "fetching"
-    """None yet: an authorization is out, or waits for a retry."""
+    """There is none yet: an authorization is out, or waits for a retry."""
     FRESH = "fresh"
     """A token, with nothing to be done about it."""
     STALE = "stale"
@@ -52,7 +52,7 @@ class State(Enum):
 
 
 class Change(Enum):
-    """What can happen to it."""
+    """The changes of its state."""
 
     NEEDED = auto()
     """Something must be sent."""
@@ -76,7 +76,7 @@ TRANSITIONS: Final = {
     (State.STALE, Change.FAILED): State.STALE,
     (State.STALE, Change.REVOKED): State.FETCHING,
 }
-"""Where each change leads; what is not here changes nothing."""
+"""The state after each change; any other change has no effect."""
 
 
 class Token:
@@ -98,11 +98,11 @@ class Token:
 
     @property
     def authorizing(self) -> bool:
-        """Whether an authorization is out or waits for a retry."""
+        """True while an authorization is out or waits for a retry."""
         return self.state in (State.FETCHING, State.STALE)
 
     def change(self, change: Change) -> bool:
-        """Follow the table; whether it knows the change in this state."""
+        """Follow the table; return False if it has no such change in this state."""
         state = TRANSITIONS.get((self.state, change))
         if state is None:
             return False
@@ -116,7 +116,7 @@ class Token:
 
         Args:
             value: the token.
-            life: the seconds until its own expiry; None if it does not tell.
+            life: the seconds until its own expiry; None if it is unknown.
             now: the engine's time.
             on_time: whether it was renewed when due, without a failure: then the next renewal
                 keeps the interval, else it is spread anew.
@@ -144,7 +144,7 @@ class Token:
         return None
 
     def expired(self, now: float) -> bool:
-        """Whether it is known to be dead."""
+        """Return whether it is known to be dead."""
         return self.value is not None and self._expires_at is not None and now >= self._expires_at
 
     def renew_at(self, interval: float | None) -> float | None:

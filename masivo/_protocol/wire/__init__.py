@@ -6,6 +6,6 @@
 - ``tokens``: the token in a response, and its lifetime
 - ``dates``: HTTP dates, and the form of ``issued_at``
 
-When a request is sent again is decided in ``sending``; what becomes of a batch, in ``batches``; of
-a token, in ``token``.
+Retries are scheduled in ``sending``; batches are formed in ``batches``; the life of a token is in
+``token``.
 """

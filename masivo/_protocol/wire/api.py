@@ -28,12 +28,12 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 
 
 def is_header_value(text: str) -> bool:
-    """Whether ``text`` can be sent as a credential in a header: visible ASCII, nothing else."""
+    """Return whether ``text`` can be sent as a credential in a header: visible ASCII alone."""
     return _VISIBLE_ASCII.fullmatch(text) is not None
 
 
 def is_text(value: object) -> bool:
-    """Whether it is a str that UTF-8 can encode: one without lone surrogates."""
+    """Return whether it is a str that UTF-8 can encode: one without lone surrogates."""
     return isinstance(value, str) and not _SURROGATE.search(value)
 
 
@@ -67,9 +67,9 @@ class Api:
     reserved_types: frozenset[str] = RESERVED_TYPES
     """Event types that only a SERVER key may send."""
     stamp_issued_at: bool = True
-    """Whether events without ``issued_at`` get one, from the server's clock."""
+    """True: events without ``issued_at`` get one, from the server's clock."""
     is_server_key_refusal: Callable[[int, Json], bool] = field(default=_says_server, repr=False)
-    """Given status and body of a refused authorization: was it for a SERVER key?"""
+    """Given the status and the body of a failed authorization: whether a SERVER key was used."""
 
     def __post_init__(self) -> None:
         for name in ("authorize_path", "events_path"):

@@ -66,7 +66,7 @@ class Granted(msgspec.Struct, frozen=True):
 
     token: str
     lifetime: float | None
-    """Seconds until its own expiry; None if it does not tell."""
+    """Seconds until its own expiry; None if it is unknown."""
 
 
 class Retryable(msgspec.Struct, frozen=True):

@@ -22,9 +22,9 @@ def token_in(body: bytes) -> str | None:
 
 
 def lifetime(token: str, date: str | None, wall_time: float) -> float | None:
-    """The seconds until a token's own expiry (``LONGEST`` at most), None if it does not tell.
+    """The seconds until a token's own expiry (``LONGEST`` at most), None if it is unknown.
 
-    It tells by the claim ``exp`` of a JWT (RFC 7519, section 4.1.4), by the server's clock: the
+    It is known by the claim ``exp`` of a JWT (RFC 7519, section 4.1.4), by the server's clock: the
     response's ``Date``, else its claim ``iat``, else our wall clock. No claim is required.
     """
     parts = token.split(".")
