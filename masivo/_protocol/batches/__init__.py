@@ -5,6 +5,7 @@
 - ``queues``: the order in which batches take events
 - ``batch``: a batch in flight and its parts
 - ``issued_at``: the stamps of events
+- ``outcomes``: the outcome of each event
 - ``flushes``: counts of outcomes, and the flushes that wait for them
 - ``gate``: the numbers that callers and polls share
 

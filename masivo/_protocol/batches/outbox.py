@@ -13,34 +13,29 @@ from masivo._protocol.errors import (
     MasivoNetworkError,
     closed_error,
 )
-from masivo._protocol.events.form import decode
-from masivo._protocol.output import Settled
 from masivo._protocol.reporting.activity import (
     BatchHalved,
     BatchSent,
     BatchSettled,
     CallWaits,
     ClientReleased,
-    EventsFailed,
     EventsQueued,
-    FlushEnded,
     LongHold,
 )
 from masivo._protocol.reporting.losses import not_sent
 from masivo._protocol.sending.timers import Timer
 from masivo._protocol.token.life import State
-from masivo._protocol.values import FailedEvent, Response, SendEventResult, Stats
+from masivo._protocol.values import Response, SendEventResult, Stats
 from masivo._protocol.wire import requests, responses
 
 from .batch import Batch
-from .flushes import Flushes, FlushTicket
+from .flushes import FlushTicket
 from .issued_at import Stamper
+from .outcomes import Outcomes
 from .queues import Fifo, PerCustomer, Queue, total_size
 from .triggers import Missing, Triggers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from masivo._protocol.sending.context import Context
     from masivo._protocol.settings import Settings
     from masivo._protocol.token.authorizer import Authorizer
@@ -78,7 +73,7 @@ class Outbox:
         self._requests = 0
         self._retries = 0
         self._in_flight = 0
-        self._flushes = Flushes()
+        self._outcomes = Outcomes(context, gate)
         self._queued = 0
         self._queued_bytes = 0
         # The bytes that a batch's events may have, a comma after each included.
@@ -88,7 +83,6 @@ class Outbox:
         self._batches: list[Batch] = []
         self._triggers = Triggers(settings, self._budget)
         self._stamper = Stamper(context.server_clock)
-        self._quiet = False  # unclaimed failures are not reported
         self._drains: list[Ticket] = []
         self._closes: list[Ticket] = []
         self._closing_error: MasivoError | None = None
@@ -118,7 +112,7 @@ class Outbox:
 
     def stats(self) -> Stats:
         """A snapshot of the counters."""
-        delivered, failed = self._flushes.delivered, self._flushes.failed
+        delivered, failed = self._outcomes.delivered, self._outcomes.failed
         in_flight = self._in_flight
         return Stats(
             accepted=self.gate.accepted,
@@ -146,7 +140,7 @@ class Outbox:
         if self._context.listening:
             self._context.report(EventsQueued(self._context.now, len(deliveries), self._unended))
         if refusal is not None:
-            self._fail(deliveries, (), refusal)
+            self._outcomes.fail(deliveries, (), refusal)
         self._context.touch(self)
 
     def overflow(self) -> None:
@@ -158,8 +152,7 @@ class Outbox:
     def flush(self, ticket: FlushTicket) -> None:
         """Push what waits; end the ticket when all of it has its outcome."""
         self._push("flush")
-        self._flushes.open(ticket, self._queue.arrived, self._unended)
-        self._end_flushes()
+        self._outcomes.open_flush(ticket, self._queue.arrived, self._unended)
 
     def drain(self, ticket: Ticket) -> None:
         """Push until there is room for a batch; then end the ticket."""
@@ -175,7 +168,7 @@ class Outbox:
         if isinstance(ticket, Ticket) and ticket in self._drains:
             self._drains.remove(ticket)
         elif isinstance(ticket, FlushTicket):
-            self._flushes.cancel(ticket)
+            self._outcomes.cancel_flush(ticket)
 
     def close(self, ticket: Ticket, deadline: float | None, error: MasivoError) -> None:
         """Push what waits, then release; end the ticket with that.
@@ -229,7 +222,7 @@ class Outbox:
         """
         if self.detached:
             return
-        self._quiet = quiet
+        self._outcomes.quiet = quiet
         self.gate.closed = True
         self._closing_error = error
         self._fail_batches(list(self._batches), error)
@@ -247,10 +240,10 @@ class Outbox:
             self._context.end(ticket, True)
         self._drains, self._closes = [], []
         if self._context.listening:
-            delivered, failed = self._flushes.delivered, self._flushes.failed
+            delivered, failed = self._outcomes.delivered, self._outcomes.failed
             self._context.report(ClientReleased(self._context.now, delivered, failed))
         self._authorizer.detach(self)
-        self._quiet = False
+        self._outcomes.quiet = False
 
     # ── Steps of a poll ──────────────────────────────────────────────────────────────────────
 
@@ -329,7 +322,7 @@ class Outbox:
         if error is not None:
             taken = self._queue.take(self.settings.batch_size, self._budget)
             self._queue.release(taken.customers)
-            self._fail(taken.deliveries, taken.numbers, error)
+            self._outcomes.fail(taken.deliveries, taken.numbers, error)
             return True
         if now < context.backoff.hold_until and not self.hurry:
             return False
@@ -454,19 +447,14 @@ class Outbox:
     def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
         name = batch.name
         part = batch.next_part(delivered=True, rejected=False)
-        for delivery in part.deliveries:
-            delivery.outcome = result
-            delivery.encoded = b""
-        self._context.out.settled.append(Settled(part.deliveries, result))
         self._land(batch, part, name, delivered=len(part.deliveries))
-        length = sum(map(len, part.events))
-        self._count(part.deliveries, part.numbers, length, delivered=True)
+        self._outcomes.deliver(part, result)
 
     def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
         name = batch.name
         part = batch.next_part(delivered=False, rejected=rejected)
         self._land(batch, part, name, delivered=0)
-        self._fail(part.deliveries, part.numbers, error)
+        self._outcomes.fail(part.deliveries, part.numbers, error)
 
     def _land(self, batch: Batch, part: Part, name: str, *, delivered: int) -> None:
         """Make way, if nothing of a batch is left; else the next part is a batch like any."""
@@ -487,7 +475,7 @@ class Outbox:
 
     def _fail_queue(self, error: MasivoError) -> None:
         taken = self._queue.clear()
-        self._fail(taken.deliveries, taken.numbers, error)
+        self._outcomes.fail(taken.deliveries, taken.numbers, error)
 
     def _fail_batches(self, batches: list[Batch], error: MasivoError) -> None:
         """Fail every part of some batches, whatever becomes of what is out."""
@@ -496,7 +484,7 @@ class Outbox:
             name, failed = batch.name, len(batch)
             for part in batch.remaining():
                 self._in_flight -= len(part.deliveries)
-                self._fail(part.deliveries, part.numbers, error)
+                self._outcomes.fail(part.deliveries, part.numbers, error)
             self._report_settled(name, 0, failed)
             self._context.forget(batch)
             self._context.timers.set((Timer.RETRY, (self, batch)), None)
@@ -505,41 +493,3 @@ class Outbox:
     def _report_settled(self, name: str, delivered: int, failed: int) -> None:
         if self._context.listening:
             self._context.report(BatchSettled(self._context.now, name, delivered, failed))
-
-    def _fail(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
-        """End events with an error."""
-        if not deliveries:
-            return
-        context, on_error = self._context, self.settings.on_error
-        if context.listening:
-            kind = type(error).__name__
-            context.report(EventsFailed(context.now, len(deliveries), kind, error.status))
-        length = total_size(deliveries)
-        report = None if self._quiet else context.unclaimed
-        outcome = Failed(error, len(deliveries), report)
-        for delivery in deliveries:
-            if on_error is not None:
-                event = FailedEvent(decode(delivery.encoded), error.copy())
-                context.out.failed_events.append((on_error, event))
-            delivery.outcome = outcome
-            delivery.encoded = b""
-        context.out.settled.append(Settled(deliveries, outcome))
-        self._count(deliveries, numbers, length, delivered=False)
-
-    def _count(
-        self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
-    ) -> None:
-        """Count events that have their outcome: a caller of ``flush`` may see this at once."""
-        self.gate.ended += len(deliveries)
-        self.gate.ended_bytes += length
-        self._flushes.count(len(deliveries), numbers, delivered=delivered)
-        self._end_flushes()
-
-    def _end_flushes(self) -> None:
-        for ticket in self._flushes.finished():
-            result = ticket.result()
-            ticket.outcome = result
-            self._context.out.tickets.append(ticket)
-            if self._context.listening:
-                now = self._context.now
-                self._context.report(FlushEnded(now, result.delivered, result.failed))

@@ -1,0 +1,109 @@
+"""The outcomes of one client's events: each is set once, counted, and handed out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from masivo._protocol.delivery import Failed
+from masivo._protocol.events.form import decode
+from masivo._protocol.output import Settled
+from masivo._protocol.reporting.activity import EventsFailed, FlushEnded
+from masivo._protocol.values import FailedEvent, SendEventResult
+
+from .flushes import Flushes
+from .queues import total_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from masivo._protocol.delivery import Delivery
+    from masivo._protocol.errors import MasivoError
+    from masivo._protocol.sending.context import Context
+
+    from .batch import Part
+    from .flushes import FlushTicket
+    from .gate import Gate
+
+__all__ = ["Outcomes"]
+
+
+class Outcomes:
+    """Ends events, and the flushes that wait for them."""
+
+    def __init__(self, context: Context, gate: Gate) -> None:
+        self.quiet = False
+        """True while somebody else reports the failures that stay unclaimed."""
+        self._context = context
+        self._gate = gate
+        self._flushes = Flushes()
+
+    @property
+    def delivered(self) -> int:
+        """The number of events that the API accepted."""
+        return self._flushes.delivered
+
+    @property
+    def failed(self) -> int:
+        """The number of accepted events that ended with an error."""
+        return self._flushes.failed
+
+    def deliver(self, part: Part, result: SendEventResult) -> None:
+        """End the events of a part that the API accepted."""
+        for delivery in part.deliveries:
+            delivery.outcome = result
+            delivery.encoded = b""
+        self._context.out.settled.append(Settled(part.deliveries, result))
+        length = sum(map(len, part.events))
+        self._count(part.deliveries, part.numbers, length, delivered=True)
+
+    def fail(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
+        """End events with an error.
+
+        Args:
+            deliveries: of the events.
+            numbers: the queue's numbers of the events; empty if they were never queued.
+            error: their error.
+        """
+        if not deliveries:
+            return
+        context, on_error = self._context, self._gate.settings.on_error
+        if context.listening:
+            kind = type(error).__name__
+            context.report(EventsFailed(context.now, len(deliveries), kind, error.status))
+        length = total_size(deliveries)
+        outcome = Failed(error, len(deliveries), None if self.quiet else context.unclaimed)
+        for delivery in deliveries:
+            if on_error is not None:
+                event = FailedEvent(decode(delivery.encoded), error.copy())
+                context.out.failed_events.append((on_error, event))
+            delivery.outcome = outcome
+            delivery.encoded = b""
+        context.out.settled.append(Settled(deliveries, outcome))
+        self._count(deliveries, numbers, length, delivered=False)
+
+    def open_flush(self, ticket: FlushTicket, mark: int, pending: int) -> None:
+        """Begin a flush, see ``Flushes.open``; it ends at once where nothing is pending."""
+        self._flushes.open(ticket, mark, pending)
+        self._end_flushes()
+
+    def cancel_flush(self, ticket: FlushTicket) -> None:
+        """Forget a flush, see ``Flushes.cancel``."""
+        self._flushes.cancel(ticket)
+
+    def _count(
+        self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
+    ) -> None:
+        """Count events that have their outcome: a caller of ``flush`` may see this at once."""
+        self._gate.ended += len(deliveries)
+        self._gate.ended_bytes += length
+        self._flushes.count(len(deliveries), numbers, delivered=delivered)
+        self._end_flushes()
+
+    def _end_flushes(self) -> None:
+        context = self._context
+        for ticket in self._flushes.finished():
+            result = ticket.result()
+            ticket.outcome = result
+            context.out.tickets.append(ticket)
+            if context.listening:
+                context.report(FlushEnded(context.now, result.delivered, result.failed))
