@@ -31,7 +31,7 @@ clients: weakref.WeakSet[ClientBase[Any]] = weakref.WeakSet()
 class AnalyticsEvent(TypedDict, total=False):
     """An event, for type checkers. Any mapping will do; further keys are passed through.
 
-    The fields are the vendor's (``wire.md``, "Documented by the vendor").
+    The fields are the vendor's (``docs/explanation/wire.md#documented-by-the-vendor``).
     """
 
     type: Required[str]

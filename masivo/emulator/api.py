@@ -1,4 +1,4 @@
-"""How the API behaves towards the package (wire.md), with no socket, thread or clock.
+"""The behaviour of the API (``docs/explanation/wire.md``), with no socket, thread or clock.
 
 1. `StorefrontApi.read` says what a request is: its route, and the events in its body.
 2. `StorefrontApi.answer` decides what becomes of it at a given time.

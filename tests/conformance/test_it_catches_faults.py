@@ -302,7 +302,7 @@ CASES: Final = (
     Case(
         swallowed_exception,
         "threads",
-        "lost_answer_is_repeated",
+        "lost_response_is_retried",
         r"request 2 \(POST\) is not handed back",
     ),
     Case(reordered_batch, "trio", "batch_goes_at_its_size", "request 2 is another: body"),
@@ -313,7 +313,7 @@ CASES: Final = (
     Case(
         fresh_key_for_each_try,
         "threads",
-        "lost_answer_is_repeated",
+        "lost_response_is_retried",
         "request 2 is another: idempotency-key",
     ),
     Case(
@@ -324,17 +324,17 @@ CASES: Final = (
     ),
     Case(lost_headers, "asyncio", "retry_after_in_seconds", "batches: expected"),
     Case(lost_headers, "threads", "events_are_stamped_by_the_servers_clock", "issued_at: expected"),
-    Case(lost_status, "trio", "broken_success_is_not_repeated", "event 0 does not end"),
-    Case(unbounded_body, "asyncio", "broken_success_is_not_repeated", "event 1 did not fail"),
+    Case(lost_status, "trio", "broken_success_is_not_retried", "event 0 does not end"),
+    Case(unbounded_body, "asyncio", "broken_success_is_not_retried", "event 1 did not fail"),
     Case(forgotten_waiters, "threads", "flush_sends_what_is_buffered", "flush does not end"),
     Case(
         forgotten_waiters,
         "trio",
-        "outcome_wakes_those_who_wait",
+        "outcome_wakes_its_waiters",
         "the wait for event 1 does not end",
     ),
     Case(
-        forgotten_on_error, "asyncio", "on_error_is_told_of_each_failure", "on_error is not called"
+        forgotten_on_error, "asyncio", "on_error_is_called_for_each_failure", "on_error is not called"
     ),
     Case(
         lost_wake,
@@ -374,7 +374,7 @@ def test_a_driver_that_does_less_is_caught_by_its_transcript(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What no check of a scenario looks at is still compared, byte for byte."""
-    scenario = next(each for each in SCENARIOS if each.name == "answer_without_a_body_is_a_success")
+    scenario = next(each for each in SCENARIOS if each.name == "response_without_a_body_is_a_success")
     expected(scenario)
     change_results(
         monkeypatch,

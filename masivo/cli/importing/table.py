@@ -65,7 +65,7 @@ _NUMBERS: Final = {
     ("product", "amount"),
     *[(*path, name) for path in _PRICES for name in ("value", "discounted_value")],
 }
-"""Where the API wants a number (``wire.md``, "Documented")."""
+"""Fields that are numbers for the API (``docs/explanation/wire.md#documented-by-the-vendor``)."""
 
 _EXPECTED: Final = {
     "number": "a number such as 1234.5 (identifiers with leading zeros are text)",

@@ -14,7 +14,7 @@ from typing import Final
 
 from masivo.emulator.answers import Json
 
-# The client's defaults (README, "When batches go out"); seconds and bytes.
+# The client's defaults (``docs/reference/guarantees.md#triggers``); seconds and bytes.
 BATCH_SIZE: Final = 100
 MAX_BATCH_BYTES: Final = 4_194_304
 MAX_EVENT_BYTES: Final = 262_144

@@ -28,7 +28,7 @@ class NonconformityError(AssertionError):
 
 
 def event(number: int, customer: str = "c", **more: object) -> dict[str, object]:
-    """A small valid event that can be told from others by its ``n``."""
+    """A small valid event identified by its ``n``."""
     return {"type": "VIEW", "customer_id": customer, "brand_id": None, "n": number, **more}
 
 
@@ -161,16 +161,16 @@ class Client:
             self.handle.send(event(number))
         self._run.rest()
 
-    def refuses(self, kind: type[E], sent: Mapping[str, object]) -> E:
-        """Send an event that must be refused at the call, with exactly this class of error."""
+    def raises(self, kind: type[E], sent: Mapping[str, object]) -> E:
+        """Send an event; the call must raise exactly this class of error, which is returned."""
         try:
             self.handle.send(sent)
         except Exception as error:
             if type(error) is kind:
-                self._run.log(f"{self._name}: refused: {describe(error)}")
+                self._run.log(f"{self._name}: raised: {describe(error)}")
                 return error
             raise
-        raise NonconformityError(f"the event was not refused: {sent!r}")
+        raise NonconformityError(f"the call did not raise {kind.__name__}: {sent!r}")
 
     def flush(self, timeout: float | None = None) -> Call[FlushResult]:
         """Begin a flush."""

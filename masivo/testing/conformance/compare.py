@@ -38,7 +38,7 @@ def assert_conforms(
     Args:
         scenario: one of ``SCENARIOS``, or your own.
         make_adapter: your Adapter's class, or a function that makes one.
-        limit: after so many real seconds what does not come counts as missing.
+        limit: real seconds after which something that does not come counts as missing.
 
     Raises:
         NonconformityError: the driver does something else; the message says what.
@@ -58,6 +58,7 @@ def assert_conforms(
             reference.transcript, report.transcript, "reference", report.driver, lineterm=""
         )
         raise NonconformityError(
-            f"{scenario.name}: {report.driver} differs from the reference\n" + "\n".join(lines)
+            f"{scenario.name}: {report.driver} differs from the reference "
+            f"(see {scenario.guarantee})\n" + "\n".join(lines)
         )
     return report

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .adapter import Adapter, ClientSettings
     from .client import Event
     from .scenario import Capability, Scenario
-    from .server import Answer, Route, WireRequest
+    from .server import Route, Scripted, WireRequest
 
 __all__ = ["Report", "Run", "perform"]
 
@@ -133,26 +133,26 @@ class Run:
         """Seconds since the scenario began."""
         return self._clock.monotonic()
 
-    # ── Server answers ───────────────────────────────────────────────────────────────────────
+    # ── Server responses ─────────────────────────────────────────────────────────────────────
 
-    def answer(self, *answers: Answer, route: Route = "events") -> None:
-        """Answer the next requests of a route so, one after another; None is the API's own."""
-        self.server.script(route, answers)
+    def respond(self, *responses: Scripted, route: Route = "events") -> None:
+        """Give these responses to the next requests of a route; None is the API's own."""
+        self.server.script(route, responses)
 
-    def always(self, answer: Answer, *, route: Route = "events") -> None:
-        """Answer all other requests of a route so, from now on."""
-        self.server.always(route, answer)
+    def always(self, response: Scripted, *, route: Route = "events") -> None:
+        """Give this response to all other requests of a route, from now on."""
+        self.server.always(route, response)
 
     def hold(self, count: int = 1, *, route: Route = "events") -> None:
         """Hold the next requests of a route until they are released."""
-        self.answer(*[HELD] * count, route=route)
+        self.respond(*[HELD] * count, route=route)
 
-    def release(self, answer: Fault | None = None, *, nth: int = 0) -> None:
-        """Answer a held request: the one that was asked for first, or one after it."""
+    def release(self, response: Fault | None = None, *, nth: int = 0) -> None:
+        """Respond to a held request: the oldest, or a later one."""
         held = self.server.held
         self.check(len(held) > nth, "no such request is held")
         self.log(f"release {held[nth].numbers}")
-        self.server.release(held[nth], answer)
+        self.server.release(held[nth], response)
         self.rest()
 
     def time_out(self) -> None:
@@ -182,7 +182,7 @@ class Run:
         self.equal(found, [list(each) for each in batches], "batches")
 
     def authorizations(self, count: int) -> None:
-        """So many tokens have been asked for."""
+        """This many authorizations have been sent."""
         self.equal(len(self.server.authorizations), count, "authorizations")
 
     def batch(self, nth: int) -> WireRequest:
@@ -235,7 +235,7 @@ class Run:
         return None if self._watch.faults else self._watch.unrest(parallel=self.parallel)
 
     def _stuck(self) -> bool:
-        """Pump, unless a pump still runs; whether it waits for an answer that is held."""
+        """Pump, unless a pump still runs; whether it waits for a held response."""
         polls = len(self._watch.poll_times)
         if self._pump is None or self._pump.done():
             self._pump, _ = start_thread(self._clock, self._adapter.pump)
@@ -255,7 +255,7 @@ class Run:
                     or self._unrest() is None
                     or (one_by_one and self._watch.holds)
                 ),
-                "nobody polls",
+                "no thread polls",
             )
             return one_by_one and self._watch.holds
         return False
@@ -266,7 +266,7 @@ class Run:
         Returns:
             The transcript.
         """
-        self.check(not self.server.unused, f"{self.server.unused} answers were not asked for")
+        self.check(not self.server.unused, f"{self.server.unused} responses were not used")
         self.clean_up()
         for client in self._clients:
             client.finish()
@@ -314,7 +314,7 @@ def perform(
     Args:
         scenario: what to run.
         make_adapter: the driver's Adapter class, or a function that makes one.
-        limit: after so many real seconds what does not come counts as missing.
+        limit: real seconds after which something that does not come counts as missing.
 
     Raises:
         NonconformityError: the driver does not do what the scenario says.
@@ -333,8 +333,8 @@ def perform(
             transcript = run.finish()
         except BaseException as error:
             error.add_note(
-                f"driver {adapter.name}, scenario {scenario.name} (contract, {scenario.section}): "
-                f"{scenario.rule}"
+                f"driver {adapter.name}, scenario {scenario.name}: {scenario.rule} "
+                f"See {scenario.guarantee}"
             )
             run.leave()
             raise

@@ -1,10 +1,10 @@
-"""What a scenario is."""
+"""A scenario: a script, and the guarantee that it proves."""
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,33 +13,40 @@ if TYPE_CHECKING:
 
 __all__ = ["Capability", "Scenario", "scenario"]
 
+_GUARANTEES: Final = "docs/reference/guarantees.md"
+
 Capability: TypeAlias = Literal["parallel", "background"]
-"""What a driver may lack: ``parallel``, several requests under way at once; ``background``, work
-while nobody calls it."""
+"""A capability that a driver may lack: ``parallel``, several requests at once; ``background``, work
+between calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A script of calls and server answers, with what must come of it."""
+    """A script of calls and responses, with the outcomes that must follow."""
 
     name: str
-    section: str
-    """The section of the contract that it proves."""
+    anchor: str
+    """The anchor of the guarantee that it proves, in ``docs/reference/guarantees.md``."""
     rule: str
     """The rule that it proves, in words."""
     script: Callable[[Run], None]
     needs: frozenset[Capability]
     """The capabilities without which it runs in another form."""
 
+    @property
+    def guarantee(self) -> str:
+        """The guarantee that it proves, as a link: ``docs/reference/guarantees.md#flush``."""
+        return f"{_GUARANTEES}#{self.anchor}"
+
     def __str__(self) -> str:
         return self.name
 
 
-def scenario(section: str, *needs: Capability) -> Callable[[Callable[[Run], None]], Scenario]:
+def scenario(anchor: str, *needs: Capability) -> Callable[[Callable[[Run], None]], Scenario]:
     """Make a script a scenario; its name and docstring are the scenario's.
 
     Args:
-        section: of the contract.
+        anchor: of the guarantee that it proves, in ``docs/reference/guarantees.md``.
         needs: the capabilities without which it runs in another form.
     """
 
@@ -47,6 +54,6 @@ def scenario(section: str, *needs: Capability) -> Callable[[Callable[[Run], None
         rule = " ".join((inspect.getdoc(script) or "").split())
         if not rule:
             raise ValueError(f"the scenario {script.__name__} needs a docstring: its rule")
-        return Scenario(script.__name__, section, rule, script, frozenset(needs))
+        return Scenario(script.__name__, anchor, rule, script, frozenset(needs))
 
     return make

@@ -1,4 +1,4 @@
-"""The server that a scenario talks to: the emulator, with answers that the scenario writes.
+"""The server that a scenario talks to: the emulator, with responses that the scenario writes.
 
 Every request is compared, byte for byte, with what the core asked for; then it is put into the
 transcript.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .clock import VirtualClock
     from .watch import Asked, Watch
 
-__all__ = ["CLIENT_KEY", "HELD", "SERVER_KEY", "Answer", "Held", "Route", "Server", "WireRequest"]
+__all__ = ["CLIENT_KEY", "HELD", "SERVER_KEY", "Held", "Route", "Scripted", "Server", "WireRequest"]
 
 CLIENT_KEY: Final = "conformance-client-key"
 SERVER_KEY: Final = "conformance-server-key"
@@ -35,15 +35,15 @@ _FRAMING: Final = frozenset(
 
 
 class Held(Enum):
-    """The answer that does not come before the scenario releases it."""
+    """A response that waits until the scenario releases it."""
 
     HELD = "held"
 
 
 HELD: Final = Held.HELD
 
-Answer: TypeAlias = "Fault | Held | None"
-"""How a request is answered: not as it should be, later, or (None) as the API does."""
+Scripted: TypeAlias = "Fault | Held | None"
+"""A response that a scenario has written: a fault, one that is held, or (None) the API's own."""
 
 Route: TypeAlias = Literal["authorize", "events"]
 
@@ -72,8 +72,8 @@ class WireRequest:
     """The transcript of it."""
     release: threading.Event
     """Set when it is held no longer."""
-    answer: Fault | None = None
-    """What it is answered with then."""
+    response: Fault | None = None
+    """The response that it gets then; None for the API's own."""
 
     @property
     def events(self) -> list[dict[str, object]]:
@@ -110,19 +110,19 @@ class Server:
 
     # ── The script ───────────────────────────────────────────────────────────────────────────
 
-    def script(self, route: Route, answers: tuple[Answer, ...]) -> None:
-        """Answer the next requests of a route so, in this order."""
+    def script(self, route: Route, responses: tuple[Scripted, ...]) -> None:
+        """Give these responses to the next requests of a route, in this order."""
         with self._clock.changed:
-            self._scripts[route].extend(answers)
+            self._scripts[route].extend(responses)
 
-    def always(self, route: Route, answer: Answer) -> None:
-        """Answer every request of a route so for which there is nothing in the script."""
+    def always(self, route: Route, response: Scripted) -> None:
+        """Give this response to every request of a route for which the script has none."""
         with self._clock.changed:
-            self._always[route] = answer
+            self._always[route] = response
 
     @property
     def unused(self) -> int:
-        """How many answers of the script no request has come for."""
+        """The number of responses in the script that no request has come for."""
         return sum(len(script) for script in self._scripts.values())
 
     @property
@@ -130,16 +130,16 @@ class Server:
         """The requests that wait to be released, in the order in which they were asked for."""
         return [each for each in self.requests if not each.release.is_set()]
 
-    def release(self, request: WireRequest, answer: Fault | None) -> None:
-        """Answer a request that was held."""
+    def release(self, request: WireRequest, response: Fault | None) -> None:
+        """Respond to a request that was held."""
         with self._clock.changed:
-            request.answer = answer
+            request.response = response
             if request.asked is not None:
                 request.asked.held = False
             request.release.set()
 
     def let_go(self) -> None:
-        """Answer all that is held, and hold nothing any more: the scenario is over."""
+        """Respond to every held request, and hold none from now on: the scenario is over."""
         with self._clock.changed:
             self._over = True
             for request in self.held:
@@ -164,22 +164,22 @@ class Server:
         return [each for each in self.requests if each.route == "authorize"]
 
     def _decide(self, record: RecordedRequest) -> Fault | None:
-        """Take a request in and choose its answer; runs in the connection's thread."""
+        """Take a request in and choose its response; runs in the connection's thread."""
         with self._clock.changed:
             request = self._arrived(record)
             self._requests.append(request)
             script = self._scripts.get(record.route)
-            answer = script.popleft() if script else self._always.get(record.route)
-            held = answer is HELD and not self._over
+            response = script.popleft() if script else self._always.get(record.route)
+            held = response is HELD and not self._over
             if not held:
                 request.release.set()
-                request.answer = answer if isinstance(answer, Fault) else None
+                request.response = response if isinstance(response, Fault) else None
             if request.asked is not None:
                 request.asked.held = held
                 request.asked.arrived = True
             self._clock.changed.notify_all()
         request.release.wait(LIMIT * 3)
-        return request.answer
+        return request.response
 
     def _arrived(self, record: RecordedRequest) -> WireRequest:
         asked = next((each for each in self._watch.out if _is_it(each, record)), None)

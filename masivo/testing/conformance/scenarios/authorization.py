@@ -1,4 +1,4 @@
-"""The life of a token (contract, section 5)."""
+"""The life of a token (``docs/reference/guarantees.md#authorization``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from masivo.testing.conformance.run import Run
 
 
-@scenario("5")
+@scenario("first-authorization")
 def first_event_authorizes(run: Run) -> None:
     """Nothing is sent before the first event, which authorizes at once, in the background."""
     client = run.client()
@@ -28,7 +28,7 @@ def first_event_authorizes(run: Run) -> None:
     run.pending(client.events)
 
 
-@scenario("5")
+@scenario("first-authorization")
 def authorization_is_shared(run: Run) -> None:
     """Any number of concurrent needs share one authorization."""
     client = run.client(batch_size=1)
@@ -48,9 +48,9 @@ def authorization_is_shared(run: Run) -> None:
     )
 
 
-@scenario("5")
+@scenario("response-401")
 def stale_token_is_replaced_once(run: Run) -> None:
-    """A 401 throws the token away; the batch is repeated once, with a fresh one."""
+    """A 401 discards the token; the batch is retried once, with a fresh one."""
     client = run.client(batch_size=2)
     client.get_token().result()
     run.server.emulator.revoke_tokens()
@@ -63,11 +63,11 @@ def stale_token_is_replaced_once(run: Run) -> None:
     run.equal(client.stats().retries, 0, "retries")
 
 
-@scenario("5")
+@scenario("second-401")
 def second_401_is_an_error(run: Run) -> None:
     """A second 401 in a row is a MasivoAuthError, and the next batch gets a fresh token."""
     client = run.client(batch_size=1)
-    run.answer(Fault(status=401), Fault(status=401))
+    run.respond(Fault(status=401), Fault(status=401))
     client.send_numbers(1)
     run.failed(client.events, MasivoAuthError, status=401)
     run.sent([1], [1])
@@ -77,18 +77,19 @@ def second_401_is_an_error(run: Run) -> None:
     run.authorizations(3)
 
 
-@scenario("5")
+@scenario("response-401")
 def rule_of_401_needs_no_retries(run: Run) -> None:
-    """``max_retries=0`` does not touch the 401 rule."""
+    """``max_retries=0`` does not touch the rule of the 401."""
     client = run.client(batch_size=1, max_retries=0)
-    run.answer(Fault(status=401))
+    run.respond(Fault(status=401))
     run.delivered(client.send_numbers(1))
     run.sent([1], [1])
 
 
-@scenario("5", "parallel")
+@scenario("response-401", "parallel")
 def several_401s_make_one_authorization(run: Run) -> None:
-    """A 401 for a token that was replaced meanwhile is repeated with the current one."""
+    """After a 401 for a token that was replaced meanwhile, the batch is retried with the current
+    one."""
     client = run.client(batch_size=1, max_in_flight=2)
     client.get_token().result()
     run.hold(2)
@@ -100,7 +101,7 @@ def several_401s_make_one_authorization(run: Run) -> None:
     run.equal(sorted(each.token for each in run.server.batches), [1, 1, 2, 2], "tokens")
 
 
-@scenario("5")
+@scenario("server-key")
 def server_key_is_refused(run: Run) -> None:
     """A SERVER key is a MasivoServerKeyError; nothing is sent with it but the authorization."""
     client = run.client(SERVER_KEY)
@@ -112,8 +113,8 @@ def server_key_is_refused(run: Run) -> None:
     client.failures_are(1, 2)
 
 
-@scenario("5")
-def invalid_key_is_tried_again_after_30_s(run: Run) -> None:
+@scenario("refused-key")
+def refused_key_is_tried_again_after_30_s(run: Run) -> None:
     """A refused key ends all buffered events at once. New ones fail at once for 30 s; the first
     event after that tries the key again."""
     client = run.client("a-key-that-nobody-knows")
@@ -132,11 +133,11 @@ def invalid_key_is_tried_again_after_30_s(run: Run) -> None:
     client.failures_are(1, 2, 3, 4)
 
 
-@scenario("5")
-def authorization_is_repeated(run: Run) -> None:
-    """An authorization that fails for a while is repeated like any request."""
+@scenario("failed-authorization")
+def authorization_is_retried(run: Run) -> None:
+    """An authorization that fails for a while is retried like a batch."""
     client = run.client(batch_size=1)
-    run.answer(Fault(status=503), Fault.lost_answer(), Fault(status=429), route="authorize")
+    run.respond(Fault(status=503), Fault.lost_answer(), Fault(status=429), route="authorize")
     client.send_numbers(1)
     run.authorizations(1)
     run.pending(client.events)
@@ -145,12 +146,12 @@ def authorization_is_repeated(run: Run) -> None:
     run.delivered(client.events)
 
 
-@scenario("5")
+@scenario("failed-authorization")
 def authorization_is_given_up(run: Run) -> None:
-    """When the repeats run out, the waiting events fail with the last error; the next event
-    begins anew."""
+    """After the last retry, the pending events fail with the last error; the next event begins
+    anew."""
     client = run.client(max_retries=2)
-    run.answer(*[Fault(status=503)] * 3, *[Fault(close=True)] * 3, route="authorize")
+    run.respond(*[Fault(status=503)] * 3, *[Fault(close=True)] * 3, route="authorize")
     client.send_numbers(1, 2)
     token = client.get_token()
     run.advance(1.5)
@@ -164,12 +165,12 @@ def authorization_is_given_up(run: Run) -> None:
     run.sent()
 
 
-@scenario("5")
-def authorization_answered_oddly_is_an_error(run: Run) -> None:
+@scenario("failed-authorization")
+def authorization_without_a_token_is_an_error(run: Run) -> None:
     """A redirect, or a 2xx without a token, is a MasivoAuthError, and is not followed. It says
     nothing of the key, so the next event tries again, after the wait of a failure."""
     client = run.client()
-    run.answer(
+    run.respond(
         Fault(status=302, headers={"Location": "/api/storefront/v1/auth/authorize"}),
         Fault(status=200, body={"token": "x"}),
         Fault.html(),
@@ -183,7 +184,7 @@ def authorization_answered_oddly_is_an_error(run: Run) -> None:
     run.authorizations(3)
 
 
-@scenario("5")
+@scenario("renewal")
 def token_is_renewed_in_the_background(run: Run) -> None:
     """The token is renewed every ``refresh_interval``; the first time after a part of it."""
     client = run.client(refresh_interval=100.0)
@@ -202,10 +203,10 @@ def token_is_renewed_in_the_background(run: Run) -> None:
     )
 
 
-@scenario("5")
+@scenario("renewal")
 def token_is_renewed_before_it_expires(run: Run) -> None:
-    """With ``refresh_interval=None`` it is renewed 5 to 10 minutes before its own expiry, and a
-    token that tells no expiry never is."""
+    """With ``refresh_interval=None`` the token is renewed 5 to 10 minutes before its own expiry,
+    and a token without a known expiry never is."""
     client = run.client(refresh_interval=None)
     client.get_token().result()
     run.advance(2999)
@@ -213,18 +214,18 @@ def token_is_renewed_before_it_expires(run: Run) -> None:
     run.advance(302)
     run.authorizations(2)
     client.destroy()
-    run.answer(Fault(status=200, body={"data": "an-opaque-token"}), route="authorize")
+    run.respond(Fault(status=200, body={"data": "an-opaque-token"}), route="authorize")
     client = run.client(refresh_interval=None)
     run.equal(client.get_token().result(), "an-opaque-token", "token")
     run.advance(86_400)
     run.authorizations(3)
 
 
-@scenario("5")
-def retry_after_holds_back_the_authorization(run: Run) -> None:
-    """An authorization's ``Retry-After`` is obeyed, and its repeats share one wait."""
+@scenario("retry-after")
+def retry_after_holds_the_authorization(run: Run) -> None:
+    """A ``Retry-After`` to an authorization holds it, and its retries share one wait."""
     client = run.client(batch_size=1)
-    run.answer(Fault.rate_limited(retry_after=20), route="authorize")
+    run.respond(Fault.rate_limited(retry_after=20), route="authorize")
     client.send_numbers(1)
     run.advance(19.5)
     client.send_numbers(2)
@@ -234,7 +235,7 @@ def retry_after_holds_back_the_authorization(run: Run) -> None:
     run.delivered(client.events)
 
 
-@scenario("5")
+@scenario("expired-token")
 def expired_token_is_not_used(run: Run) -> None:
     """A token that is known to have expired is not sent: a fresh one is fetched first."""
     client = run.client(refresh_interval=None, max_retries=0)
@@ -254,13 +255,13 @@ def expired_token_is_not_used(run: Run) -> None:
     run.sent([2])
 
 
-@scenario("5")
+@scenario("failed-renewal")
 def failed_renewal_keeps_the_token(run: Run) -> None:
     """A renewal that fails, or is refused, keeps the token that works, and is tried again."""
     client = run.client(refresh_interval=100.0)
     client.get_token().result()
     refused = Fault(status=401), Fault(status=503), Fault.lost_answer()
-    run.answer(*refused, route="authorize")
+    run.respond(*refused, route="authorize")
     run.advance(100)
     client.send_numbers(1)
     client.flush().result()

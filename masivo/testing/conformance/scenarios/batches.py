@@ -1,4 +1,5 @@
-"""When batches go out, and in which order (contract, section 3)."""
+"""The triggers of batches, their limits and their order
+(``docs/reference/guarantees.md#batches-and-triggers``)."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from masivo.testing.conformance.run import Run
 
 
-@scenario("3")
+@scenario("triggers")
 def batch_goes_at_its_size(run: Run) -> None:
-    """A batch goes out at once when ``batch_size`` events wait, and not before."""
+    """A batch is sent at once when ``batch_size`` events are buffered, and not before."""
     client = run.client(batch_size=3)
     client.send_numbers(1, 2)
     run.advance(1)
@@ -28,9 +29,9 @@ def batch_goes_at_its_size(run: Run) -> None:
     run.pending(client.events[3:])
 
 
-@scenario("3")
+@scenario("limits-of-a-batch")
 def batch_never_holds_more_than_its_size(run: Run) -> None:
-    """What waits when a batch goes is sent in batches of at most ``batch_size``, in order."""
+    """Buffered events are sent in batches of at most ``batch_size``, in order."""
     client = run.client(batch_size=3)
     run.hold(route="authorize")
     client.send_numbers(*range(8))
@@ -41,9 +42,9 @@ def batch_never_holds_more_than_its_size(run: Run) -> None:
     run.delivered(client.events)
 
 
-@scenario("3")
+@scenario("limits-of-a-batch")
 def batch_goes_at_its_bytes(run: Run) -> None:
-    """A batch goes out when another event would pass ``max_batch_bytes``, without that event."""
+    """A batch is sent when another event would pass ``max_batch_bytes``, without that event."""
     client = run.client(max_event_bytes=1000, max_batch_bytes=1000)
     for number in (1, 2):
         client.send(event(number, tags=["x" * 300]))
@@ -54,9 +55,9 @@ def batch_goes_at_its_bytes(run: Run) -> None:
     run.pending(client.events[2:])
 
 
-@scenario("3")
+@scenario("triggers")
 def batch_goes_when_idle(run: Run) -> None:
-    """A batch goes out when ``idle_timeout`` has passed with no new event."""
+    """A batch is sent when ``idle_timeout`` has passed with no new event."""
     client = run.client(idle_timeout=30.0)
     client.send_numbers(1)
     run.advance(29)
@@ -69,9 +70,9 @@ def batch_goes_when_idle(run: Run) -> None:
     run.delivered(client.events)
 
 
-@scenario("3")
+@scenario("triggers")
 def batch_goes_after_max_wait(run: Run) -> None:
-    """A batch goes out when its oldest event has waited ``max_wait``, though others still come."""
+    """A batch is sent when its oldest event has waited ``max_wait``, though others still come."""
     client = run.client(idle_timeout=30.0, max_wait=60.0)
     for number in range(4):
         client.send_numbers(number)
@@ -83,9 +84,9 @@ def batch_goes_after_max_wait(run: Run) -> None:
     run.equal(run.batch(1).at, 90.0, "sent at")
 
 
-@scenario("3")
+@scenario("flush")
 def flush_sends_what_is_buffered(run: Run) -> None:
-    """``flush`` sends at once, and tells what became of everything accepted before it."""
+    """``flush`` sends at once, and returns the outcomes of everything accepted before it."""
     client = run.client()
     run.equal(client.flush().result(), FlushResult(0, 0), "flush of nothing")
     run.equal(len(run.server.requests), 0, "requests")
@@ -95,9 +96,9 @@ def flush_sends_what_is_buffered(run: Run) -> None:
     run.equal(run.batch(0).at, 0.0, "sent at")
 
 
-@scenario("3")
+@scenario("drain")
 def drain_sends_what_is_buffered(run: Run) -> None:
-    """While somebody waits in ``drain``, batches go out; it returns when there is room."""
+    """While a caller waits in ``drain``, batches are sent; it returns when there is room."""
     client = run.client(max_queue=4, batch_size=10)
     client.send_numbers(1, 2)
     client.drain().result()
@@ -112,7 +113,7 @@ def drain_sends_what_is_buffered(run: Run) -> None:
     run.delivered(client.events)
 
 
-@scenario("3")
+@scenario("triggers")
 def full_buffer_goes_at_once(run: Run) -> None:
     """A full buffer is sent without waiting for ``batch_size``."""
     client = run.client(max_queue=3, batch_size=100)
@@ -123,16 +124,16 @@ def full_buffer_goes_at_once(run: Run) -> None:
     run.delivered(client.events)
 
 
-@scenario("6")
-def full_buffer_refuses(run: Run) -> None:
-    """Past ``max_queue``, what is in flight included, a delivery has failed when it is made; it
-    was not accepted, so ``on_error`` is not called."""
+@scenario("bounds-of-the-buffer")
+def event_overflows_a_full_buffer(run: Run) -> None:
+    """Past ``max_queue``, events in flight included, a delivery has failed when it is made; its
+    event was not accepted, so ``on_error`` is not called."""
     client = run.client(max_queue=3)
     run.hold()
     client.send_numbers(1, 2, 3)
-    (refused,) = client.send_numbers(4)
-    run.equal(refused.done, True, "failed at once")
-    run.failed([refused], MasivoQueueFullError)
+    (overflowed,) = client.send_numbers(4)
+    run.equal(overflowed.done, True, "failed at once")
+    run.failed([overflowed], MasivoQueueFullError)
     run.release()
     run.delivered(client.events[:3])
     client.send_numbers(5)
@@ -141,24 +142,24 @@ def full_buffer_refuses(run: Run) -> None:
     client.failures_are()
 
 
-@scenario("6")
-def full_buffer_in_bytes_refuses(run: Run) -> None:
-    """``max_queue_bytes`` bounds what is held as ``max_queue`` does."""
+@scenario("bounds-of-the-buffer")
+def event_overflows_a_buffer_full_in_bytes(run: Run) -> None:
+    """``max_queue_bytes`` bounds the buffer as ``max_queue`` does."""
     client = run.client(max_queue_bytes=1000, max_event_bytes=900, max_batch_bytes=1000)
     run.hold()
     client.send(event(1, tags=["x" * 700]))
     client.flush()
-    (refused,) = client.send(event(2, tags=["x" * 700]))
-    run.failed([refused], MasivoQueueFullError)
+    (overflowed,) = client.send(event(2, tags=["x" * 700]))
+    run.failed([overflowed], MasivoQueueFullError)
     run.release()
     run.delivered(client.events[:1])
 
 
-@scenario("3")
-def order_is_kept_across_repeats(run: Run) -> None:
-    """While a batch is repeated, later events wait behind it."""
+@scenario("order-of-a-client")
+def order_is_kept_across_retries(run: Run) -> None:
+    """While a batch waits for a retry, later events wait behind it."""
     client = run.client(batch_size=2)
-    run.answer(Fault(status=503), Fault(status=503))
+    run.respond(Fault(status=503), Fault(status=503))
     first = client.send_numbers(1, 2)
     client.send_numbers(3, 4)
     run.sent([1, 2])
@@ -169,7 +170,7 @@ def order_is_kept_across_repeats(run: Run) -> None:
     run.delivered(client.events)
 
 
-@scenario("3", "parallel")
+@scenario("order-of-a-customer", "parallel")
 def batches_in_flight_keep_order_per_customer(run: Run) -> None:
     """With ``max_in_flight`` above 1, no two batches in flight hold a customer's events."""
     client = run.client(batch_size=2, max_in_flight=2)
@@ -194,9 +195,9 @@ def batches_in_flight_keep_order_per_customer(run: Run) -> None:
         run.equal(found, sorted(found, key=str), f"order of {customer}")
 
 
-@scenario("3", "parallel")
-def batches_in_flight_are_answered_in_any_order(run: Run) -> None:
-    """A batch that is repeated holds back its own customers' events only."""
+@scenario("order-of-a-customer", "parallel")
+def responses_come_in_any_order(run: Run) -> None:
+    """A batch that waits for a retry holds back the events of its own customers only."""
     client = run.client(batch_size=1, max_in_flight=2)
     client.get_token().result()
     run.hold(2)

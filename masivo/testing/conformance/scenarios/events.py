@@ -1,4 +1,5 @@
-"""What becomes of an event before it is sent (contract, section 3)."""
+"""Validation and encoding of events
+(``docs/reference/guarantees.md#sending-and-validation``)."""
 
 from __future__ import annotations
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
     from masivo.testing.conformance.run import Run
 
 
-@scenario("3")
+@scenario("default-brand")
 def default_brand_is_filled_in(run: Run) -> None:
-    """The client's ``brand_id`` goes into events with a ``platform`` and no ``brand_id``; an
-    explicit one, None too, stays; an event with neither is refused."""
+    """The client's ``brand_id`` is filled into events that have a ``platform`` and no ``brand_id``;
+    an explicit one, None too, stays; an event with neither is invalid."""
     client = run.client(brand_id="house")
     bare = {"type": "VIEW", "customer_id": "c"}
     client.send(
@@ -29,19 +30,19 @@ def default_brand_is_filled_in(run: Run) -> None:
         bare | {"n": 3, "platform": "web", "brand_id": None},
         bare | {"n": 4, "brand_id": "own"},
     )
-    client.refuses(MasivoValidationError, bare | {"n": 5})
+    client.raises(MasivoValidationError, bare | {"n": 5})
     client.flush().result()
     run.equal(
         [each["brand_id"] for each in run.batch(0).events], ["house", "own", None, "own"], "brands"
     )
 
 
-@scenario("3")
+@scenario("clock-of-the-server")
 def events_are_stamped_by_the_servers_clock(run: Run) -> None:
-    """An event without ``issued_at`` gets the time of its sending by the server's clock, the same
-    in every repeat; another keeps its own."""
+    """An event without ``issued_at`` gets the time of its call by the server's clock, the same in
+    every retry; another keeps its own."""
     client = run.client()
-    run.answer(Fault(status=503))
+    run.respond(Fault(status=503))
     client.get_token().result()
     run.advance(5)
     client.send_numbers(1)
@@ -56,15 +57,15 @@ def events_are_stamped_by_the_servers_clock(run: Run) -> None:
         ["2026-01-01T00:00:05.000Z", "2025-12-31T23:00:00Z", "2026-01-01T00:00:07.500Z"],
         "issued_at",
     )
-    run.equal(run.batch(0).record.body, run.batch(1).record.body, "the repeat's body")
+    run.equal(run.batch(0).record.body, run.batch(1).record.body, "the retry's body")
     run.delivered(client.events)
 
 
-@scenario("3")
+@scenario("clock-of-the-server")
 def events_are_stamped_without_a_date(run: Run) -> None:
-    """Without a ``Date`` of the server's, the stamp is the local clock's time less 2 s."""
+    """Without a ``Date`` from the server, the stamp is the local clock's time less 2 s."""
     client = run.client()
-    run.answer(Fault(headers={"Date": None}), route="authorize")
+    run.respond(Fault(headers={"Date": None}), route="authorize")
     client.send_numbers(1)
     run.advance(3)
     client.flush().result()
@@ -76,7 +77,7 @@ class _Colour(Enum):
     RED = "red"
 
 
-@scenario("3")
+@scenario("values")
 def values_are_encoded(run: Run) -> None:
     """Dates, decimals, enums and the like are encoded; the event is taken as it is at the call."""
     client = run.client()
@@ -98,9 +99,9 @@ def values_are_encoded(run: Run) -> None:
     run.check(b"changed" not in run.batch(0).record.body, "a later change was sent")
 
 
-@scenario("3")
-def wrong_events_are_refused_at_the_call(run: Run) -> None:
-    """A wrong event raises MasivoValidationError, which names the place, and is not taken."""
+@scenario("invalid-events")
+def invalid_events_raise_at_the_call(run: Run) -> None:
+    """An invalid event raises MasivoValidationError, which names the place, and is not accepted."""
     client = run.client(max_event_bytes=1000)
     wrong: list[dict[str, object]] = [
         {},
@@ -116,17 +117,17 @@ def wrong_events_are_refused_at_the_call(run: Run) -> None:
         event(6, tags=["\ud800"]),
     ]
     for each in wrong:
-        client.refuses(MasivoValidationError, each)
+        client.raises(MasivoValidationError, each)
     for kind in ("PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT"):
-        error = client.refuses(MasivoValidationError, event(7) | {"type": kind})
+        error = client.raises(MasivoValidationError, event(7) | {"type": kind})
         run.check("SERVER" in error.message, "the message names no cure")
-    where = client.refuses(MasivoValidationError, event(8, product={"tags": ["a", {1}]}))
+    where = client.raises(MasivoValidationError, event(8, product={"tags": ["a", {1}]}))
     run.check("product.tags[1]" in where.message, "the message names no place")
     run.equal(client.stats().accepted, 0, "accepted")
     run.equal(len(run.server.requests), 0, "requests")
 
 
-@scenario("2")
+@scenario("disabled-client")
 def disabled_client_sends_nothing(run: Run) -> None:
     """With ``enabled=False`` events are validated, and each delivery ends at once."""
     client = run.client(enabled=False, batch_size=1)
@@ -134,7 +135,7 @@ def disabled_client_sends_nothing(run: Run) -> None:
         run.equal(sent.done, True, "done at once")
         result = sent.result()
         run.equal((result.success, result.status, result.data), (False, 0, None), "result")
-    client.refuses(MasivoValidationError, {})
+    client.raises(MasivoValidationError, {})
     run.equal(client.flush().result(), FlushResult(0, 0), "flush")
     client.drain().result()
     client.get_token().raises(MasivoConfigError)

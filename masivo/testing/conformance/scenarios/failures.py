@@ -1,4 +1,4 @@
-"""Repeats, waits, isolation, and answers that are no answers (contract, section 6)."""
+"""Retries, waits, halving and broken responses (``docs/reference/guarantees.md#retries``)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from masivo.testing.conformance.run import Run
 
 
-@scenario("6")
-def statuses_that_ask_for_a_repeat(run: Run) -> None:
-    """408, 429, 500, 502, 503 and 504 are repeated, with the same ``Idempotency-Key`` and body,
+@scenario("retried-failures")
+def retryable_statuses(run: Run) -> None:
+    """408, 429, 500, 502, 503 and 504 are retried, with the same ``Idempotency-Key`` and body,
     after a random wait of up to 0.5 s."""
     client = run.client(batch_size=1)
     for number, status in enumerate((408, 429, 500, 502, 503, 504)):
-        run.answer(Fault(status=status))
+        run.respond(Fault(status=status))
         sent = client.send_numbers(number)
         run.pending(sent)
         run.advance(0.5)
@@ -32,15 +32,16 @@ def statuses_that_ask_for_a_repeat(run: Run) -> None:
         first, second = run.server.batches[-2:]
         run.equal(first.key, second.key, "idempotency key")
         run.equal(first.record.body, second.record.body, "body")
-        run.check(first.at < second.at, "repeated without a wait")
+        run.check(first.at < second.at, "retried without a wait")
     run.equal(client.stats().retries, 6, "retries")
 
 
-@scenario("6")
-def lost_answer_is_repeated(run: Run) -> None:
-    """A batch without an answer is sent again with the same ``Idempotency-Key``: at least once."""
+@scenario("at-least-once")
+def lost_response_is_retried(run: Run) -> None:
+    """A batch whose response is lost is sent again with the same ``Idempotency-Key``: at least
+    once."""
     client = run.client(batch_size=1)
-    run.answer(Fault.lost_answer(), Fault(close=True), Fault.garbage(), Fault(truncate_headers=10))
+    run.respond(Fault.lost_answer(), Fault(close=True), Fault.garbage(), Fault(truncate_headers=10))
     client.send_numbers(1)
     run.advance(0.5 + 1 + 2 + 4)
     run.delivered(client.events)
@@ -48,9 +49,9 @@ def lost_answer_is_repeated(run: Run) -> None:
     run.equal(run.server.emulator.event_count, 3, "accepted by the API")
 
 
-@scenario("6")
-def unreachable_server_is_tried_again(run: Run) -> None:
-    """A server that cannot be reached is tried again as one that does not answer."""
+@scenario("retried-failures")
+def unreachable_server_is_retried(run: Run) -> None:
+    """A connection that fails is retried like a lost response."""
     client = run.client(batch_size=1, max_retries=2)
     client.get_token().result()
     run.server.emulator.stop()
@@ -65,12 +66,12 @@ def unreachable_server_is_tried_again(run: Run) -> None:
     run.sent([1])
 
 
-@scenario("6")
-def waits_double_up_to_the_last_repeat(run: Run) -> None:
-    """After ``max_retries`` repeats the batch fails with the last error; each wait's bound is
+@scenario("backoff")
+def backoff_doubles_up_to_the_last_retry(run: Run) -> None:
+    """After ``max_retries`` retries the batch fails with the last error; the bound of each wait is
     twice that of the one before."""
     client = run.client(batch_size=2, max_retries=3)
-    run.answer(Fault(status=500), Fault(status=502), Fault(close=True), Fault(status=504))
+    run.respond(Fault(status=500), Fault(status=502), Fault(close=True), Fault(status=504))
     client.send_numbers(1, 2)
     run.advance(0.5 + 1 + 2)
     run.failed(client.events, MasivoError, status=504)
@@ -81,11 +82,11 @@ def waits_double_up_to_the_last_repeat(run: Run) -> None:
     client.failures_are(1, 2)
 
 
-@scenario("6")
-def next_batch_goes_on_with_the_wait(run: Run) -> None:
-    """While the last answer was a failure, the next batch waits too before it is first sent."""
+@scenario("backoff")
+def next_batch_continues_the_backoff(run: Run) -> None:
+    """While the last response was a failure, the next batch waits too before it is first sent."""
     client = run.client(batch_size=1, max_retries=0)
-    run.answer(Fault(status=503))
+    run.respond(Fault(status=503))
     run.failed(client.send_numbers(1), MasivoError, status=503)
     second = client.send_numbers(2)
     run.sent([1])
@@ -95,11 +96,11 @@ def next_batch_goes_on_with_the_wait(run: Run) -> None:
     run.delivered(second)
 
 
-@scenario("6")
+@scenario("no-retries")
 def no_retries_means_none(run: Run) -> None:
-    """``max_retries=0`` never repeats."""
+    """With ``max_retries=0`` no batch is retried."""
     client = run.client(batch_size=1, max_retries=0)
-    run.answer(Fault(status=503), Fault.lost_answer())
+    run.respond(Fault(status=503), Fault.lost_answer())
     run.failed(client.send_numbers(1), MasivoError, status=503)
     second = client.send_numbers(2)
     run.advance(0.5)
@@ -108,9 +109,9 @@ def no_retries_means_none(run: Run) -> None:
     run.sent([1], [2])
 
 
-@scenario("6")
+@scenario("timeout-of-a-request")
 def request_is_bounded_by_its_timeout(run: Run) -> None:
-    """A request without an answer within ``timeout`` is a MasivoNetworkError."""
+    """A request without a response within ``timeout`` is a MasivoNetworkError."""
     client = run.client(batch_size=1, max_retries=0, timeout=0.5)
     client.get_token().result()
     run.hold()
@@ -120,13 +121,13 @@ def request_is_bounded_by_its_timeout(run: Run) -> None:
     run.sent([1])
 
 
-@scenario("6")
+@scenario("retry-after")
 def retry_after_in_seconds(run: Run) -> None:
-    """``Retry-After`` holds back every request of the key: other batches, other clients."""
+    """``Retry-After`` holds every request of the key: other batches, other clients."""
     client = run.client(batch_size=1)
     other = run.client(batch_size=1)
     client.get_token().result()
-    run.answer(Fault.rate_limited(retry_after=7))
+    run.respond(Fault.rate_limited(retry_after=7))
     client.send_numbers(1)
     other.send_numbers(2)
     run.advance(6.5)
@@ -137,23 +138,24 @@ def retry_after_in_seconds(run: Run) -> None:
     run.delivered([*client.events, *other.events])
 
 
-@scenario("6")
+@scenario("retry-after")
 def retry_after_as_a_date(run: Run) -> None:
     """``Retry-After`` may be a date, by the server's clock."""
     client = run.client(batch_size=1, refresh_interval=None)
     when = formatdate(WALL + 20, usegmt=True)
-    run.answer(Fault(status=503, headers={"Retry-After": when}))
+    run.respond(Fault(status=503, headers={"Retry-After": when}))
     client.send_numbers(1)
     run.advance(300)
     run.equal([each.at for each in run.server.batches], [0.0, 20.0], "sent at")
     run.delivered(client.events)
 
 
-@scenario("6")
+@scenario("long-retry-after")
 def retry_after_too_long(run: Run) -> None:
-    """With a ``Retry-After`` above 300 s, batches fail at once with that error until it passed."""
+    """With a ``Retry-After`` above 300 s, batches fail at once with that error until it has
+    passed."""
     client = run.client(batch_size=1, refresh_interval=None)
-    run.answer(Fault.unavailable(retry_after=301))
+    run.respond(Fault.unavailable(retry_after=301))
     run.failed(client.send_numbers(1), MasivoError, status=503)
     run.advance(300)
     run.failed(client.send_numbers(2), MasivoError, status=503)
@@ -165,19 +167,19 @@ def retry_after_too_long(run: Run) -> None:
     run.sent([1], [3])
 
 
-@scenario("6")
+@scenario("other-statuses")
 def other_statuses_fail_at_once(run: Run) -> None:
-    """An error status that asks for no repeat fails the batch; what the API said is the error."""
+    """Any other error status fails the batch at once; the error has what the API said."""
     client = run.client(batch_size=2)
     for number, status in enumerate((403, 404, 409, 418, 501)):
-        run.answer(Fault(status=status, body={"error": "No", "details": f"because of {number}"}))
+        run.respond(Fault(status=status, body={"error": "No", "details": f"because of {number}"}))
         sent = client.send_numbers(2 * number, 2 * number + 1)
         run.failed(sent, MasivoError, status=status)
         run.equal(sent[0].error().details, f"because of {number}", "details")
     run.equal(len(run.server.batches), 5, "requests")
 
 
-@scenario("4")
+@scenario("attributes-of-an-error")
 def errors_say_what_the_api_said(run: Run) -> None:
     """The message comes from the body's ``error``, else its ``message``, else it is ours; the
     details from its ``details``, else the body, else its text."""
@@ -190,7 +192,7 @@ def errors_say_what_the_api_said(run: Run) -> None:
         (Fault(status=403, body=b""), None, None),
     ]
     for number, (fault, message, details) in enumerate(said):
-        run.answer(fault)
+        run.respond(fault)
         (sent,) = client.send_numbers(number)
         error = sent.error()
         run.check(error.message, "an error without a message")
@@ -198,17 +200,17 @@ def errors_say_what_the_api_said(run: Run) -> None:
         run.equal(error.details, details, "details")
 
 
-@scenario("2")
+@scenario("hidden-secrets")
 def secrets_are_not_shown(run: Run) -> None:
     """No error shows the API key or the token, though the API may echo them."""
     client = run.client(batch_size=1)
     token = client.get_token().result()
     echo = {"error": f"bad key {CLIENT_KEY} or token {token}", "details": [token]}
-    run.answer(Fault(status=403, body=echo), Fault(status=500, body=echo))
+    run.respond(Fault(status=403, body=echo), Fault(status=500, body=echo))
     shown = [client.send_numbers(1)[0].error()]
     client.send_numbers(2)
     client.close(10).result()
-    run.answer(Fault(status=401, body={"error": f"bad key {CLIENT_KEY}"}), route="authorize")
+    run.respond(Fault(status=401, body={"error": f"bad key {CLIENT_KEY}"}), route="authorize")
     again = run.client()
     shown.append(again.send_numbers(3)[0].error())
     for error in shown:
@@ -218,68 +220,68 @@ def secrets_are_not_shown(run: Run) -> None:
     run.check(token not in f"{shown[0]!r} {shown[0].details!r}", "an error shows the token")
 
 
-@scenario("6")
+@scenario("destination-of-secrets")
 def redirect_is_not_followed(run: Run) -> None:
-    """A redirect is an error; nothing is sent to where it points."""
+    """A redirect is an error; nothing is sent to the address that it names."""
     client = run.client(batch_size=1)
     for number, status in enumerate((301, 302, 307, 308)):
-        run.answer(Fault(status=status, headers={"Location": "/elsewhere"}))
+        run.respond(Fault(status=status, headers={"Location": "/elsewhere"}))
         run.failed(client.send_numbers(number), MasivoError, status=status)
     run.sent([0], [1], [2], [3])
 
 
-@scenario("6")
-def answer_without_a_body_is_a_success(run: Run) -> None:
+@scenario("success-is-final")
+def response_without_a_body_is_a_success(run: Run) -> None:
     """A 2xx without a body is a success, with ``data=None``."""
     client = run.client(batch_size=1)
-    run.answer(Fault(status=204), Fault(status=201, body={"message": "taken"}))
+    run.respond(Fault(status=204), Fault(status=201, body={"message": "taken"}))
     run.delivered(client.send_numbers(1), status=204)
     run.delivered(client.send_numbers(2), status=201)
     run.equal([each.result().data for each in client.events], [None, {"message": "taken"}], "data")
 
 
-@scenario("6")
+@scenario("success-is-final")
 def success_that_is_not_json_is_an_error(run: Run) -> None:
     """A complete 2xx that is not JSON is a MasivoError; the batch is not sent again."""
     client = run.client(batch_size=1)
-    run.answer(Fault.html())
+    run.respond(Fault.html())
     run.failed(client.send_numbers(1), MasivoError, status=200)
     run.check("base_url" in client.events[0].error().message, "the message names no cure")
     run.advance(60)
     run.sent([1])
 
 
-@scenario("6")
-def broken_success_is_not_repeated(run: Run) -> None:
+@scenario("success-is-final")
+def broken_success_is_not_retried(run: Run) -> None:
     """A 2xx that is cut off, or larger than 1 MiB, is a MasivoNetworkError with the status: the
     batch may have been accepted, and is never sent again."""
     client = run.client(batch_size=1)
     broken = Fault(truncate=5), Fault(size=2**20 + 1), Fault(content_length=1000)
-    run.answer(*broken)
+    run.respond(*broken)
     for number in range(len(broken)):
         sent = client.send_numbers(number)
         run.failed(sent, MasivoNetworkError, status=200)
         run.check("may have been accepted" in sent[0].error().message, "no word of doubt")
         run.advance(60)
     run.sent([0], [1], [2])
-    run.answer(Fault(size=2**20))
+    run.respond(Fault(size=2**20))
     run.delivered(client.send_numbers(9))
 
 
-@scenario("6")
-def broken_answer_that_is_no_success_is_repeated(run: Run) -> None:
-    """A malformed answer that is no 2xx counts as no answer, and is repeated."""
+@scenario("size-of-a-response")
+def broken_response_is_retried(run: Run) -> None:
+    """A malformed response that is no 2xx is a network failure, and is retried."""
     client = run.client(batch_size=1)
-    run.answer(Fault(status=400, truncate=3), Fault(status=404, size=2**20 + 1))
+    run.respond(Fault(status=400, truncate=3), Fault(status=404, size=2**20 + 1))
     client.send_numbers(1)
     run.advance(0.5 + 1)
     run.delivered(client.events)
     run.equal([each.key for each in run.server.batches], [1, 1, 1], "idempotency keys")
 
 
-@scenario("6")
+@scenario("rejected-batches")
 def rejected_batch_is_halved(run: Run) -> None:
-    """A batch refused with 422 is halved, in order, until only the events at fault fail."""
+    """A batch rejected with 422 is halved, in order, until only the events at fault fail."""
     client = run.client(batch_size=8)
     run.server.emulator.reject = _bad({3, 6})
     client.send_numbers(*range(8))
@@ -295,25 +297,26 @@ def rejected_batch_is_halved(run: Run) -> None:
     client.failures_are(3, 6)
 
 
-@scenario("6")
+@scenario("rejected-batches")
 def halving_follows_400_and_413(run: Run) -> None:
-    """400 and 413 are isolated too; a part that must be repeated is repeated in its turn."""
+    """A batch rejected with 400 or 413 is halved too; a part that must be retried is retried in its
+    turn."""
     client = run.client(batch_size=2)
-    run.answer(Fault(status=400), None, Fault(status=413))
+    run.respond(Fault(status=400), None, Fault(status=413))
     client.send_numbers(1, 2)
     run.sent([1, 2], [1], [2])
     run.failed(client.events[1:], MasivoError, status=413)
     run.delivered(client.events[:1])
-    run.answer(Fault(status=413), Fault(status=503))
+    run.respond(Fault(status=413), Fault(status=503))
     client.send_numbers(3, 4)
     run.advance(0.5)
     run.sent([1, 2], [1], [2], [3, 4], [3], [3], [4])
     run.delivered(client.events[2:])
 
 
-@scenario("6")
-def halving_stops_after_8_refusals(run: Run) -> None:
-    """After 8 events in a row refused alone, each part that is left is sent once as a whole."""
+@scenario("limit-of-halving")
+def halving_stops_after_8_lone_rejections(run: Run) -> None:
+    """After 8 events in a row rejected alone, each part that is left is sent once as a whole."""
     client = run.client(batch_size=32)
     run.server.emulator.reject = _bad(set(range(32)))
     client.send_numbers(*range(32))
@@ -327,9 +330,9 @@ def halving_stops_after_8_refusals(run: Run) -> None:
     )
 
 
-@scenario("6")
+@scenario("rejected-batches")
 def halving_can_be_turned_off(run: Run) -> None:
-    """With ``isolate_rejected=False`` the whole batch takes its answer."""
+    """With ``isolate_rejected=False`` the whole batch takes its outcome from the response."""
     client = run.client(batch_size=4, isolate_rejected=False)
     run.server.emulator.reject = _bad({3})
     client.send_numbers(1, 2, 3, 4)
@@ -337,12 +340,12 @@ def halving_can_be_turned_off(run: Run) -> None:
     run.failed(client.events, MasivoError, status=422)
 
 
-@scenario("2")
-def on_error_is_told_of_each_failure(run: Run) -> None:
+@scenario("on_error")
+def on_error_is_called_for_each_failure(run: Run) -> None:
     """``on_error`` is called once for each accepted event that failed, with the event and the
     error; what it raises is logged and harms nothing."""
     client = run.client(batch_size=2)
-    run.answer(Fault(status=403))
+    run.respond(Fault(status=403))
     client.send_numbers(1, 2)
     run.delivered(client.send_numbers(3, 4))
     client.failures_are(1, 2)
@@ -354,7 +357,7 @@ def on_error_is_told_of_each_failure(run: Run) -> None:
         raise RuntimeError("of the caller's")
 
     broken = run.client(batch_size=1, on_error=raises)
-    run.answer(Fault(status=403))
+    run.respond(Fault(status=403))
     run.failed(broken.send_numbers(5), MasivoError, status=403)
     run.delivered(broken.send_numbers(6))
     run.until(lambda: run.warnings, "what on_error raised is not logged")

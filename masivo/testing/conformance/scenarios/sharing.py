@@ -1,4 +1,5 @@
-"""Clients of one key, and of several (contract, section 2)."""
+"""Clients of one key, and of several
+(``docs/reference/guarantees.md#clients-and-settings``)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from masivo.testing.conformance.run import Run
 
 
-@scenario("2")
+@scenario("clients-of-one-key")
 def clients_share_a_token(run: Run) -> None:
     """Clients of one key share a token and one authorization; each has its own buffer, brand and
     limits."""
@@ -32,9 +33,9 @@ def clients_share_a_token(run: Run) -> None:
     run.equal(brands, ["one", "one", "two"], "brands")
 
 
-@scenario("2")
-def client_that_leaves_takes_nothing_along(run: Run) -> None:
-    """A client that closes or is destroyed takes nothing from its siblings."""
+@scenario("clients-of-one-key")
+def client_that_leaves_changes_nothing_for_others(run: Run) -> None:
+    """A client that closes or is destroyed changes nothing for the other clients of its key."""
     one, two, three = run.client(), run.client(), run.client()
     for number, client in enumerate((one, two, three)):
         client.send_numbers(number)
@@ -48,7 +49,7 @@ def client_that_leaves_takes_nothing_along(run: Run) -> None:
     run.authorizations(1)
 
 
-@scenario("3")
+@scenario("last-client")
 def after_the_last_client_the_next_starts_fresh(run: Run) -> None:
     """When the last client of a key is gone, so are its token, timer and counters."""
     for number in range(3):
@@ -62,7 +63,7 @@ def after_the_last_client_the_next_starts_fresh(run: Run) -> None:
     run.equal([each.token for each in run.server.batches], [1, 2, 3], "tokens")
 
 
-@scenario("2")
+@scenario("clients-of-one-key")
 def shortest_interval_counts(run: Run) -> None:
     """The shortest ``refresh_interval`` among the clients of a key counts, while it is there."""
     slow = run.client(refresh_interval=1000.0)
@@ -78,7 +79,7 @@ def shortest_interval_counts(run: Run) -> None:
     slow.close().result()
 
 
-@scenario("2")
+@scenario("choices-of-api")
 def choices_of_api_shape_the_wire(run: Run) -> None:
     """``Api`` decides on the paths, the shape of a batch, the SDK's header and the stamps."""
     api = Api(events_path="/elsewhere", events_key=None, sdk_header=None, stamp_issued_at=False)
@@ -96,7 +97,7 @@ def choices_of_api_shape_the_wire(run: Run) -> None:
     run.failed(client.events, MasivoError, status=404)
 
 
-@scenario("2")
+@scenario("clients-of-one-key")
 def other_accounts_are_apart(run: Run) -> None:
     """Clients that differ in ``api`` share nothing."""
     one = run.client(batch_size=1)

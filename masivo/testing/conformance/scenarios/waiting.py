@@ -1,4 +1,5 @@
-"""What callers wait for, and how clients end (contract, section 3)."""
+"""Waiting callers, and the end of a client
+(``docs/reference/guarantees.md#closing-and-exit``)."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
     from masivo.testing.conformance.run import Run
 
 
-@scenario("3")
-def outcome_wakes_those_who_wait(run: Run) -> None:
-    """Any number may wait for a delivery, before and after its outcome; each gets an error of its
-    own."""
+@scenario("deliveries")
+def outcome_wakes_its_waiters(run: Run) -> None:
+    """Any number of callers may wait for a delivery, before and after its outcome; each gets an
+    error of its own."""
     client = run.client(batch_size=2)
-    run.answer(Fault(status=403))
+    run.respond(Fault(status=403))
     (first,) = client.send_numbers(1)
     waits = [first.wait(), first.wait()]
     run.check(all(wait.pending for wait in waits), "a wait ended without an outcome")
@@ -28,25 +29,25 @@ def outcome_wakes_those_who_wait(run: Run) -> None:
     run.equal(len({id(error) for error in errors}), 3, "errors")
 
 
-@scenario("3")
+@scenario("flush")
 def flush_waits_for_what_is_in_flight(run: Run) -> None:
-    """``flush`` waits for batches on their way too, and failures do not raise."""
+    """``flush`` waits for batches in flight too, and does not raise for failures."""
     client = run.client(batch_size=2)
     run.hold()
     client.send_numbers(1, 2, 3)
     flush = client.flush()
     client.send_numbers(4)
     run.check(flush.pending, "flush did not wait")
-    run.answer(Fault(status=403))
+    run.respond(Fault(status=403))
     run.release()
     run.equal(flush.result(), FlushResult(2, 1), "flush")
     run.equal(client.flush().result(), FlushResult(0, 1), "the next flush")
 
 
-@scenario("3")
+@scenario("flush")
 def flush_has_a_timeout(run: Run) -> None:
-    """A flush that runs out of time raises TimeoutError; the events stay on their way, and
-    the next flush tells of them."""
+    """A flush that runs out of time raises TimeoutError; the events stay pending, and the next
+    flush counts them."""
     client = run.client()
     run.hold()
     client.send_numbers(1)
@@ -61,7 +62,7 @@ def flush_has_a_timeout(run: Run) -> None:
     run.equal(client.flush().result(), FlushResult(1, 0), "the next flush")
 
 
-@scenario("6")
+@scenario("drain")
 def drain_has_a_timeout(run: Run) -> None:
     """A drain without room in time raises TimeoutError."""
     client = run.client(max_queue=2)
@@ -75,7 +76,7 @@ def drain_has_a_timeout(run: Run) -> None:
     run.delivered(client.events)
 
 
-@scenario("6")
+@scenario("drain")
 def producer_that_drains_loses_nothing(run: Run) -> None:
     """With ``drain`` before each event a small buffer takes any number of them, in order."""
     client = run.client(max_queue=4, batch_size=2)
@@ -88,9 +89,9 @@ def producer_that_drains_loses_nothing(run: Run) -> None:
     run.equal(sent, list(range(20)), "order")
 
 
-@scenario("3", "background")
-def token_is_given_while_a_batch_is_out(run: Run) -> None:
-    """``get_token`` gives the token that is there at once, whatever is in flight."""
+@scenario("token-for-callers", "background")
+def token_is_returned_while_a_batch_is_in_flight(run: Run) -> None:
+    """``get_token`` returns the current token at once, whatever is in flight."""
     client = run.client(batch_size=1)
     token = client.get_token().result()
     run.hold()
@@ -103,7 +104,7 @@ def token_is_given_while_a_batch_is_out(run: Run) -> None:
     run.authorizations(1)
 
 
-@scenario("3", "background")
+@scenario("token-for-callers", "background")
 def get_token_has_a_timeout(run: Run) -> None:
     """``get_token`` without a token in time raises TimeoutError, and the next one gets it."""
     client = run.client()
@@ -117,8 +118,8 @@ def get_token_has_a_timeout(run: Run) -> None:
     run.authorizations(1)
 
 
-@scenario("3")
-def close_delivers_what_waits(run: Run) -> None:
+@scenario("close")
+def close_delivers_what_is_buffered(run: Run) -> None:
     """``close`` flushes; afterwards every use is a MasivoClosedError, and closing does nothing."""
     client = run.client()
     client.send_numbers(1, 2)
@@ -126,7 +127,7 @@ def close_delivers_what_waits(run: Run) -> None:
     run.delivered(client.events)
     run.sent([1, 2])
     run.equal(run.batch(0).at, 0.0, "sent at")
-    client.refuses(MasivoClosedError, event(3))
+    client.raises(MasivoClosedError, event(3))
     client.flush().raises(MasivoClosedError)
     client.drain().raises(MasivoClosedError)
     client.get_token().raises(MasivoClosedError)
@@ -136,7 +137,7 @@ def close_delivers_what_waits(run: Run) -> None:
     run.authorizations(1)
 
 
-@scenario("3", "background")
+@scenario("deadline-of-a-close", "background")
 def close_ends_at_its_deadline(run: Run) -> None:
     """The deadline of ``close`` counts a stuck request: its events end with MasivoClosedError."""
     client = run.client(batch_size=1)
@@ -157,11 +158,11 @@ def close_ends_at_its_deadline(run: Run) -> None:
     client.failures_are(1, 2)
 
 
-@scenario("3")
-def close_cuts_a_retry_after_short(run: Run) -> None:
-    """A ``close`` with a deadline does not sit out a ``Retry-After``: there is one last try."""
+@scenario("last-try")
+def close_cuts_a_hold_short(run: Run) -> None:
+    """A ``close`` with a deadline does not sit out a hold: there is one last try."""
     client = run.client(batch_size=1)
-    run.answer(Fault.unavailable(retry_after=60))
+    run.respond(Fault.unavailable(retry_after=60))
     client.send_numbers(1)
     run.advance(1)
     client.close(10).result()
@@ -169,11 +170,11 @@ def close_cuts_a_retry_after_short(run: Run) -> None:
     run.equal([each.at for each in run.server.batches], [0.0, 1.0], "sent at")
 
 
-@scenario("3")
+@scenario("last-try")
 def last_try_is_the_last(run: Run) -> None:
-    """The last try of a ``close`` is not repeated, though there is time and retries are left."""
+    """The last try of a ``close`` is not retried, though there is time and retries are left."""
     client = run.client(batch_size=1)
-    run.answer(Fault.unavailable(retry_after=60), Fault(status=502))
+    run.respond(Fault.unavailable(retry_after=60), Fault(status=502))
     client.send_numbers(1)
     client.close(10).result()
     run.failed(client.events, MasivoError, status=502)
@@ -181,11 +182,11 @@ def last_try_is_the_last(run: Run) -> None:
     client.failures_are(1)
 
 
-@scenario("3")
+@scenario("deadline-of-a-close")
 def close_without_a_limit_waits(run: Run) -> None:
-    """``close(None)`` waits as long as the repeats take, a ``Retry-After`` included."""
+    """``close(None)`` waits as long as the retries take, a hold included."""
     client = run.client(batch_size=1, refresh_interval=None)
-    run.answer(Fault.unavailable(retry_after=200), Fault(status=500))
+    run.respond(Fault.unavailable(retry_after=200), Fault(status=500))
     client.send_numbers(1)
     call = client.close(None)
     run.advance(199)
@@ -196,7 +197,7 @@ def close_without_a_limit_waits(run: Run) -> None:
     run.sent([1], [1], [1])
 
 
-@scenario("3", "background")
+@scenario("deadline-of-a-close", "background")
 def earliest_deadline_of_a_close_counts(run: Run) -> None:
     """A second ``close`` with an earlier deadline ends both."""
     client = run.client(batch_size=1)
@@ -217,7 +218,7 @@ def earliest_deadline_of_a_close_counts(run: Run) -> None:
     run.failed(client.events, MasivoClosedError)
 
 
-@scenario("3")
+@scenario("deadline-of-a-close")
 def close_with_no_time_ends_at_once(run: Run) -> None:
     """``close(0)`` waits for nothing; no event is left without an outcome."""
     client = run.client()
@@ -227,9 +228,9 @@ def close_with_no_time_ends_at_once(run: Run) -> None:
     run.sent()
 
 
-@scenario("3")
+@scenario("destroy")
 def destroy_sends_nothing(run: Run) -> None:
-    """``destroy`` ends what waits with MasivoClosedError, at once."""
+    """``destroy`` fails buffered events with MasivoClosedError, at once."""
     client = run.client()
     client.get_token().result()
     client.send_numbers(1, 2)
@@ -237,7 +238,7 @@ def destroy_sends_nothing(run: Run) -> None:
     run.equal(flush_free, 2, "queued")
     client.destroy()
     run.failed(client.events, MasivoClosedError)
-    client.refuses(MasivoClosedError, event(3))
+    client.raises(MasivoClosedError, event(3))
     client.close().result()
     run.advance(1000)
     run.sent()
@@ -245,9 +246,9 @@ def destroy_sends_nothing(run: Run) -> None:
     client.failures_are(1, 2)
 
 
-@scenario("3", "background")
+@scenario("destroy", "background")
 def destroy_ends_what_is_in_flight(run: Run) -> None:
-    """An event whose request is out ends with ``destroy`` too; the answer comes too late."""
+    """``destroy`` fails an event in flight too; the response comes too late."""
     client = run.client(batch_size=1)
     run.hold()
     client.send_numbers(1, 2)
@@ -261,9 +262,9 @@ def destroy_ends_what_is_in_flight(run: Run) -> None:
     run.sent([1])
 
 
-@scenario("3")
+@scenario("destroy")
 def destroy_ends_calls(run: Run) -> None:
-    """Whoever waits in ``get_token`` learns that the client was destroyed."""
+    """A caller that waits in ``get_token`` gets an error when the client is destroyed."""
     client = run.client(max_retries=1000)
     run.always(Fault(status=503), route="authorize")
     call = client.get_token()
@@ -272,25 +273,25 @@ def destroy_ends_calls(run: Run) -> None:
     call.raises(MasivoClosedError)
 
 
-@scenario("3")
-def counters_tell_where_events_are(run: Run) -> None:
-    """``stats`` tells what waits and what is in flight, between repeats too."""
+@scenario("counters")
+def counters_show_where_events_are(run: Run) -> None:
+    """``stats`` counts what is buffered and what is in flight, between retries too."""
     client = run.client(batch_size=2)
-    run.answer(Fault(status=503))
+    run.respond(Fault(status=503))
     client.send_numbers(1, 2, 3)
     stats = client.stats()
-    run.equal((stats.accepted, stats.queued, stats.in_flight), (3, 1, 2), "between repeats")
+    run.equal((stats.accepted, stats.queued, stats.in_flight), (3, 1, 2), "between retries")
     run.advance(0.5)
     stats = client.stats()
     run.equal((stats.delivered, stats.queued, stats.in_flight), (2, 1, 0), "afterwards")
     run.equal((stats.requests, stats.retries, stats.authorizations), (2, 1, 1), "requests")
 
 
-@scenario("3")
-def failure_that_nobody_asks_for_is_logged(run: Run) -> None:
-    """A failure that nobody asks for is logged as one warning, with no event content."""
+@scenario("unclaimed-failures")
+def unclaimed_failure_is_logged(run: Run) -> None:
+    """Unclaimed failures are logged as one warning, with no event content."""
     client = run.client(batch_size=3)
-    run.answer(Fault(status=403, body={"error": "the event of customer c is bad"}))
+    run.respond(Fault(status=403, body={"error": "the event of customer c is bad"}))
     client.send_and_forget(1, 2, 3)
     run.advance(600)
     run.until(lambda: run.warnings, "no warning")
@@ -300,9 +301,9 @@ def failure_that_nobody_asks_for_is_logged(run: Run) -> None:
     client.failures_are(1, 2, 3)
 
 
-@scenario("6")
-def network_failure_at_close(run: Run) -> None:
-    """A close that finds no network ends in time, with an outcome for every event."""
+@scenario("deadline-of-a-close")
+def close_without_a_network_ends_in_time(run: Run) -> None:
+    """A close without a network ends in time, with an outcome for every event."""
     client = run.client(max_retries=1)
     client.get_token().result()
     run.server.emulator.stop()

@@ -1,7 +1,7 @@
 """The trio driver under test: a run in a thread of its own, on a ``MockClock``.
 
 The clock does not jump by itself: a task that waits for a socket looks idle to it, and time would
-run away while an answer is on its way. The suite moves it, when the driver is at rest.
+run away while a response is on its way. The suite moves it, when the driver is at rest.
 """
 
 from __future__ import annotations

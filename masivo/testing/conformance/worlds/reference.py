@@ -1,4 +1,4 @@
-"""The simplest driver that keeps the contract of ``masivo.protocol``: what others are held against.
+"""The simplest driver of ``masivo.protocol``, with which the others are compared.
 
 It is written for the suite, with nothing but the standard library: one thread polls, each request
 gets a thread and a connection of its own. It can do without either, to be compared with drivers
