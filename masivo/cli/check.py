@@ -93,7 +93,7 @@ def _authorize(account: Account, timeout: float) -> tuple[MasivoError | None, Re
 
 
 def _limits(headers: Mapping[str, str]) -> dict[str, int]:
-    """The rate limits in a response's headers (``docs/explanation/wire.md#documented-by-the-vendor``)."""
+    """The rate limits of a response (``docs/explanation/wire.md#documented-by-the-vendor``)."""
     found = {name: headers.get(header, "").strip() for name, header in _LIMITS.items()}
     return {name: int(text) for name, text in found.items() if text.isascii() and text.isdigit()}
 

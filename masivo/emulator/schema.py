@@ -1,4 +1,5 @@
-"""The vendor's schema of an event: which fields it has, of which types (wire.md, "Documented").
+"""The vendor's schema of an event: its fields and their types
+(``docs/explanation/wire.md#documented-by-the-vendor``).
 
 Unknown fields pass. A field that the vendor does not describe further (`metadata`) may hold
 anything of its type.

@@ -334,7 +334,10 @@ CASES: Final = (
         "the wait for event 1 does not end",
     ),
     Case(
-        forgotten_on_error, "asyncio", "on_error_is_called_for_each_failure", "on_error is not called"
+        forgotten_on_error,
+        "asyncio",
+        "on_error_is_called_for_each_failure",
+        "on_error is not called",
     ),
     Case(
         lost_wake,
@@ -374,7 +377,9 @@ def test_a_driver_that_does_less_is_caught_by_its_transcript(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What no check of a scenario looks at is still compared, byte for byte."""
-    scenario = next(each for each in SCENARIOS if each.name == "response_without_a_body_is_a_success")
+    scenario = next(
+        each for each in SCENARIOS if each.name == "response_without_a_body_is_a_success"
+    )
     expected(scenario)
     change_results(
         monkeypatch,

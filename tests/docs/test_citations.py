@@ -1,8 +1,10 @@
-"""Every citation leads somewhere: the documents are in the repository, the anchors in the documents."""
+"""Every citation leads to a document of the repository, and to an anchor in it."""
 
 from __future__ import annotations
 
 import pytest
+
+from masivo.testing.conformance import SCENARIOS
 
 from .blocks import ROOT
 from .citations import anchors, dead, sources, strangers
@@ -10,9 +12,7 @@ from .citations import anchors, dead, sources, strangers
 
 def test_no_citation_is_dead() -> None:
     """Each page that is cited or linked, and each anchor of it, exists."""
-    found = [
-        each for path in sources(".py", ".md") for each in dead(path, path.read_text("utf-8"))
-    ]
+    found = [each for path in sources(".py", ".md") for each in dead(path, path.read_text("utf-8"))]
     assert not found, "\n".join(found)
 
 
@@ -26,6 +26,12 @@ def test_no_docstring_cites_a_stranger() -> None:
     assert not found
 
 
+def test_each_scenario_cites_a_guarantee() -> None:
+    """The guarantee that a scenario of the conformance suite proves is on the page."""
+    found = [each for scenario in SCENARIOS for each in dead(ROOT, scenario.guarantee)]
+    assert not found
+
+
 def test_each_guarantee_has_one_anchor() -> None:
     """No two headings of the guarantees share an anchor."""
     text = (ROOT / "docs/reference/guarantees.md").read_text("utf-8")
@@ -35,7 +41,9 @@ def test_each_guarantee_has_one_anchor() -> None:
 
 def test_anchors_of_a_page() -> None:
     """An anchor is made of a heading's words, as the site and GitHub make it; code has none."""
-    assert anchors("# A page\n## `on_error`, twice\n### Own {#mine}\n```sh\n# no heading\n```\n") == {
+    assert anchors(
+        "# A page\n## `on_error`, twice\n### Own {#mine}\n```sh\n# no heading\n```\n"
+    ) == {
         "a-page",
         "on_error-twice",
         "mine",

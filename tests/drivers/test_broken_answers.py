@@ -1,4 +1,6 @@
-"""Answers that cannot be used, from a reset to a gzip bomb (contract, section 6)."""
+"""Responses that cannot be used, from a reset to a gzip bomb
+(``docs/reference/guarantees.md#success-is-final``;
+``docs/reference/guarantees.md#size-of-a-response``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The client over real sockets: sending, waiting, flushing, closing, counting (contract, 2-3)."""
+"""The client over real sockets: sending, waiting, flushing, closing, counting
+(``docs/reference/guarantees.md#outcomes``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The end of a program: what is buffered is delivered, or its loss is told (contract, 6)."""
+"""The end of a program: pending events are delivered, or a warning counts them
+(``docs/reference/guarantees.md#exit-of-the-interpreter``)."""
 
 from __future__ import annotations
 

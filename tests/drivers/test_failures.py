@@ -1,4 +1,5 @@
-"""Answers that the API gives on purpose: statuses, 401, Retry-After (contract, sections 4-6)."""
+"""Error responses of the API: statuses, 401, Retry-After
+(``docs/reference/guarantees.md#retries``; ``docs/reference/guarantees.md#authorization``)."""
 
 from __future__ import annotations
 

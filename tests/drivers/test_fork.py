@@ -1,4 +1,5 @@
-"""Forks: the parent sends its events, once; the child works, with things of its own (contract, 6).
+"""Forks: the parent sends its events, once; the child works, with an engine of its own
+(``docs/reference/guarantees.md#forks``).
 
 All of it runs in processes of its own: the test's has threads of the emulator, which must not be
 forked. From Python 3.12 on, a fork beside threads is a DeprecationWarning; the package is made for

@@ -1,4 +1,4 @@
-"""What ``import masivo`` costs (contract, section 1)."""
+"""The cost of ``import masivo`` (``docs/reference/guarantees.md#cheap-import``)."""
 
 from __future__ import annotations
 

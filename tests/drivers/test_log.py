@@ -1,4 +1,5 @@
-"""What is logged: failures that nobody asked for, sparingly, without content (contract, 3)."""
+"""The log: unclaimed failures, sparingly, without content
+(``docs/reference/guarantees.md#unclaimed-failures``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``on_error``: called once for each accepted event that finally fails (contract, section 2).
+"""``on_error``: called once for each accepted event that failed
+(``docs/reference/guarantees.md#on_error``).
 
 What holds in every world comes first; then what only threads can do wrong: waiting inside it.
 """

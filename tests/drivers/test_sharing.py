@@ -1,4 +1,5 @@
-"""Clients of one key share what the contract says they share, and nothing else (section 2)."""
+"""Clients of one key: what they share, and what they do not
+(``docs/reference/guarantees.md#clients-of-one-key``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Many threads, and how many of the package's own (contract, sections 2, 3 and 6)."""
+"""Many threads of callers, and the number of the package's own
+(``docs/reference/guarantees.md#threads``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Waiting and ending over real sockets: flush, drain, get_token, close, destroy (contract, 3)."""
+"""Waiting and ending over real sockets: flush, drain, get_token, close, destroy
+(``docs/reference/guarantees.md#batches-and-triggers``;
+``docs/reference/guarantees.md#closing-and-exit``)."""
 
 from __future__ import annotations
 

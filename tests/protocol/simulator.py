@@ -1,7 +1,7 @@
 """A driver in virtual time: the clock is a number, the network is the test.
 
-``Driver.poll`` checks on every call what the contract of ``poll`` promises always: a second poll
-at the same time is quiet, and ``wake_at`` is None or in the future.
+``Driver.poll`` checks on every call (``docs/reference/guarantees.md#poll``): a second poll at the
+same time is quiet, and ``wake_at`` is None or in the future.
 """
 
 from __future__ import annotations

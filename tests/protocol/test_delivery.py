@@ -1,4 +1,4 @@
-"""Deliveries, tickets and outcomes (contract, section 3)."""
+"""Deliveries, tickets and outcomes (``docs/reference/guarantees.md#deliveries``)."""
 
 from __future__ import annotations
 

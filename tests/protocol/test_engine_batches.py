@@ -1,4 +1,5 @@
-"""When batches go out, and what they look like (contract, section 3; ``wire.md``)."""
+"""The triggers of batches, and their form
+(``docs/reference/guarantees.md#batches-and-triggers``; ``docs/explanation/wire.md#not-public``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a client holds is bounded; what does not fit fails at once (contract, section 6)."""
+"""The bounds of a client's buffer: an event that does not fit fails at once
+(``docs/reference/guarantees.md#bounds-of-the-buffer``)."""
 
 from __future__ import annotations
 

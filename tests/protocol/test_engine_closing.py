@@ -1,4 +1,4 @@
-"""Closing and destroying a client (contract, section 3)."""
+"""Closing and destroying a client (``docs/reference/guarantees.md#closing-and-exit``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Failed requests with events: what is repeated, when, and how it ends (contract, section 6)."""
+"""Failed batches: retries, their waits, and the last error
+(``docs/reference/guarantees.md#retries``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Several batches in flight: order is kept per customer (contract, section 3)."""
+"""Several batches in flight: order is kept per customer
+(``docs/reference/guarantees.md#order-of-a-customer``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A refused batch is halved until only the events at fault fail (contract, section 6)."""
+"""A rejected batch is halved until only the events at fault fail
+(``docs/reference/guarantees.md#rejected-batches``)."""
 
 from __future__ import annotations
 

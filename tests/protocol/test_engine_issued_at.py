@@ -1,4 +1,4 @@
-"""``issued_at`` is stamped from the server's clock (``wire.md``, "issued_at")."""
+"""``issued_at`` is stamped from the server's clock (``docs/reference/guarantees.md#issued_at``)."""
 
 from __future__ import annotations
 

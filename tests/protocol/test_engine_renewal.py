@@ -1,4 +1,4 @@
-"""When a token is renewed, and what a renewal that fails does (contract, section 5)."""
+"""The renewal of a token, and a renewal that fails (``docs/reference/guarantees.md#renewal``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Authorization and the token's life (contract, section 5)."""
+"""Authorization and the token's life (``docs/reference/guarantees.md#authorization``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What callers wait for: flush, drain, and the room that they wait for (contract, section 3)."""
+"""Waiting callers: flush, drain, and the room that a drain waits for
+(``docs/reference/guarantees.md#flush``; ``docs/reference/guarantees.md#drain``)."""
 
 from __future__ import annotations
 

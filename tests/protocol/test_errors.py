@@ -1,4 +1,4 @@
-"""The errors, and how an answer becomes one (contract, section 4)."""
+"""The errors, and how a response becomes one (``docs/reference/guarantees.md#errors``)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_an_error_has_its_message_among_its_arguments() -> None:
     assert MasivoError(message="what happened").args == ("what happened",)
 
 
-def test_the_tree_is_that_of_the_contract() -> None:
+def test_the_tree_of_errors() -> None:
     """Validation and configuration errors are ValueErrors too; a server key is an authorization
     error; the classes are otherwise apart, so that an ``except`` catches what it names."""
     assert {kind.__name__ for kind in CLASSES} == set(errors.__all__)

@@ -1,4 +1,5 @@
-"""Validation and encoding of one event (contract, section 3)."""
+"""Validation and encoding of one event
+(``docs/reference/guarantees.md#sending-and-validation``)."""
 
 from __future__ import annotations
 

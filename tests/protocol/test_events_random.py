@@ -1,4 +1,5 @@
-"""Random events: taken and arriving as they are, or refused, and nothing else (contract, 3)."""
+"""Random events: sent as they are, or invalid, and nothing else
+(``docs/reference/guarantees.md#values``)."""
 
 from __future__ import annotations
 
@@ -101,8 +102,8 @@ def nested(leaves: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 
 
 @given(nested(converted))
-def test_any_event_of_the_types_that_the_contract_names_is_taken(value: object) -> None:
-    """Any nesting of the types that the contract names is encoded as valid JSON."""
+def test_any_event_of_the_documented_types_is_accepted(value: object) -> None:
+    """Any nesting of the documented types is encoded as valid JSON."""
     assert sent(event(x=value)).keys() == event(x=value).keys()
 
 

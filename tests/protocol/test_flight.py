@@ -1,4 +1,4 @@
-"""A batch in flight and its parts (contract, section 6)."""
+"""A batch in flight and its parts (``docs/reference/guarantees.md#rejected-batches``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine tells of its doings, for ``MASIVO_LOG`` (README, "Logging")."""
+"""The lines of ``MASIVO_LOG`` (``docs/how-to/logging.md``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Failures that nobody asks for: one warning per cause every 5 s (contract, section 3)."""
+"""Unclaimed failures: one warning per cause every 5 s
+(``docs/reference/guarantees.md#unclaimed-failures``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backoff and ``Retry-After`` (contract, section 6)."""
+"""Backoff and ``Retry-After`` (``docs/reference/guarantees.md#retries``)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def dice(*draws: float) -> Dice:
     return source
 
 
-def test_the_statuses_are_those_of_the_contract() -> None:
+def test_the_retryable_statuses() -> None:
     """Repeated: 408, 429, 500, 502, 503, 504. Isolated: 400, 413, 422."""
     assert {408, 429, 500, 502, 503, 504} == REPEATED
     assert {400, 413, 422} == ISOLATED

@@ -1,4 +1,4 @@
-"""Neither key nor token is ever shown (contract, sections 3 and 4)."""
+"""Neither key nor token is ever shown (``docs/reference/guarantees.md#secrets``)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting is checked at construction (contract, section 2)."""
+"""Every setting is checked at construction (``docs/reference/guarantees.md#checked-settings``)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def from_environment(key: Secret | None = None, **environ: str) -> Settings:
 # ── Defaults ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_defaults_are_those_of_the_contract() -> None:
-    """Every default is the contract's."""
+def test_the_defaults() -> None:
+    """Every setting has its documented default."""
     given = configure(Secret(KEY))
     assert {
         name: getattr(given, name) for name in Settings.__struct_fields__ if name != "account"
@@ -63,7 +63,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
 
 
 def test_the_defaults_of_api_are_the_assumptions_of_the_wire() -> None:
-    """``Api`` holds the choices of ``wire.md``; it is frozen."""
+    """``Api`` holds the choices of ``docs/explanation/wire.md#not-public``; it is frozen."""
     api = Api()
     assert (api.authorize_path, api.events_path) == ("/auth/authorize", "/behavior/events/bulk")
     assert (api.events_key, api.sdk_header, api.stamp_issued_at) == ("events", "client", True)

@@ -1,4 +1,4 @@
-"""Stamps and HTTP dates (``wire.md``, "issued_at"; RFC 9110, section 5.6.7)."""
+"""Stamps and HTTP dates (``docs/reference/guarantees.md#issued_at``; RFC 9110, section 5.6.7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The life of a token, as a table (contract, section 5)."""
+"""The life of a token, as a table (``docs/reference/guarantees.md#authorization``)."""
 
 from __future__ import annotations
 

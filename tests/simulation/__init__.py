@@ -10,7 +10,7 @@ What happens:
 What must come of it:
 
 - ``contract.py``, with ``calls.py``, ``state.py`` and ``model.py``: an independent model of what
-  the contract says must happen next, and when.
+  must happen next, and when, by ``docs/reference/guarantees.md`` (here: the contract).
 - ``invariants.py`` compares every output of the core with it; ``expect.py``, single outcomes;
   ``activity.py``, the reported activity.
 

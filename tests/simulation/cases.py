@@ -49,7 +49,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "on_error": None,
     "enabled": True,
 }
-"""The contract's section 2."""
+"""The defaults of ``docs/reference/settings.md#settings``."""
 
 API: Final = {
     "authorize_path": "/auth/authorize",
@@ -61,7 +61,7 @@ API: Final = {
     ),
     "stamp_issued_at": True,
 }
-"""``wire.md``, at its end."""
+"""The defaults of ``docs/explanation/wire.md#not-public``."""
 
 
 def settings_of(plan: ClientPlan, account: Account, on_error: OnError) -> Settings:

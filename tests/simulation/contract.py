@@ -1,4 +1,6 @@
-"""What the contract says must happen next, and when: an independent model of one key.
+"""An independent model of one key: what must happen next, and when.
+
+The contract is ``docs/reference/guarantees.md``.
 
 The random source gives one number between two steps of a plan, so every wait can be told exactly.
 What the contract leaves open (which customers share a batch, say) is settled here as the core

@@ -1,4 +1,5 @@
-"""What single outcomes must look like: the contract's sections 3 and 4, as a second opinion."""
+"""The required form of single outcomes, as a second opinion
+(``docs/reference/guarantees.md#outcomes``; ``docs/reference/guarantees.md#errors``)."""
 
 from __future__ import annotations
 

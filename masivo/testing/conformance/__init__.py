@@ -1,9 +1,9 @@
 """A suite that any driver of ``masivo.protocol`` can be run through.
 
-Each scenario is written once, as a script of calls and responses, and names the guarantee that it
-proves, as an anchor of ``docs/reference/guarantees.md``. It runs over real sockets, in virtual time,
-and checks outcomes and the wire: each request must be, byte for byte, what the core asked for, and
-the transcript must be the same as that of a reference driver. Every failure shows the anchor.
+Each scenario is written once, as a script of calls and responses. It names the guarantee that it
+proves, an anchor of ``docs/reference/guarantees.md``, and so does each of its failures. It runs
+over real sockets, in virtual time, and checks outcomes and the wire: each request must be, byte
+for byte, what the core asked for, and the transcript that of a reference driver.
 
 With an ``Adapter`` for your driver, under pytest::
 

@@ -97,8 +97,8 @@ class Server:
         self._clock = clock
         self._watch = watch
         self._requests: list[WireRequest] = []
-        self._scripts: dict[str, deque[Answer]] = {"authorize": deque(), "events": deque()}
-        self._always: dict[str, Answer] = {"authorize": None, "events": None}
+        self._scripts: dict[str, deque[Scripted]] = {"authorize": deque(), "events": deque()}
+        self._always: dict[str, Scripted] = {"authorize": None, "events": None}
         self._over = False
 
     def __enter__(self) -> Self:
