@@ -28,7 +28,9 @@ _FENCED = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 _CITED = re.compile(r"(?<![\w/])(docs/[\w./-]+\.md)(?:#([\w-]*\w))?")
 _LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 _DOCUMENT = re.compile(r"[\w./-]*\w\.md\b")
-_SECTION = re.compile(r"\b(contract|README)(?:'s)?,? \(?(?:sections? )?\d|(\w+ \d+, )?\bsection \d")
+_SECTION = re.compile(
+    r"\b(contract|README)(?:'s)?,?\s+\(?(?:sections?\s+)?\d|(\w+\s\d+,\s+)?\bsection\s+\d"
+)
 
 
 def anchors(text: str) -> set[str]:
