@@ -1,4 +1,4 @@
-"""Every error that the package raises.
+"""Every error that the package raises (``docs/reference/guarantees.md#errors``).
 
 ::
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Part"]
 
 LONE_REJECTIONS: Final = 8
-"""After this many events in a row that were rejected alone, a batch is halved no further."""
+"""After this many events in a row that were rejected alone, a batch is halved no further
+(``docs/reference/guarantees.md#limit-of-halving``)."""
 
 _NAME_LENGTH: Final = 8  # characters of an idempotency key that name a batch in reports
 

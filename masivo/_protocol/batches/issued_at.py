@@ -1,4 +1,7 @@
-"""The ``issued_at`` of events that have none."""
+"""The ``issued_at`` of events that have none.
+
+The rules: ``docs/reference/guarantees.md#issued_at``.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """The waiting events, in the order in which batches take them.
 
+The rules: ``docs/reference/guarantees.md#order``.
+
 Two forms with the same methods: ``Fifo`` for one batch in flight, ``PerCustomer`` for several.
 Both number events as they arrive (0, 1, …) and never do work that grows with what waits.
 """

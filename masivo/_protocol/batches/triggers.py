@@ -1,4 +1,7 @@
-"""Every batch trigger: why and when a batch goes."""
+"""Every batch trigger: why and when a batch goes.
+
+The rules: ``docs/reference/guarantees.md#triggers``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The check and the encoding of one event."""
+"""The check and the encoding of one event.
+
+The rules: ``docs/reference/guarantees.md#sending-and-validation``.
+"""
 
 from __future__ import annotations
 

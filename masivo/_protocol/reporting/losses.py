@@ -1,4 +1,7 @@
-"""Warnings about lost events: at most one per cause every few seconds."""
+"""Warnings about lost events: at most one per cause every few seconds.
+
+The rules: ``docs/reference/guarantees.md#unclaimed-failures``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Texts and exceptions from outside, made fit to be shown: without the key and the token."""
+"""Texts and exceptions from outside, made fit to be shown: without the key and the token.
+
+The rules: ``docs/reference/guarantees.md#hidden-secrets``.
+"""
 
 from __future__ import annotations
 

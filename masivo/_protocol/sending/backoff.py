@@ -1,4 +1,7 @@
-"""Waits before a retry, and holds: when a key may send again."""
+"""Waits before a retry, and holds: when a key may send again.
+
+The rules: ``docs/reference/guarantees.md#backoff``; ``docs/reference/guarantees.md#retry-after``.
+"""
 
 from __future__ import annotations
 

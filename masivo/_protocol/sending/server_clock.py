@@ -1,4 +1,7 @@
-"""The server's time, learned from its responses."""
+"""The server's time, learned from its responses.
+
+The rules: ``docs/reference/guarantees.md#clock-of-the-server``.
+"""
 
 from __future__ import annotations
 

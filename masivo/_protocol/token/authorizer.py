@@ -1,4 +1,7 @@
-"""Authorization: when a token is fetched and renewed, and what its result means for clients."""
+"""Authorization: when a token is fetched and renewed, and what its result means for clients.
+
+The rules: ``docs/reference/guarantees.md#authorization``.
+"""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ EXPIRY_SHARE: Final = 0.1
 """A token is renewed no more than this share of its lifetime before its expiry."""
 
 REFUSAL_LASTS: Final = 30.0
-"""For this many seconds after a refusal of the key, new events fail at once."""
+"""For this many seconds after a refusal of the key, new events fail at once
+(``docs/reference/guarantees.md#refused-key``)."""
 
 
 class State(Enum):

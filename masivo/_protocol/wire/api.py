@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["PUBLIC_BASE_URL", "Api", "is_header_value", "is_text"]
 
 PUBLIC_BASE_URL: Final = "https://app.masivo.ai/api/storefront/v1"
-"""The vendor's public endpoint."""
+"""The vendor's public endpoint (``docs/explanation/wire.md#documented-by-the-vendor``)."""
 
 RESERVED_TYPES: Final = frozenset(
     {"PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT"}
@@ -47,7 +47,7 @@ def _says_server(status: int, body: Json) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The choices that the vendor does not document, in one place.
+    """The choices that the vendor does not document (``docs/explanation/wire.md#not-public``).
 
     Raises:
         MasivoConfigError: a field is of the wrong type, or cannot be sent.

@@ -41,10 +41,12 @@ __all__ = [
 ]
 
 RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed later."""
+"""Statuses after which the same request may succeed later
+(``docs/reference/guarantees.md#retried-failures``)."""
 
 REJECTED: Final = frozenset({400, 413, 422})
-"""Statuses that blame the events of a batch: perhaps one of them."""
+"""Statuses that blame the events of a batch: perhaps one of them
+(``docs/reference/guarantees.md#rejected-batches``)."""
 
 CHECK_BASE_URL: Final = (
     "Check base_url (or MASIVO_BASE_URL): this does not look like a response of the Masivo API."
