@@ -1,6 +1,6 @@
 """The diagrams of the documentation, drawn from the code: ``make docs``.
 
-The token's states come from the core's own table. What follows which answer, and when batches go
+The token's states come from the core's own table. What follows a response, and when batches go
 out, is asked of a real engine, in virtual time. A test fails when those in ``docs/images`` are of
 another day.
 
@@ -14,10 +14,10 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from masivo._protocol.token.life.life import TRANSITIONS, Change, State
 from protocol.simulator import START, Driver, is_authorization, numbers
 
 from masivo._protocol.sending.backoff import FIRST_WAIT, LONGEST_HOLD, LONGEST_WAIT, full_jitter
+from masivo._protocol.token.life import TRANSITIONS, Change, State
 from masivo.protocol import Failed
 
 if TYPE_CHECKING:
@@ -135,17 +135,17 @@ def _edge(inside: Point, towards: Point) -> Point:
     return inside[0] + dx * share, inside[1] + dy * share
 
 
-# ── The answers ──────────────────────────────────────────────────────────────────────────────
+# ── The responses ──────────────────────────────────────────────────────────────────────────────
 
 DELIVERED = "delivered"
 FAILED = "failed at once"
-REPEATED = "sent again after a wait"
+RETRIED = "sent again after a wait"
 HALVED = "halved, both halves are sent"
 AUTHORIZED = "sent again with a fresh token, once"
 
 
 def fate(answer: Callable[[Driver], None]) -> str:
-    """What the engine does with a batch of two events that is answered so."""
+    """The fate of a batch of two events after this response."""
     driver = Driver()
     deliveries = driver.send_numbers(1, 2)
     driver.flush()
@@ -159,7 +159,7 @@ def fate(answer: Callable[[Driver], None]) -> str:
         return AUTHORIZED
     if not driver.out:
         driver.sleep()
-    return REPEATED if numbers(driver.batch()) == sent else HALVED
+    return RETRIED if numbers(driver.batch()) == sent else HALVED
 
 
 def _answering(status: int) -> Callable[[Driver], None]:
@@ -174,7 +174,7 @@ def ranges(statuses: Iterable[int]) -> str:
 
 
 def answers() -> str:
-    """What becomes of a batch, for every answer that there can be."""
+    """The fate of a batch, for every response that there can be."""
     fates: dict[str, list[int]] = {}
     for status in range(200, 600):
         fates.setdefault(fate(_answering(status)), []).append(status)
@@ -182,10 +182,10 @@ def answers() -> str:
     late = fate(lambda driver: driver.break_off(status=200))
     page = fate(lambda driver: driver.answer(200, b"<html>"))
     rows = [(ranges(statuses), each) for each, statuses in fates.items()]
-    rows.append(("no answer at all", broken))
+    rows.append(("no response at all", broken))
     rows.append(("a 2xx that breaks off", late))
     rows.append(("a 2xx that is not JSON", page))
-    order = [DELIVERED, AUTHORIZED, HALVED, REPEATED, FAILED]
+    order = [DELIVERED, AUTHORIZED, HALVED, RETRIED, FAILED]
     rows.sort(key=lambda row: order.index(row[1]))
     parts: list[str] = []
     y = 34.0
@@ -231,7 +231,7 @@ class Highest:
 
 
 def waits() -> str:
-    """How long the wait before a repeat is at most, after so many failures in a row."""
+    """The longest wait before a retry, by the number of failures in a row."""
     longest = [full_jitter(failures, Highest()) for failures in range(1, 10)]
     parts: list[str] = []
     for i, seconds in enumerate(longest):
@@ -246,7 +246,7 @@ def waits() -> str:
         words((363, 230), "failures in a row; the wait is random, from 0 to the bar", kind="small"),
     ]
     title = (
-        f"The longest wait before a repeat doubles from {FIRST_WAIT:g} s to {LONGEST_WAIT:g} s: "
+        f"The longest wait before a retry doubles from {FIRST_WAIT:g} s to {LONGEST_WAIT:g} s: "
         + ", ".join(f"{each:g} s" for each in longest)
         + f". A Retry-After is obeyed up to {LONGEST_HOLD:g} s."
     )
