@@ -365,12 +365,13 @@ CASES: Final = (
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_fault_is_caught(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver with this fault does not pass the scenario."""
+    """A driver with this fault does not pass the scenario; the failure names the guarantee."""
     scenario = next(each for each in SCENARIOS if each.name == case.scenario)
     expected(scenario)  # the reference is not touched
     case.sabotage(monkeypatch)
-    with pytest.raises(NonconformityError, match=case.says):
+    with pytest.raises(NonconformityError, match=case.says) as caught:
         assert_conforms(scenario, WORLDS[case.world], limit=LIMIT)
+    assert scenario.guarantee in "\n".join([str(caught.value), *caught.value.__notes__])
 
 
 def test_a_driver_that_does_less_is_caught_by_its_transcript(
