@@ -194,7 +194,7 @@ class Engine:
 
     def _take_inbox(self) -> None:
         # Later inputs are for the next poll: a busy sender must not keep this one.
-        # Events of one client in a row are queued together, which is four times cheaper.
+        # Events of one client in a row are queued together.
         row: list[Delivery] = []
         inbox = self._context.inbox
         for _ in range(len(inbox)):

@@ -62,14 +62,14 @@ class Flushes:
             self._flushes.remove(ticket)
 
     def count(self, events: int, numbers: Sequence[int], *, delivered: bool) -> None:
-        """Take note of events that ended, with their numbers (none, if they were never queued)."""
+        """Count events that ended, with their numbers (none, if they were never queued)."""
         if delivered:
             self.delivered += events
         else:
             self.failed += events
         for ticket in self._flushes:
             ended = len(numbers)
-            if numbers and max(numbers) >= ticket.mark:  # seldom: counting was dearer than the rest
+            if numbers and max(numbers) >= ticket.mark:  # else all are counted at once
                 ended = sum([number < ticket.mark for number in numbers])
             ticket.pending -= ended
             if delivered:

@@ -59,5 +59,4 @@ def format_stamp(seconds: float) -> bytes:
         return b"1970-01-01T00:00:00.000Z"
     # Not the microseconds of `fromtimestamp`: it rounds them, up as well.
     thousandths = min(999, int((seconds - whole) * 1000.0))
-    # strftime is ten times dearer, and a slow producer's events have a stamp each.
     return f"{moment.isoformat()[:_TO_SECONDS]}.{thousandths:03d}Z".encode()
