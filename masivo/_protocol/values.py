@@ -1,7 +1,7 @@
 """The small values that cross the core's border.
 
-Values for users are dataclasses. Values for drivers are structs of msgspec, as the settings are: they
-make the import quicker.
+Values for users are dataclasses. Values for drivers are structs of msgspec, as the settings are:
+they make the import quicker.
 """
 
 from __future__ import annotations
