@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .events import Event
     from .sink import SinkControl
 
-__all__ = ["BATCH", "Contender", "Options", "World", "registry", "run_blocking"]
+__all__ = ["BATCH", "Contender", "Options", "World", "run_blocking"]
 
 T = TypeVar("T")
 World: TypeAlias = Literal["threads", "asyncio", "trio"]
@@ -102,10 +102,3 @@ def run_blocking(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         result: T = end.value
         return result
     raise RuntimeError("a contender that blocks must not suspend")
-
-
-def registry() -> dict[str, type[Contender]]:
-    """Every contender by name. Peers are imported when they are opened, not here."""
-    from . import limits, ours, peers
-
-    return {each.name: each for each in (*ours.ALL, *peers.ALL, *limits.ALL)}

@@ -11,12 +11,17 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
-from . import calls, deliveries, footprint
-from .contender import Contender, Options, registry
+from . import calls, deliveries, footprint, limits, ours, peers
+from .contender import Contender, Options
 from .loopback import stay_on_loopback
 from .sink import SinkControl, raise_file_limit
 
 __all__ = ["main"]
+
+_CONTENDERS: dict[str, type[Contender]] = {
+    each.name: each for each in (*ours.ALL, *peers.ALL, *limits.ALL)
+}
+"""By name. What they measure is imported when they are opened, not here."""
 
 _Measure: TypeAlias = Callable[..., Coroutine[Any, Any, dict[str, float]]]
 
@@ -47,7 +52,7 @@ def _sample(
 ) -> dict[str, float]:
     if measure in _ALONE:
         return _ALONE[measure](**parameters)
-    subject: Contender = registry()[contender](Options(sink, **options))
+    subject: Contender = _CONTENDERS[contender](Options(sink, **options))
 
     async def main() -> dict[str, float]:
         if measure in _UNOPENED:
