@@ -16,12 +16,13 @@ skipped for that: one that needs them runs one request at a time, or pumped, and
 ``Report.form``.
 """
 
-from .adapter import Adapter, ClientHandle, ClientSettings, SentEvent, call_in_thread
+from .adapter import Adapter, Capability, ClientHandle, ClientSettings, SentEvent, call_in_thread
 from .client import Call, Client, Event, NonconformityError, event
 from .clock import VirtualClock
 from .compare import assert_conforms
-from .run import Report, Run, perform
-from .scenario import Capability, Scenario, scenario
+from .perform import Report, perform
+from .run import Run
+from .scenario import Scenario, scenario
 from .scenarios import SCENARIOS
 
 __all__ = [

@@ -19,7 +19,17 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, Self, TypedDict, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    ClassVar,
+    Final,
+    Literal,
+    Protocol,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,11 +38,11 @@ if TYPE_CHECKING:
     from masivo.protocol import Api, FlushResult, OnError, SendEventResult, Stats
 
     from .clock import VirtualClock
-    from .scenario import Capability
 
 __all__ = [
     "LIMIT",
     "Adapter",
+    "Capability",
     "ClientHandle",
     "ClientSettings",
     "SentEvent",
@@ -41,6 +51,10 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+Capability: TypeAlias = Literal["parallel", "background"]
+"""A capability that a driver may lack: ``parallel``, several requests at once; ``background``, work
+between calls."""
 
 LIMIT: Final = 10.0
 """How long the suite waits for anything, in real seconds, before it says that it does not come."""

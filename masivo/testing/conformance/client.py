@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from concurrent.futures import TimeoutError as TooLateError
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from masivo import MasivoError, MasivoNetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
     from masivo.protocol import FailedEvent, FlushResult, SendEventResult, Stats
 
     from .adapter import ClientHandle, SentEvent
     from .clock import VirtualClock
-    from .run import Run
 
-__all__ = ["Call", "Client", "Event", "NonconformityError", "describe", "event"]
+__all__ = ["Call", "Client", "Event", "NonconformityError", "Steps", "describe", "event"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
+
+
+class Steps(Protocol):
+    """A run, as its clients see it; ``Run`` documents each."""
+
+    limit: float
+
+    def log(self, line: str) -> None: ...
+
+    def rest(self) -> None: ...
+
+    def until(self, condition: Callable[[], object], what: str) -> None: ...
+
+    def check(self, condition: object, what: str) -> None: ...
+
+    def equal(self, found: object, wanted: object, what: str) -> None: ...
 
 
 class NonconformityError(AssertionError):
@@ -56,7 +71,7 @@ def _wait(future: Future[T], what: str, limit: float) -> T:
 class Event:
     """One event that was sent."""
 
-    def __init__(self, run: Run, number: int, sent: SentEvent) -> None:
+    def __init__(self, run: Steps, number: int, sent: SentEvent) -> None:
         self.number = number
         self._run = run
         self._sent = sent
@@ -93,7 +108,7 @@ class Event:
 class Call(Generic[T]):
     """A call that waits for something."""
 
-    def __init__(self, run: Run, what: str, future: Future[T]) -> None:
+    def __init__(self, run: Steps, what: str, future: Future[T]) -> None:
         self._run = run
         self._what: Final = what
         self._future = future
@@ -125,7 +140,7 @@ class Client:
 
     handle: ClientHandle
 
-    def __init__(self, run: Run, name: str, clock: VirtualClock) -> None:
+    def __init__(self, run: Steps, name: str, clock: VirtualClock) -> None:
         self.events: list[Event] = []
         """Every event that was sent."""
         self.failures: list[FailedEvent] = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .adapter import LIMIT
 from .client import NonconformityError
-from .run import Report, perform
+from .perform import Report, perform
 from .worlds.reference import ReferenceAdapter
 
 if TYPE_CHECKING:

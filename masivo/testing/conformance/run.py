@@ -1,4 +1,4 @@
-"""One run of a scenario with a driver: what its script can do, and what comes of it.
+"""One run of a scenario with a driver, as its script sees it.
 
 A script calls the methods of a ``Run`` and of its clients one after another. After each step the
 run waits until the driver is at rest: everything that is to be done at this time has been done.
@@ -6,16 +6,12 @@ run waits until the driver is at rest: everything that is to be done at this tim
 
 from __future__ import annotations
 
-import logging
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from .adapter import LIMIT, start_thread
 from .client import Client, NonconformityError, describe
-from .clock import VirtualClock
-from .server import CLIENT_KEY, HELD, Server
-from .watch import Watch
+from .server import CLIENT_KEY, HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,40 +23,10 @@ if TYPE_CHECKING:
 
     from .adapter import Adapter, ClientSettings
     from .client import Event
-    from .scenario import Capability, Scenario
-    from .server import Route, Scripted, WireRequest
+    from .server import Route, Scripted, Server, WireRequest
+    from .watch import Watch
 
-__all__ = ["Report", "Run", "perform"]
-
-_FORMS: Final[dict[Capability, str]] = {
-    "background": "pumped",
-    "parallel": "one request at a time",
-}
-_logger: Final = logging.getLogger("masivo")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What came of a scenario that ran to its end."""
-
-    scenario: Scenario
-    driver: str
-    capabilities: frozenset[Capability]
-    """What the driver can do."""
-    transcript: tuple[str, ...]
-    """Every step and outcome, then every request, byte for byte."""
-    polls: tuple[float, ...]
-    """When engines were polled, in virtual seconds: the wake-ups."""
-
-    @property
-    def lacked(self) -> frozenset[Capability]:
-        """What the scenario needs and the driver lacks."""
-        return self.scenario.needs - self.capabilities
-
-    @property
-    def form(self) -> str:
-        """How it ran: ``in full``, ``pumped``, ``one request at a time``, or the last two."""
-        return ", ".join(_FORMS[each] for each in sorted(self.lacked)) or "in full"
+__all__ = ["Run"]
 
 
 class Run:
@@ -289,55 +255,3 @@ class Run:
             with suppress(Exception):
                 client.handle.destroy()
         self.server.let_go()
-
-
-class _Warnings(logging.Handler):
-    """Collects what the logger says."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__(logging.WARNING)
-        self._lines = lines
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the line."""
-        self._lines.append(record.getMessage())
-
-
-def perform(
-    scenario: Scenario,
-    make_adapter: Callable[[VirtualClock], Adapter],
-    *,
-    limit: float = LIMIT,
-) -> Report:
-    """Run a scenario with a driver.
-
-    Args:
-        scenario: what to run.
-        make_adapter: the driver's Adapter class, or a function that makes one.
-        limit: real seconds after which something that does not come counts as missing.
-
-    Raises:
-        NonconformityError: the driver does not do what the scenario says.
-    """
-    clock = VirtualClock()
-    with ExitStack() as stack:
-        watch = stack.enter_context(Watch(clock))
-        server = stack.enter_context(Server(clock, watch))
-        adapter = stack.enter_context(make_adapter(clock))
-        run = Run(adapter, watch, server, limit)
-        handler = _Warnings(run.warnings)
-        _logger.addHandler(handler)
-        stack.callback(_logger.removeHandler, handler)
-        try:
-            scenario.script(run)
-            transcript = run.finish()
-        except BaseException as error:
-            error.add_note(
-                f"driver {adapter.name}, scenario {scenario.name}: {scenario.rule} "
-                f"See {scenario.guarantee}"
-            )
-            run.leave()
-            raise
-        return Report(
-            scenario, adapter.name, adapter.capabilities, transcript, tuple(watch.poll_times)
-        )

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .adapter import Capability
     from .run import Run
 
-__all__ = ["Capability", "Scenario", "scenario"]
+__all__ = ["Scenario", "scenario"]
 
 _GUARANTEES: Final = "docs/reference/guarantees.md"
-
-Capability: TypeAlias = Literal["parallel", "background"]
-"""A capability that a driver may lack: ``parallel``, several requests at once; ``background``, work
-between calls."""
 
 
 @dataclass(frozen=True, slots=True)
