@@ -1,1 +1,8 @@
-"""Events: the check and the encoding of one event, at the call that sends it."""
+"""Events: the check and the encoding of one event, at the call that sends it.
+
+- ``encoding``: the check of an event, and its bytes
+- ``plain``: plain JSON types for all that an event may hold
+- ``form``: the form in which an event is kept until it is sent
+
+When an event goes is decided in ``batches``.
+"""
