@@ -80,7 +80,7 @@ def test_a_wrong_address(shell: Shell) -> None:
     """An address where there is no API is not taken for a refused key."""
     ended = shell.masivo("check", "--base-url", shell.emulator.url.partition("/api")[0])
     assert ended.code == 6
-    assert "does not look like an answer of the Masivo API" in ended.err
+    assert "does not look like a response of the Masivo API" in ended.err
 
 
 @pytest.mark.parametrize("url", ["http://example.com", "ftp://x", "nonsense"])

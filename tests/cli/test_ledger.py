@@ -38,7 +38,7 @@ class Sent:
     end: int
     outcome: SendEventResult | Failed | None = None
 
-    def ask(self) -> SendEventResult | Failed | None:
+    def claim(self) -> SendEventResult | Failed | None:
         """As a delivery's."""
         return self.outcome
 

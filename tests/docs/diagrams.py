@@ -163,7 +163,7 @@ def fate(answer: Callable[[Driver], None]) -> str:
 
 
 def _answering(status: int) -> Callable[[Driver], None]:
-    return lambda driver: driver.answer(status, {})
+    return lambda driver: driver.respond(status, {})
 
 
 def ranges(statuses: Iterable[int]) -> str:
@@ -180,7 +180,7 @@ def answers() -> str:
         fates.setdefault(fate(_answering(status)), []).append(status)
     broken = fate(lambda driver: driver.break_off())
     late = fate(lambda driver: driver.break_off(status=200))
-    page = fate(lambda driver: driver.answer(200, b"<html>"))
+    page = fate(lambda driver: driver.respond(200, b"<html>"))
     rows = [(ranges(statuses), each) for each, statuses in fates.items()]
     rows.append(("no response at all", broken))
     rows.append(("a 2xx that breaks off", late))

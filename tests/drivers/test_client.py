@@ -351,7 +351,7 @@ def test_counters_tell_what_happened(connect: Connect, emulator: Emulator) -> No
         accepted=4,
         delivered=3,
         failed=1,
-        rejected=0,
+        overflowed=0,
         retries=1,
         requests=6,
         authorizations=1,

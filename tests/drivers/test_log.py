@@ -83,7 +83,7 @@ def test_looking_is_not_asking(
 def test_partly_asked_for(
     connect: Connect, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of a batch that failed together, those are counted that nobody asked about."""
+    """Of a batch that failed together, those are counted that are unclaimed."""
     emulator.fail(Fault(status=403), route="events")
     client = connect()
     deliveries = [client.send_analytics_event(event(n)) for n in range(5)]
@@ -150,8 +150,8 @@ def test_a_repeat_is_told_at_info(
     client.flush(10)
     client.close()
     answered, repeated = [each for each in caplog.records if each.name == "masivo"]
-    assert "answered 503" in answered.getMessage()
-    assert "repeat 1" in repeated.getMessage()
+    assert "response 503" in answered.getMessage()
+    assert "retry 1" in repeated.getMessage()
     assert {answered.levelno, repeated.levelno} == {logging.INFO}
 
 

@@ -86,7 +86,7 @@ def test_the_three_worlds_tell_the_same(emulator: Emulator) -> None:
         # When a worker looks, before or after the flush, is a matter of the operating system.
         runs.append(sorted(line for line in lines if "nothing to do" not in line))
     first = runs[0]
-    for expected in ("authorization: GET", "token: lives", "answered 503", "repeat 1", "due by"):
+    for expected in ("authorization: GET", "token: lives", "response 503", "retry 1", "due by"):
         assert any(expected in line for line in first), expected
     assert runs == [first] * 3
 
@@ -190,9 +190,9 @@ for kind in ("Client", "AsyncClient", "TrioClient"):
     setattr(masivo, kind, functools.partial(getattr(masivo, kind), **make))
 """
     printed = errors_of(nasty + WORLDS[world], emulator, "debug")
-    assert "no usable answer" in printed
+    assert "no usable response" in printed
     assert "ReadError" in printed
     assert "/auth/[redacted]" in printed
-    assert "answered 401" in printed or "answered 503" in printed
+    assert "response 401" in printed or "response 503" in printed
     for secret in (key, f"token-{PRIVATE}", PRIVATE):
         assert secret not in printed

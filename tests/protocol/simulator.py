@@ -10,14 +10,13 @@ import json
 import random
 from collections import deque
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from msgspec import structs
 
 from masivo._protocol.errors import MasivoError
 from masivo._protocol.json import encode
 from masivo.protocol import (
-    Api,
     Buffer,
     Delivery,
     Engine,
@@ -31,17 +30,16 @@ from masivo.protocol import (
     SendEventResult,
     Settings,
     configure,
-    settle,
     unwrap,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from masivo.protocol import FailedEvent, OnError, Ticket
+    from masivo.protocol import Activity, ClientOptions, FailedEvent, Ticket
 
 KEY = "client-key-0123456789"
-"""The API key of every test; long enough to be looked for in answers."""
+"""The API key of every test; long enough to be looked for in responses."""
 
 TOKEN = "token-number-"
 """How every token begins that the driver hands out."""
@@ -55,42 +53,15 @@ WALL = 1_767_225_600.0
 """What the wall clock reads then: 2026-01-01T00:00:00Z."""
 
 
-class Changes(TypedDict, total=False):
-    """The settings that a test may choose."""
-
-    brand_id: str | None
-    batch_size: int
-    idle_timeout: float
-    max_wait: float
-    refresh_interval: float | None
-    timeout: float
-    max_retries: int
-    max_in_flight: int
-    max_queue: int
-    max_queue_bytes: int
-    max_event_bytes: int
-    max_batch_bytes: int
-    isolate_rejected: bool
-    on_error: OnError | None
-    enabled: bool
-
-
 def settings(
     *,
     key: str = KEY,
-    base_url: str | None = BASE_URL,
-    api: Api | None = None,
     environ: Mapping[str, str] | None = None,
-    **changes: Unpack[Changes],
+    **options: Unpack[ClientOptions],
 ) -> Settings:
     """Checked settings: the constructor's defaults, but for what a test chooses."""
-    return configure(
-        Secret(key),
-        environ={} if environ is None else environ,
-        base_url=base_url,
-        api=Api() if api is None else api,
-        **changes,
-    )
+    options.setdefault("base_url", BASE_URL)
+    return configure(Secret(key), environ={} if environ is None else environ, **options)
 
 
 class Dice:
@@ -168,7 +139,7 @@ class Driver:
     Attributes:
         now: the monotonic clock; add to it.
         wall: the wall clock at ``now == START``.
-        out: the requests that have no answer yet, in order.
+        out: the requests that have no result yet, in order.
         sent: every request so far.
         outcomes: how often each delivery was settled.
     """
@@ -178,13 +149,12 @@ class Driver:
         *,
         seed: int = 1,
         key: str = KEY,
-        api: Api | None = None,
-        log_level: int = 30,
-        **changes: Unpack[Changes],
+        listening: bool = False,
+        **options: Unpack[ClientOptions],
     ) -> None:
         self.now = START
-        self.log_level = log_level
-        self.notes: list[tuple[int, str]] = []
+        self.listening = listening
+        self.activity: list[Activity] = []
         self.wall = WALL
         self.dice = Dice(seed)
         self.wakes = 0
@@ -197,14 +167,14 @@ class Driver:
         self.wake_at: float | None = None
         self.closed = False
         self._tokens = 0
-        self.settings = settings(key=key, api=api, **changes)
+        self.settings = settings(key=key, **options)
         self.engine = Engine(
             self.settings.account,
             clock=lambda: self.now,
             wall_clock=lambda: self.wall + self.now - START,
             random=self.dice,
             wake=self._wake,
-            listening=lambda: self.log_level <= 20,
+            listening=lambda: self.listening,
         )
         self.buffer = self.engine.attach(self.settings)
         self.core: Any = self.engine._context
@@ -214,21 +184,9 @@ class Driver:
     def _wake(self) -> None:
         self.wakes += 1
 
-    # ── The log ──────────────────────────────────────────────────────────────────────────────
-
-    def log(self, level: int, msg: str, /) -> None:
-        """Keep a note."""
-        self.notes.append((level, msg))
-
-    def warning(self, msg: str, /) -> None:
-        """See ``Logger``; warnings are looked at as the engine gives them."""
-
-    def error(self, msg: str, /, *, exc_info: bool) -> None:
-        """See ``Logger``; see ``warning``."""
-
-    def client(self, **changes: Unpack[Changes]) -> Buffer:
+    def client(self, **options: Unpack[ClientOptions]) -> Buffer:
         """Attach one more client of the same key."""
-        return self.engine.attach(structs.replace(self.settings, **changes))
+        return self.engine.attach(structs.replace(self.settings, **options))
 
     # ── Time ─────────────────────────────────────────────────────────────────────────────────
 
@@ -254,7 +212,7 @@ class Driver:
         assert output.wake_at is None or output.wake_at > self.now, "a wake-up in the past"
         self.wake_at = output.wake_at
         self.closed = output.closed
-        settle(structs.replace(output, settled=[], warnings=[], failed_events=[]), self)
+        self.activity.extend(output.activity)
         self.out.extend(output.requests)
         self.sent.extend(output.requests)
         for settled in output.settled:
@@ -304,7 +262,7 @@ class Driver:
         assert is_authorization(request), "a batch is out, not an authorization"
         return request
 
-    def answer(
+    def respond(
         self,
         status: int,
         body: Json | bytes = None,
@@ -312,16 +270,16 @@ class Driver:
         to: Request | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Answer a request (the one that is out) with a value as JSON, or bytes as they are."""
+        """Respond to a request (the one that is out) with a value as JSON, or bytes as they are."""
         request = self.only() if to is None else to
         self.out.remove(request)
         text = body if isinstance(body, bytes) else b"" if body is None else encode(body)
-        self.engine.handle_response(request.id, Response(status, dict(headers or {}), text))
+        self.engine.hand_back(request.id, Response(status, dict(headers or {}), text))
         self.poll()
 
     def accept(self, to: Request | None = None) -> None:
         """Let the API take a batch."""
-        self.answer(200, {"ok": True}, to=to)
+        self.respond(200, {"ok": True}, to=to)
 
     def break_off(
         self,
@@ -332,18 +290,18 @@ class Driver:
         status: int | None = None,
         cause: BaseException | None = None,
     ) -> None:
-        """Let a request (the one that is out) end without a complete answer."""
+        """Let a request (the one that is out) end without a complete response."""
         request = self.only() if to is None else to
         self.out.remove(request)
-        self.engine.handle_failure(request.id, Failure(reason, sent, status, cause))
+        self.engine.hand_back(request.id, Failure(reason, sent, status, cause))
         self.poll()
 
     def grant(self, token: str | None = None, *, headers: Mapping[str, str] | None = None) -> str:
-        """Answer the authorization that is out with a new token; the token."""
+        """Respond to the authorization that is out with a new token; the token."""
         (request,) = [each for each in self.out if is_authorization(each)]
         self._tokens += 1
         token = f"{TOKEN}{self._tokens}" if token is None else token
-        self.answer(200, {"data": token}, to=request, headers=headers)
+        self.respond(200, {"data": token}, to=request, headers=headers)
         return token
 
     def sign_in(self, token: str | None = None, *, headers: Mapping[str, str] | None = None) -> str:

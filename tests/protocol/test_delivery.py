@@ -32,9 +32,9 @@ def test_a_delivery_is_done_when_it_has_its_outcome() -> None:
     assert delivery().claim() is None
 
 
-def test_asking_any_number_of_times_counts_once() -> None:
-    """Each delivery of a batch that failed counts as asked for once, however often it is asked;
-    ``done`` and ``repr`` are no asking."""
+def test_claiming_any_number_of_times_counts_once() -> None:
+    """Each delivery of a batch that failed counts as claimed once, however often it is claimed;
+    ``done`` and ``repr`` claim nothing."""
     outcome = Failed(ERROR, 3, None)
     first, second = delivery(outcome), delivery(outcome)
     for _ in range(3):
@@ -48,32 +48,32 @@ def test_asking_any_number_of_times_counts_once() -> None:
 
 
 def test_a_failure_that_is_let_go_is_reported_once() -> None:
-    """When the last delivery is gone, the number that nobody asked for is reported; nothing if
-    all were asked for."""
-    told: list[tuple[MasivoError, int]] = []
+    """When the last delivery is gone, the number that is unclaimed is reported; nothing if
+    all were claimed."""
+    reported: list[tuple[MasivoError, int]] = []
 
     def report(error: MasivoError, count: int) -> None:
-        told.append((error, count))
+        reported.append((error, count))
 
     outcome = Failed(ERROR, 3, report)
     first = delivery(outcome)
     first.claim()
     del outcome
-    assert told == []
+    assert reported == []
     del first
-    assert told == [(ERROR, 2)]
+    assert reported == [(ERROR, 2)]
     outcome = Failed(ERROR, 1, report)
     delivery(outcome).claim()
     del outcome
-    assert told == [(ERROR, 2)]
+    assert reported == [(ERROR, 2)]
 
 
 def test_a_failure_that_ended_no_event_is_not_reported() -> None:
-    """A failure is counted for no event at first: without one nobody was to be told of it."""
-    told: list[int] = []
-    outcome = Failed(ERROR, report=lambda _error, count: told.append(count))
+    """A failure is counted for no event at first: without one there was nothing to report."""
+    reported: list[int] = []
+    outcome = Failed(ERROR, report=lambda _error, count: reported.append(count))
     outcome.report_unclaimed()
-    assert told == []
+    assert reported == []
 
 
 def test_a_delivery_shows_its_state_and_no_event() -> None:
@@ -85,16 +85,16 @@ def test_a_delivery_shows_its_state_and_no_event() -> None:
 
 
 def test_a_settled_delivery_holds_no_event() -> None:
-    """A delivery with an outcome keeps nothing of its event, nor does a refused one."""
+    """A delivery with an outcome keeps nothing of its event, nor does one that overflowed."""
     driver = Driver(max_queue=2)
     _, (accepted,) = in_batch(driver, 1)
     driver.accept()
     _, (failed,) = in_batch(driver, 2)
-    driver.answer(403)
+    driver.respond(403)
     driver.buffer.send(event(3))
     driver.buffer.send(event(4))
-    refused = driver.buffer.send(event(5))
-    assert accepted.encoded == failed.encoded == refused.encoded == b""
+    overflowed = driver.buffer.send(event(5))
+    assert accepted.encoded == failed.encoded == overflowed.encoded == b""
     disabled = Driver(enabled=False).buffer.send(event(6))
     assert disabled.encoded == b""
 
@@ -104,13 +104,13 @@ def test_deliveries_are_no_work_for_the_garbage_collector() -> None:
     assert not gc.is_tracked(delivery())
 
 
-def test_events_refused_in_one_go_share_one_outcome() -> None:
+def test_events_that_overflow_in_one_go_share_one_outcome() -> None:
     """Deliveries of a full buffer count together, asked and unasked."""
     driver = Driver(max_queue=1)
     driver.buffer.send(event())
-    refused = [driver.buffer.send(event()) for _ in range(3)]
-    refused[0].claim()
-    outcome = refused[0].outcome
+    overflowed = [driver.buffer.send(event()) for _ in range(3)]
+    overflowed[0].claim()
+    outcome = overflowed[0].outcome
     assert isinstance(outcome, Failed)
     assert isinstance(outcome.error, MasivoQueueFullError)
     assert (outcome.count, outcome.claimed) == (3, 1)
@@ -125,7 +125,7 @@ def test_unwrap_gives_the_value_or_raises() -> None:
 
 
 def test_a_ticket_has_no_outcome_at_first() -> None:
-    """A ticket has no outcome until the engine answers it."""
+    """A ticket has no outcome until the engine ends it."""
     ticket = Ticket()
     assert ticket.claim() is None
     ticket.outcome = True

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from masivo._protocol.errors import MasivoValidationError
-from masivo._protocol.events.encoding import size
+from masivo._protocol.events.form import size
 from masivo._protocol.wire.requests import envelope_size
 from masivo.protocol import Api, FlushResult, SendEventResult
 
@@ -90,7 +90,7 @@ def test_a_whole_batch_shares_one_result() -> None:
     """Every event of a batch gets success, the status and the whole body, parsed."""
     driver = Driver()
     _, deliveries = in_batch(driver, 1, 2, 3)
-    driver.answer(201, {"data": {"id": 5}, "message": "ok"})
+    driver.respond(201, {"data": {"id": 5}, "message": "ok"})
     result = SendEventResult(True, 201, {"data": {"id": 5}, "message": "ok"})
     assert [result_of(each) for each in deliveries] == [result] * 3
     assert all(each.done() for each in deliveries)
@@ -101,7 +101,7 @@ def test_any_2xx_without_a_body_is_a_success(status: int) -> None:
     """Any 2xx with an empty body delivers the batch, with ``data=None``."""
     driver = Driver()
     _, (delivery,) = in_batch(driver, 1)
-    driver.answer(status, b"")
+    driver.respond(status, b"")
     assert result_of(delivery) == SendEventResult(True, status, None)
 
 
@@ -269,7 +269,7 @@ def test_a_full_buffer_goes_out() -> None:
     assert numbers(driver.batch()) == [1, 2, 3]
 
 
-def test_a_buffer_that_refused_an_event_for_its_size_goes_out() -> None:
+def test_a_buffer_that_overflowed_for_an_events_size_goes_out() -> None:
     """When an event did not fit ``max_queue_bytes``, the buffer is full, and goes out."""
     driver = Driver(api=Api(stamp_issued_at=False), max_queue_bytes=2500)
     driver.sign_in()
@@ -296,7 +296,7 @@ def test_order_is_kept_from_batch_to_batch() -> None:
 
 
 def test_later_events_wait_for_the_batch_on_its_way() -> None:
-    """With ``max_in_flight=1`` a full batch waits for the answer to the one before it."""
+    """With ``max_in_flight=1`` a full batch waits for the response to the one before it."""
     driver = Driver(batch_size=2)
     driver.sign_in()
     driver.send_numbers(1, 2, 3, 4)
@@ -347,12 +347,12 @@ def test_stats_count_everything() -> None:
     driver.grant()
     stats = driver.buffer.stats()
     assert (stats.queued, stats.in_flight, stats.requests, stats.authorizations) == (2, 2, 1, 1)
-    driver.answer(503)
+    driver.respond(503)
     stats = driver.buffer.stats()
     assert (stats.queued, stats.in_flight, stats.retries) == (2, 2, 1)
     driver.sleep()
     driver.accept()
-    driver.answer(403)
+    driver.respond(403)
     stats = driver.buffer.stats()
     assert (stats.delivered, stats.failed, stats.queued, stats.in_flight) == (2, 2, 0, 0)
     assert (stats.requests, stats.retries, stats.authorizations) == (3, 1, 1)
@@ -382,7 +382,7 @@ def test_the_first_event_authorizes_in_the_same_poll() -> None:
     assert driver.wake_at == START + 30.0
 
 
-def test_a_refused_event_is_not_accepted() -> None:
+def test_an_invalid_event_is_not_accepted() -> None:
     """A MasivoValidationError comes from the call itself: nothing is counted, sent or fetched."""
     driver = Driver(on_error=lambda failure: None)
     with pytest.raises(MasivoValidationError):
@@ -397,7 +397,7 @@ def test_a_batch_that_is_just_full_waits_for_one_event_more() -> None:
     """Events that fill ``max_batch_bytes`` to the byte are not due, and ask for no poll; the
     next one wakes the driver."""
     length = size(Driver().buffer.send(event(1)).encoded)
-    most = 2 * length + 1 + envelope_size("events")
+    most = 2 * length + 1 + envelope_size(Api())
     driver = Driver(max_batch_bytes=most, max_event_bytes=most)
     driver.sign_in()
     driver.send_numbers(1, 2)
@@ -413,7 +413,7 @@ def test_a_sender_wakes_the_driver_by_bytes_exactly_when_a_batch_is_due() -> Non
     """One byte decides, for a sender and for what came in during a poll alike."""
     length = size(Driver().buffer.send(event(1)).encoded)
     for more, due in ((0, False), (1, True)):
-        most = 2 * length + 1 + envelope_size("events")
+        most = 2 * length + 1 + envelope_size(Api())
         driver = Driver(max_batch_bytes=most, max_event_bytes=most)
         driver.sign_in()
         driver.send_numbers(1)

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masivo._protocol.errors import MasivoQueueFullError
-from masivo._protocol.events.encoding import size
+from masivo._protocol.events.form import size
 from masivo.protocol import Api, Delivery, Failed
 
 from .simulator import Driver, error_of, event, in_batch, numbers, payload, result_of
 
 
 def event_of(size: int, number: int = 0) -> dict[str, object]:
-    """An event that is encoded in so many bytes (without a stamp)."""
+    """An event that is encoded in this many bytes (without a stamp)."""
     rest = len(b'{"type":"VIEW","customer_id":"c","brand_id":null,"n":0,"note":""}')
     return event(number, note="x" * (size - rest))
 
@@ -37,13 +37,13 @@ def test_an_event_past_max_queue_fails_at_once() -> None:
     assert driver.buffer.stats().overflowed == 2
 
 
-def test_what_is_in_flight_and_between_repeats_counts() -> None:
-    """The bound counts events in flight, and between repeats; an outcome makes room."""
+def test_what_is_in_flight_and_between_retries_counts() -> None:
+    """The bound counts events in flight, and between retries; an outcome makes room."""
     driver = Driver(max_queue=2, refresh_interval=None)
     driver.dice.always = 0.5
     in_batch(driver, 1, 2)
     assert driver.buffer.send(event(3)).done()
-    driver.answer(503)
+    driver.respond(503)
     assert driver.buffer.send(event(4)).done()
     driver.sleep()
     driver.accept()
@@ -86,8 +86,8 @@ def test_the_stamp_counts_in_the_bounds() -> None:
     assert len(driver.batch().body) == limit
 
 
-def test_refused_events_of_one_poll_share_their_error() -> None:
-    """Refused events cost next to nothing: those of one poll share one error; a later one has its
+def test_events_that_overflow_in_one_poll_share_their_error() -> None:
+    """Overflowing costs next to nothing: those of one poll share one error; a later one has its
     own."""
     driver = Driver(max_queue=1)
     driver.sign_in()
@@ -169,16 +169,18 @@ def test_every_event_has_exactly_one_outcome(max_in_flight: int, data: st.DataOb
         max_retries=data.draw(st.integers(0, 2)),
     )
     deliveries: list[Delivery] = []
-    steps = st.sampled_from(["send", "send", "send", "answer", "answer", "break", "wait", "flush"])
+    steps = st.sampled_from(
+        ["send", "send", "send", "respond", "respond", "break", "wait", "flush"]
+    )
     for step in data.draw(st.lists(steps, max_size=40)):
         if step == "send":
             customer = data.draw(st.sampled_from("abc"))
             deliveries += driver.send(event(len(deliveries), customer))
-        elif step == "answer" and driver.out:
+        elif step == "respond" and driver.out:
             request = data.draw(st.sampled_from(driver.out))
             status = data.draw(st.sampled_from([200, 200, 400, 401, 403, 429, 503, 302]))
             seconds = data.draw(st.sampled_from(["", "1", "200", "400"]))
-            driver.answer(
+            driver.respond(
                 status,
                 {"data": "some-token", "error": "e"},
                 to=request,

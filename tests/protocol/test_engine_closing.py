@@ -6,10 +6,9 @@ from collections import UserDict
 from typing import TYPE_CHECKING
 
 import pytest
-from masivo._protocol.reporting.journal import DEBUG
 
 from masivo._protocol.errors import MasivoAuthError, MasivoClosedError
-from masivo.protocol import Delivery, Failed, FlushResult
+from masivo.protocol import BatchSent, Delivery, Failed, FlushResult
 
 from .simulator import (
     START,
@@ -54,7 +53,7 @@ def test_closing_an_idle_client_ends_at_once() -> None:
 
 def test_the_deadline_of_a_close_counts_a_stuck_request() -> None:
     """At the deadline, exactly, what is undelivered ends with a MasivoClosedError, what is stuck
-    in a request included; the answer that comes later is ignored."""
+    in a request included; the response that comes later is ignored."""
     driver = Driver(batch_size=1, timeout=60.0, refresh_interval=None)
     driver.sign_in()
     deliveries = driver.send_numbers(1, 2)
@@ -105,20 +104,20 @@ def test_a_close_without_time_fails_everything() -> None:
     assert driver.out == []
 
 
-def test_closing_cuts_a_wait_for_a_repeat_short_for_one_last_try() -> None:
-    """A batch that waits to be repeated goes at once when its client closes with a deadline; it
+def test_closing_cuts_a_wait_for_a_retry_short_for_one_last_try() -> None:
+    """A batch that waits to be retried goes at once when its client closes with a deadline; it
     is its last try."""
     driver = Driver(max_retries=10, refresh_interval=None)
     driver.dice.always = 0.5
     _, (delivery,) = in_batch(driver, 1)
     for _ in range(5):
-        driver.answer(503)
+        driver.respond(503)
         driver.sleep()
-    driver.answer(503)
+    driver.respond(503)
     assert driver.out == []
     ticket = driver.close(60.0)
     assert numbers(driver.batch()) == [1]
-    driver.answer(503, {"error": "last"})
+    driver.respond(503, {"error": "last"})
     assert ticket.claim() is True
     assert "last" in error_of(delivery).message
     assert driver.out == []
@@ -130,9 +129,9 @@ def test_a_request_that_fails_during_a_close_gets_one_last_try_at_once() -> None
     driver.dice.always = 0.5
     _, (delivery,) = in_batch(driver, 1)
     driver.close(60.0)
-    driver.answer(503)
+    driver.respond(503)
     assert numbers(driver.batch()) == [1]
-    driver.answer(503)
+    driver.respond(503)
     assert error_of(delivery).status == 503
 
 
@@ -143,42 +142,42 @@ def test_closing_cuts_a_retry_after_short() -> None:
     driver.dice.always = 0.0
     driver.sign_in()
     deliveries = driver.send_numbers(1, 2)
-    driver.answer(429, headers={"retry-after": "100"})
+    driver.respond(429, headers={"retry-after": "100"})
     assert driver.out == []
     ticket = driver.close(60.0)
-    driver.answer(429, headers={"retry-after": "100"})
+    driver.respond(429, headers={"retry-after": "100"})
     assert error_of(deliveries[0]).status == 429
     assert numbers(driver.batch()) == [2]
-    driver.answer(429)
+    driver.respond(429)
     assert error_of(deliveries[1]).status == 429
     assert ticket.claim() is True
 
 
 def test_closing_hurries_an_authorization() -> None:
-    """An authorization that waits to be repeated is tried a last time at once, too."""
+    """An authorization that waits to be retried is tried a last time at once, too."""
     driver = Driver(max_retries=10, refresh_interval=None)
     driver.dice.always = 1.0
     (delivery,) = driver.send_numbers(1)
-    driver.answer(503)
+    driver.respond(503)
     driver.sleep()
-    driver.answer(503)
+    driver.respond(503)
     assert driver.out == []
     driver.close(60.0)
     assert is_authorization(driver.only())
-    driver.answer(503)
+    driver.respond(503)
     assert error_of(delivery).status == 503
 
 
-def test_a_close_without_a_deadline_waits_as_long_as_the_repeats_take() -> None:
-    """``close(None)`` hurries nothing: the repeats keep their waits, a ``Retry-After`` its own."""
+def test_a_close_without_a_deadline_waits_as_long_as_the_retries_take() -> None:
+    """``close(None)`` hurries nothing: the retries keep their waits, a ``Retry-After`` its own."""
     driver = Driver(max_retries=3, refresh_interval=None)
     driver.dice.always = 0.5
     in_batch(driver, 1)
     ticket = driver.close(None)
-    driver.answer(503)
+    driver.respond(503)
     assert driver.wake_at == START + 0.25
     driver.sleep()
-    driver.answer(429, headers={"retry-after": "200"})
+    driver.respond(429, headers={"retry-after": "200"})
     assert driver.wake_at == driver.now + 200.0
     driver.sleep()
     driver.accept()
@@ -275,8 +274,8 @@ def test_what_overlaps_with_the_end_of_a_client_has_its_outcome() -> None:
     assert set(driver.tickets) == {drain, token, close}
 
 
-def test_what_overlaps_with_the_deadline_of_a_close_is_told_so() -> None:
-    """Where the client had ended with a close that ran out, that is what they are told."""
+def test_what_overlaps_with_the_deadline_of_a_close_fails_with_that_error() -> None:
+    """Where the client had ended with a close that ran out, that is their error."""
     driver = Driver(max_queue=1)
     driver.send_numbers(1)
     driver.close(5.0)
@@ -290,8 +289,8 @@ def test_what_overlaps_with_the_deadline_of_a_close_is_told_so() -> None:
         assert "close(timeout=5) ran out" in error_of(each).message
 
 
-def test_what_overlaps_with_the_end_of_a_close_is_told_that_the_client_is_closed() -> None:
-    """Where the close ended in time, none of them is told that it ran out."""
+def test_what_overlaps_with_the_end_of_a_close_fails_as_the_client_is_closed() -> None:
+    """Where the close ended in time, none of their errors says that it ran out."""
     driver = Driver(max_queue=1)
     assert driver.close(5.0).claim() is True
     driver.buffer._gate.closed = False
@@ -302,13 +301,14 @@ def test_what_overlaps_with_the_end_of_a_close_is_told_that_the_client_is_closed
 def test_an_event_that_overlaps_with_a_close_is_sent_at_once() -> None:
     """An event whose call overlapped with ``close`` (it lies behind it in the inbox) is sent like
     the others: it does not wait for its time."""
-    driver = Driver(log_level=DEBUG)
+    driver = Driver(listening=True)
     driver.sign_in()
     ticket = driver.buffer.close(None)
     driver.buffer._gate.closed = False
     (delivery,) = driver.send_numbers(1)
     assert numbers(driver.batch()) == [1]
-    assert any("due by close:" in line for _, line in driver.notes)
+    (sent,) = [each for each in driver.activity if isinstance(each, BatchSent)]
+    assert sent.trigger == "close"
     driver.accept()
     assert result_of(delivery).success
     assert ticket.claim() is True
@@ -368,7 +368,7 @@ def test_after_the_last_client_the_next_starts_fresh() -> None:
 
 
 def test_a_renewal_that_is_out_when_the_last_client_goes_is_ignored() -> None:
-    """An answer to the authorization of a key without clients brings no token."""
+    """A response to the authorization of a key without clients brings no token."""
     driver = Driver()
     driver.send_numbers(1)
     driver.buffer.destroy()
@@ -380,7 +380,7 @@ def test_a_renewal_that_is_out_when_the_last_client_goes_is_ignored() -> None:
 
 
 def test_an_authorization_of_clients_that_are_gone_brings_their_successor_no_token() -> None:
-    """Nor does that answer bring one where the key has a client again: it waits for its own."""
+    """Nor does that response bring one where the key has a client again: it waits for its own."""
     driver = Driver()
     driver.send_numbers(1)
     late = driver.authorization()
@@ -389,7 +389,7 @@ def test_an_authorization_of_clients_that_are_gone_brings_their_successor_no_tok
     driver.buffer = driver.client()
     ticket = driver.buffer.token()
     driver.poll()
-    driver.answer(200, {"data": "a-late-token"}, to=late)
+    driver.respond(200, {"data": "a-late-token"}, to=late)
     assert ticket.claim() is None
     token = driver.grant()
     assert ticket.claim() == token
@@ -399,7 +399,7 @@ def test_the_last_client_may_go_while_its_key_is_refused() -> None:
     """A refusal does not outlive the last client of its key."""
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
-    driver.answer(401)
+    driver.respond(401)
     assert type(error_of(delivery)) is MasivoAuthError
     driver.close(1.0)
     driver.buffer = driver.client()
@@ -415,7 +415,7 @@ def test_the_last_client_may_go_while_its_key_is_held_back(seconds: str) -> None
     driver.dice.always = 1.0
     driver.sign_in()
     driver.send_numbers(1)
-    driver.answer(429, headers={"retry-after": seconds})
+    driver.respond(429, headers={"retry-after": seconds})
     driver.close(1.0)
     driver.buffer = driver.client(batch_size=1)
     (delivery,) = driver.send_numbers(2)
@@ -425,16 +425,16 @@ def test_the_last_client_may_go_while_its_key_is_held_back(seconds: str) -> None
 
 
 def test_a_close_does_not_cut_short_what_a_sibling_waits_for() -> None:
-    """An authorization that a closing client hurried is repeated for the others as often as ever:
+    """An authorization that a closing client hurried is retried for the others as often as ever:
     only the closing client's events fail with the last try."""
     driver = Driver(max_retries=4, refresh_interval=None)
     other = driver.client()
     driver.dice.always = 0.5
     (mine,) = driver.send_numbers(1)
     (others,) = driver.send_numbers(2, buffer=other)
-    driver.answer(503)
+    driver.respond(503)
     driver.close(5.0)
-    driver.answer(503)
+    driver.respond(503)
     assert isinstance(mine.claim(), Failed)
     assert not others.done()
     driver.sleep()
@@ -463,7 +463,7 @@ def test_aborting_detaches_every_client_with_one_warning() -> None:
 
 
 def test_a_client_ends_once() -> None:
-    """What ends a client that has ended changes nothing: what overlapped is told of the first."""
+    """A second end changes nothing: what overlapped fails with the error of the first."""
     driver = Driver()
     driver.send_numbers(1)
     driver.close(5.0)
@@ -479,15 +479,15 @@ def test_a_client_ends_once() -> None:
 
 
 def test_each_half_of_a_batch_has_its_last_try() -> None:
-    """A close cuts a wait short for one last try; a half of what is refused then is new."""
+    """A close cuts a wait short for one last try; a half of what is rejected then is new."""
     driver = Driver()
     driver.dice.always = 0.9
     _, deliveries = in_batch(driver, 1, 2)
     driver.close(60.0)
-    driver.answer(503)
-    driver.answer(422)
+    driver.respond(503)
+    driver.respond(422)
     assert numbers(driver.batch()) == [1]
-    driver.answer(503)
+    driver.respond(503)
     assert numbers(driver.batch()) == [1]
     driver.accept()
     driver.accept()

@@ -46,13 +46,13 @@ def test_no_two_batches_in_flight_hold_events_of_one_customer() -> None:
 
 
 def test_later_events_of_a_customer_wait_behind_its_repeats() -> None:
-    """While a batch is being repeated, the later events of its customers wait behind it, and only
+    """While a batch is being retried, the later events of its customers wait behind it, and only
     those."""
     driver = Driver(batch_size=1, max_in_flight=2, refresh_interval=None)
     driver.dice.always = 0.5
     driver.sign_in()
     send(driver, "a", "b", "a", "c")
-    driver.answer(503, to=driver.out[0])
+    driver.respond(503, to=driver.out[0])
     driver.accept(driver.out[0])
     assert [numbers(each) for each in driver.out] == [[3]]
     driver.accept()
@@ -69,7 +69,7 @@ def test_later_events_of_a_customer_wait_behind_its_halves() -> None:
     driver.sign_in()
     send(driver, "a", "b")
     driver.send(event(2, "a"), event(3, "b"))
-    driver.answer(400)
+    driver.respond(400)
     driver.accept()
     assert numbers(driver.batch()) == [1]
     driver.accept()
@@ -122,7 +122,7 @@ def test_events_held_back_do_not_wake_the_driver_one_by_one() -> None:
 
 
 def test_a_full_buffer_of_events_held_back_asks_for_no_poll() -> None:
-    """Where nothing more fits and nothing can go, there is nothing to poll for before an answer."""
+    """Where nothing more fits and nothing can go, only a response is worth a poll."""
     driver = Driver(batch_size=2, max_queue=4, max_in_flight=2, refresh_interval=None)
     driver.sign_in()
     send(driver, "a", "a", "a", "a")
@@ -132,7 +132,7 @@ def test_a_full_buffer_of_events_held_back_asks_for_no_poll() -> None:
 
 def test_a_client_awaits_answers_where_nothing_else_lets_it_go_on() -> None:
     """``awaits_answers`` is True while it has events and the token is being fetched, and while as
-    many batches are out as may be; not while something waits for its repeat, nor for a renewal."""
+    many batches are out as may be; not while something waits for its retry, nor for a renewal."""
     driver = Driver(batch_size=1, max_in_flight=2, refresh_interval=None)
     assert not driver.buffer.awaits_answers
     driver.buffer.token()
@@ -140,14 +140,14 @@ def test_a_client_awaits_answers_where_nothing_else_lets_it_go_on() -> None:
     assert not driver.buffer.awaits_answers
     driver.send(event(1, "a"))
     assert driver.buffer.awaits_answers
-    driver.answer(503)
+    driver.respond(503)
     assert not driver.buffer.awaits_answers
     driver.sleep()
     driver.grant()
     assert not driver.buffer.awaits_answers
     driver.send(event(2, "b"))
     assert driver.buffer.awaits_answers
-    driver.answer(503, to=driver.out[0])
+    driver.respond(503, to=driver.out[0])
     assert not driver.buffer.awaits_answers
     driver = Driver(refresh_interval=10.0)
     driver.sign_in()
@@ -210,7 +210,7 @@ def test_batches_in_flight_are_due_by_count_of_what_may_go() -> None:
 
 @given(st.lists(st.sampled_from("abcd"), max_size=60), st.data())
 def test_a_customers_events_are_never_overtaken(customers: list[str], data: st.DataObject) -> None:
-    """Whatever is answered in which order, each customer's events first leave in the order of
+    """Whatever gets its response in which order, each customer's events first leave in the order of
     their sending, each has exactly one outcome, and no customer is in two batches at once."""
     driver = Driver(
         batch_size=data.draw(st.integers(1, 5)),
@@ -223,7 +223,7 @@ def test_a_customers_events_are_never_overtaken(customers: list[str], data: st.D
     left: dict[str, list[int]] = defaultdict(list)
     seen: set[str] = set()
     for _ in range(40 + 40 * len(customers)):
-        if not (pending or driver.out or driver.outbox.held):
+        if not (pending or driver.out or driver.outbox.pending):
             break
         if pending and (not driver.out or data.draw(st.booleans())):
             driver.send(event(*pending.pop(0)))
@@ -233,7 +233,7 @@ def test_a_customers_events_are_never_overtaken(customers: list[str], data: st.D
                 driver.grant()
             else:
                 status = data.draw(st.sampled_from([200, 200, 400, 401, 503]))
-                driver.answer(status, to=request)
+                driver.respond(status, to=request)
         elif driver.wake_at is not None:
             driver.sleep()
         busy: set[str] = set()
@@ -254,14 +254,14 @@ def test_a_customers_events_are_never_overtaken(customers: list[str], data: st.D
 
 
 def test_one_result_for_each_batch() -> None:
-    """Each batch in flight takes its own answer."""
+    """Each batch in flight takes its own response."""
     driver = Driver(batch_size=1, max_in_flight=2)
     driver.sign_in()
     first, second = driver.send(event(1, "a"), event(2, "b"))
-    driver.answer(201, {"n": 2}, to=driver.out[1])
+    driver.respond(201, {"n": 2}, to=driver.out[1])
     assert not first.done()
     assert result_of(second).data == {"n": 2}
-    driver.answer(202, {"n": 1})
+    driver.respond(202, {"n": 1})
     assert result_of(first).status == 202
 
 

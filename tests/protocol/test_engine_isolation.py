@@ -14,8 +14,8 @@ from .simulator import START, Driver, error_of, header, in_batch, numbers, paylo
 
 
 def judge(driver: Driver, bad: set[int], status: int = 422) -> list[list[int]]:
-    """Answer batches as the API does (a bad event refuses its whole batch) until none is out;
-    the batches, in order."""
+    """Respond to batches as the API does until none is out: it rejects the whole batch of a bad
+    event. Return the batches, in order."""
     batches: list[list[int]] = []
     while driver.out:
         assert len(batches) < 500, "the batches do not end"
@@ -24,12 +24,12 @@ def judge(driver: Driver, bad: set[int], status: int = 422) -> list[list[int]]:
         if bad.isdisjoint(which):
             driver.accept()
         else:
-            driver.answer(status, {"error": f"bad among {which}"})
+            driver.respond(status, {"error": f"bad among {which}"})
     return batches
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_refused_batch_is_halved_in_order(status: int) -> None:
+def test_a_rejected_batch_is_halved_in_order(status: int) -> None:
     """400, 413 and 422 halve a batch of several, and the halves go in order, so that only the
     event at fault fails."""
     driver = Driver()
@@ -54,12 +54,12 @@ def test_a_refused_batch_is_halved_in_order(status: int) -> None:
 
 
 def test_every_part_is_a_new_batch_with_its_own_key() -> None:
-    """Each part has an ``Idempotency-Key`` of its own; a repeat of a part has the part's."""
+    """Each part has an ``Idempotency-Key`` of its own; a retry of a part has the part's."""
     driver = Driver()
     driver.dice.always = 0.0
     in_batch(driver, 1, 2)
-    driver.answer(400)
-    driver.answer(503)
+    driver.respond(400)
+    driver.respond(503)
     driver.accept()
     driver.accept()
     keys = [header(each, "idempotency-key") for each in driver.sent[1:]]
@@ -72,35 +72,35 @@ def test_the_parts_carry_the_same_stamps() -> None:
     driver = Driver()
     request, _ = in_batch(driver, 1, 2)
     driver.advance(5.0)
-    driver.answer(400)
+    driver.respond(400)
     assert payload(driver.batch()) == payload(request)[:1]
 
 
 def test_every_part_has_all_its_repeats() -> None:
-    """A part is repeated like any batch, ``max_retries`` times."""
+    """A part is retried like any batch, ``max_retries`` times."""
     driver = Driver(max_retries=2)
     driver.dice.always = 0.0
     _, deliveries = in_batch(driver, 1, 2)
-    driver.answer(503)
-    driver.answer(503)
-    driver.answer(400)
+    driver.respond(503)
+    driver.respond(503)
+    driver.respond(400)
     for _ in range(3):
-        driver.answer(503)
+        driver.respond(503)
     for _ in range(2):
-        driver.answer(503)
+        driver.respond(503)
     driver.accept()
     assert error_of(deliveries[0]).status == 503
     assert result_of(deliveries[1]).success
 
 
 def test_a_part_waits_where_the_part_before_it_stopped() -> None:
-    """A part is a batch: after a part that failed for want of a good answer, the next one waits
+    """A part is a batch: after a part that failed for want of a good response, the next one waits
     first."""
     driver = Driver(max_retries=0, refresh_interval=None)
     _, deliveries = in_batch(driver, 1, 2)
-    driver.answer(400)
+    driver.respond(400)
     driver.dice.fix(0.5)
-    driver.answer(503)
+    driver.respond(503)
     assert deliveries[0].done()
     assert driver.out == []
     assert driver.wake_at == START + 0.25
@@ -108,29 +108,29 @@ def test_a_part_waits_where_the_part_before_it_stopped() -> None:
     assert numbers(driver.batch()) == [2]
 
 
-def test_a_refusal_without_isolation_ends_the_batch() -> None:
-    """With ``isolate_rejected=False`` the whole batch takes the answer."""
+def test_a_rejection_without_isolation_ends_the_batch() -> None:
+    """With ``isolate_rejected=False`` the whole batch takes the response."""
     driver = Driver(isolate_rejected=False)
     _, deliveries = in_batch(driver, 1, 2, 3)
-    driver.answer(422, {"error": "bad"})
+    driver.respond(422, {"error": "bad"})
     assert [error_of(each).message for each in deliveries] == ["bad"] * 3
     assert driver.out == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 409])
-def test_other_refusals_are_not_isolated(status: int) -> None:
+def test_other_statuses_are_not_isolated(status: int) -> None:
     """Only 400, 413 and 422 blame single events."""
     driver = Driver()
     _, deliveries = in_batch(driver, 1, 2)
-    driver.answer(status)
+    driver.respond(status)
     if status == 401:
         driver.grant()
-        driver.answer(status)
+        driver.respond(status)
     assert [error_of(each).status for each in deliveries] == [status] * 2
 
 
-def test_halving_stops_after_8_events_in_a_row_refused_alone() -> None:
-    """After 8 events in a row refused alone, each part that is left is sent once as a whole."""
+def test_halving_stops_after_8_events_in_a_row_rejected_alone() -> None:
+    """After 8 events in a row rejected alone, each part that is left is sent once as a whole."""
     driver = Driver()
     _, deliveries = in_batch(driver, *range(32))
     batches = judge(driver, set(range(32)))
@@ -158,8 +158,8 @@ def test_an_accepted_part_starts_the_row_anew() -> None:
     assert {n for n, each in enumerate(deliveries) if not isinstance(each.claim(), Failed)} == good
 
 
-def test_only_refusals_count_for_the_row() -> None:
-    """A part of one event that failed for want of an answer was not refused: it does not count
+def test_only_rejections_count_for_the_row() -> None:
+    """A part of one event that failed for want of a response was not rejected: it does not count
     towards the 8."""
     driver = Driver(max_retries=0)
     driver.dice.always = 0.0
@@ -167,22 +167,22 @@ def test_only_refusals_count_for_the_row() -> None:
     while driver.out:
         which = numbers(driver.batch())
         if len(which) > 1 and which[0] < 16:
-            driver.answer(422)
+            driver.respond(422)
         elif which[0] < 16:
             driver.break_off()
         elif which == [20] or len(which) > 1:
-            driver.answer(422) if 20 in which else driver.accept()
+            driver.respond(422) if 20 in which else driver.accept()
         else:
             driver.accept()
     assert {type(error_of(each)) for each in deliveries[:16]} == {MasivoNetworkError}
     assert [n for n in range(16, 32) if isinstance(deliveries[n].claim(), Failed)] == [20]
 
 
-def test_a_batch_of_one_takes_its_answer() -> None:
-    """A batch of one event that is refused fails, and is not sent again."""
+def test_a_batch_of_one_takes_its_response() -> None:
+    """A batch of one event that is rejected fails, and is not sent again."""
     driver = Driver()
     _, (delivery,) = in_batch(driver, 1)
-    driver.answer(422, {"error": "no", "details": ["n"]})
+    driver.respond(422, {"error": "no", "details": ["n"]})
     assert error_of(delivery).details == ["n"]
     assert driver.out == []
 
@@ -195,15 +195,15 @@ def test_later_events_wait_behind_all_parts() -> None:
     assert judge(driver, {1}) == [[1, 2], [1], [2], [3, 4]]
 
 
-def test_a_401_on_a_part_is_answered_with_a_fresh_token() -> None:
-    """A part whose token is refused goes once more with a fresh one; each part anew."""
+def test_a_401_on_a_part_brings_a_fresh_token() -> None:
+    """A part whose token is not accepted goes once more with a fresh one; each part anew."""
     driver = Driver()
     _, deliveries = in_batch(driver, 1, 2)
-    driver.answer(400)
-    driver.answer(401)
+    driver.respond(400)
+    driver.respond(401)
     driver.grant()
     driver.accept()
-    driver.answer(401)
+    driver.respond(401)
     driver.grant()
     driver.accept()
     assert all(result_of(each).success for each in deliveries)
@@ -224,7 +224,7 @@ def test_exactly_the_events_at_fault_fail(count: int, data: st.DataObject) -> No
     assert driver.buffer.stats().in_flight == 0
 
 
-def test_only_refusals_that_blame_events_count_towards_the_end_of_halving() -> None:
+def test_only_rejections_that_blame_events_count_towards_the_end_of_halving() -> None:
     """Parts of one event that fail for another reason do not stop the halving."""
     driver = Driver(batch_size=20)
     driver.dice.always = 0.0
@@ -233,12 +233,12 @@ def test_only_refusals_that_blame_events_count_towards_the_end_of_halving() -> N
     while driver.out:
         alone = len(numbers(driver.batch())) == 1
         lone += alone
-        driver.answer(409 if alone else 422)
+        driver.respond(409 if alone else 422)
     assert lone == len(deliveries)
 
 
-def test_a_broken_answer_does_not_count_towards_the_end_of_halving() -> None:
-    """An answer that began with a refusal and then broke off blames nobody."""
+def test_a_broken_response_does_not_count_towards_the_end_of_halving() -> None:
+    """A response that began with a rejection and then broke off blames nobody."""
     driver = Driver(batch_size=20, max_retries=0)
     driver.dice.always = 0.0
     _, deliveries = in_batch(driver, *range(20))
@@ -248,5 +248,5 @@ def test_a_broken_answer_does_not_count_towards_the_end_of_halving() -> None:
             lone += 1
             driver.break_off("cut", status=422)
         else:
-            driver.answer(422)
+            driver.respond(422)
     assert lone == len(deliveries)

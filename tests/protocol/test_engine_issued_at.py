@@ -25,12 +25,12 @@ def seconds(stamp: str) -> float:
 
 
 def date(moment: float) -> dict[str, str]:
-    """The headers of an answer that the server gives at ``moment``: cut to the second."""
+    """The headers of a response that the server gives at ``moment``: cut to the second."""
     return {"date": formatdate(moment // 1, usegmt=True)}
 
 
 def test_a_stamp_is_the_servers_time_of_the_send() -> None:
-    """The stamp is the ``Date`` of the authorization's answer, plus the time since it arrived,
+    """The stamp is the ``Date`` of the authorization's response, plus the time since it arrived,
     less the event's age: whatever the local clock says."""
     driver = Driver()
     driver.wall = 0.0
@@ -57,7 +57,7 @@ def test_each_event_of_a_batch_has_its_own_millisecond() -> None:
     assert stamps(driver.batch()) == [f"2026-01-01T00:00:{each}Z" for each in cut]
 
 
-def test_events_before_the_first_answer_are_stamped_by_their_age() -> None:
+def test_events_before_the_first_response_are_stamped_by_their_age() -> None:
     """An event sent before the token came is stamped with its own time, not the batch's."""
     driver = Driver()
     driver.send(event(1))
@@ -79,7 +79,7 @@ def test_without_a_date_the_local_clock_less_2_seconds_serves() -> None:
 
 
 def test_the_latest_lower_bound_counts() -> None:
-    """Of several answers the one that proves the server's time latest counts; one that arrived
+    """Of several responses the one that proves the server's time latest counts; one that arrived
     late in its second, or slowly, does not set the clock back."""
     driver = Driver(refresh_interval=10.0)
     driver.dice.always = 1.0
@@ -102,7 +102,7 @@ def test_the_latest_lower_bound_counts() -> None:
 
 
 def test_a_server_clock_that_was_set_back_is_followed() -> None:
-    """An answer that contradicts the bound kept so far starts anew, but stamps never decrease."""
+    """A response that contradicts the bound kept so far starts anew, but stamps never decrease."""
     driver = Driver(refresh_interval=10.0)
     driver.dice.always = 1.0
     driver.sign_in(headers=date(WALL + 3600.0))
@@ -120,29 +120,29 @@ def test_a_server_clock_that_was_set_back_is_followed() -> None:
     assert stamps(driver.batch()) == ["2026-01-01T00:00:10.000Z"]
 
 
-def test_the_date_of_other_answers_does_not_count() -> None:
-    """Only authorizations tell the time: a batch's answer may come from a cache or a proxy."""
+def test_the_date_of_other_responses_does_not_count() -> None:
+    """Only authorizations tell the time: a batch's response may come from a cache or a proxy."""
     driver = Driver(batch_size=1)
     driver.sign_in(headers=date(WALL))
     driver.send(event(1))
-    driver.answer(200, headers=date(WALL + 99.0))
+    driver.respond(200, headers=date(WALL + 99.0))
     driver.send(event(2))
     assert stamps(driver.batch()) == ["2026-01-01T00:00:00.000Z"]
 
 
 def test_a_refused_authorization_tells_the_time_too() -> None:
-    """Any answer to an authorization tells the server's time, a refusal included."""
+    """Any response to an authorization tells the server's time, a refusal included."""
     driver = Driver(max_retries=1)
     driver.dice.always = 0.0
     driver.send(event(1))
-    driver.answer(503, headers=date(WALL + 60.0))
+    driver.respond(503, headers=date(WALL + 60.0))
     driver.grant()
     driver.flush()
     assert stamps(driver.batch()) == ["2026-01-01T00:01:00.000Z"]
 
 
-def test_a_repeat_carries_the_same_stamp() -> None:
-    """The stamp is fixed when the batch is first made, and the same in a repeat, after a new token
+def test_a_retry_carries_the_same_stamp() -> None:
+    """The stamp is fixed when the batch is first made, and the same in a retry, after a new token
     with another ``Date`` too."""
     driver = Driver()
     driver.dice.always = 0.5
@@ -150,9 +150,9 @@ def test_a_repeat_carries_the_same_stamp() -> None:
     driver.send(event(1))
     driver.flush()
     first = driver.batch()
-    driver.answer(503)
+    driver.respond(503)
     driver.sleep()
-    driver.answer(401)
+    driver.respond(401)
     driver.grant(headers=date(WALL + 500.0))
     assert driver.batch().body == first.body
 
@@ -186,18 +186,18 @@ def test_on_error_gets_the_event_without_the_stamp() -> None:
     driver.sign_in()
     driver.send(event(1))
     driver.flush()
-    driver.answer(403)
+    driver.respond(403)
     assert driver.failed[0].event == event(1)
 
 
 @given(
     offset=st.floats(-1e8, 1e8),
     wall_error=st.floats(-1e7, 1e7),
-    answers=st.lists(
+    responses=st.lists(
         st.tuples(
             st.floats(0.0, 100.0),  # seconds until it
             st.floats(0.0, 5.0),  # of the request's way to the server
-            st.floats(0.0, 5.0),  # of the answer's way back
+            st.floats(0.0, 5.0),  # of the response's way back
             st.integers(0, 3),  # events sent then
         ),
         min_size=1,
@@ -208,10 +208,10 @@ def test_on_error_gets_the_event_without_the_stamp() -> None:
 def test_stamps_never_decrease_and_are_never_later_than_the_servers_time(
     offset: float,
     wall_error: float,
-    answers: list[tuple[float, float, float, int]],
+    responses: list[tuple[float, float, float, int]],
     max_in_flight: int,
 ) -> None:
-    """With a ``Date`` in each authorization's answer: whatever the network's delays and the local
+    """With a ``Date`` in each authorization's response: whatever the network's delays and the local
     clock, a stamp is never later than the server's true time of the send, never more than the
     delays and a second earlier, and stamps of a client never decrease."""
     driver = Driver(refresh_interval=20.0, max_in_flight=max_in_flight, batch_size=4)
@@ -224,12 +224,12 @@ def test_stamps_never_decrease_and_are_never_later_than_the_servers_time(
     wire: list[tuple[int, float]] = []
     driver.buffer.token()
     driver.poll()
-    for pause, there, back, count in answers:
+    for pause, there, back, count in responses:
         for request in [each for each in driver.out if is_authorization(each)]:
             driver.now += there
             headers = date(server_time())
             driver.now += back
-            driver.answer(200, {"data": "opaque-token"}, to=request, headers=headers)
+            driver.respond(200, {"data": "opaque-token"}, to=request, headers=headers)
         for _ in range(count):
             times.append(server_time())
             driver.send(event(len(times) - 1, f"c{len(times) % 3}"))

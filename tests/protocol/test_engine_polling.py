@@ -91,7 +91,7 @@ def test_all_work_is_done_by_poll() -> None:
     driver.sign_in()
     (delivery,) = driver.send_numbers(1)
     request = driver.batch()
-    driver.engine.handle_response(request.id, Response(200, {}, b""))
+    driver.engine.hand_back(request.id, Response(200, {}, b""))
     driver.buffer.close(1.0)
     assert not delivery.done()
     driver.poll()
@@ -121,7 +121,7 @@ def test_a_poll_within_a_poll_is_an_error() -> None:
         raised.append(caught.value)
 
     source.act = poll
-    engine.handle_response(request.id, Response(200, {}, b'{"data": "a-token"}'))
+    engine.hand_back(request.id, Response(200, {}, b'{"data": "a-token"}'))
     engine.poll()
     assert [str(each) for each in raised] == ["poll() called while another poll() is running"]
     buffer.flush()
@@ -151,61 +151,53 @@ def test_waits_count_from_the_latest_time_that_was_seen() -> None:
     in_batch(driver, 1)
     driver.now -= 50.0
     driver.dice.fix(0.5)
-    driver.answer(503)
+    driver.respond(503)
     assert driver.wake_at == START + 100.25
 
 
-def test_late_and_unknown_answers_are_ignored() -> None:
-    """An answer to a request that is over, or never was, changes nothing."""
+def test_late_and_unknown_responses_are_ignored() -> None:
+    """A response to a request that is over, or never was, changes nothing."""
     driver = Driver(batch_size=1, refresh_interval=None)
     for number in (0, -1, 99, 10**30):
-        driver.engine.handle_response(number, Response(200, {}, b'{"data": "x-token-x"}'))
-        driver.engine.handle_failure(number, Failure("?", sent=True))
+        driver.engine.hand_back(number, Response(200, {}, b'{"data": "x-token-x"}'))
+        driver.engine.hand_back(number, Failure("?", sent=True))
     driver.poll()
     driver.send_numbers(1)
     authorization = driver.authorization()
     driver.grant()
     batch = driver.batch()
-    driver.engine.handle_response(authorization.id, Response(401, {}, b""))
+    driver.engine.hand_back(authorization.id, Response(401, {}, b""))
     driver.accept()
-    driver.engine.handle_response(batch.id, Response(401, {}, b""))
-    driver.engine.handle_failure(batch.id, Failure("late", sent=True))
+    driver.engine.hand_back(batch.id, Response(401, {}, b""))
+    driver.engine.hand_back(batch.id, Failure("late", sent=True))
     driver.poll()
     assert driver.out == []
     driver.send_numbers(2)
     assert numbers(driver.batch()) == [2]
 
 
-def test_the_first_of_two_answers_counts() -> None:
-    """When a request is answered twice before the next poll, the first answer counts."""
+def test_the_first_of_two_responses_counts() -> None:
+    """When a request gets two responses before the next poll, the first response counts."""
     driver = Driver()
     request, (delivery,) = in_batch(driver, 1)
-    driver.engine.handle_response(request.id, Response(200, {}, b""))
-    driver.engine.handle_response(request.id, Response(500, {}, b""))
+    driver.engine.hand_back(request.id, Response(200, {}, b""))
+    driver.engine.hand_back(request.id, Response(500, {}, b""))
     driver.poll()
     assert result_of(delivery).status == 200
 
 
-@pytest.mark.parametrize("wrong", [None, 200, b"", Failure("x", sent=True)])
-def test_an_answer_that_is_no_response_is_misuse(wrong: object) -> None:
-    """``handle_response`` takes a Response, and raises TypeError at the call for anything else."""
+@pytest.mark.parametrize("wrong", [None, 200, b"", "reset", OSError()])
+def test_a_result_that_is_none_is_misuse(wrong: object) -> None:
+    """``hand_back`` takes a Response or a Failure, and raises TypeError at the call for anything
+    else."""
     driver = Driver()
     with pytest.raises(TypeError):
-        driver.engine.handle_response(1, cast("Any", wrong))
-    driver.poll()
-
-
-@pytest.mark.parametrize("wrong", [None, "reset", OSError(), Response(200, {}, b"")])
-def test_a_failure_that_is_none_is_misuse(wrong: object) -> None:
-    """``handle_failure`` takes a Failure, and raises TypeError at the call for anything else."""
-    driver = Driver()
-    with pytest.raises(TypeError):
-        driver.engine.handle_failure(1, cast("Any", wrong))
+        driver.engine.hand_back(1, cast("Any", wrong))
     driver.poll()
 
 
 def test_a_result_of_either_kind_is_handed_back() -> None:
-    """``hand_back`` takes an answer or a failure; ``pending`` tells that an input waits."""
+    """``hand_back`` takes a response or a failure; ``pending`` tells that an input waits."""
     driver = Driver(max_retries=0)
     driver.dice.always = 0.0
     driver.sign_in()
@@ -225,12 +217,12 @@ def test_a_result_of_either_kind_is_handed_back() -> None:
 
 
 def test_request_ids_are_never_used_twice() -> None:
-    """Every request, repeats included, has an id of its own."""
+    """Every request, retries included, has an id of its own."""
     driver = Driver(max_retries=3)
     driver.dice.always = 0.0
     in_batch(driver, 1, 2)
     for status in (503, 503, 401, 200, 400):
-        driver.answer(status, {"data": "another-token"})
+        driver.respond(status, {"data": "another-token"})
     ids = [each.id for each in driver.sent]
     assert len(set(ids)) == len(ids)
 
@@ -267,11 +259,11 @@ def test_events_sent_during_a_poll_are_not_lost(count: int) -> None:
     buffer = engine.attach(driver.settings)
     buffer.send(event(0))
     (request,) = engine.poll().requests
-    engine.handle_response(request.id, Response(200, {}, b'{"data": "a-token"}'))
+    engine.hand_back(request.id, Response(200, {}, b'{"data": "a-token"}'))
     buffer.flush()
     (request,) = engine.poll().requests
     buffer.send(event(1))
-    engine.handle_response(request.id, Response(200, {}, b""))
+    engine.hand_back(request.id, Response(200, {}, b""))
     sent: list[Delivery] = []
     source.act = lambda: sent.extend(buffer.send(event(2)) for _ in range(count))
     buffer.flush()
@@ -279,15 +271,15 @@ def test_events_sent_during_a_poll_are_not_lost(count: int) -> None:
     output = engine.poll()
     assert len(sent) == count
     assert len(output.requests) == 1
-    engine.handle_response(output.requests[0].id, Response(200, {}, b""))
+    engine.hand_back(output.requests[0].id, Response(200, {}, b""))
     assert not any(each.done() for each in sent)
     for _ in range(count):
         for request in engine.poll().requests:
-            engine.handle_response(request.id, Response(200, {}, b""))
+            engine.hand_back(request.id, Response(200, {}, b""))
     buffer.flush()
     for _ in range(3):
         for request in engine.poll().requests:
-            engine.handle_response(request.id, Response(200, {}, b""))
+            engine.hand_back(request.id, Response(200, {}, b""))
     assert all(result_of(each).success for each in sent)
 
 
@@ -303,7 +295,7 @@ def test_a_poll_asks_for_another_where_events_came_in_meanwhile() -> None:
     driver = Driver(api=Api(is_server_key_refusal=refusal))
     driver.send_numbers(1)
     request = driver.authorization()
-    driver.engine.handle_response(request.id, Response(401, {}, b"{}"))
+    driver.engine.hand_back(request.id, Response(401, {}, b"{}"))
     wakes = driver.wakes
     output = driver.engine.poll()
     assert driver.wakes == wakes + 1
@@ -332,7 +324,7 @@ def test_a_failure_of_the_random_source_does_not_lock_the_engine() -> None:
         raise LookupError
 
     source.act = fail
-    engine.handle_response(request.id, Response(200, {}, b'{"data": "a-token"}'))
+    engine.hand_back(request.id, Response(200, {}, b'{"data": "a-token"}'))
     with pytest.raises(LookupError):
         engine.poll()
     engine.poll()
@@ -363,7 +355,7 @@ def test_a_client_that_attaches_wakes_nobody_where_there_is_no_token() -> None:
     assert driver.engine.pending
 
 
-def test_the_owner_is_kept_and_told_with_each_batch() -> None:
+def test_the_owner_is_kept_and_named_with_each_batch() -> None:
     """``owner`` is the driver's: it is kept on the buffer, and named in the requests that carry
     the client's events, not in those that all clients share."""
     driver = Driver()
@@ -445,7 +437,7 @@ values = (
     | st.integers().map(str)
     | st.sampled_from(["9" * 400, "²", "٣", "Thu, 31 Feb 2026 00:00:00 GMT", "\x00"])
 )
-answers = st.one_of(
+responses = st.one_of(
     st.builds(Response, st.integers(0, 999), st.dictionaries(names, values, max_size=3), bodies),
     st.builds(
         Failure,
@@ -456,22 +448,22 @@ answers = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(st.booleans(), answers), min_size=1, max_size=10))
+@given(st.lists(st.tuples(st.booleans(), responses), min_size=1, max_size=10))
 def test_nothing_that_a_server_says_raises(script: list[tuple[bool, Response | Failure]]) -> None:
     """Whatever status, headers and body come back, for an authorization or a batch: neither
     ``handle_*`` nor ``poll`` raises, and every event ends."""
     driver = Driver(batch_size=2, max_retries=1, on_error=lambda failure: None)
     driver.dice.always = 0.0
-    for good, answer in script:
+    for good, response in script:
         deliveries = driver.send_numbers(1, 2)
         if good and driver.out and is_authorization(driver.out[0]):
             driver.grant()
         if driver.out:
             request = driver.out.pop(0)
-            if isinstance(answer, Response):
-                driver.engine.handle_response(request.id, answer)
+            if isinstance(response, Response):
+                driver.engine.hand_back(request.id, response)
             else:
-                driver.engine.handle_failure(request.id, answer)
+                driver.engine.hand_back(request.id, response)
             driver.poll()
         for each in deliveries:
             repr(each)
@@ -483,20 +475,20 @@ def test_nothing_that_a_server_says_raises(script: list[tuple[bool, Response | F
     assert len(driver.settled) == 2 * len(script)
 
 
-@given(answers)
-def test_an_authorization_survives_any_answer(answer: Response | Failure) -> None:
-    """The same for the first answer of all; the error that ends the events is an error of ours."""
+@given(responses)
+def test_an_authorization_survives_any_response(response: Response | Failure) -> None:
+    """The same for the first response of all; the events end with an error of ours."""
     driver = Driver(max_retries=0)
     (delivery,) = driver.send_numbers(1)
     request = driver.out.pop()
-    if isinstance(answer, Response):
-        driver.engine.handle_response(request.id, answer)
+    if isinstance(response, Response):
+        driver.engine.hand_back(request.id, response)
     else:
-        driver.engine.handle_failure(request.id, answer)
+        driver.engine.hand_back(request.id, response)
     driver.poll()
     outcome = delivery.claim()
     if isinstance(outcome, Failed):
-        expected = MasivoError if isinstance(answer, Response) else MasivoNetworkError
+        expected = MasivoError if isinstance(response, Response) else MasivoNetworkError
         assert isinstance(outcome.error, expected)
     else:
         assert outcome is None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from masivo.protocol import Json
 
 DATE = {"date": "Thu, 01 Jan 2026 00:00:00 GMT"}
-"""The header of an answer given at the time where ``WALL`` begins."""
+"""The header of a response given at the time where ``WALL`` begins."""
 
 EPOCH = 1_767_225_600
 """The same moment in seconds since the epoch."""
@@ -55,7 +55,7 @@ def test_the_first_renewal_comes_after_a_random_part_of_the_interval(
 
 def test_renewals_on_time_keep_the_interval() -> None:
     """A renewal that was on time is followed by the next after exactly ``refresh_interval``,
-    counted from the answer; the new token is the one that is used."""
+    counted from the response; the new token is the one that is used."""
     driver = Driver(refresh_interval=300.0)
     driver.dice.fix(0.5)
     token = driver.sign_in()
@@ -71,13 +71,13 @@ def test_renewals_on_time_keep_the_interval() -> None:
 
 
 def test_after_a_renewal_that_failed_the_next_is_spread_anew() -> None:
-    """A renewal that took a repeat is followed by one at a random part of the interval: a fleet
+    """A renewal that took a retry is followed by one at a random part of the interval: a fleet
     that an outage brought together parts again."""
     driver = Driver(refresh_interval=300.0)
     driver.sign_in()
     driver.sleep()
     driver.dice.fix(0.0, 0.5)
-    driver.answer(500)
+    driver.respond(500)
     driver.grant()
     assert driver.wake_at == pytest.approx(driver.now + 165.0)
 
@@ -86,7 +86,7 @@ def test_after_a_401_the_next_renewal_is_spread_anew() -> None:
     """A token that was needed, not renewed, is followed by a spread renewal."""
     driver = Driver(refresh_interval=300.0)
     in_batch(driver, 1)
-    driver.answer(401)
+    driver.respond(401)
     driver.dice.fix(0.5)
     driver.grant()
     driver.accept()
@@ -160,16 +160,16 @@ def test_batches_go_on_with_the_old_token_during_a_renewal() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 302, 200])
-def test_a_failed_renewal_keeps_the_token_and_is_repeated(status: int) -> None:
+def test_a_failed_renewal_keeps_the_token_and_is_retried(status: int) -> None:
     """A failed background renewal, a refused one too, ends no event, keeps the token, and is
-    repeated after random waits of up to 0.5 s, doubling, however often."""
+    retried after random waits of up to 0.5 s, doubling, however often."""
     driver = Driver(refresh_interval=300.0, max_retries=0, idle_timeout=9999.0, max_wait=9999.0)
     token = driver.sign_in()
     (delivery,) = driver.send_numbers(1)
     driver.sleep()
     for bound in [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0]:
         driver.dice.fix(0.5)
-        driver.answer(status, {"error": "server key"})
+        driver.respond(status, {"error": "server key"})
         assert driver.wake_at == pytest.approx(driver.now + bound / 2)
         driver.sleep()
     assert not delivery.done()
@@ -180,8 +180,8 @@ def test_a_failed_renewal_keeps_the_token_and_is_repeated(status: int) -> None:
     assert driver.failed == []
 
 
-def test_no_answer_to_a_renewal_keeps_the_token() -> None:
-    """A renewal without an answer keeps the token too."""
+def test_no_response_to_a_renewal_keeps_the_token() -> None:
+    """A renewal without a response keeps the token too."""
     driver = Driver(refresh_interval=300.0)
     token = driver.sign_in()
     driver.sleep()
@@ -198,7 +198,7 @@ def test_a_failed_renewal_does_not_slow_batches_down() -> None:
     driver = Driver(refresh_interval=300.0, batch_size=1)
     driver.sign_in()
     driver.sleep()
-    driver.answer(500)
+    driver.respond(500)
     driver.send_numbers(1)
     assert 1 in [numbers(each)[0] for each in driver.out if not is_authorization(each)]
 
@@ -209,7 +209,7 @@ def test_a_retry_after_of_a_renewal_holds_every_request() -> None:
     driver.sign_in()
     driver.sleep()
     driver.dice.fix(0.0)
-    driver.answer(429, headers={"retry-after": "7"})
+    driver.respond(429, headers={"retry-after": "7"})
     driver.send_numbers(1)
     assert driver.out == []
     assert driver.wake_at == driver.now + 7.0
@@ -224,7 +224,7 @@ def test_a_renewal_is_spread_after_its_retry_after() -> None:
     driver.sign_in()
     driver.sleep()
     driver.dice.fix(0.25)
-    driver.answer(503, headers={"retry-after": "60"})
+    driver.respond(503, headers={"retry-after": "60"})
     assert driver.wake_at == driver.now + 60.0 + 0.25 * 300.0
 
 
@@ -237,7 +237,7 @@ def test_a_renewal_that_is_due_during_a_retry_after_is_spread() -> None:
     assert due is not None
     driver.advance(due - driver.now - 20.0)
     driver.send_numbers(1)
-    driver.answer(503, headers={"retry-after": "60"})
+    driver.respond(503, headers={"retry-after": "60"})
     driver.advance(20.0)
     driver.dice.always = 0.5
     assert driver.out == []
@@ -247,23 +247,23 @@ def test_a_renewal_that_is_due_during_a_retry_after_is_spread() -> None:
 
 def test_a_renewal_waits_a_random_part_of_the_interval_after_a_retry_after() -> None:
     """A renewal that is due during a ``Retry-After``, for which nobody waits, goes a random part of
-    the interval after its end: a whole fleet may have been told the same instant."""
+    the interval after its end: a whole fleet may have got the same instant."""
     driver = Driver(refresh_interval=100.0, batch_size=1, max_retries=0)
     driver.dice.always = 1.0
     driver.sign_in()
     driver.send_numbers(1)
-    driver.answer(503, headers={"retry-after": "250"})
+    driver.respond(503, headers={"retry-after": "250"})
     driver.sleep()
     assert driver.now == START + 100.0
     assert driver.wake_at == START + 350.0
     driver.sleep()
     driver.dice.fix(0.5)
-    driver.answer(429, headers={"retry-after": "20"})
+    driver.respond(429, headers={"retry-after": "20"})
     assert driver.wake_at == driver.now + 20.0 + 50.0
 
 
 def test_no_renewal_goes_while_batches_fail_at_once() -> None:
-    """A ``Retry-After`` above 300 s holds back renewals too, one that waits for a repeat included:
+    """A ``Retry-After`` above 300 s holds back renewals too, one that waits for a retry included:
     each would cost a request of the quota that is exhausted. They go a random part of the interval
     after its end."""
     for failed_before in (False, True):
@@ -272,21 +272,21 @@ def test_no_renewal_goes_while_batches_fail_at_once() -> None:
         driver.sign_in()
         if failed_before:
             driver.sleep()
-            driver.answer(503)
+            driver.respond(503)
         driver.send_numbers(1)
         driver.dice.always = 0.5
-        driver.answer(429, headers={"retry-after": "3600"})
-        told = driver.now
-        driver.sleep_until(told + 3600.0)
+        driver.respond(429, headers={"retry-after": "3600"})
+        now = driver.now
+        driver.sleep_until(now + 3600.0)
         assert driver.out == []
-        driver.sleep_until(told + 3600.0 + 149.0)
+        driver.sleep_until(now + 3600.0 + 149.0)
         assert driver.out == []
-        driver.sleep_until(told + 3600.0 + 151.0)
+        driver.sleep_until(now + 3600.0 + 151.0)
         assert is_authorization(driver.only())
 
 
-def test_a_longer_retry_after_of_a_renewal_fails_what_waits_for_a_repeat() -> None:
-    """A ``Retry-After`` above 300 s of a renewal ends, at once, batches that wait for a repeat."""
+def test_a_longer_retry_after_of_a_renewal_fails_what_waits_for_a_retry() -> None:
+    """A ``Retry-After`` above 300 s of a renewal ends, at once, batches that wait for a retry."""
     driver = Driver(refresh_interval=300.0)
     driver.dice.always = 1.0
     driver.sign_in()
@@ -294,9 +294,9 @@ def test_a_longer_retry_after_of_a_renewal_fails_what_waits_for_a_repeat() -> No
     renewal = driver.authorization()
     (delivery,) = driver.send_numbers(1)
     driver.flush()
-    driver.answer(503, to=driver.out[1])
+    driver.respond(503, to=driver.out[1])
     assert not delivery.done()
-    driver.answer(429, {"error": "limit"}, to=renewal, headers={"retry-after": "3600"})
+    driver.respond(429, {"error": "limit"}, to=renewal, headers={"retry-after": "3600"})
     assert error_of(delivery).status == 429
 
 
@@ -307,7 +307,7 @@ def test_the_random_wait_after_a_longer_retry_after_is_drawn_once() -> None:
     driver.sign_in()
     driver.sleep()
     driver.dice.fix(0.0)
-    driver.answer(429, headers={"retry-after": "3600"})
+    driver.respond(429, headers={"retry-after": "3600"})
     assert driver.wake_at == driver.now + 3600.0
     driver.sleep()
     assert is_authorization(driver.only())
@@ -321,16 +321,16 @@ def test_a_token_is_not_fetched_while_batches_fail_at_once() -> None:
     driver.dice.always = 1.0
     driver.sign_in()
     driver.sleep()
-    driver.answer(503)
+    driver.respond(503)
     (first,) = driver.send(event(1, "a"))
     (second,) = driver.send(event(2, "b"))
     early, late = driver.out
-    driver.answer(401, to=early)
+    driver.respond(401, to=early)
     assert is_authorization(driver.out[-1])
-    driver.answer(503, to=driver.out[-1])
+    driver.respond(503, to=driver.out[-1])
     ticket = driver.buffer.token()
     driver.poll()
-    driver.answer(429, {"error": "limit"}, to=late, headers={"retry-after": "3600"})
+    driver.respond(429, {"error": "limit"}, to=late, headers={"retry-after": "3600"})
     assert driver.out == []
     assert [error_of(each).status for each in (first, second, ticket)] == [429] * 3
     assert driver.wake_at is None
@@ -346,11 +346,11 @@ def test_the_next_401_decides_after_a_refused_renewal() -> None:
     driver.dice.always = 1.0
     driver.sign_in()
     driver.sleep()
-    driver.answer(403)
+    driver.respond(403)
     (delivery,) = driver.send_numbers(1)
-    driver.answer(401)
+    driver.respond(401)
     assert is_authorization(driver.only())
-    driver.answer(403, {"error": "revoked"})
+    driver.respond(403, {"error": "revoked"})
     assert delivery.done()
     assert driver.out == []
 
@@ -362,14 +362,14 @@ def test_closing_does_not_hurry_a_renewal_in_the_background() -> None:
     driver.dice.always = 0.5
     driver.sign_in()
     driver.sleep()
-    driver.answer(500)
+    driver.respond(500)
     driver.send_numbers(1)
     driver.close(10.0)
     assert numbers(driver.batch()) == [1]
     assert driver.wake_at == driver.now + 0.25
     driver.sleep()
     (renewal,) = filter(is_authorization, driver.out)
-    driver.answer(500, to=renewal)
+    driver.respond(500, to=renewal)
     assert numbers(driver.batch()) == [1]
     assert driver.wake_at == driver.now + 0.5
 
@@ -429,9 +429,9 @@ def test_an_expired_token_is_not_used() -> None:
     driver.sign_in(jwt(exp=EPOCH + 10), headers=DATE)
     driver.sleep()
     while driver.now < START + 9.0:
-        driver.answer(500)
+        driver.respond(500)
         driver.sleep()
-    driver.answer(500)
+    driver.respond(500)
     driver.now = START + 10.0
     driver.send_numbers(1)
     assert is_authorization(driver.only())
@@ -493,7 +493,7 @@ def test_a_short_interval_still_spreads_a_failed_renewal_over_a_second() -> None
     for bound in (0.5, 1.0, 1.0, 1.0):
         if not driver.out:
             driver.sleep()
-        driver.answer(500, to=driver.authorization())
+        driver.respond(500, to=driver.authorization())
         assert driver.wake_at == pytest.approx(driver.now + 0.99 * bound)
 
 
@@ -505,6 +505,6 @@ def test_a_hold_that_has_just_ended_adds_no_wait() -> None:
     in_batch(driver, 1)
     assert driver.core.timers.get((Timer.REFRESH, None)) == driver.now + 1.0
     driver.dice.always = 0.5
-    driver.answer(503, headers={"retry-after": "1"})
+    driver.respond(503, headers={"retry-after": "1"})
     driver.advance(1.0)
     assert any(is_authorization(each) for each in driver.out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from masivo._protocol.token.life.life import State
 
 from masivo._protocol.errors import (
     MasivoAuthError,
@@ -12,6 +11,7 @@ from masivo._protocol.errors import (
     MasivoNetworkError,
     MasivoServerKeyError,
 )
+from masivo._protocol.token.life import State
 from masivo.protocol import Api, Failure, FlushResult, Json
 
 from .simulator import (
@@ -32,8 +32,8 @@ SERVER_KEY_SAID: Json = {"error": "SERVER keys are not allowed here", "details":
 
 
 def revoke(driver: Driver) -> None:
-    """Let the batch that is out be answered 401."""
-    driver.answer(401, {"error": "expired", "details": ""})
+    """Let the batch that is out get a 401."""
+    driver.respond(401, {"error": "expired", "details": ""})
 
 
 # ── The first token ──────────────────────────────────────────────────────────────────────────
@@ -67,7 +67,7 @@ def test_all_needs_share_one_authorization() -> None:
     assert [ticket.claim() for ticket in tickets] == [token, token]
 
 
-def test_get_token_authorizes_and_later_answers_at_once() -> None:
+def test_get_token_authorizes_and_later_responds_at_once() -> None:
     """``get_token`` waits for the first authorization; with a token there is nothing to ask."""
     driver = Driver()
     token = driver.sign_in()
@@ -114,7 +114,7 @@ def test_a_definitive_refusal_ends_every_buffered_event_at_once(status: int) -> 
     deliveries = driver.send_numbers(1, 2) + driver.send_numbers(3, buffer=other)
     ticket = driver.buffer.token()
     driver.poll()
-    driver.answer(status, {"error": "no such key", "details": "d"})
+    driver.respond(status, {"error": "no such key", "details": "d"})
     for error in [*map(error_of, deliveries), error_of(ticket)]:
         assert type(error) is MasivoAuthError
         assert "no such key" in error.message
@@ -128,7 +128,7 @@ def test_new_events_fail_at_once_for_30_seconds_after_a_refusal() -> None:
     the first event after that tries the key again."""
     driver = Driver()
     (first,) = driver.send_numbers(1)
-    driver.answer(401, {"error": "bad key"})
+    driver.respond(401, {"error": "bad key"})
     driver.advance(29.75)
     wakes = driver.wakes
     delivery = driver.buffer.send(event(2))
@@ -150,7 +150,7 @@ def test_get_token_fails_at_once_while_a_refusal_lasts() -> None:
     events still fail at once after it."""
     driver = Driver()
     driver.send_numbers(1)
-    driver.answer(401, {"error": "bad key"})
+    driver.respond(401, {"error": "bad key"})
     driver.advance(5.0)
     ticket = driver.buffer.token()
     driver.poll()
@@ -160,16 +160,16 @@ def test_get_token_fails_at_once_while_a_refusal_lasts() -> None:
     assert len(driver.sent) == 1
 
 
-def test_a_batch_answered_401_while_a_refusal_lasts_fails_with_it() -> None:
+def test_a_batch_with_a_401_while_a_refusal_lasts_fails_with_it() -> None:
     """Within the 30 s, a batch that was out and needs a token fails with the refusal: nothing
     tries the key."""
     driver = Driver(batch_size=1, max_in_flight=2)
     driver.sign_in()
     driver.send(event(1, "a"), event(2, "b"))
     first, second = driver.out
-    driver.answer(401, to=first)
-    driver.answer(403, {"error": "key revoked"}, to=driver.out[1])
-    driver.answer(401, to=second)
+    driver.respond(401, to=first)
+    driver.respond(403, {"error": "key revoked"}, to=driver.out[1])
+    driver.respond(401, to=second)
     assert driver.out == []
     assert [str(error_of(each)) for each in driver.settled] == [
         str(error_of(driver.settled[0]))
@@ -185,8 +185,8 @@ def test_new_events_fail_at_once_though_a_batch_is_out_while_a_refusal_lasts() -
     driver.send_numbers(1)
     driver.send_numbers(2, buffer=other)
     revoked = driver.out[1]
-    driver.answer(401, to=revoked)
-    driver.answer(401, {"error": "bad key"}, to=driver.out[1])
+    driver.respond(401, to=revoked)
+    driver.respond(401, {"error": "bad key"}, to=driver.out[1])
     assert numbers(driver.batch()) == [1]
     wakes = driver.wakes
     delivery = driver.buffer.send(event(3))
@@ -205,8 +205,8 @@ def test_a_flush_does_not_wait_for_events_that_fail_at_once() -> None:
     driver.send_numbers(2, buffer=other)
     flush = driver.flush()
     first, revoked = driver.out
-    driver.answer(401, to=revoked)
-    driver.answer(401, {"error": "bad key"}, to=driver.out[1])
+    driver.respond(401, to=revoked)
+    driver.respond(401, {"error": "bad key"}, to=driver.out[1])
     (refused,) = driver.send_numbers(3)
     assert type(error_of(refused)) is MasivoAuthError
     assert flush.claim() is None
@@ -215,15 +215,15 @@ def test_a_flush_does_not_wait_for_events_that_fail_at_once() -> None:
 
 
 def test_get_token_waits_for_an_authorization_that_is_out_while_batches_fail_at_once() -> None:
-    """A ``Retry-After`` above 300 s ends nobody's wait for the answer to a request that went out
+    """A ``Retry-After`` above 300 s ends nobody's wait for the response to a request that went out
     before it."""
     driver = Driver(batch_size=1, max_in_flight=2)
     driver.sign_in()
     for number in (1, 2):
         driver.send(event(number, f"c{number}"))
     first, second = driver.out
-    driver.answer(401, to=first)
-    driver.answer(429, to=second, headers={"retry-after": "3600"})
+    driver.respond(401, to=first)
+    driver.respond(429, to=second, headers={"retry-after": "3600"})
     ticket = driver.buffer.token()
     driver.poll()
     assert ticket.claim() is None
@@ -238,7 +238,7 @@ def test_a_server_key_is_named_as_one(status: int, field: str) -> None:
     MasivoServerKeyError, which is a MasivoAuthError and says how to fix it."""
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
-    driver.answer(status, {field: "a Server key may not do this"})
+    driver.respond(status, {field: "a Server key may not do this"})
     error = error_of(delivery)
     assert type(error) is MasivoServerKeyError
     assert isinstance(error, MasivoAuthError)
@@ -259,7 +259,7 @@ def test_other_refusals_are_not_blamed_on_a_server_key(status: int, body: Json) 
     """Other statuses, other words and other fields are an ordinary refusal."""
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
-    driver.answer(status, body)
+    driver.respond(status, body)
     assert type(error_of(delivery)) is MasivoAuthError
 
 
@@ -274,7 +274,7 @@ def test_is_server_key_refusal_decides_and_may_raise() -> None:
 
     driver = Driver(api=Api(is_server_key_refusal=decide))
     (delivery,) = driver.send_numbers(1)
-    driver.answer(418, {"code": 9})
+    driver.respond(418, {"code": 9})
     assert type(error_of(delivery)) is MasivoServerKeyError
     assert seen == [(418, {"code": 9})]
 
@@ -283,7 +283,7 @@ def test_is_server_key_refusal_decides_and_may_raise() -> None:
 
     driver = Driver(api=Api(is_server_key_refusal=fail))
     (delivery,) = driver.send_numbers(1)
-    driver.answer(401, {"error": "server"})
+    driver.respond(401, {"error": "server"})
     assert type(error_of(delivery)) is MasivoAuthError
 
 
@@ -314,7 +314,7 @@ def test_a_redirect_or_a_2xx_without_a_token_says_to_check_base_url(
     says to check ``base_url``."""
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
-    driver.answer(status, body)
+    driver.respond(status, body)
     error = error_of(delivery)
     assert type(error) is MasivoAuthError
     assert "base_url" in error.message
@@ -326,14 +326,14 @@ def test_a_redirect_or_a_2xx_without_a_token_says_to_check_base_url(
     ("status", "body"), [(302, b""), (200, b"<html></html>"), (200, {"data": None}), (501, b"")]
 )
 def test_what_does_not_blame_the_key_opens_no_window(status: int, body: Json | bytes) -> None:
-    """A redirect, a 2xx without a token, or a 5xx that asks for no repeat ends what waits, at once.
+    """A redirect, a 2xx without a token, or a 5xx that asks for no retry ends what waits, at once.
     It says nothing of the key: new events do not fail at once; the next of them authorizes, after
     a wait that doubles, so that a wrong address is not asked once for every event."""
     driver = Driver(refresh_interval=None)
     driver.dice.always = 1.0
     (first,) = driver.send_numbers(1)
     for wait in (0.5, 1.0, 2.0):
-        driver.answer(status, body)
+        driver.respond(status, body)
         assert driver.out == []
         (second,) = driver.send_numbers(2, 3)[1:]
         assert not second.done()
@@ -346,24 +346,24 @@ def test_what_does_not_blame_the_key_opens_no_window(status: int, body: Json | b
     assert numbers(driver.batch()) == [2, 3]
 
 
-# ── Failures that are repeated ───────────────────────────────────────────────────────────────
+# ── Failures that are retried ───────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_a_failed_authorization_is_repeated(status: int) -> None:
-    """408, 429 and 5xx are repeated after exactly the random waits of a request; then the waiting
+def test_a_failed_authorization_is_retried(status: int) -> None:
+    """408, 429 and 5xx are retried after exactly the random waits of a request; then the waiting
     events fail with the last error."""
     driver = Driver(max_retries=2)
     (delivery,) = driver.send_numbers(1)
     driver.dice.fix(0.5, 0.5)
-    driver.answer(status, {"error": "first"})
+    driver.respond(status, {"error": "first"})
     assert driver.wake_at == START + 0.25
     driver.sleep()
-    driver.answer(status, {"error": "second"})
+    driver.respond(status, {"error": "second"})
     assert driver.wake_at == START + 0.25 + 0.5
     driver.sleep()
     assert not delivery.done()
-    driver.answer(status, {"error": "third"})
+    driver.respond(status, {"error": "third"})
     error = error_of(delivery)
     assert isinstance(error, MasivoError)
     assert "third" in error.message
@@ -371,8 +371,8 @@ def test_a_failed_authorization_is_repeated(status: int) -> None:
     assert len(driver.sent) == 3
 
 
-def test_no_answer_to_an_authorization_is_repeated() -> None:
-    """No answer is repeated too, and in the end a MasivoNetworkError with its cause."""
+def test_no_response_to_an_authorization_is_retried() -> None:
+    """No response is retried too, and in the end a MasivoNetworkError with its cause."""
     driver = Driver(max_retries=1)
     driver.dice.always = 0.5
     (delivery,) = driver.send_numbers(1)
@@ -386,22 +386,22 @@ def test_no_answer_to_an_authorization_is_repeated() -> None:
 
 
 def test_the_largest_max_retries_of_the_clients_counts() -> None:
-    """An authorization is repeated as often as the most patient client of the key asks."""
+    """An authorization is retried as often as the most patient client of the key asks."""
     driver = Driver(max_retries=0)
     driver.client(max_retries=2)
     driver.dice.always = 0.0
     driver.send_numbers(1)
     for _ in range(3):
-        driver.answer(500)
+        driver.respond(500)
     assert len(driver.sent) == 3
     assert driver.out == []
 
 
-def test_failed_repeats_do_not_open_the_refusal_window() -> None:
-    """After repeats that ran out, a new event tries again (after the wait where they stopped)."""
+def test_failed_retries_do_not_open_the_refusal_window() -> None:
+    """After retries that ran out, a new event tries again (after the wait where they stopped)."""
     driver = Driver(max_retries=0)
     driver.send_numbers(1)
-    driver.answer(503)
+    driver.respond(503)
     driver.dice.fix(0.5)
     (delivery,) = driver.send_numbers(2)
     assert not delivery.done()
@@ -415,7 +415,7 @@ def test_no_client_that_works_ends_everything_with_that_error() -> None:
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
     fatal = MasivoConfigError("pass a function")
-    driver.engine.handle_failure(driver.out.pop().id, Failure("none", False, fatal=fatal))
+    driver.engine.hand_back(driver.out.pop().id, Failure("none", False, fatal=fatal))
     driver.poll()
     assert type(error_of(delivery)) is MasivoConfigError
     assert error_of(delivery).message == "pass a function"
@@ -425,7 +425,7 @@ def test_no_client_that_works_ends_everything_with_that_error() -> None:
 # ── A 401 on a batch ─────────────────────────────────────────────────────────────────────────
 
 
-def test_a_401_is_repeated_once_with_a_fresh_token() -> None:
+def test_a_401_is_retried_once_with_a_fresh_token() -> None:
     """A 401 throws the token away, and the same batch goes again, at once, with a fresh one under
     the same ``Idempotency-Key``, with ``max_retries=0`` too."""
     driver = Driver(max_retries=0)
@@ -447,7 +447,7 @@ def test_a_second_401_in_a_row_is_an_auth_error() -> None:
     _, (delivery,) = in_batch(driver, 1)
     revoke(driver)
     driver.grant()
-    driver.answer(401, {"error": "still no", "details": "why"})
+    driver.respond(401, {"error": "still no", "details": "why"})
     error = error_of(delivery)
     assert type(error) is MasivoAuthError
     assert "still no" in error.message
@@ -457,8 +457,8 @@ def test_a_second_401_in_a_row_is_an_auth_error() -> None:
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_a_401_after_another_answer_is_a_first_one_again(broken: bool) -> None:
-    """Two 401s with another answer, or none, between them are not in a row."""
+def test_a_401_after_another_response_is_a_first_one_again(broken: bool) -> None:
+    """Two 401s with another response, or none, between them are not in a row."""
     driver = Driver()
     driver.dice.always = 0.0
     _, (delivery,) = in_batch(driver, 1)
@@ -467,7 +467,7 @@ def test_a_401_after_another_answer_is_a_first_one_again(broken: bool) -> None:
     if broken:
         driver.break_off()
     else:
-        driver.answer(503)
+        driver.respond(503)
     revoke(driver)
     driver.grant()
     driver.accept()
@@ -475,7 +475,7 @@ def test_a_401_after_another_answer_is_a_first_one_again(broken: bool) -> None:
 
 
 def test_a_401_for_a_replaced_token_does_not_authorize_anew() -> None:
-    """If the token was replaced meanwhile, a 401 for the old one is repeated with the current one,
+    """If the token was replaced meanwhile, a 401 for the old one is retried with the current one,
     which survives."""
     driver = Driver(batch_size=1, refresh_interval=10.0)
     driver.dice.always = 0.0
@@ -484,20 +484,20 @@ def test_a_401_for_a_replaced_token_does_not_authorize_anew() -> None:
     batch = driver.batch()
     driver.sleep()
     token = driver.grant()
-    driver.answer(401, to=batch)
+    driver.respond(401, to=batch)
     again = driver.batch()
     assert header(again, "authorization") == f"Bearer {token}"
     driver.accept()
     assert driver.buffer.stats().authorizations == 2
 
 
-def test_two_batches_answered_401_share_one_fresh_token() -> None:
-    """Several batches answered 401 for one token need one authorization."""
+def test_two_batches_with_a_401_share_one_fresh_token() -> None:
+    """Several batches with a 401 for one token need one authorization."""
     driver = Driver(batch_size=1, max_in_flight=2)
     driver.sign_in()
     driver.send(event(1, "a"), event(2, "b"))
     for request in list(driver.out):
-        driver.answer(401, to=request)
+        driver.respond(401, to=request)
     token = driver.grant()
     assert [header(each, "authorization") for each in driver.out] == [f"Bearer {token}"] * 2
     assert driver.buffer.stats().authorizations == 2
@@ -508,31 +508,31 @@ def test_a_401_whose_fresh_token_is_refused_fails_with_the_refusal() -> None:
     driver = Driver()
     _, (delivery,) = in_batch(driver, 1)
     revoke(driver)
-    driver.answer(403, SERVER_KEY_SAID)
+    driver.respond(403, SERVER_KEY_SAID)
     assert type(error_of(delivery)) is MasivoServerKeyError
 
 
 def test_a_request_of_a_waiting_renewal_becomes_urgent_with_a_401() -> None:
-    """A renewal that waits to be repeated goes at once when a 401 has thrown the token away, with
-    all the repeats of a new authorization before it."""
+    """A renewal that waits to be retried goes at once when a 401 has thrown the token away, with
+    all the retries of a new authorization before it."""
     driver = Driver(refresh_interval=10.0, max_retries=1, batch_size=1)
     driver.dice.always = 0.99
     driver.sign_in()
     driver.sleep()
     for _ in range(5):
-        driver.answer(500)
+        driver.respond(500)
         driver.sleep()
-    driver.answer(500)
+    driver.respond(500)
     driver.dice.always = 0.0
     (delivery,) = driver.send_numbers(1)
     revoke(driver)
     assert is_authorization(driver.only())
-    driver.answer(500)
+    driver.respond(500)
     assert is_authorization(driver.only())
     assert not delivery.done()
 
 
-def test_a_renewal_that_is_out_gets_all_repeats_with_a_401() -> None:
+def test_a_renewal_that_is_out_gets_all_retries_with_a_401() -> None:
     """The same for a renewal that is out when the 401 comes: its earlier failures in the
     background do not count."""
     driver = Driver(refresh_interval=10.0, max_retries=1, batch_size=1)
@@ -540,11 +540,11 @@ def test_a_renewal_that_is_out_gets_all_repeats_with_a_401() -> None:
     driver.sign_in()
     driver.sleep()
     for _ in range(5):
-        driver.answer(500)
+        driver.respond(500)
     (delivery,) = driver.send_numbers(1)
     renewal, batch = driver.out
-    driver.answer(401, to=batch)
-    driver.answer(500, to=renewal)
+    driver.respond(401, to=batch)
+    driver.respond(500, to=renewal)
     assert is_authorization(driver.only())
     assert not delivery.done()
 
@@ -555,7 +555,7 @@ def test_an_authorization_that_fails_as_the_last_client_goes_harms_nothing() -> 
     driver.send_numbers(1)
     request = driver.authorization()
     driver.buffer.destroy()
-    driver.engine.handle_failure(request.id, Failure("lost", sent=True))
+    driver.engine.hand_back(request.id, Failure("lost", sent=True))
     driver.poll()
     assert driver.closed
     assert driver.wake_at is None
@@ -578,7 +578,7 @@ def test_a_token_that_is_thrown_away_is_renewed_no_more() -> None:
     """A 401 ends the timer of its renewal: while the next one is fetched, nothing is to be done."""
     driver = Driver()
     in_batch(driver, 1)
-    driver.answer(401)
+    driver.respond(401)
     driver.authorization()
     assert driver.wake_at is None
 
@@ -589,9 +589,9 @@ def test_a_second_401_has_others_fetch_a_token() -> None:
     in_batch(driver, 1)
     other = driver.client()
     driver.send_numbers(2, buffer=other)
-    driver.answer(401)
+    driver.respond(401)
     driver.grant()
-    driver.answer(401, to=driver.batch())
+    driver.respond(401, to=driver.batch())
     driver.authorization()
 
 
@@ -611,7 +611,7 @@ def test_a_success_is_no_refusal_of_a_server_key(
     """``Api.is_server_key_refusal`` is asked about refusals with JSON alone."""
     driver = Driver(api=Api(is_server_key_refusal=lambda _status, _body: True), max_retries=0)
     (delivery,) = driver.send_numbers(1)
-    driver.answer(status, body)
+    driver.respond(status, body)
     assert type(error_of(delivery)) is kind
 
 
@@ -629,7 +629,7 @@ def test_the_word_server_stands_alone(body: Json, kind: type[MasivoAuthError]) -
     """Each of the texts is searched for the word."""
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
-    driver.answer(401, body)
+    driver.respond(401, body)
     assert type(error_of(delivery)) is kind
 
 
@@ -638,7 +638,7 @@ def test_a_close_gets_its_last_try_of_an_authorization_that_was_out() -> None:
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
     driver.close(10.0)
-    driver.answer(503)
+    driver.respond(503)
     assert not delivery.done()
     driver.grant()
     driver.accept()
@@ -647,26 +647,26 @@ def test_a_close_gets_its_last_try_of_an_authorization_that_was_out() -> None:
 
 def test_nobody_is_waited_for_who_wants_nothing() -> None:
     """After the last try of a close, another client that neither holds events nor asks for the
-    token has no authorization repeated."""
+    token has no authorization retried."""
     driver = Driver()
     driver.client()
     (delivery,) = driver.send_numbers(1)
     driver.close(10.0)
-    driver.answer(503)
-    driver.answer(503)
+    driver.respond(503)
+    driver.respond(503)
     assert error_of(delivery).status == 503
     assert driver.out == []
     assert driver.wake_at is None
 
 
 def test_what_is_out_goes_on_when_the_key_is_refused() -> None:
-    """A refusal of the key ends what waits; a batch that is out takes its own answer."""
+    """A refusal of the key ends what waits; a batch that is out takes its own response."""
     driver = Driver(max_in_flight=2, batch_size=1)
     driver.sign_in()
     one, two = (driver.send(event(n, f"c{n}"))[0] for n in (1, 2))
     first, second = driver.out
-    driver.answer(401, to=first)
-    driver.answer(403, to=next(each for each in driver.out if is_authorization(each)))
+    driver.respond(401, to=first)
+    driver.respond(403, to=next(each for each in driver.out if is_authorization(each)))
     assert error_of(one).status == 403
     assert not two.done()
     driver.accept(to=second)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.batches.flushes import Tally
+from masivo._protocol.batches.flushes import Flushes
 from masivo.protocol import FlushResult
 
 from .simulator import START, Driver, event, in_batch, is_authorization, numbers, result_of
@@ -29,7 +29,7 @@ def test_a_flush_sends_at_once_and_ends_with_the_outcomes() -> None:
     driver.accept()
     assert ticket.claim() is None
     assert numbers(driver.batch()) == [3]
-    driver.answer(403)
+    driver.respond(403)
     assert ticket.claim() == FlushResult(delivered=2, failed=1)
     assert ticket in driver.tickets
 
@@ -42,11 +42,11 @@ def test_a_flush_of_nothing_ends_at_once() -> None:
 
 
 def test_a_flush_waits_for_what_is_in_flight() -> None:
-    """Events on their way when ``flush`` is called are waited for, those between repeats too."""
+    """Events on their way when ``flush`` is called are waited for, those between retries too."""
     driver = Driver(refresh_interval=None)
     driver.dice.always = 0.5
     in_batch(driver, 1)
-    driver.answer(503)
+    driver.respond(503)
     ticket = driver.flush()
     assert ticket.claim() is None
     assert driver.wake_at == START + 0.25
@@ -82,12 +82,12 @@ def test_events_sent_before_a_flush_without_a_poll_belong_to_it() -> None:
 
 def test_a_flush_counts_the_outcomes_since_the_last_one() -> None:
     """``FlushResult`` counts the outcomes since the previous completed flush, those that came
-    before the call included; each is told once."""
+    before the call included; each is reported once."""
     driver = Driver(batch_size=1)
     driver.sign_in()
     driver.send_numbers(1, 2)
     driver.accept()
-    driver.answer(403)
+    driver.respond(403)
     assert driver.flush().claim() == FlushResult(1, 1)
     assert driver.flush().claim() == FlushResult(0, 0)
     driver.send_numbers(3)
@@ -124,7 +124,7 @@ def test_flushes_at_the_same_time_tell_of_the_same_events() -> None:
     driver.send_numbers(3)
     third = driver.flush()
     driver.accept()
-    driver.answer(403)
+    driver.respond(403)
     assert first.claim() == second.claim() == FlushResult(2, 1)
     driver.accept()
     assert third.claim() == FlushResult(3, 1)
@@ -136,7 +136,7 @@ def test_a_flush_during_a_hold_waits_for_its_end() -> None:
     driver = Driver(max_retries=0, refresh_interval=None)
     driver.dice.always = 0.0
     in_batch(driver, 1)
-    driver.answer(429, headers={"retry-after": "12"})
+    driver.respond(429, headers={"retry-after": "12"})
     driver.send_numbers(2)
     driver.flush()
     assert driver.out == []
@@ -150,7 +150,7 @@ def test_a_flush_ends_when_the_key_is_refused() -> None:
     driver = Driver()
     driver.send_numbers(1, 2)
     ticket = driver.flush()
-    driver.answer(401)
+    driver.respond(401)
     assert ticket.claim() == FlushResult(0, 2)
     driver.send_numbers(3)
     assert driver.flush().claim() == FlushResult(0, 1)
@@ -162,30 +162,30 @@ def test_a_flush_ends_when_its_events_have_their_outcome(
 ) -> None:
     """Not a moment before: another thread may see its end in the middle of a poll."""
     done: list[bool] = []
-    finished = Tally.finished
+    finished = Flushes.finished
 
-    def watched(tally: Tally) -> list[FlushTicket]:
-        ended = finished(tally)
+    def watched(flushes: Flushes) -> list[FlushTicket]:
+        ended = finished(flushes)
         if ended:
             done.extend(delivery.done() for delivery in deliveries)
         return ended
 
-    monkeypatch.setattr(Tally, "finished", watched)
+    monkeypatch.setattr(Flushes, "finished", watched)
     driver = Driver()
     driver.sign_in()
     deliveries = driver.send_numbers(1, 2, 3)
     driver.flush()
-    driver.answer(status, {} if status == 200 else None)
+    driver.respond(status, {} if status == 200 else None)
     assert done == [True] * 3
 
 
-@given(st.lists(st.sampled_from(["send", "flush", "accept", "refuse"]), max_size=40))
-def test_every_outcome_is_told_by_exactly_one_of_successive_flushes(script: list[str]) -> None:
+@given(st.lists(st.sampled_from(["send", "flush", "accept", "reject"]), max_size=40))
+def test_every_outcome_is_reported_by_exactly_one_of_successive_flushes(script: list[str]) -> None:
     """Whatever happens between them: flushes that do not overlap tell all outcomes, each once,
     and none ends before the events that were accepted before it."""
     driver = Driver(batch_size=2)
     driver.sign_in()
-    told = [0, 0]
+    reported = [0, 0]
     before = 0
     ticket = None
     for step in [*script, "flush"]:
@@ -196,29 +196,29 @@ def test_every_outcome_is_told_by_exactly_one_of_successive_flushes(script: list
             ticket = driver.flush()
         elif step == "accept" and driver.out:
             driver.accept()
-        elif step == "refuse" and driver.out:
-            driver.answer(403)
+        elif step == "reject" and driver.out:
+            driver.respond(403)
         outcome = None if ticket is None else ticket.claim()
         if isinstance(outcome, FlushResult):
             stats = driver.buffer.stats()
             assert stats.delivered + stats.failed >= before
-            told[0] += outcome.delivered
-            told[1] += outcome.failed
+            reported[0] += outcome.delivered
+            reported[1] += outcome.failed
             ticket = None
     while driver.out:
         driver.accept()
     if ticket is not None:
         outcome = ticket.claim()
         assert isinstance(outcome, FlushResult)
-        told[0] += outcome.delivered
-        told[1] += outcome.failed
+        reported[0] += outcome.delivered
+        reported[1] += outcome.failed
     last = driver.flush()
     while driver.out:
         driver.accept()
     outcome = last.claim()
     assert isinstance(outcome, FlushResult)
     stats = driver.buffer.stats()
-    assert (told[0] + outcome.delivered, told[1] + outcome.failed) == (
+    assert (reported[0] + outcome.delivered, reported[1] + outcome.failed) == (
         stats.delivered,
         stats.failed,
     )
@@ -238,7 +238,7 @@ def test_a_drain_with_room_ends_at_once() -> None:
 
 
 def test_a_drain_pushes_batches_out_until_there_is_room() -> None:
-    """Somebody who waits in ``drain`` sends batches out, full or not, and is told when there is
+    """Somebody who waits in ``drain`` sends batches out, full or not, and goes on when there is
     room for a batch again."""
     driver = Driver(batch_size=4, max_queue=8)
     driver.sign_in()
@@ -293,16 +293,16 @@ def test_room_for_one_is_enough_for_the_smallest_queue() -> None:
 
 
 def test_a_drain_counts_what_is_in_flight() -> None:
-    """What is in flight or between repeats takes room; failing makes room, too."""
+    """What is in flight or between retries takes room; failing makes room, too."""
     driver = Driver(batch_size=2, max_queue=2, max_retries=1)
     driver.dice.always = 0.0
     driver.sign_in()
     driver.send_numbers(1, 2)
     ticket = driver.buffer.drain()
     driver.poll()
-    driver.answer(503)
+    driver.respond(503)
     assert ticket.claim() is None
-    driver.answer(503)
+    driver.respond(503)
     assert ticket.claim() is True
 
 
@@ -333,7 +333,7 @@ def test_a_drain_before_the_first_token_authorizes_and_waits() -> None:
     assert all(result_of(each).success for each in deliveries)
 
 
-def test_a_producer_that_drains_is_never_refused() -> None:
+def test_a_producer_that_drains_never_overflows() -> None:
     """Who calls ``drain`` before each send meets no full buffer, whatever the bounds."""
     driver = Driver(batch_size=3, max_queue=5)
     driver.sign_in()
@@ -347,7 +347,7 @@ def test_a_producer_that_drains_is_never_refused() -> None:
 
 
 def test_a_flush_that_gave_up_leaves_its_counts_to_the_next() -> None:
-    """What a flush that was cancelled would have told of is told by the next one; cancelling a
+    """What a flush that was cancelled would have reported is reported by the next one; cancelling a
     wait that is over does nothing."""
     driver = Driver(batch_size=1)
     driver.sign_in()

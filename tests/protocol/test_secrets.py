@@ -58,10 +58,10 @@ def test_the_values_of_a_running_client_show_no_secret() -> None:
     delivery = driver.buffer.send(event(2))
     driver.buffer.flush()
     output = driver.engine.poll()
-    answer = Response(200, {"x-echo": SECRET_TOKEN}, SECRET_TOKEN.encode())
+    response = Response(200, {"x-echo": SECRET_TOKEN}, SECRET_TOKEN.encode())
     for value in [
         *(driver.sent + output.requests),
-        *(output, answer, driver.engine, driver.buffer, driver.settings, driver.settings.account),
+        *(output, response, driver.engine, driver.buffer, driver.settings, driver.settings.account),
         *(driver.settings.account.api_key, driver.buffer.stats(), delivery, ticket),
         *(driver.authorizer, driver.core.backoff, driver.core.timers),
     ]:
@@ -123,7 +123,7 @@ def test_a_key_that_the_server_echoes_is_not_shown(
     body = b'{"%b": {"a": ["no key ", %b]}, "error": %b}' % (field.encode(), write(KEY), write(KEY))
     if field == "error":
         body = b'{"error": %b}' % write(f"the server has no key {KEY} here")
-    driver.answer(status, body)
+    driver.respond(status, body)
     error = error_of(delivery)
     assert "redacted" in shown(error)
     for value in (error, error.copy(), delivery, driver.failed[0], driver.failed[0].error):
@@ -136,7 +136,7 @@ def test_a_key_that_the_server_echoes_is_not_shown(
 def test_a_token_that_the_server_echoes_is_not_shown(
     write: Callable[[str], bytes], status: int
 ) -> None:
-    """A token, or a key, echoed in the answer to a batch is not shown: by an error, nor by the
+    """A token, or a key, echoed in the response to a batch is not shown: by an error, nor by the
     result's data."""
     driver = Driver(max_retries=0)
     ticket = driver.buffer.token()
@@ -148,9 +148,9 @@ def test_a_token_that_the_server_echoes_is_not_shown(
     said = write(f"Bearer {SECRET_TOKEN} of {KEY}")
     body = b'{"error": %b, "details": [%b]}' % (said, said)
     if status == 401:
-        driver.answer(401)
+        driver.respond(401)
         driver.grant(SECRET_TOKEN)
-    driver.answer(status, body)
+    driver.respond(status, body)
     outcome = delivery.claim()
     value = outcome.error if isinstance(outcome, Failed) else outcome
     assert "redacted" in shown(value)
@@ -162,17 +162,17 @@ def test_a_token_that_the_server_echoes_is_not_shown(
 
 
 @pytest.mark.parametrize("body", [b"key: %b", b"<p>\\%b</p>", b"\xff%b", b"{%b"])
-def test_a_secret_in_an_answer_that_is_not_json_is_not_shown(body: bytes) -> None:
-    """The same for a text: a proxy's page that quotes the request, an answer to a batch or to an
+def test_a_secret_in_a_response_that_is_not_json_is_not_shown(body: bytes) -> None:
+    """The same for a text: a proxy's page that quotes the request, a response to a batch or to an
     authorization, a success or a failure."""
     for status in (200, 500):
         driver = Driver(max_retries=0)
         _, (delivery,) = in_batch(driver, 1)
-        driver.answer(status, body % (b"token-number-1 " + KEY.encode()))
+        driver.respond(status, body % (b"token-number-1 " + KEY.encode()))
         assert_hidden(error_of(delivery), KEY, "token-number-1")
         driver = Driver(max_retries=0)
         (delivery,) = driver.send_numbers(1)
-        driver.answer(status, body % KEY.encode())
+        driver.respond(status, body % KEY.encode())
         assert_hidden(error_of(delivery), KEY)
 
 
@@ -181,10 +181,10 @@ def test_a_secret_in_an_answer_that_is_not_json_is_not_shown(body: bytes) -> Non
 def test_a_secret_with_characters_that_json_escapes_is_not_shown(
     write: Callable[[str], bytes], key: str
 ) -> None:
-    """A key (or token) with a quote or a backslash is found in an answer, too."""
+    """A key (or token) with a quote or a backslash is found in a response, too."""
     driver = Driver(key=key, max_retries=0)
     (delivery,) = driver.send_numbers(1)
-    driver.answer(401, b'{"error": %b, "details": {"k": %b}}' % (write(key), write(key)))
+    driver.respond(401, b'{"error": %b, "details": {"k": %b}}' % (write(key), write(key)))
     error = error_of(delivery)
     assert_hidden(error, key)
     assert key not in error.message
@@ -192,7 +192,7 @@ def test_a_secret_with_characters_that_json_escapes_is_not_shown(
 
 
 def test_the_token_that_a_request_used_is_not_shown_though_it_was_replaced() -> None:
-    """An answer that echoes the token of its own request, which was renewed meanwhile, does not
+    """A response that echoes the token of its own request, which was renewed meanwhile, does not
     show it, nor does a transport's reason."""
     for broken in (False, True):
         driver = Driver(refresh_interval=10.0, batch_size=1, max_retries=0)
@@ -205,7 +205,7 @@ def test_the_token_that_a_request_used_is_not_shown_though_it_was_replaced() -> 
         if broken:
             driver.break_off(f"cannot send {SECRET_TOKEN} with quite-another-token", to=batch)
         else:
-            driver.answer(403, {"error": f"no {SECRET_TOKEN}, quite-another-token"}, to=batch)
+            driver.respond(403, {"error": f"no {SECRET_TOKEN}, quite-another-token"}, to=batch)
         assert_hidden(error_of(delivery), SECRET_TOKEN, "quite-another-token")
 
 
@@ -223,7 +223,7 @@ def test_warnings_hold_no_secret_and_no_event() -> None:
     quote an event, a key or a token."""
     driver = Driver(max_retries=0)
     _, deliveries = in_batch(driver, 1)
-    driver.answer(403, {"error": f"no {KEY} for customer c, token-number-1"})
+    driver.respond(403, {"error": f"no {KEY} for customer c, token-number-1"})
     driver.settled.clear()
     deliveries.clear()
     driver.poll()
@@ -245,14 +245,14 @@ def test_a_short_secret_is_hidden_where_it_is_a_word(
         driver = Driver(key=key, max_retries=0)
         (delivery,) = driver.send_numbers(1)
         body = write(f"no key '{key}', ask for xabc_1234, kind and mask; key={key}")
-        driver.answer(status, b'{"error": %b, "details": [%b, 7]}' % (body, write(key)))
+        driver.respond(status, b'{"error": %b, "details": [%b, 7]}' % (body, write(key)))
         error = error_of(delivery)
         said = "no key '[redacted]', ask for xabc_1234, kind and mask; key=[redacted]"
         assert said in error.message
         assert error.details == ["[redacted]", 7]
         driver = Driver(key=key, max_retries=0)
         (delivery,) = driver.send_numbers(1)
-        driver.answer(status, b"<p>no key %b</p>" % key.encode())
+        driver.respond(status, b"<p>no key %b</p>" % key.encode())
         assert error_of(delivery).details == "<p>no key [redacted]</p>"
 
 
@@ -260,17 +260,17 @@ def test_a_secret_of_8_characters_is_hidden_within_a_word_too() -> None:
     """A key of 8 characters is long enough to be hidden wherever it stands."""
     driver = Driver(key="abc_1234", max_retries=0)
     (delivery,) = driver.send_numbers(1)
-    driver.answer(401, {"error": "no key xabc_12345"})
+    driver.respond(401, {"error": "no key xabc_12345"})
     assert "no key x[redacted]5" in error_of(delivery).message
 
 
 @pytest.mark.parametrize("key", ["12345678", "4", "true", "null", '{"', "[", ":"])
-def test_an_answer_stays_what_it_is_whatever_the_key(key: str) -> None:
-    """A key that looks like a piece of JSON does not break the answers: a batch that was taken is
+def test_a_response_stays_what_it_is_whatever_the_key(key: str) -> None:
+    """A key that looks like a piece of JSON does not break the responses: a batch that was taken is
     delivered, and only texts and numbers that are the key are hidden."""
     driver = Driver(key=key)
     _, (delivery,) = in_batch(driver, 1)
-    driver.answer(200, b'{"a": [true, null, {"b": 12345679}], "n": 12345678, "m": 4}')
+    driver.respond(200, b'{"a": [true, null, {"b": 12345679}], "n": 12345678, "m": 4}')
     assert result_of(delivery).data == {
         "a": [True, None, {"b": 12345679}],
         "n": "[redacted]" if key == "12345678" else 12345678,
@@ -284,7 +284,7 @@ def test_what_makes_no_http_client_is_redacted() -> None:
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
     fatal = MasivoConfigError(f"http_client: cannot sign with {KEY}")
-    driver.engine.handle_failure(driver.out.pop().id, Failure(fatal.message, False, fatal=fatal))
+    driver.engine.hand_back(driver.out.pop().id, Failure(fatal.message, False, fatal=fatal))
     driver.poll()
     assert error_of(delivery).message == "http_client: cannot sign with [redacted]"
 
@@ -295,7 +295,7 @@ def test_no_key_is_shown_whatever_it_is(key: str) -> None:
     driver = Driver(key=key, max_retries=0)
     (delivery,) = driver.send_numbers(1)
     body = b'{"error": %b, "details": [%b, {%b: 1}]}' % (plain(key), escaped(key), slashed(key))
-    driver.answer(401, body)
+    driver.respond(401, body)
     error: MasivoError = error_of(delivery)
     assert error.message == (
         "authorization failed: [redacted]. Check the API key (api_key or MASIVO_API_KEY): "
@@ -306,20 +306,20 @@ def test_no_key_is_shown_whatever_it_is(key: str) -> None:
 
 
 def test_a_success_without_secrets_is_not_changed() -> None:
-    """The redaction leaves an answer without secrets as it is, escapes included."""
+    """The redaction leaves a response without secrets as it is, escapes included."""
     driver = Driver()
     _, (delivery,) = in_batch(driver, 1)
-    driver.answer(200, b'{"a": "\\u0061\\n\\"", "n": 10000000000000000000000, "f": 1.10}')
+    driver.respond(200, b'{"a": "\\u0061\\n\\"", "n": 10000000000000000000000, "f": 1.10}')
     assert result_of(delivery).data == {"a": 'a\n"', "n": 10**22, "f": 1.1}
 
 
 def test_a_dead_token_is_hidden_too() -> None:
-    """An answer to the next authorization may echo the token that a 401 has just thrown away."""
+    """A response to the next authorization may echo the token that a 401 has just thrown away."""
     driver = Driver(max_retries=0)
     token = driver.sign_in()
     delivery = in_batch(driver, 1)[1][0]
-    driver.answer(401)
-    driver.answer(400, {"error": f"no {token}", "details": token})
+    driver.respond(401)
+    driver.respond(400, {"error": f"no {token}", "details": token})
     error = error_of(delivery)
     assert "[redacted]" in error.message
     assert_hidden(error, token)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
+import re
 from typing import Any, cast
 
 import pytest
 
+from masivo import Client
+from masivo._client import ClientBase
 from masivo._protocol.errors import MasivoConfigError, MasivoError
+from masivo._protocol.settings import defaults
 from masivo._protocol.wire.api import PUBLIC_BASE_URL
-from masivo.protocol import Api, Secret, Settings, configure, is_loopback, wait_limit
+from masivo.protocol import Api, ClientOptions, Secret, Settings, configure, is_loopback, wait_limit
 
 from .simulator import KEY, Driver, event, settings, shown
 
@@ -37,8 +42,8 @@ def from_environment(key: Secret | None = None, **environ: str) -> Settings:
 # ── Defaults ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_defaults() -> None:
-    """Every setting has its documented default."""
+def test_the_defaults_are_those_that_are_promised() -> None:
+    """Every default, word for word."""
     given = configure(Secret(KEY))
     assert {
         name: getattr(given, name) for name in Settings.__struct_fields__ if name != "account"
@@ -60,20 +65,6 @@ def test_the_defaults() -> None:
         "enabled": True,
     }
     assert given.account.base_url == PUBLIC_BASE_URL == "https://app.masivo.ai/api/storefront/v1"
-
-
-def test_the_defaults_of_api_are_the_assumptions_of_the_wire() -> None:
-    """``Api`` holds the choices of ``docs/explanation/wire.md#not-public``; it is frozen."""
-    api = Api()
-    assert (api.authorize_path, api.events_path) == ("/auth/authorize", "/behavior/events/bulk")
-    assert (api.events_key, api.sdk_header, api.stamp_issued_at) == ("events", "client", True)
-    assert api.reserved_types == {
-        *("PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT")
-    }
-    with pytest.raises(AttributeError):
-        cast("Any", api).events_key = "x"
-    assert api == Api()
-    assert hash(api) == hash(Api())
 
 
 # ── The key and the environment ──────────────────────────────────────────────────────────────
@@ -315,30 +306,6 @@ def test_a_plain_callable_is_taken(value: object) -> None:
 # ── Api ──────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("authorize_path", each) for each in ("", "x", "x/y", "/a b", "/\n", "/é", None, 5)),
-        *(("events_path", each) for each in ("", "x", "/a b", "https://a.test/", None)),
-        *(("events_key", each) for each in (5, b"x", "\ud800")),
-        *(("sdk_header", each) for each in ("", "a b", "a\n", "é", 5)),
-        *(("reserved_types", each) for each in ("PURCHASE", 5, None, [5], [["x"]])),
-        *(("is_server_key_refusal", each) for each in (None, 5, "x")),
-        *(("stamp_issued_at", each) for each in (None, 1, "yes")),
-    ],
-)
-def test_a_wrong_choice_of_api_is_refused(name: str, value: object) -> None:
-    """A field of ``Api`` of the wrong type, or that cannot be sent, is a MasivoConfigError that
-    names it."""
-    with pytest.raises(MasivoConfigError, match=name):
-        Api(**cast("Any", {name: value}))
-
-
-def test_reserved_types_may_be_any_collection() -> None:
-    """Any collection of str serves as ``reserved_types``."""
-    assert Api(reserved_types=cast("Any", ["A", "B"])).reserved_types == {"A", "B"}
-
-
 @pytest.mark.parametrize("api", [None, {}, "x", Api])
 def test_api_is_an_api(api: object) -> None:
     """``api`` must be a ``masivo.Api``."""
@@ -397,3 +364,69 @@ def test_the_settings_of_another_account_are_refused() -> None:
 def test_a_disabled_client_without_a_key_has_an_empty_one() -> None:
     """A disabled client's account is one like any other."""
     assert configure(None, enabled=False).account.api_key.reveal() == ""
+
+
+# ── Options ──────────────────────────────────────────────────────────────────────────────────
+
+
+def documented() -> dict[str, str]:
+    """The options that the clients' docstring describes, each with its text."""
+    _, _, text = (inspect.getdoc(ClientBase) or "").partition("Args:\n")
+    entries = re.findall(
+        r"^    (\w+): (.*(?:\n {8}.*)*)", text.partition("Raises:")[0], re.MULTILINE
+    )
+    return {name: " ".join(entry.split()) for name, entry in entries}
+
+
+def test_options_are_the_same_wherever_they_stand() -> None:
+    """In ClientOptions, in Settings, and in the clients' docstring, in the same order."""
+    options = [*ClientOptions.__annotations__]
+    of_settings = [name for name in Settings.__struct_fields__ if name != "account"]
+    assert [name for name in options if name not in ("base_url", "api")] == of_settings
+    assert {*options} == {*defaults()}
+    assert [name for name in documented() if name not in ("api_key", "http_client")] == options
+
+
+@pytest.mark.parametrize("name", [*ClientOptions.__annotations__])
+def test_the_documented_default_is_the_default(name: str) -> None:
+    """A number, in the unit that it is documented in; True; or a word for None."""
+    text, default = documented()[name], defaults()[name]
+    said = re.search(r"[Dd]efault:? ([\w,]+(?: [KM]iB)?)", text)
+    if name in ("api", "enabled"):  # the other value is what is described
+        assert said is None
+        assert default == (Api() if name == "api" else True)
+        assert name == "api" or text.startswith("False: ")
+        return
+    assert said is not None
+    number, _, unit = said[1].replace(",", "").partition(" ")
+    if isinstance(default, bool):
+        assert number == str(default)
+    elif isinstance(default, int | float):
+        assert float(number) * {"": 1, "KiB": 1024, "MiB": 1024**2}[unit] == default
+    else:
+        assert default is None
+        assert number in ("none", "the")  # "the environment's ``MASIVO_BASE_URL``"
+
+
+def test_each_option_has_its_check() -> None:
+    """A wrong value of any is a MasivoConfigError that names it."""
+    for name in ClientOptions.__annotations__:
+        assert name in refusal(**{name: object()})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("batchsize", "there is no option 'batchsize'; did you mean 'batch_size'?"),
+        ("max_retry", "there is no option 'max_retry'; did you mean 'max_retries'?"),
+        ("account", "there is no option 'account'"),
+        ("x", "there is no option 'x'"),
+    ],
+)
+def test_an_unknown_option_is_a_type_error(name: str, said: str) -> None:
+    """As a wrong keyword argument is; it names the option that may be meant."""
+    with pytest.raises(TypeError) as caught:
+        configure(Secret(KEY), **cast("Any", {name: 5}))
+    assert str(caught.value) == said
+    with pytest.raises(TypeError, match=f"^{re.escape(said)}$"):
+        Client(KEY, **cast("Any", {name: 5}))

@@ -8,13 +8,17 @@ import pytest
 
 from masivo._protocol.errors import MasivoError
 from masivo.protocol import (
+    Activity,
+    BatchSettled,
     Delivery,
     FailedEvent,
-    Notes,
+    FlushEnded,
+    Idle,
     Output,
     SendEventResult,
     Settled,
     Ticket,
+    TokenRevoked,
     Waiters,
     settle,
 )
@@ -29,7 +33,7 @@ class Log:
         self.lines: list[str] = []
 
     def log(self, level: int, msg: str, /) -> None:
-        """Keep a note."""
+        """Keep a line."""
         self.lines.append(f"{level}: {msg}")
 
     def warning(self, msg: str, /) -> None:
@@ -46,7 +50,7 @@ def output(
 ) -> Output:
     """An output that settles these."""
     settled = [Settled(list(deliveries), RESULT)]
-    return Output([], settled, tickets or [], [], warnings or [], None, closed=False)
+    return Output(settled=settled, tickets=tickets or [], warnings=warnings or [])
 
 
 def delivery() -> Delivery:
@@ -134,7 +138,7 @@ def test_what_on_error_raises_is_logged_and_harms_nothing(kind: type[BaseExcepti
 
     failures = [FailedEvent({"n": n}, MasivoError("x")) for n in range(2)]
     calls = [(on_error, failure) for failure in failures]
-    settle(Output([], [], [], list(calls), [], None, closed=False), log)
+    settle(Output(failed_events=list(calls)), log)
     assert told == failures
     assert len(log.lines) == 2
     assert all("on_error raised" in line for line in log.lines)
@@ -154,15 +158,56 @@ def test_a_ticket_that_its_waiter_gave_up_is_forgotten() -> None:
         assert waiters._of_tickets == {}
 
 
-def test_notes_are_written_before_warnings() -> None:
-    """What was done is written at its level, then what nobody asked about; notes that were written
-    are not written again."""
-    notes = Notes()
-    notes.add(10, "done")
+def test_activity_is_logged_before_warnings() -> None:
+    """At the level of its line, if it has one; then what is lost."""
     log = Log()
-    settle(Output([], [], [], [], ["lost"], None, closed=False, notes=notes), log)
-    settle(Output([], [], [], [], [], None, closed=False, notes=notes), log)
-    assert log.lines == ["10: done", "warning: lost"]
+    activity: list[Activity] = [
+        FlushEnded(1.0, delivered=1, failed=0),
+        BatchSettled(1.0, batch="0a1b", delivered=1, failed=0),
+        TokenRevoked(1.0, why="it has expired"),
+    ]
+    settle(Output(activity=activity, warnings=["lost"]), log)
+    assert log.lines == [
+        "10: flush: done, 1 delivered, 0 failed",
+        "20: token: thrown away, as it has expired",
+        "warning: lost",
+    ]
+
+
+def test_a_handler_of_the_log_that_raises_stops_nothing() -> None:
+    """What it raises is dropped, at each line: the lines after it are written, ``on_error`` is
+    called."""
+    calls: list[object] = []
+
+    class Broken(Log):
+        def log(self, level: int, msg: str, /) -> None:
+            super().log(level, msg)
+            raise ValueError
+
+        def warning(self, msg: str, /) -> None:
+            super().warning(msg)
+            raise ValueError
+
+        def error(self, msg: str, /, *, exc_info: bool) -> None:
+            super().error(msg, exc_info=exc_info)
+            raise ValueError
+
+    def on_error(failure: FailedEvent) -> None:
+        calls.append(failure)
+        raise LookupError
+
+    log = Broken()
+    failed = FailedEvent({}, MasivoError("x"))
+    output = Output(
+        activity=[Idle(1.0, wake_at=None, timer=None)] * 2,
+        warnings=["lost"] * 2,
+        failed_events=[(on_error, failed)] * 2,
+    )
+    settle(output, log)
+    assert calls == [failed] * 2
+    assert [line.partition(":")[0] for line in log.lines] == [
+        *("10", "10", "warning", "warning", "error", "error")
+    ]
 
 
 def test_one_of_two_waiters_may_give_up() -> None:
@@ -180,7 +225,7 @@ def test_one_of_two_waiters_may_give_up() -> None:
     waiters.add(delivery, one)
     waiters.add(delivery, two)
     waiters.discard(delivery, one)
-    output = Output([], [Settled([delivery], RESULT)], [], [], [], None, closed=False)
+    output = Output(settled=[Settled([delivery], RESULT)])
     for waker in waiters.take(output):
         waker()
     assert called == [2]
@@ -196,7 +241,7 @@ def test_a_waiter_waits_for_as_long_as_a_block_lasts() -> None:
     with pytest.raises(TimeoutError), waiters.waiting(delivery, partial(called.append, "left")):
         raise TimeoutError
     with waiters.waiting(delivery, partial(called.append, "there")):
-        output = Output([], [Settled([delivery], RESULT)], [], [], [], None, closed=False)
+        output = Output(settled=[Settled([delivery], RESULT)])
         for waker in waiters.take(output):
             waker()
     assert called == ["other", "there"]

@@ -9,8 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from masivo._protocol import __version__, queues, settings, values
+from masivo._protocol import __version__, settings, values
+from masivo._protocol.batches import queues
 from masivo._protocol.errors import MasivoError
+from masivo._protocol.reporting import activity
+from masivo._protocol.wire import api, requests, responses
 from masivo.protocol import (
     MAX_BODY,
     FailedEvent,
@@ -27,7 +30,7 @@ def _is_value(kind: type) -> bool:
 
 VALUES: list[type[Any]] = [
     kind
-    for module in (values, settings, queues)
+    for module in (values, settings, queues, activity, api, requests, responses)
     for kind in vars(module).values()
     if isinstance(kind, type) and _is_value(kind) and kind.__module__ == module.__name__
 ]
@@ -35,7 +38,7 @@ VALUES: list[type[Any]] = [
 
 def test_all_values_are_looked_at() -> None:
     """The values of these modules were found."""
-    assert {values.Request, values.Stats, settings.Api, settings.Settings} <= set(VALUES)
+    assert {values.Request, values.Stats, api.Api, settings.Settings, activity.Idle} <= set(VALUES)
 
 
 @pytest.mark.parametrize("kind", VALUES)
@@ -60,7 +63,7 @@ def test_what_is_left_out_of_a_value() -> None:
 
 
 @pytest.mark.parametrize("fields", [("200", {}, b""), (200, None, b""), (200, {}, "{}")])
-def test_an_answer_of_other_types_is_refused(fields: tuple[Any, Any, Any]) -> None:
+def test_a_response_of_other_types_is_refused(fields: tuple[Any, Any, Any]) -> None:
     """A driver that mixes up types learns of it where it does, and not the poll."""
     found = ", ".join(type(each).__name__ for each in fields)
     with pytest.raises(TypeError, match=f"needs an int, a mapping and bytes, not {found}$"):
@@ -85,7 +88,7 @@ def test_no_value_shows_what_may_be_secret() -> None:
     assert repr(Response(200, {"a": "hidden"}, b"hidden")) == "<Response 200>"
     failed = FailedEvent({"a": "hidden"}, MasivoError("x"))
     assert repr(failed) == "FailedEvent(error=MasivoError('x', status=None))"
-    assert "is_server_key_refusal" not in repr(settings.Api())
+    assert "is_server_key_refusal" not in repr(api.Api())
 
 
 def test_the_version_is_one() -> None:

@@ -25,7 +25,7 @@ from masivo import (
 # ── Constructors ─────────────────────────────────────────────────────────────────────────────
 
 Client(7)  # type: ignore[arg-type]
-Client("key", "brand")  # type: ignore[call-arg]
+Client("key", "brand")  # type: ignore[call-arg, arg-type]
 Client(b"key")  # type: ignore[arg-type]
 Client(brand_id=7)  # type: ignore[arg-type]
 Client(base_url=b"https://example.com")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Validation and encoding of one event
+"""The check and the encoding of one event, and the form in which it is kept
 (``docs/reference/guarantees.md#sending-and-validation``)."""
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from uuid import UUID
 import pytest
 from orjson import Fragment
 
-from masivo._protocol import events as events_module
 from masivo._protocol.errors import MasivoValidationError
-from masivo._protocol.events.encoding import complete, decode, encoder, size
-from masivo._protocol.wire.requests import envelope, envelope_size
+from masivo._protocol.events import encoding
+from masivo._protocol.events.encoding import encoder
+from masivo._protocol.events.form import BRACE, decode, opening, size
+from masivo._protocol.wire.requests import envelope_size
 from masivo.protocol import Api
-
-from .simulator import event, settings
+from protocol.simulator import event, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,6 +96,11 @@ class Item:
 def encoded(given: Mapping[str, object], **changes: Any) -> bytes:
     """An event as it is sent, without a stamp."""
     return encoder(settings(api=UNSTAMPED, **changes))(given)[0]
+
+
+def stamped(kept: bytes) -> bytes:
+    """An event as it is sent, from the form in which it is kept."""
+    return kept if kept[0] == BRACE else opening(STAMP) + kept
 
 
 def sent(given: Mapping[str, object], **changes: Any) -> dict[str, Any]:
@@ -226,7 +231,7 @@ def test_the_default_brand_is_escaped() -> None:
     given = without_brand(platform="web")
     assert sent(given, brand_id=brand)["brand_id"] == brand
     kept, _ = encoder(settings(brand_id=brand))(given)
-    assert json.loads(complete(kept, STAMP))["brand_id"] == brand
+    assert json.loads(stamped(kept))["brand_id"] == brand
 
 
 # ── What is converted ────────────────────────────────────────────────────────────────────────
@@ -482,7 +487,7 @@ def test_an_event_over_max_event_bytes_is_refused() -> None:
         length = len(encoded(given, brand_id="shop")) + extra
         fits = encoder(settings(api=api, brand_id="shop", max_event_bytes=length))
         assert size(fits(given)[0]) == length
-        assert len(complete(fits(given)[0], STAMP)) == length
+        assert len(stamped(fits(given)[0])) == length
         tight = encoder(settings(api=api, brand_id="shop", max_event_bytes=length - 1))
         with pytest.raises(MasivoValidationError) as caught:
             tight(given)
@@ -494,7 +499,7 @@ def test_an_event_over_max_event_bytes_is_refused() -> None:
 def test_an_event_that_fits_no_batch_is_refused(events_key: str | None) -> None:
     """An event must fit a batch with its envelope, too."""
     api = Api(events_key=events_key, stamp_issued_at=False)
-    length = len(encoded(event())) + envelope_size(events_key)
+    length = len(encoded(event())) + envelope_size(Api(events_key=events_key))
     encoder(settings(api=api, max_batch_bytes=length, max_event_bytes=length))(event())
     with pytest.raises(MasivoValidationError):
         encoder(settings(api=api, max_batch_bytes=length - 1, max_event_bytes=length - 1))(event())
@@ -504,25 +509,17 @@ def test_an_event_that_fits_no_batch_is_refused(events_key: str | None) -> None:
 
 
 def test_a_stamp_stands_in_events_without_issued_at() -> None:
-    """``complete`` puts the stamp where there is no ``issued_at``, and only there."""
+    """A stamp goes where there is no ``issued_at``, and only there."""
     encode = encoder(settings())
     kept, _ = encode(event())
-    assert json.loads(complete(kept, STAMP)) == event(issued_at=STAMP.decode())
-    assert size(kept) == len(complete(kept, STAMP))
+    assert json.loads(stamped(kept)) == event(issued_at=STAMP.decode())
+    assert size(kept) == len(stamped(kept))
     assert decode(kept) == event()
     for own in (None, "yesterday"):
         kept, _ = encode(event(issued_at=own))
-        assert json.loads(complete(kept, STAMP)) == event(issued_at=own)
+        assert json.loads(stamped(kept)) == event(issued_at=own)
         assert size(kept) == len(kept)
         assert decode(kept) == event(issued_at=own)
-
-
-def test_the_envelope_wraps_events() -> None:
-    """``envelope`` gives what stands around the events, whatever the key's characters."""
-    for key in ("events", 'a"b', None):
-        opening, closing = envelope(key)
-        value = json.loads(opening + b"{}" + closing)
-        assert value == ([{}] if key is None else {key: [{}]})
 
 
 @pytest.mark.parametrize("value", [Decimal("1E+400"), Decimal("-1E+999999"), 10**4000])
@@ -534,10 +531,10 @@ def test_an_event_is_decoded_whatever_its_numbers(value: object) -> None:
 def test_what_is_plain_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Events of JSON's own types, and of tuples, are encoded as they are, for speed."""
 
-    def convert(_event: object) -> object:
+    def convert(*_args: object) -> object:
         raise AssertionError("it was converted")
 
-    monkeypatch.setattr(events_module, "_convert", convert)
+    monkeypatch.setattr(encoding, "convert", convert)
     values: list[object] = ["s", 1, 1.5, -0.0, True, None, {}, [], {"a": {"b": "c"}}]
     for value in values:
         assert sent(event(x=value, y="s")) == event(x=value, y="s")

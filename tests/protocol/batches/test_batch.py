@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from masivo._protocol.batches.flight import LONE_REFUSALS, Flight
 
+from masivo._protocol.batches.batch import LONE_REJECTIONS, Batch
 from masivo._protocol.batches.queues import Taken
 from masivo.protocol import Delivery
 
 
-def flight(count: int) -> Flight:
-    """A batch of so many events."""
+def batch_of(count: int) -> Batch:
+    """A batch of this many events."""
     deliveries = [Delivery(b"{%d}" % n, 0.0, None, None) for n in range(count)]
     taken = Taken(deliveries, range(10, 10 + count), ["c"])
-    return Flight(taken, [each.encoded for each in deliveries])
+    return Batch(taken, [each.encoded for each in deliveries], "flush")
 
 
-def test_a_flight_begins_with_one_part() -> None:
+def test_a_batch_begins_with_one_part() -> None:
     """A batch begins as one part, with its customers and numbers."""
-    made = flight(3)
+    made = batch_of(3)
     assert len(made) == 3
     assert len(made.parts) == 1
     assert made.customers == ["c"]
@@ -30,7 +30,7 @@ def test_a_flight_begins_with_one_part() -> None:
 
 def test_halving_puts_two_parts_in_its_place() -> None:
     """A halved part makes way for its halves, in order, which begin anew."""
-    made = flight(5)
+    made = batch_of(5)
     made.retries, made.last_try, made.unauthorized = 3, True, True
     made.part.key = "k"
     assert made.halve()
@@ -42,46 +42,46 @@ def test_halving_puts_two_parts_in_its_place() -> None:
 
 def test_a_single_event_is_not_halved() -> None:
     """A part of one event cannot be halved."""
-    assert not flight(1).halve()
+    assert not batch_of(1).halve()
 
 
-def test_halving_stops_after_8_lone_refusals_in_a_row() -> None:
-    """After 8 events in a row that were refused alone, nothing is halved any more, though a part
-    is accepted then; before, an accepted part starts the row anew."""
+def test_halving_stops_after_8_lone_rejections_in_a_row() -> None:
+    """After 8 events in a row that were rejected alone, nothing is halved any more, though a part
+    is delivered then; before, a delivered part starts the row anew."""
 
-    def alone(*, accepted: bool = False, refused: bool = True) -> None:
+    def alone(*, delivered: bool = False, rejected: bool = True) -> None:
         while len(made.part.deliveries) > 1:
             assert made.halve()
-        made.next_part(accepted=accepted, refused=refused)
+        made.next_part(delivered=delivered, rejected=rejected)
 
-    made = flight(64)
+    made = batch_of(64)
     for _ in range(7):
         alone()
-    alone(accepted=True, refused=False)
+    alone(delivered=True, rejected=False)
     for _ in range(7):
         alone()
-    alone(refused=False)
+    alone(rejected=False)
     alone()
     assert not made.halve()
-    made.next_part(accepted=True, refused=False)
+    made.next_part(delivered=True, rejected=False)
     assert not made.halve()
-    assert LONE_REFUSALS == 8
+    assert LONE_REJECTIONS == 8
 
 
 def test_what_remains_is_given_once() -> None:
     """``remaining`` gives every part without an outcome, and leaves none."""
-    made = flight(4)
+    made = batch_of(4)
     made.halve()
-    made.next_part(accepted=True, refused=False)
+    made.next_part(delivered=True, rejected=False)
     assert [list(part.numbers) for part in made.remaining()] == [[12, 13]]
     assert len(made) == 0
     assert made.remaining() == []
 
 
-@given(st.integers(1, 100), st.lists(st.sampled_from(["halve", "accept", "refuse"]), max_size=80))
+@given(st.integers(1, 100), st.lists(st.sampled_from(["halve", "deliver", "reject"]), max_size=80))
 def test_no_event_is_lost_or_doubled_by_halving(count: int, steps: list[str]) -> None:
     """However a batch is halved: each event is in exactly one part, in order."""
-    made = flight(count)
+    made = batch_of(count)
     seen: list[int] = []
     for step in steps:
         if not made.parts:
@@ -89,7 +89,7 @@ def test_no_event_is_lost_or_doubled_by_halving(count: int, steps: list[str]) ->
         if step == "halve":
             made.halve()
         else:
-            part = made.next_part(accepted=step == "accept", refused=step == "refuse")
+            part = made.next_part(delivered=step == "deliver", rejected=step == "reject")
             seen += part.numbers
         left = [number for part in made.parts for number in part.numbers]
         assert seen + left == list(range(10, 10 + count))

@@ -6,8 +6,7 @@ import pytest
 
 from masivo._protocol.errors import MasivoNetworkError
 from masivo._protocol.reporting.redaction import chain, stripped
-
-from .simulator import Driver, error_of
+from protocol.simulator import Driver, error_of
 
 SECRET = "client-key-0123456789"
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from masivo._protocol.token.life.life import TRANSITIONS, Change, State, Token
 
 from masivo._protocol.errors import MasivoAuthError
-from masivo._protocol.wire.tokens import lifetime, token_in
-
-from .simulator import Dice
+from masivo._protocol.token.life import TRANSITIONS, Change, State, Token
+from protocol.simulator import Dice
 
 ERROR = MasivoAuthError("no")
 
@@ -63,18 +61,18 @@ def test_a_refusal_lasts_30_seconds_while_there_is_no_token() -> None:
     """For 30 s after a refusal, and only while nothing is fetched and there is no token, it is
     what events fail with."""
     made = token()
-    assert made.refuses(0.0) is None
+    assert made.refusal_at(0.0) is None
     made.change(Change.NEEDED)
     made.change(Change.FAILED)
     made.refuse(ERROR, 10.0)
-    assert made.refuses(10.0) is ERROR
-    assert made.refuses(39.99) is ERROR
-    assert made.refuses(40.0) is None
+    assert made.refusal_at(10.0) is ERROR
+    assert made.refusal_at(39.99) is ERROR
+    assert made.refusal_at(40.0) is None
     made.change(Change.NEEDED)
-    assert made.refuses(20.0) is None
+    assert made.refusal_at(20.0) is None
     made.grant("t", None, 20.0, on_time=False)
     made.change(Change.REVOKED)
-    assert made.refuses(20.0) is None
+    assert made.refusal_at(20.0) is None
 
 
 @pytest.mark.parametrize(("draw", "at"), [(0.0, 130.0), (0.5, 265.0), (1.0, 400.0)])
@@ -119,34 +117,6 @@ def test_a_token_is_dead_at_its_expiry() -> None:
     assert not fetched(life=-5.0).expired(1e9)
     assert not fetched(life=0.0).expired(1e9)
     assert fetched(1.0, life=-5.0).renew_at(None) is None
-
-
-@pytest.mark.parametrize(
-    ("body", "value"),
-    [
-        (b'{"data": "abc"}', "abc"),
-        (b'{"data": "a.b-c_d~+/=", "x": 1}', "a.b-c_d~+/="),
-        (b'{"data": ""}', None),
-        (b'{"data": "a b"}', None),
-        (b'{"data": "a\\n"}', None),
-        (b'{"data": 5}', None),
-        (b'{"data": {"token": "x"}}', None),
-        (b'"abc"', None),
-        (b"abc", None),
-        (b"", None),
-        (b"[]", None),
-    ],
-)
-def test_the_token_in_an_answer(body: bytes, value: str | None) -> None:
-    """The token is the text under ``data``, if a header can carry it."""
-    assert token_in(body) == value
-
-
-@given(st.text(max_size=60) | st.from_regex(r"[\w-]{0,9}\.[\w=+/-]{0,40}\.[\w-]{0,9}"))
-def test_whatever_a_token_is_its_life_is_none_or_a_number(text: str) -> None:
-    """No token makes the reading of its life fail."""
-    life = lifetime(text, None, 0.0)
-    assert life is None or life <= 1e9
 
 
 def test_a_life_of_less_than_a_second_is_one() -> None:

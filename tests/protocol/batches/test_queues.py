@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from masivo._protocol.batches.queues import Fifo, PerCustomer, Queue
-from masivo._protocol.events.encoding import STAMP_SIZE, size
+from masivo._protocol.events.form import STAMP_SIZE, size
 from masivo.protocol import Delivery
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def delivery(
     customer: str, number: int = 0, length: int = 10, *, stamped: bool = False
 ) -> Delivery:
-    """A waiting event that is sent in so many bytes."""
+    """A waiting event that is sent in this many bytes."""
     text = b"{" + b"x" * (length - 1)
     if stamped:
         text = b'"' + b"x" * (length - 1 - STAMP_SIZE)

@@ -13,28 +13,28 @@ from masivo._protocol.errors import (
     MasivoNetworkError,
     MasivoQueueFullError,
     MasivoServerKeyError,
+    MasivoValidationError,
 )
-from masivo._protocol.reporting.losses import FailureLog
+from masivo._protocol.reporting.losses import Losses
+from protocol.simulator import START, Driver, error_of, event, in_batch
 
-from .simulator import START, Driver, error_of, event, in_batch
-
-# ── The log itself ───────────────────────────────────────────────────────────────────────────
+# ── The warnings themselves ─────────────────────────────────────────────────────────────────
 
 
 def test_the_first_failure_is_logged_at_once() -> None:
     """The first failure of a cause is logged at once, with count, class and status."""
-    (line,) = FailureLog().note(MasivoError("x", status=400), 3, 0.0)
+    (line,) = Losses().note(MasivoError("x", status=400), 3, 0.0)
     assert "3 events were" in line
     assert "MasivoError (HTTP 400)" in line
-    (line,) = FailureLog().note(MasivoNetworkError("x"), 1, 0.0)
+    (line,) = Losses().note(MasivoNetworkError("x"), 1, 0.0)
     assert "1 event was" in line
     assert "HTTP" not in line
 
 
 def test_more_of_the_same_cause_wait_for_the_interval() -> None:
-    """Within 5 s of a warning, failures of its cause are held back; when the interval ends they
+    """Within 5 s of a warning, failures of its cause are suppressed; when the interval ends they
     are logged with their count, and the next interval begins."""
-    log = FailureLog()
+    log = Losses()
     error = MasivoError("x", status=400)
     log.note(error, 1, 10.0)
     assert log.next() is None
@@ -50,8 +50,8 @@ def test_more_of_the_same_cause_wait_for_the_interval() -> None:
 
 
 def test_a_failure_after_the_interval_is_logged_at_once() -> None:
-    """After a quiet interval the next failure is logged at once, with what was held back."""
-    log = FailureLog()
+    """After a quiet interval the next failure is logged at once, with what was suppressed."""
+    log = Losses()
     error = MasivoError("x", status=400)
     log.note(error, 1, 10.0)
     assert len(log.note(error, 1, 15.0)) == 1
@@ -61,9 +61,9 @@ def test_a_failure_after_the_interval_is_logged_at_once() -> None:
     assert log.next() is None
 
 
-def test_causes_do_not_hold_each_other_back() -> None:
+def test_causes_do_not_suppress_each_other() -> None:
     """A cause is the class of error and the status: others are logged at once."""
-    log = FailureLog()
+    log = Losses()
     for error in (
         MasivoError("x", status=400),
         MasivoError("x", status=404),
@@ -75,58 +75,68 @@ def test_causes_do_not_hold_each_other_back() -> None:
     assert len(log.due(5.0)) == 4
 
 
-def test_everything_held_back_can_be_written_at_once() -> None:
-    """``drain`` gives what is held back, whatever the time; ``hold`` keeps a line for it."""
-    log = FailureLog()
-    assert log.note(MasivoError("x"), 1, 0.0, hold=True) == []
-    assert log.note(MasivoClosedError("x"), 2, 0.0, hold=True) == []
+def test_everything_suppressed_can_be_written_at_once() -> None:
+    """``drain`` gives what is suppressed, whatever the time; ``suppress`` keeps a line for it."""
+    log = Losses()
+    assert log.note(MasivoError("x"), 1, 0.0, suppress=True) == []
+    assert log.note(MasivoClosedError("x"), 2, 0.0, suppress=True) == []
     assert len(log.drain(0.0)) == 2
     assert log.drain(0.0) == []
     assert log.next() is None
 
 
 @pytest.mark.parametrize(
-    ("kind", "hint"),
+    ("kind", "cause"),
     [
-        (MasivoError, "refused"),
-        (MasivoAuthError, "API key"),
-        (MasivoServerKeyError, "CLIENT key"),
-        (MasivoNetworkError, "no usable answer"),
-        (MasivoConfigError, "http_client"),
-        (MasivoQueueFullError, "drain()"),
-        (MasivoClosedError, "closed"),
+        (MasivoServerKeyError, "a SERVER key was used where a CLIENT key belongs"),
+        (MasivoAuthError, "authorization failed; check the API key and base_url"),
+        (MasivoNetworkError, "no usable response from the API"),
+        (MasivoConfigError, "there is no usable HTTP client; see http_client"),
+        (
+            MasivoQueueFullError,
+            "the buffer was full; raise max_queue, or call drain() before sending",
+        ),
+        (MasivoClosedError, "the client was closed or destroyed first"),
+        (MasivoError, "the API rejected them"),
+        (MasivoValidationError, "the API rejected them"),
     ],
 )
-def test_a_line_names_the_cause_in_words_of_ours(kind: type[MasivoError], hint: str) -> None:
-    """A line says what happened, in words of ours: never in the server's."""
-    (line,) = FailureLog().note(kind("said the server"), 1, 0.0)
-    assert kind.__name__ in line
-    assert hint in line
-    assert "said the server" not in line
+def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) -> None:
+    """A warning names how many, the class, the status and the likely cause, and what to do."""
+    tail = "For the details ask the Delivery that send_analytics_event returned"
+    if kind is not MasivoQueueFullError:  # such an event was not accepted, and on_error not called
+        tail += ", or set on_error"
+    why = "not delivered, and the outcome was never looked at"
+    assert Losses().note(kind("x", status=418), 1, 0.0) == [
+        f"1 event was {why}: {kind.__name__} (HTTP 418): {cause}. {tail}"
+    ]
+    assert Losses().note(kind("x"), 2, 0.0) == [
+        f"2 events were {why}: {kind.__name__}: {cause}. {tail}"
+    ]
 
 
 # ── In the engine ────────────────────────────────────────────────────────────────────────────
 
 
 def forget(driver: Driver) -> None:
-    """Let go of the deliveries that have their outcome, and poll: nobody asks any more."""
+    """Let go of the deliveries that have their outcome, and poll: they are claimed no more."""
     driver.settled.clear()
     driver.poll()
 
 
 def fail_one(driver: Driver) -> None:
-    """Let a batch of one event fail, unasked."""
+    """Let a batch of one event fail, unclaimed."""
     driver.send(event())
     driver.flush()
-    driver.answer(403)
+    driver.respond(403)
     forget(driver)
 
 
-def test_a_failure_that_nobody_asks_for_is_logged_when_it_is_let_go() -> None:
-    """A failure is logged when its deliveries are gone, unasked; the driver is woken for it."""
+def test_an_unclaimed_failure_is_logged_when_it_is_let_go() -> None:
+    """A failure is logged when its deliveries are gone, unclaimed; the driver is woken for it."""
     driver = Driver()
     _, deliveries = in_batch(driver, 1, 2)
-    driver.answer(403)
+    driver.respond(403)
     wakes = driver.wakes
     assert driver.warnings == []
     deliveries.clear()
@@ -137,11 +147,11 @@ def test_a_failure_that_nobody_asks_for_is_logged_when_it_is_let_go() -> None:
     assert "2 events were" in line
 
 
-def test_a_failure_that_somebody_asked_for_is_not_logged() -> None:
-    """An asked failure is not logged; of a batch, only the events that nobody asked for count."""
+def test_a_claimed_failure_is_not_logged() -> None:
+    """Of a batch, only the unclaimed failures count."""
     driver = Driver()
     _, deliveries = in_batch(driver, 1, 2, 3)
-    driver.answer(403)
+    driver.respond(403)
     error_of(deliveries[0])
     error_of(deliveries[0])
     repr(deliveries[1])
@@ -151,7 +161,7 @@ def test_a_failure_that_somebody_asked_for_is_not_logged() -> None:
     (line,) = driver.warnings
     assert "2 events were" in line
     _, deliveries = in_batch(driver, 4)
-    driver.answer(403)
+    driver.respond(403)
     error_of(deliveries.pop())
     forget(driver)
     driver.advance(100.0)
@@ -159,7 +169,7 @@ def test_a_failure_that_somebody_asked_for_is_not_logged() -> None:
 
 
 def test_warnings_come_every_5_seconds() -> None:
-    """What was held back is logged exactly when the interval ends, by a wake-up of its own."""
+    """What was suppressed is logged exactly when the interval ends, by a wake-up of its own."""
     driver = Driver(refresh_interval=None)
     driver.sign_in()
     fail_one(driver)
@@ -175,7 +185,7 @@ def test_warnings_come_every_5_seconds() -> None:
     assert driver.wake_at is None
 
 
-def test_refused_events_are_logged_by_their_count() -> None:
+def test_an_overflow_is_logged_by_its_count() -> None:
     """Events that the full buffer did not take are logged too."""
     driver = Driver(max_queue=1)
     driver.sign_in()
@@ -188,8 +198,8 @@ def test_refused_events_are_logged_by_their_count() -> None:
     driver.accept()
 
 
-def test_what_is_held_back_is_logged_when_the_last_client_goes() -> None:
-    """With the last client, what was held back is logged at once: no timer will fire."""
+def test_what_is_suppressed_is_logged_when_the_last_client_goes() -> None:
+    """With the last client, what was suppressed is logged at once: no timer will fire."""
     driver = Driver()
     driver.sign_in()
     fail_one(driver)
@@ -216,7 +226,7 @@ def test_what_fails_with_the_last_client_is_logged() -> None:
 
 
 def test_a_delivered_event_is_not_logged() -> None:
-    """A success that nobody asks for is no warning."""
+    """A success that nobody looks at is no warning."""
     driver = Driver()
     in_batch(driver, 1)
     driver.accept()
