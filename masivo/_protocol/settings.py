@@ -122,9 +122,9 @@ def _callback(name: str, value: object) -> OnError | None:
 
 # ── Settings ─────────────────────────────────────────────────────────────────────────────────
 
-_Count: TypeAlias = Annotated[int, _count]
-_Seconds: TypeAlias = Annotated[float, _seconds]
-_Flag: TypeAlias = Annotated[bool, _flag]
+Count: TypeAlias = Annotated[int, _count]
+Seconds: TypeAlias = Annotated[float, _seconds]
+Flag: TypeAlias = Annotated[bool, _flag]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,20 +136,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     account: Account
     brand_id: Annotated[str | None, _brand] = None
-    batch_size: _Count = 100
-    idle_timeout: _Seconds = 30.0
-    max_wait: _Seconds = 60.0
+    batch_size: Count = 100
+    idle_timeout: Seconds = 30.0
+    max_wait: Seconds = 60.0
     refresh_interval: Annotated[float | None, _seconds_or_none] = 300.0
-    timeout: _Seconds = 10.0
+    timeout: Seconds = 10.0
     max_retries: Annotated[int, partial(_count, least=0)] = 4
-    max_in_flight: _Count = 1
-    max_queue: _Count = 100_000
-    max_queue_bytes: _Count = 67_108_864
-    max_event_bytes: _Count = 262_144
-    max_batch_bytes: _Count = 4_194_304
-    isolate_rejected: _Flag = True
+    max_in_flight: Count = 1
+    max_queue: Count = 100_000
+    max_queue_bytes: Count = 67_108_864
+    max_event_bytes: Count = 262_144
+    max_batch_bytes: Count = 4_194_304
+    isolate_rejected: Flag = True
     on_error: Annotated[OnError | None, _callback] = None
-    enabled: _Flag = True
+    enabled: Flag = True
 
 
 class ClientOptions(TypedDict, total=False):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.utils import formatdate
 
-from masivo._protocol.wire.requests import read_body
+from masivo._protocol.wire.bodies import read_body
 from masivo.emulator.answers import Answer, Json, error_answer, html_answer, json_answer
 from masivo.emulator.quota import Quota
 from masivo.emulator.schema import RESERVED_TYPES, problem_with

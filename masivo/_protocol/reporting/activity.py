@@ -10,8 +10,6 @@ request bears its number (``Request.id``).
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import msgspec
 
 __all__ = [
@@ -39,14 +37,17 @@ __all__ = [
 ]
 
 
-class _Activity(msgspec.Struct, frozen=True):
+class Activity(msgspec.Struct, frozen=True):
+    """One thing that the engine did."""
+
     at: float
+    """When, on the engine's clock."""
 
 
 # ── Requests ─────────────────────────────────────────────────────────────────────────────────
 
 
-class AuthorizationSent(_Activity, frozen=True):
+class AuthorizationSent(Activity, frozen=True):
     """A token was asked for."""
 
     request: int
@@ -56,7 +57,7 @@ class AuthorizationSent(_Activity, frozen=True):
     timeout: float
 
 
-class BatchSent(_Activity, frozen=True):
+class BatchSent(Activity, frozen=True):
     """A batch went out."""
 
     request: int
@@ -73,7 +74,7 @@ class BatchSent(_Activity, frozen=True):
     """The reason for it to go: ``batch_size``, ``idle_timeout``, ``flush``, …"""
 
 
-class ResponseReceived(_Activity, frozen=True):
+class ResponseReceived(Activity, frozen=True):
     """A request got a complete response."""
 
     request: int
@@ -83,7 +84,7 @@ class ResponseReceived(_Activity, frozen=True):
     seconds: float
 
 
-class RequestFailed(_Activity, frozen=True):
+class RequestFailed(Activity, frozen=True):
     """A request got no usable response."""
 
     request: int
@@ -98,13 +99,13 @@ class RequestFailed(_Activity, frozen=True):
     """Whether it can have reached the server."""
 
 
-class RequestAbandoned(_Activity, frozen=True):
+class RequestAbandoned(Activity, frozen=True):
     """The result of a request does not matter any more: its client is gone."""
 
     request: int
 
 
-class RetryScheduled(_Activity, frozen=True):
+class RetryScheduled(Activity, frozen=True):
     """A batch or an authorization is to be sent again."""
 
     batch: str | None
@@ -116,7 +117,7 @@ class RetryScheduled(_Activity, frozen=True):
     """``backoff``, ``Retry-After``, or ``last try`` before a close."""
 
 
-class LongHold(_Activity, frozen=True):
+class LongHold(Activity, frozen=True):
     """The server asked for more patience than there is: batches fail at once."""
 
     wait: float
@@ -125,7 +126,7 @@ class LongHold(_Activity, frozen=True):
 # ── Batches and events ───────────────────────────────────────────────────────────────────────
 
 
-class EventsQueued(_Activity, frozen=True):
+class EventsQueued(Activity, frozen=True):
     """Events were taken from the inbox."""
 
     events: int
@@ -133,7 +134,7 @@ class EventsQueued(_Activity, frozen=True):
     """How many events of the client have no outcome now."""
 
 
-class BatchHalved(_Activity, frozen=True):
+class BatchHalved(Activity, frozen=True):
     """A rejected batch goes on as two parts."""
 
     batch: str
@@ -143,7 +144,7 @@ class BatchHalved(_Activity, frozen=True):
     """The events of the second part."""
 
 
-class BatchSettled(_Activity, frozen=True):
+class BatchSettled(Activity, frozen=True):
     """The events of a batch, or of a part of one, have their outcome."""
 
     batch: str
@@ -151,7 +152,7 @@ class BatchSettled(_Activity, frozen=True):
     failed: int
 
 
-class EventsFailed(_Activity, frozen=True):
+class EventsFailed(Activity, frozen=True):
     """Events ended with an error."""
 
     events: int
@@ -163,7 +164,7 @@ class EventsFailed(_Activity, frozen=True):
 # ── The token ────────────────────────────────────────────────────────────────────────────────
 
 
-class TokenGranted(_Activity, frozen=True):
+class TokenGranted(Activity, frozen=True):
     """There is a token."""
 
     lifetime: float | None
@@ -172,20 +173,20 @@ class TokenGranted(_Activity, frozen=True):
     """Until it is renewed; None: never."""
 
 
-class TokenRevoked(_Activity, frozen=True):
+class TokenRevoked(Activity, frozen=True):
     """The token is of no use any more."""
 
     why: str
 
 
-class RenewalFailed(_Activity, frozen=True):
+class RenewalFailed(Activity, frozen=True):
     """A renewal failed; the token is still used."""
 
     wait: float
     """Until the next renewal."""
 
 
-class KeyRefused(_Activity, frozen=True):
+class KeyRefused(Activity, frozen=True):
     """The API refused the key: events fail at once."""
 
     error: str
@@ -198,7 +199,7 @@ class KeyRefused(_Activity, frozen=True):
 # ── Clients and time ─────────────────────────────────────────────────────────────────────────
 
 
-class CallWaits(_Activity, frozen=True):
+class CallWaits(Activity, frozen=True):
     """A caller waits."""
 
     call: str
@@ -207,14 +208,14 @@ class CallWaits(_Activity, frozen=True):
     """How many events of the client have no outcome now."""
 
 
-class FlushEnded(_Activity, frozen=True):
+class FlushEnded(Activity, frozen=True):
     """A flush is over."""
 
     delivered: int
     failed: int
 
 
-class ClientReleased(_Activity, frozen=True):
+class ClientReleased(Activity, frozen=True):
     """A client is gone."""
 
     delivered: int
@@ -223,41 +224,17 @@ class ClientReleased(_Activity, frozen=True):
     """Events that failed in all."""
 
 
-class TimerFired(_Activity, frozen=True):
+class TimerFired(Activity, frozen=True):
     """A time has come."""
 
     timer: str
     """The name of the timer."""
 
 
-class Idle(_Activity, frozen=True):
+class Idle(Activity, frozen=True):
     """Nothing is left to be done before a time; reported once for each."""
 
     wake_at: float | None
     """The time; None: not before an input."""
     timer: str | None
     """The timer that is due then."""
-
-
-Activity: TypeAlias = (
-    AuthorizationSent
-    | BatchSent
-    | ResponseReceived
-    | RequestFailed
-    | RequestAbandoned
-    | RetryScheduled
-    | LongHold
-    | EventsQueued
-    | BatchHalved
-    | BatchSettled
-    | EventsFailed
-    | TokenGranted
-    | TokenRevoked
-    | RenewalFailed
-    | KeyRefused
-    | CallWaits
-    | FlushEnded
-    | ClientReleased
-    | TimerFired
-    | Idle
-)

@@ -8,7 +8,6 @@ from .activity import (
     AuthorizationSent,
     BatchHalved,
     BatchSent,
-    BatchSettled,
     CallWaits,
     ClientReleased,
     EventsFailed,
@@ -18,7 +17,6 @@ from .activity import (
     KeyRefused,
     LongHold,
     RenewalFailed,
-    RequestAbandoned,
     RequestFailed,
     ResponseReceived,
     RetryScheduled,
@@ -101,7 +99,7 @@ def line(activity: Activity) -> tuple[int, str] | None:
                 text = "nothing to do until an input or a response"
             else:
                 text = f"nothing to do for {wake_at - activity.at:.3f} s; then {_TIMERS[timer]}"
-        case BatchSettled() | RequestAbandoned():
+        case _:  # of no interest to people
             return None
     return DEBUG, text
 

@@ -6,7 +6,6 @@ is sent (``sending/context.py``).
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -14,18 +13,17 @@ import msgspec
 from masivo._protocol import __version__
 from masivo._protocol.json import encode
 
+from .bodies import compressed
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from .api import Api
 
-__all__ = ["Call", "Headers", "authorization", "batch", "envelope_size", "read_body"]
+__all__ = ["Call", "Headers", "authorization", "batch", "envelope_size"]
 
 Headers = tuple[tuple[str, str], ...]
 """Names and values."""
-
-_GZIP: Final = 31
-"""The ``wbits`` of zlib for gzip (RFC 1952)."""
 
 _COMMON: Final[Headers] = (
     ("accept", "application/json"),
@@ -61,7 +59,7 @@ def batch(api: Api, token: str, idempotency_key: str, events: Sequence[bytes]) -
     before, after = _envelope(api.events_key)
     body = b"".join((before, b",".join(events), after))
     if api.content_encoding == "gzip":
-        body = zlib.compress(body, wbits=_GZIP)
+        body = compressed(body)
         headers += (("content-encoding", "gzip"),)
     return Call("POST", api.events_path, headers + _COMMON, body)
 
@@ -77,31 +75,3 @@ def _envelope(events_key: str | None) -> tuple[bytes, bytes]:
     if events_key is None:
         return b"[", b"]"
     return b"{" + encode(events_key) + b":[", b"]}"
-
-
-def read_body(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
-    """Return the body of a batch's request without its encoding, as a server reads it.
-
-    Args:
-        headers: of the request, under lower-case names.
-        body: as it came.
-        limit: the most bytes that it may have without its encoding.
-
-    Raises:
-        ValueError: the body is not what its ``content-encoding`` says, or longer than ``limit``.
-    """
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding == "identity":
-        return body
-    if encoding != "gzip":
-        raise ValueError(f"content-encoding {encoding!r} is not known")
-    reader = zlib.decompressobj(_GZIP)
-    try:
-        plain = reader.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise ValueError(f"it is not gzip: {error}") from None
-    if len(plain) > limit:
-        raise ValueError(f"it is longer than {limit} bytes without its encoding")
-    if not reader.eof or reader.unused_data:
-        raise ValueError("it is cut short, or something follows it")
-    return plain

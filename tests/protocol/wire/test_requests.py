@@ -10,7 +10,7 @@ import pytest
 
 from masivo._protocol import __version__
 from masivo._protocol.errors import MasivoConfigError
-from masivo._protocol.wire import requests
+from masivo._protocol.wire import bodies, requests
 from masivo.protocol import Api
 from protocol.simulator import Driver, event, header, in_batch
 
@@ -111,17 +111,17 @@ def test_a_server_reads_what_was_sent(encoding: Literal["gzip"] | None) -> None:
     """Up to its limit, which counts what the body is without its encoding."""
     call = requests.batch(Api(content_encoding=encoding), "t", "k", EVENTS * 500)
     plain = requests.batch(Api(), "t", "k", EVENTS * 500).body
-    assert requests.read_body(dict(call.headers), call.body, len(plain)) == plain
+    assert bodies.read_body(dict(call.headers), call.body, len(plain)) == plain
     if encoding is not None:
         with pytest.raises(ValueError, match=f"longer than {len(plain) - 1} bytes"):
-            requests.read_body(dict(call.headers), call.body, len(plain) - 1)
+            bodies.read_body(dict(call.headers), call.body, len(plain) - 1)
 
 
 @pytest.mark.parametrize("encoding", ["identity", " GZip "])
 def test_the_name_of_an_encoding_is_read_in_any_case(encoding: str) -> None:
     """Blanks around it do not count."""
     body = b"x" if encoding == "identity" else PACKED
-    assert requests.read_body({"content-encoding": encoding}, body, 9) == b"x"
+    assert bodies.read_body({"content-encoding": encoding}, body, 9) == b"x"
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_the_name_of_an_encoding_is_read_in_any_case(encoding: str) -> None:
 def test_a_body_that_is_not_what_its_header_says(encoding: str, body: bytes, said: str) -> None:
     """The error says why."""
     with pytest.raises(ValueError, match=said):
-        requests.read_body({"content-encoding": encoding}, body, 9)
+        bodies.read_body({"content-encoding": encoding}, body, 9)

@@ -1,0 +1,47 @@
+"""Compressed bodies: written by a client, read by a server."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["compressed", "read_body"]
+
+_GZIP: Final = 31
+"""The ``wbits`` of zlib for gzip (RFC 1952)."""
+
+
+def compressed(body: bytes) -> bytes:
+    """Return a body in gzip. Equal bodies give equal bytes: no time is written into them."""
+    return zlib.compress(body, wbits=_GZIP)
+
+
+def read_body(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
+    """Return the body of a batch's request without its encoding, as a server reads it.
+
+    Args:
+        headers: of the request, under lower-case names.
+        body: as it came.
+        limit: the most bytes that it may have without its encoding.
+
+    Raises:
+        ValueError: the body is not what its ``content-encoding`` says, or longer than ``limit``.
+    """
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise ValueError(f"content-encoding {encoding!r} is not known")
+    reader = zlib.decompressobj(_GZIP)
+    try:
+        plain = reader.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise ValueError(f"it is not gzip: {error}") from None
+    if len(plain) > limit:
+        raise ValueError(f"it is longer than {limit} bytes without its encoding")
+    if not reader.eof or reader.unused_data:
+        raise ValueError("it is cut short, or something follows it")
+    return plain
