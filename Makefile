@@ -67,7 +67,7 @@ soak: $(VENV)/test
 
 # Every seeded defect, with the seed that finds it
 defects: $(VENV)/test
-	$(BIN)/python -m tests.simulation.seeded
+	$(BIN)/python -m tests.simulation.defects
 
 # Mutation testing of the core, for so many seconds: make mutants SECONDS=600
 mutants: $(VENV)/test

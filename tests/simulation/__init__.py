@@ -17,6 +17,6 @@ What must come of it:
 How it is run:
 
 - ``run.py``: one seed, or many; a failing one is shrunk, and a command printed that replays it.
-- ``seeded.py`` puts ``defects.py`` into the core, one by one, and shows the seed that finds each.
+- ``defects.py`` breaks the core's rules, one by one, and shows the seed that finds each.
 - ``mutants.py``: many more defects, made by a machine.
 """

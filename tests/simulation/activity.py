@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from masivo.protocol import (
     AuthorizationSent,
+    BatchHalved,
     BatchSent,
     BatchSettled,
     EventsFailed,
     Failed,
     Idle,
+    KeyRefused,
+    LongHold,
+    RenewalFailed,
     RequestAbandoned,
     RequestFailed,
     ResponseReceived,
+    RetryScheduled,
+    TokenRevoked,
 )
 
 from .expect import Violation
 from .server import SECRETS
 
 if TYPE_CHECKING:
-    from masivo.protocol import Output
+    from masivo.protocol import Activity, Output
 
-__all__ = ["ActivityCheck"]
+__all__ = ["ActivityCheck", "levels_of"]
+
+
+SILENT: Final = (BatchSettled, RequestAbandoned)
+"""Activity that is not logged."""
+UNEXPECTED: Final = (
+    *(BatchHalved, EventsFailed, KeyRefused, LongHold),
+    *(RenewalFailed, RequestFailed, RetryScheduled, TokenRevoked),
+)
+"""Activity that is logged at level INFO."""
+
+
+def levels_of(activity: list[Activity]) -> list[int]:
+    """The levels at which activity is logged, in order."""
+    return [
+        20
+        if isinstance(each, UNEXPECTED)
+        or (isinstance(each, ResponseReceived) and each.status >= 300)
+        else 10
+        for each in activity
+        if not isinstance(each, SILENT)
+    ]
 
 
 class ActivityCheck:

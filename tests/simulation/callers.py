@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from masivo.protocol import Failed, Waiters, settle, unwrap
 
+from .activity import levels_of
 from .expect import Violation
 from .server import SECRETS
 
@@ -31,6 +32,7 @@ class Callers:
         self._called: set[int] = set()
         self._failed: list[FailedEvent] = []
         self._lines: list[str] = []
+        self._levels: list[int] = []
         self._raised = 0
         self._logged = 0
 
@@ -38,8 +40,9 @@ class Callers:
 
     def log(self, level: int, msg: str, /) -> None:
         """See ``Logger``."""
-        if level not in (10, 20) or any(secret in msg for secret in SECRETS):
-            raise Violation("log", f"{msg!r} at level {level}")
+        self._levels.append(level)
+        if any(secret in msg for secret in SECRETS):
+            raise Violation("secret", f"in the log: {msg!r}")
 
     def warning(self, msg: str, /) -> None:
         """See ``Logger``."""
@@ -94,11 +97,14 @@ class Callers:
         self._called.clear()
         if self._lines != output.warnings:
             raise Violation("settle", f"logged {self._lines} instead of {output.warnings}")
+        if self._levels != levels_of(output.activity):
+            raise Violation("log", f"{output.activity} at the levels {self._levels}")
         if len(self._failed) != len(output.failed_events):
             raise Violation("on_error", f"called {len(self._failed)} times")
         if self._logged != self._raised:
             raise Violation("on_error", f"{self._raised} errors, {self._logged} logged")
         self._lines.clear()
+        self._levels.clear()
         self._failed.clear()
 
     def check_end(self) -> None:

@@ -1,20 +1,321 @@
-"""Defects to seed into the core: over every module of it, its constants and its tables.
+"""Defects to seed into the core: the rule that each breaks, and what it puts in the rule's place.
 
-``python -m tests.simulation.seeded`` applies each in memory and shows the seed that finds it.
+They change the core while it runs, as ``pytest.MonkeyPatch`` does: a name that is gone is an error.
+``python -m tests.simulation.defects``, or ``make defects``, shows the seed that finds each.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Final, TypeAlias
 
-from .defects_flow import FLOW
-from .defects_outside import OUTSIDE
-from .defects_rules import RULES
+import msgspec
+import pytest
 
-if TYPE_CHECKING:
-    from .patched import Defect
+from masivo._protocol import buffer, settings
+from masivo._protocol.batches import batch, gate, issued_at, outbox, queues, triggers
+from masivo._protocol.batches.flushes import Flushes
+from masivo._protocol.clients import Clients
+from masivo._protocol.delivery import Delivery, Failed
+from masivo._protocol.errors import MasivoError
+from masivo._protocol.events import encoding, form
+from masivo._protocol.reporting import lines, losses
+from masivo._protocol.sending import backoff, context, server_clock, timers
+from masivo._protocol.settle import Waiters
+from masivo._protocol.token import authorizer, life
+from masivo._protocol.token.life import Change, State
+from masivo._protocol.values import Response
+from masivo._protocol.wire import requests, responses, tokens
 
-__all__ = ["DEFECTS"]
+from .run import Totals, run_seeds
 
-DEFECTS: Final[tuple[Defect, ...]] = (*FLOW, *RULES, *OUTSIDE)
-"""Every one of them is found within ``seeded.SEEDS`` seeds."""
+__all__ = ["DEFECTS", "hunt"]
+
+SEEDS: Final = 2000
+"""Within so many seeds every defect is to be found."""
+
+Defect: TypeAlias = Callable[[pytest.MonkeyPatch], None]
+
+
+def becomes(owner: object, name: str, value: object) -> Defect:
+    """A constant, a function or a method is another."""
+    return lambda patch: patch.setattr(owner, name, value)
+
+
+def around(owner: object, name: str, wrapper: Callable[..., Any]) -> Defect:
+    """A function or a method is ``wrapper``, which is given the original as its first argument."""
+
+    def apply(patch: pytest.MonkeyPatch) -> None:
+        original = getattr(owner, name)
+        patch.setattr(owner, name, lambda *args, **named: wrapper(original, *args, **named))
+
+    return apply
+
+
+def before(owner: object, name: str, first: Callable[..., object]) -> Defect:
+    """A method does something else first."""
+
+    def wrapper(original: Any, *args: Any, **named: Any) -> Any:
+        first(*args)
+        return original(*args, **named)
+
+    return around(owner, name, wrapper)
+
+
+def after(owner: object, name: str, then: Callable[..., object]) -> Defect:
+    """A method does something more in the end."""
+
+    def wrapper(original: Any, *args: Any, **named: Any) -> Any:
+        result = original(*args, **named)
+        then(*args)
+        return result
+
+    return around(owner, name, wrapper)
+
+
+def lacks(table: dict[Any, Any], key: object) -> Defect:
+    """A table lacks an entry."""
+    return lambda patch: patch.delitem(table, key)
+
+
+def nothing(*_args: object, **_named: object) -> None:
+    """What a method does that does nothing."""
+
+
+def _settings(**changes: object) -> Callable[..., object]:
+    """A wrapper of an initializer whose first argument is settings: it is given others."""
+    return lambda original, self, given, *args: original(
+        self, msgspec.structs.replace(given, **changes), *args
+    )
+
+
+def _headers(call: requests.Call, without: str) -> requests.Call:
+    headers = tuple(header for header in call.headers if header[0] != without)
+    return msgspec.structs.replace(call, headers=headers)
+
+
+def _own_clock(original: Any, response: Response, wall_time: float) -> Any:
+    headers = {k: v for k, v in response.headers.items() if k != "date"}
+    return original(Response(response.status, headers, response.body), wall_time)
+
+
+def _default_for_none(original: Any, settings: Any) -> Any:
+    encode = original(settings)
+    return lambda event: encode(
+        {key: value for key, value in event.items() if (key, value) != ("brand_id", None)}
+    )
+
+
+def _first_only(original: Any, self: Any, error: MasivoError, **named: Any) -> None:
+    for client in self.outboxes[:1]:
+        client.fail_waiting(error)
+
+
+def _hold_shrinks(self: Any, wait: float | None, *_: Any) -> None:
+    if wait is not None:
+        self.hold_until = 0.0
+
+
+def _move_deadline(self: Any, _ticket: Any, deadline: float | None, *_: Any) -> None:
+    if deadline is not None:
+        self._context.timers.set((timers.Timer.CLOSE, self), None)
+
+
+_WIRE: Final[dict[str, Defect]] = {
+    "504 is not retried": becomes(responses, "RETRYABLE", responses.RETRYABLE - {504}),
+    "a Retry-After date is compared with our own clock": around(
+        responses, "retry_after", _own_clock
+    ),
+    "a 403 never means a SERVER key": around(
+        responses,
+        "_is_server_key",
+        lambda original, api, status, body: status != 403 and original(api, status, body),
+    ),
+    "the expiry of a token is compared with our own clock": around(
+        responses, "lifetime", lambda original, token, _date, wall: original(token, None, wall)
+    ),
+    "a token may hold a blank": becomes(tokens, "is_header_value", lambda _text: True),
+    "a stamp is rounded up": around(
+        issued_at, "format_stamp", lambda original, seconds: original(seconds + 0.0005)
+    ),
+    "a gzip body does not say so": around(
+        requests, "batch", lambda original, *args: _headers(original(*args), "content-encoding")
+    ),
+}
+
+_EVENTS: Final[dict[str, Defect]] = {
+    "the default brand replaces an explicit None": around(buffer, "encoder", _default_for_none),
+    "a reserved type may be sent": becomes(encoding, "_refuse_reserved", nothing),
+    "NaN is sent as null": becomes(encoding, "_is_finite", lambda _values: True),
+    "the size of an event is without its stamp": becomes(form, "STAMP_SIZE", 0),
+}
+
+_BATCHES: Final[dict[str, Defect]] = {
+    "max_wait does not count": around(triggers.Triggers, "__init__", _settings(max_wait=1e9)),
+    "a flush does not push": around(
+        triggers.Triggers,
+        "push",
+        lambda original, self, number, why: why == "flush" or original(self, number, why),
+    ),
+    "the driver oversleeps a whole batch": around(
+        triggers.Triggers,
+        "missing",
+        lambda original, *args, **named: original(*args, **named)._replace(events=math.inf),
+    ),
+    "one batch more than max_in_flight is in flight": before(
+        outbox.Outbox,
+        "_form",
+        lambda self, _now: setattr(
+            self,
+            "settings",
+            msgspec.structs.replace(
+                self.settings, max_in_flight=self.gate.settings.max_in_flight + 1
+            ),
+        ),
+    ),
+    "a customer with a whole batch does not go first": around(
+        queues.PerCustomer, "__init__", lambda original, self, _batch: original(self, 10**9)
+    ),
+    "the customers of a batch stay busy when it has ended": becomes(
+        queues.PerCustomer, "release", nothing
+    ),
+    "a later close moves the deadline": before(outbox.Outbox, "close", _move_deadline),
+    "a stamp may be before an earlier one": before(
+        issued_at.Stamper, "stamped", lambda self, *_: setattr(self, "_last", -math.inf)
+    ),
+    "halving stops after 9 rejections": becomes(batch, "LONE_REJECTIONS", 9),
+    "halves are sent in the wrong order": around(
+        batch.Part, "halves", lambda original, self: original(self)[::-1]
+    ),
+    "a part has only the retries that are left": becomes(
+        batch.Batch, "_begin_part", lambda self: setattr(self, "unauthorized", False)
+    ),
+    "a flush waits for one event that came after it": around(
+        Flushes,
+        "open",
+        lambda original, self, ticket, mark, pending: original(self, ticket, mark + 1, pending + 1),
+    ),
+    "a cancelled flush is reported": becomes(Flushes, "cancel", nothing),
+    "a drain does not wait for room": becomes(gate.Gate, "has_room", property(lambda _self: True)),
+}
+
+_CLIENTS: Final[dict[str, Defect]] = {
+    "the buffer takes one event too many": after(
+        buffer.Buffer,
+        "__init__",
+        lambda self, *_: setattr(self, "_max_queue", self.settings.max_queue + 1),
+    ),
+    "events that come in during a poll wait for the next": becomes(
+        outbox.Outbox, "wants_poll", property(lambda _self: False)
+    ),
+    "the refusal of a key ends the events of one client alone": around(
+        Clients, "fail_waiting", _first_only
+    ),
+    "a waiter for a ticket is not woken": around(
+        Waiters,
+        "take",
+        lambda original, self, output: original(self, msgspec.structs.replace(output, tickets=[])),
+    ),
+    "waiters share their error": becomes(MasivoError, "copy", lambda self: self),
+    "unclaimed failures pass in silence": becomes(Failed, "unclaimed", lambda _self: 0),
+    "a claimed failure is reported all the same": becomes(Delivery, "claim", Delivery.peek),
+    "MASIVO_DISABLED=0 disables": becomes(settings, "is_set", bool),
+}
+
+_TOKEN: Final[dict[str, Defect]] = {
+    "an expired token is used": becomes(life.Token, "expired", lambda _self, _now: False),
+    "a 401 to an old token throws the new one away": around(
+        authorizer.Authorizer,
+        "reject",
+        lambda original, self, _token: original(self, self._token.value),
+    ),
+    "a refused key rests 10 s": becomes(life, "REFUSAL_LASTS", 10.0),
+    "every renewal is spread": around(
+        life.Token,
+        "grant",
+        lambda original, *args, **_: original(*args, on_time=False),
+    ),
+    "a revoked token is used while it is renewed": lacks(
+        life.TRANSITIONS, (State.STALE, Change.REVOKED)
+    ),
+    "a renewal that fails throws the token away": before(
+        authorizer.Authorizer, "_renew_later", lambda self, *_: self._revoke("it failed")
+    ),
+    "renewals after a hold are not spread": becomes(
+        authorizer.Authorizer, "_patience", lambda _self: 0.0
+    ),
+}
+
+_SENDING: Final[dict[str, Defect]] = {
+    "max_retries is exceeded by one": around(
+        context.Context,
+        "retry",
+        lambda original, self, attempt, *, retries, hurry: original(
+            self, attempt, retries=retries + 1, hurry=hurry
+        ),
+    ),
+    "the last try of a close is retried": before(
+        context.Context, "retry", lambda _self, attempt: setattr(attempt, "last_try", False)
+    ),
+    "the result of an abandoned request counts": becomes(context.Context, "forget", nothing),
+    "the first wait is up to a second": becomes(backoff, "FIRST_WAIT", 1.0),
+    "a shorter Retry-After replaces a longer one": before(backoff.Backoff, "hold", _hold_shrinks),
+    "each request that fails counts, though they were out together": before(
+        backoff.Backoff,
+        "failed",
+        lambda self, attempt, *_: setattr(attempt, "failures", self.failures),
+    ),
+    "a success does not end the waits": becomes(backoff.Backoff, "succeeded", nothing),
+    "stamps have no margin where no Date was seen": becomes(server_clock, "WALL_CLOCK_MARGIN", 0.0),
+    "a timer fires a moment late": around(
+        timers.Timers, "due", lambda original, self, now: original(self, math.nextafter(now, 0.0))
+    ),
+}
+
+_REPORTING: Final[dict[str, Defect]] = {
+    "an echoed token is shown": around(
+        context.Context, "secrets", lambda original, *args: original(*args)[:1]
+    ),
+    "a transport's exception keeps its secrets": becomes(
+        context, "stripped", lambda error, _secrets: error
+    ),
+    "every loss is a warning of its own": becomes(losses, "INTERVAL", 0.0),
+    "one event too few is reported": around(
+        outbox,
+        "EventsFailed",
+        lambda original, at, events, *args: original(at, events - 1, *args),
+    ),
+    "the expected is logged at INFO": becomes(lines, "DEBUG", lines.INFO),
+}
+
+DEFECTS: Final = _WIRE | _EVENTS | _BATCHES | _CLIENTS | _TOKEN | _SENDING | _REPORTING
+"""Each by the name of what is wrong then."""
+
+
+def hunt(name: str, seeds: int = SEEDS) -> str | None:
+    """The first seed that finds a defect, and what it says; None if none does."""
+    with pytest.MonkeyPatch.context() as patch:
+        DEFECTS[name](patch)
+        found = run_seeds(range(seeds), Totals())
+    return None if found is None else f"seed {found[0]}: {found[1].detail[:150]}"
+
+
+def main() -> int:
+    """Hunt for all; the exit status: whether all were found."""
+    began = time.monotonic()
+    missed = 0
+    with ProcessPoolExecutor() as pool:
+        for name, result in zip(DEFECTS, pool.map(hunt, DEFECTS), strict=True):
+            missed += result is None
+            print(f"{name}\n    {result or 'NOT FOUND'}", flush=True)
+    seconds = time.monotonic() - began
+    print(f"{len(DEFECTS) - missed} of {len(DEFECTS)} defects found in {seconds:.0f} s")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,9 +11,7 @@ from typing import Final
 __all__ = ["EQUIVALENT"]
 
 _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
-    # ── Nothing can tell them from the core ──────────────────────────────────────────────────
     "type checkers alone read it": [
-        ("core.py", "_Input: 'Delivery | Callable[[], None]': another text"),
         ("delivery.py", "T: 'T': another text"),
         ("delivery.py", "T_co: 'T_co': another text"),
         ("delivery.py", "T_co: True -> False"),
@@ -22,141 +20,135 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "json.py",
             "Json: 'bool | int | float | str | list[Json] | dict[str, Json] | None': another text",
         ),
+        ("sending/context.py", "_Input: 'Delivery | Callable[[], None]': another text"),
     ],
     "type checkers alone need it: there is no other case": [
-        ("core.py", "Core.answered: if isinstance(attempt, Flight): always"),
-        ("core.py", "Core.broken: if isinstance(attempt, Flight): always"),
-        ("journal.py", "Journal.rests: timer is None or wake_at is None: and <-> or"),
-        ("outbox.py", "Outbox._due: if oldest is None: never"),
-        ("queues.py", "PerCustomer._append: '': another text"),
+        ("batches/queues.py", "PerCustomer._append: '': another text"),
+        ("batches/triggers.py", "Triggers.due: if oldest is None: never"),
+        ("reporting/lines.py", "line: wake_at is None or timer is None: and <-> or"),
     ],
     "type checkers alone need it: None comes from nothing": [
         (
-            "core.py",
+            "sending/context.py",
             (
-                "Core.broken: None if failure.cause is None else stripped(failure.cause, secrets): "
-                "always the second"
-            ),
-        ),
-        (
-            "journal.py",
-            (
-                "Journal.broken: [] if error is None else [type(each).__name__ for each in "
-                "chain(error)]: always the second"
+                "Context.error_of: None if failure.cause is None else "
+                "stripped(failure.cause, secrets): always the second"
             ),
         ),
     ],
     "set before it is read": [
-        ("flight.py", "Attempt.__init__: 0 + 1"),
-        ("flight.py", "Attempt.__init__: 0.0 + 1"),
-        ("flight.py", "Attempt.__init__: 0.0 + 1 #2"),
-        ("flight.py", "Flight.__init__: '': another text"),
-        ("outbox.py", "Outbox.__init__: '': another text"),
-        ("outbox.py", "Outbox._stamped: b'': other bytes"),
-        ("tally.py", "FlushTicket.__init__: 0 + 1"),
-        ("tally.py", "FlushTicket.__init__: 0 + 1 #2"),
-        ("tally.py", "FlushTicket.__init__: 0 + 1 #5"),
-        ("tally.py", "FlushTicket.__init__: 0 + 1 #6"),
-        ("token.py", "Token.__init__: 0.0 + 1 #2"),
-        ("token.py", "Token.__init__: 0.0 + 1 #3"),
-        ("token.py", "Token.__init__: 1.0 + 1"),
+        ("batches/flushes.py", "FlushTicket.__init__: 0 + 1"),
+        ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #2"),
+        ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #5"),
+        ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #6"),
+        ("batches/issued_at.py", "Stamper.stamped: b'': other bytes"),
+        ("batches/triggers.py", "Triggers.__init__: '': another text"),
+        ("sending/attempt.py", "Attempt.__init__: 0 + 1"),
+        ("sending/attempt.py", "Attempt.__init__: 0.0 + 1"),
+        ("sending/attempt.py", "Attempt.__init__: 0.0 + 1 #2"),
+        ("token/life.py", "Token.__init__: 0.0 + 1 #2"),
+        ("token/life.py", "Token.__init__: 0.0 + 1 #3"),
+        ("token/life.py", "Token.__init__: 1.0 + 1"),
     ],
     "never read": [
-        ("buffer.py", "Buffer.close: '': another text"),  # of a close without a deadline
-        ("core.py", "empty_output: False -> True"),  # ``poll`` says it anew
+        ("buffer.py", "Buffer.close: '': another text"),
         ("json.py", "_NotJson.NOT_JSON: 'not JSON': another text"),
     ],
     "no refusal is there yet, and without one the time does not count": [
-        ("retry.py", "Backoff.__init__: 0.0 + 1 #2"),
-        ("token.py", "Token.__init__: 0.0 + 1"),
+        ("sending/backoff.py", "Backoff.__init__: 0.0 + 1 #2"),
+        ("token/life.py", "Token.__init__: 0.0 + 1"),
     ],
     "what it lets in has been dealt with": [
-        # 400 has a text in the table, 500 asks for a repeat; what was accepted was not refused.
-        ("authorizer.py", "Authorizer.answered: 400 <= status < 500: Lt -> LtE"),
-        ("authorizer.py", "Authorizer.answered: 500 + 1"),
-        ("errors.py", "_our_text: 300 <= status < 400: Lt -> LtE"),
-        ("errors.py", "_our_text: 400 + 1"),
-        ("outbox.py", "Outbox.part_delivered: False -> True"),
+        ("batches/outbox.py", "Outbox._part_delivered: False -> True"),
+        ("wire/responses.py", "_our_text: 300 <= status < 400: Lt -> LtE"),
+        ("wire/responses.py", "_our_text: 400 + 1"),
+        ("wire/responses.py", "read_authorization: 400 <= status < 500: Lt -> LtE"),
+        ("wire/responses.py", "read_authorization: 500 + 1"),
     ],
     "what it lets in finds nothing to do": [
-        # A definitive failure has no repeat, no wait, and resets what it counts; what is no flush
-        # is not among the flushes; a client that is gone holds nothing.
-        ("authorizer.py", "Authorizer.failed: if not definitive: always"),
-        ("outbox.py", "Outbox._cancel: if isinstance(ticket, FlushTicket): always"),
-        ("outbox.py", "Outbox.step: if self.detached: never"),
+        ("batches/outbox.py", "Outbox.cancel: if isinstance(ticket, FlushTicket): always"),
+        ("batches/outbox.py", "Outbox.step: if self.detached: never"),
     ],
     "the condition of the loop ends it as well": [
-        ("queues.py", "PerCustomer.take: break -> continue"),
-        ("queues.py", "PerCustomer.take: break -> continue #2"),
-        ("queues.py", "PerCustomer.take: len(taken) < count: Lt -> LtE"),
+        ("batches/queues.py", "PerCustomer.take: break -> continue"),
+        ("batches/queues.py", "PerCustomer.take: break -> continue #2"),
+        ("batches/queues.py", "PerCustomer.take: len(taken) < count: Lt -> LtE"),
     ],
     "what is equal is set to itself": [
-        ("outbox.py", "Outbox._stamped: at > moment: Gt -> GtE"),
-        ("stamps.py", "ServerClock.observe: lower > self._offset: Gt -> GtE"),
+        ("batches/issued_at.py", "Stamper.stamped: at > moment: Gt -> GtE"),
+        ("sending/server_clock.py", "ServerClock.observe: lower > self._offset: Gt -> GtE"),
     ],
     "the other threshold wakes the driver at the first event": [
-        ("buffer.py", "Buffer.__init__: 0 + 1 #11"),
-        ("buffer.py", "Buffer.__init__: 1 + 1"),
+        ("batches/gate.py", "Gate.__init__: 0 + 1 #6"),
+        ("batches/gate.py", "Gate.__init__: 1 + 1"),
     ],
     "who sent an event has accepted one": [
-        ("outbox.py", "Outbox.release: 0 + 1"),
+        ("batches/outbox.py", "Outbox.release: 0 + 1"),
     ],
     "the order alone counts, not where it begins, nor how far apart": [
-        ("timers.py", "Timers.__init__: 0 + 1"),
-        ("timers.py", "Timers.set: 1 + 1"),
+        ("sending/timers.py", "Timers.__init__: 0 + 1"),
+        ("sending/timers.py", "Timers.set: 1 + 1"),
     ],
     "the one is what is looked for no more than the other": [
-        ("retry.py", "retry_after: '': another text"),
-        ("settings.py", "_says_server: '': another text"),
         ("settings.py", "is_loopback: '': another text"),
+        ("wire/api.py", "_says_server: '': another text"),
+        ("wire/responses.py", "retry_after: '': another text"),
     ],
     "beyond every bound": [
-        ("retry.py", "full_jitter: 64 + 1"),
+        ("sending/backoff.py", "full_jitter: 64 + 1"),
     ],
-    # ── A matter of speed or memory alone ────────────────────────────────────────────────────
     "speed alone: the longer way comes to the same": [
-        ("events.py", "_is_finite: if kind is list or kind is tuple: always"),
-        ("events.py", "encoder: if type(brand_id) is not str and brand_id is not None: always"),
-        ("events.py", "encoder: if type(customer) is not str or not customer: always"),
-        ("events.py", "encoder: if type(kind) is not str or not kind: always"),
-        ("events.py", "encoder: len(encoded) > limit - STAMP_SIZE: Gt -> GtE"),
-        ("events.py", "encoder: type(brand_id) is not str and brand_id is not None: and <-> or"),
+        ("batches/flushes.py", "Flushes.count: if numbers and max(numbers) >= ticket.mark: always"),
+        ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
         (
-            "outbox.py",
+            "batches/outbox.py",
             (
                 "Outbox.__init__: PerCustomer(settings.batch_size) if several else Fifo(): "
                 "always the first"
             ),
         ),
-        ("outbox.py", "Outbox.__init__: settings.max_in_flight > 1: Gt -> GtE"),
+        ("batches/outbox.py", "Outbox.__init__: settings.max_in_flight > 1: Gt -> GtE"),
         (
-            "queues.py",
+            "batches/queues.py",
             (
                 "Fifo.take: total_size(taken) + len(taken) if waiting else self.ready_bytes: "
                 "always the first"
             ),
         ),
-        ("redaction.py", "redacted_body: b'\\\\': other bytes"),
+        ("events/encoding.py", "_is_finite: if kind is list or kind is tuple: always"),
         (
-            "redaction.py",
+            "events/encoding.py",
+            "encoder: if type(brand_id) is not str and brand_id is not None: always",
+        ),
+        ("events/encoding.py", "encoder: if type(customer) is not str or not customer: always"),
+        ("events/encoding.py", "encoder: if type(kind) is not str or not kind: always"),
+        ("events/encoding.py", "encoder: len(encoded) > limit - STAMP_SIZE: Gt -> GtE"),
+        (
+            "events/encoding.py",
+            "encoder: type(brand_id) is not str and brand_id is not None: and <-> or",
+        ),
+        ("reporting/redaction.py", "redacted_body: b'\\\\': other bytes"),
+        (
+            "reporting/redaction.py",
             (
-                "redacted_body: if b'\\\\' not in body and (not any((secret.encode() in body for "
-                "secret in secrets))): never"
+                "redacted_body: if b'\\\\' not in body and (not any((secret.encode() in body "
+                "for secret in secrets))): never"
             ),
         ),
         ("settle.py", "Waiters.take: if self._of_deliveries: always"),
-        ("tally.py", "Tally.count: if numbers and max(numbers) >= ticket.mark: always"),
-        ("tally.py", "Tally.finished: if not self._flushes: never"),
     ],
     "speed alone: a stamp is made although the last one is still the same": [
-        ("outbox.py", "Outbox._stamped: (moment - whole) * 1000.0 // 1.0 + 1.0: Add -> Sub"),
-        ("outbox.py", "Outbox._stamped: 1.0 + 1 #3"),
-        ("outbox.py", "Outbox._stamped: 1000.0 + 1"),
-        ("outbox.py", "Outbox._stamped: if moment >= until: always"),
         (
-            "outbox.py",
+            "batches/issued_at.py",
+            "Stamper.stamped: (moment - whole) * 1000.0 // 1.0 + 1.0: Add -> Sub",
+        ),
+        ("batches/issued_at.py", "Stamper.stamped: 1.0 + 1 #3"),
+        ("batches/issued_at.py", "Stamper.stamped: 1000.0 + 1"),
+        ("batches/issued_at.py", "Stamper.stamped: if moment >= until: always"),
+        (
+            "batches/issued_at.py",
             (
-                "Outbox._stamped: whole + ((moment - whole) * 1000.0 // 1.0 + 1.0) / 1000.0: "
+                "Stamper.stamped: whole + ((moment - whole) * 1000.0 // 1.0 + 1.0) / 1000.0: "
                 "Add -> Sub"
             ),
         ),
@@ -165,24 +157,23 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("engine.py", "_ROW: 128 + 1"),
     ],
     "memory alone: so many entries that are out of date": [
-        ("timers.py", "Timers.set: 4 * len(self._at): Mult -> Add"),
-        ("timers.py", "Timers.set: 4 + 1"),
-        ("timers.py", "Timers.set: 64 + 1"),
-        ("timers.py", "Timers.set: 64 + 4 * len(self._at): Add -> Sub"),
-        ("timers.py", "Timers.set: if len(self._heap) > 64 + 4 * len(self._at): always"),
-        ("timers.py", "Timers.set: len(self._heap) > 64 + 4 * len(self._at): Gt -> GtE"),
+        ("sending/timers.py", "Timers.set: 4 * len(self._at): Mult -> Add"),
+        ("sending/timers.py", "Timers.set: 4 + 1"),
+        ("sending/timers.py", "Timers.set: 64 + 1"),
+        ("sending/timers.py", "Timers.set: 64 + 4 * len(self._at): Add -> Sub"),
+        ("sending/timers.py", "Timers.set: if len(self._heap) > 64 + 4 * len(self._at): always"),
+        ("sending/timers.py", "Timers.set: len(self._heap) > 64 + 4 * len(self._at): Gt -> GtE"),
     ],
     "memory alone: entries that are out of date are skipped": [
-        ("queues.py", "PerCustomer._append: if free: always #2"),
-        ("queues.py", "PerCustomer.clear: without self._free.clear()"),
-        ("queues.py", "PerCustomer.clear: without self._long.clear()"),
-        ("timers.py", "Timers.clear: without self._heap.clear()"),
+        ("batches/queues.py", "PerCustomer._append: if free: always #2"),
+        ("batches/queues.py", "PerCustomer.clear: without self._free.clear()"),
+        ("batches/queues.py", "PerCustomer.clear: without self._long.clear()"),
+        ("sending/timers.py", "Timers.clear: without self._heap.clear()"),
     ],
-    # ── A choice ─────────────────────────────────────────────────────────────────────────────
     "a choice: of two that are equal either could be named": [
-        ("journal.py", "Journal.repeats: held > attempt.not_before: Gt -> GtE"),
-        ("outbox.py", "Outbox._close: deadline < earlier: Lt -> LtE"),
-        ("retry.py", "Backoff.hold: now + wait > self.refused_until: Gt -> GtE"),
+        ("batches/outbox.py", "Outbox.close: deadline < earlier: Lt -> LtE"),
+        ("sending/backoff.py", "Backoff.hold: now + wait > self.long_hold_until: Gt -> GtE"),
+        ("sending/context.py", "Context.retry: hold > attempt.not_before: Gt -> GtE"),
     ],
 }
 

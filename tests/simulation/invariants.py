@@ -96,6 +96,8 @@ class Checker:
             common["content-type"] = "application/json"
             common["authorization"] = f"Bearer {self.contract.token}"
             common["idempotency-key"] = headers.get("idempotency-key", "")
+            if self.plan.gzip:
+                common["content-encoding"] = "gzip"
             client = self.everyone[int(str(request.owner))]
             timeout = client.plan.timeout
             self._shape(request, headers, common, "/behavior/events/bulk", client.index, timeout)
@@ -165,8 +167,8 @@ class Checker:
             raise Violation("closed", "a request of a client that is gone")
         if contract.token is None or contract.token in contract.dead or not contract.alive():
             raise Violation("dead token", f"{contract.token} was used")
-        if len(request.body) > client.plan.max_batch_bytes:
-            raise Violation("max_batch_bytes", f"a body of {len(request.body)} bytes")
+        if (length := len(self.server.body(request))) > client.plan.max_batch_bytes:
+            raise Violation("max_batch_bytes", f"a body of {length} bytes")
         events = [self.events[value["n"]] for value in self.server.payload(request)]
         for event in events:
             if event.ended:
@@ -220,7 +222,7 @@ class Checker:
             raise Violation("idempotency", f"the key {key!r} is none, or not new")
         self.keys.add(key)
         part.key, part.body = key, request.body
-        self._content(flight.client, events, request.body)
+        self._content(flight.client, events, self.server.body(request))
 
     def _content(self, client: Client, events: list[Event], body: bytes) -> None:
         value = json.loads(body, parse_float=Decimal)

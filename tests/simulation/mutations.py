@@ -1,4 +1,4 @@
-"""The small changes that mutation testing makes, all over a file of the core."""
+"""The small changes that mutation testing makes, all over the files of the core."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import copy
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from .patched import core_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Mutant", "changed", "mutants_of", "sound"]
+__all__ = ["CORE", "FILES", "ROOT", "Mutant", "changed", "mutants_of"]
+
+ROOT: Final = Path(__file__).parents[2]
+CORE: Final = ROOT / "masivo" / "_protocol"
+FILES: Final = sorted(path.relative_to(CORE).as_posix() for path in CORE.rglob("*.py"))
+"""The files of the core, such as ``batches/queues.py``."""
 
 _COMPARISONS: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Lt: ast.LtE,
@@ -68,7 +72,7 @@ class Mutant:
 
 def mutants_of(file: str) -> list[Mutant]:
     """Every mutant of a file of the core."""
-    tree = ast.parse(core_file(file).read_text("utf-8"))
+    tree = ast.parse((CORE / file).read_text("utf-8"))
     skipped = _skipped(tree)
     places = _places(tree)
     spans = _spans(tree)
@@ -88,16 +92,9 @@ def mutants_of(file: str) -> list[Mutant]:
     return found
 
 
-def sound(file: str) -> Mutant:
-    """A mutant that is none: nothing may kill it."""
-    return Mutant(file, "unchanged", "", 0, None, -1, 0)
-
-
 def changed(mutant: Mutant) -> ast.Module:
     """The file's syntax tree with the change in it."""
-    tree = ast.parse(core_file(mutant.file).read_text("utf-8"))
-    if mutant.node < 0:
-        return tree
+    tree = ast.parse((CORE / mutant.file).read_text("utf-8"))
     node = list(ast.walk(tree))[mutant.node]
     _, new = list(_changes(node))[mutant.way]
     _Exchange(node, ast.copy_location(new, node)).visit(tree)

@@ -128,6 +128,8 @@ class Plan:
     """Whether ``Api.is_server_key_refusal`` raises."""
     listening: bool = False
     """Whether activity is read."""
+    gzip: bool = False
+    """Whether bodies of batches are compressed."""
     epoch: float = 1_767_225_600.0
     """What the caller's wall clock reads at time 0; the server's too, without skew."""
     settle: float = 0.0
@@ -163,6 +165,7 @@ def make_plan(seed: int) -> Plan:
         epoch=1_767_225_600.0 + 86_400.0 * random.randrange(3650),
         settle=random.choice((0.0, 0.0, 20.0, 200.0)),
         listening=random.choice((30, 30, 30, 20, 10)) < 30,
+        gzip=random.random() < 0.1,
     )
 
 

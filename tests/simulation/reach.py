@@ -17,14 +17,13 @@ import coverage
 import hypothesis
 import pytest
 
-from .patched import core_file
+from .mutations import CORE, FILES, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["QUIET", "ROOT", "TESTS", "Reach", "Repeatable", "reach"]
+__all__ = ["QUIET", "Reach", "Repeatable", "reach"]
 
-ROOT: Final = Path(__file__).parents[2]
 TESTS: Final = ROOT / "tests" / "protocol"
 QUIET: Final = ("-W", "ignore::pytest.PytestAssertRewriteWarning")
 """Hypothesis is imported before pytest starts."""
@@ -45,14 +44,12 @@ class Reach:
         self._lines = lines
 
     def tests(self, file: str, span: range | None) -> list[str]:
-        """The tests that run one of these lines (all, if they run at import), the quickest
-        first, those of the file's own first of all."""
+        """The tests that run one of these lines (all, if they run at import), quickest first."""
         found = set(self._tests)
         if span is not None:
             lines = self._lines.get(file, {})
             found = {self._tests[test] for line in span for test in lines.get(str(line), ())}
-        own = f"/test_{file}"
-        return sorted(found, key=lambda test: (own not in test, self.seconds[test]))
+        return sorted(found, key=self.seconds.__getitem__)
 
 
 class Repeatable:
@@ -84,14 +81,13 @@ class _Recorder:
 
 
 def _digest() -> str:
-    files = sorted([*TESTS.glob("*.py"), *core_file("x").parent.glob("*.py")])
+    files = sorted(TESTS.rglob("*.py")) + [CORE / file for file in FILES]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _gather() -> None:
     """Run the tests, and keep what they reach."""
-    core = core_file("x").parent
-    measured = coverage.Coverage(data_file=None, include=[f"{core}/*"], config_file=False)
+    measured = coverage.Coverage(data_file=None, include=[f"{CORE}/*"], config_file=False)
     recorder = _Recorder(measured)
     measured.start()
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *QUIET, str(TESTS)]
@@ -102,7 +98,7 @@ def _gather() -> None:
     data = measured.get_data()
     numbers = {test: number for number, test in enumerate(recorder.seconds)}
     lines = {
-        Path(file).name: {
+        Path(file).relative_to(CORE).as_posix(): {
             line: [numbers[test] for test in tests if test]
             for line, tests in data.contexts_by_lineno(file).items()
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -149,9 +150,15 @@ class Server:
             self.accepted[event["n"]] = self.accepted.get(event["n"], 0) + 1
         return Answer(201, b'{"data":{"status":"PENDING"}}')
 
+    @staticmethod
+    def body(request: Request) -> bytes:
+        """A request's body, decoded."""
+        encoding = dict(request.headers).get("content-encoding")
+        return gzip.decompress(request.body) if encoding == "gzip" else request.body
+
     def payload(self, request: Request) -> list[dict[str, Any]]:
         """The events in a request's body."""
-        value: Any = json.loads(request.body)
+        value: Any = json.loads(self.body(request))
         key = self._plan.events_key
         events: list[dict[str, Any]] = value if key is None else value[key]
         return events

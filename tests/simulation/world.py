@@ -104,6 +104,7 @@ class World:
         """Whether the faults are over."""
         api = Api(
             events_key=plan.events_key,
+            content_encoding="gzip" if plan.gzip else None,
             sdk_header=plan.sdk_header,
             stamp_issued_at=plan.stamps,
         )
