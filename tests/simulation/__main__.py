@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--faults", type=_numbers, help="keep these faults alone")
     parser.add_argument("--seeds", type=int, default=2000, help="how many seeds to run")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--soak", type=float, help="run seeds for so many seconds")
+    parser.add_argument("--soak", type=float, help="run seeds for this many seconds")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         return _replay(arguments)

@@ -1,4 +1,4 @@
-"""Those who wait, and those who are called: what a driver does with an output, by ``settle``."""
+"""Waiters and callbacks: what a driver does with an output, by ``settle``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Callers:
     def __init__(self) -> None:
         self._waiters = Waiters()
         self._waiting: dict[int, Callable[[], object]] = {}
-        """What is to be called once, by the identity of what is waited for."""
+        """The functions to be called once, by the identity of what is waited for."""
         self._called: set[int] = set()
         self._failed: list[FailedEvent] = []
         self._lines: list[str] = []
@@ -51,7 +51,7 @@ class Callers:
     def error(self, msg: str, /, *, exc_info: bool) -> None:
         """See ``Logger``."""
         if "on_error" not in msg or not exc_info:
-            raise Violation("on_error", f"what it raised is told as {msg!r}")
+            raise Violation("on_error", f"what it raised is logged as {msg!r}")
         self._logged += 1
 
     def on_error(self, failed: FailedEvent) -> None:
@@ -82,7 +82,7 @@ class Callers:
             self._waiters.discard(awaited, wake)
 
     def settle(self, output: Output) -> None:
-        """Hand an output on, and see that everybody hears of it who should."""
+        """Hand an output on, and see that every waiter hears of it that should."""
         ended: list[Delivery | Ticket] = [each for s in output.settled for each in s.deliveries]
         ended += output.tickets
         due = {id(each) for each in ended if id(each) in self._waiting}
@@ -108,13 +108,13 @@ class Callers:
         self._failed.clear()
 
     def check_end(self) -> None:
-        """Nobody waits any more."""
+        """See that all waits are over."""
         if self._waiting:
             raise Violation("waiters", f"{len(self._waiting)} wait for ever")
 
 
 def own_error(outcome: object) -> None:
-    """What a caller is raised is an error of its own, equal to the one that is shared."""
+    """See that a caller is raised an error of its own, equal to the one that is shared."""
     if not isinstance(outcome, Failed):
         if unwrap(outcome) is not outcome:
             raise Violation("unwrap", "another result")

@@ -1,4 +1,4 @@
-"""What callers do, and what the contract makes of it in the next poll."""
+"""Inputs of callers, and what the contract makes of them in the next poll."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Calls(KeyState):
         """``send`` took an event."""
         client = event.client
         client.accepted += 1
-        client.held += 1
-        client.held_bytes += event.sample.size
+        client.pending += 1
+        client.pending_bytes += event.sample.size
         client.inbox.append(event)
         self.inbox.append(lambda: self._take_in(event))
 
@@ -40,7 +40,7 @@ class Calls(KeyState):
             client.waiting.append(event)
 
     def overflowed(self, client: Client) -> None:
-        """``send`` refused an event: everything that waits is due."""
+        """``send`` found no room for an event: everything that waits is due."""
         client.overflowed += 1
         if not client.overflowing:
             client.overflowing = True
@@ -57,10 +57,16 @@ class Calls(KeyState):
         def do() -> None:
             for event in client.waiting:
                 event.due = True
-            events = [*client.waiting, *(e for f in client.flights for e in f.events())]
-            told = client.told
+            events = [*client.waiting, *(e for f in client.batches for e in f.events())]
+            reported = client.reported
             client.flushes.append(
-                Flushing(ticket, events, told, client.delivered - told[0], client.failed - told[1])
+                Flushing(
+                    ticket,
+                    events,
+                    reported,
+                    client.delivered - reported[0],
+                    client.failed - reported[1],
+                )
             )
             self.end_flushes(client)
 
@@ -100,8 +106,8 @@ class Calls(KeyState):
                 self.promised[ticket] = self.token
             elif self.key_refused():
                 self.promised[ticket] = self.key_refusal
-            elif self.refused() and self.authorization is None:
-                self.promised[ticket] = self.refusal
+            elif self.long_hold() and self.authorization is None:
+                self.promised[ticket] = self.long_hold_error
             else:
                 self.token_tickets.append((client, ticket))
                 if self.token is not None:
@@ -135,10 +141,10 @@ class Calls(KeyState):
         self.inbox.append(lambda: self.release(client, wrong))
 
     def abandon(self, clients: list[Client], why: str, warnings: Counter[str]) -> None:
-        """``abandon`` or ``abort`` was called: one warning must tell how many events are lost."""
+        """``abandon`` or ``abort`` was called: one warning must count the lost events."""
 
         def do() -> None:
-            lost = sum(client.held for client in clients)
+            lost = sum(client.pending for client in clients)
             if lost:
                 events = "1 event was" if lost == 1 else f"{lost} events were"
                 warnings[f"{events} not sent: {why}"] += 1

@@ -1,4 +1,4 @@
-"""Settings, right and wrong; and what a driver may not do."""
+"""Settings, right and wrong; and misuse by a driver."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def settings_of(plan: ClientPlan, account: Account, on_error: OnError) -> Settin
 
 
 async def _coroutine(_failed: object) -> None:
-    """No ``on_error``: nobody would await it."""
+    """No ``on_error``: it would never be awaited."""
 
 
 _NUMBERS: Final = ("idle_timeout", "max_wait", "refresh_interval", "timeout")
@@ -110,7 +110,7 @@ WRONG: Final[tuple[dict[str, Any], ...]] = (
     *({name: value} for name in _NUMBERS for value in (0, -1.0, float("nan"), float("inf"), "5")),
     *({name: value} for name in _COUNTS for value in (0, 1.5, True)),
 )
-"""What ``configure`` must refuse, in words that name the setting."""
+"""Arguments that ``configure`` must refuse, in words that name the setting."""
 
 WRONG_API: Final[tuple[dict[str, Any], ...]] = (
     {"authorize_path": "auth"},
@@ -120,7 +120,7 @@ WRONG_API: Final[tuple[dict[str, Any], ...]] = (
     {"reserved_types": "PURCHASE"},
     {"is_server_key_refusal": None},
 )
-"""What ``Api`` must refuse."""
+"""Arguments that ``Api`` must refuse."""
 
 URLS: Final = (
     ("http://127.0.0.1:8080/v1/", "http://127.0.0.1:8080/v1"),
@@ -178,7 +178,7 @@ def _check_right(x: int) -> None:
 
 
 def misuse(engine: Engine, deliveries: Sequence[Delivery]) -> None:
-    """What a driver does wrong is refused; what comes too late is ignored."""
+    """See that misuse raises an error, and that a late response is ignored."""
     nonsense: Any = "nonsense"
     calls: list[Callable[[], object]] = [
         lambda: engine.handle_response(1, nonsense),

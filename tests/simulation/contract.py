@@ -2,7 +2,7 @@
 
 The contract is ``docs/reference/guarantees.md``.
 
-The random source gives one number between two steps of a plan, so every wait can be told exactly.
+The random source gives one number between two steps of a plan, so every wait is known exactly.
 What the contract leaves open (which customers share a batch, say) is settled here as the core
 does it; what it promises is worked out from its words.
 """
@@ -18,13 +18,13 @@ from .expect import (
     CLOSED,
     Delivered,
     Wrong,
-    api_refusal,
-    authorization_refusal,
+    api_error,
+    authorization_error,
     broken,
     delivered,
-    second_refusal,
+    second_401,
 )
-from .model import Authorization, Client, Flight
+from .model import Authorization, Batch, Client
 from .server import KEY
 from .state import EPSILON
 
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
     from masivo.protocol import Failure
 
     from .expect import Expected
-    from .server import Answer, Grant
+    from .server import Grant, ServerResponse
 
 __all__ = ["Contract"]
 
-REPEATED: Final = frozenset({408, 429, 500, 502, 503, 504})
-BLAMING: Final = frozenset({400, 413, 422})
+RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
+REJECTED: Final = frozenset({400, 413, 422})
 
 
 class Contract(Calls):
-    """The model of one key: what answers and time make of it."""
+    """The model of one key: what responses and time make of it."""
 
-    # ── Answers ──────────────────────────────────────────────────────────────────────────────
+    # ── Responses ────────────────────────────────────────────────────────────────────────────
 
-    def answered(self, request_id: int, answer: Answer) -> None:
-        """An answer was handed back."""
+    def responded(self, request_id: int, response: ServerResponse) -> None:
+        """A response was handed back."""
 
         def do() -> None:
             attempt = self.out.pop(request_id, None)
             if attempt is None:
                 return
             attempt.out = None
-            if isinstance(attempt, Flight):
-                self._flight_answered(attempt, answer)
+            if isinstance(attempt, Batch):
+                self._batch_responded(attempt, response)
             else:
-                self._authorization_answered(attempt, answer)
+                self._authorization_responded(attempt, response)
 
         self.inbox.append(do)
 
@@ -72,7 +72,7 @@ class Contract(Calls):
             wrong = broken(failure, [KEY])
             if isinstance(attempt, Authorization):
                 self._authorization_failed(
-                    attempt, wrong, None, repeated=not fatal, definitive=fatal
+                    attempt, wrong, None, retryable=not fatal, definitive=fatal
                 )
             elif fatal:
                 self.failures = 0
@@ -81,102 +81,108 @@ class Contract(Calls):
                 says = (*wrong.says, "may have been accepted")
                 self._part_ends(attempt, replace(wrong, says=says))
             else:
-                self._flight_repeated(attempt, wrong, None)
+                self._retry_batch(attempt, wrong, None)
 
         self.inbox.append(do)
 
-    def _flight_answered(self, flight: Flight, answer: Answer) -> None:
-        status, secrets = answer.status, self._secrets(flight.token)
+    def _batch_responded(self, batch: Batch, response: ServerResponse) -> None:
+        status, secrets = response.status, self._secrets(batch.token)
         if status == 401:
-            if self.token == flight.token:
+            if self.token == batch.token:
                 self.revoke()
             self.failures = 0
-            if flight.unauthorized:
-                self._part_ends(flight, second_refusal(answer.body, secrets))
+            if batch.unauthorized:
+                self._part_ends(batch, second_401(response.body, secrets))
             else:
-                flight.unauthorized = True
+                batch.unauthorized = True
             return
-        flight.unauthorized = False
-        if status in REPEATED:
-            wrong = api_refusal(status, answer.body, secrets)
-            self._flight_repeated(flight, wrong, self._patience(answer))
+        batch.unauthorized = False
+        if status in RETRYABLE:
+            wrong = api_error(status, response.body, secrets)
+            self._retry_batch(batch, wrong, self._retry_after(response))
             return
         self.failures = 0
         if 200 <= status < 300:
-            self._part_ends(flight, delivered(status, answer.body, secrets))
-        elif status in BLAMING and flight.client.plan.isolate_rejected and flight.may_halve():
-            flight.parts[0].halve = True
-            flight.fresh()
+            self._part_ends(batch, delivered(status, response.body, secrets))
+        elif status in REJECTED and batch.client.plan.isolate_rejected and batch.may_halve():
+            batch.parts[0].halve = True
+            batch.fresh()
         else:
-            if status in BLAMING and len(flight.parts[0].events) == 1:
-                flight.note_refusal()
-            self._part_ends(flight, api_refusal(status, answer.body, secrets))
+            if status in REJECTED and len(batch.parts[0].events) == 1:
+                batch.note_rejection()
+            self._part_ends(batch, api_error(status, response.body, secrets))
 
     def _secrets(self, token: str | None) -> list[str]:
         return [KEY] if token is None else [KEY, token]
 
-    def _patience(self, answer: Answer) -> float | None:
-        """The seconds that an answer's ``Retry-After`` asks for."""
-        if answer.wait_until is None:
-            return answer.wait
-        clock = self.wall_clock() if answer.date is None else answer.date
-        return max(0.0, answer.wait_until - clock)
+    def _retry_after(self, response: ServerResponse) -> float | None:
+        """The seconds that a response's ``Retry-After`` asks for, if any."""
+        if response.wait_until is None:
+            return response.wait
+        clock = self.wall_clock() if response.date is None else response.date
+        return max(0.0, response.wait_until - clock)
 
     def _hold(self, wait: float | None, wrong: Wrong) -> None:
         if wait is None:
             return
         if wait <= 300.0:
             self.hold_until = max(self.hold_until, self.now + wait)
-        elif self.now + wait > self.refused_until:
-            self.refused_until, self.refusal = self.now + wait, wrong
+        elif self.now + wait > self.long_hold_until:
+            self.long_hold_until, self.long_hold_error = self.now + wait, wrong
 
-    def _flight_repeated(self, flight: Flight, wrong: Wrong, wait: float | None) -> None:
-        flight.unauthorized = False
-        self.failures = max(self.failures, flight.known + 1)
+    def _retry_batch(self, batch: Batch, wrong: Wrong, wait: float | None) -> None:
+        batch.unauthorized = False
+        self.failures = max(self.failures, batch.known + 1)
         self._hold(wait, wrong)
-        client = flight.client
-        if self._repeated(flight, client.plan.max_retries, hurry=client.hurry):
+        client = batch.client
+        if self._retry(batch, client.plan.max_retries, hurry=client.hurry):
             client.retries += 1
         else:
-            self._part_ends(flight, wrong)
+            self._part_ends(batch, wrong)
 
-    def _repeated(self, attempt: Flight | Authorization, most: int, *, hurry: bool) -> bool:
-        if self.refused() or attempt.last_try or attempt.retries >= most:
+    def _retry(self, attempt: Batch | Authorization, most: int, *, hurry: bool) -> bool:
+        if self.long_hold() or attempt.last_try or attempt.retries >= most:
             return False
         attempt.retries += 1
         attempt.last_try = hurry
         attempt.not_before = self.now + (0.0 if hurry else self.jitter())
         return True
 
-    def _part_ends(self, flight: Flight, expected: Expected) -> None:
+    def _part_ends(self, batch: Batch, expected: Expected) -> None:
         if isinstance(expected, Delivered):
-            flight.alone = 0
-        for event in flight.parts[0].events:
+            batch.alone = 0
+        for event in batch.parts[0].events:
             self.end(event, expected)
-        flight.next_part()
-        if flight.parts:
-            flight.not_before = self.now + self.jitter()  # a batch like any other
+        batch.next_part()
+        if batch.parts:
+            batch.not_before = self.now + self.jitter()  # a batch like any other
         else:
-            flight.client.flights.remove(flight)
+            batch.client.batches.remove(batch)
 
     # ── The token ────────────────────────────────────────────────────────────────────────────
 
-    def _authorization_answered(self, authorization: Authorization, answer: Answer) -> None:
-        if answer.date is not None:
-            lower, upper = answer.date - self.now, answer.date + 1.0 - authorization.sent_at
+    def _authorization_responded(
+        self, authorization: Authorization, response: ServerResponse
+    ) -> None:
+        if response.date is not None:
+            lower, upper = response.date - self.now, response.date + 1.0 - authorization.sent_at
             if self.offset is None or lower > self.offset or upper < self.offset:
                 self.offset = lower
-        if answer.grant is not None and 200 <= answer.status < 300:
-            self._granted(authorization, answer, answer.grant)
+        if response.grant is not None and 200 <= response.status < 300:
+            self._granted(authorization, response, response.grant)
             return
         secrets = self._secrets(self.token)
-        wrong = authorization_refusal(answer.status, answer.body, secrets, stubborn=self.stubborn)
-        repeated = answer.status in REPEATED
-        wait = self._patience(answer) if repeated else None
-        blamed = 400 <= answer.status < 500 and not repeated
-        self._authorization_failed(authorization, wrong, wait, repeated=repeated, definitive=blamed)
+        wrong = authorization_error(response.status, response.body, secrets, stubborn=self.stubborn)
+        retryable = response.status in RETRYABLE
+        wait = self._retry_after(response) if retryable else None
+        definitive = 400 <= response.status < 500 and not retryable
+        self._authorization_failed(
+            authorization, wrong, wait, retryable=retryable, definitive=definitive
+        )
 
-    def _granted(self, authorization: Authorization, answer: Answer, grant: Grant) -> None:
+    def _granted(
+        self, authorization: Authorization, response: ServerResponse, grant: Grant
+    ) -> None:
         on_time = self.token is not None and not authorization.failed
         self.part = 1.0 if on_time else 0.1 + 0.9 * self.draw
         self.failures = 0
@@ -184,7 +190,7 @@ class Contract(Calls):
         self.token, self.authorization, self.granted_at = grant.token, None, self.now
         self.expires_at = math.inf
         if grant.expires is not None:
-            clock = answer.date if answer.date is not None else grant.issued
+            clock = response.date if response.date is not None else grant.issued
             life = grant.expires - (self.wall_clock() if clock is None else clock)
             if life > 0:
                 self.expires_at = self.now + life
@@ -199,7 +205,7 @@ class Contract(Calls):
         wrong: Wrong,
         wait: float | None,
         *,
-        repeated: bool,
+        retryable: bool,
         definitive: bool,
     ) -> None:
         authorization.failed = True
@@ -213,10 +219,10 @@ class Contract(Calls):
         if not definitive:
             self.failures = max(self.failures, authorization.known + 1)
             self._hold(wait, wrong)
-            most = max((c.plan.max_retries for c in self.clients if repeated), default=0)
-            if authorization.last_try and not self.refused():
+            most = max((c.plan.max_retries for c in self.clients if retryable), default=0)
+            if authorization.last_try and not self.long_hold():
                 self._end_hurried(authorization, wrong)
-            if self._repeated(authorization, most, hurry=self.hurries()):
+            if self._retry(authorization, most, hurry=self.hurries()):
                 return
         self.authorization = None
         if definitive:
@@ -229,17 +235,17 @@ class Contract(Calls):
         self.token_tickets.clear()
 
     def _end_hurried(self, authorization: Authorization, wrong: Wrong) -> None:
-        """The last try for those who close has failed; others still have their repeats."""
+        """End what waits of those that close, whose last try failed; others still have retries."""
         for client in self.clients:
             if client.hurry:
                 self._fail_waiting(client, wrong)
         asking = [client for client, _ in self.token_tickets]
-        if any(not c.hurry and (c.held or c in asking) for c in self.clients):
+        if any(not c.hurry and (c.pending or c in asking) for c in self.clients):
             authorization.last_try = False
 
     def _fail_waiting(self, client: Client, wrong: Wrong) -> None:
         """End everything that waits; not what is out."""
-        self.fail_flights(client, wrong)
+        self.fail_batches(client, wrong)
         for event in client.waiting:
             self.end(event, wrong)
         client.waiting = []
@@ -253,18 +259,18 @@ class Contract(Calls):
         for do in inbox:
             do()
         self.renewing = now >= self.renew_at() - EPSILON
-        if self.renewing and max(self.hold_until, self.refused_until) > now:
+        if self.renewing and max(self.hold_until, self.long_hold_until) > now:
             self.authorization = Authorization(now + self.spread_hold())
         for client in list(self.clients):
             if client.deadline <= now and client.closing is not None:
                 self.release(client, client.closing)
         for client in list(self.clients):
             if self.key_refused():
-                self.fail_flights(client, self.key_refusal)
-            if self.refused():
-                self.fail_flights(client, self.refusal)
+                self.fail_batches(client, self.key_refusal)
+            if self.long_hold():
+                self.fail_batches(client, self.long_hold_error)
                 self._fail_due(client)
-            if client.closes and client.held == len(client.inbox):
+            if client.closes and client.pending == len(client.inbox):
                 self.end_drains(client)
                 self.release(client, CLOSED)
 
@@ -275,26 +281,26 @@ class Contract(Calls):
 
     def _fail_due(self, client: Client) -> None:
         while client.slot() and client.due_at(free := client.free()) <= self.now:
-            batch = client.compose(free)
-            client.waiting = [event for event in client.waiting if event not in batch]
-            for event in batch:
-                self.end(event, self.refusal)
+            events = client.compose(free)
+            client.waiting = [event for event in client.waiting if event not in events]
+            for event in events:
+                self.end(event, self.long_hold_error)
 
     def settle(self) -> None:
         """Work out what must come of it besides, once the requests of the poll are known."""
         if not self.clients:  # the next client starts fresh
             self.token, self.authorization = None, None
-            self.key_refused_until = self.hold_until = self.refused_until = 0.0
+            self.key_refused_until = self.hold_until = self.long_hold_until = 0.0
             self.failures = 0
             self.out.clear()
             return
-        if self.refused():
+        if self.long_hold():
             self._hold_authorization()
         elif self.now >= self.renew_at():
             self.authorization = Authorization(self.now)
         if self.token is None and self.authorization is None and self.token_needed():
             self.authorization = Authorization(self.now + self.jitter())
-        if self.alive() and not self.refused():
+        if self.alive() and not self.long_hold():
             for client in self.clients:
                 while self.form_at(client) <= self.now:
                     self.form(client, client.compose(client.free()))
@@ -302,17 +308,17 @@ class Contract(Calls):
             self.end_drains(client)
 
     def _hold_authorization(self) -> None:
-        """The server asked for too much patience: nothing goes, authorizations neither."""
+        """Keep authorizations back during a long hold: nothing goes."""
         waiting = self.authorization
         if waiting is None or waiting.out is not None:
             return
         if self.token is not None:  # a renewal comes after it
-            if waiting.not_before < self.refused_until:
+            if waiting.not_before < self.long_hold_until:
                 waiting.not_before = self.now + self.spread_hold()
             return
         self.authorization = None
         for _, ticket in self.token_tickets:
-            self.promised[ticket] = self.refusal
+            self.promised[ticket] = self.long_hold_error
         self.token_tickets.clear()
 
     def next_deadline(self) -> tuple[float, str]:
@@ -335,15 +341,15 @@ class Contract(Calls):
     ) -> None:
         if client.inbox and self.key_refused():
             dues.append((-math.inf, "the failure of an event, as the key was refused"))
-        first = client.inbox and not client.waiting and not client.flights
-        if first and self.token is None and self.authorization is None and not self.refused():
+        first = client.inbox and not client.waiting and not client.batches
+        if first and self.token is None and self.authorization is None and not self.long_hold():
             dues.append((-math.inf, "the first authorization"))
-        if client.closes and not client.held:
+        if client.closes and not client.pending:
             dues.append((-math.inf, "the end of a close"))
         if client.drains and client.has_room():
             dues.append((-math.inf, "the end of a drain"))
-        if may_send or self.refused():
-            for flight in client.flights:
-                if flight.out is None:
-                    dues.append((self.ready_at(flight), "a batch on its way"))
+        if may_send or self.long_hold():
+            for batch in client.batches:
+                if batch.out is None:
+                    dues.append((self.ready_at(batch), "a batch on its way"))
             dues.append((self.form_at(client, unseen=True), "a new batch"))

@@ -4,6 +4,9 @@ They change the core while it runs, as ``pytest.MonkeyPatch`` does: a name that 
 ``python -m tests.simulation.defects``, or ``make defects``, shows the seed that finds each.
 """
 
+# pyright: basic
+# Functions that replace those of the core are lambdas, which cannot be annotated.
+
 from __future__ import annotations
 
 import math

@@ -31,20 +31,20 @@ __all__ = [
     "Expected",
     "Violation",
     "Wrong",
-    "api_refusal",
-    "authorization_refusal",
+    "api_error",
+    "authorization_error",
     "broken",
     "check_outcome",
     "delivered",
     "parse",
-    "second_refusal",
+    "second_401",
 ]
 
 ALSO: Final[dict[type[MasivoError], type[Exception]]] = {
     MasivoServerKeyError: MasivoAuthError,
     MasivoConfigError: ValueError,
 }
-"""What else an error is, so that an ``except`` catches what it names."""
+"""The other class of an error, so that an ``except`` catches what it names."""
 REDACTED: Final = "[redacted]"
 _NOT_JSON: Final = object()
 
@@ -140,7 +140,7 @@ def _says(message: str | None, *more: str) -> tuple[str, ...]:
 
 
 def delivered(status: int, body: bytes, secrets: Collection[str]) -> Expected:
-    """What a complete 2xx makes of its events."""
+    """The outcome of events by a complete 2xx."""
     data = parse(body, secrets)
     if data is _NOT_JSON:
         text = _without(body[:500].decode("utf-8", "replace").strip(), secrets) or None
@@ -148,8 +148,8 @@ def delivered(status: int, body: bytes, secrets: Collection[str]) -> Expected:
     return Delivered(status, data)
 
 
-def api_refusal(status: int, body: bytes, secrets: Collection[str]) -> Wrong:
-    """What an error status makes of the events that it ends."""
+def api_error(status: int, body: bytes, secrets: Collection[str]) -> Wrong:
+    """The outcome of events by an error status that ends them."""
     message, details = _read(body, secrets)
     more: tuple[str, ...] = ()
     if status == 404 or (message is None and 300 <= status < 400):
@@ -159,19 +159,19 @@ def api_refusal(status: int, body: bytes, secrets: Collection[str]) -> Wrong:
     return Wrong(MasivoError, status, _says(message, *more), details)
 
 
-def second_refusal(body: bytes, secrets: Collection[str]) -> Wrong:
-    """What a second 401 in a row makes of its events."""
+def second_401(body: bytes, secrets: Collection[str]) -> Wrong:
+    """The outcome of events by a second 401 in a row."""
     message, details = _read(body, secrets)
     return Wrong(MasivoAuthError, 401, _says(message, "fresh token"), details)
 
 
-def authorization_refusal(
+def authorization_error(
     status: int, body: bytes, secrets: Collection[str], *, stubborn: bool
 ) -> Wrong:
-    """What an answer without a token makes of those who wait for one.
+    """The outcome of those who wait for a token, by a response without one.
 
     Args:
-        stubborn: whether ``Api.is_server_key_refusal`` raises, and so says nothing.
+        stubborn: whether ``Api.is_server_key_refusal`` raises, and so decides nothing.
     """
     message, details = _read(body, secrets)
     value = parse(body, secrets)
@@ -190,7 +190,7 @@ def authorization_refusal(
 
 
 def broken(failure: Failure, secrets: Collection[str]) -> Wrong:
-    """What a request without a complete answer makes of its events."""
+    """The outcome of events whose request got no complete response."""
     if failure.fatal is not None:
         return Wrong(MasivoConfigError)
     cause = None if failure.cause is None else type(failure.cause)

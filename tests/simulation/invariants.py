@@ -23,7 +23,7 @@ from masivo._protocol.errors import (
 from masivo.protocol import Delivery, Failed, FlushResult, Ticket
 
 from .expect import Delivered, Violation, Wrong, check_error, check_outcome, shown
-from .model import Authorization, Client, Event, Flight
+from .model import Authorization, Batch, Client, Event
 from .server import KEY, SECRETS
 from .state import EPSILON
 
@@ -51,7 +51,7 @@ CAUSES: Final = {
     MasivoClosedError: "closed",
     MasivoError: "rejected",
 }
-"""A word that tells each cause in a warning."""
+"""A word by which each cause is known in a warning."""
 
 
 class Checker:
@@ -67,8 +67,8 @@ class Checker:
         """Every accepted event, by number."""
         self.keys: set[str] = set()
         self.requests: set[int] = set()
-        self.unasked: Counter[tuple[str, int | None]] = Counter()
-        """Failures that nobody will ever ask about and that no warning has told, by cause."""
+        self.unclaimed: Counter[tuple[str, int | None]] = Counter()
+        """Unclaimed failures that no warning has counted yet, by cause."""
         self._warned_at: dict[tuple[str, int | None], float] = {}
         self.lost: Counter[str] = Counter()
         """Warnings that ``abandon`` must still bring."""
@@ -133,7 +133,7 @@ class Checker:
         if request.body:
             raise Violation("authorization", "it has a body")
         waiting = contract.authorization
-        if contract.refused():
+        if contract.long_hold():
             raise Violation("Retry-After", "an authorization is sent that should wait, or fail")
         if waiting is None:
             if contract.key_refused():
@@ -150,7 +150,7 @@ class Checker:
         self._may_go(waiting.not_before, "an authorization", hurry=contract.hurry())
         self._sent(waiting, request, hurry=contract.hurry())
 
-    def _sent(self, attempt: Authorization | Flight, request: Request, *, hurry: bool) -> None:
+    def _sent(self, attempt: Authorization | Batch, request: Request, *, hurry: bool) -> None:
         contract = self.contract
         if hurry and max(attempt.not_before, contract.hold_until) > contract.now:
             attempt.last_try = True
@@ -175,20 +175,20 @@ class Checker:
                 raise Violation("sent again", f"event {event.number} has its outcome")
             if event.client is not client:
                 raise Violation("clients", f"event {event.number} is of another client")
-        flight = events[0].flight
-        if flight is None:
-            flight = self._formed(client, events)
-        if flight.out is not None:
+        batch = events[0].batch
+        if batch is None:
+            batch = self._formed(client, events)
+        if batch.out is not None:
             raise Violation("sent twice", f"event {events[0].number} is out already")
-        self._may_go(flight.not_before, "a batch", hurry=client.hurry)
-        self._part(flight, events, request, key)
-        flight.token = contract.token
-        self._sent(flight, request, hurry=client.hurry)
+        self._may_go(batch.not_before, "a batch", hurry=client.hurry)
+        self._part(batch, events, request, key)
+        batch.token = contract.token
+        self._sent(batch, request, hurry=client.hurry)
 
-    def _formed(self, client: Client, events: list[Event]) -> Flight:
+    def _formed(self, client: Client, events: list[Event]) -> Batch:
         """A batch that was not there before."""
         contract = self.contract
-        if contract.refused():
+        if contract.long_hold():
             raise Violation("Retry-After", "a batch is sent that should fail at once")
         if not client.slot():
             raise Violation("max_in_flight", f"more than {client.plan.max_in_flight}")
@@ -201,28 +201,28 @@ class Checker:
             raise Violation("batch", f"{given} instead of {wanted}")
         return contract.form(client, expected)
 
-    def _part(self, flight: Flight, events: list[Event], request: Request, key: str) -> None:
-        part = flight.parts[0]
+    def _part(self, batch: Batch, events: list[Event], request: Request, key: str) -> None:
+        part = batch.parts[0]
         if part.halve:
             half = len(part.events) // 2
             if len(events) not in (half, len(part.events) - half):
                 raise Violation("halves", f"{len(events)} of {len(part.events)}")
-            flight.parts.popleft()
-            flight.parts.appendleft(type(part)(part.events[len(events) :]))
+            batch.parts.popleft()
+            batch.parts.appendleft(type(part)(part.events[len(events) :]))
             part = type(part)(part.events[: len(events)])
-            flight.parts.appendleft(part)
+            batch.parts.appendleft(part)
         if part.events != events:
             wanted, given = ([e.number for e in each] for each in (part.events, events))
             raise Violation("order", f"{given} instead of {wanted}")
         if part.key:
             if (part.key, part.body) != (key, request.body):
-                raise Violation("idempotency", "a repeat with another key or body")
+                raise Violation("idempotency", "a retry with another key or body")
             return
         if not re.fullmatch(r"[0-9a-f]{32}", key) or key in self.keys:
             raise Violation("idempotency", f"the key {key!r} is none, or not new")
         self.keys.add(key)
         part.key, part.body = key, request.body
-        self._content(flight.client, events, self.server.body(request))
+        self._content(batch.client, events, self.server.body(request))
 
     def _content(self, client: Client, events: list[Event], body: bytes) -> None:
         value = json.loads(body, parse_float=Decimal)
@@ -255,7 +255,11 @@ class Checker:
         client.last_stamp = stamp
         if not -0.0011 < stamp - event.moment < 0.0001:
             raise Violation("stamp", f"event {event.number}: {stamp} instead of {event.moment}")
-        if event.told and not self.server.set_back and stamp > self.server.time(event.at) + 1e-5:
+        if (
+            event.by_server
+            and not self.server.set_back
+            and stamp > self.server.time(event.at) + 1e-5
+        ):
             raise Violation("stamp", f"event {event.number} was not accepted before {text}")
 
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
@@ -272,7 +276,7 @@ class Checker:
                     raise Violation("outcome", f"event {number}: {shown(settled.outcome)}, early")
                 event, wanted = expected.pop(number)
                 if delivery.outcome is not settled.outcome:
-                    raise Violation("outcome", f"event {number} has another than it was told")
+                    raise Violation("outcome", f"event {number} has another than was reported")
                 if id(wanted) not in seen:
                     check_outcome(f"event {number}", settled.outcome, wanted)
                     self._no_secret(revealed(settled.outcome), "an outcome")
@@ -304,10 +308,10 @@ class Checker:
             if ticket in self.contract.cancelled:
                 continue
             if ticket not in promised:
-                raise Violation("ticket", f"answered early, or twice: {shown(ticket.outcome)}")
+                raise Violation("ticket", f"ended early, or twice: {shown(ticket.outcome)}")
             self.ticket(ticket, promised.pop(ticket))
         if promised:
-            raise Violation("ticket", f"not answered: {next(iter(promised.values()))}")
+            raise Violation("ticket", f"not ended: {next(iter(promised.values()))}")
 
     def ticket(self, ticket: Ticket, promise: object) -> None:
         """A ticket must have this outcome."""
@@ -333,19 +337,19 @@ class Checker:
                 continue
             kind, status = found[2], None if found[3] is None else int(found[3])
             cause, count = (kind, status), int(found[1])
-            told = next(word for error, word in CAUSES.items() if error.__name__ == kind)
-            if told not in line:
-                raise Violation("warning", f"{line!r} does not say {told!r}")
+            word = next(word for error, word in CAUSES.items() if error.__name__ == kind)
+            if word not in line:
+                raise Violation("warning", f"{line!r} does not say {word!r}")
             at = self._warned_at.get(cause)
             if attached and at is not None and self.contract.now < at + 5.0 - EPSILON:
                 raise Violation("warning", f"{cause} twice within 5 s")
             self._warned_at[cause] = self.contract.now
-            self.unasked[cause] -= count
-            if self.unasked[cause] < 0:
-                raise Violation("warning", f"{line!r} counts {-self.unasked[cause]} too many")
+            self.unclaimed[cause] -= count
+            if self.unclaimed[cause] < 0:
+                raise Violation("warning", f"{line!r} counts {-self.unclaimed[cause]} too many")
         if self.lost.total():
             raise Violation("warning", f"missing: {+self.lost}")
-        for cause, count in self.unasked.items():
+        for cause, count in self.unclaimed.items():
             at = self._warned_at.get(cause)
             late = at is None or at + 5.0 <= self.contract.now - EPSILON or not attached
             if count and late:
@@ -354,7 +358,7 @@ class Checker:
     def next_warning(self) -> float | None:
         """When the next warning is to be made."""
         times = [
-            self._warned_at.get(cause, -math.inf) + 5.0 for cause, n in self.unasked.items() if n
+            self._warned_at.get(cause, -math.inf) + 5.0 for cause, n in self.unclaimed.items() if n
         ]
         return min(times, default=None)
 
@@ -362,7 +366,7 @@ class Checker:
         if any(secret in text for secret in SECRETS):
             raise Violation("secret", f"in {where}: {text}")
 
-    # ── What is so after every poll ──────────────────────────────────────────────────────────
+    # ── The state after every poll ───────────────────────────────────────────────────────────
 
     def state(self, engine: Engine, output: Output) -> None:
         """The counters, the bounds, the next wake-up."""
@@ -375,7 +379,7 @@ class Checker:
             self._no_secret(shown_text, "a repr")
 
     def _stats(self, client: Client) -> None:
-        flying = client.flying()
+        in_flight = client.in_flight()
         expected = (
             client.accepted,
             client.delivered,
@@ -385,17 +389,22 @@ class Checker:
             client.requests,
             self.contract.authorizations,
             len(client.waiting) + len(client.inbox),
-            flying,
+            in_flight,
         )
         stats = client.buffer.stats()
         if counters(stats) != expected:
             raise Violation("stats", f"client {client.index}: {stats} instead of {expected}")
         if stats.accepted != stats.delivered + stats.failed + stats.queued + stats.in_flight:
             raise Violation("stats", f"they do not add up: {stats}")
-        if client.held > client.plan.max_queue or client.held_bytes > client.plan.max_queue_bytes:
-            raise Violation("bounds", f"{client.held} events, {client.held_bytes} bytes")
-        if client.buffer.outbox.pending != client.held:
-            raise Violation("held", f"{client.buffer.outbox.pending} instead of {client.held}")
+        if (
+            client.pending > client.plan.max_queue
+            or client.pending_bytes > client.plan.max_queue_bytes
+        ):
+            raise Violation("bounds", f"{client.pending} events, {client.pending_bytes} bytes")
+        if client.buffer.outbox.pending != client.pending:
+            raise Violation(
+                "pending", f"{client.buffer.outbox.pending} instead of {client.pending}"
+            )
 
     def wake(self, wake_at: float | None) -> None:
         """The driver sleeps until ``wake_at``: is that soon enough?"""
@@ -430,7 +439,7 @@ def numbered(delivery: Delivery) -> int:
 
 
 def revealed(outcome: object) -> str:
-    """Everything that an outcome tells."""
+    """Everything that an outcome reveals."""
     if isinstance(outcome, Failed):
         error = outcome.error
         texts = [repr(error), str(error), repr(error.args), repr(error.details)]

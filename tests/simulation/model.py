@@ -1,4 +1,4 @@
-"""The nouns of the independent model: what one client holds, as the contract tells it.
+"""The nouns of the independent model: what one client holds, by the contract.
 
 Everything here is plain lists, searched from end to end: slow, short and easy to believe.
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from .plan import ClientPlan
     from .traffic import Sample
 
-__all__ = ["Authorization", "Client", "Event", "Flight", "Flushing", "Part"]
+__all__ = ["Authorization", "Client", "Event", "Batch", "Flushing", "Part"]
 
-LONE_REFUSALS: Final = 8
+LONE_REJECTIONS: Final = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -34,16 +34,16 @@ class Event:
     client: Client
     due: bool = False
     """Whether something other than time says that it must go."""
-    flight: Flight | None = None
+    batch: Batch | None = None
     wire: dict[str, Any] | None = None
     """As it was first sent."""
     ended: bool = False
     moment: float = 0.0
     """What ``issued_at`` must say, in seconds since the epoch."""
-    told: bool = False
+    by_server: bool = False
     """Whether that comes from the server's clock."""
     quiet: bool = False
-    """Whether one warning for many told of its loss."""
+    """Whether one warning for many counts its loss."""
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +54,7 @@ class Part:
     key: str = ""
     body: bytes = b""
     halve: bool = False
-    """Whether it was refused as a whole, and goes on in halves."""
+    """Whether it was rejected as a whole, and goes on in halves."""
 
 
 @dataclass(slots=True, eq=False)
@@ -71,8 +71,8 @@ class Authorization:
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
-    """A batch on its way."""
+class Batch:
+    """A batch in flight."""
 
     client: Client
     parts: deque[Part]
@@ -86,7 +86,7 @@ class Flight:
     token: str = ""
     unauthorized: bool = False
     alone: int = 0
-    """How many events in a row were refused alone."""
+    """How many events in a row were rejected alone."""
     whole: bool = False
     """Whether halving has stopped."""
     leads: bool = False
@@ -107,13 +107,13 @@ class Flight:
         self.retries, self.last_try, self.unauthorized = 0, False, False
 
     def may_halve(self) -> bool:
-        """Whether the part that was refused goes on in halves."""
+        """Whether the part that was rejected goes on in halves."""
         return len(self.parts[0].events) > 1 and not self.whole
 
-    def note_refusal(self) -> None:
-        """An event was refused alone."""
+    def note_rejection(self) -> None:
+        """Count an event that was rejected alone."""
         self.alone += 1
-        self.whole = self.whole or self.alone >= LONE_REFUSALS
+        self.whole = self.whole or self.alone >= LONE_REJECTIONS
 
 
 @dataclass(slots=True, eq=False)
@@ -122,7 +122,7 @@ class Flushing:
 
     ticket: FlushTicket
     waits_for: list[Event]
-    told: tuple[int, int]
+    reported: tuple[int, int]
     delivered: int
     failed: int
 
@@ -139,9 +139,9 @@ class Client:
     waiting: list[Event] = field(default_factory=list[Event])
     inbox: list[Event] = field(default_factory=list[Event])
     """Accepted events that the core has not looked at yet."""
-    flights: list[Flight] = field(default_factory=list[Flight])
-    held: int = 0
-    held_bytes: int = 0
+    batches: list[Batch] = field(default_factory=list[Batch])
+    pending: int = 0
+    pending_bytes: int = 0
     accepted: int = 0
     delivered: int = 0
     failed: int = 0
@@ -154,7 +154,7 @@ class Client:
     last_stamp: float = -math.inf
     """The stamp that was last sent, in seconds since the epoch."""
     flushes: list[Flushing] = field(default_factory=list[Flushing])
-    told: tuple[int, int] = (0, 0)
+    reported: tuple[int, int] = (0, 0)
     drains: list[Ticket] = field(default_factory=list["Ticket"])
     closes: list[Ticket] = field(default_factory=list["Ticket"])
     deadline: float = math.inf
@@ -173,12 +173,12 @@ class Client:
         waiting = [*self.waiting, *self.inbox] if unseen else self.waiting
         if self.plan.max_in_flight == 1:
             return waiting
-        busy = {customer for flight in self.flights for customer in flight.customers}
+        busy = {customer for batch in self.batches for customer in batch.customers}
         return [event for event in waiting if event.sample.customer not in busy]
 
     def slot(self) -> bool:
-        """Whether one more batch may be on its way."""
-        return len(self.flights) < self.plan.max_in_flight
+        """Whether one more batch may be in flight."""
+        return len(self.batches) < self.plan.max_in_flight
 
     def has_room(self) -> bool:
         """Whether there is room for a batch."""
@@ -186,8 +186,8 @@ class Client:
         events = min(plan.batch_size, max(1, plan.max_queue // 2))
         length = min(plan.max_batch_bytes, plan.max_queue_bytes // 2)
         return (
-            self.held + events <= plan.max_queue
-            and self.held_bytes + length <= plan.max_queue_bytes
+            self.pending + events <= plan.max_queue
+            and self.pending_bytes + length <= plan.max_queue_bytes
         )
 
     def due_at(self, free: list[Event]) -> float:
@@ -201,7 +201,7 @@ class Client:
             or free[0].due
             or self.drains
             or self.closes
-            or self.held >= plan.max_queue
+            or self.pending >= plan.max_queue
         ):
             return -math.inf
         last_at = max(self.last_at, free[-1].at)
@@ -212,7 +212,7 @@ class Client:
         lines: dict[str, list[Event]] = {}
         for event in free:
             lines.setdefault(event.sample.customer, []).append(event)
-        if self.plan.max_in_flight == 1 or any(flight.leads for flight in self.flights):
+        if self.plan.max_in_flight == 1 or any(batch.leads for batch in self.batches):
             return []
         return next(
             (each for each in lines.values() if len(each) >= self.plan.batch_size), list[Event]()
@@ -225,27 +225,27 @@ class Client:
             for event in [*self.leader(free), *free]:
                 order.setdefault(event.sample.customer, []).append(event)
             free = list(dict.fromkeys(event for line in order.values() for event in line))
-        batch: list[Event] = []
+        events: list[Event] = []
         total = 0
         for event in free:
             total += event.sample.size + 1
-            if len(batch) == self.plan.batch_size or (batch and total > self.budget):
+            if len(events) == self.plan.batch_size or (events and total > self.budget):
                 break
-            batch.append(event)
+            events.append(event)
+        return events
+
+    def form(self, events: list[Event], not_before: float) -> Batch:
+        """Put events in flight, as a batch."""
+        leads = bool(self.leader(self.free()))
+        gone = set(map(id, events))
+        self.waiting = [event for event in self.waiting if id(event) not in gone]
+        customers = {event.sample.customer for event in events}
+        batch = Batch(self, deque([Part(events)]), customers, not_before, leads=leads)
+        for event in events:
+            event.batch = batch
+        self.batches.append(batch)
         return batch
 
-    def form(self, batch: list[Event], not_before: float) -> Flight:
-        """Put a batch on its way."""
-        leads = bool(self.leader(self.free()))
-        gone = set(map(id, batch))
-        self.waiting = [event for event in self.waiting if id(event) not in gone]
-        customers = {event.sample.customer for event in batch}
-        flight = Flight(self, deque([Part(batch)]), customers, not_before, leads=leads)
-        for event in batch:
-            event.flight = flight
-        self.flights.append(flight)
-        return flight
-
-    def flying(self) -> int:
-        """How many events are in batches."""
-        return sum(len(part.events) for flight in self.flights for part in flight.parts)
+    def in_flight(self) -> int:
+        """The number of events in batches."""
+        return sum(len(part.events) for batch in self.batches for part in batch.parts)

@@ -70,7 +70,7 @@ def _install(mutant: Mutant) -> None:
 
 
 def _limit(seconds: float) -> None:
-    """End this process once it has taken so many more seconds of processor time."""
+    """End this process once it has taken this many more seconds of processor time."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 

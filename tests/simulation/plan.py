@@ -1,4 +1,4 @@
-"""What a seed means: the settings, what the callers do and when, and what befalls each request."""
+"""The meaning of a seed: settings, steps of callers and their times, the fate of each request."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["CALM", "ClientPlan", "Fate", "Plan", "ServerPlan", "Step", "make_pla
 
 T = TypeVar("T")
 
-REPEATED: Final = (408, 429, 500, 502, 503, 504)
-BLAMING: Final = (400, 413, 422)
+RETRYABLE: Final = (408, 429, 500, 502, 503, 504)
+REJECTED: Final = (400, 413, 422)
 OTHER: Final = (199, 301, 302, 304, 307, 308, 402, 403, 404, 405, 409, 410, 418, 451, 501, 505, 600)
 SUCCESS: Final = (200, 201, 202, 204, 207, 299)
 
@@ -61,25 +61,25 @@ class ServerPlan:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What befalls one request."""
+    """The fate of one request."""
 
     kind: str = "ok"
-    """See ``World.start``."""
+    """See ``World._start``."""
     up: float = 0.01
     """Seconds until it reaches the server."""
     down: float = 0.01
-    """Seconds until the answer is back."""
+    """Seconds until the response is back."""
     status: int = 503
     retry_after: str = ""
-    """What the answer says of it: see ``server.py``."""
+    """Its ``Retry-After``: see ``server.py``."""
     body: str = "plain"
     """The form of an error's body: see ``server.py``."""
     date: bool = True
-    """Whether the answer has a ``Date``."""
+    """Whether the response has a ``Date``."""
     only: str = ""
     """The method of the requests that it befalls; others go well."""
     late: bool = False
-    """Whether the answer comes all the same, after the driver gave up."""
+    """Whether the response comes all the same, after the driver gave up."""
 
     def mild(self) -> Fate:
         """The same without the fault; as slow, but for what is slow to a fault."""
@@ -91,12 +91,12 @@ CALM: Final = Fate()
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a caller, or the world, does at a moment."""
+    """One thing that a caller, or the world, does at a moment."""
 
     at: float
     """Seconds after the start."""
     kind: str
-    """The method ``World.step_<kind>``."""
+    """The method ``Steps._<kind>``."""
     client: int
     x: int
     """Two numbers that the step uses as it likes."""
@@ -216,7 +216,7 @@ _CALLS: Final = {
     "abandon": 0.3,
     "abort": 0.2,
     "attach": 3,
-    "ask": 4,
+    "claim": 4,
     "drop": 4,
     "wall": 2,
     "server_clock": 0.5,
@@ -228,7 +228,7 @@ _CALLS: Final = {
     "poll": 2,
     "interrupt": 6,
     "stream": 0.2,
-    "tell": 0.5,
+    "exit": 0.5,
     "orphan": 0.5,
     "settings": 1,
 }
@@ -267,9 +267,9 @@ _FAULTS: Final = {
     "reset_after": 4,
     "cut": 1,
     "cut_error": 2,
-    "repeated": 10,
-    "repeated_after": 2,
-    "blaming": 4,
+    "retryable": 10,
+    "retryable_after": 2,
+    "rejecting": 4,
     "unauthorized": 4,
     "server_key": 2,
     "other": 3,
@@ -343,14 +343,14 @@ def _fates(random: Random) -> tuple[Fate, ...]:
 
 def _fault(random: Random, kind: str) -> Fate:
     status = {
-        "repeated": random.choice(REPEATED),
-        "repeated_after": random.choice(REPEATED),
-        "blaming": random.choice(BLAMING),
+        "retryable": random.choice(RETRYABLE),
+        "retryable_after": random.choice(RETRYABLE),
+        "rejecting": random.choice(REJECTED),
         "unauthorized": 401,
         "server_key": random.choice((400, 401, 403)),
         "other": random.choice(OTHER),
         "success": random.choice(SUCCESS),
-        "cut_error": random.choice((*REPEATED, 401, 400, 404)),
+        "cut_error": random.choice((*RETRYABLE, 401, 400, 404)),
     }.get(kind, 200)
     return Fate(
         kind,

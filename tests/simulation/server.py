@@ -1,4 +1,4 @@
-"""The model of the server: what it does with requests, its tokens, and its answers' forms."""
+"""The model of the server: how it treats requests, its tokens, the forms of its responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .plan import Fate, Plan
 
-__all__ = ["KEY", "SECRETS", "Answer", "Grant", "Server", "answer_body", "http_date"]
+__all__ = ["KEY", "SECRETS", "ServerResponse", "Grant", "Server", "response_body", "http_date"]
 
 KEY: Final = "client-key-0123456789"
 SECRETS: Final = (KEY, "opaque-token-", "eyJhbGciOiAibm9uZSJ9.")
@@ -25,18 +25,18 @@ SECRETS: Final = (KEY, "opaque-token-", "eyJhbGciOiAibm9uZSJ9.")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token, and what it tells of its own expiry."""
+    """A token, and what it says of its own expiry."""
 
     token: str
     expires: float | None = None
-    """Its ``exp``: None where it does not tell."""
+    """Its ``exp``; None without one."""
     issued: float | None = None
     """Its ``iat``."""
 
 
 @dataclass(slots=True)
-class Answer:
-    """A complete answer."""
+class ServerResponse:
+    """A complete response."""
 
     status: int
     body: bytes
@@ -89,14 +89,16 @@ class Server:
         self._ahead += seconds
         self.set_back = self.set_back or seconds < 0
 
-    def handle(self, request: Request, now: float) -> Answer:
+    def handle(self, request: Request, now: float) -> ServerResponse:
         """Do what a request asks for."""
         if self._exhausted(now):
             wait = self._window + self._plan.server.window - now
             seconds = max(0, int(wait) + 1)
-            answer = Answer(429, b'{"error":"quota","details":"none left"}', wait=float(seconds))
-            answer.headers["retry-after"] = str(seconds)
-            return answer
+            response = ServerResponse(
+                429, b'{"error":"quota","details":"none left"}', wait=float(seconds)
+            )
+            response.headers["retry-after"] = str(seconds)
+            return response
         if request.method == "GET":
             return self._authorize(now)
         return self._events(request, now)
@@ -110,7 +112,7 @@ class Server:
         self._used += 1
         return self._used > plan.quota
 
-    def _authorize(self, now: float) -> Answer:
+    def _authorize(self, now: float) -> ServerResponse:
         number = len(self.issued) + 1
         moment, life = self.time(now), self._plan.server.life
         expires = float(int(moment + life))
@@ -127,28 +129,28 @@ class Server:
                 grant = Grant(_jwt(claims), expires)
             case "odd":
                 claims["exp"] = (None, True, "soon", [], 1e3)[number % 5]
-                told = 1e3 if number % 5 == 4 else None
-                grant = Grant(_jwt(claims), told, issued)
+                expiry = 1e3 if number % 5 == 4 else None
+                grant = Grant(_jwt(claims), expiry, issued)
             case _:
                 grant = Grant(_jwt(claims), expires, issued)
         self.tokens[grant.token] = expires
         self.issued.append(grant.token)
-        return Answer(200, json.dumps({"data": grant.token}).encode(), grant=grant)
+        return ServerResponse(200, json.dumps({"data": grant.token}).encode(), grant=grant)
 
-    def _events(self, request: Request, now: float) -> Answer:
+    def _events(self, request: Request, now: float) -> ServerResponse:
         headers = dict(request.headers)
         token = headers.get("authorization", "").removeprefix("Bearer ")
         if token not in self.tokens or self.time(now) >= self.tokens[token]:
-            return Answer(401, b'{"error":"token","details":"unknown or expired"}')
+            return ServerResponse(401, b'{"error":"token","details":"unknown or expired"}')
         events = self.payload(request)
         key = headers["idempotency-key"]
         if self.keys.setdefault(key, request.body) != request.body:
             raise Violation("idempotency", f"another body came with the key {key}")
         if any("bad" in event for event in events):
-            return Answer(422, b'{"error":"an event is invalid","details":"bad"}')
+            return ServerResponse(422, b'{"error":"an event is invalid","details":"bad"}')
         for event in events:
             self.accepted[event["n"]] = self.accepted.get(event["n"], 0) + 1
-        return Answer(201, b'{"data":{"status":"PENDING"}}')
+        return ServerResponse(201, b'{"data":{"status":"PENDING"}}')
 
     @staticmethod
     def body(request: Request) -> bytes:
@@ -163,24 +165,24 @@ class Server:
         events: list[dict[str, Any]] = value if key is None else value[key]
         return events
 
-    def refuse(self, request: Request, fate: Fate, now: float) -> Answer:
-        """An answer that a fault puts in the place of the server's own."""
-        answer = Answer(fate.status, answer_body(fate, request))
+    def fault(self, request: Request, fate: Fate, now: float) -> ServerResponse:
+        """A response that a fault puts in the place of the server's own."""
+        response = ServerResponse(fate.status, response_body(fate, request))
         text = fate.retry_after
         form, sign, seconds = (text, "", "") if text[:1] in "-+" else _split(text)
         if sign and form in ("imf", "rfc850", "asctime"):
-            answer.wait_until = float(int(self.time(now)) + int(sign + seconds))
-            text = http_date(answer.wait_until, form)
+            response.wait_until = float(int(self.time(now)) + int(sign + seconds))
+            text = http_date(response.wait_until, form)
         elif text == "leap":  # a leap second counts as the second before it
-            answer.wait_until = self.time(now) // 60.0 * 60.0 + 59.0
-            text = http_date(answer.wait_until).replace(":59 ", ":60 ")
+            response.wait_until = self.time(now) // 60.0 * 60.0 + 59.0
+            text = http_date(response.wait_until).replace(":59 ", ":60 ")
         elif text == "imf-broken":
             text = "Xyz, 99 Foo 2026 25:00:00 GMT"
         elif text.strip().isascii() and text.strip().isdecimal():
-            answer.wait = min(float(text), 999_999_999_999.0)
+            response.wait = min(float(text), 999_999_999_999.0)
         if text:
-            answer.headers["retry-after"] = text
-        return answer
+            response.headers["retry-after"] = text
+        return response
 
 
 def _split(text: str) -> tuple[str, str, str]:
@@ -197,13 +199,13 @@ def _jwt(claims: dict[str, Any]) -> str:
     return ".".join((*texts, "signature"))
 
 
-def answer_body(fate: Fate, request: Request) -> bytes:
-    """The body of a fault's answer."""
+def response_body(fate: Fate, request: Request) -> bytes:
+    """The body of a fault's response."""
     status = fate.status
     token = dict(request.headers).get("authorization", "").removeprefix("Bearer ")
     match fate.body:
         case "plain":
-            value: object = {"error": f"refused with {status}.", "details": "some detail"}
+            value: object = {"error": f"failed with {status}.", "details": "some detail"}
         case "message":
             value = {"error": "", "message": "a message", "details": None}
         case "text":

@@ -1,4 +1,4 @@
-"""What is so, in the contract's eyes, with one key: the token, the waits, the clients."""
+"""The state of one key by the contract: the token, the waits, the clients."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from masivo.protocol import Ticket
 
     from .expect import Expected
-    from .model import Authorization, Client, Event, Flight
+    from .model import Authorization, Batch, Client, Event
 
 __all__ = ["EPSILON", "KeyState"]
 
 EPSILON: Final = 1e-6
 
 Promise: TypeAlias = "Wrong | FlushResult | str | bool"
-"""What a ticket must be answered with."""
+"""The outcome that a ticket must have."""
 
 
 class KeyState:
@@ -45,10 +45,10 @@ class KeyState:
         self.expected: dict[int, tuple[Event, Expected]] = {}
         """The outcomes that this poll must bring, by the event's number."""
         self.promised: dict[Ticket, Promise] = {}
-        """The answers to tickets that this poll must bring."""
+        """The outcomes of tickets that this poll must bring."""
         self.cancelled: set[Ticket] = set()
-        """Drains that were given up: answered or not, nobody waits for them."""
-        self.out: dict[int, Flight | Authorization] = {}
+        """Drains and flushes that were given up: their outcomes do not matter."""
+        self.out: dict[int, Batch | Authorization] = {}
         self.token: str | None = None
         self.dead: set[str] = set()
         self.authorization: Authorization | None = None
@@ -56,8 +56,8 @@ class KeyState:
         self.renewing = False
         """Whether a renewal was due when this poll began."""
         self.hold_until = 0.0
-        self.refused_until = 0.0
-        self.refusal: Wrong = CLOSED
+        self.long_hold_until = 0.0
+        self.long_hold_error: Wrong = CLOSED
         self.failures = 0
         self.key_refused_until = 0.0
         self.key_refusal: Wrong = CLOSED
@@ -79,7 +79,7 @@ class KeyState:
         return self.backoff(self.failures)
 
     def backoff(self, failures: int, longest: float = 30.0) -> float:
-        """A wait after so many failures: up to 0.5 s, doubling."""
+        """A wait after this many failures: up to 0.5 s, doubling."""
         return self.draw * min(longest, 0.5 * 2.0 ** min(failures - 1, 10)) if failures else 0.0
 
     def longest_renewal_wait(self) -> float:
@@ -90,7 +90,7 @@ class KeyState:
     def spread_hold(self) -> float:
         """How long a renewal in the background waits during a ``Retry-After``: a fleet of
         processes must not come back in one instant. 0 without one."""
-        held = max(self.hold_until, self.refused_until) - self.now
+        held = max(self.hold_until, self.long_hold_until) - self.now
         return held + self.draw * self.longest_renewal_wait() if held > 0.0 else 0.0
 
     def alive(self) -> bool:
@@ -101,29 +101,29 @@ class KeyState:
         """Whether events fail at once, as the key was refused a short while ago."""
         return self.now < self.key_refused_until
 
-    def refused(self) -> bool:
-        """Whether batches fail at once, as the server asked for too much patience."""
-        return self.now < self.refused_until
+    def long_hold(self) -> bool:
+        """Whether batches fail at once, as a ``Retry-After`` was too long."""
+        return self.now < self.long_hold_until
 
     def hurry(self) -> bool:
         """Whether a token is wanted by a client that closes with a deadline."""
         return self.token is None and self.hurries()
 
     def hurries(self) -> bool:
-        return any(client.hurry and client.held for client in self.clients)
+        return any(client.hurry and client.pending for client in self.clients)
 
-    def ready_at(self, flight: Flight) -> float:
-        """When a flight may be sent."""
-        if flight.client.hurry:
+    def ready_at(self, batch: Batch) -> float:
+        """When a batch may be sent."""
+        if batch.client.hurry:
             return -math.inf
-        return max(flight.not_before, self.hold_until)
+        return max(batch.not_before, self.hold_until)
 
     def form_at(self, client: Client, *, unseen: bool = False) -> float:
         """When the next batch of a client must be formed, given a token."""
         if not client.slot():
             return math.inf
         due = client.due_at(client.free(unseen=unseen))
-        return due if client.hurry or self.refused() else max(due, self.hold_until)
+        return due if client.hurry or self.long_hold() else max(due, self.hold_until)
 
     def renew_at(self) -> float:
         """When the token is to be renewed in the background."""
@@ -137,10 +137,10 @@ class KeyState:
         """Whether something needs a token now."""
         if self.token_tickets:
             return True
-        if self.refused():
+        if self.long_hold():
             return False
         return any(
-            any(f.out is None and self.ready_at(f) <= self.now for f in client.flights)
+            any(f.out is None and self.ready_at(f) <= self.now for f in client.batches)
             or (client.slot() and client.free())
             for client in self.clients
         )
@@ -154,8 +154,8 @@ class KeyState:
             raise Violation("model", f"event {event.number} would end twice")
         event.ended = True
         self.expected[event.number] = event, expected
-        client.held -= 1
-        client.held_bytes -= event.sample.size
+        client.pending -= 1
+        client.pending_bytes -= event.sample.size
         good = isinstance(expected, Delivered)
         if good:
             client.delivered += 1
@@ -172,10 +172,10 @@ class KeyState:
         for flushing in [each for each in client.flushes if not each.waits_for]:
             client.flushes.remove(flushing)
             self.promised[flushing.ticket] = FlushResult(flushing.delivered, flushing.failed)
-            told = flushing.told
-            client.told = (
-                max(client.told[0], told[0] + flushing.delivered),
-                max(client.told[1], told[1] + flushing.failed),
+            reported = flushing.reported
+            client.reported = (
+                max(client.reported[0], reported[0] + flushing.delivered),
+                max(client.reported[1], reported[1] + flushing.failed),
             )
 
     def end_drains(self, client: Client) -> None:
@@ -183,11 +183,11 @@ class KeyState:
             self.promised.update(dict.fromkeys(client.drains, True))
             client.drains = []
 
-    def fail_flights(self, client: Client, wrong: Wrong) -> None:
+    def fail_batches(self, client: Client, wrong: Wrong) -> None:
         """End the batches that wait to be sent."""
-        for flight in [flight for flight in client.flights if flight.out is None]:
-            client.flights.remove(flight)
-            for event in flight.events():
+        for batch in [batch for batch in client.batches if batch.out is None]:
+            client.batches.remove(batch)
+            for event in batch.events():
                 self.end(event, wrong)
 
     def release(self, client: Client, wrong: Wrong, *, quiet: bool = False) -> None:
@@ -195,16 +195,16 @@ class KeyState:
         if client.detached:
             return
         client.detached, client.closed, client.closing = True, True, wrong
-        for event in chain(client.waiting, *(flight.events() for flight in client.flights)):
+        for event in chain(client.waiting, *(batch.events() for batch in client.batches)):
             event.quiet = quiet
-        for flight in client.flights:
-            for event in flight.events():
+        for batch in client.batches:
+            for event in batch.events():
                 self.end(event, wrong)
-            if flight.out is not None:
-                del self.out[flight.out]
+            if batch.out is not None:
+                del self.out[batch.out]
         for event in client.waiting:
             self.end(event, wrong)
-        client.flights, client.waiting = [], []
+        client.batches, client.waiting = [], []
         for ticket in client.drains:
             self.promised[ticket] = wrong
         for ticket in client.closes:
@@ -228,13 +228,13 @@ class KeyState:
             if renewal.out is None:
                 renewal.not_before = self.now
 
-    def form(self, client: Client, batch: list[Event]) -> Flight:
+    def form(self, client: Client, events: list[Event]) -> Batch:
         """Make a batch; its stamps are fixed now."""
-        for event in batch:
+        for event in events:
             if self.offset is None:
                 moment = self.wall_clock() - 2.0 - (self.now - event.at)
             else:
                 moment = self.offset + event.at
-            event.told = self.offset is not None and moment > client.last_moment
+            event.by_server = self.offset is not None and moment > client.last_moment
             event.moment = client.last_moment = max(client.last_moment, moment)
-        return client.form(batch, self.now + self.jitter())
+        return client.form(events, self.now + self.jitter())

@@ -1,4 +1,4 @@
-"""What callers do."""
+"""The steps that callers take."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["Steps"]
 
 
 class Group:
-    """The failures that share an error: whether anybody has asked about them."""
+    """The failures that share an error, and which of them are unclaimed."""
 
     def __init__(self, cause: tuple[str, int | None]) -> None:
         self.cause = cause
         self.kept: set[int] = set()
-        """The events whose deliveries are still held."""
+        """The events whose deliveries callers still hold."""
         self.dropped = 0
-        """How many were dropped unasked."""
+        """How many were dropped unclaimed."""
 
 
 class Steps:
@@ -47,13 +47,13 @@ class Steps:
         self._clients: list[Client] = []
         self._kept: dict[int, Numbered] = {}
         """The deliveries that callers hold, by their event's number."""
-        self._asked: set[int] = set()
+        self._claimed: set[int] = set()
         self._groups: dict[int, Group] = {}
         """The failures that callers hold, by their event's number."""
         self._fresh: list[Group] = []
         """Those that the world still holds."""
         self._overflows: dict[int, Group] = {}
-        """Refusals that may still be joined by others, by client."""
+        """Overflows that may still be joined by others, by client."""
         self._next = 0
         self._given: list[tuple[Client, Ticket]] = []
         """The drains and flushes that may be given up."""
@@ -163,8 +163,8 @@ class Steps:
                 raise Violation("disabled", shown(delivery.claim()))
             return
         full = (
-            client.held + 1 > plan.max_queue
-            or client.held_bytes + sample.size > plan.max_queue_bytes
+            client.pending + 1 > plan.max_queue
+            or client.pending_bytes + sample.size > plan.max_queue_bytes
         )
         if world.in_poll:  # the core has not yet got as far as the model
             full = delivery.done()
@@ -186,7 +186,7 @@ class Steps:
             self._overflows[client.index].dropped += 1
 
     def _overflowed(self, client: Client, number: int) -> None:
-        """An event was refused for want of room."""
+        """Note an event for which there was no room."""
         if not client.overflowing:
             earlier = self._overflows.pop(client.index, None)
             if earlier is not None:
@@ -298,12 +298,12 @@ class Steps:
         first = step.x % len(numbers)
         return numbers[first : first + 1 + step.y % 8]
 
-    def _ask(self, _client: Client, step: Step) -> None:
+    def _claim(self, _client: Client, step: Step) -> None:
         for number in self._some(step):
-            self.ask(number)
+            self.claim(number)
 
-    def ask(self, number: int) -> None:
-        """Ask a delivery for its outcome."""
+    def claim(self, number: int) -> None:
+        """Claim a delivery's outcome."""
         delivery = self._kept[number]
         event = self._checker.events.get(number)
         ended = event is None or (event.ended and number not in self._contract.expected)
@@ -313,7 +313,7 @@ class Steps:
         if ("pending" in state) == ended or KEY in state:
             raise Violation("delivery", f"event {number}: {state}, ended: {ended}")
         if ended:
-            self._asked.add(number)
+            self._claimed.add(number)
             own_error(delivery.claim())
 
     def _drop(self, _client: Client, step: Step) -> None:
@@ -327,17 +327,17 @@ class Steps:
         if group is None:
             return
         group.kept.discard(number)
-        if number not in self._asked:
+        if number not in self._claimed:
             group.dropped += 1
         if group not in self._overflows.values() and group not in self._fresh:
             self._lay_down(group)
 
     def _lay_down(self, group: Group) -> None:
         if not group.kept:
-            self._checker.unasked[group.cause] += group.dropped
+            self._checker.unclaimed[group.cause] += group.dropped
 
-    def _tell(self, _client: Client, _step: Step) -> None:
-        """What the end of a process does: nobody will ask any more."""
+    def _exit(self, _client: Client, _step: Step) -> None:
+        """Do what the end of a process does: nothing will be claimed any more."""
         open_ones = [*self._overflows.values(), *self._fresh]
         groups = {id(group): group for group in self._groups.values() if group.kept}
         for group in groups.values():
@@ -345,9 +345,9 @@ class Steps:
             if group in open_ones or not isinstance(outcome, Failed):
                 continue
             outcome.report_unclaimed()
-            unasked = group.kept - self._asked
-            self._checker.unasked[group.cause] += len(unasked) + group.dropped
-            self._asked |= unasked
+            unclaimed = group.kept - self._claimed
+            self._checker.unclaimed[group.cause] += len(unclaimed) + group.dropped
+            self._claimed |= unclaimed
             group.dropped = 0
             self._world.want_poll()
 
@@ -375,7 +375,7 @@ class Steps:
             self._fresh.append(group)
 
     def bury(self) -> None:
-        """The world has let go of an output: some failures will never be asked about."""
+        """Note failures that will never be claimed: the world has let go of an output."""
         for client in self._clients:
             if not client.overflowing and client.index in self._overflows:
                 self._fresh.append(self._overflows.pop(client.index))
@@ -384,7 +384,7 @@ class Steps:
             self._lay_down(group)
 
     def _orphan(self, client: Client, _step: Step) -> None:
-        """What a forked child sees of pending deliveries."""
+        """See pending deliveries as a forked child does."""
         orphaned = Failed(MasivoClosedError("forked away"), 0, None)
         client.buffer.orphaned = orphaned
         for number, delivery in self._kept.items():

@@ -81,7 +81,7 @@ class Sample:
 def make_event(
     number: int, x: int, client: ClientPlan, *, stamps: bool, length: int = 0, bad: bool = False
 ) -> Sample:
-    """A good event, told from all others by ``n``.
+    """A good event, known by its ``n``.
 
     Args:
         number: its ``n``.
@@ -89,7 +89,7 @@ def make_event(
         client: whose it is: a default brand is filled in.
         stamps: whether the client stamps events.
         length: how much text it carries.
-        bad: whether the server is to refuse it.
+        bad: whether the server is to reject it.
     """
     customer = f"c{(x >> 4) % 5}"
     given: dict[str, object] = {"type": "VIEW", "customer_id": customer, "n": number}

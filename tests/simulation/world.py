@@ -19,7 +19,7 @@ from .contract import Contract
 from .expect import FULL, Violation, shown
 from .invariants import BASE_URL, Checker
 from .plan import CALM
-from .server import KEY, Answer, Server, http_date
+from .server import KEY, Server, ServerResponse, http_date
 from .steps import Steps
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ class World:
             self._fail(self.now + request.timeout, request, failure)
             if fate.late:
                 return
-            # The answer is lost; the request still reaches the server.
+            # The response is lost; the request still reaches the server.
 
     def _arrive(self, request: Request, fate: Fate) -> None:
         """A request reaches the server, or the place where it is lost."""
@@ -387,47 +387,49 @@ class World:
         if fate.kind == "cut_error":
             self._fail(back, request, Failure("cut off", sent=True, status=fate.status))
             return
-        if fate.kind in ("repeated", "blaming", "unauthorized", "other", "server_key"):
-            answer = self.server.refuse(request, fate, self.now)
+        if fate.kind in ("retryable", "rejecting", "unauthorized", "other", "server_key"):
+            response = self.server.fault(request, fate, self.now)
         else:
-            answer = self._served(request, fate)
+            response = self._served(request, fate)
         if fate.kind == "reset_after":
             self._fail(back, request, Failure("reset", sent=True))
         elif fate.kind == "cut":
-            self._fail(back, request, Failure("cut off", sent=True, status=answer.status))
+            self._fail(back, request, Failure("cut off", sent=True, status=response.status))
         elif not gave_up or fate.late:
             if fate.date:
-                answer.date = float(math.floor(self.server.time(self.now)))
-                answer.headers["date"] = http_date(answer.date)
-            self.at(back, lambda: self._answer(request, answer))
+                response.date = float(math.floor(self.server.time(self.now)))
+                response.headers["date"] = http_date(response.date)
+            self.at(back, lambda: self._respond(request, response))
 
-    def _served(self, request: Request, fate: Fate) -> Answer:
-        """The server's own answer, or what a fault makes of it."""
-        answer = self.server.handle(request, self.now)
-        if fate.kind == "repeated_after":
-            return self.server.refuse(request, fate, self.now)
-        if answer.status >= 300:
-            return answer
+    def _served(self, request: Request, fate: Fate) -> ServerResponse:
+        """The server's own response, or what a fault makes of it."""
+        response = self.server.handle(request, self.now)
+        if fate.kind == "retryable_after":
+            return self.server.fault(request, fate, self.now)
+        if response.status >= 300:
+            return response
         if fate.kind == "success":
-            answer.status = fate.status
+            response.status = fate.status
             if request.method == "POST" and fate.body not in ("html", "text", "broken"):
-                answer.body = self.server.refuse(request, fate, self.now).body
+                response.body = self.server.fault(request, fate, self.now).body
         elif fate.kind == "not_json" and request.method == "POST":
-            answer.body = b"<html>hello " + KEY.encode() + b"</html>"
+            response.body = b"<html>hello " + KEY.encode() + b"</html>"
         elif fate.kind == "no_token" and request.method == "GET":
             bodies = (b"", b'{"data":5}', b'{"data":"a b"}', b"<html>", b'{"data":""}', b"[1]")
-            answer.body, answer.grant = bodies[request.id % len(bodies)], None
-        return answer
+            response.body, response.grant = bodies[request.id % len(bodies)], None
+        return response
 
-    def _answer(self, request: Request, answer: Answer) -> None:
+    def _respond(self, request: Request, response: ServerResponse) -> None:
         if self.note is not None:
-            self.say(f"  < #{request.id} {answer.status} {answer.body[:60]!r} {answer.headers}")
-        self.contract.answered(request.id, answer)
-        response = Response(answer.status, answer.headers, answer.body)
+            self.say(
+                f"  < #{request.id} {response.status} {response.body[:60]!r} {response.headers}"
+            )
+        self.contract.responded(request.id, response)
+        handed = Response(response.status, response.headers, response.body)
         if request.id % 2:
-            self.engine.handle_response(request.id, response)
+            self.engine.handle_response(request.id, handed)
         else:
-            self.engine.hand_back(request.id, response)
+            self.engine.hand_back(request.id, handed)
         self._wanted = True
 
     def _fail(self, moment: float, request: Request, failure: Failure) -> None:
@@ -451,16 +453,17 @@ class World:
             if not event.ended:
                 raise Violation("end", f"event {event.number} has no outcome")
         if self._wake_at is not None:
-            raise Violation("end", f"nobody is left, and it wants to be woken at {self._wake_at}")
-        told = sum(self.checker.unasked.values())
-        if told:
-            raise Violation("warning", f"{told} failures that nobody asked about: not logged")
+            raise Violation(
+                "end", f"no client is left, and it wants to be woken at {self._wake_at}"
+            )
+        if unclaimed := sum(self.checker.unclaimed.values()):
+            raise Violation("warning", f"{unclaimed} unclaimed failures were not logged")
         self.callers.check_end()
         leaks = {name: len(getattr(self.engine._context, name)) for name in ("_requests", "inbox")}
         if any(leaks.values()):
             raise Violation("leak", f"{leaks}")
 
     def reject(self, outcome: object) -> None:
-        """See that an event was refused for want of room."""
+        """See that there was no room for an event."""
         if not isinstance(outcome, Failed) or type(outcome.error) is not FULL.kind:
             raise Violation("max_queue", f"{shown(outcome)} instead of a full buffer")
