@@ -373,8 +373,14 @@ class Checker:
         contract = self.contract
         if output.closed != (not contract.clients):
             raise Violation("closed", f"{output.closed} with {len(contract.clients)} clients")
+        attached = [client.buffer for client in contract.clients]
+        if (engine.attached, engine.buffers) != (bool(attached), attached):
+            raise Violation("attached", f"{engine.buffers} instead of {attached}")
         for client in self.everyone:
             self._stats(client)
+            ended = client.buffer.closed, client.buffer.detached
+            if ended != (client.closed, client.detached):
+                raise Violation("closed", f"client {client.index}: {ended}")
         for shown_text in (repr(engine), repr(engine._context.account)):
             self._no_secret(shown_text, "a repr")
 
