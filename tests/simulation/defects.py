@@ -26,9 +26,9 @@ from masivo._protocol.batches.flushes import Flushes
 from masivo._protocol.clients import Clients
 from masivo._protocol.delivery import Delivery, Failed
 from masivo._protocol.errors import MasivoError
-from masivo._protocol.events import encoding, form
+from masivo._protocol.events import form
 from masivo._protocol.reporting import lines, losses
-from masivo._protocol.sending import backoff, context, server_clock, timers
+from masivo._protocol.sending import backoff, context, timers
 from masivo._protocol.settle import Waiters
 from masivo._protocol.token import authorizer, life
 from masivo._protocol.token.life import Change, State
@@ -86,6 +86,12 @@ def lacks(table: dict[Any, Any], key: object) -> Defect:
     return lambda patch: patch.delitem(table, key)
 
 
+def change(owner: object, name: str, value: object) -> None:
+    """Change an attribute that is there."""
+    getattr(owner, name)
+    setattr(owner, name, value)
+
+
 def nothing(*_args: object, **_named: object) -> None:
     """A method that does nothing."""
 
@@ -135,18 +141,11 @@ def _move_deadline(self: Any, _ticket: Any, deadline: float | None, *_: Any) -> 
         self._context.timers.set((timers.Timer.CLOSE, self), None)
 
 
-_WIRE: Final[dict[str, Defect]] = {
+DEFECTS: Final[dict[str, Defect]] = {
+    # ── wire ──────────────────────────────────────────────────────────────────────────────────────
     "504 is not retried": becomes(responses, "RETRYABLE", responses.RETRYABLE - {504}),
     "a Retry-After date is compared with our own clock": around(
         responses, "retry_after", _own_clock
-    ),
-    "a 403 never means a SERVER key": around(
-        responses,
-        "_is_server_key",
-        lambda original, api, status, body: status != 403 and original(api, status, body),
-    ),
-    "the expiry of a token is compared with our own clock": around(
-        responses, "lifetime", lambda original, token, _date, wall: original(token, None, wall)
     ),
     "a token may hold a blank": becomes(tokens, "is_header_value", lambda _text: True),
     "a stamp is rounded up": around(
@@ -155,9 +154,7 @@ _WIRE: Final[dict[str, Defect]] = {
     "a gzip body does not say so": around(
         requests, "batch", lambda original, *args: _headers(original(*args), "content-encoding")
     ),
-}
-
-_EVENTS: Final[dict[str, Defect]] = {
+    # ── events ────────────────────────────────────────────────────────────────────────────────────
     "the default brand replaces an explicit None": around(buffer, "encoder", _default_for_none),
     "a reserved type may be sent": around(buffer, "encoder", _no_reserved_types),
     "max_event_bytes does not count": around(
@@ -167,13 +164,8 @@ _EVENTS: Final[dict[str, Defect]] = {
             msgspec.structs.replace(settings, max_event_bytes=settings.max_batch_bytes)
         ),
     ),
-    "a Decimal is sent as a string": becomes(
-        encoding, "encode", msgspec.json.Encoder(decimal_format="string").encode
-    ),
     "the size of an event is without its stamp": becomes(form, "STAMP_SIZE", 0),
-}
-
-_BATCHES: Final[dict[str, Defect]] = {
+    # ── batches ───────────────────────────────────────────────────────────────────────────────────
     "max_wait does not count": around(triggers.Triggers, "__init__", _settings(max_wait=1e9)),
     "a flush does not push": around(
         triggers.Triggers,
@@ -188,7 +180,7 @@ _BATCHES: Final[dict[str, Defect]] = {
     "one batch more than max_in_flight is in flight": before(
         outbox.Outbox,
         "_form",
-        lambda self, _now: setattr(
+        lambda self, _now: change(
             self,
             "settings",
             msgspec.structs.replace(
@@ -199,34 +191,24 @@ _BATCHES: Final[dict[str, Defect]] = {
     "a customer with a whole batch does not go first": around(
         queues.PerCustomer, "__init__", lambda original, self, _batch: original(self, 10**9)
     ),
-    "the customers of a batch stay busy when it has ended": becomes(
-        queues.PerCustomer, "release", nothing
-    ),
     "a later close moves the deadline": before(outbox.Outbox, "close", _move_deadline),
     "a stamp may be before an earlier one": before(
-        issued_at.Stamper, "stamped", lambda self, *_: setattr(self, "_last", -math.inf)
+        issued_at.Stamper, "stamped", lambda self, *_: change(self, "_last", -math.inf)
     ),
     "halving stops after 9 rejections": becomes(batch, "LONE_REJECTIONS", 9),
     "halves are sent in the wrong order": around(
         batch.Part, "halves", lambda original, self: original(self)[::-1]
     ),
     "a part has only the retries that are left": becomes(
-        batch.Batch, "_begin_part", lambda self: setattr(self, "unauthorized", False)
-    ),
-    "a flush waits for one event that came after it": around(
-        Flushes,
-        "open",
-        lambda original, self, ticket, mark, pending: original(self, ticket, mark + 1, pending + 1),
+        batch.Batch, "_begin_part", lambda self: change(self, "unauthorized", False)
     ),
     "a cancelled flush is reported": becomes(Flushes, "cancel", nothing),
     "a drain does not wait for room": becomes(gate.Gate, "has_room", property(lambda _self: True)),
-}
-
-_CLIENTS: Final[dict[str, Defect]] = {
+    # ── engine, clients, buffer, settle, delivery, settings ───────────────────────────────────────
     "the buffer takes one event too many": after(
         buffer.Buffer,
         "__init__",
-        lambda self, *_: setattr(self, "_max_queue", self.settings.max_queue + 1),
+        lambda self, *_: change(self, "_max_queue", self.settings.max_queue + 1),
     ),
     "events that come in during a poll wait for the next": becomes(
         outbox.Outbox, "wants_poll", property(lambda _self: False)
@@ -243,9 +225,7 @@ _CLIENTS: Final[dict[str, Defect]] = {
     "unclaimed failures pass in silence": becomes(Failed, "unclaimed", lambda _self: 0),
     "a claimed failure is reported all the same": becomes(Delivery, "claim", Delivery.peek),
     "MASIVO_DISABLED=0 disables": becomes(settings, "is_set", bool),
-}
-
-_TOKEN: Final[dict[str, Defect]] = {
+    # ── token ─────────────────────────────────────────────────────────────────────────────────────
     "an expired token is used": becomes(life.Token, "expired", lambda _self, _now: False),
     "a 401 to an old token throws the new one away": around(
         authorizer.Authorizer,
@@ -267,9 +247,7 @@ _TOKEN: Final[dict[str, Defect]] = {
     "renewals after a hold are not spread": becomes(
         authorizer.Authorizer, "_patience", lambda _self: 0.0
     ),
-}
-
-_SENDING: Final[dict[str, Defect]] = {
+    # ── sending ───────────────────────────────────────────────────────────────────────────────────
     "max_retries is exceeded by one": around(
         context.Context,
         "retry",
@@ -278,24 +256,20 @@ _SENDING: Final[dict[str, Defect]] = {
         ),
     ),
     "the last try of a close is retried": before(
-        context.Context, "retry", lambda _self, attempt: setattr(attempt, "last_try", False)
+        context.Context, "retry", lambda _self, attempt: change(attempt, "last_try", False)
     ),
     "the result of an abandoned request counts": becomes(context.Context, "forget", nothing),
-    "the first wait is up to a second": becomes(backoff, "FIRST_WAIT", 1.0),
     "a shorter Retry-After replaces a longer one": before(backoff.Backoff, "hold", _hold_shrinks),
     "each request that fails counts, though they were out together": before(
         backoff.Backoff,
         "failed",
-        lambda self, attempt, *_: setattr(attempt, "failures", self.failures),
+        lambda self, attempt, *_: change(attempt, "failures", self.failures),
     ),
     "a success does not end the waits": becomes(backoff.Backoff, "succeeded", nothing),
-    "stamps have no margin where no Date was seen": becomes(server_clock, "WALL_CLOCK_MARGIN", 0.0),
     "a timer fires a moment late": around(
         timers.Timers, "due", lambda original, self, now: original(self, math.nextafter(now, 0.0))
     ),
-}
-
-_REPORTING: Final[dict[str, Defect]] = {
+    # ── reporting ─────────────────────────────────────────────────────────────────────────────────
     "an echoed token is shown": around(
         context.Context, "secrets", lambda original, *args: original(*args)[:1]
     ),
@@ -310,9 +284,7 @@ _REPORTING: Final[dict[str, Defect]] = {
     ),
     "the expected is logged at INFO": becomes(lines, "DEBUG", lines.INFO),
 }
-
-DEFECTS: Final = _WIRE | _EVENTS | _BATCHES | _CLIENTS | _TOKEN | _SENDING | _REPORTING
-"""Each by the name of what is wrong then."""
+"""Each by the name of what is wrong then, room by room."""
 
 
 def hunt(name: str, seeds: int = SEEDS) -> str | None:
