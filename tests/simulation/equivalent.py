@@ -49,6 +49,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("token/life.py", "Token.__init__: 0.0 + 1 #2"),
         ("token/life.py", "Token.__init__: 0.0 + 1 #3"),
         ("token/life.py", "Token.__init__: 1.0 + 1"),
+        ("sending/context.py", "Context.__init__: False -> True #2"),
     ],
     "never read": [
         ("buffer.py", "Buffer.close: '': another text"),
@@ -68,6 +69,16 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "what it lets in finds nothing to do": [
         ("batches/outbox.py", "Outbox.cancel: if isinstance(ticket, FlushTicket): always"),
         ("batches/outbox.py", "Outbox.step: if self.detached: never"),
+    ],
+    "the other of two guards suffices: a client that is gone does not count, and is removed": [
+        (
+            "clients.py",
+            (
+                "Clients.outboxes: without the if in for outbox in list(self._buffers) "
+                "if not outbox.detached"
+            ),
+        ),
+        ("engine.py", "Engine._detach: without self._authorizer.set_renewal()"),
     ],
     "the condition of the loop ends it as well": [
         ("batches/queues.py", "PerCustomer.take: break -> continue"),
