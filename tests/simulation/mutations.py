@@ -114,12 +114,14 @@ class _Exchange(ast.NodeTransformer):
 
 
 def _skipped(tree: ast.Module) -> set[int]:
-    """What is not run: docstrings, annotations, ``__all__``, and what checkers alone see."""
+    """What is not run: docstrings, ``__all__``, annotations, and what type checkers alone see."""
     skipped: set[int] = set()
     for node in ast.walk(tree):
         idle: list[ast.AST | None] = []
         match node:
             case ast.Expr(value=ast.Constant()):
+                idle = [node]
+            case ast.AnnAssign(annotation=ast.Name(id="TypeAlias")):
                 idle = [node]
             case ast.arg() | ast.AnnAssign():
                 idle = [node.annotation]
