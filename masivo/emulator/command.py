@@ -18,8 +18,8 @@ def run(arguments: Sequence[str], program: str) -> int:
     Must be called in the main thread.
 
     Args:
-        arguments: those after the command's name.
-        program: the name under which its help speaks of it.
+        arguments: the arguments after the command's name.
+        program: the name shown in its help.
     """
     parser = argparse.ArgumentParser(
         prog=program, description="Run a local server that behaves as the Masivo API does."
@@ -42,7 +42,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # SIGTERM ends it as Ctrl-C does.
+    # SIGTERM stops it, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         emulator = Emulator(
@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
             token_ttl=arguments.token_ttl,
             daily_quota=arguments.daily_quota,
         )
-        emulator.on_answer = _print_request
+        emulator.on_response = _print_request
         with emulator:
             _print(_introduction(emulator))
             threading.Event().wait()
@@ -85,7 +85,7 @@ def _introduction(emulator: Emulator) -> str:
 
 def _print_request(record: RecordedRequest) -> None:
     at = time.strftime("%H:%M:%S", time.localtime(record.received_at))
-    status = "no answer" if record.status is None else str(record.status)
+    status = "no response" if record.status is None else str(record.status)
     sent = "" if record.events is None else f", {record.accepted} of {len(record.events)} events"
     _print(f"{at} {record.method} {record.path.partition('?')[0]} -> {status}{sent}")
 
@@ -94,7 +94,7 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        # Nobody reads any more; go on in silence.
+        # The output is closed: continue without printing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

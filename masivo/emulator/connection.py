@@ -1,4 +1,4 @@
-"""One connection of the emulator: reads requests through h11, carries out the steps."""
+"""One connection of the emulator: reads requests through h11 and carries out their steps."""
 
 import socket
 import struct
@@ -10,15 +10,15 @@ from typing import Protocol
 
 import h11
 
-from masivo.emulator.answers import error_answer
 from masivo.emulator.api import MAX_BODY
+from masivo.emulator.responses import error_response
 from masivo.emulator.script import Close, Reset, Send, Step, Wait
 
 # The largest head of a request, in bytes.
 MAX_HEAD = 65_536
-# Bytes asked of the socket at once.
+# Bytes read from the socket at once.
 CHUNK = 65_536
-# Seconds that a client gets to read an answer whose request was not read to its end.
+# Seconds that a client has to read the response to a request that was not read to its end.
 LINGER = 1.0
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -29,15 +29,15 @@ class RequestHandler(Protocol):
 
     @property
     def reads_body(self) -> bool:
-        """Whether the body is to be read at all; if not, `steps` is next."""
+        """False if the body must not be read; `steps` is called then."""
         ...
 
     def abandon(self, body: bytes) -> None:
-        """Learn that the body never was complete."""
+        """Handle a request whose body was never complete."""
         ...
 
     def steps(self, conn: h11.Connection, body: bytes) -> Iterator[Step]:
-        """Process the request and yield the steps of its answer."""
+        """Process the request and yield the steps of its response."""
         ...
 
 
@@ -46,7 +46,7 @@ TakeRequest = Callable[[str, str, dict[str, str]], RequestHandler]
 
 
 class _GoneError(Exception):
-    """The client went away, or the emulator stops."""
+    """The client has disconnected, or the emulator is stopping."""
 
 
 class Connection:
@@ -61,7 +61,7 @@ class Connection:
         self._conn = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
 
     def serve(self) -> None:
-        """Serve requests, then close the socket. Raises only what a caller's function raised."""
+        """Serve requests, then close the socket. Raises only exceptions of a caller's function."""
         try:
             while self._serve_one():
                 self._conn.start_next_cycle()
@@ -75,15 +75,15 @@ class Connection:
         interrupt(self._sock)
 
     def abort(self) -> None:
-        """Close the socket only, with no word to the client; for the child of a fork."""
+        """Close only the socket, without a word to the client; for the child of a fork."""
         self._sock.close()
 
     def _serve_one(self) -> bool:
-        """Serve one request; returns whether another can follow."""
+        """Serve one request; return whether another can follow."""
         try:
             request = self._next_event()
         except h11.RemoteProtocolError as error:
-            self._refuse(error)
+            self._send_error(error)
             return False
         if not isinstance(request, h11.Request):
             return False
@@ -98,7 +98,7 @@ class Connection:
                 self._read_body(body)
             except h11.RemoteProtocolError as error:
                 handler.abandon(bytes(body))
-                self._refuse(error)
+                self._send_error(error)
                 return False
             except _GoneError:
                 handler.abandon(bytes(body))
@@ -110,7 +110,7 @@ class Connection:
                 case Wait(seconds):
                     self._wait(seconds)
                 case Reset():
-                    with suppress(OSError):  # the client was faster
+                    with suppress(OSError):  # the client closed it first
                         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                     return False
                 case Close():
@@ -139,16 +139,16 @@ class Connection:
                 self._send(self._conn.send(h11.InformationalResponse(status_code=100, headers=[])))
             self._conn.receive_data(self._receive())
 
-    def _refuse(self, error: h11.RemoteProtocolError) -> None:
-        """Answer a request that is not HTTP, as far as an answer is still possible."""
+    def _send_error(self, error: h11.RemoteProtocolError) -> None:
+        """Respond to a request that is not HTTP, if a response is still possible."""
         if self._conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         status = error.error_status_hint
-        answer = error_answer(status, "The request is not valid HTTP", str(error))
-        length = ("Content-Length", str(len(answer.body)))
-        headers = [*answer.headers, length, ("Connection", "close")]
+        response = error_response(status, "The request is not valid HTTP", str(error))
+        length = ("Content-Length", str(len(response.body)))
+        headers = [*response.headers, length, ("Connection", "close")]
         head = self._conn.send(h11.Response(status_code=status, headers=headers))
-        self._send(head + answer.body)
+        self._send(head + response.body)
         self._finish(drain=True)
 
     def _receive(self) -> bytes:
@@ -170,10 +170,10 @@ class Connection:
             raise _GoneError
 
     def _finish(self, *, drain: bool) -> None:
-        """Tell the client that nothing more comes.
+        """Close the sending side, so that the client sees the end of the response.
 
-        `drain` reads what it still sends, for a while: closing a socket with unread data
-        would reset the connection, and the client could lose the answer.
+        With `drain`, read what the client still sends for up to LINGER seconds: closing a socket
+        with unread data would reset the connection, and the client could lose the response.
         """
         try:
             socket.socket.shutdown(self._sock, socket.SHUT_WR)
@@ -188,7 +188,7 @@ class Connection:
 
 def interrupt(sock: socket.socket) -> None:
     """Wake every thread that reads from a socket or writes to it."""
-    with suppress(OSError):  # it is closed, or not connected any more
+    with suppress(OSError):  # it is closed, or no longer connected
         # The plain method: that of a TLS socket would change state under the other thread.
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
 

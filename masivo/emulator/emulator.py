@@ -1,4 +1,4 @@
-"""The emulator as a test or a person uses it."""
+"""The emulator's public class."""
 
 import math
 import ssl
@@ -7,13 +7,13 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Self
 
-from masivo.emulator.answers import Json
 from masivo.emulator.api import BASE_PATH, StorefrontApi
 from masivo.emulator.exchange import Desk, Exchange
 from masivo.emulator.faults import Fault
 from masivo.emulator.inspector import Inspector, Visit, is_visit
 from masivo.emulator.loopback import check_loopback
 from masivo.emulator.records import RecordedRequest
+from masivo.emulator.responses import Json
 from masivo.emulator.server import Server
 from masivo.emulator.switches import NO_SWITCHES
 
@@ -26,18 +26,19 @@ class Emulator:
     Args:
         host: a loopback address, or `localhost`.
         port: 0 picks a free one, which is kept when the emulator is stopped and started again.
-        client_key: the CLIENT key that it knows; a random UUID by default.
+        client_key: the CLIENT key that it accepts; a random UUID by default.
         server_key: the SERVER key that it knows; a random UUID by default.
-        token_ttl: seconds that a token lives.
-        daily_quota: requests a day and key, a day being 86,400 s from the key's first request;
-            None for no limit.
+        token_ttl: lifetime of a token, in seconds.
+        daily_quota: requests per key and day, where a day is 86,400 s from the key's first
+            request; None for no limit.
         clock: returns the emulator's time in seconds since the epoch.
         ssl_context: a server-side context makes it speak https.
-        opaque_tokens: issue random tokens with no claims in place of JWT-shaped ones.
+        opaque_tokens: issue random tokens without claims instead of JWTs.
         events_path: the bulk route, below the base path.
-        events_key: the name of the array of events in a batch's body; None where the body is the
+        events_key: the name of the array of events in a batch's body; None if the body is the
             bare array.
-        reject: given an event that is good otherwise, returns what is wrong with it, or None.
+        reject: called with each event that is otherwise valid; returns the reason to reject it, or
+            None.
 
     Raises:
         ValueError: an argument is wrong.
@@ -88,13 +89,13 @@ class Emulator:
         self._journal = self._desk.journal
         self._inspector = Inspector(self._desk)
 
-    # Running it
+    # Life cycle
 
     def start(self) -> Self:
-        """Bind the port and begin to answer; does nothing when it runs already.
+        """Bind the port and serve requests; do nothing if it is running.
 
         Raises:
-            OSError: the address cannot be bound; the port is taken, say.
+            OSError: the address cannot be bound, for example because the port is taken.
         """
         with self._journal.changed:
             if self._server is None:
@@ -105,7 +106,7 @@ class Emulator:
     def stop(self) -> None:
         """Close every connection and end every thread, pending delays included.
 
-        Does nothing when it is not running. What was recorded stays.
+        Do nothing if it is not running. The recorded requests and events stay.
         """
         with self._journal.changed:
             server, self._server = self._server, None
@@ -123,7 +124,7 @@ class Emulator:
         """The base URL for a client.
 
         Raises:
-            RuntimeError: it has not been started, so that the port is not known.
+            RuntimeError: it has not been started, so the port is not known.
         """
         if not self._port:
             raise RuntimeError("the emulator has no address before it is started")
@@ -133,7 +134,7 @@ class Emulator:
 
     @property
     def inspector_url(self) -> str:
-        """The address of the inspector, a page that shows live what happens here.
+        """The address of the inspector, a page that shows the requests live.
 
         Raises RuntimeError before the port is known.
         """
@@ -141,7 +142,7 @@ class Emulator:
 
     @property
     def client_key(self) -> str:
-        """The CLIENT key: the one that an SDK uses."""
+        """The CLIENT key, which an SDK uses."""
         return self._client_key
 
     @property
@@ -149,7 +150,7 @@ class Emulator:
         """The SERVER key: refused when a client SDK authorizes with it."""
         return self._server_key
 
-    # What has happened
+    # Records
 
     @property
     def events(self) -> list[dict[str, Json]]:
@@ -158,17 +159,17 @@ class Emulator:
 
     @property
     def event_count(self) -> int:
-        """How many events were accepted; cheap."""
+        """The number of accepted events; cheap."""
         return self._journal.event_count
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """Every request whose body has been read, in order of arrival; a copy of the list."""
+        """The requests whose body has been read, in order of arrival; a copy of the list."""
         return self._journal.requests()
 
     @property
     def authorizations(self) -> list[RecordedRequest]:
-        """The requests to authorize."""
+        """The requests to the authorization route."""
         return self._journal.requests("authorize")
 
     @property
@@ -181,14 +182,14 @@ class Emulator:
         self._journal.clear()
 
     def wait_for(self, predicate: Callable[[Self], object], timeout: float = 5.0) -> None:
-        """Wait until the predicate is true, looking again after every change.
+        """Wait until the predicate is true, checking it after every change.
 
         Args:
-            predicate: is called with the emulator, whose lock is held.
+            predicate: called with the emulator while its lock is held.
             timeout: seconds.
 
         Raises:
-            TimeoutError: it is not true in time; the message says what has been seen.
+            TimeoutError: it is not true in time; the message shows the last request.
         """
         if not self._journal.wait_for(lambda: predicate(self), timeout):
             requests = self.requests
@@ -198,10 +199,10 @@ class Emulator:
                 f"{self.event_count} accepted events{last}"
             )
 
-    # Misbehaving
+    # Faults
 
     def revoke_tokens(self) -> None:
-        """Make every token issued so far answer 401."""
+        """Revoke every token issued so far: requests with them get a 401."""
         with self._journal.changed:
             self._desk.api.revoke_tokens()
 
@@ -215,14 +216,15 @@ class Emulator:
     ) -> None:
         """Queue a fault.
 
-        A fault by number goes before the others; those apply in the order of their queueing.
+        A fault by number takes precedence; the others apply in the order in which they were queued.
 
         Args:
-            fault: what goes wrong.
+            fault: the fault to apply.
             route: "authorize", "events" (batches), "event", or a path; None for any.
-            number: for exactly the request or requests of this number, from 1, since the start or
-                `clear`; counted on the route if one is given, else over all. `times` is not used.
-            times: for the next so many requests; None for all, until `heal`.
+            number: apply to exactly the request or requests of this number, from 1, since the start
+                or `clear`; counted on the route if one is given, else over all routes. `times` is
+                ignored then.
+            times: apply to this many requests; None for all, until `heal`.
 
         Raises:
             ValueError: a number, or `times`, is below 1.
@@ -231,7 +233,7 @@ class Emulator:
             self._desk.plan.add(fault, route=route, number=number, times=times)
 
     def heal(self) -> None:
-        """Remove every fault, `on_request` and what the inspector switched on included."""
+        """Remove every fault, including `on_request` and the inspector's switches."""
         with self._journal.changed:
             self._desk.plan.clear()
             self._desk.switches = NO_SWITCHES
@@ -239,11 +241,11 @@ class Emulator:
 
     @property
     def on_request(self) -> Callable[[RecordedRequest], Fault | None] | None:
-        """Decides on a fault for each request that has none queued; None by default.
+        """The function that chooses a fault for each request without a queued one; None by default.
 
-        It is called in the connection's thread, with no lock held, once the request is read
-        (so that a reset "before_reading" comes after it). What it raises ends the connection
-        and goes to `threading.excepthook`.
+        It is called in the connection's thread, with no lock held, after the request has been read
+        (even if it returns a reset "before_reading"). An exception that it raises ends the
+        connection and goes to `threading.excepthook`.
         """
         return self._desk.on_request
 
@@ -252,20 +254,21 @@ class Emulator:
         self._desk.on_request = decide
 
     @property
-    def on_answer(self) -> Callable[[RecordedRequest], None] | None:
-        """Told of each request when its answer begins, or when it gets none; None by default.
+    def on_response(self) -> Callable[[RecordedRequest], None] | None:
+        """The function called with each request once its response begins or it can get none.
 
-        It is called in the connection's thread, with no lock held, before any byte is sent.
+        None by default. It is called in the connection's thread, with no lock held, before any byte
+        is sent.
         """
-        return self._desk.on_answer
+        return self._desk.on_response
 
-    @on_answer.setter
-    def on_answer(self, told: Callable[[RecordedRequest], None] | None) -> None:
-        self._desk.on_answer = told
+    @on_response.setter
+    def on_response(self, report: Callable[[RecordedRequest], None] | None) -> None:
+        self._desk.on_response = report
 
     @property
     def reject(self) -> Callable[[dict[str, Json]], str | None] | None:
-        """Given an event that is good otherwise, returns what is wrong with it, or None.
+        """The function called with each otherwise valid event: the reason to reject it, or None.
 
         It is called with the emulator's lock held.
         """

@@ -1,9 +1,8 @@
-"""One request, from its headers to the steps that answer it.
+"""One request, from its headers to the steps that send its response.
 
-1. `Exchange(...)`: the headers have arrived; the request is numbered and a queued fault is
-   taken.
-2. `steps(conn, body)`: the body is complete; the request is recorded and processed, and what
-   comes out is the bytes to send. Or `abandon(body)`: the body never was complete.
+1. `Exchange(...)`: the headers have arrived; the request gets its number and its queued fault.
+2. `steps(conn, body)`: the body is complete; the request is recorded and processed, and the steps
+   to carry out are yielded. Or `abandon(body)`: the body was never complete.
 """
 
 import time
@@ -13,31 +12,31 @@ from dataclasses import dataclass, field, replace
 import h11
 
 from masivo.emulator import script
-from masivo.emulator.answers import Answer, error_answer
 from masivo.emulator.api import MAX_BODY, Call, StorefrontApi
 from masivo.emulator.faults import Fault, FaultPlan
 from masivo.emulator.records import Journal, RecordedRequest, Ticket
+from masivo.emulator.responses import Response, error_response
 from masivo.emulator.switches import NO_SWITCHES, Switches
 
 
 @dataclass(slots=True)
 class Desk:
-    """What the exchanges of one emulator share. `journal.changed` is the lock of all of it."""
+    """The state that all exchanges of one emulator share. `journal.changed` is its lock."""
 
     api: StorefrontApi
     clock: Callable[[], float] = time.time
     plan: FaultPlan = field(default_factory=FaultPlan)
-    # What is switched on in the inspector, for requests that no queued fault is for.
+    # The inspector's switches, for requests without a queued fault.
     switches: Switches = NO_SWITCHES
     journal: Journal = field(default_factory=Journal)
-    # Decides on a fault for a request that has none queued; called without the lock.
+    # Chooses a fault for a request without a queued one; called without the lock.
     on_request: Callable[[RecordedRequest], Fault | None] | None = None
-    # Told of each request once, when its answer begins or it turns out to get none.
-    on_answer: Callable[[RecordedRequest], None] | None = None
+    # Called once with each request, when its response begins or it turns out to get none.
+    on_response: Callable[[RecordedRequest], None] | None = None
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(self, desk: Desk, method: str, target: str, headers: dict[str, str]) -> None:
         """Take a request whose headers (names in lower case) have arrived."""
@@ -53,46 +52,46 @@ class Exchange:
 
     @property
     def reads_body(self) -> bool:
-        """Whether the body is to be read at all; if not, `steps` is next."""
+        """False if the body must not be read; `steps` is called then."""
         return self._fault is None or self._fault.reset != "before_reading"
 
     def abandon(self, body: bytes) -> None:
-        """Record a request whose client went away, or broke the protocol, in its body."""
-        self._told(self._record(self._call(body), body))
+        """Record a request whose client left, or broke the protocol, before the end of the body."""
+        self._settle(self._record(self._call(body), body))
 
     def steps(self, conn: h11.Connection, body: bytes) -> Iterator[script.Step]:
-        """Process the request and yield the steps of its answer.
+        """Process the request and yield the steps of its response.
 
-        A body of more than MAX_BODY bytes is refused, whatever is in it.
+        A body of more than MAX_BODY bytes gets a 413, whatever its content.
         """
         desk = self._desk
         call = self._call(body)
         record = self._record(call, body)
         try:
-            record, answer = self._processed(record, call)
+            record, response = self._processed(record, call)
         except BaseException:
-            # A caller's function raised: the connection ends, but the request was made.
-            self._told(record)
+            # A caller's function raised: the connection ends, but the request is recorded.
+            self._settle(record)
             raise
         fault = record.fault or script.NO_FAULT
         if fault.delay:
             yield script.Wait(fault.delay)
         if fault.reset is not None or fault.close:
-            self._told(record)
+            self._settle(record)
             yield script.Reset() if fault.reset is not None else script.Close()
             return
         now = desk.clock()
-        if answer is None or record.fault is not None:
-            answer = script.altered(answer, fault, desk.api.base_headers(now))
-        status = answer.status if fault.raw is None else None
-        record = replace(record, status=status, answered_at=now, problem=answer.problem)
-        self._told(record)
-        yield from script.steps(conn, self._method, answer, fault)
+        if response is None or record.fault is not None:
+            response = script.altered(response, fault, desk.api.base_headers(now))
+        status = response.status if fault.raw is None else None
+        record = replace(record, status=status, responded_at=now, problem=response.problem)
+        self._settle(record)
+        yield from script.steps(conn, self._method, response, fault)
 
     def _processed(
         self, record: RecordedRequest, call: Call
-    ) -> tuple[RecordedRequest, Answer | None]:
-        """Settle the fault, then let the API process the request unless the fault prevents it."""
+    ) -> tuple[RecordedRequest, Response | None]:
+        """Choose the fault, then let the API process the request unless the fault prevents it."""
         desk = self._desk
         if record.fault is None and desk.on_request is not None:
             record = replace(record, fault=desk.on_request(record))
@@ -101,15 +100,15 @@ class Exchange:
             return record, None
         with desk.journal.changed:
             if len(record.body) > MAX_BODY:
-                answer = self._too_large()
+                response = self._too_large()
             else:
-                answer = desk.api.answer(call, desk.clock())
-            return desk.journal.accept(self._ticket, record, answer.accepted), answer
+                response = desk.api.respond(call, desk.clock())
+            return desk.journal.accept(self._ticket, record, response.accepted), response
 
-    def _too_large(self) -> Answer:
-        answer = error_answer(413, "Content Too Large", f"The limit is {MAX_BODY} bytes")
+    def _too_large(self) -> Response:
+        response = error_response(413, "Content Too Large", f"The limit is {MAX_BODY} bytes")
         base = self._desk.api.base_headers(self._desk.clock())
-        return replace(answer, headers=(*base, *answer.headers, ("Connection", "close")))
+        return replace(response, headers=(*base, *response.headers, ("Connection", "close")))
 
     def _call(self, body: bytes) -> Call:
         if len(body) > MAX_BODY:
@@ -129,8 +128,8 @@ class Exchange:
             fault=self._fault,
         )
 
-    def _told(self, record: RecordedRequest) -> None:
+    def _settle(self, record: RecordedRequest) -> None:
         record = replace(record, settled=True)
         self._desk.journal.enter(self._ticket, record)
-        if self._desk.on_answer is not None:
-            self._desk.on_answer(record)
+        if self._desk.on_response is not None:
+            self._desk.on_response(record)

@@ -1,4 +1,4 @@
-"""How the emulator misbehaves when it is told to: what goes wrong, and with which requests."""
+"""Faults of the emulator on demand, and the requests to which they apply."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 import h11
 
-from masivo.emulator.answers import HTML_PAGE, TYPE_HTML
+from masivo.emulator.responses import HTML_PAGE, TYPE_HTML
 
-# The shortest JSON document that `Fault.size` can be met with.
+# The shortest JSON document for `Fault.size`.
 MIN_SIZE = 2
 
 _SHOWN_BYTES = 40
@@ -16,49 +16,49 @@ _SHOWN_BYTES = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Fault:
-    """One way to misbehave; the fields combine where that makes sense.
+    """One fault; the fields combine where that makes sense.
 
     With `status`, `body`, `raw` or `close` set, or a reset before processing, the API does not
     process the request (no event is accepted, no token issued) unless `process` is set. With
-    anything else it does, and only the answer suffers.
+    any other field it does, and only the response is affected.
 
     Raises:
         ValueError: a combination that cannot be carried out.
     """
 
     status: int | None = None
-    """Status of the answer, 200 to 999; None: the API's own, or 200 if it did not process."""
+    """Status of the response, 200 to 999; None: the API's own, or 200 if it did not process."""
     body: bytes | str | Mapping[str, object] | Sequence[object] | None = None
-    """Body of the answer; encoded as JSON unless it is bytes or text. None: the API's own, or a
-    JSON document that goes with the status."""
+    """Body of the response; encoded as JSON unless it is bytes or text. None: the API's own, or a
+    JSON document that fits the status."""
     headers: Mapping[str, str | None] | None = None
     """Headers to add or replace; None as a value removes the header. Without Content-Length an
-    answer is chunked."""
+    response is chunked."""
     delay: float = 0.0
-    """Seconds before the answer begins, after the request was processed."""
+    """Seconds before the response begins, after the request was processed."""
     delay_body: float = 0.0
     """Seconds between the first half of the body (with the headers) and the second."""
     drip: float = 0.0
-    """Seconds after each single byte of the answer, headers included."""
+    """Seconds after each single byte of the response, headers included."""
     reset: Literal["before_reading", "after_reading", "after_processing"] | None = None
-    """Reset the connection (TCP RST) in place of an answer: when only the headers of the request
-    have been read, when all of it has, or when the API has accepted it and the answer is lost."""
+    """Reset the connection (TCP RST) instead of responding: when only the headers of the request
+    have been read, when all of it has, or when the API has accepted it and the response is lost."""
     truncate: int | None = None
-    """Close the connection after so many bytes of the body."""
+    """Close the connection after this many bytes of the body."""
     truncate_headers: int | None = None
-    """Close the connection after so many bytes of the status line and the headers."""
+    """Close the connection after this many bytes of the status line and the headers."""
     raw: bytes | None = None
-    """Send exactly these bytes in place of an answer, then close the connection."""
+    """Send exactly these bytes instead of a response, then close the connection."""
     endless: bool = False
-    """Send a body that does not end before the client goes away."""
+    """Send a body that does not end until the client disconnects."""
     size: int | None = None
-    """Send a JSON body of exactly so many bytes."""
+    """Send a JSON body of exactly this many bytes."""
     content_length: int | None = None
-    """Announce this Content-Length whatever the body's length is, then close the connection."""
+    """Send this Content-Length whatever the body's length, then close the connection."""
     close: bool = False
-    """Close the connection with no answer."""
+    """Close the connection without a response."""
     process: bool = False
-    """Let the API process the request although its own answer is not used."""
+    """Let the API process the request although its own response is not used."""
 
     def __post_init__(self) -> None:
         for name in ("delay", "delay_body", "drip", "truncate", "truncate_headers"):
@@ -69,10 +69,10 @@ class Fault:
             raise ValueError(f"size must be at least {MIN_SIZE}")
         if self.reset not in (None, "before_reading", "after_reading", "after_processing"):
             raise ValueError(f"there is no reset {self.reset!r}")
-        self._check_one_answer()
+        self._check_one_response()
         self._check_headers()
 
-    def _check_one_answer(self) -> None:
+    def _check_one_response(self) -> None:
         shapes = {
             "reset": self.reset is not None,
             "close": self.close,
@@ -98,11 +98,11 @@ class Fault:
         try:
             h11.Response(status_code=status, headers=headers)
         except h11.LocalProtocolError as error:
-            raise ValueError(f"no HTTP answer can carry this ({error}); use raw") from error
+            raise ValueError(f"no HTTP response can carry this ({error}); use raw") from error
 
     @property
     def processes(self) -> bool:
-        """Whether the API processes the request."""
+        """True if the API processes the request."""
         if self.process or self.reset == "after_processing":
             return True
         replaced = (self.status, self.body, self.raw, self.reset)
@@ -115,7 +115,7 @@ class Fault:
 
     @classmethod
     def garbage(cls) -> Self:
-        """Bytes that are no HTTP at all."""
+        """Bytes that are not HTTP."""
         return cls(raw=b"\x00\xffthis is not HTTP\r\n\r\n\xfe\x00")
 
     @classmethod
@@ -129,7 +129,7 @@ class Fault:
         return cls(status=429, headers=_retry_after(retry_after))
 
     @classmethod
-    def lost_answer(cls) -> Self:
+    def lost_response(cls) -> Self:
         """The API accepts the request, then resets the connection."""
         return cls(reset="after_processing")
 
@@ -154,9 +154,9 @@ class _Rule:
     fault: Fault
     # None: any route.
     route: str | None
-    # The numbers that it is still for; None: any number.
+    # The request numbers that it still applies to; None: any number.
     numbers: set[int] | None
-    # How many requests it is still for; None: all that come, or all in `numbers`.
+    # How many more requests it applies to; None: all, or all in `numbers`.
     left: int | None
 
     def takes(self, route: str, number: int, nth: int) -> bool:
@@ -167,11 +167,11 @@ class _Rule:
         return self.counted(number, nth) in self.numbers
 
     def counted(self, number: int, nth: int) -> int:
-        """Return the one of a request's two numbers that this rule goes by."""
+        """Return the one of a request's two numbers that this rule uses."""
         return number if self.route is None else nth
 
     def use(self, number: int, nth: int) -> bool:
-        """Count one request; returns whether any are left."""
+        """Count one request; return whether the rule still applies to others."""
         if self.numbers is not None:
             self.numbers.discard(self.counted(number, nth))
             return bool(self.numbers)
@@ -182,7 +182,7 @@ class _Rule:
 
 
 class FaultPlan:
-    """The faults that wait for their requests. Not thread-safe: the caller holds a lock."""
+    """The queued faults. Not thread-safe: the caller holds a lock."""
 
     def __init__(self) -> None:
         self._rules: list[_Rule] = []
@@ -207,10 +207,10 @@ class FaultPlan:
         self._rules.append(_Rule(fault, route, numbers, None))
 
     def take(self, route: str, number: int, nth: int) -> Fault | None:
-        """Return the fault of a request, if there is one, and count it as used.
+        """Return a request's fault, or None, and count it as used.
 
         `number` counts over all routes, `nth` over the request's own. A fault for exactly this
-        number goes before the others; otherwise the one that was queued first.
+        number takes precedence; otherwise the one that was queued first applies.
         """
         fitting = [rule for rule in self._rules if rule.takes(route, number, nth)]
         if not fitting:

@@ -1,10 +1,10 @@
-"""Which hosts no other machine can reach."""
+"""Loopback hosts, which no other machine can reach."""
 
 from ipaddress import ip_address
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host is a loopback address or `localhost`."""
+    """Return whether the host is a loopback address or `localhost`."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""The daily quota of an account, and the headers that tell of it."""
+"""The daily quota of an account, and the headers that report it."""
 
 import math
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ class _Window:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What is left to a key after a request."""
+    """The quota that a key has left after a request."""
 
-    # Whether the request itself was still within the quota.
+    # True if the request itself was within the quota.
     granted: bool
-    # X-RateLimit-* headers, and Retry-After where the request was not granted.
+    # X-RateLimit-* headers, and Retry-After if the request was not granted.
     headers: tuple[tuple[str, str], ...]
 
 
 class Quota:
-    """Requests a day and key. Not thread-safe: the caller holds a lock.
+    """Requests counted by key and day. Not thread-safe: the caller holds a lock.
 
-    A key's day begins with its first request and lasts 86,400 s, so that what a test sees does
-    not depend on the time of day. `limit=None` grants everything and adds no headers.
+    A key's day begins with its first request and lasts 86,400 s, so that tests do not depend on
+    the time of day. `limit=None` grants everything and adds no headers.
     """
 
     def __init__(self, limit: int | None) -> None:

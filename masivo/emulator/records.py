@@ -1,50 +1,50 @@
-"""What the emulator keeps: every request and every accepted event, in order."""
+"""The emulator's records: every request and every accepted event, in order."""
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from masivo.emulator.answers import Json
 from masivo.emulator.faults import Fault
+from masivo.emulator.responses import Json
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RecordedRequest:
-    """One request as it arrived, and what became of it.
+    """One request as it arrived, and its result.
 
-    It never changes; once the request is answered, another one takes its place in
+    It never changes: when the request has its response, a new record replaces it in
     `Emulator.requests`. Its repr shows neither headers nor body.
     """
 
     number: int
     """Position among all requests, from 1, in the order in which their headers arrived."""
     route: str
-    """"authorize", "events" (a batch), "event" (a single one), or the path where it is neither."""
+    """"authorize", "events" (a batch), "event" (a single one), or the path of any other."""
     method: str
-    """GET, POST and so on, as it was sent."""
+    """GET, POST and so on, as sent."""
     path: str
-    """The request target as it was sent, with its query."""
+    """The request target as sent, with its query."""
     headers: dict[str, str]
-    """Names in lower case; values of repeated headers are joined with a comma."""
+    """Names in lower case; the values of a header that occurs twice are joined with a comma."""
     body: bytes
-    """The whole body, or as much of it as was read."""
+    """The whole body, or the part of it that was read."""
     events: list[Json] | None
-    """The events in the body; None where there are none, or the body is not as it should be."""
+    """The events in the body; None if the body is missing or malformed."""
     received_at: float
     """The emulator's clock when the body was complete, in seconds since the epoch."""
     status: int | None = None
-    """Status of the answer; None while there is none, and for ever if none, or `raw`, was sent."""
+    """Status of the response; None while there is none, and for good if none, or `raw`, is sent."""
     accepted: int = 0
-    """How many events the API accepted."""
-    answered_at: float | None = None
-    """The emulator's clock when the answer began; None while there is none."""
+    """The number of events that the API accepted."""
+    responded_at: float | None = None
+    """The emulator's clock when the response began; None while there is none."""
     fault: Fault | None = None
     """The fault that was applied."""
     settled: bool = False
-    """Whether its answer has begun, or it is known to get none."""
+    """True once its response has begun, or it is known to get none."""
     problem: str | None = None
-    """What the API said was wrong; None where nothing was, or a fault took the answer's place."""
+    """The error that the API reported; None without one, or if a fault replaced the response."""
 
     def __repr__(self) -> str:
         count = "no" if self.events is None else len(self.events)
@@ -57,20 +57,20 @@ class RecordedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A request as a change left it."""
+    """A request after a change."""
 
-    # Numbers the changes of a journal for ever, across `Journal.clear`.
+    # Numbers the changes of a journal; `Journal.clear` does not reset it.
     version: int
-    # That of the request's ticket.
+    # The serial of the request's ticket.
     serial: int
     record: RecordedRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The place of a request in the journal, reserved when its headers have arrived."""
+    """A request's place in the journal, reserved when its headers have arrived."""
 
-    # Identifies the request for ever, across `Journal.clear`.
+    # Identifies the request; `Journal.clear` does not reset it.
     serial: int
     # Position among all requests, from 1.
     number: int
@@ -81,8 +81,8 @@ class Ticket:
 class Journal:
     """Requests and accepted events, in order. Thread-safe.
 
-    `changed` is notified of every change. It is also the lock of everything that a request
-    changes in the emulator, and reentrant.
+    `changed` is notified of every change. It is also the (reentrant) lock of everything that a
+    request changes in the emulator.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Journal:
         self._version = 0
         # The latest change of each request that was read, by serial; in order of the changes.
         self._versions: dict[int, int] = {}
-        # How often `clear` was called.
+        # The number of calls of `clear`.
         self.clearings: int = 0
         self._events: list[dict[str, Json]] = []
 
@@ -107,7 +107,7 @@ class Journal:
             return Ticket(self._serial, self._numbers.total(), self._numbers[route])
 
     def enter(self, ticket: Ticket, record: RecordedRequest) -> None:
-        """Enter a request, or what became of it since."""
+        """Enter a request, or its new state."""
         with self.changed:
             if ticket.serial in self._requests:
                 self._requests[ticket.serial] = record
@@ -119,7 +119,7 @@ class Journal:
     def accept(
         self, ticket: Ticket, record: RecordedRequest, events: Sequence[dict[str, Json]]
     ) -> RecordedRequest:
-        """Enter the events that the API took from a request; returns its record."""
+        """Enter the events that the API accepted from a request; return its new record."""
         with self.changed:
             self._events.extend(events)
             record = replace(record, accepted=len(events))
@@ -133,7 +133,7 @@ class Journal:
         return entered if route is None else [each for each in entered if each.route == route]
 
     def request(self, serial: int) -> RecordedRequest | None:
-        """Return the request of this serial, if it was read and is kept."""
+        """Return the request with this serial; None if it was not read or is not kept."""
         return self._requests.get(serial)
 
     def changes(self, after: int) -> list[Change]:
@@ -153,13 +153,13 @@ class Journal:
             return list(self._events)
 
     def request_count(self, route: str | None = None) -> int:
-        """Return how many requests have begun since the last `clear`."""
+        """Return the number of requests since the last `clear`."""
         with self.changed:
             return self._numbers.total() if route is None else self._numbers[route]
 
     @property
     def event_count(self) -> int:
-        """How many events were accepted."""
+        """The number of accepted events."""
         return len(self._events)
 
     def clear(self) -> None:
@@ -172,6 +172,6 @@ class Journal:
             self.clearings += 1
 
     def wait_for(self, predicate: Callable[[], object], timeout: float) -> bool:
-        """Wait until the predicate is true after some change; False when time is up."""
+        """Wait until the predicate is true after a change; return False when time is up."""
         with self.changed:
             return bool(self.changed.wait_for(lambda: bool(predicate()), timeout))

@@ -1,8 +1,8 @@
 """The vendor's schema of an event: its fields and their types
 (``docs/explanation/wire.md#documented-by-the-vendor``).
 
-Unknown fields pass. A field that the vendor does not describe further (`metadata`) may hold
-anything of its type.
+Unknown fields are accepted. A field that the vendor does not describe further (`metadata`) may
+hold any value of its type.
 """
 
 import re
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from masivo.emulator.answers import Json
+from masivo.emulator.responses import Json
 
-# How old `issued_at` may be, in seconds.
+# The greatest age of `issued_at`, in seconds.
 MAX_AGE = 72 * 3600.0
 
 RESERVED_TYPES = frozenset(
@@ -24,9 +24,9 @@ RESERVED_TYPES = frozenset(
 class Kind:
     """The type of a field."""
 
-    # The types that `json.loads` gives such a value.
+    # The types of such a value as `json.loads` returns it.
     types: frozenset[type]
-    # What a message says of it.
+    # Its name in messages.
     text: str
 
 
@@ -44,7 +44,7 @@ class Each:
     shape: "Shape"
 
 
-# What is known of an object: its fields by name. None of them is required.
+# The fields of an object by name. None of them is required.
 Shape = Mapping[str, "Kind | Each | Shape"]
 
 _REDEEM: Shape = {"id": TEXT, "amount": NUMBER}
@@ -88,10 +88,10 @@ _ISO_8601 = re.compile(rf"{_DAY}(T{_TIME}({_ZONE})?)?", re.ASCII)
 
 
 def problem_with(event: Json, *, now: float, reserved: frozenset[str]) -> str | None:
-    """Say what is wrong with an event, or return None for a good one.
+    """Return what is wrong with an event, or None if it is valid.
 
     `now` is the server's time in seconds since the epoch; `reserved` holds the types that the
-    key must not send. The text begins with the field's path: `.product.sku must be a string`.
+    key may not send. The text begins with the field's path: `.product.sku must be a string`.
     """
     if not isinstance(event, dict):
         return " must be an object"
@@ -142,7 +142,7 @@ def _problem_with_object(value: Json, shape: Shape, path: str) -> str | None:
 
 
 def _problem_with_time(value: Json, now: float) -> str | None:
-    """Check `issued_at`; a time without an offset is taken as UTC."""
+    """Return what is wrong with `issued_at`; a time without an offset counts as UTC."""
     if not isinstance(value, str) or not _ISO_8601.fullmatch(value):
         return "must be an ISO 8601 date and time"
     try:

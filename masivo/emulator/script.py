@@ -1,7 +1,7 @@
-"""From an answer and a fault to the steps that put bytes on a wire; no socket here.
+"""The steps that send a response, altered by a fault; no socket here.
 
-The heads of all answers, and the framing of the honest ones, are h11's. Where a fault breaks
-the framing, the bytes go past h11 and the connection is closed after them.
+h11 writes the head of every response, and the body unless a fault breaks the framing: then the
+bytes bypass h11, and the connection is closed after them.
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from itertools import chain, repeat
 
 import h11
 
-from masivo.emulator.answers import TYPE_JSON, Answer, encode, reason_phrase
 from masivo.emulator.faults import Fault
+from masivo.emulator.responses import TYPE_JSON, Response, encode, reason_phrase
 
 # Bytes in one piece of an endless body.
 PIECE = 65_536
@@ -30,7 +30,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait so many seconds."""
+    """Wait this many seconds."""
 
     seconds: float
 
@@ -49,39 +49,39 @@ Step = Send | Wait | Close | Reset
 
 
 def altered(
-    answer: Answer | None, fault: Fault, base_headers: tuple[tuple[str, str], ...]
-) -> Answer:
-    """Return the answer with the fault's status, body and headers.
+    response: Response | None, fault: Fault, base_headers: tuple[tuple[str, str], ...]
+) -> Response:
+    """Return the response with the fault's status, body and headers applied.
 
-    `answer` is the API's own, None where it did not process the request; `base_headers` are
-    those that an answer made here carries.
+    `response` is the API's own, None if it did not process the request; `base_headers` are the
+    headers of a response made here.
     """
-    if answer is None or fault.status is not None or fault.body is not None:
-        status = fault.status or (answer.status if answer else 200)
-        headers = answer.headers if answer else (*base_headers, ("Content-Type", TYPE_JSON))
-        body = _stand_in(status) if fault.body is None else _encoded(fault.body)
-        answer = Answer(status, body, headers)
+    if response is None or fault.status is not None or fault.body is not None:
+        status = fault.status or (response.status if response else 200)
+        headers = response.headers if response else (*base_headers, ("Content-Type", TYPE_JSON))
+        body = _default_body(status) if fault.body is None else _encoded(fault.body)
+        response = Response(status, body, headers)
     if fault.size is not None:
-        answer = replace(answer, body=_padding(fault.size))
+        response = replace(response, body=_padding(fault.size))
     for name, value in (fault.headers or {}).items():
-        kept = tuple(each for each in answer.headers if each[0].lower() != name.lower())
-        answer = replace(answer, headers=kept if value is None else (*kept, (name, value)))
-    return answer
+        kept = tuple(each for each in response.headers if each[0].lower() != name.lower())
+        response = replace(response, headers=kept if value is None else (*kept, (name, value)))
+    return response
 
 
-def steps(conn: h11.Connection, method: str, answer: Answer, fault: Fault) -> Iterator[Step]:
-    """Yield the steps that send an answer, on a connection whose request has been read.
+def steps(conn: h11.Connection, method: str, response: Response, fault: Fault) -> Iterator[Step]:
+    """Yield the steps that send a response, on a connection whose request has been read.
 
-    `answer` has been through `altered`. When the steps end without Close or Reset, `conn` knows
+    `response` is the result of `altered`. When the steps end without Close or Reset, `conn` knows
     whether the connection can be used again.
     """
     if fault.raw is not None:
         yield from _paced(fault.raw, fault.drip)
         yield Close()
         return
-    bodiless = method == "HEAD" or answer.status in _BODILESS
-    body = b"" if bodiless else answer.body
-    head = conn.send(_head(answer, fault))
+    bodiless = method == "HEAD" or response.status in _BODILESS
+    body = b"" if bodiless else response.body
+    head = conn.send(_head(response, fault))
     if fault.truncate_headers is not None:
         yield from _paced(head[: fault.truncate_headers], fault.drip)
         yield Close()
@@ -107,21 +107,21 @@ def steps(conn: h11.Connection, method: str, answer: Answer, fault: Fault) -> It
         yield Close()
 
 
-def _head(answer: Answer, fault: Fault) -> h11.Response:
-    headers = list(answer.headers)
+def _head(response: Response, fault: Fault) -> h11.Response:
+    headers = list(response.headers)
     removed = {name.lower() for name in fault.headers or {}}
     if fault.content_length is not None:
         headers = [each for each in headers if each[0].lower() != "content-length"]
         headers.append(("Content-Length", str(fault.content_length)))
-    elif not fault.endless and "content-length" not in removed and answer.status not in _BODILESS:
-        headers.append(("Content-Length", str(len(answer.body))))
+    elif not fault.endless and "content-length" not in removed and response.status not in _BODILESS:
+        headers.append(("Content-Length", str(len(response.body))))
     return h11.Response(
-        status_code=answer.status, headers=headers, reason=reason_phrase(answer.status).encode()
+        status_code=response.status, headers=headers, reason=reason_phrase(response.status).encode()
     )
 
 
 def _declares_length(fault: Fault) -> bool:
-    """Whether the fault sets the framing itself, so that it may be a lie."""
+    """Return whether the fault sets the framing itself, which may then be wrong."""
     headers = {name.lower(): value for name, value in (fault.headers or {}).items()}
     return (
         fault.content_length is not None
@@ -131,12 +131,12 @@ def _declares_length(fault: Fault) -> bool:
 
 
 def _endless(conn: h11.Connection, head: bytes, opening: bytes, fault: Fault) -> Iterator[Step]:
-    lying = _declares_length(fault)
+    unframed = _declares_length(fault)
     yield from _paced(head, fault.drip)
     for index, piece in enumerate(chain([opening], repeat(b"x" * PIECE))):
         if index == 1 and fault.delay_body:
             yield Wait(fault.delay_body)
-        yield from _paced(piece if lying else conn.send(h11.Data(data=piece)), fault.drip)
+        yield from _paced(piece if unframed else conn.send(h11.Data(data=piece)), fault.drip)
 
 
 def _paced(data: bytes, drip: float) -> Iterator[Step]:
@@ -154,7 +154,7 @@ def _encoded(body: object) -> bytes:
     return body.encode() if isinstance(body, str) else encode(body)
 
 
-def _stand_in(status: int) -> bytes:
+def _default_body(status: int) -> bytes:
     phrase = reason_phrase(status) or f"Status {status}"
     if status < 300:
         return encode({"data": {"status": "PENDING"}})
@@ -162,7 +162,7 @@ def _stand_in(status: int) -> bytes:
 
 
 def _padding(size: int) -> bytes:
-    """Return a JSON document of exactly so many bytes."""
+    """Return a JSON document of exactly this many bytes."""
     opening, closing = b'{"data":"', b'"}'
     room = size - len(opening) - len(closing)
     return opening + b"x" * room + closing if room >= 0 else b"{}".ljust(size)

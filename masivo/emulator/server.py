@@ -10,12 +10,12 @@ import weakref
 
 from masivo.emulator.connection import Connection, TakeRequest
 
-# Seconds that `Server.stop` waits for its threads; only a caller's function can hold one longer.
+# Seconds that `Server.stop` waits for its threads; only a caller's function can take longer.
 STOP_TIMEOUT = 2.0
 
 
 class Server:
-    """Accepts connections from its construction on, until `stop`.
+    """A listening socket that accepts connections from construction until `stop`.
 
     Raises OSError if the address cannot be bound.
     """
@@ -64,7 +64,7 @@ class Server:
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     def abort(self) -> None:
-        """Close every socket in the child of a fork, where no thread of ours runs."""
+        """Close every socket in the child of a fork, where none of the threads runs."""
         for sock in (self._listener, self._wakes, self._waker):
             sock.close()
         for connection in self._connections.values():
@@ -83,7 +83,7 @@ class Server:
         try:
             sock, _ = self._listener.accept()
         except OSError:
-            # The client left, or there is no file descriptor for it: do not try again at once.
+            # The client has disconnected, or no file descriptor is free: do not retry at once.
             self._stopping.wait(0.01)
             return
         try:

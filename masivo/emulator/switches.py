@@ -1,16 +1,16 @@
-"""What a person can switch on in the inspector: standing faults, for every request of a route."""
+"""The inspector's switches: faults that apply to every request of a route until switched off."""
 
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast, get_args
 
-from masivo.emulator.answers import Json
 from masivo.emulator.faults import Fault
 from masivo.emulator.quota import DAY
+from masivo.emulator.responses import Json
 
-# In place of the API's own answer: the four by their status or name; one at a time.
+# Faults in place of the API's own response, by status or name; one at a time.
 Misbehaviour = Literal["401", "429", "500", "reset", "quota"]
-# Which requests misbehave.
+# The requests that get the fault.
 Scope = Literal["all", "events", "authorize"]
 
 # The longest latency and Retry-After, in seconds.
@@ -19,15 +19,15 @@ MAX_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Switches:
-    """What is on. Raises ValueError for a value that cannot be carried out."""
+    """The state of all switches. Raises ValueError for an invalid value."""
 
-    # Seconds before every answer; 0: off.
+    # Seconds before every response; 0: off.
     latency: float = 0.0
-    # None: the API answers.
-    answer: Misbehaviour | None = None
-    # Of the answer "429", in seconds.
+    # None: the API's own response.
+    response: Misbehaviour | None = None
+    # The Retry-After of the response "429", in seconds.
     retry_after: float = 5.0
-    # The batches (and single events) alone, the authorizations alone, or every request.
+    # Only batches (and single events), only authorizations, or every request.
     scope: Scope = "events"
 
     def __post_init__(self) -> None:
@@ -35,16 +35,16 @@ class Switches:
             seconds = getattr(self, name)
             if type(seconds) not in (int, float) or not 0 <= seconds <= MAX_SECONDS:
                 raise ValueError(f"{name} must be a number of seconds from 0 to {MAX_SECONDS:g}")
-        if self.answer is not None and self.answer not in get_args(Misbehaviour):
-            raise ValueError(f"answer must be null or one of {', '.join(get_args(Misbehaviour))}")
+        if self.response is not None and self.response not in get_args(Misbehaviour):
+            raise ValueError(f"response must be null or one of {', '.join(get_args(Misbehaviour))}")
         if self.scope not in get_args(Scope):
             raise ValueError(f"scope must be one of {', '.join(get_args(Scope))}")
 
     @classmethod
     def parse(cls, document: Json) -> Self:
-        """Return the switches of a JSON object, whose fields are those of this class.
+        """Return the switches from a JSON object whose fields are those of this class.
 
-        A field that is left out is off. Raises TypeError or ValueError that says what is wrong.
+        A missing field is off. Raises TypeError or ValueError for anything else.
         """
         if not isinstance(document, dict):
             raise TypeError("the body must be a JSON object")
@@ -54,10 +54,10 @@ class Switches:
         return cls(**cast("dict[str, Any]", document))
 
     def fault(self, route: str) -> Fault | None:
-        """Return what a request of this route is to suffer."""
-        if not self._concerns(route) or not (self.latency or self.answer):
+        """Return the fault for a request of this route, or None."""
+        if not self._applies_to(route) or not (self.latency or self.response):
             return None
-        match self.answer:
+        match self.response:
             case None:
                 return Fault(delay=self.latency)
             case "reset":
@@ -72,7 +72,7 @@ class Switches:
             case status:
                 return Fault(status=int(status), delay=self.latency)
 
-    def _concerns(self, route: str) -> bool:
+    def _applies_to(self, route: str) -> bool:
         if self.scope == "authorize":
             return route == "authorize"
         return self.scope == "all" or route in ("events", "event")

@@ -1,4 +1,4 @@
-"""Bearer tokens: issued for a key, good for a while, until they are revoked."""
+"""Bearer tokens: issued for a key, valid until they expire or are revoked."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ from itertools import islice
 
 @dataclass(slots=True)
 class IssuedToken:
-    """What is known of a token, but for the token itself."""
+    """The record of a token, without the token itself."""
 
     # Position among all tokens, from 1.
     number: int
@@ -26,8 +26,8 @@ class IssuedToken:
 class Tokens:
     """Every token issued so far. Not thread-safe: the caller holds a lock.
 
-    A token lives at least `ttl` seconds. Its claims are whole seconds, as the vendor's are, so
-    it can live up to a second longer; with a `ttl` that is no whole number both are exact.
+    A token is valid for at least `ttl` seconds. Its claims are whole seconds, like the vendor's, so
+    it can be valid up to a second longer; if `ttl` is not a whole number, both are exact.
     """
 
     def __init__(self, ttl: float, *, opaque: bool) -> None:
@@ -46,20 +46,20 @@ class Tokens:
         return token
 
     def key_of(self, token: str) -> str | None:
-        """Return the key that the token was issued for, whether it is still good or not."""
+        """Return the key that the token was issued for, even if it is no longer valid."""
         issued = self.find(token)
         return issued.key if issued else None
 
     def find(self, token: str) -> IssuedToken | None:
-        """Return what is known of a token; None if it was not issued here."""
+        """Return the record of a token; None if it was not issued here."""
         return self._issued.get(token)
 
     def newest(self, count: int) -> list[IssuedToken]:
-        """Return the last so many tokens, the newest first."""
+        """Return the last `count` tokens, the newest first."""
         return list(islice(reversed(self._issued.values()), count))
 
     def problem_with(self, token: str, now: float) -> str | None:
-        """Say why the token is not good, or return None for a good one."""
+        """Return why the token is not valid, or None if it is."""
         issued = self.find(token)
         if issued is None:
             return "The token is unknown"
@@ -70,7 +70,7 @@ class Tokens:
         return None
 
     def revoke_all(self) -> None:
-        """Make every token issued so far unusable."""
+        """Revoke every token issued so far."""
         for issued in self._issued.values():
             issued.revoked = True
 

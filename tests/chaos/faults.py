@@ -30,7 +30,7 @@ Draw: TypeAlias = "Callable[[random.Random], Fault]"
 NO_ANSWER: list[Draw] = [
     lambda _: Fault(reset="before_reading"),
     lambda _: Fault(reset="after_reading"),
-    lambda _: Fault.lost_answer(),
+    lambda _: Fault.lost_response(),
     lambda dice: Fault(close=True, process=dice.random() < 0.5),
     lambda dice: Fault(truncate_headers=dice.randrange(60), process=dice.random() < 0.5),
     lambda _: Fault.garbage(),

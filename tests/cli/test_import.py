@@ -56,7 +56,7 @@ def test_numbers_stay_exact(shell: Shell) -> None:
     """Numbers that no float can hold pass as they are."""
     line = json.dumps(event(1))[:-1] + ', "a": 0.12345678901234567890123, "b": 1e400, "c": 19.90}'
     shell.write("f.jsonl", line)
-    shell.emulator.on_answer = lambda record: bodies.append(record.body)
+    shell.emulator.on_response = lambda record: bodies.append(record.body)
     bodies: list[bytes] = []
     assert shell.masivo("import", "f.jsonl").code == 0
     assert b'"a":0.12345678901234567890123,"b":1E+400,"c":19.9' in bodies[-1]
@@ -69,7 +69,7 @@ def test_numbers_of_a_table_stay_exact(shell: Shell) -> None:
         "type,customer_id,brand_id,a:number,b:json",
         'T,c,b,0.1234567890123456789,"[6, 6.50]"',
     )
-    shell.emulator.on_answer = lambda record: bodies.append(record.body)
+    shell.emulator.on_response = lambda record: bodies.append(record.body)
     bodies: list[bytes] = []
     assert shell.masivo("import", "f.csv").code == 0
     assert b'"a":0.1234567890123456789,"b":[6,6.5]' in bodies[-1]
@@ -206,7 +206,7 @@ def test_a_column_of_a_number_is_a_number(shell: Shell) -> None:
     """Where the API wants a number, or true or false, that is the kind of a column by default."""
     header = "type,customer_id,brand_id,product.sku,product.value,fulfilled,reserve:text"
     shell.write("f.csv", header, "T,1,b,007,24.90,no,1", "T,1,b,007,24-90,no,1")
-    shell.emulator.on_answer = lambda record: bodies.append(record.body)
+    shell.emulator.on_response = lambda record: bodies.append(record.body)
     bodies: list[bytes] = []
     ended = shell.masivo("import", "f.csv", "--dry-run")
     assert "line 3: column 'product.value': '24-90' is not a number" in ended.out
@@ -413,7 +413,7 @@ def test_network_failure(shell: Shell) -> None:
     ("status", "code"), [(401, 3), (404, 6), (429, 6), (503, 6), (403, 6), (302, 6)]
 )
 def test_what_is_no_events_fault(shell: Shell, status: int, code: int) -> None:
-    """An answer that no event is to blame for stops the import; no event counts as rejected."""
+    """A response that no event is to blame for stops the import; no event counts as rejected."""
     shell.write("f.jsonl", *(event(n) for n in range(300)))
     shell.emulator.fail(Fault(status=status), route="events", times=None)
     ended = shell.masivo("import", "f.jsonl", "--retries", "0", "--json")

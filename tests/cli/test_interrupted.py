@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .conftest import Shell
 
 IN_FLIGHT = 100
-"""Events whose answer a killed import may not have put on record: one batch."""
+"""Events whose response a killed import may not have put on record: one batch."""
 
 
 def wait_for_events(shell: Shell, count: int) -> None:
@@ -102,7 +102,7 @@ def test_ctrl_c_twice_does_not_wait(shell: Shell) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=8)  # less than the grace of one Ctrl-C
     assert process.returncode == 130
-    assert re.search(rb"\d+ events were handed on and have no answer", err)
+    assert re.search(rb"\d+ events were handed on and have no response", err)
     state = json.loads((shell.folder / "f.jsonl.masivo-import").read_bytes())
     assert (state["lines"], state["delivered"]) == (0, 0)
 
@@ -172,7 +172,7 @@ def count(record):
     if len(emulator.requests) > 100:
         emulator.clear()
 
-emulator.on_answer = count
+emulator.on_response = count
 with emulator:
     print(json.dumps([emulator.client_key, emulator.url]), flush=True)
     for line in sys.stdin:
@@ -193,8 +193,8 @@ class Server:
 
     def _read(self) -> list[str]:
         assert self._process.stdout is not None
-        answer: list[str] = json.loads(self._process.stdout.readline())
-        return answer
+        response: list[str] = json.loads(self._process.stdout.readline())
+        return response
 
     def wait_for(self, total: int) -> tuple[int, int]:
         """Wait until so many events have come; how many numbers are missing, and how many came

@@ -56,7 +56,7 @@ class World:
     refused: set[int] = field(init=False)
     accepted: Counter[int] = field(default_factory=Counter[int])
     unrecorded: set[int] = field(default_factory=set[int])
-    """What had an answer when the process was killed, and perhaps no record."""
+    """What had a response when the process was killed, and perhaps no record."""
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -88,13 +88,13 @@ class World:
                 waiting.append(Sent(record.end))
                 ledger.sent(record, cast("Delivery", waiting[-1]))
             while waiting and (len(waiting) > 8 or self.random.random() < 0.3):
-                self.answer(waiting)
+                self.response(waiting)
                 if self.random.random() < 0.5:
                     ledger.settle()
             if ledger.failure is not None and self.random.random() < 0.5:
                 break
         while waiting:
-            self.answer(waiting)
+            self.response(waiting)
         ledger.settle()
         rejects.close()
         if ledger.undone() or len(self.records) == 0 or not state.covers(self.records[-1].end):
@@ -102,7 +102,7 @@ class World:
         ledger.complete(self.records[-1].end, self.records[-1].crc)
         return True
 
-    def answer(self, waiting: list[Sent]) -> None:
+    def response(self, waiting: list[Sent]) -> None:
         """The server answers one of them, or the network fails."""
         sent = waiting.pop(0 if self.in_order else self.random.randrange(len(waiting)))
         if self.random.random() < 0.05:
@@ -137,7 +137,7 @@ class Mortal(StateFile):
 def test_every_record_counts_once(seed: int, tmp_path: Path) -> None:
     """Over any number of runs, killed at any time, with failures of the network and refused
     events: each record is delivered or rejected, is counted once, and is sent again only if its
-    answer had not been put on record."""
+    response had not been put on record."""
     world = World(seed, tmp_path)
     repeated = set[int]()
     for _ in range(10_000):

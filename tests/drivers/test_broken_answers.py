@@ -31,7 +31,7 @@ SLACK = 3.0
 NOTHING_CAME = {
     "reset before reading": Fault(reset="before_reading"),
     "reset after reading": Fault(reset="after_reading"),
-    "lost answer": Fault.lost_answer(),
+    "lost answer": Fault.lost_response(),
     "closed": Fault(close=True),
     "closed within the headers": Fault(truncate_headers=20, process=True),
     "no HTTP": Fault.garbage(),
@@ -73,7 +73,7 @@ def test_a_repeat_is_bounded(connect: Connect, emulator: Emulator, name: str) ->
 
 def test_a_repeat_is_the_same_batch(connect: Connect, emulator: Emulator) -> None:
     """A repeat has the same body and Idempotency-Key: events arrive at least once."""
-    emulator.fail(Fault.lost_answer(), route="events")
+    emulator.fail(Fault.lost_response(), route="events")
     client = connect()
     client.send_analytics_event(event(1))
     assert client.flush(10).delivered == 1

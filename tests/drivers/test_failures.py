@@ -266,10 +266,10 @@ def test_retry_after_holds_everything_back(
     two.send_analytics_event(event(2))
     assert (one.flush(10).delivered, two.flush(10).delivered) == (1, 1)
     refused = next(each for each in emulator.requests if each.status == 429)
-    assert refused.answered_at is not None
+    assert refused.responded_at is not None
     later = emulator.requests[emulator.requests.index(refused) + 1 :]
     assert later
-    assert all(each.received_at - refused.answered_at > 0.95 for each in later)
+    assert all(each.received_at - refused.responded_at > 0.95 for each in later)
 
 
 def test_too_long_a_retry_after_is_an_error(connect: Connect, emulator: Emulator) -> None:
@@ -340,7 +340,7 @@ def test_every_accepted_event_has_one_outcome(connect: Connect, emulator: Emulat
     kinds = [
         Fault(status=503),
         Fault(reset="after_reading"),
-        Fault.lost_answer(),
+        Fault.lost_response(),
         Fault(status=401),
         Fault(status=422),
         Fault(truncate=3),

@@ -434,11 +434,11 @@ def test_order_per_customer_with_several_in_flight(make: Make, emulator: Emulato
             return Fault(status=503)
         return Fault(delay=0.02) if draw < 0.5 else None
 
-    def on_answer(request: RecordedRequest) -> None:
+    def on_response(request: RecordedRequest) -> None:
         with lock:
             out.pop(request.number, None)
 
-    emulator.on_request, emulator.on_answer = on_request, on_answer
+    emulator.on_request, emulator.on_response = on_request, on_response
     client = make(max_in_flight=8, batch_size=5, max_retries=20)
     for n in range(1000):
         client.send_analytics_event(event(n, customer_id=f"c-{n % 37}"))

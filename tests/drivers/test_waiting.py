@@ -171,8 +171,8 @@ def test_close_without_a_limit_waits_for_repeats(connect: Connect, emulator: Emu
     client.close(timeout=None)
     assert delivery.result(0).success
     first, second = emulator.batches
-    assert first.answered_at is not None
-    assert second.received_at - first.answered_at >= 0.9
+    assert first.responded_at is not None
+    assert second.received_at - first.responded_at >= 0.9
 
 
 def test_close_with_no_time_ends_everything(connect: Connect) -> None:

@@ -92,7 +92,7 @@ async def test_a_lost_answer_is_repeated_with_the_same_key(
     emulator: Emulator, connect: Connect
 ) -> None:
     """No answer means a repeat, with the Idempotency-Key of the first try."""
-    emulator.fail(Fault.lost_answer(), route="events")
+    emulator.fail(Fault.lost_response(), route="events")
     async with connect() as client:
         client.send_analytics_event(event())
     first, second = emulator.batches

@@ -34,7 +34,7 @@ def faults(dice: random.Random) -> list[Fault | None]:
         Fault(delay=dice.random() * 0.02),
         Fault.unavailable(),
         Fault(reset="after_reading"),
-        Fault.lost_answer(),
+        Fault.lost_response(),
         Fault(status=400),
         Fault(truncate=2),
         Fault.garbage(),

@@ -57,7 +57,7 @@ class Client:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Send a request to a path below the base URL and read the whole answer."""
+        """Send a request to a path below the base URL and read the whole response."""
         self.connection.request(method, self._base + path, body, dict(headers or {}))
         response = self.connection.getresponse()
         names = {name.lower(): value for name, value in response.getheaders()}

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from masivo.emulator.answers import Answer, Json
 from masivo.emulator.api import BASE_PATH, StorefrontApi
+from masivo.emulator.responses import Json, Response
 
 from .clients import batch, event
 
@@ -25,10 +25,10 @@ class Bench:
     )
     now: float = 1_000_000.0
 
-    def ask(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> Answer:
+    def ask(self, method: str, path: str, body: bytes = b"", /, **headers: str) -> Response:
         """Send a request to a path below the base path; header names have `_` for `-`."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.api.answer(self.api.read(method, BASE_PATH + path, names, body), self.now)
+        return self.api.respond(self.api.read(method, BASE_PATH + path, names, body), self.now)
 
     def token(self, key: str = "client") -> str:
         """Return a fresh token."""
@@ -36,29 +36,29 @@ class Bench:
         assert isinstance(token, str)
         return token
 
-    def send(self, token: str, body: bytes, path: str = BULK) -> Answer:
+    def send(self, token: str, body: bytes, path: str = BULK) -> Response:
         """Send a body of events."""
         return self.ask("POST", path, body, authorization=f"Bearer {token}")
 
 
-def document(answer: Answer) -> dict[str, Json]:
-    """Return the JSON object in an answer."""
-    value: Json = json.loads(answer.body)
+def document(response: Response) -> dict[str, Json]:
+    """Return the JSON object in a response."""
+    value: Json = json.loads(response.body)
     assert isinstance(value, dict)
     return value
 
 
-def error(answer: Answer) -> str:
+def error(response: Response) -> str:
     """Return error and details in one text; both must be strings."""
-    value = document(answer)
+    value = document(response)
     assert isinstance(value["error"], str)
     assert isinstance(value["details"], str)
     return f"{value['error']} | {value['details']}"
 
 
-def header(answer: Answer, name: str) -> str | None:
+def header(response: Response, name: str) -> str | None:
     """Return the value of a header."""
-    return dict(answer.headers).get(name)
+    return dict(response.headers).get(name)
 
 
 # Keys
@@ -66,16 +66,16 @@ def header(answer: Answer, name: str) -> str | None:
 
 def test_a_client_key_gets_a_token() -> None:
     """The CLIENT key is answered with a token under `data`."""
-    answer = Bench().ask("GET", AUTHORIZE, x_api_key="client", x_masivo_sdk="client")
-    assert answer.status == 200
-    assert document(answer)["data"]
+    response = Bench().ask("GET", AUTHORIZE, x_api_key="client", x_masivo_sdk="client")
+    assert response.status == 200
+    assert document(response)["data"]
 
 
 def test_a_server_key_is_refused_to_a_client_sdk() -> None:
     """With `x-masivo-sdk: client` a SERVER key is refused, in words that say so."""
-    answer = Bench().ask("GET", AUTHORIZE, x_api_key="server", x_masivo_sdk="client")
-    assert answer.status == 401
-    assert "server" in error(answer)
+    response = Bench().ask("GET", AUTHORIZE, x_api_key="server", x_masivo_sdk="client")
+    assert response.status == 401
+    assert "server" in error(response)
 
 
 def test_a_server_key_gets_a_token_elsewhere() -> None:
@@ -86,9 +86,9 @@ def test_a_server_key_gets_a_token_elsewhere() -> None:
 @pytest.mark.parametrize("headers", [{}, {"x_api_key": "nobody"}, {"x_api_key": ""}])
 def test_an_unknown_key_is_refused(headers: dict[str, str]) -> None:
     """An unknown or missing key is 401, and the text does not speak of servers."""
-    answer = Bench().ask("GET", AUTHORIZE, **headers)
-    assert answer.status == 401
-    assert "server" not in error(answer).lower()
+    response = Bench().ask("GET", AUTHORIZE, **headers)
+    assert response.status == 401
+    assert "server" not in error(response).lower()
 
 
 # Tokens
@@ -119,9 +119,9 @@ def test_a_token_expires() -> None:
     bench.now += 2.499
     assert bench.send(token, batch()).status == 200
     bench.now += 0.001
-    answer = bench.send(token, batch())
-    assert answer.status == 401
-    assert "expired" in error(answer)
+    response = bench.send(token, batch())
+    assert response.status == 401
+    assert "expired" in error(response)
 
 
 def test_tokens_can_be_revoked() -> None:
@@ -138,32 +138,32 @@ def test_tokens_can_be_revoked() -> None:
 )
 def test_a_missing_token_is_refused(headers: dict[str, str]) -> None:
     """Without a bearer token nothing is accepted."""
-    answer = Bench().ask("POST", BULK, batch(), **headers)
-    assert answer.status == 401
-    assert "missing" in error(answer)
-    assert answer.accepted == ()
+    response = Bench().ask("POST", BULK, batch(), **headers)
+    assert response.status == 401
+    assert "missing" in error(response)
+    assert response.accepted == ()
 
 
 # Events
 
 
 def test_a_batch_is_accepted_in_order() -> None:
-    """A good batch is accepted as a whole, in its order, with a JSON answer."""
+    """A good batch is accepted as a whole, in its order, with a JSON response."""
     bench = Bench()
-    answer = bench.send(bench.token(), batch(event(n=1), event(n=2), event(n=3)))
-    assert answer.status == 200
-    assert [each["n"] for each in answer.accepted] == [1, 2, 3]
-    assert document(answer)["data"] == {"status": "PENDING", "accepted": 3}
+    response = bench.send(bench.token(), batch(event(n=1), event(n=2), event(n=3)))
+    assert response.status == 200
+    assert [each["n"] for each in response.accepted] == [1, 2, 3]
+    assert document(response)["data"] == {"status": "PENDING", "accepted": 3}
 
 
 def test_a_batch_with_a_bad_event_is_refused_as_a_whole() -> None:
     """One bad event, and nothing is accepted; index and field are in the message."""
     bench = Bench()
     bad = batch(event(), event(customer_id=""), event(), event(product={"sku": 1}))
-    answer = bench.send(bench.token(), bad)
-    assert answer.status == 422
-    assert answer.accepted == ()
-    text = error(answer)
+    response = bench.send(bench.token(), bad)
+    assert response.status == 422
+    assert response.accepted == ()
+    text = error(response)
     assert text.startswith("events[1].customer_id must be")
     assert "2 of 4" in text
     assert "events[3].product.sku" in text
@@ -195,9 +195,9 @@ def test_only_the_first_bad_events_are_named() -> None:
 def test_a_malformed_body_is_refused(body: bytes) -> None:
     """A body that is no JSON, or has no array of events, is 400."""
     bench = Bench()
-    answer = bench.send(bench.token(), body)
-    assert answer.status == 400
-    assert error(answer)
+    response = bench.send(bench.token(), body)
+    assert response.status == 400
+    assert error(response)
 
 
 def test_an_empty_batch_is_refused() -> None:
@@ -210,9 +210,9 @@ def test_reserved_types_depend_on_the_key() -> None:
     """A reserved type is refused to a CLIENT key's token and accepted from a SERVER key's."""
     bench = Bench()
     body = batch(event(type="PURCHASE"))
-    answer = bench.send(bench.token("client"), body)
-    assert answer.status == 422
-    assert "events[0].type PURCHASE is reserved" in error(answer)
+    response = bench.send(bench.token("client"), body)
+    assert response.status == 422
+    assert "events[0].type PURCHASE is reserved" in error(response)
     assert bench.send(bench.token("server"), body).status == 200
 
 
@@ -226,18 +226,18 @@ def test_an_event_can_be_declared_bad() -> None:
     bench.api.reject = reject
     token = bench.token()
     assert bench.send(token, batch(event(sku="GOOD"))).status == 200
-    answer = bench.send(token, batch(event(sku="GOOD"), event(sku="BAD")))
-    assert answer.status == 422
-    assert "events[1] was rejected: out of stock" in error(answer)
+    response = bench.send(token, batch(event(sku="GOOD"), event(sku="BAD")))
+    assert response.status == 422
+    assert "events[1] was rejected: out of stock" in error(response)
 
 
 def test_a_single_event() -> None:
     """The single route takes one event and answers with an id and PENDING."""
     bench = Bench()
-    answer = bench.send(bench.token(), json.dumps(event()).encode(), SINGLE)
-    assert answer.status == 200
-    assert len(answer.accepted) == 1
-    data = document(answer)["data"]
+    response = bench.send(bench.token(), json.dumps(event()).encode(), SINGLE)
+    assert response.status == 200
+    assert len(response.accepted) == 1
+    data = document(response)["data"]
     assert isinstance(data, dict)
     assert data["status"] == "PENDING"
     assert data["id"]
@@ -246,9 +246,9 @@ def test_a_single_event() -> None:
 def test_a_bad_single_event() -> None:
     """A bad event on the single route is refused with its field named."""
     bench = Bench()
-    answer = bench.send(bench.token(), b"{}", SINGLE)
-    assert answer.status == 422
-    assert error(answer).startswith("event.customer_id")
+    response = bench.send(bench.token(), b"{}", SINGLE)
+    assert response.status == 422
+    assert error(response).startswith("event.customer_id")
 
 
 def test_the_bulk_route_can_be_elsewhere() -> None:
@@ -257,9 +257,9 @@ def test_the_bulk_route_can_be_elsewhere() -> None:
         client_key="client", server_key="server", events_path="/bulk", events_key=None
     )
     bench = Bench(api)
-    answer = bench.send(bench.token(), json.dumps([event(), event()]).encode(), "/bulk")
-    assert answer.status == 200
-    assert len(answer.accepted) == 2
+    response = bench.send(bench.token(), json.dumps([event(), event()]).encode(), "/bulk")
+    assert response.status == 200
+    assert len(response.accepted) == 2
 
 
 # Routes
@@ -270,9 +270,9 @@ def test_unknown_routes() -> None:
     bench = Bench()
     assert bench.ask("GET", "/nothing").status == 404
     assert error(bench.ask("GET", ""))
-    answer = bench.api.answer(bench.api.read("POST", "/api/storefront/v1x", {}, b""), bench.now)
-    assert answer.status == 200
-    assert answer.body.startswith(b"<!doctype html>")
+    response = bench.api.respond(bench.api.read("POST", "/api/storefront/v1x", {}, b""), bench.now)
+    assert response.status == 200
+    assert response.body.startswith(b"<!doctype html>")
 
 
 @pytest.mark.parametrize(
@@ -281,9 +281,9 @@ def test_unknown_routes() -> None:
 )
 def test_wrong_methods(method: str, path: str, allowed: str) -> None:
     """A wrong method is 405 and says which one is right."""
-    answer = Bench().ask(method, path)
-    assert answer.status == 405
-    assert header(answer, "Allow") == allowed
+    response = Bench().ask(method, path)
+    assert response.status == 405
+    assert header(response, "Allow") == allowed
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_targets(target: str) -> None:
 
 
 def test_the_date_is_the_apis_time() -> None:
-    """Every answer carries `Date`, cut to the second."""
+    """Every response carries `Date`, cut to the second."""
     bench = Bench(now=1_000_000.9)
     assert header(bench.ask("GET", "/nothing"), "Date") == "Mon, 12 Jan 1970 13:46:40 GMT"
 
@@ -323,13 +323,15 @@ def test_the_quota_counts_every_request_of_a_key() -> None:
     bench = limited(3)
     token = bench.token()
     bench.now += 100.5
-    answers = [bench.send(token, body) for body in (b"{", batch(), batch())]
-    assert [answer.status for answer in answers] == [400, 200, 429]
-    assert [header(answer, "X-RateLimit-Remaining") for answer in answers] == ["1", "0", "0"]
-    assert {header(answer, "X-RateLimit-Limit") for answer in answers} == {"3"}
-    assert header(answers[1], "Retry-After") is None
-    assert header(answers[2], "Retry-After") == header(answers[2], "X-RateLimit-Reset") == "86300"
-    assert answers[2].accepted == ()
+    responses = [bench.send(token, body) for body in (b"{", batch(), batch())]
+    assert [response.status for response in responses] == [400, 200, 429]
+    assert [header(response, "X-RateLimit-Remaining") for response in responses] == ["1", "0", "0"]
+    assert {header(response, "X-RateLimit-Limit") for response in responses} == {"3"}
+    assert header(responses[1], "Retry-After") is None
+    assert (
+        header(responses[2], "Retry-After") == header(responses[2], "X-RateLimit-Reset") == "86300"
+    )
+    assert responses[2].accepted == ()
     assert bench.ask("GET", AUTHORIZE, x_api_key="client").status == 429
 
 
@@ -339,9 +341,9 @@ def test_the_quota_is_per_key() -> None:
     assert bench.ask("GET", AUTHORIZE, x_api_key="client").status == 200
     assert bench.ask("GET", AUTHORIZE, x_api_key="server").status == 200
     for _ in range(3):
-        answer = bench.ask("GET", AUTHORIZE, x_api_key="nobody")
-        assert answer.status == 401
-        assert header(answer, "X-RateLimit-Remaining") == "1"
+        response = bench.ask("GET", AUTHORIZE, x_api_key="nobody")
+        assert response.status == 401
+        assert header(response, "X-RateLimit-Remaining") == "1"
 
 
 def test_the_quota_resets() -> None:
@@ -349,7 +351,7 @@ def test_the_quota_resets() -> None:
     bench = limited(1)
     bench.token()
     bench.now += 86_399.5
-    answer = bench.ask("GET", AUTHORIZE, x_api_key="client")
-    assert (answer.status, header(answer, "Retry-After")) == (429, "1")
+    response = bench.ask("GET", AUTHORIZE, x_api_key="client")
+    assert (response.status, header(response, "Retry-After")) == (429, "1")
     bench.now += 0.5
     assert bench.ask("GET", AUTHORIZE, x_api_key="client").status == 200

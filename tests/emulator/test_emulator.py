@@ -158,8 +158,8 @@ def test_the_happy_path(emulator: Emulator, client: Client) -> None:
     assert events.body == batch(event(n=1), event(n=2))
     assert events.events == emulator.events
     assert events.path == "/api/storefront/v1/behavior/events/bulk"
-    assert events.answered_at is not None
-    assert 0 <= events.answered_at - events.received_at < 5
+    assert events.responded_at is not None
+    assert 0 <= events.responded_at - events.received_at < 5
     assert emulator.authorizations == [authorize]
     assert emulator.batches == [events]
 
@@ -278,7 +278,7 @@ def test_a_body_that_is_too_large(
     assert emulator.events == []
 
 
-def test_a_client_that_still_sends_can_read_the_answer(
+def test_a_client_that_still_sends_can_read_the_response(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection of a refused body is not reset under a client that goes on sending."""
@@ -287,12 +287,12 @@ def test_a_client_that_still_sends_can_read_the_answer(
     with plain_socket(emulator) as sock:
         sock.sendall(head(emulator, "POST", "/x", "Content-Length: 5000") + b"a" * 2000)
         emulator.wait_for(lambda e: e.requests and e.requests[0].settled)
-        answer = sock.recv(1)
+        response = sock.recv(1)
         for _ in range(3):
             sock.sendall(b"a" * 1000)
         sock.shutdown(socket.SHUT_WR)
-        answer += read_all(sock)
-    assert answer.startswith(b"HTTP/1.1 413 ")
+        response += read_all(sock)
+    assert response.startswith(b"HTTP/1.1 413 ")
 
 
 def test_many_connections_at_once(emulator: Emulator) -> None:
@@ -380,14 +380,14 @@ def test_reprs_show_no_secret(emulator: Emulator, client: Client) -> None:
 
 
 def test_on_answer_is_told_of_every_request(emulator: Emulator, client: Client) -> None:
-    """`on_answer` sees each request once, with its outcome."""
+    """`on_response` sees each request once, with its outcome."""
     told: list[int | None] = []
 
     def tell(record: RecordedRequest) -> None:
         assert record.settled
         told.append(record.status)
 
-    emulator.on_answer = tell
+    emulator.on_response = tell
     client.authorize("nobody")
     emulator.fail(Fault(close=True))
     with pytest.raises(ConnectionError):

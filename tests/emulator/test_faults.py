@@ -94,7 +94,7 @@ def test_a_fault_for_no_request(number: int | list[int] | None, times: int | Non
     ],
 )
 def test_faults_in_place_of_the_api(fault: Fault) -> None:
-    """With an answer of its own, or none at all, a fault keeps the API from processing."""
+    """With a response of its own, or none at all, a fault keeps the API from processing."""
     assert not fault.processes
 
 
@@ -109,14 +109,14 @@ def test_faults_in_place_of_the_api(fault: Fault) -> None:
         Fault(size=10),
         Fault(content_length=1),
         Fault(headers={"Date": None}),
-        Fault.lost_answer(),
+        Fault.lost_response(),
         Fault(status=500, process=True),
         Fault(close=True, process=True),
         Fault(raw=b"", process=True),
     ],
 )
 def test_faults_after_the_api(fault: Fault) -> None:
-    """Everything else spoils only the answer, and `process` says so of the rest."""
+    """Everything else spoils only the response, and `process` says so of the rest."""
     assert fault.processes
 
 

@@ -34,7 +34,7 @@ class Page:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Send a request and read the whole answer."""
+        """Send a request and read the whole response."""
         self.connection.request(method, path, body, dict(headers or {}))
         response = self.connection.getresponse()
         names = {name.lower(): value for name, value in response.getheaders()}
@@ -109,14 +109,14 @@ def test_it_is_no_request_of_the_api() -> None:
     """What the page asks for is not recorded, numbered, counted, told, or touched by a fault."""
     told: list[object] = []
     with Emulator(daily_quota=1) as emulator, connected(emulator) as client:
-        emulator.on_answer = told.append
+        emulator.on_response = told.append
         emulator.on_request = lambda _: pytest.fail("it was asked about the page")
         emulator.fail(Fault(status=503), times=None)
         page = Page(emulator)
         key = {"x-api-key": emulator.client_key}
         for path in ("/", "/inspector/page.js", "/inspector/feed", "/inspector/nothing"):
             assert page.request("GET", path, headers=key).status in (200, 404)
-        page.post("/inspector/switches", {"answer": "500", "scope": "all"})
+        page.post("/inspector/switches", {"response": "500", "scope": "all"})
         assert emulator.requests == []
         assert told == []
         emulator.heal()
@@ -216,12 +216,12 @@ def test_a_request_is_pending_until_its_answer_begins(emulator: Emulator, page: 
 
 
 def test_a_body_that_breaks_off(emulator: Emulator, page: Page) -> None:
-    """A request whose client left is over, without an answer."""
+    """A request whose client left is over, without a response."""
     with plain_socket(emulator) as sock:
         sock.sendall(b"POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc")
     emulator.wait_for(lambda e: e.requests)
     (row,) = page.rows()
-    assert (row["ending"], row["settled"], row["failed"]) == ("broken off", True, True)
+    assert (row["ending"], row["settled"], row["failed"]) == ("aborted", True, True)
 
 
 def test_no_secret_is_in_the_feed(emulator: Emulator, client: Client, page: Page) -> None:
@@ -364,7 +364,7 @@ def test_a_restart() -> None:
         page.connection.close()
 
 
-def test_repeats_and_parts_are_told(emulator: Emulator, client: Client, page: Page) -> None:
+def test_retries_and_parts_are_shown(emulator: Emulator, client: Client, page: Page) -> None:
     """The guesses see what came before, also when the page is opened late."""
     token = client.token()
     headers = {"authorization": f"Bearer {token}", "idempotency-key": "k"}
@@ -372,7 +372,7 @@ def test_repeats_and_parts_are_told(emulator: Emulator, client: Client, page: Pa
     for body, key in ((whole, "k"), (whole, "k"), (batch(event(n=1)), "l")):
         headers["idempotency-key"] = key
         client.request("POST", "/behavior/events/bulk", body, headers)
-    assert [row["trigger"] for row in page.rows()[1:]] == ["unclear", "repeat", "part"]
+    assert [row["trigger"] for row in page.rows()[1:]] == ["unclear", "retry", "part"]
 
 
 def test_a_page_does_not_hold_up_a_stop(emulator: Emulator, page: Page) -> None:
@@ -396,7 +396,7 @@ def test_switches_reach_requests_until_they_are_off(
 ) -> None:
     """What is on is what a request suffers, and every page is told of it."""
     token = client.token()
-    on = {"latency": 0.001, "answer": "429", "retry_after": 7, "scope": "events"}
+    on = {"latency": 0.001, "response": "429", "retry_after": 7, "scope": "events"}
     reply = page.post("/inspector/switches", on)
     assert (reply.status, reply.document) == (200, {"switches": on})
     assert page.poll()["switches"] == on
@@ -411,20 +411,20 @@ def test_switches_reach_requests_until_they_are_off(
 def test_queued_faults_go_first(emulator: Emulator, client: Client, page: Page) -> None:
     """A fault of `Emulator.fail` goes before what is switched on; `heal` ends both."""
     token = client.token()
-    page.post("/inspector/switches", {"answer": "500"})
+    page.post("/inspector/switches", {"response": "500"})
     emulator.fail(Fault(status=503))
     assert [client.send(token).status for _ in range(2)] == [503, 500]
     emulator.heal()
     assert client.send(token).status == 200
     assert page.poll()["switches"] == {
         "latency": 0.0,
-        "answer": None,
+        "response": None,
         "retry_after": 5.0,
         "scope": "events",
     }
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"answer":"418"}', b"[" * 4_000, b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"response":"418"}', b"[" * 4_000, b"\xff"])
 def test_switches_that_make_no_sense(page: Page, emulator: Emulator, body: bytes) -> None:
     """Are a 400 that says what is wrong, and change nothing."""
     headers = {"Origin": f"http://{page.host}", "Content-Type": "application/json"}
@@ -484,7 +484,7 @@ def test_only_the_page_itself_changes_anything(
     """Neither another origin nor a form that needs no preflight can switch a fault."""
     with connected(emulator) as client:
         token = client.token()
-        assert page.post(path, {"answer": "500"}, headers).status == status
+        assert page.post(path, {"response": "500"}, headers).status == status
         assert client.send(token).status == 200
 
 
@@ -520,7 +520,7 @@ def test_there_is_nothing_else(page: Page, path: str) -> None:
 
 def test_a_body_that_is_too_large(page: Page) -> None:
     """Is refused, whatever is in it."""
-    reply = page.post("/inspector/switches", {"answer": "5" * 10_000})
+    reply = page.post("/inspector/switches", {"response": "5" * 10_000})
     assert (reply.status, reply.headers["connection"]) == (413, "close")
 
 

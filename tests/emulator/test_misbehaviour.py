@@ -28,7 +28,7 @@ def test_a_status_for_the_next_batches(emulator: Emulator, client: Client) -> No
 
 
 def test_a_status_although_it_was_accepted(emulator: Emulator, client: Client) -> None:
-    """With `process` the events count, whatever the answer says."""
+    """With `process` the events count, whatever the response says."""
     emulator.fail(Fault(status=500, process=True), route="events", number=1)
     assert client.send(client.token()).status == 500
     assert emulator.event_count == emulator.batches[0].accepted == 1
@@ -77,7 +77,7 @@ def test_a_reset(emulator: Emulator, client: Client, moment: str) -> None:
         client.send(token)
     assert emulator.event_count == (moment == "after_processing")
     record = emulator.batches[0]
-    assert (record.status, record.answered_at, record.body) == (None, None, batch())
+    assert (record.status, record.responded_at, record.body) == (None, None, batch())
     with connected(emulator) as other:
         assert other.send(token).status == 200
 
@@ -92,7 +92,7 @@ def test_a_reset_before_the_body_is_read(emulator: Emulator) -> None:
     assert (emulator.requests[0].body, emulator.requests[0].events) == (b"", None)
 
 
-def test_a_close_without_an_answer(emulator: Emulator) -> None:
+def test_a_close_without_a_response(emulator: Emulator) -> None:
     """The connection is closed in order, and nothing was sent."""
     emulator.fail(Fault(close=True))
     with plain_socket(emulator) as sock:
@@ -101,7 +101,7 @@ def test_a_close_without_an_answer(emulator: Emulator) -> None:
 
 
 def test_a_truncated_body(emulator: Emulator, client: Client) -> None:
-    """The events were accepted, the answer breaks off."""
+    """The events were accepted, the response breaks off."""
     token = client.token()
     emulator.fail(Fault(truncate=5))
     with pytest.raises(http.client.IncompleteRead) as caught:
@@ -111,7 +111,7 @@ def test_a_truncated_body(emulator: Emulator, client: Client) -> None:
 
 
 def test_truncated_headers(emulator: Emulator) -> None:
-    """The answer breaks off in its status line."""
+    """The response breaks off in its status line."""
     emulator.fail(Fault(truncate_headers=10))
     with plain_socket(emulator) as sock:
         sock.sendall(head(emulator))
@@ -160,7 +160,7 @@ def test_an_endless_body_ends_with_the_client(emulator: Emulator) -> None:
 
 
 def test_delays(emulator: Emulator, client: Client) -> None:
-    """Delays before the answer and in its middle add up, and the answer is whole."""
+    """Delays before the response and in its middle add up, and the response is whole."""
     emulator.fail(Fault(delay=0.05, delay_body=0.05))
     started = time.monotonic()
     assert client.authorize().status == 200
@@ -181,11 +181,11 @@ def test_a_delayed_batch_counts_at_once(emulator: Emulator) -> None:
         )
         emulator.wait_for(lambda e: e.event_count == 1)
         record = emulator.batches[0]
-        assert (record.accepted, record.status, record.answered_at) == (1, None, None)
+        assert (record.accepted, record.status, record.responded_at) == (1, None, None)
 
 
 def test_drip(emulator: Emulator, client: Client) -> None:
-    """An answer byte by byte is complete in the end, and the connection still usable."""
+    """A response byte by byte is complete in the end, and the connection still usable."""
     emulator.fail(Fault(drip=0.0001))
     assert client.authorize().status == 200
     assert client.authorize().status == 200

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from masivo.emulator.answers import Json
+from masivo.emulator.responses import Json
 from masivo.emulator.schema import RESERVED_TYPES, problem_with
 
 NOW = datetime(2026, 3, 25, 10, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""From answer and fault to bytes, with h11 on both sides and no socket."""
+"""From response and fault to bytes, with h11 on both sides and no socket."""
 
 import json
 from itertools import islice
@@ -7,10 +7,10 @@ import h11
 import pytest
 
 from masivo.emulator import Fault
-from masivo.emulator.answers import Answer, json_answer
+from masivo.emulator.responses import Response, json_response
 from masivo.emulator.script import Close, Send, Step, Wait, altered, steps
 
-ANSWER = json_answer(201, {"data": [1, 2, 3]}, (("Date", "now"),))
+RESPONSE = json_response(201, {"data": [1, 2, 3]}, (("Date", "now"),))
 BASE = (("Date", "base"),)
 
 
@@ -24,11 +24,15 @@ def request(method: str = "GET", version: str = "1.1") -> h11.Connection:
 
 
 def performed(
-    fault: Fault, *, answer: Answer | None = ANSWER, method: str = "GET", limit: int | None = None
+    fault: Fault,
+    *,
+    response: Response | None = RESPONSE,
+    method: str = "GET",
+    limit: int | None = None,
 ) -> list[Step]:
     """Return the steps, the first `limit` of them if that is given."""
     conn = request(method)
-    return list(islice(steps(conn, method, altered(answer, fault, BASE), fault), limit))
+    return list(islice(steps(conn, method, altered(response, fault, BASE), fault), limit))
 
 
 def sent(performed: list[Step]) -> bytes:
@@ -37,7 +41,7 @@ def sent(performed: list[Step]) -> bytes:
 
 
 def parsed(data: bytes, method: str = "GET") -> tuple[int, dict[bytes, bytes], bytes]:
-    """Read a complete answer as a client: status, headers, body."""
+    """Read a complete response as a client: status, headers, body."""
     conn = h11.Connection(h11.CLIENT)
     conn.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
     conn.send(h11.EndOfMessage())
@@ -55,10 +59,10 @@ def parsed(data: bytes, method: str = "GET") -> tuple[int, dict[bytes, bytes], b
 def test_an_honest_answer_is_one_write() -> None:
     """Without a fault, head and body go out in one piece and the connection can be reused."""
     conn = request()
-    performed = list(steps(conn, "GET", ANSWER, Fault()))
+    performed = list(steps(conn, "GET", RESPONSE, Fault()))
     assert len(performed) == 1
     status, headers, body = parsed(sent(performed))
-    assert (status, body) == (201, ANSWER.body)
+    assert (status, body) == (201, RESPONSE.body)
     assert headers[b"date"] == b"now"
     assert conn.our_state is h11.DONE
 
@@ -67,13 +71,13 @@ def test_head_has_no_body() -> None:
     """HEAD is answered with the headers alone, Content-Length included."""
     status, headers, body = parsed(sent(performed(Fault(), method="HEAD")), "HEAD")
     assert (status, body) == (201, b"")
-    assert headers[b"content-length"] == str(len(ANSWER.body)).encode()
+    assert headers[b"content-length"] == str(len(RESPONSE.body)).encode()
 
 
 def test_old_clients_are_closed_on() -> None:
     """An HTTP/1.0 client's connection is not reused."""
     conn = request(version="1.0")
-    list(steps(conn, "GET", ANSWER, Fault()))
+    list(steps(conn, "GET", RESPONSE, Fault()))
     assert conn.our_state is h11.MUST_CLOSE
 
 
@@ -87,7 +91,7 @@ def test_statuses_without_a_body(status: int) -> None:
 
 def test_a_status_in_place_of_the_api() -> None:
     """A status alone has a body in the vendor's form, and the emulator's own headers."""
-    status, headers, body = parsed(sent(performed(Fault(status=503), answer=None)))
+    status, headers, body = parsed(sent(performed(Fault(status=503), response=None)))
     assert status == 503
     assert headers[b"date"] == b"base"
     assert json.loads(body)["error"] == "Service Unavailable"
@@ -106,7 +110,7 @@ def test_a_status_in_place_of_the_api() -> None:
 )
 def test_bodies(body: bytes | str | dict[str, object] | list[object], expected: bytes) -> None:
     """Bytes and text go out as they are, everything else as JSON; the status is 200."""
-    assert parsed(sent(performed(Fault(body=body), answer=None)))[::2] == (200, expected)
+    assert parsed(sent(performed(Fault(body=body), response=None)))[::2] == (200, expected)
 
 
 def test_a_body_with_the_apis_status() -> None:
@@ -125,15 +129,15 @@ def test_headers_are_replaced_and_removed() -> None:
 
 
 def test_without_content_length_the_body_is_chunked() -> None:
-    """An answer whose Content-Length is removed is framed in chunks, and complete."""
+    """A response whose Content-Length is removed is framed in chunks, and complete."""
     status, headers, body = parsed(sent(performed(Fault(headers={"Content-Length": None}))))
     assert headers[b"transfer-encoding"] == b"chunked"
-    assert (status, body) == (201, ANSWER.body)
+    assert (status, body) == (201, RESPONSE.body)
 
 
 def test_html() -> None:
     """`Fault.html` is a page with status 200."""
-    status, headers, body = parsed(sent(performed(Fault.html(), answer=None)))
+    status, headers, body = parsed(sent(performed(Fault.html(), response=None)))
     assert status == 200
     assert headers[b"content-type"].startswith(b"text/html")
     assert body.startswith(b"<!doctype html>")
@@ -152,13 +156,13 @@ def test_truncate(kept: int) -> None:
     """A truncated body keeps its Content-Length, and the connection closes after the rest."""
     done = performed(Fault(truncate=kept))
     head, _, body = sent(done).partition(b"\r\n\r\n")
-    assert f"Content-Length: {len(ANSWER.body)}".encode() in head
-    assert body == ANSWER.body[:kept]
+    assert f"Content-Length: {len(RESPONSE.body)}".encode() in head
+    assert body == RESPONSE.body[:kept]
     assert done[-1] == Close()
 
 
 def test_truncate_headers() -> None:
-    """The answer can end in the middle of its headers."""
+    """The response can end in the middle of its headers."""
     done = performed(Fault(truncate_headers=20))
     assert sent(done) == b"HTTP/1.1 201 Created"
     assert done[-1] == Close()
@@ -171,7 +175,7 @@ def test_a_wrong_content_length(length: int) -> None:
     head, _, body = sent(done).partition(b"\r\n\r\n")
     assert head.lower().count(b"content-length") == 1
     assert f"Content-Length: {length}".encode() in head
-    assert body == ANSWER.body
+    assert body == RESPONSE.body
     assert done[-1] == Close()
 
 
@@ -180,7 +184,7 @@ def test_chunked_that_is_not() -> None:
     done = performed(Fault(headers={"Transfer-Encoding": "chunked"}))
     head, _, body = sent(done).partition(b"\r\n\r\n")
     assert b"content-length" not in head.lower()
-    assert body == ANSWER.body
+    assert body == RESPONSE.body
     assert done[-1] == Close()
 
 
@@ -195,8 +199,8 @@ def test_delay_in_the_middle() -> None:
     assert wait == Wait(7)
     assert isinstance(first, Send)
     assert isinstance(second, Send)
-    assert first.data.endswith(ANSWER.body[: len(ANSWER.body) // 2])
-    assert parsed(first.data + second.data)[2] == ANSWER.body
+    assert first.data.endswith(RESPONSE.body[: len(RESPONSE.body) // 2])
+    assert parsed(first.data + second.data)[2] == RESPONSE.body
 
 
 def test_drip() -> None:
@@ -204,7 +208,7 @@ def test_drip() -> None:
     done = performed(Fault(drip=0.25))
     assert all(len(step.data) == 1 for step in done[::2] if isinstance(step, Send))
     assert all(step == Wait(0.25) for step in done[1::2])
-    assert parsed(sent(done))[2] == ANSWER.body
+    assert parsed(sent(done))[2] == RESPONSE.body
 
 
 def test_endless() -> None:

@@ -13,7 +13,7 @@ def test_nothing_is_on_at_first() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "fault"),
+    ("response", "fault"),
     [
         ("401", Fault(status=401)),
         ("500", Fault(status=500)),
@@ -21,14 +21,14 @@ def test_nothing_is_on_at_first() -> None:
         ("reset", Fault(reset="after_reading")),
     ],
 )
-def test_each_answer_is_a_fault(answer: Misbehaviour, fault: Fault) -> None:
-    """Each of the answers stands for a fault; a Retry-After is a whole number, rounded up."""
-    assert Switches(answer=answer, retry_after=7.2).fault("events") == fault
+def test_each_answer_is_a_fault(response: Misbehaviour, fault: Fault) -> None:
+    """Each of the responses stands for a fault; a Retry-After is a whole number, rounded up."""
+    assert Switches(response=response, retry_after=7.2).fault("events") == fault
 
 
 def test_the_quota_is_as_the_api_tells_it() -> None:
     """A quota used up is a 429 that says how long the day still lasts."""
-    fault = Switches(answer="quota").fault("events")
+    fault = Switches(response="quota").fault("events")
     assert fault is not None
     assert fault.status == 429
     assert fault.headers is not None
@@ -36,10 +36,10 @@ def test_the_quota_is_as_the_api_tells_it() -> None:
     assert fault.headers["Retry-After"] == fault.headers["X-RateLimit-Reset"] == "86400"
 
 
-def test_latency_goes_with_every_answer() -> None:
-    """Latency alone leaves the API's answer as it is; with an answer it delays that."""
+def test_latency_goes_with_every_response() -> None:
+    """Latency alone leaves the API's response as it is; with a response it delays that."""
     assert Switches(latency=2).fault("events") == Fault(delay=2)
-    assert Switches(latency=2, answer="500").fault("event") == Fault(status=500, delay=2)
+    assert Switches(latency=2, response="500").fault("event") == Fault(status=500, delay=2)
 
 
 def test_the_scope_says_who_suffers() -> None:
@@ -49,15 +49,15 @@ def test_the_scope_says_who_suffers() -> None:
     def suffering(switches: Switches) -> list[str]:
         return [route for route in routes if switches.fault(route)]
 
-    assert suffering(Switches(answer="500")) == ["events", "event"]
-    assert suffering(Switches(answer="500", scope="authorize")) == ["authorize"]
-    assert suffering(Switches(answer="500", scope="all")) == list(routes)
+    assert suffering(Switches(response="500")) == ["events", "event"]
+    assert suffering(Switches(response="500", scope="authorize")) == ["authorize"]
+    assert suffering(Switches(response="500", scope="all")) == list(routes)
 
 
 def test_parse() -> None:
     """The fields of a JSON object; what is left out is off."""
     assert Switches.parse({}) == NO_SWITCHES
-    document: Json = {"latency": 1, "answer": "429", "retry_after": 60, "scope": "all"}
+    document: Json = {"latency": 1, "response": "429", "retry_after": 60, "scope": "all"}
     assert Switches.parse(document) == Switches(1, "429", 60, "all")
 
 
@@ -71,8 +71,8 @@ def test_parse() -> None:
         ({"latency": True}, "latency"),
         ({"latency": "2"}, "latency"),
         ({"retry_after": None}, "retry_after"),
-        ({"answer": "418"}, "answer"),
-        ({"answer": [1]}, "answer"),
+        ({"response": "418"}, "response"),
+        ({"response": [1]}, "response"),
         ({"scope": {}}, "scope"),
         ({"delay": 1}, "delay"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from masivo.emulator import Json
 from masivo.emulator.inspector.trigger import (
     KEPT_KEYS,
-    KEPT_REFUSED,
+    KEPT_REJECTED,
     Batch,
     Guess,
     Guesser,
@@ -101,19 +101,19 @@ def test_small_batches_of_one_size_are_not_full() -> None:
     assert triggers == {Trigger.ASKED}
 
 
-def test_repeat() -> None:
-    """An Idempotency-Key that came before makes it a repeat, of the first that had it."""
+def test_retry() -> None:
+    """An Idempotency-Key that came before makes it a retry of the first batch that had it."""
     guesser = Guesser()
     events = aged(0)
     assert guesser.guess(batch(events, number=4, key="k")).trigger is Trigger.ASKED
     for number in (5, 6):
         again = guesser.guess(batch(events, number=number, key="k"))
-        assert again.trigger is Trigger.REPEAT
+        assert again.trigger is Trigger.RETRY
         assert "request 4 " in again.why
     assert guesser.guess(batch(events, number=7, key="other")).trigger is Trigger.ASKED
 
 
-def test_a_batch_is_no_repeat_of_itself() -> None:
+def test_a_batch_is_no_retry_of_itself() -> None:
     """A batch that is asked about again keeps its guess."""
     guesser = Guesser()
     both = [guesser.guess(batch(aged(0), number=4, key="k")).trigger for _ in range(2)]
@@ -124,11 +124,11 @@ def test_part() -> None:
     """Events that a refused batch held side by side, and fewer, are a part of it."""
     guesser = Guesser()
     whole = aged(*[0] * 8)
-    guesser.refused(batch(whole, number=3, key="k"))
+    guesser.rejected(batch(whole, number=3, key="k"))
     half = guesser.guess(batch(whole[4:], number=4, key="l"))
     assert half.trigger is Trigger.PART
     assert "request 3 " in half.why
-    guesser.refused(batch(whole[4:], number=4, key="l"))
+    guesser.rejected(batch(whole[4:], number=4, key="l"))
     quarter = guesser.guess(batch(whole[6:], number=5))
     assert "request 4 " in quarter.why, "the smallest whole is named"
     assert guesser.guess(batch(whole)).trigger is Trigger.ASKED
@@ -142,10 +142,10 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(KEPT_KEYS + 1):
         guesser.guess(batch(aged(0), number=number, key=str(number)))
     assert guesser.guess(batch(aged(0), key="0")).trigger is Trigger.ASKED
-    assert guesser.guess(batch(aged(0), key=str(KEPT_KEYS))).trigger is Trigger.REPEAT
-    wholes: list[list[Json]] = [[{"whole": at}, {}] for at in range(KEPT_REFUSED + 1)]
+    assert guesser.guess(batch(aged(0), key=str(KEPT_KEYS))).trigger is Trigger.RETRY
+    wholes: list[list[Json]] = [[{"whole": at}, {}] for at in range(KEPT_REJECTED + 1)]
     for whole in wholes:
-        guesser.refused(batch(whole))
+        guesser.rejected(batch(whole))
     assert guesser.guess(batch([wholes[0][0]])).trigger is Trigger.UNCLEAR
     assert guesser.guess(batch([wholes[1][0]])).trigger is Trigger.PART
 

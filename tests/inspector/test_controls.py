@@ -46,7 +46,7 @@ class Hands:
         return sorted(set(names) - self.used)
 
 
-_NAME = "each => each.id || each.dataset.answer || each.className || each.outerHTML"
+_NAME = "each => each.id || each.dataset.response || each.className || each.outerHTML"
 
 
 def _name(locator: Locator) -> str:
@@ -72,7 +72,7 @@ def status(page: Page, text: str) -> None:
 
 
 def send(emulator: Emulator, count: int = 1) -> str:
-    """Send events with a client that never repeats; what became of them, in a word."""
+    """Send events with a client that never retries; return their outcome in a word."""
     with Client(emulator.client_key, base_url=emulator.url, max_retries=0, timeout=5) as client:
         deliveries = [client.send_analytics_event(each) for each in events(count)]
         client.flush(10)
@@ -93,18 +93,18 @@ def test_every_control(emulator: Emulator, open_page: OpenPage) -> None:
     shows(page, "#total-events", str(emulator.event_count))
 
     # Faults: each one reaches a client, and is seen; a second press ends it.
-    for answer, told, became in (
+    for response, told, became in (
         ("401", "On for batches: 401.", "401"),
         ("500", "On for batches: 500.", "500"),
         ("reset", "On for batches: connection reset.", "None"),
         ("quota", "On for batches: quota used up", "429"),
         ("429", "On for batches: 429 with Retry-After 5 s.", "429"),
     ):
-        hands.press(f"[data-answer='{answer}']")
+        hands.press(f"[data-response='{response}']")
         status(page, told)
         assert page.locator("#faults.on").count() == 1
         assert page.title().startswith("● Faults on")
-        assert page.locator("[data-answer][aria-pressed=true]").count() == 1
+        assert page.locator("[data-response][aria-pressed=true]").count() == 1
         assert send(emulator) == became
     hands.take("#retry-after").fill("7")
     hands.take("#retry-after").press("Enter")
@@ -114,7 +114,7 @@ def test_every_control(emulator: Emulator, open_page: OpenPage) -> None:
     hands.take("#latency-seconds").fill("0.2")
     hands.press("#latency")
     status(page, "On for authorizations: latency 0.2 s, 429")
-    hands.press("[data-answer='429']")
+    hands.press("[data-response='429']")
     status(page, "On for authorizations: latency 0.2 s.")
     assert send(emulator) == "delivered"
     assert emulator.authorizations[-1].fault == Fault(delay=0.2)
@@ -225,7 +225,7 @@ def test_keyboard_alone(emulator: Emulator, open_page: OpenPage) -> None:
     page.locator("#detail").wait_for(state="hidden")
     assert page.evaluate("document.activeElement.id") == "events-grid"
 
-    page.locator("[data-answer='500']").focus()
+    page.locator("[data-response='500']").focus()
     page.keyboard.press("Space")
     status(page, "On for batches: 500.")
     page.keyboard.press("Enter")
@@ -267,10 +267,10 @@ def test_a_list_stays_where_one_reads(emulator: Emulator, open_page: OpenPage) -
 
 
 def test_it_shows_what_happens(emulator: Emulator, open_page: OpenPage) -> None:
-    """A batch that is repeated, one that waits, and one whose answer is lost, are told apart."""
+    """A retried batch, a pending one, and one whose response is lost have different outcomes."""
     page = open_page(emulator)
     emulator.fail(Fault(status=503), route="events")
-    emulator.fail(Fault.lost_answer(), route="events")
+    emulator.fail(Fault.lost_response(), route="events")
     with Client(emulator.client_key, base_url=emulator.url) as client:
         for each in events(100):
             client.send_analytics_event(each)
@@ -278,8 +278,8 @@ def test_it_shows_what_happens(emulator: Emulator, open_page: OpenPage) -> None:
     shows(page, "#total-requests", "4")
     told = page.locator("#requests-grid tbody tr[id]").all_inner_texts()
     assert len(told) == 4
-    assert re.search(r"batch of 100\s+repeat\s+200", told[0])
-    assert re.search(r"repeat\s+reset \(fault\)", told[1])
+    assert re.search(r"batch of 100\s+retry\s+200", told[0])
+    assert re.search(r"retry\s+reset \(fault\)", told[1])
     assert re.search(r"full\s+503 \(fault\)", told[2])
     assert "authorize, CLIENT key" in told[3]
     rows(page, "requests").first.click()
@@ -354,7 +354,7 @@ def test_several_tabs_and_a_sleeping_one(emulator: Emulator, open_page: OpenPage
     assert send(emulator, 150) == "delivered"
     shows(awake, "#events-count", "150 arrived")
     assert asleep.locator("#events-count").text_content() == "none yet"
-    awake.locator("[data-answer='500']").click()
+    awake.locator("[data-response='500']").click()
     status(awake, "On for batches: 500.")
     asleep.evaluate(hide, False)
     shows(asleep, "#events-count", "150 arrived")

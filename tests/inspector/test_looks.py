@@ -109,7 +109,7 @@ def test_accessible(shop: Emulator, open_page: OpenPage, width: int, dark: bool)
         page.close()
     page = open_page(shop, width=width, dark=dark)
     fill(page, shop)
-    page.locator("[data-answer='429']").click()
+    page.locator("[data-response='429']").click()
     page.locator("#faults.on").wait_for()
     settle(page)
     assert problems(page) == []
@@ -120,7 +120,7 @@ def test_nothing_is_cut_off(shop: Emulator, open_page: OpenPage, width: int) -> 
     """At any width the page needs no scrolling sideways, and every control is within it."""
     page = open_page(shop, width=width)
     fill(page, shop)
-    page.locator("[data-answer='429']").click()
+    page.locator("[data-response='429']").click()
     page.locator("#faults.on").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for control in page.locator("button, input, select").locator("visible=true").all():

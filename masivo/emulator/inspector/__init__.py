@@ -1,10 +1,10 @@
-"""The page at the emulator's root: what happens, live, and switches for faults.
+"""The inspector, a page at the emulator's root: requests and events live, and fault switches.
 
-`visits` says which requests are the page's and answers them; `feed` says what there is to
-show; `trigger` guesses what made a batch go. The page itself is plain files beside this one.
+`visits` recognises the page's requests and responds to them; `feed` returns the data to show;
+`trigger` guesses the trigger of a batch. The page itself is plain files beside this one.
 
-What the page asks for is no request of the API: it is neither recorded nor counted, and no fault
-touches it.
+The page's requests are not requests to the API: they are neither recorded nor counted, and no
+fault applies to them.
 """
 
 from masivo.emulator.inspector.feed import Inspector

@@ -1,8 +1,8 @@
-"""What the inspector shows, as JSON: requests with their events, tokens, counters.
+"""The inspector's data as JSON: requests with their events, tokens, counters.
 
-A page polls with a cursor and gets what has changed since. Nothing waits here, and no page is
-remembered: what a page missed, asleep or slow, it gets when it asks. Beyond what the emulator
-keeps anyway, there is the state of the guesses, which is bounded.
+A page polls with a cursor and gets the changes since then. Nothing waits here, and no state of a
+page is kept: a page that was slow or asleep gets what it missed with its next poll. In addition to
+the emulator's records there is only the state of the guesses, which is bounded.
 """
 
 import json
@@ -12,28 +12,28 @@ from collections import OrderedDict
 from dataclasses import asdict
 from typing import Final
 
-from masivo.emulator.answers import Json
 from masivo.emulator.api import BASE_PATH
 from masivo.emulator.exchange import Desk
-from masivo.emulator.inspector.trigger import REFUSALS, Batch, Guess, Guesser
+from masivo.emulator.inspector.trigger import REJECTIONS, Batch, Guess, Guesser
 from masivo.emulator.records import Change, RecordedRequest
+from masivo.emulator.responses import Json
 from masivo.emulator.switches import Switches
 
-# The newest events and requests that a page is told of; it keeps no more itself.
+# The number of newest events and requests that a page gets; it keeps no more itself.
 MAX_EVENTS: Final = 20_000
 MAX_REQUESTS: Final = 2_000
-# After so many events, an answer of the feed ends with the request at hand.
+# A response of the feed ends with the request that reaches this many events.
 EVENTS_AT_ONCE: Final = 2_000
-# Characters of an event's JSON that go into the feed, for the search in the page.
+# The number of characters of an event's JSON in the feed, for the search in the page.
 PREVIEW: Final = 1_000
-# Characters of each other text.
+# The number of characters of any other text.
 TEXT: Final = 200
-# The newest tokens that are told of.
+# The number of newest tokens in the feed.
 MAX_TOKENS: Final = 20
 
 
 class Inspector:
-    """The state of the page's other end. Thread-safe."""
+    """The server side of the page. Thread-safe."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk: Desk = desk
@@ -42,17 +42,17 @@ class Inspector:
         self._forget()
 
     def feed(self, run: str, after: int) -> dict[str, object]:
-        """Return what a page needs to come up to date.
+        """Return the changes that a page has not seen yet.
 
-        run, after: `run` and `cursor` of the page's last answer; others than this run's, or 0,
-        ask for everything from the start.
+        run, after: `run` and `cursor` of the page's last response; with another run, or 0, all is
+        returned from the start.
         """
         journal, now = self.desk.journal, self.desk.clock()
         with self._lock:
             with journal.changed:
                 if self._run != self._current_run():
                     self._forget()
-                news = journal.changes(self._version)
+                recent = journal.changes(self._version)
                 changes = journal.changes(after if run == self._run else 0)
                 totals = {
                     "events": journal.event_count,
@@ -62,8 +62,8 @@ class Inspector:
                 }
                 tokens = self._tokens()
                 switches = asdict(self.desk.switches)
-            # Without the journal's lock: no request waits for what a page asks.
-            self._catch_up(news)
+            # Without the journal's lock: no request of a client waits for a page.
+            self._catch_up(recent)
             chosen, skipped, more = _window(changes)
             return {
                 "run": self._run,
@@ -87,12 +87,12 @@ class Inspector:
         return json.dumps(record.events[index], indent=2, ensure_ascii=False)
 
     def switch(self, switches: Switches) -> None:
-        """Let requests suffer what is switched on, from the next one on."""
+        """Apply these switches, from the next request on."""
         with self.desk.journal.changed:
             self.desk.switches = switches
 
     def revoke_tokens(self) -> None:
-        """Make every token issued so far answer 401."""
+        """Revoke every token issued so far: requests with them get a 401."""
         with self.desk.journal.changed:
             self.desk.api.revoke_tokens()
 
@@ -104,14 +104,14 @@ class Inspector:
         self._version = 0
         self._failures = 0
         self._guesser = Guesser()
-        # What is guessed of the newest batches, by serial.
+        # The guesses about the newest batches, by serial.
         self._guesses: OrderedDict[int, Guess] = OrderedDict()
 
     def _catch_up(self, changes: list[Change]) -> None:
-        """Guess and count for what has changed since the last time that a page asked."""
+        """Update guesses and counters with the changes since the last poll of a page."""
         if changes:
             self._version = changes[-1].version
-        # By arrival, so that a batch comes before its repeats and parts.
+        # By arrival, so that a batch comes before its retries and parts.
         for change in sorted(changes, key=lambda each: each.serial):
             record = change.record
             if record.settled and _failed(record):
@@ -126,8 +126,8 @@ class Inspector:
             self._guesses[serial] = self._guesser.guess(batch)
             if len(self._guesses) > MAX_REQUESTS:
                 self._guesses.popitem(last=False)
-        if record.settled and record.status in REFUSALS:
-            self._guesser.refused(batch)
+        if record.settled and record.status in REJECTIONS:
+            self._guesser.rejected(batch)
 
     def _tokens(self) -> list[dict[str, object]]:
         return [
@@ -146,16 +146,16 @@ class Inspector:
         guess = self._guesses.get(change.serial)
         token = api.token_in(record.headers)
         key = api.kind_of(record.headers.get("x-api-key"))
-        answered, events = record.answered_at, record.events
+        began, events = record.responded_at, record.events
         return {
             "serial": change.serial,
             "number": record.number,
-            # Another route is the path itself.
+            # For any other route, `record.route` is the path.
             "route": record.route if record.route in ("authorize", "events", "event") else "other",
             "method": record.method,
             "path": record.path.partition("?")[0][:TEXT],
             "at": record.received_at,
-            "seconds": None if answered is None else max(0.0, answered - record.received_at),
+            "seconds": None if began is None else max(0.0, began - record.received_at),
             "settled": record.settled,
             "failed": record.settled and _failed(record),
             "status": record.status,
@@ -174,7 +174,7 @@ class Inspector:
 
 
 def _window(changes: list[Change]) -> tuple[list[Change], int, bool]:
-    """Return the changes to tell of now, how many were too old, and whether more follow."""
+    """Return the changes to send now, the number that are too old, and whether more follow."""
     start, room = len(changes), MAX_EVENTS
     while start and len(changes) - start < MAX_REQUESTS:
         room -= len(changes[start - 1].record.events or ())
@@ -193,7 +193,7 @@ def _failed(record: RecordedRequest) -> bool:
 
 
 def _ending(record: RecordedRequest) -> str | None:
-    """Say how a request ended that was not answered with a status; None where one was."""
+    """Return how a request ended without a status; None if it has one."""
     if not record.settled:
         return "pending"
     if record.status is not None:
@@ -205,11 +205,11 @@ def _ending(record: RecordedRequest) -> str | None:
         return "raw bytes"
     if fault is not None and fault.close:
         return "closed"
-    return "broken off"
+    return "aborted"
 
 
 def _summary(event: Json) -> list[str | None]:
-    """Return type, customer, brand and the beginning of the JSON of an event."""
+    """Return the type, customer, brand and beginning of the JSON of an event."""
     fields: list[Json] = [None, None, None]
     if isinstance(event, dict):
         fields = [event.get(name) for name in ("type", "customer_id", "brand_id")]

@@ -1,5 +1,5 @@
-// The inspector's page. It asks for what is new, keeps the newest rows, and draws at most once a
-// frame. Whatever comes from an app is put in as text, never as markup.
+// The inspector's page. It polls for changes, keeps the newest rows, and draws at most once a frame.
+// Anything that comes from an app is inserted as text, never as markup.
 
 const POLL_MS = 500;
 const RETRY_MS = 1500;
@@ -34,7 +34,7 @@ function size(bytes) {
   return bytes < 1e6 ? `${(bytes / 1e3).toFixed(1)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
-// Says something to those who do not see the page; used for what they did, not for what arrives.
+// Announces the result of a user's action to screen readers; not used for what arrives.
 function announce(text) {
   byId("announcer").textContent = text;
 }
@@ -69,7 +69,7 @@ class Grid {
     this.body.addEventListener("click", (event) => this.#click(event));
   }
 
-  // `added`: how many rows are new at the top; what one reads there stays where it is.
+  // `added`: the number of new rows at the top; the visible rows keep their place.
   show(rows, added = 0) {
     this.rows = rows;
     if (added && this.scroller.scrollTop > 0) {
@@ -206,13 +206,13 @@ class Grid {
   }
 }
 
-// ── What has arrived ─────────────────────────────────────────────────────────────────────────
+// ── State ────────────────────────────────────────────────────────────────────────────────────
 
 const state = {
   run: "",
   cursor: 0,
-  clearedTo: 0, // the highest serial that "Clear lists" took away
-  forgottenTo: 0, // the highest serial that there was no room for any more
+  clearedTo: 0, // the highest serial removed by "Clear lists"
+  forgottenTo: 0, // the highest serial dropped for lack of room
   highest: 0,
   arrived: 0, // events in all
   serverAhead: 0, // seconds that the emulator's clock is ahead of this one
@@ -220,7 +220,7 @@ const state = {
   events: [],
   types: new Set(),
   tokens: [],
-  switches: { latency: 0, answer: null, retry_after: 5, scope: "events" },
+  switches: { latency: 0, response: null, retry_after: 5, scope: "events" },
   perSecond: new Map(),
   paused: false,
 };
@@ -234,26 +234,26 @@ function forget() {
   closeDetail();
 }
 
-function take(answer) {
-  if (state.run && answer.run !== state.run) {
+function take(response) {
+  if (state.run && response.run !== state.run) {
     state.clearedTo = 0;
     state.forgottenTo = 0;
     state.highest = 0;
     forget();
-    announce("The emulator began anew; the lists are empty.");
+    announce("The emulator has restarted; the lists are empty.");
   }
-  state.run = answer.run;
-  state.cursor = answer.cursor;
-  state.serverAhead = answer.now - Date.now() / 1000;
-  state.tokens = answer.tokens;
-  takeSwitches(answer.switches);
-  takeRows(answer.requests);
-  if (answer.skipped) announce(`${plural(answer.skipped, "older request")} not shown.`);
-  showTotals(answer.totals);
+  state.run = response.run;
+  state.cursor = response.cursor;
+  state.serverAhead = response.now - Date.now() / 1000;
+  state.tokens = response.tokens;
+  takeSwitches(response.switches);
+  takeRows(response.requests);
+  if (response.skipped) announce(`${plural(response.skipped, "older request")} not shown.`);
+  showTotals(response.totals);
   showTokens();
-  byId("base-url").textContent = location.origin + answer.base_path;
+  byId("base-url").textContent = location.origin + response.base_path;
   byId("setup").textContent =
-    `export MASIVO_BASE_URL=${location.origin}${answer.base_path}\nexport MASIVO_API_KEY=…`;
+    `export MASIVO_BASE_URL=${location.origin}${response.base_path}\nexport MASIVO_API_KEY=…`;
 }
 
 function takeRows(requests) {
@@ -301,7 +301,7 @@ function addType(type) {
 
 // ── The lists ────────────────────────────────────────────────────────────────────────────────
 
-// What became of a request, as [text, class] of a cell.
+// The outcome of a request, as [text, class] of a cell.
 function outcome(request) {
   if (request.ending === "pending") return ["pending", "pending"];
   const mark = request.fault ? " (fault)" : "";
@@ -375,7 +375,7 @@ function showNewEvents(fresh) {
   const fitting = fresh.filter(fits);
   let rows = eventGrid.rows;
   for (const row of fitting) rows.push(row);
-  // What is gone from all is gone from those that fit.
+  // Rows dropped from all events are dropped from the filtered ones, too.
   if (rows.length && rows[0].order < state.events[0].order) rows = state.events.filter(fits);
   eventGrid.show(rows, fitting.length);
   describeEvents();
@@ -406,7 +406,7 @@ function showRequests(added = 0) {
   byId("requests-empty").textContent = all.length ? "None failed." : "No requests yet.";
 }
 
-// ── One event or request, whole ──────────────────────────────────────────────────────────────
+// ── Details of an event or request ────────────────────────────────────────────────────────────
 
 let detail = null; // {grid, request}: what is shown
 
@@ -427,7 +427,7 @@ function showDetail(grid, title, facts, request) {
   byId("detail").hidden = false;
 }
 
-// Of what the API found wrong with a batch, what concerns this event.
+// The part of a batch's problem that concerns this event.
 function problemOf({ request, index }) {
   if (!request.problem?.startsWith("events[")) return request.problem;
   const own = request.problem.split("; ").find((each) => each.startsWith(`events[${index}]`));
@@ -446,9 +446,9 @@ async function openEvent(row) {
   body.hidden = false;
   body.textContent = row.text;
   const query = new URLSearchParams({ run: state.run, request: request.serial, index });
-  const answer = await ask(`event?${query}`).catch(() => null);
+  const response = await ask(`event?${query}`).catch(() => null);
   if (detail !== shown) return;
-  body.textContent = answer?.event ?? `${row.text}\n\n(The beginning: the emulator does not keep the whole any more.)`;
+  body.textContent = response?.event ?? `${row.text}\n\n(Only the beginning: the emulator no longer keeps the whole event.)`;
 }
 
 function openRequest(request) {
@@ -539,37 +539,37 @@ function showTokens() {
 
 const SCOPES = { events: "batches", authorize: "authorizations", all: "all requests" };
 
-function answerText({ answer, retry_after }) {
+function responseText({ response, retry_after }) {
   return {
     401: "401", 429: `429 with Retry-After ${retry_after} s`, 500: "500", reset: "connection reset",
     quota: "quota used up (429, 24 h)",
-  }[answer];
+  }[response];
 }
 
 function takeSwitches(switches) {
   state.switches = switches;
   byId("latency").setAttribute("aria-pressed", String(switches.latency > 0));
-  for (const button of document.querySelectorAll("[data-answer]")) {
-    button.setAttribute("aria-pressed", String(button.dataset.answer === switches.answer));
+  for (const button of document.querySelectorAll("[data-response]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.response === switches.response));
   }
   const inputs = { scope: switches.scope };
   if (switches.latency > 0) inputs["latency-seconds"] = switches.latency;
-  if (switches.answer === "429") inputs["retry-after"] = switches.retry_after;
+  if (switches.response === "429") inputs["retry-after"] = switches.retry_after;
   for (const [id, setting] of Object.entries(inputs)) {
     const input = byId(id);
     if (input !== document.activeElement && input.value !== String(setting)) input.value = setting;
   }
   const parts = [
     switches.latency > 0 ? `latency ${switches.latency} s` : null,
-    switches.answer === null ? null : answerText(switches),
+    switches.response === null ? null : responseText(switches),
   ].filter(Boolean);
   const on = parts.length > 0;
   byId("faults").classList.toggle("on", on);
-  const patience = ["429", "quota"].includes(switches.answer)
-    ? " A client that was told to wait waits, even after you switch this off." : "";
+  const patience = ["429", "quota"].includes(switches.response)
+    ? " A client that got a Retry-After waits for it, even after you switch this off." : "";
   const text = on
     ? `On for ${SCOPES[switches.scope]}: ${parts.join(", ")}.${patience}`
-    : "Off. Every request is answered as the API does.";
+    : "Off. Every request gets the API's own response.";
   if (byId("fault-state").textContent !== text) byId("fault-state").textContent = text;
   document.title = on ? "● Faults on – Masivo inspector" : "Masivo inspector";
 }
@@ -578,11 +578,11 @@ async function ask(path, body) {
   const init = body === undefined ? {} : {
     method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" },
   };
-  const answer = await fetch(`/inspector/${path}`, {
+  const response = await fetch(`/inspector/${path}`, {
     ...init, cache: "no-store", signal: AbortSignal.timeout(20_000),
   });
-  const document = await answer.json();
-  if (!answer.ok) throw new Error(document.details);
+  const document = await response.json();
+  if (!response.ok) throw new Error(document.details);
   return document;
 }
 
@@ -598,7 +598,7 @@ async function switchTo(change) {
   }
 }
 
-// The seconds in a field; what cannot be read counts as what the field began with.
+// The seconds in a field; its default if the field cannot be read.
 function secondsIn(id) {
   const input = byId(id);
   return input.validity.valid && input.value !== "" ? input.valueAsNumber : Number(input.defaultValue);
@@ -610,18 +610,18 @@ byId("latency").addEventListener("click", () => {
 byId("latency-seconds").addEventListener("change", () => {
   if (state.switches.latency > 0) switchTo({ latency: secondsIn("latency-seconds") });
 });
-for (const button of document.querySelectorAll("[data-answer]")) {
+for (const button of document.querySelectorAll("[data-response]")) {
   button.addEventListener("click", () => {
-    const { answer } = button.dataset;
-    const isOn = state.switches.answer === answer;
-    switchTo({ answer: isOn ? null : answer, retry_after: secondsIn("retry-after") });
+    const { response } = button.dataset;
+    const isOn = state.switches.response === response;
+    switchTo({ response: isOn ? null : response, retry_after: secondsIn("retry-after") });
   });
 }
 byId("retry-after").addEventListener("change", () => {
-  if (state.switches.answer === "429") switchTo({ retry_after: secondsIn("retry-after") });
+  if (state.switches.response === "429") switchTo({ retry_after: secondsIn("retry-after") });
 });
 byId("scope").addEventListener("change", () => switchTo({ scope: byId("scope").value }));
-byId("heal").addEventListener("click", () => switchTo({ latency: 0, answer: null }));
+byId("heal").addEventListener("click", () => switchTo({ latency: 0, response: null }));
 byId("revoke").addEventListener("click", async () => {
   try {
     await ask("revoke", {});
@@ -689,7 +689,7 @@ byId("clear").addEventListener("click", () => {
   announce("The lists are empty.");
 });
 
-// ── Asking for what is new ───────────────────────────────────────────────────────────────────
+// ── Polling ──────────────────────────────────────────────────────────────────────────────────
 
 function showConnection(kind, text) {
   const shown = byId("connection");
@@ -701,7 +701,7 @@ function showConnection(kind, text) {
 
 let wake = () => {};
 
-// Waits so long, or until `wake` is called.
+// Waits this long, or until `wake` is called.
 function pause(millis) {
   return new Promise((resolve) => {
     const timer = millis === Infinity ? 0 : setTimeout(resolve, millis);
@@ -724,14 +724,14 @@ async function follow() {
     let wait = POLL_MS;
     try {
       const query = new URLSearchParams({ run: state.run, after: state.cursor });
-      const answer = await ask(`feed?${query}`);
+      const response = await ask(`feed?${query}`);
       if (state.paused) continue;
-      take(answer);
+      take(response);
       showChart();
       showConnection("live", "Live");
-      if (answer.more) wait = 16;
+      if (response.more) wait = 16;
     } catch (error) {
-      if (!state.paused) showConnection("lost", "Not connected: the emulator does not answer. Trying again.");
+      if (!state.paused) showConnection("lost", "Not connected: the emulator does not respond. Trying again.");
       wait = RETRY_MS;
     }
     await pause(wait);

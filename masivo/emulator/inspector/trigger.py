@@ -1,9 +1,9 @@
-"""What made a batch go? A guess: it cannot be seen on the wire.
+"""A guess at the trigger of a batch, which does not show on the wire.
 
-What can be seen: how many events there are, how old they are by their `issued_at`, whether the
-batch's Idempotency-Key came before, and whether its events were in a batch that was refused.
-The settings of the client are not known: its defaults are supposed, but for the size of a batch,
-which shows after a few full ones. Pure: no clock, no lock.
+A batch shows the number of its events, their age by `issued_at`, whether its Idempotency-Key was
+seen before, and whether its events were in a rejected batch. The client's settings are unknown:
+the defaults are assumed, except for the batch size, which shows after a few full batches. Pure: no
+clock, no lock.
 """
 
 from collections import OrderedDict, deque
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from masivo.emulator.answers import Json
+from masivo.emulator.responses import Json
 
 # The client's defaults (``docs/reference/guarantees.md#triggers``); seconds and bytes.
 BATCH_SIZE: Final = 100
@@ -21,28 +21,28 @@ MAX_EVENT_BYTES: Final = 262_144
 IDLE_TIMEOUT: Final = 30.0
 MAX_WAIT: Final = 60.0
 
-# A stamp is cut to a second of the server's clock and errs to the past by a second or so more.
+# A stamp is cut to a second of the server's clock, and may be another second or so too early.
 SLACK: Final = 3.0
 
-# A size that comes so often, as the largest, is taken for the client's batch_size.
+# The largest size seen counts as the client's batch_size after this many times.
 TIMES: Final = 3
-# Below it, batches of one size come about by chance.
+# Batches of a smaller size may have it by chance.
 SMALLEST_FULL: Final = 5
 
-# Answers after which a client sends the halves of a batch.
-REFUSALS: Final = frozenset({400, 413, 422})
+# Statuses after which a client sends the halves of a batch.
+REJECTIONS: Final = frozenset({400, 413, 422})
 
 KEPT_KEYS: Final = 1_000
-KEPT_REFUSED: Final = 20
+KEPT_REJECTED: Final = 20
 
 
 class Trigger(StrEnum):
-    """What made a batch go, as it is shown."""
+    """The trigger of a batch, as shown on the page."""
 
     FULL = "full"
     IDLE = "idle"
     MAX_WAIT = "max wait"
-    REPEAT = "repeat"
+    RETRY = "retry"
     PART = "part"
     ASKED = "flush or close"
     UNCLEAR = "unclear"
@@ -50,7 +50,7 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A trigger that is probable, and what speaks for it."""
+    """A probable trigger, and the evidence for it."""
 
     trigger: Trigger
     # A sentence for a person, without its full stop.
@@ -59,9 +59,9 @@ class Guess:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What can be seen of a batch."""
+    """The visible properties of a batch."""
 
-    # Its number among the requests.
+    # The number of its request.
     number: int
     # When it arrived, in seconds since the epoch.
     at: float
@@ -73,45 +73,45 @@ class Batch:
 
 
 class Guesser:
-    """Guesses from one batch to the next; what it remembers is bounded."""
+    """The guesser of triggers, batch by batch; its memory is bounded."""
 
     def __init__(self) -> None:
         # Idempotency keys, with the number of the batch that had them first.
         self._keys: OrderedDict[str, int] = OrderedDict()
-        self._refused: deque[Batch] = deque(maxlen=KEPT_REFUSED)
+        self._rejected: deque[Batch] = deque(maxlen=KEPT_REJECTED)
         self._largest = 0
         self._times = 0
 
-    def refused(self, batch: Batch) -> None:
-        """Learn that a batch was answered with one of REFUSALS."""
-        self._refused.appendleft(batch)
+    def rejected(self, batch: Batch) -> None:
+        """Note a batch whose response had one of the statuses REJECTIONS."""
+        self._rejected.appendleft(batch)
 
     def guess(self, batch: Batch) -> Guess:
-        """Return the guess for a batch; each is to be asked for once, in order of arrival."""
-        again = self._repeat(batch) or self._part(batch)
+        """Return the guess for a batch; call it once for each, in order of arrival."""
+        again = self._retry(batch) or self._part(batch)
         if again is not None:
             return again
         self._measure(len(batch.events))
         return _by_size(batch) or _by_age(batch) or self._by_custom(batch) or _by_default(batch)
 
-    def _repeat(self, batch: Batch) -> Guess | None:
+    def _retry(self, batch: Batch) -> Guess | None:
         if batch.key is None:
             return None
         first = self._keys.get(batch.key, batch.number)
         if first != batch.number:
-            return Guess(Trigger.REPEAT, f"request {first} had the same Idempotency-Key")
+            return Guess(Trigger.RETRY, f"request {first} had the same Idempotency-Key")
         self._keys[batch.key] = batch.number
         if len(self._keys) > KEPT_KEYS:
             self._keys.popitem(last=False)
         return None
 
     def _part(self, batch: Batch) -> Guess | None:
-        for whole in self._refused:
+        for whole in self._rejected:
             if _is_part(batch.events, whole.events):
                 return Guess(
                     Trigger.PART,
-                    f"request {whole.number} was refused with these events and others: "
-                    "the client looks for the bad ones",
+                    f"request {whole.number} was rejected with these events and others: "
+                    "the client isolates the bad ones",
                 )
         return None
 
@@ -171,7 +171,7 @@ def _just_past(age: float, limit: float) -> bool:
 
 
 def _age(batch: Batch, index: int) -> float | None:
-    """Return how many seconds old an event is; None where its `issued_at` does not tell."""
+    """Return the age of an event in seconds; None without a usable `issued_at`."""
     event = batch.events[index] if batch.events else None
     stamp = event.get("issued_at") if isinstance(event, dict) else None
     if not isinstance(stamp, str):
@@ -186,7 +186,7 @@ def _age(batch: Batch, index: int) -> float | None:
 
 
 def _is_part(events: list[Json], whole: list[Json]) -> bool:
-    """Whether the events stand in this order, side by side, in a larger batch."""
+    """Return whether a larger batch contains the events side by side, in this order."""
     if not 0 < len(events) < len(whole):
         return False
     try:

@@ -1,9 +1,9 @@
-"""Requests of the page to the inspector: which they are, who may make them, what they get.
+"""Requests of the page to the inspector: their paths, access checks and responses.
 
-The emulator is reached from this machine alone, but any site that its user visits runs code on
-this machine too. So: a name other than a loopback one in `Host` is refused (it would be another
-site's, whose name was pointed here), what changes something takes a POST from the page's own
-origin, with a content type that makes a browser ask first, and the page runs no code but its own.
+Only this machine can reach the emulator, but every site that its user visits runs code on this
+machine too. So a `Host` that is not a loopback name gets a 403 (it would be the name of another
+site, pointed here), every change takes a POST from the page's own origin with a content type that
+makes a browser send a preflight request first, and the page runs no code but its own.
 """
 
 import json
@@ -17,14 +17,14 @@ from urllib.parse import parse_qs, urlsplit
 import h11
 
 from masivo.emulator import script
-from masivo.emulator.answers import TYPE_JSON, Answer, Json, error_answer
 from masivo.emulator.inspector.feed import Inspector
 from masivo.emulator.loopback import is_loopback
+from masivo.emulator.responses import TYPE_JSON, Json, Response, error_response
 from masivo.emulator.switches import Switches
 
 PREFIX: Final = "/inspector/"
 
-# The largest body that the page has a use for, in bytes.
+# The largest body that the page sends, in bytes.
 MAX_BODY: Final = 4_096
 
 _FILES: Final = {
@@ -55,13 +55,13 @@ _HEADERS: Final = (
 
 
 def is_visit(method: str, target: str) -> bool:
-    """Whether a request is the inspector's, and none of the API."""
+    """Return whether a request is for the inspector, not for the API."""
     path = target.partition("?")[0]
     return path.startswith(PREFIX) or (method == "GET" and path == "/")
 
 
 class Visit:
-    """One request of the page, and its answer."""
+    """One request of the page, and its response."""
 
     def __init__(
         self, inspector: Inspector, method: str, target: str, headers: dict[str, str]
@@ -74,61 +74,61 @@ class Visit:
 
     @property
     def reads_body(self) -> bool:
-        """Always: the connection goes on after it."""
+        """Always True: the connection is used again after it."""
         return True
 
     def abandon(self, body: bytes) -> None:
-        """Do nothing: nobody keeps what the page asked for."""
+        """Do nothing: requests of the page are not recorded."""
 
     def steps(self, conn: h11.Connection, body: bytes) -> Iterator[script.Step]:
-        """Yield the steps of the answer."""
-        answer = self._refusal(body) or self._answer(body)
+        """Yield the steps of the response."""
+        response = self._error(body) or self._respond(body)
         desk = self._inspector.desk
-        headers = (*desk.api.base_headers(desk.clock()), *answer.headers, *_HEADERS)
+        headers = (*desk.api.base_headers(desk.clock()), *response.headers, *_HEADERS)
         if len(body) > MAX_BODY:  # it may not have been read to its end
             headers = (*headers, ("Connection", "close"))
-        whole = Answer(answer.status, answer.body, headers)
+        whole = Response(response.status, response.body, headers)
         return script.steps(conn, self._method, whole, script.NO_FAULT)
 
-    def _refusal(self, body: bytes) -> Answer | None:
-        """Return the answer to a request that is not the page's own; None for one that is."""
+    def _error(self, body: bytes) -> Response | None:
+        """Return the error for a request that is not the page's own; None for one that is."""
         host = self._headers.get("host", "")
         if not is_loopback(_name(host)):
-            return error_answer(
+            return error_response(
                 403, "Forbidden", "Ask for the inspector by a loopback address or localhost"
             )
         if len(body) > MAX_BODY:
-            return error_answer(413, "Content Too Large", f"The limit is {MAX_BODY} bytes")
+            return error_response(413, "Content Too Large", f"The limit is {MAX_BODY} bytes")
         if self._path not in _POSTS | _GETS:
-            return error_answer(404, "Not Found", "The inspector has no such path")
+            return error_response(404, "Not Found", "The inspector has no such path")
         method = "POST" if self._path in _POSTS else "GET"
         if self._method != method:
             allowed = (("Allow", method),)
-            return error_answer(405, "Method Not Allowed", f"Use {method} here", allowed)
+            return error_response(405, "Method Not Allowed", f"Use {method} here", allowed)
         if method == "GET":
             return None
         if self._headers.get("origin", "").partition("://")[2] != host:
-            return error_answer(
+            return error_response(
                 403,
                 "Forbidden",
                 "Only the inspector's own page may do this; in a test, use Emulator.fail",
             )
         if self._headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-            return error_answer(415, "Unsupported Media Type", "Send application/json")
+            return error_response(415, "Unsupported Media Type", "Send application/json")
         return None
 
-    def _answer(self, body: bytes) -> Answer:
+    def _respond(self, body: bytes) -> Response:
         if self._path in _FILES:
             name, content_type = _FILES[self._path]
-            return Answer(200, _file(name), (("Content-Type", content_type),))
+            return Response(200, _file(name), (("Content-Type", content_type),))
         try:
             if self._path in _POSTS:
                 return self._do(body)
-            return self._tell()
+            return self._data()
         except (TypeError, ValueError, RecursionError) as error:
-            return error_answer(400, "Bad Request", str(error))
+            return error_response(400, "Bad Request", str(error))
 
-    def _do(self, body: bytes) -> Answer:
+    def _do(self, body: bytes) -> Response:
         document: Json = json.loads(body)
         if self._path == f"{PREFIX}switches":
             switches = Switches.parse(document)
@@ -137,7 +137,7 @@ class Visit:
         self._inspector.revoke_tokens()
         return _document({})
 
-    def _tell(self) -> Answer:
+    def _data(self) -> Response:
         query = parse_qs(urlsplit(self._target).query)
         run = query.get("run", [""])[0]
 
@@ -148,7 +148,7 @@ class Visit:
             return _document(self._inspector.feed(run, number("after")))
         event = self._inspector.event(run, number("request"), number("index"))
         if event is None:
-            return error_answer(404, "Not Found", "The emulator does not keep this event any more")
+            return error_response(404, "Not Found", "The emulator no longer keeps this event")
         return _document({"event": event})
 
     @property
@@ -157,16 +157,16 @@ class Visit:
 
 
 def _name(host: str) -> str:
-    """Return the name or address in a `Host` header, or an empty text for none."""
+    """Return the name or address in a `Host` header, or an empty string if it has none."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
 
 
-def _document(document: dict[str, object]) -> Answer:
+def _document(document: dict[str, object]) -> Response:
     # Escaped to ASCII: an event may hold a lone surrogate, which no encoding carries.
-    return Answer(200, json.dumps(document).encode("ascii"), (("Content-Type", TYPE_JSON),))
+    return Response(200, json.dumps(document).encode("ascii"), (("Content-Type", TYPE_JSON),))
 
 
 @cache

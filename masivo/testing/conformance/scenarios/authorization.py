@@ -137,7 +137,7 @@ def refused_key_is_tried_again_after_30_s(run: Run) -> None:
 def authorization_is_retried(run: Run) -> None:
     """An authorization that fails for a while is retried like a batch."""
     client = run.client(batch_size=1)
-    run.respond(Fault(status=503), Fault.lost_answer(), Fault(status=429), route="authorize")
+    run.respond(Fault(status=503), Fault.lost_response(), Fault(status=429), route="authorize")
     client.send_numbers(1)
     run.authorizations(1)
     run.pending(client.events)
@@ -260,7 +260,7 @@ def failed_renewal_keeps_the_token(run: Run) -> None:
     """A renewal that fails, or is refused, keeps the token that works, and is tried again."""
     client = run.client(refresh_interval=100.0)
     client.get_token().result()
-    refused = Fault(status=401), Fault(status=503), Fault.lost_answer()
+    refused = Fault(status=401), Fault(status=503), Fault.lost_response()
     run.respond(*refused, route="authorize")
     run.advance(100)
     client.send_numbers(1)

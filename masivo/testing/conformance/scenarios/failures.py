@@ -41,7 +41,7 @@ def lost_response_is_retried(run: Run) -> None:
     """A batch whose response is lost is sent again with the same ``Idempotency-Key``: at least
     once."""
     client = run.client(batch_size=1)
-    run.respond(Fault.lost_answer(), Fault(close=True), Fault.garbage(), Fault(truncate_headers=10))
+    run.respond(Fault.lost_response(), Fault(close=True), Fault.garbage(), Fault(truncate_headers=10))
     client.send_numbers(1)
     run.advance(0.5 + 1 + 2 + 4)
     run.delivered(client.events)
@@ -100,7 +100,7 @@ def next_batch_continues_the_backoff(run: Run) -> None:
 def no_retries_means_none(run: Run) -> None:
     """With ``max_retries=0`` no batch is retried."""
     client = run.client(batch_size=1, max_retries=0)
-    run.respond(Fault(status=503), Fault.lost_answer())
+    run.respond(Fault(status=503), Fault.lost_response())
     run.failed(client.send_numbers(1), MasivoError, status=503)
     second = client.send_numbers(2)
     run.advance(0.5)

@@ -1,4 +1,4 @@
-"""What the API answers: a status, headers and a body, before anything is put on a wire."""
+"""Responses of the API: status, headers and body, before anything is sent."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,18 @@ HTML_PAGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One complete answer of the API."""
+class Response:
+    """One complete response of the API."""
 
     # HTTP status code.
     status: int
     # The whole body, not yet framed.
     body: bytes
-    # Names and values in the order in which they are sent; the framing is not among them.
+    # Names and values in the order in which they are sent, without the framing.
     headers: tuple[tuple[str, str], ...]
-    # The events that the API took with this request, in order.
+    # The events that the API accepted with this request, in order.
     accepted: tuple[dict[str, Json], ...] = ()
-    # What is wrong, where this is an error; the body says it too.
+    # What is wrong, if this is an error; the body says the same.
     problem: str | None = None
 
 
@@ -42,31 +42,31 @@ def encode(document: object) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def json_answer(
+def json_response(
     status: int,
     document: Mapping[str, object] | Sequence[object],
     headers: tuple[tuple[str, str], ...] = (),
     accepted: tuple[dict[str, Json], ...] = (),
-) -> Answer:
-    """Return an answer whose body is a JSON document."""
-    return Answer(status, encode(document), (("Content-Type", TYPE_JSON), *headers), accepted)
+) -> Response:
+    """Return a response whose body is a JSON document."""
+    return Response(status, encode(document), (("Content-Type", TYPE_JSON), *headers), accepted)
 
 
-def error_answer(
+def error_response(
     status: int, error: str, details: str, headers: tuple[tuple[str, str], ...] = ()
-) -> Answer:
-    """Return an error as the vendor's schema has it: two strings, `error` and `details`."""
-    answer = json_answer(status, {"error": error, "details": details}, headers)
-    return replace(answer, problem=details)
+) -> Response:
+    """Return an error in the form of the vendor's schema: two strings, `error` and `details`."""
+    response = json_response(status, {"error": error, "details": details}, headers)
+    return replace(response, problem=details)
 
 
-def html_answer() -> Answer:
-    """Return the page that a wrong host or path can answer: HTML, with status 200."""
-    return Answer(200, HTML_PAGE.encode(), (("Content-Type", TYPE_HTML),))
+def html_response() -> Response:
+    """Return the HTML page, with status 200, that a wrong host or path may send."""
+    return Response(200, HTML_PAGE.encode(), (("Content-Type", TYPE_HTML),))
 
 
 def reason_phrase(status: int) -> str:
-    """Return the standard reason phrase of a status, or an empty text for an unknown one."""
+    """Return the standard reason phrase of a status, or an empty string for an unknown one."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
