@@ -1,8 +1,8 @@
-"""Whether the clients of this process may reach other hosts than this machine.
+"""The loopback-only guard: it keeps clients from connecting to other machines in tests.
 
-The test kit (``masivo.testing.plugin``) forbids it. Children learn of that by the environment
-variable, which ``configure`` heeds; in the process itself this flag holds too, so that a test
-that empties the environment opens no hole.
+The test kit (``masivo.testing.plugin``) switches it on. Child processes inherit the environment
+variable, which ``configure`` reads; in the process itself this flag applies as well, so that a test
+that empties the environment does not lift the guard.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK_ONLY", "environ", "loopback_only"]
 
 LOOPBACK_ONLY = "MASIVO_LOOPBACK_ONLY"
-"""The environment variable that says the same to children, and to drivers of one's own."""
+"""The environment variable with the same meaning for child processes and third-party drivers."""
 
 loopback_only = False
-"""Whether a client for another host is refused."""
+"""True while the construction of a client for another host fails."""
 
 
 def environ() -> Mapping[str, str]:
-    """The environment that clients are configured from."""
+    """Return the environment from which clients are configured."""
     return {**os.environ, LOOPBACK_ONLY: "1"} if loopback_only else os.environ

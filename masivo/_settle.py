@@ -1,4 +1,4 @@
-"""The package's logger, what ``MASIVO_LOG`` does to it, and settling with it."""
+"""The package's logger, its set-up by ``MASIVO_LOG``, and settling with it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Waiters", "logger", "settle", "unseen"]
 
-_MOST_UNSEEN: Final = 5
+_MAX_UNSEEN: Final = 5
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
 class _Unseen(logging.NullHandler):
-    """Logs nothing, as befits a library, but keeps what nobody saw.
+    """A NullHandler that keeps warnings that no other handler received.
 
-    In a program that never configured logging, a lost event would pass in silence. So the first
-    few different warnings are printed to the standard error when the interpreter exits.
+    In a program that never configured logging, a lost event would go unnoticed. So the first few
+    different warnings are printed to the standard error when the interpreter exits.
     """
 
     def __init__(self) -> None:
@@ -33,17 +33,17 @@ class _Unseen(logging.NullHandler):
         self._lines: dict[str, None] = {}
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Keep a record that no other handler takes."""
+        """Keep a warning that no other handler receives."""
         configured = logging.getLogger().handlers or any(
             handler is not self for handler in logger.handlers
         )
         unseen = not configured and record.levelno >= logging.WARNING
-        if unseen and len(self._lines) < _MOST_UNSEEN:
+        if unseen and len(self._lines) < _MAX_UNSEEN:
             self._lines[record.getMessage()] = None
         return True
 
     def print(self) -> None:
-        """Print what was kept."""
+        """Print the kept warnings."""
         lines, self._lines = self._lines, {}
         for line in lines:
             with suppress(Exception):  # the standard error may be gone by now
@@ -51,17 +51,17 @@ class _Unseen(logging.NullHandler):
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
-    """Prints to the standard error what the application does not print already."""
+    """A handler that prints to the standard error what the application does not print itself."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(
             logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
         )
-        self.addFilter(self._is_news)
+        self.addFilter(self._is_unprinted)
 
-    def _is_news(self, record: logging.LogRecord) -> bool:
-        """Whether nobody else prints a record: the reader should not see it twice."""
+    def _is_unprinted(self, record: logging.LogRecord) -> bool:
+        """Return whether no other handler prints this record, so that it is printed only once."""
         node: logging.Logger | None = logger
         while node is not None:
             for other in node.handlers:
@@ -72,25 +72,24 @@ class _Terminal(logging.StreamHandler[TextIO]):
         return True
 
 
-def _log_as_told(told: str) -> None:
-    """Do as ``MASIVO_LOG`` says: print to the standard error from a level on.
+def _configure(value: str) -> None:
+    """Print records to the standard error from the level in ``MASIVO_LOG`` on.
 
-    A wrong value is told there, and nothing else changes: a slip in what is set for looking into
-    trouble must not stop a program.
+    An invalid value only logs a warning: a slip in a debugging aid must not stop a program.
     """
-    level = _LEVELS.get(told.strip().lower())
-    if told.strip():
+    level = _LEVELS.get(value.strip().lower())
+    if value.strip():
         logger.addHandler(_Terminal())
     if level is not None:
         logger.setLevel(level)
-    elif told.strip():
+    elif value.strip():
         logger.warning("MASIVO_LOG must be one of %s; it is ignored", ", ".join(_LEVELS))
 
 
 logger: Final = logging.getLogger("masivo")
 unseen: Final = _Unseen()
 logger.addHandler(unseen)
-_log_as_told(os.environ.get("MASIVO_LOG", ""))
+_configure(os.environ.get("MASIVO_LOG", ""))
 # Registered before the flush of open clients at exit, and so called after it.
 atexit.register(unseen.print)
 

@@ -1,7 +1,7 @@
-"""What knows the HTTP library: ``httpx`` with its ``httpcore``, or ``httpx2`` of the same surface.
+"""The HTTP library: ``httpx`` with its ``httpcore``, or ``httpx2`` with the same interface.
 
-It turns a ``Request`` of the core into a call, and everything that the call can raise into a
-``Failure``.
+Only this package knows it. A ``Request`` of the core becomes a call, and everything that the call
+can raise becomes a ``Failure``.
 """
 
 from __future__ import annotations

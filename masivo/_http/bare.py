@@ -1,9 +1,9 @@
-"""``httpcore``, the engine of ``httpx``, behind as much of a client's face as is used here.
+"""A minimal client over the connections of ``httpcore``, the engine of ``httpx``.
 
-A client merges headers and addresses, keeps cookies, looks for credentials and follows redirects,
-and turns each request and each answer into objects of its own; a pool shares its connections among
-servers. Nothing of that is wanted here, and it was half of the CPU time of a request. There is one
-server: a request takes a connection that is idle, or a new one.
+A client of ``httpx`` merges headers and addresses, keeps cookies, looks for credentials, follows
+redirects and makes its own objects of each request and response; its pool serves many servers.
+None of that is needed here, and it costs as much CPU time as the rest of a request. There is one
+server: a request takes an idle connection, or a new one.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ Timeouts: TypeAlias = tuple[float | None, float | None, float | None, float | No
 """Seconds to connect, to read, to write and to wait for a connection; None for no limit."""
 
 _IDLE: Final = 5.0
-"""How long a connection is kept for the next request, in seconds: as long as httpx does."""
-_MOST_IDLE: Final = 20
-"""How many are kept at most: as many as httpx does."""
+"""Seconds that an idle connection is kept for the next request: as in httpx."""
+_MAX_IDLE: Final = 20
+"""The largest number of idle connections that are kept: as in httpx."""
 
 
 def bare_client(kind: str, *, secure: bool) -> Any:
-    """A client of our own.
+    """Return a minimal client.
 
     Args:
         kind: ``Client`` or ``AsyncClient``.
-        secure: whether certificates will have to be verified.
+        secure: True if certificates must be verified.
     """
     return _Client(secure=secure) if kind == "Client" else _AsyncClient(secure=secure)
 
 
 def is_bare(client: object) -> bool:
-    """Whether it is such a client."""
+    """Return whether it is such a client."""
     return isinstance(client, _Bare)
 
 
 @cache  # there are two of them
 def _target(url: str) -> tuple[httpcore.URL, bytes]:
-    """An address, and what ``Host`` says of it."""
+    """Return the parsed address, and the value of its ``Host`` header."""
     import httpcore
     import httpx
 
@@ -58,12 +58,12 @@ def _target(url: str) -> tuple[httpcore.URL, bytes]:
 
 class _Bare:
     def __init__(self, *, secure: bool) -> None:
-        import httpcore  # only a client that needs it pays for it
+        import httpcore  # imported only by the clients that need it
         import httpx
 
         self._httpcore = httpcore
         self._context = httpx.create_ssl_context() if secure else None
-        # Who waits longest goes first, and so is found when its time is over.
+        # The longest idle is taken first, so that expired connections are found.
         self._idle: deque[Any] = deque()
         self._closed = False
 
@@ -77,7 +77,7 @@ class _Bare:
         timeout: Timeouts,
         extensions: dict[str, object],
     ) -> httpcore.Request:
-        """As a client's."""
+        """Build a request, like the method of a client."""
         target, host = _target(url)
         own = [(b"host", host)]
         if content is not None:
@@ -92,22 +92,22 @@ class _Bare:
         )
 
     def _pop(self) -> Any:
-        """A connection that is idle, if there is one; of several threads each gets another."""
+        """Return an idle connection, or None; each of several threads gets a different one."""
         try:
             return self._idle.popleft()
         except IndexError:
             return None
 
     def _surplus(self, connection: Any) -> Any:
-        """Take a connection back after a request; the one, if any, that is to be closed now."""
+        """Keep a connection after its request; return the connection, if any, to close now."""
         if not connection.is_idle():
             return connection
         self._idle.append(connection)
-        return self._pop() if self._closed or len(self._idle) > _MOST_IDLE else None
+        return self._pop() if self._closed or len(self._idle) > _MAX_IDLE else None
 
 
-class _Answer:
-    """As much of a client's answer as is looked at here."""
+class _Response:
+    """The part of a client's response that is used here."""
 
     is_stream_consumed: Final = False
 
@@ -126,8 +126,8 @@ class _Headers:
 
 
 class _Client(_Bare):
-    def send(self, request: httpcore.Request, **_: object) -> _ClientAnswer:
-        """As a client's, without a redirect and without credentials; its answer is a stream."""
+    def send(self, request: httpcore.Request, **_: object) -> _ClientResponse:
+        """Send a request, without redirects or credentials; the response's body is a stream."""
         while (connection := self._pop()) is not None:
             if not connection.has_expired():
                 break
@@ -137,43 +137,43 @@ class _Client(_Bare):
                 request.url.origin, self._context, keepalive_expiry=_IDLE
             )
         try:
-            return _ClientAnswer(connection.handle_request(request), connection, self)
+            return _ClientResponse(connection.handle_request(request), connection, self)
         except BaseException:
             connection.close()
             raise
 
     def give_back(self, connection: httpcore.HTTPConnection) -> None:
-        """Keep a connection whose answer is closed, if it can be used again."""
+        """Keep a connection whose response is closed, if it can be used again."""
         if (surplus := self._surplus(connection)) is not None:
             surplus.close()
 
     def close(self) -> None:
-        """As a client's."""
+        """Close every idle connection, and each other one after its request."""
         self._closed = True
         while (connection := self._pop()) is not None:
             connection.close()
 
 
-class _ClientAnswer(_Answer):
+class _ClientResponse(_Response):
     def __init__(self, response: httpcore.Response, connection: Any, client: _Client) -> None:
         super().__init__(response)
         self._connection = connection
         self._client = client
 
     def close(self) -> None:
-        """As a client's answer's; an interrupt closes the connection, too."""
+        """Close the response; an interrupt closes the connection, too."""
         try:
             self._response.close()
         except BaseException:
-            # Broken off here it may call itself idle, and hold a lock for ever.
+            # Interrupted here it may report itself idle, and keep a lock for ever.
             self._connection.close()
             raise
         self._client.give_back(self._connection)
 
 
 class _AsyncClient(_Bare):
-    async def send(self, request: httpcore.Request, **_: object) -> _AsyncClientAnswer:
-        """As a client's, without a redirect and without credentials; its answer is a stream."""
+    async def send(self, request: httpcore.Request, **_: object) -> _AsyncClientResponse:
+        """Send a request, without redirects or credentials; the response's body is a stream."""
         while (connection := self._pop()) is not None:
             if not connection.has_expired():
                 break
@@ -183,19 +183,19 @@ class _AsyncClient(_Bare):
                 request.url.origin, self._context, keepalive_expiry=_IDLE
             )
         try:
-            answer = await connection.handle_async_request(request)
-            return _AsyncClientAnswer(answer, connection, self)
+            response = await connection.handle_async_request(request)
+            return _AsyncClientResponse(response, connection, self)
         except BaseException:
-            await connection.aclose()  # a cancellation closes it, too
+            await connection.aclose()  # also after a cancellation
             raise
 
     async def give_back(self, connection: httpcore.AsyncHTTPConnection) -> None:
-        """Keep a connection whose answer is closed, if it can be used again."""
+        """Keep a connection whose response is closed, if it can be used again."""
         if (surplus := self._surplus(connection)) is not None:
             await surplus.aclose()
 
     async def aclose(self) -> None:
-        """As a client's: every one is closed, even if this is cancelled meanwhile."""
+        """Close every idle connection, even if this is cancelled meanwhile."""
         self._closed = True
         if (connection := self._pop()) is not None:
             try:
@@ -204,14 +204,14 @@ class _AsyncClient(_Bare):
                 await self.aclose()
 
 
-class _AsyncClientAnswer(_Answer):
+class _AsyncClientResponse(_Response):
     def __init__(self, response: httpcore.Response, connection: Any, client: _AsyncClient) -> None:
         super().__init__(response)
         self._connection = connection
         self._client = client
 
     async def aclose(self) -> None:
-        """As a client's answer's; a cancellation closes the connection."""
+        """Close the response; a cancellation closes the connection, too."""
         try:
             await self._response.aclose()
         except BaseException:

@@ -1,6 +1,6 @@
-"""What is done to a connection when it is opened: its time is bounded, its writes are gathered.
+"""Adjustments of a connection when it opens: a bounded request time, gathered writes.
 
-The library's ``trace`` extension tells of each step of a request, before and after.
+The library calls the ``trace`` extension before and after each step of a request.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ _OPENING: Final = ("connect_tcp.started", "connect_unix_socket.started")
 _CONNECTED: Final = ("connect_tcp.complete", "connect_unix_socket.complete")
 _OPENED: Final = (*_CONNECTED, "start_tls.complete")
 _PIECE: Final = 65_536
-_HANDSHAKE: Final = 0.95  # of a request's time, by whose end the connection must be secure
-_AN_INSTANT: Final = 0.001  # seconds; none at all would mean not to wait for sockets
+_HANDSHAKE: Final = 0.95  # of a request's time: the TLS handshake must be complete by then
+_AN_INSTANT: Final = 0.001  # seconds; 0 would make the sockets non-blocking
 
 
 class Deadline(threading.local):
-    """Bounds a whole request.
+    """A bound on the time of a whole request.
 
-    The library's own timeouts begin anew with every byte that arrives. Its ``trace`` extension
-    tells of each connection before it is opened, and is given the arguments; and of each that is
-    open. The stream's read and write are then given what is left of the current request's time
-    (connections outlive requests, and stay on their thread while a request lasts).
+    The library's own timeouts restart with every byte that arrives. Its ``trace`` extension is
+    called before a connection is opened, with the arguments, and after it. Reads and writes of the
+    stream are then limited to the time that the current request has left (connections outlive
+    requests, and stay on their thread during a request).
     """
 
     at: float | None = None
-    """When this thread's request must be over, by ``time.monotonic``; None while there is none."""
+    """The ``time.monotonic`` by which this thread's request must end; None without a request."""
 
     def trace(self, name: str, info: dict[str, Any]) -> None:
-        """Follow a request."""
+        """Handle one step of a request."""
         if name.endswith("start_tls.started") and self.at is not None:
-            # An error of ours in this place would leave the connection open.
+            # An exception raised here would leave the connection open.
             info["timeout"] = max(_AN_INSTANT, self.at - time.monotonic())
         elif name.endswith(_OPENING):
             info["timeout"] = self._left(info["timeout"])
@@ -64,7 +64,7 @@ class Deadline(threading.local):
 
     def _bounded_write(self, write: Callable[..., None]) -> Callable[..., None]:
         def bounded(data: bytes, timeout: float | None = None) -> None:
-            # In pieces: the library's time begins anew with every part that the kernel takes.
+            # In pieces: the library's timeout restarts with every part that the kernel takes.
             for start in range(0, len(data), _PIECE):
                 write(data[start : start + _PIECE], self._left(timeout))
 
@@ -74,10 +74,11 @@ class Deadline(threading.local):
 def bounded_handshake(
     timeout: float, *, gather: bool
 ) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
-    """A ``trace`` that ends a TLS handshake a little before the whole request is cancelled.
+    """Return a ``trace`` that ends a TLS handshake a little before the request would be cancelled.
 
-    By its own timeout the library closes the connection of a handshake, and says that nothing was
-    sent. Cancelled (by a busy loop, where both are due at once; by a client's end), it forgets to.
+    When its own timeout ends a handshake, the library closes the connection and reports that
+    nothing was sent. When it is cancelled (by a busy loop in which both are due at once, or by the
+    end of a client), it leaves the connection open.
     """
     until = time.monotonic() + timeout * _HANDSHAKE
     connection: Any = None
@@ -100,39 +101,38 @@ def bounded_handshake(
 
 
 def _end_trace(name: str, info: dict[str, Any]) -> None:
-    """Trace no further once a request is on its way: no connection will be opened for it.
+    """Stop tracing once a request is being sent: no connection will be opened for it.
 
-    The library traces ten steps of a request, a fifteenth of its time. The request to a proxy
-    shares its extensions with ours, which needs them for what follows.
+    Tracing every step costs a noticeable part of a request's time. A CONNECT to a proxy keeps its
+    trace: it shares its extensions with the request that follows.
     """
     if name.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
         info["request"].extensions.pop("trace", None)
 
 
 class _Head:
-    """Holds a request's head back until its body is there.
+    """A request's head, kept back until its body follows.
 
-    Together they are one packet instead of two, and a twentieth of a request cheaper. That a
-    request is complete the library says with an empty write; where a caller's client speaks
-    HTTP/2 it does not.
+    Together they are one packet instead of two, which is cheaper. The library marks the end of a
+    request with an empty write, except in HTTP/2, which only a caller's client speaks.
     """
 
     def __init__(self) -> None:
-        self._held = b""
+        self._kept = b""
         self._next_is_head = True
 
     def take(self, data: bytes) -> bytes:
-        """What to write where the library would write ``data``."""
+        """Return the bytes to write when the library writes ``data``."""
         if self._next_is_head and data:
-            self._held, self._next_is_head = data, False
+            self._kept, self._next_is_head = data, False
             return b""
-        held, self._held = self._held, b""
+        kept, self._kept = self._kept, b""
         self._next_is_head = not data
-        return held + data
+        return kept + data
 
 
 def gather(name: str, info: dict[str, Any]) -> None:
-    """Have a connection of threads, once it is open, send head and body together."""
+    """Make a newly opened connection, of threads, send head and body together."""
     if name.endswith(_OPENED):
         stream = info["return_value"]
         stream.write = _gathered(stream.write)

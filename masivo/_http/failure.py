@@ -1,4 +1,4 @@
-"""Everything that a call of the HTTP library can raise, as a ``Failure``."""
+"""The ``Failure`` for each exception that a call of the HTTP library can raise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from masivo import MasivoConfigError
 from masivo._protocol.reporting.redaction import chain
 from masivo.protocol import Failure
 
-from .answer import BadBodyError
+from .response import BadBodyError
 
 __all__ = ["failure_of", "unusable"]
 
@@ -30,10 +30,10 @@ def failure_of(error: Exception, timeout: float, status: int | None) -> Failure:
     said = _said(error)
     detail = f": {said}" if said else ""
     if isinstance(error, BadBodyError | zlib.error):
-        reason = f"the answer cannot be used{detail}"
+        reason = f"the response cannot be used{detail}"
     elif isinstance(error, TimeoutError) or names & {"TimeoutException", "TooSlowError"}:
-        where = "no connection" if names & {"ConnectTimeout", "PoolTimeout"} else "no answer"
-        where = "no complete answer" if status is not None else where
+        where = "no connection" if names & {"ConnectTimeout", "PoolTimeout"} else "no response"
+        where = "no complete response" if status is not None else where
         reason = f"{where} within {timeout:g} s (timeout); check the network and base_url"
     elif _is_tls(error):
         reason = (
@@ -45,7 +45,7 @@ def failure_of(error: Exception, timeout: float, status: int | None) -> Failure:
     elif "ProxyError" in names:
         reason = f"the proxy refused{detail}; check HTTPS_PROXY or http_client"
     elif "RemoteProtocolError" in names or status is not None:
-        reason = f"the answer was broken{detail}"
+        reason = f"the response was broken{detail}"
     else:
         reason = f"the request failed: {type(error).__name__}{detail}"
     return Failure(

@@ -1,4 +1,4 @@
-"""What a caller may give as ``http_client``, and what is made where nothing was given."""
+"""The caller's ``http_client``, and the client that is built without one."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ __all__ = [
 ]
 
 HttpClient: TypeAlias = "httpx.Client | httpx2.Client | _Makes[httpx.Client | httpx2.Client]"
-"""What ``http_client`` may be for threads."""
+"""The type of ``http_client`` for threads."""
 AsyncHttpClient: TypeAlias = (
     "httpx.AsyncClient | httpx2.AsyncClient | _Makes[httpx.AsyncClient | httpx2.AsyncClient]"
 )
-"""What ``http_client`` may be for an event loop."""
+"""The type of ``http_client`` for an event loop."""
 
 build_lock = threading.RLock()
 """Held while an HTTP client is built, and across a fork: an import or an SSL context cut in two
@@ -47,21 +47,21 @@ _FAMILIES: Final = ("httpx", "httpx2")
 
 
 def import_library() -> None:
-    """Import all that a request needs, so that no import happens beside a fork later."""
+    """Import everything that a request needs, so that no later import coincides with a fork."""
     for name in ("encodings.idna", "httpcore", "httpx"):
         import_module(name)
 
 
 def check_client(given: object, kind: str) -> None:
-    """Refuse an ``http_client`` that cannot be used.
+    """Check that an ``http_client`` can be used.
 
     Args:
         given: the argument.
         kind: ``Client`` or ``AsyncClient``.
 
     Raises:
-        MasivoConfigError: it is neither None, nor an httpx or httpx2 client of this kind, nor a
-            function that may make one.
+        MasivoConfigError: it is not None, an httpx or httpx2 client of this kind, or a function
+            that may make one.
     """
     if given is None or _is_client(given, kind):
         return
@@ -81,11 +81,11 @@ def _is_client(given: object, kind: str) -> bool:
 
 
 class Transport:
-    """One session's way to HTTP: the caller's client, or one that is built at the first need.
+    """One session's HTTP client: the caller's, or one that is built when first needed.
 
     Args:
         given: the caller's ``http_client``.
-        base_url: where requests go; for a loopback host the environment's proxies are ignored.
+        base_url: the API's address; for a loopback host the environment's proxies are ignored.
     """
 
     KIND: ClassVar[str]
@@ -98,10 +98,10 @@ class Transport:
         self._unusable: MasivoConfigError | None = None
 
     def forked(self) -> Self:
-        """The like of it for the child of a fork, where the parent's sockets are not ours."""
+        """Return a copy for a forked child, without the parent's sockets."""
         transport = type(self)(self._given, self._base_url)
         if not self._owned:
-            transport._unusable = MasivoConfigError(  # noqa: SLF001 (its own kind)
+            transport._unusable = MasivoConfigError(  # noqa: SLF001 (its own class)
                 "this process was forked, and the http_client that it inherited holds its "
                 "parent's connections: pass a function that makes one, such as "
                 f"http_client=lambda: httpx.{self.KIND}(...)"
@@ -109,7 +109,7 @@ class Transport:
         return transport
 
     def _get(self) -> Any:
-        client = self._client  # once: a close may forget it meanwhile
+        client = self._client  # read once: a close may reset it meanwhile
         if client is None:
             with build_lock:
                 client = self._client
@@ -124,9 +124,9 @@ class Transport:
             scheme = self._base_url.partition(":")[0]
             if is_loopback(self._base_url) or not {scheme, "all"} & getproxies().keys():
                 return bare_client(self.KIND, secure=scheme == "https")
-            import httpx  # only a client that needs it pays for it
+            import httpx  # imported only by the clients that need it
 
-            # It knows the way through a proxy.
+            # It supports proxies.
             return getattr(httpx, self.KIND)(limits=httpx.Limits(max_connections=None))
         if not self._owned:
             return self._given
@@ -140,6 +140,6 @@ class Transport:
         return client
 
     def _disown(self) -> Any:
-        """The client that this object must close, if any; it is forgotten."""
+        """Return the client that this object must close, or None, and forget it."""
         client, self._client = self._client, None
         return client if self._owned else None

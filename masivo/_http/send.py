@@ -1,4 +1,4 @@
-"""A ``Request`` of the core carried out, in threads and in event loops."""
+"""The sending of a ``Request`` of the core, in threads and in event loops."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from masivo.protocol import Failure, Request, Response
 
-from .answer import Body, bounded, headers_of
 from .bare import Timeouts, is_bare
 from .connection import Deadline, bounded_handshake, gather
 from .failure import failure_of, unusable
 from .given import AsyncHttpClient, HttpClient, Transport
+from .response import Body, bounded, headers_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncHttp", "Http"]
 
-_LEFT_OVER: Final = 10_000  # more parts of a body than one read from a socket can hold
+_LEFT_OVER: Final = 10_000  # more parts than one read from a socket can hold
 
 
 def _outgoing(client: Any, request: Request, timeouts: Timeouts, **extensions: object) -> Any:
     return client.build_request(
         request.method,
         request.url,
-        # Not deflate: that is sent in two forms, of which only one is right (RFC 9110, 8.4.1.2).
+        # Not deflate: servers send it in two forms, one of them wrong (RFC 9110, 8.4.1.2).
         headers=[*request.headers, ("accept-encoding", "gzip")],
         content=request.body or None,
         timeout=timeouts,
@@ -38,7 +38,7 @@ def _outgoing(client: Any, request: Request, timeouts: Timeouts, **extensions: o
     )
 
 
-# The caller's client may have an auth of its own, or follow redirects: not here.
+# The caller's client may have its own auth, or follow redirects; neither applies here.
 _SEND: Final[dict[str, Any]] = {"stream": True, "auth": None, "follow_redirects": False}
 
 
@@ -54,7 +54,7 @@ class Http(Transport):
         """How many threads are looking up the server's name or connecting to it."""
 
     def close(self) -> None:
-        """Close what this object opened; the caller's own client is left alone."""
+        """Close what this object opened; a client passed by the caller stays open."""
         client = self._disown()
         if client is not None:
             client.close()
@@ -80,15 +80,15 @@ class Http(Transport):
             response = client.send(outgoing, **_SEND)
             try:
                 status, headers = index(response.status_code), headers_of(response)
-                if response.is_stream_consumed:  # by a hook or a transport of the caller's
+                if response.is_stream_consumed:  # by a hook or transport of the caller
                     return Response(status, headers, bounded(response.content))
                 body = Body(headers)
-                for chunk in response.stream:  # `iter_raw` is this, and more time
+                for chunk in response.stream:  # faster than `iter_raw`
                     body.feed(chunk)
                 return Response(status, headers, body.finish())
             finally:
                 response.close()
-        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
+        except Exception as error:  # noqa: BLE001 (an escaped exception would hang a batch)
             return failure_of(error, timeout, status)
         finally:
             self._deadline.at = None
@@ -108,10 +108,10 @@ class AsyncHttp(Transport):
 
     Args:
         given: the caller's ``http_client``.
-        base_url: as above.
-        bound: the loop's own way to bound a block by seconds: an asynchronous context manager
-            that cancels what takes longer and then raises an Exception.
-        checkpoint: the loop's own way to let others run once.
+        base_url: the API's address.
+        bound: the loop's time limit in seconds: an asynchronous context manager that cancels a
+            block that takes longer, and then raises an Exception.
+        checkpoint: lets other tasks of the loop run once.
     """
 
     KIND = "AsyncClient"
@@ -128,7 +128,7 @@ class AsyncHttp(Transport):
         self._checkpoint = checkpoint
 
     async def aclose(self) -> None:
-        """Close what this object opened; the caller's own client is left alone."""
+        """Close what this object opened; a client passed by the caller stays open."""
         client = self._disown()
         if client is not None:
             await client.aclose()
@@ -143,11 +143,11 @@ class AsyncHttp(Transport):
         try:
             async with self._bound(request.timeout):
                 bare = is_bare(client)
-                if not bare:  # a caller's may wait for nothing, and so would all its requests
+                if not bare:  # a caller's client may never yield, nor would its requests
                     await self._checkpoint()
                 trace = bounded_handshake(request.timeout, gather=bare)
-                # To connect, for a pool, but not to read nor to write: those are bounded here, and
-                # the library's way to bound each of them takes a twentieth of a request.
+                # For connecting and the pool, not for reading and writing: `bound` covers those,
+                # and the library's limit for each of them costs time.
                 timeouts = (request.timeout, None, None, request.timeout)
                 outgoing = _outgoing(client, request, timeouts, trace=trace)
                 outgoing.stream = _body_of(outgoing, request.body)
@@ -158,7 +158,7 @@ class AsyncHttp(Transport):
                     if response.is_stream_consumed:
                         return Response(status, headers, bounded(response.content))
                     body = Body(headers)
-                    chunks = aiter(response.stream)  # `aiter_raw` is this, and more time
+                    chunks = aiter(response.stream)  # faster than `aiter_raw`
                     async for chunk in chunks:
                         body.feed(chunk)
                     return Response(status, headers, body.finish())
@@ -167,13 +167,13 @@ class AsyncHttp(Transport):
                         await response.aclose()
                     finally:
                         await _run_out(chunks)
-        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
+        except Exception as error:  # noqa: BLE001 (an escaped exception would hang a batch)
             return failure_of(error, request.timeout, status)
 
 
 class _Once:
-    """Yields one chunk, or none. Not a generator: one that is broken off, by a cancellation in the
-    middle of a request, would be left to the garbage collector, of which trio warns."""
+    """An iterator of one chunk, or none. Not a generator: a cancellation in the middle of a request
+    would leave it to the garbage collector, and trio warns of that."""
 
     def __init__(self, chunk: bytes) -> None:
         self._chunks = [chunk] if chunk else []
@@ -188,7 +188,7 @@ class _Once:
 
 
 def _body_of(outgoing: Any, body: bytes) -> Any:
-    """A request's body as a stream of its library's kind (of any kind, for httpcore)."""
+    """Return a request's body as a stream of its library's class (of any class for httpcore)."""
     library = sys.modules[type(outgoing).__module__.partition(".")[0]]
     stream = _stream_of(getattr(library, "AsyncByteStream", object))()
     stream.body = body
@@ -205,10 +205,11 @@ def _chunks(stream: Any) -> _Once:
 
 
 async def _run_out(chunks: AsyncIterator[bytes] | None) -> None:
-    """Let a body that was broken off end, after its connection was closed.
+    """Run an interrupted body to its end after its connection has been closed.
 
-    The library nests asynchronous generators, and closing the outermost leaves the others to the
-    garbage collector, of which trio warns. Resumed on a closed connection, all end by its error.
+    The library nests asynchronous generators. Closing the outermost leaves the others to the
+    garbage collector, and trio warns of that. Resumed on a closed connection, all end with its
+    error.
     """
     with suppress(Exception):
         for _ in range(_LEFT_OVER if chunks is not None else 0):

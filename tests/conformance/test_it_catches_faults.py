@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 import masivo._async.session as loop_session
-import masivo._http.answer as answer
+import masivo._http.response as response
 import masivo._sync.process as thread_process
 import masivo._sync.session as thread_session
 import masivo._sync.worker as thread_worker
@@ -212,7 +212,7 @@ def lost_status(patch: pytest.MonkeyPatch) -> None:
 
 def unbounded_body(patch: pytest.MonkeyPatch) -> None:
     """Answers are read to their end, however long they are."""
-    patch.setattr(answer, "MAX_BODY", 1 << 30)
+    patch.setattr(response, "MAX_BODY", 1 << 30)
 
 
 def forgotten_waiters(patch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import trio
 
 from masivo._async.on_trio import _bound
 from masivo._http import AsyncHttp, Http
-from masivo._http.answer import BadBodyError, Body
+from masivo._http.response import BadBodyError, Body
 from masivo.protocol import Failure, Request, Response
 
 if TYPE_CHECKING:

@@ -245,10 +245,10 @@ def test_a_status_that_is_no_number_is_a_failure(
     """A stand-in for a transport that answers with a status of text: the event fails."""
 
     def handle(request: Any) -> Any:
-        answer = httpx.Response(200, json={"data": PLAIN_TOKEN})
+        response = httpx.Response(200, json={"data": PLAIN_TOKEN})
         if (request.method == "GET") is (route == "authorize"):
-            answer.status_code = cast("int", "200")
-        return answer
+            response.status_code = cast("int", "200")
+        return response
 
     mine = world.http_client("httpx", transport=world.transport("httpx", handle))
     client = connect(http_client=mine, max_retries=0, batch_size=1)
@@ -396,8 +396,8 @@ def test_an_answer_that_echoes_the_secrets_is_redacted(
 
 
 def test_a_body_that_a_hook_has_read_is_bounded(make: Make, emulator: Emulator) -> None:
-    """What a hook of the caller's HTTP client reads is past our bound, but the answer is malformed
-    all the same."""
+    """A body that a hook of the caller's HTTP client has read bypasses the bound; the response is
+    malformed all the same."""
 
     def read(response: httpx.Response) -> None:
         response.read()

@@ -1,4 +1,4 @@
-"""What is read of an answer: its headers, and a body of bounded size."""
+"""The parts of a response that are read: its headers, and a body of bounded size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BadBodyError", "Body", "bounded", "headers_of"]
 
 
 class BadBodyError(Exception):
-    """An answer whose body is too large, or in an encoding that nobody asked for."""
+    """A response whose body is too large, or in an encoding that was not requested."""
 
 
 def headers_of(response: Any) -> dict[str, str]:
@@ -32,25 +32,25 @@ def bounded(body: bytes) -> bytes:
 
 
 class Body:
-    """Collects a body of at most MAX_BODY bytes, decoded with bounded memory.
+    """A body of at most MAX_BODY bytes, decoded with bounded memory.
 
-    The library's own decoders turn a small chunk into as much as it can hold, so a kilobyte could
-    fill the memory; zlib is asked for no more than is still allowed.
+    The library's own decoders inflate a chunk as far as it goes, so a kilobyte could fill the
+    memory. Here zlib never returns more than is still allowed.
     """
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         encoding = headers.get("content-encoding", "").strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
-            raise BadBodyError("its content-encoding is not one that was asked for")
-        # 32 + 15: a gzip or a zlib header, whichever is there.
+            raise BadBodyError("its content-encoding was not requested")
+        # 32 + 15: detect a gzip or a zlib header.
         self._inflate = zlib.decompressobj(47) if encoding not in ("", "identity") else None
         self._parts: list[bytes] = []
         self._raw = 0
         self._size = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Take in bytes from the wire."""
-        # Counted as they come, too: what follows the end of a compressed body decodes to nothing.
+        """Add bytes from the wire."""
+        # Raw bytes count as well: those after the end of a compressed body decode to nothing.
         self._raw += len(chunk)
         if self._inflate is not None and self._raw <= MAX_BODY:
             chunk = self._inflate.decompress(chunk, MAX_BODY + 1 - self._size)
@@ -60,7 +60,7 @@ class Body:
         self._parts.append(chunk)
 
     def finish(self) -> bytes:
-        """The whole body."""
+        """Return the whole body."""
         if self._inflate is not None and self._raw and not self._inflate.eof:
             raise BadBodyError("its compressed body is cut off")
         return b"".join(self._parts)
