@@ -1,6 +1,6 @@
 """The command line: ``masivo COMMAND``, the extra ``masivo[cli]``.
 
-One file for each command; ``importing`` is what stands behind ``masivo import``. What they share:
-``account`` (the key, and where the API is), ``exits`` (exit codes and how an error is told),
-``fields`` (KEY=VALUE), ``terminal`` (what is printed, and how).
+One file for each command; ``importing`` implements ``masivo import``. Shared by all commands:
+``account`` (the key and the API's address), ``exits`` (exit codes and error output), ``fields``
+(KEY=VALUE), ``terminal`` (printing).
 """

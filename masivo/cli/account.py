@@ -1,4 +1,4 @@
-"""The API key and the address, as a command gets them. A key is never taken from an argument."""
+"""The API key and the address for a command. A key is never taken from an argument."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["Account", "find_account", "options", "refuse_keys"]
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _NEVER = (
-    "an API key is never taken from the command line: it would stand in your shell's history, and "
+    "an API key is never taken from the command line: it would stay in your shell's history, and "
     "every user of this machine could read it in the list of processes. Set MASIVO_API_KEY, or "
     "leave it out and type the key when you are asked. If it was a real key, make a new one: this "
     "one may have been read"
@@ -34,7 +34,7 @@ _NEVER = (
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who sends, and where to."""
+    """The API key and the base URL that a command sends with."""
 
     key: Secret
     base_url: str
@@ -46,7 +46,7 @@ def _refuse_key(_context: click.Context, _option: click.Parameter, value: str | 
 
 
 def options(command: F) -> F:
-    """Add the options that all commands that send have."""
+    """Add the options that every sending command has."""
     command = click.option(
         "--base-url", metavar="URL", help="Where the API is. Default: MASIVO_BASE_URL."
     )(command)
@@ -59,7 +59,7 @@ def options(command: F) -> F:
 
 
 def refuse_keys(command: F) -> F:
-    """Add the options that somebody might type by habit, only to refuse them."""
+    """Add options for a key that users may type by habit; each is an error that says why."""
     return click.option(
         "--api-key",
         "--key",
@@ -72,11 +72,11 @@ def refuse_keys(command: F) -> F:
 
 
 def find_account(base_url: str | None, key_file: str | None) -> Account:
-    """The key from the file, else from MASIVO_API_KEY, else from a prompt on a terminal.
+    """Return the account: its key from the file, MASIVO_API_KEY or a prompt, in this order.
 
     Raises:
-        UsageError: there is none, or the file can be read by others.
-        MasivoConfigError: the key or the address cannot be right.
+        UsageError: there is no key, or other users can read the file.
+        MasivoConfigError: the key or the address is invalid.
     """
     if is_set(os.environ.get("MASIVO_DISABLED", "")):
         raise UsageError("MASIVO_DISABLED is set, so nothing would be sent: unset it")

@@ -1,4 +1,4 @@
-"""``masivo``: the commands under one roof, and how each of them ends."""
+"""``masivo``: the group of commands, and their exit codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import terminal
 from .account import refuse_keys
 from .check import check
 from .emulator import emulator
-from .exits import TABLE, Exit, UsageError, tell
+from .exits import TABLE, Exit, UsageError, print_error
 from .import_file import import_file
 from .send import send
 
@@ -41,7 +41,7 @@ for _command in (check, send, import_file, emulator):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; ``arguments`` is by default the process's own."""
+    """Run a command and return its exit code; ``arguments`` defaults to the process's own."""
     given = None if arguments is None else list(arguments)
     try:
         code: object = masivo.main(given, prog_name="masivo", standalone_mode=False)
@@ -52,17 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         terminal.fail(str(error))
         return Exit.USAGE
     except MasivoError as error:
-        return tell(error)
+        return print_error(error)
     except (click.Abort, KeyboardInterrupt):
         terminal.note("Interrupted.")
         return Exit.INTERRUPTED
     finally:
-        _let_go_of_output()
+        _flush_output()
     return code if isinstance(code, int) else Exit.GOOD
 
 
-def _let_go_of_output() -> None:
-    """What click printed may still be in a buffer, with nobody to read it."""
+def _flush_output() -> None:
+    """Flush what click has printed; its output may be closed."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

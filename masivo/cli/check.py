@@ -1,4 +1,4 @@
-"""``masivo check``: is this key good?"""
+"""``masivo check``: validate the key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from masivo.protocol import Engine, Response, configure, unwrap
 
 from . import terminal
 from .account import Account, find_account, options
-from .exits import TABLE, Exit, exit_of, report, tell
+from .exits import TABLE, Exit, exit_of, print_error, report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,8 @@ def check(base_url: str | None, key_file: str | None, timeout: float, as_json: b
     Nothing is sent but the authorization. It is not repeated when it fails.
     """
     account = find_account(base_url, key_file)
-    error, answer = _authorize(account, timeout)
-    limits = {} if answer is None else _limits(answer.headers)
+    error, response = _authorize(account, timeout)
+    limits = {} if response is None else _limits(response.headers)
     if as_json:
         document: dict[str, object] = {
             "ok": error is None,
@@ -51,7 +51,7 @@ def check(base_url: str | None, key_file: str | None, timeout: float, as_json: b
         terminal.result_json(document)
         return Exit.GOOD if error is None else exit_of(error)
     if error is not None:
-        code = tell(error, account.base_url)
+        code = print_error(error, account.base_url)
         if limits:
             terminal.note(_describe(limits))
         return code
@@ -61,11 +61,11 @@ def check(base_url: str | None, key_file: str | None, timeout: float, as_json: b
 
 
 def _authorize(account: Account, timeout: float) -> tuple[MasivoError | None, Response | None]:
-    """Have the engine authorize, once; its error, if any, and the last complete answer.
+    """Authorize once; return the error, if any, and the last complete response.
 
-    A driver of its own, in eight lines, because a client does not show an answer's headers.
+    This is a small driver of its own, because a client does not expose a response's headers.
     """
-    from masivo._http import Http  # it loads the HTTP library
+    from masivo._http import Http  # it imports the HTTP library
 
     settings = configure(
         account.key, environ=os.environ, base_url=account.base_url, timeout=timeout, max_retries=0
@@ -78,18 +78,18 @@ def _authorize(account: Account, timeout: float) -> tuple[MasivoError | None, Re
         wake=lambda: None,
     )
     ticket = engine.attach(settings).token()
-    http, answer = Http(None, account.base_url), None
+    http, response = Http(None, account.base_url), None
     while ticket.claim() is None:
         for request in engine.poll().requests:
             result = http.send(request)
-            answer = result if isinstance(result, Response) else answer
+            response = result if isinstance(result, Response) else response
             engine.hand_back(request.id, result)
     http.close()
     try:
         unwrap(ticket.claim())
     except MasivoError as error:
-        return error, answer
-    return None, answer
+        return error, response
+    return None, response
 
 
 def _limits(headers: Mapping[str, str]) -> dict[str, int]:
@@ -106,9 +106,9 @@ def _describe(limits: dict[str, int]) -> str:
         parts.append(f"{limits['remaining']:,} requests left")
     if "limit" in limits:
         parts.append(f"of {limits['limit']:,}" if parts else f"{limits['limit']:,} requests")
-    text = " ".join(parts) or "not told"
+    text = " ".join(parts) or "not reported"
     if "reset_seconds" in limits:
-        text += f"; the count begins anew in {_duration(limits['reset_seconds'])}"
+        text += f"; it resets in {_duration(limits['reset_seconds'])}"
     return f"Limit: {text}."
 
 

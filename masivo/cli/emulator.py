@@ -1,4 +1,4 @@
-"""``masivo emulator``: hands its arguments to the emulator's own parser."""
+"""``masivo emulator``: passes its arguments to the emulator's own parser."""
 
 from __future__ import annotations
 

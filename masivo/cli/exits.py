@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and how an error is told. The only place for both."""
+"""Exit codes and error output of every command."""
 
 from __future__ import annotations
 
@@ -19,11 +19,19 @@ from . import terminal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["TABLE", "Exit", "UsageError", "exit_of", "is_refusal_of_event", "report", "tell"]
+__all__ = [
+    "TABLE",
+    "Exit",
+    "UsageError",
+    "exit_of",
+    "is_rejection_of_event",
+    "print_error",
+    "report",
+]
 
 
 class Exit(IntEnum):
-    """What a command's exit code says."""
+    """The exit codes of every command."""
 
     GOOD = 0
     USAGE = 2
@@ -31,7 +39,7 @@ class Exit(IntEnum):
     SERVER_KEY = 4
     NETWORK = 5
     API = 6
-    EVENTS_REFUSED = 7
+    EVENTS_REJECTED = 7
     INTERRUPTED = 130
 
 
@@ -40,47 +48,47 @@ MEANINGS = {
     Exit.USAGE: "a wrong option, setting or file, or no key",
     Exit.KEY_REFUSED: "the API refused the key",
     Exit.SERVER_KEY: "the key is a SERVER key",
-    Exit.NETWORK: "no usable answer: network, proxy, TLS, timeout",
-    Exit.API: "the API answered with an error, or is not the Masivo API",
-    Exit.EVENTS_REFUSED: "an event was refused",
+    Exit.NETWORK: "no usable response: network, proxy, TLS, timeout",
+    Exit.API: "the API responded with an error, or is not the Masivo API",
+    Exit.EVENTS_REJECTED: "an event was rejected, or is invalid",
     Exit.INTERRUPTED: "interrupted (Ctrl-C, SIGTERM)",
 }
 
 TABLE = "\b\nExit codes:\n" + "\n".join(
     f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items()
 )
-"""For the help; ``\\b`` keeps click from filling the lines."""
+"""For ``--help``; ``\\b`` keeps click from filling the lines."""
 
-_REFUSES_KEY = (400, 401, 403, 422)
-_REFUSES_EVENT = (400, 413, 422)
+_KEY_REFUSED = (400, 401, 403, 422)
+_EVENT_REJECTED = (400, 413, 422)
 
 
 class UsageError(Exception):
-    """Something that the user must put right before anything can be done."""
+    """An error in the usage, which the user must correct first."""
 
 
-def is_refusal_of_event(error: MasivoError) -> bool:
-    """Whether it is the event that is at fault: sent again as it is, it would be refused again."""
+def is_rejection_of_event(error: MasivoError) -> bool:
+    """Return whether the event is at fault, so that sending it again unchanged would fail again."""
     if isinstance(error, MasivoValidationError):
         return True
-    return type(error) is MasivoError and error.status in _REFUSES_EVENT
+    return type(error) is MasivoError and error.status in _EVENT_REJECTED
 
 
 def exit_of(error: MasivoError) -> Exit:
-    """The exit code for an error."""
+    """Return the exit code for an error."""
     if isinstance(error, MasivoConfigError):
         return Exit.USAGE
     if isinstance(error, MasivoServerKeyError):
         return Exit.SERVER_KEY
-    if isinstance(error, MasivoAuthError) and error.status in _REFUSES_KEY:
+    if isinstance(error, MasivoAuthError) and error.status in _KEY_REFUSED:
         return Exit.KEY_REFUSED
     if isinstance(error, MasivoNetworkError):
         return Exit.NETWORK
-    return Exit.EVENTS_REFUSED if is_refusal_of_event(error) else Exit.API
+    return Exit.EVENTS_REJECTED if is_rejection_of_event(error) else Exit.API
 
 
 def report(error: MasivoError) -> Mapping[str, object]:
-    """An error for scripts."""
+    """Return an error as a JSON object, for scripts."""
     return {
         "kind": type(error).__name__,
         "message": error.message,
@@ -89,8 +97,8 @@ def report(error: MasivoError) -> Mapping[str, object]:
     }
 
 
-def tell(error: MasivoError, base_url: str | None = None) -> Exit:
-    """Say on stderr what went wrong and what to do; returns the exit code."""
+def print_error(error: MasivoError, base_url: str | None = None) -> Exit:
+    """Print to stderr what went wrong and what to do; return the exit code."""
     code = exit_of(error)
     terminal.fail(str(error))
     if isinstance(error.details, str) and error.details not in error.message:
@@ -98,7 +106,7 @@ def tell(error: MasivoError, base_url: str | None = None) -> Exit:
     if code is Exit.NETWORK:
         where = f" to {base_url}" if base_url else ""
         terminal.note(
-            f"Check the way{where}: network, name, proxy (HTTPS_PROXY), and --base-url or "
+            f"Check the connection{where}: network, name, proxy (HTTPS_PROXY), and --base-url or "
             "MASIVO_BASE_URL."
         )
     return code

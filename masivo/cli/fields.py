@@ -1,4 +1,4 @@
-"""Fields given as text: ``-d product.sku=A1``."""
+"""Event fields given as text: ``-d product.sku=A1``."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Path = tuple[str, ...]
 
 
 def parse_path(text: str) -> Path:
-    """A dotted name.
+    """Return the path of a dotted name.
 
     Raises:
         UsageError: a part of it is empty.
     """
     path = tuple(text.split("."))
     if not all(path):
-        raise UsageError(f"{text!r} is no name of a field: write it like product.sku")
+        raise UsageError(f"{text!r} is not the name of a field: write it like product.sku")
     return path
 
 
 def parse_assignments(given: Iterable[str]) -> list[tuple[Path, object]]:
-    """Fields and values of ``KEY=VALUE`` texts; a value is JSON where it can be, else text.
+    """Return the fields and values of ``KEY=VALUE`` texts; a value is JSON if possible, else text.
 
     Raises:
         UsageError: one has no ``=``, or two of them name the same field.
@@ -51,7 +51,7 @@ def _value(text: str) -> object:
 
 
 def check_paths(paths: list[Path], option: str) -> None:
-    """Refuse fields that are given twice, or that lie within one another."""
+    """Raise UsageError for fields that are given twice, or one of which contains another."""
     for index, path in enumerate(paths):
         for other in paths[:index]:
             shorter = min(len(path), len(other))
@@ -63,14 +63,14 @@ def check_paths(paths: list[Path], option: str) -> None:
 
 
 def put(event: dict[str, object], path: Path, value: object) -> None:
-    """Set a field; the parents must be objects, or not be there yet."""
+    """Set a field; its parents must be objects, or missing."""
     for name in path[:-1]:
         event = cast("dict[str, object]", event.setdefault(name, {}))
     event[path[-1]] = value
 
 
 def put_default(event: dict[str, object], path: Path, value: object) -> None:
-    """Set a field that the event does not have; does nothing where a parent is no object."""
+    """Set a field that the event does not have; do nothing if a parent is not an object."""
     for name in path[:-1]:
         inner = event.setdefault(name, {})
         if not isinstance(inner, dict):

@@ -15,7 +15,7 @@ from masivo import Client, MasivoValidationError
 
 from . import terminal
 from .account import Account, find_account, options
-from .exits import TABLE, Exit, UsageError, tell
+from .exits import TABLE, Exit, UsageError, print_error
 from .importing.importer import Importer, make_client
 from .importing.ledger import Ledger
 from .importing.lines import DamagedInputError, Lines, open_lines
@@ -32,7 +32,7 @@ __all__ = ["import_file"]
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What was asked for."""
+    """The arguments of one import."""
 
     name: str
     shape: Shape
@@ -47,7 +47,7 @@ class _Job:
     retries: int
     as_json: bool
 
-    def how_to_go_on(self) -> str:
+    def resume_command(self) -> str:
         words = ["masivo", "import", self.name]
         for option, value in (
             ("--state", self.state),
@@ -105,7 +105,7 @@ class _Job:
     type=click.IntRange(0, 100),
     default=8,
     show_default=True,
-    help="How often a batch is repeated when there is no answer.",
+    help="How often a batch is repeated when there is no response.",
 )
 @options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -142,9 +142,9 @@ def import_file(
         --map customer_id=customer --map order.value=total:number
     """
     if brand is not None and no_brand:
-        raise UsageError("--brand and --no-brand exclude each other")
+        raise UsageError("--brand and --no-brand cannot be combined")
     if resume and restart:
-        raise UsageError("--resume and --restart exclude each other")
+        raise UsageError("--resume and --restart cannot be combined")
     shape = Shape(
         format_ or _format_of(name),
         _delimiter_of(name, delimiter),
@@ -183,7 +183,7 @@ def import_file(
 
 
 def _format_of(name: str) -> str:
-    """What a file of this name is taken for."""
+    """Return the format of a file of this name."""
     return "csv" if _suffix(name) in (".csv", ".tsv") else "jsonl"
 
 
@@ -192,7 +192,7 @@ def _suffix(name: str) -> str:
 
 
 def _delimiter_of(name: str, delimiter: str | None) -> str:
-    """The delimiter that was asked for, else that of a file of this name."""
+    """Return the delimiter option, or the default for a file of this name."""
     if delimiter is None:
         return "\t" if _suffix(name) == ".tsv" else ","
     delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
@@ -210,11 +210,11 @@ def _check_encoding(encoding: str) -> None:
 
 
 def _plain_shape(name: str) -> Shape:
-    """What a file of this name is taken for without any option."""
+    """Return the shape of a file of this name without any option."""
     return Shape(_format_of(name), _delimiter_of(name, None), guessed=True)
 
 
-# ── Looking only ─────────────────────────────────────────────────────────────────────────────
+# ── Dry run ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _dry_run(job: _Job) -> Exit:
@@ -222,7 +222,7 @@ def _dry_run(job: _Job) -> Exit:
     with (
         open_lines(job.name) as lines,
         Client(enabled=False) as client,
-    ):  # it validates as any other, and sends nothing
+    ):  # it validates like any other, and sends nothing
         for record in read(lines, job.shape, lambda _: False):
             problem = record.problem
             if problem is None:
@@ -242,7 +242,7 @@ def _dry_run(job: _Job) -> Exit:
         terminal.result_json({"dry_run": True, "good": good, "bad": bad})
     else:
         terminal.result(f"{good:,} events are good, {bad:,} are not. Nothing was sent.")
-    return Exit.EVENTS_REFUSED if bad else Exit.GOOD
+    return Exit.EVENTS_REJECTED if bad else Exit.GOOD
 
 
 # ── Sending ──────────────────────────────────────────────────────────────────────────────────
@@ -250,10 +250,10 @@ def _dry_run(job: _Job) -> Exit:
 
 def _run(job: _Job) -> Exit:
     if job.name == "-":
-        _refuse_to_resume(job)  # before it waits for input
+        _check_no_resume(job)  # before waiting for input
     with open_lines(job.name) as lines:
         if lines.is_stream:
-            _refuse_to_resume(job)
+            _check_no_resume(job)
         _lock(job, lines)
         account = find_account(job.base_url, job.key_file)
         file = (
@@ -261,8 +261,8 @@ def _run(job: _Job) -> Exit:
         )
         old = None if file is None or job.restart else file.load()
         if old is not None and old.high == 0 and not job.resume:
-            old = None  # nothing came of it
-        state = _begin(job, account, lines) if old is None else _go_on(job, account, old)
+            old = None  # it accounted for nothing
+        state = _begin(job, account, lines) if old is None else _resume(job, account, old)
         rejects = Rejects(Path(state.rejected_file))
         if old is None:
             rejects.check_new()
@@ -273,47 +273,47 @@ def _run(job: _Job) -> Exit:
         return _import(job, account, lines, ledger)
 
 
-def _refuse_to_resume(job: _Job) -> None:
+def _check_no_resume(job: _Job) -> None:
     if job.resume or job.restart or job.state is not None:
         raise UsageError("standard input cannot be resumed: save it to a file first")
 
 
 def _lock(job: _Job, lines: Lines) -> None:
-    """Keep a second import of the same file from starting beside this one, until it is closed."""
+    """Prevent a second import of the same file until this one is closed."""
     try:
         if not lines.is_stream:
             fcntl.flock(lines.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise UsageError(f"another masivo import of {job.name} is running") from None
     except OSError:
-        pass  # some network file systems know no locks
+        pass  # some network file systems have no locks
 
 
 def _begin(job: _Job, account: Account, lines: Lines) -> State:
     name = "stdin" if lines.is_stream else job.name
     if job.resume:
-        terminal.note("No import of this file was begun: beginning with its first line.")
+        terminal.note("No import of this file was started: starting with its first line.")
     rejected = Path(job.rejected or f"{name}.rejected.jsonl").absolute()
     return State(account.base_url, job.shape, str(rejected))
 
 
-def _go_on(job: _Job, account: Account, old: State) -> State:
+def _resume(job: _Job, account: Account, old: State) -> State:
     if not job.resume:
         raise UsageError(
             f"{job.name} was imported before: {old.delivered:,} events delivered, "
             f"{old.rejected:,} rejected, "
             + ("all of it. " if old.finished else "and not to its end. ")
-            + "--resume goes on behind what is done; --restart begins anew, and sends again what "
+            + "--resume continues after what is done; --restart starts over, and sends again what "
             "has been delivered"
         )
     if old.base_url != account.base_url:
         raise UsageError(
-            f"this import was begun at {old.base_url}, and now the address is "
-            f"{account.base_url}: go on with --base-url {old.base_url}, or --restart here"
+            f"this import was started at {old.base_url}, and now the address is "
+            f"{account.base_url}: continue with --base-url {old.base_url}, or --restart here"
         )
     if job.shape not in (old.shape, _plain_shape(job.name)):
         raise UsageError(
-            "this import was begun with other options for what its lines mean (--format, --map, "
+            "this import was started with other options for what its lines mean (--format, --map, "
             "-d, --brand and so on); --resume takes them from there: leave them out"
         )
     if job.rejected is not None and str(Path(job.rejected).absolute()) != old.rejected_file:
@@ -323,14 +323,14 @@ def _go_on(job: _Job, account: Account, old: State) -> State:
 
 
 def _check_unchanged(job: _Job, state: State) -> None:
-    """Refuse to go on in a file that does not begin with what was imported."""
+    """Raise UsageError for a file that does not begin with the imported lines."""
     with open_lines(job.name) as lines:
         for _ in islice(lines, state.high):
             pass
     if lines.number < state.high or lines.crc != state.crc:
         raise UsageError(
-            f"{job.name} is not what it was: its first {state.high:,} lines are not those that "
-            "were imported. Bring the old file back to go on; --restart imports this one from its "
+            f"{job.name} has changed: its first {state.high:,} lines are not those that "
+            "were imported. Restore the old file to continue; --restart imports this one from its "
             "first line"
         )
 
@@ -338,7 +338,7 @@ def _check_unchanged(job: _Job, state: State) -> None:
 def _import(job: _Job, account: Account, lines: Lines, ledger: Ledger) -> Exit:
     state = ledger.state
     display = show(lines.size, Sample(state.delivered, state.rejected, 0))
-    ledger.save()  # that it can be written is to be known before anything is sent
+    ledger.save()  # find out whether it can be written before anything is sent
     client = make_client(
         account, batch_size=job.batch_size, in_flight=job.in_flight, retries=job.retries
     )
@@ -369,11 +369,11 @@ def _conclude(
     undone: int,
     damage: Exception | None,
 ) -> Exit:
-    """Say how it ended, and how to go on."""
+    """Print the result, and how to resume; return the exit code."""
     state = ledger.state
-    code = Exit.EVENTS_REFUSED if state.rejected else Exit.GOOD
+    code = Exit.EVENTS_REJECTED if state.rejected else Exit.GOOD
     if ledger.failure is not None:
-        code = tell(ledger.failure, state.base_url)
+        code = print_error(ledger.failure, state.base_url)
     elif damage is not None:
         terminal.fail(f"{job.name}: {damage}")
         code = Exit.USAGE
@@ -405,20 +405,20 @@ def _conclude(
             f"Correct them there, then: {shlex.join(['masivo', 'import', state.rejected_file])}"
         )
     if not state.finished:
-        _say_how_to_go_on(job, lines, undone, sent=importer.sent)
+        _say_how_to_resume(job, lines, undone, sent=importer.sent)
     return code
 
 
-def _say_how_to_go_on(job: _Job, lines: Lines, undone: int, *, sent: bool) -> None:
+def _say_how_to_resume(job: _Job, lines: Lines, undone: int, *, sent: bool) -> None:
     if lines.is_stream:
         terminal.note(
-            f"{lines.number:,} lines of standard input were read; those of them that were not "
+            f"{lines.number:,} lines of standard input were read; those that were not "
             "delivered are in the file of rejected events. The rest was not read."
         )
         return
     if undone and sent:
         terminal.note(
-            f"{undone:,} events were handed on and have no answer. They will be sent again; those "
+            f"{undone:,} events were sent and have no outcome. They will be sent again; those "
             "that had reached the API may then count twice."
         )
-    terminal.note(f"To go on: {job.how_to_go_on()}")
+    terminal.note(f"To resume: {job.resume_command()}")

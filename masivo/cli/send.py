@@ -1,4 +1,4 @@
-"""``masivo send``: one event, and what became of it."""
+"""``masivo send``: send one event and print its outcome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from masivo import Client, MasivoError
 
 from . import fields, terminal
 from .account import find_account, options
-from .exits import TABLE, Exit, UsageError, exit_of, report, tell
+from .exits import TABLE, Exit, UsageError, exit_of, print_error, report
 
 __all__ = ["send"]
 
@@ -62,7 +62,7 @@ def send(
             outcome = delivery.result()
         except MasivoError as error:
             if not as_json:
-                return tell(error, account.base_url)
+                return print_error(error, account.base_url)
             terminal.result_json({"success": False, "error": report(error)})
             return exit_of(error)
     if as_json:
@@ -75,6 +75,6 @@ def send(
 
 
 def _check(event: dict[str, object]) -> None:
-    """Refuse a bad event before a key is asked for."""
+    """Raise MasivoValidationError for an invalid event, before prompting for a key."""
     with Client(enabled=False) as validator:
         validator.send_analytics_event(event)

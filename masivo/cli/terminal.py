@@ -1,6 +1,6 @@
-"""What the commands print: results on stdout, all else on stderr.
+"""Output of the commands: results on stdout, everything else on stderr.
 
-Nobody reading any more (a closed pipe) is no error: an import must not end because of it.
+A closed pipe is not an error: an import must not end because its output is closed.
 """
 
 from __future__ import annotations
@@ -16,39 +16,38 @@ __all__ = ["abandon", "color", "fail", "is_live", "note", "printable", "result",
 
 
 def result(text: str) -> None:
-    """A line of the command's result."""
+    """Print a line of the command's result."""
     _print(text, sys.stdout)
 
 
 def result_json(document: object) -> None:
-    """The command's result for scripts: one JSON document in one line."""
+    """Print the command's result for scripts: one JSON document in one line."""
     _print(json.dumps(document, default=str), sys.stdout)
 
 
 def note(text: str) -> None:
-    """A line that is no part of the result."""
+    """Print a line that is not part of the result."""
     _print(text, sys.stderr)
 
 
 def fail(text: str) -> None:
-    """What went wrong. It may quote a server or a file: nothing in it reaches the terminal but
-    printable text."""
+    """Print what went wrong. It may quote a server or a file, so only printable text is printed."""
     prefix = "\x1b[1;31merror:\x1b[0m" if color(sys.stderr) else "error:"
     _print(f"{prefix} {printable(text)}", sys.stderr)
 
 
 def printable(text: str) -> str:
-    """A text that may quote a server or a file, made fit for a terminal, in one line."""
+    """Return a text that may quote a server or a file as one line, safe for a terminal."""
     return one_line(text)
 
 
 def color(stream: IO[str]) -> bool:
-    """Whether to use colour: a terminal that can, and NO_COLOR does not forbid it."""
+    """Return whether to use colour: on a capable terminal, unless NO_COLOR is set."""
     return is_live(stream) and not os.environ.get("NO_COLOR")
 
 
 def is_live(stream: IO[str]) -> bool:
-    """Whether it is a terminal on which a line can be drawn anew."""
+    """Return whether it is a terminal that can redraw a line."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -60,7 +59,7 @@ def _print(text: str, stream: Any) -> None:
 
 
 def abandon(stream: IO[str]) -> None:
-    """Write to nowhere from now on: nobody reads any more."""
+    """Redirect a closed stream to the null device."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -32,7 +32,7 @@ def test_limits(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in account(emulator).items():
             monkeypatch.setenv(name, value)
         ended = shell.masivo("check")
-        assert "Limit: 999 requests left of 1,000; the count begins anew in " in ended.out
+        assert "Limit: 999 requests left of 1,000; it resets in " in ended.out
         assert ended.code == 0
         limits = shell.masivo("check", "--json").json()["limits"]
     assert (limits["limit"], limits["remaining"]) == (1000, 998)
@@ -92,7 +92,7 @@ def test_an_impossible_address(shell: Shell, url: str) -> None:
 
 
 def test_no_network(shell: Shell) -> None:
-    """Where nobody answers, that is said, with where to look."""
+    """Without a server, the message says so and where to look."""
     shell.emulator.stop()
     ended = shell.masivo("check")
     assert ended.code == 5
@@ -100,8 +100,8 @@ def test_no_network(shell: Shell) -> None:
     assert shell.emulator.url in ended.err
 
 
-def test_it_does_not_repeat(shell: Shell) -> None:
-    """One look is enough: a failing server is told of at once."""
+def test_it_does_not_retry(shell: Shell) -> None:
+    """One attempt is enough: a failing server is reported at once."""
     shell.emulator.fail(Fault(status=503), times=None)
     ended = shell.masivo("check", "--json")
     assert ended.code == 6

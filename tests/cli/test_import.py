@@ -34,7 +34,7 @@ def without_stamp(emulator: Emulator) -> list[dict[str, Any]]:
 
 
 def test_json_lines(shell: Shell) -> None:
-    """Every line arrives, in order, in batches; the result is told."""
+    """Every line arrives, in order, in batches; the result is printed."""
     shell.write("f.jsonl", *(event(n) for n in range(1, 251)))
     ended = shell.masivo("import", "f.jsonl")
     assert (ended.code, ended.err) == (0, "")
@@ -169,8 +169,8 @@ def test_csv_in_another_encoding(shell: Shell) -> None:
         ("f.jsonl", '[{"a": 1}]', [], "jq -c '.[]'"),
         ("f.jsonl", "{\n}", [], "jq -c ."),
         ("f.txt", "id,total\n1,2", [], "--format csv"),
-        ("f.jsonl", "{}", ["--resume", "--restart"], "exclude"),
-        ("f.jsonl", "{}", ["--brand", "b", "--no-brand"], "exclude"),
+        ("f.jsonl", "{}", ["--resume", "--restart"], "cannot be combined"),
+        ("f.jsonl", "{}", ["--brand", "b", "--no-brand"], "cannot be combined"),
     ],
 )
 def test_what_cannot_be_meant(
@@ -186,7 +186,7 @@ def test_what_cannot_be_meant(
 
 
 def test_a_file_that_breaks_off(shell: Shell) -> None:
-    """Of a damaged gzip file all that can be read is sent; with the whole file it goes on."""
+    """All readable lines of a damaged gzip file are sent; the whole file resumes the import."""
     packed = gzip.compress(b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(5000)))
     path = shell.folder / "f.jsonl.gz"
     path.write_bytes(packed[: len(packed) // 2])
@@ -199,7 +199,7 @@ def test_a_file_that_breaks_off(shell: Shell) -> None:
     assert numbers(shell.emulator) == list(range(5000))
 
 
-# ── What is bad, and what is refused ─────────────────────────────────────────────────────────
+# ── Invalid lines, rejected events ───────────────────────────────────────────────────────────
 
 
 def test_a_column_of_a_number_is_a_number(shell: Shell) -> None:
@@ -227,7 +227,7 @@ def test_a_column_of_a_number_is_a_number(shell: Shell) -> None:
 def test_a_header_that_was_meant_otherwise(
     header: str, options: list[str], cure: str, shell: Shell
 ) -> None:
-    """It is refused as a whole, with the option that helps, and not row by row."""
+    """The whole file is an error that names the option that helps, not row by row."""
     shell.write("f.csv", header, header)
     ended = shell.masivo("import", "f.csv", "--dry-run", *options)
     assert ended.code == 2
@@ -244,7 +244,7 @@ def test_a_column_may_be_named_with_a_delimiter(shell: Shell) -> None:
 
 
 def test_the_first_reasons_are_shown(shell: Shell) -> None:
-    """Who sees that events were rejected sees why."""
+    """The reasons of rejected events are printed."""
     bad = event(1)
     del bad["customer_id"]
     shell.write("f.jsonl", *[bad] * 5)
@@ -288,7 +288,7 @@ def test_a_file_in_a_line_is_harmless(shell: Shell) -> None:
 
 
 def test_rejected_events_can_be_corrected_and_imported(shell: Shell) -> None:
-    """What is refused goes to a file with its reason; corrected there, it is imported as it is,
+    """Rejected events go to a file with the reason; corrected there, they are imported as they are,
     and the reason is no part of the event."""
     shell.emulator.reject = lambda each: "bad sku" if each.get("sku") == "bad" else None
     shell.write(
@@ -320,7 +320,7 @@ def test_rejected_events_can_be_corrected_and_imported(shell: Shell) -> None:
 
 
 def test_uncorrected_records_are_rejected_again(shell: Shell) -> None:
-    """What nobody has corrected is refused once more, for the same reason, and stays as it was."""
+    """An uncorrected event is rejected again, for the same reason; its record stays as it was."""
     shell.write("f.jsonl", event(1), "{nonsense", {**event(3), "customer_id": ""})
     shell.write("g.csv", "customer_id,n:number", "c,1", "c,x", "c,1,2", 'c,"1"2')
     options = ["-d", "type=T", "--no-brand"]
@@ -357,7 +357,7 @@ def test_rejected_rows_carry_their_map(shell: Shell) -> None:
 
 
 def test_a_line_beyond_all_bounds(shell: Shell) -> None:
-    """A line of many megabytes is refused by its number, and does not fill the memory."""
+    """A line of many megabytes is rejected with its number, and does not fill the memory."""
     shell.write("f.jsonl", event(1), '{"a": "' + "x" * (9 << 20) + '"}', event(3))
     ended = shell.masivo("import", "f.jsonl")
     assert ended.code == 7
@@ -389,16 +389,16 @@ def test_a_file_of_rejected_events_is_not_overwritten(shell: Shell) -> None:
     assert len(shell.read("other")) == 1
 
 
-# ── Breaking off and going on ────────────────────────────────────────────────────────────────
+# ── Interrupting and resuming ────────────────────────────────────────────────────────────────
 
 
 def test_network_failure(shell: Shell) -> None:
-    """Where nobody answers, the import stops, counts nothing as done, and goes on later."""
+    """Without a server the import stops, counts nothing as done, and can be resumed later."""
     shell.write("f.jsonl", *(event(n) for n in range(500)))
     shell.emulator.fail(Fault(reset="after_reading"), route="events", number=range(3, 100))
     ended = shell.masivo("import", "f.jsonl", "--retries", "0")
     assert ended.code == 5
-    assert "To go on: masivo import f.jsonl --resume" in ended.err
+    assert "To resume: masivo import f.jsonl --resume" in ended.err
     assert "count twice" in ended.err
     assert numbers(shell.emulator) == list(range(200))
     shell.emulator.heal()
@@ -482,12 +482,12 @@ def test_a_changed_file(shell: Shell, lines: list[dict[str, object]]) -> None:
     shell.write("f.jsonl", *lines)
     ended = shell.masivo("import", "f.jsonl", "--resume")
     assert ended.code == 2
-    assert "not what it was" in ended.err
+    assert "has changed" in ended.err
     assert shell.emulator.event_count == 2
 
 
 def test_other_options_and_another_address(shell: Shell) -> None:
-    """An import goes on as it was begun: with its options, which need not be given again, and at
+    """An import resumes as it was started: with its options, which need not be given again, and at
     its address."""
     shell.write("f.csv", "id", *("c" for _ in range(300)))
     options = ["--map", "customer_id=id", "-d", "type=T", "--no-brand"]
@@ -533,7 +533,7 @@ def test_standard_input_cannot_be_resumed(shell: Shell) -> None:
 
 
 def test_any_other_pipe(shell: Shell) -> None:
-    """What a shell passes for ``<(…)`` is read like standard input."""
+    """A pipe that a shell passes for ``<(…)`` is read like standard input."""
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as pipe:
         pipe.write(json.dumps(event(1)).encode() + b"\n{bad\n")

@@ -1,4 +1,4 @@
-"""``masivo import`` is broken off, by Ctrl-C and by force, and goes on: every line is accounted
+"""``masivo import`` is interrupted, by Ctrl-C and by force, and resumed: every line is accounted
 for."""
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from .conftest import Shell
 
 IN_FLIGHT = 100
-"""Events whose response a killed import may not have put on record: one batch."""
+"""Events whose outcome a killed import may not have saved: one batch."""
 
 
 def wait_for_events(shell: Shell, count: int) -> None:
-    """Wait until the server has accepted so many events."""
+    """Wait until the server has accepted this many events."""
     shell.emulator.wait_for(lambda emulator: emulator.event_count >= count, timeout=LIMIT)
 
 
@@ -55,7 +55,7 @@ def test_interrupted_twice(shell: Shell, in_flight: int, count: int) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, err
-    assert b"To go on: masivo import f.jsonl --resume" in err
+    assert b"To resume: masivo import f.jsonl --resume" in err
     assert duplicates(shell) == 0
     delivered = json.loads((shell.folder / "f.jsonl.masivo-import").read_bytes())["delivered"]
     assert delivered == shell.emulator.event_count < count - len(bad)
@@ -91,7 +91,7 @@ def test_sigterm_is_as_ctrl_c(shell: Shell) -> None:
 
 
 def test_ctrl_c_twice_does_not_wait(shell: Shell) -> None:
-    """A second Ctrl-C ends an import whose server does not answer; nothing counts as done."""
+    """A second Ctrl-C ends an import whose server does not respond; nothing counts as done."""
     shell.write("f.jsonl", *(event(n) for n in range(1_000)))
     shell.emulator.fail(Fault(delay=LIMIT), route="events", times=None)
     with shell.start("import", "f.jsonl") as process:
@@ -102,7 +102,7 @@ def test_ctrl_c_twice_does_not_wait(shell: Shell) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=8)  # less than the grace of one Ctrl-C
     assert process.returncode == 130
-    assert re.search(rb"\d+ events were handed on and have no response", err)
+    assert re.search(rb"\d+ events were sent and have no outcome", err)
     state = json.loads((shell.folder / "f.jsonl.masivo-import").read_bytes())
     assert (state["lines"], state["delivered"]) == (0, 0)
 
@@ -197,7 +197,7 @@ class Server:
         return response
 
     def wait_for(self, total: int) -> tuple[int, int]:
-        """Wait until so many events have come; how many numbers are missing, and how many came
+        """Wait until this many events have come; how many numbers are missing, and how many came
         too often."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{total}\n")
@@ -208,7 +208,7 @@ class Server:
 
 @contextmanager
 def serve(count: int) -> Generator[Server]:
-    """Run a server for so many numbers."""
+    """Run a server for this many numbers."""
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, str(count)],
         stdin=subprocess.PIPE,
@@ -223,7 +223,7 @@ def serve(count: int) -> Generator[Server]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of a run of the importer."""
+    """The result of a run of the importer."""
 
     code: int
     memory: int
@@ -260,7 +260,7 @@ def run(folder: Path, server: Server, at: int, stop: signal.Signals | None = Non
 
 
 def write_events(folder: Path, count: int) -> None:
-    """Write a file of so many events."""
+    """Write a file of this many events."""
     with (folder / "f.jsonl").open("w") as file:
         file.writelines(json.dumps(event(n)) + "\n" for n in range(count))
 

@@ -42,7 +42,7 @@ def in_terminal(shell: Shell, typed: bytes, *arguments: str, **environ: str) -> 
 
 
 def test_prompt(shell: Shell) -> None:
-    """On a terminal the key is asked for, and what is typed is not shown."""
+    """On a terminal a prompt asks for the key, which is not shown."""
     key = shell.emulator.client_key
     code, screen = in_terminal(shell, key.encode() + b"\n", "check")
     assert code == 0, screen
@@ -78,7 +78,7 @@ def test_no_prompt_without_a_terminal(shell: Shell) -> None:
     ],
 )
 def test_never_as_an_argument(shell: Shell, arguments: tuple[str, ...]) -> None:
-    """A key as an argument is refused, with the reason, and not shown."""
+    """A key as an argument is an error that says why and does not show it."""
     ended = shell.masivo(*arguments)
     assert ended.code == 2
     assert "history" in ended.err
@@ -97,7 +97,7 @@ def test_key_file(shell: Shell) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
 def test_key_file_of_everybody(shell: Shell, mode: int) -> None:
-    """A file that others can read is refused, with the cure."""
+    """A file that others can read is an error that says how to fix it."""
     path = shell.folder / "key"
     path.write_text(shell.emulator.client_key)
     path.chmod(mode)

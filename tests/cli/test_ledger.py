@@ -39,7 +39,7 @@ class Sent:
     outcome: SendEventResult | Failed | None = None
 
     def claim(self) -> SendEventResult | Failed | None:
-        """As a delivery's."""
+        """Return the outcome, as a delivery does."""
         return self.outcome
 
 
@@ -53,10 +53,10 @@ class World:
     in_order: bool = field(init=False)
     records: list[Record] = field(init=False)
     bad: set[int] = field(init=False)
-    refused: set[int] = field(init=False)
+    rejected: set[int] = field(init=False)
     accepted: Counter[int] = field(default_factory=Counter[int])
     unrecorded: set[int] = field(default_factory=set[int])
-    """What had a response when the process was killed, and perhaps no record."""
+    """Events with an outcome when the process was killed, perhaps not saved."""
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
@@ -68,7 +68,7 @@ class World:
             self.records.append(Record(line, end, crc=end * 7, size=1, event={"end": end}))
         ends = [record.end for record in self.records]
         self.bad = {end for end in ends if self.random.random() < 0.2}
-        self.refused = {end for end in ends if self.random.random() < 0.1} - self.bad
+        self.rejected = {end for end in ends if self.random.random() < 0.1} - self.bad
 
     def run(self) -> bool:
         """One run of the import; whether it came to its end. Raises KilledError."""
@@ -88,13 +88,13 @@ class World:
                 waiting.append(Sent(record.end))
                 ledger.sent(record, cast("Delivery", waiting[-1]))
             while waiting and (len(waiting) > 8 or self.random.random() < 0.3):
-                self.response(waiting)
+                self.respond(waiting)
                 if self.random.random() < 0.5:
                     ledger.settle()
             if ledger.failure is not None and self.random.random() < 0.5:
                 break
         while waiting:
-            self.response(waiting)
+            self.respond(waiting)
         ledger.settle()
         rejects.close()
         if ledger.undone() or len(self.records) == 0 or not state.covers(self.records[-1].end):
@@ -102,12 +102,12 @@ class World:
         ledger.complete(self.records[-1].end, self.records[-1].crc)
         return True
 
-    def response(self, waiting: list[Sent]) -> None:
-        """The server answers one of them, or the network fails."""
+    def respond(self, waiting: list[Sent]) -> None:
+        """The server responds to one of them, or the network fails."""
         sent = waiting.pop(0 if self.in_order else self.random.randrange(len(waiting)))
         if self.random.random() < 0.05:
             sent.outcome = Failed(LOST, 1, None)
-        elif sent.end in self.refused:
+        elif sent.end in self.rejected:
             sent.outcome = Failed(REFUSED, 1, None)
         else:
             self.accepted[sent.end] += 1
@@ -135,26 +135,26 @@ class Mortal(StateFile):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_every_record_counts_once(seed: int, tmp_path: Path) -> None:
-    """Over any number of runs, killed at any time, with failures of the network and refused
+    """Over any number of runs, killed at any time, with failures of the network and rejected
     events: each record is delivered or rejected, is counted once, and is sent again only if its
-    response had not been put on record."""
+    outcome had not been saved."""
     world = World(seed, tmp_path)
-    repeated = set[int]()
+    resent = set[int]()
     for _ in range(10_000):
         try:
             if world.run():
                 break
         except KilledError:
             pass
-        repeated |= world.unrecorded
+        resent |= world.unrecorded
         world.unrecorded = set()
     state = StateFile(tmp_path / "state").load()
     assert state is not None
     assert state.finished
     ends = {record.end for record in world.records}
-    good = ends - world.bad - world.refused
+    good = ends - world.bad - world.rejected
     assert set(world.accepted) == good
-    assert {end for end, count in world.accepted.items() if count > 1} <= repeated
+    assert {end for end, count in world.accepted.items() if count > 1} <= resent
     written: list[Any] = []
     if (tmp_path / "rejected").exists():
         lines = (tmp_path / "rejected").read_bytes().splitlines()
@@ -164,7 +164,7 @@ def test_every_record_counts_once(seed: int, tmp_path: Path) -> None:
 
 
 def test_a_state_is_small(tmp_path: Path) -> None:
-    """Lines that are done beyond one that is not are told as ranges."""
+    """Lines that are done beyond one that is not are saved as ranges."""
     state = State("url", Shape("jsonl"), "r")
     ledger = Ledger(state, StateFile(tmp_path / "state"), Rejects(tmp_path / "r"), in_order=False)
     sent = [Sent(n) for n in range(1, 1001)]
@@ -177,4 +177,4 @@ def test_a_state_is_small(tmp_path: Path) -> None:
     assert (state.lines, state.beyond, state.high) == (0, [(2, 499), (501, 1000)], 1000)
     sent[0].outcome = SendEventResult(success=True, status=200)
     ledger.settle()
-    assert (state.lines, state.beyond, ledger.held) == (499, [(501, 1000)], 501)
+    assert (state.lines, state.beyond, ledger.kept) == (499, [(501, 1000)], 501)

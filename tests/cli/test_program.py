@@ -52,7 +52,7 @@ def test_help(shell: Shell) -> None:
 
 @pytest.mark.parametrize("command", ["check", "send", "import"])
 def test_help_of_commands(shell: Shell, command: str) -> None:
-    """Each command's help tells the exit codes, and no option that takes a key."""
+    """Each command's help lists the exit codes, and no option that takes a key."""
     ended = shell.masivo(command, "--help")
     assert ended.code == 0
     assert "Exit codes:" in ended.out
@@ -141,9 +141,9 @@ def test_unknown_command(shell: Shell) -> None:
         (MasivoAuthError("x", status=503), Exit.API),
         (MasivoNetworkError("x"), Exit.NETWORK),
         (MasivoNetworkError("x", status=200), Exit.NETWORK),
-        (MasivoValidationError("x"), Exit.EVENTS_REFUSED),
-        (MasivoError("x", status=422), Exit.EVENTS_REFUSED),
-        (MasivoError("x", status=413), Exit.EVENTS_REFUSED),
+        (MasivoValidationError("x"), Exit.EVENTS_REJECTED),
+        (MasivoError("x", status=422), Exit.EVENTS_REJECTED),
+        (MasivoError("x", status=413), Exit.EVENTS_REJECTED),
         (MasivoError("x", status=429), Exit.API),
         (MasivoError("x", status=500), Exit.API),
         (MasivoError("x", status=200), Exit.API),

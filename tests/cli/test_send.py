@@ -21,7 +21,7 @@ def send(shell: Shell, *arguments: str) -> dict[str, object]:
 
 
 def test_outcome(shell: Shell) -> None:
-    """One event arrives, and its outcome is told."""
+    """One event arrives, and its outcome is printed."""
     ended = shell.masivo("send", "ADD_TO_CART", "--customer", "c-1", "--brand", "b-1")
     assert (ended.code, ended.err) == (0, "")
     assert "Accepted" in ended.out
@@ -61,7 +61,7 @@ def test_values(shell: Shell) -> None:
         (["--no-brand", "-d", "a=1", "-d", "a=2"], "hide"),
         (["--no-brand", "-d", "a=1", "-d", "a.b=2"], "hide"),
         (["--no-brand", "-d", "a.b=1", "-d", "a=2"], "hide"),
-        (["--no-brand", "-d", "a..b=1"], "no name of a field"),
+        (["--no-brand", "-d", "a..b=1"], "not the name of a field"),
         (["--no-brand", "-d", "customer_id=1"], "--customer"),
         (["--no-brand", "-d", "brand_id=1"], "--brand"),
         ([], "--no-brand"),
@@ -77,15 +77,15 @@ def test_wrong_options(shell: Shell, options: list[str], said: str) -> None:
 
 
 def test_a_bad_event(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event that the package refuses is told of before a key is asked for."""
+    """An invalid event is an error before the prompt for a key."""
     monkeypatch.delenv("MASIVO_API_KEY")
     ended = shell.masivo("send", "PURCHASE", "--customer", "c", "--no-brand")
     assert ended.code == 7
     assert "reserved" in ended.err
 
 
-def test_a_refused_event(shell: Shell) -> None:
-    """An event that the API refuses has an exit code of its own, and its reason."""
+def test_a_rejected_event(shell: Shell) -> None:
+    """An event that the API rejects has its own exit code, and the reason is printed."""
     shell.emulator.reject = lambda _: "bad sku"
     ended = shell.masivo("send", "T", "--customer", "c", "--no-brand")
     assert ended.code == 7
@@ -105,8 +105,8 @@ def test_json(shell: Shell) -> None:
     assert ended.json()["error"]["status"] == 404
 
 
-def test_repeats(shell: Shell) -> None:
-    """A failure that passes is repeated, as always."""
+def test_retries(shell: Shell) -> None:
+    """A passing failure is retried, as with any client."""
     shell.emulator.fail(Fault(status=503), route="events", times=2)
     send(shell)
 

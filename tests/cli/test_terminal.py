@@ -1,4 +1,4 @@
-"""What is seen, on terminals and pipes of all kinds."""
+"""Output on terminals and pipes of all kinds."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_without_a_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> No
     assert re.search(r"^\d+%, [12]00 events, [\d,]+/s", ended.err, re.MULTILINE)
 
 
-def test_nobody_reads_the_result(shell: Shell) -> None:
-    """An import whose output nobody reads goes on to its end; so does the naming of bad lines."""
+def test_a_closed_output(shell: Shell) -> None:
+    """An import whose output is closed runs to its end; so does a dry run."""
     shell.write("f.jsonl", *(event(n) for n in range(300)))
     shell.write("bad.jsonl", *({"n": n} for n in range(20_000)))
     for arguments, code in (
@@ -116,7 +116,7 @@ def test_nobody_reads_the_result(shell: Shell) -> None:
     assert shell.emulator.event_count == 300
 
 
-def test_nobody_reads_the_errors(shell: Shell) -> None:
+def test_closed_errors(shell: Shell) -> None:
     """Neither does a closed stderr end an import."""
     shell.write("f.jsonl", *(event(n) for n in range(300)), "{bad")
     reading, writing = os.pipe()

@@ -16,7 +16,7 @@ TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a client got: status, headers with names in lower case, and the whole body."""
+    """A client's response: status, headers with names in lower case, and the whole body."""
 
     status: int
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""What the API answers, with no socket: keys, tokens, quota, routes, bodies."""
+"""The API's responses, without a socket: keys, tokens, quota, routes, bodies."""
 
 import base64
 import json
@@ -65,14 +65,14 @@ def header(response: Response, name: str) -> str | None:
 
 
 def test_a_client_key_gets_a_token() -> None:
-    """The CLIENT key is answered with a token under `data`."""
+    """The CLIENT key gets a token under `data`."""
     response = Bench().ask("GET", AUTHORIZE, x_api_key="client", x_masivo_sdk="client")
     assert response.status == 200
     assert document(response)["data"]
 
 
 def test_a_server_key_is_refused_to_a_client_sdk() -> None:
-    """With `x-masivo-sdk: client` a SERVER key is refused, in words that say so."""
+    """With `x-masivo-sdk: client` a SERVER key is refused, with a message that says so."""
     response = Bench().ask("GET", AUTHORIZE, x_api_key="server", x_masivo_sdk="client")
     assert response.status == 401
     assert "server" in error(response)
@@ -113,7 +113,7 @@ def test_opaque_tokens() -> None:
 
 
 def test_a_token_expires() -> None:
-    """A token works until `exp`, and is refused from then on."""
+    """A token is valid until `exp`, and gets a 401 from then on."""
     bench = Bench(StorefrontApi(client_key="client", server_key="server", token_ttl=2.5))
     token = bench.token()
     bench.now += 2.499
@@ -136,7 +136,7 @@ def test_tokens_can_be_revoked() -> None:
 @pytest.mark.parametrize(
     "headers", [{}, {"authorization": "Bearer "}, {"authorization": "Basic x"}]
 )
-def test_a_missing_token_is_refused(headers: dict[str, str]) -> None:
+def test_a_missing_token_gets_a_401(headers: dict[str, str]) -> None:
     """Without a bearer token nothing is accepted."""
     response = Bench().ask("POST", BULK, batch(), **headers)
     assert response.status == 401
@@ -156,7 +156,7 @@ def test_a_batch_is_accepted_in_order() -> None:
     assert document(response)["data"] == {"status": "PENDING", "accepted": 3}
 
 
-def test_a_batch_with_a_bad_event_is_refused_as_a_whole() -> None:
+def test_a_batch_with_a_bad_event_is_rejected_as_a_whole() -> None:
     """One bad event, and nothing is accepted; index and field are in the message."""
     bench = Bench()
     bad = batch(event(), event(customer_id=""), event(), event(product={"sku": 1}))
@@ -192,7 +192,7 @@ def test_only_the_first_bad_events_are_named() -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_malformed_body_is_refused(body: bytes) -> None:
+def test_a_malformed_body_is_rejected(body: bytes) -> None:
     """A body that is no JSON, or has no array of events, is 400."""
     bench = Bench()
     response = bench.send(bench.token(), body)
@@ -200,14 +200,14 @@ def test_a_malformed_body_is_refused(body: bytes) -> None:
     assert error(response)
 
 
-def test_an_empty_batch_is_refused() -> None:
+def test_an_empty_batch_is_rejected() -> None:
     """A batch holds at least one event."""
     bench = Bench()
     assert bench.send(bench.token(), b'{"events": []}').status == 422
 
 
 def test_reserved_types_depend_on_the_key() -> None:
-    """A reserved type is refused to a CLIENT key's token and accepted from a SERVER key's."""
+    """A reserved type is rejected with a CLIENT key's token and accepted with a SERVER key's."""
     bench = Bench()
     body = batch(event(type="PURCHASE"))
     response = bench.send(bench.token("client"), body)
@@ -217,7 +217,7 @@ def test_reserved_types_depend_on_the_key() -> None:
 
 
 def test_an_event_can_be_declared_bad() -> None:
-    """`reject` refuses events that the schema lets pass."""
+    """`reject` rejects events that the schema accepts."""
 
     def reject(event: dict[str, Json]) -> str | None:
         return "out of stock" if event.get("sku") == "BAD" else None
@@ -232,7 +232,7 @@ def test_an_event_can_be_declared_bad() -> None:
 
 
 def test_a_single_event() -> None:
-    """The single route takes one event and answers with an id and PENDING."""
+    """The single route takes one event and returns an id and PENDING."""
     bench = Bench()
     response = bench.send(bench.token(), json.dumps(event()).encode(), SINGLE)
     assert response.status == 200
@@ -244,7 +244,7 @@ def test_a_single_event() -> None:
 
 
 def test_a_bad_single_event() -> None:
-    """A bad event on the single route is refused with its field named."""
+    """A bad event on the single route is rejected with its field named."""
     bench = Bench()
     response = bench.send(bench.token(), b"{}", SINGLE)
     assert response.status == 422
@@ -319,7 +319,7 @@ def test_no_quota_no_headers() -> None:
 
 
 def test_the_quota_counts_every_request_of_a_key() -> None:
-    """Authorizations and batches, refused ones too, count down to 429 with Retry-After."""
+    """Authorizations and batches, rejected ones too, count down to 429 with Retry-After."""
     bench = limited(3)
     token = bench.token()
     bench.now += 100.5
@@ -336,7 +336,7 @@ def test_the_quota_counts_every_request_of_a_key() -> None:
 
 
 def test_the_quota_is_per_key() -> None:
-    """One key's requests leave another's quota alone; strangers spend nobody's."""
+    """One key's requests do not use another's quota; unknown keys use none."""
     bench = limited(1)
     assert bench.ask("GET", AUTHORIZE, x_api_key="client").status == 200
     assert bench.ask("GET", AUTHORIZE, x_api_key="server").status == 200

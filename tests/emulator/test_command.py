@@ -49,8 +49,8 @@ def test_it_runs_until_it_is_interrupted(stop: signal.Signals) -> None:
     assert process.returncode == 0
 
 
-def test_it_goes_on_when_nobody_reads() -> None:
-    """A closed output does not keep it from answering."""
+def test_it_survives_a_closed_output() -> None:
+    """It responds although its output is closed."""
     reading, writing = os.pipe()
     with subprocess.Popen(command("--server-key", "s"), stdout=writing) as process:
         os.close(writing)

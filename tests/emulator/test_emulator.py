@@ -1,4 +1,4 @@
-"""The emulator over real connections: what it answers and what it keeps."""
+"""The emulator over real connections: its responses and its records."""
 
 import contextlib
 import json
@@ -61,7 +61,7 @@ def test_only_loopback_hosts() -> None:
 
 
 def test_ipv6() -> None:
-    """The IPv6 loopback address stands in brackets in the URL."""
+    """The IPv6 loopback address is in brackets in the URL."""
     try:
         emulator = Emulator(host="::1").start()
     except OSError:
@@ -139,7 +139,7 @@ def test_a_callback_can_stop_it(emulator: Emulator) -> None:
         assert sock.recv(1) == b""
 
 
-# Answering
+# Responses
 
 
 def test_the_happy_path(emulator: Emulator, client: Client) -> None:
@@ -179,8 +179,8 @@ def test_its_clock_is_given() -> None:
         assert emulator.requests[0].received_at == 1_000_000.0
 
 
-def test_a_refused_batch_is_kept_as_a_request(emulator: Emulator, client: Client) -> None:
-    """A refused batch is among the requests, and none of its events among the events."""
+def test_a_rejected_batch_is_kept_as_a_request(emulator: Emulator, client: Client) -> None:
+    """A rejected batch is among the requests, and none of its events among the events."""
     reply = client.send(client.token(), batch(event(), event(type="")))
     assert reply.status == 422
     assert emulator.events == []
@@ -209,7 +209,7 @@ def test_reject_and_quota_and_revocation() -> None:
 
 
 def test_expect_100_continue(emulator: Emulator) -> None:
-    """A client that asks first is told to go on before it sends the body."""
+    """A client with `Expect: 100-continue` gets a 100 before it sends the body."""
     body = batch()
     with plain_socket(emulator) as sock:
         more = (f"Content-Length: {len(body)}", "Expect: 100-continue", "Connection: close")
@@ -220,7 +220,7 @@ def test_expect_100_continue(emulator: Emulator) -> None:
 
 
 def test_pipelined_requests(emulator: Emulator) -> None:
-    """Requests sent without waiting are answered in order."""
+    """Requests sent without waiting get their responses in order."""
     with plain_socket(emulator) as sock:
         last = head(emulator, "GET", "/c", "Connection: close")
         sock.sendall(head(emulator, "GET", "/a") + head(emulator, "GET", "/b") + last)
@@ -240,7 +240,7 @@ def test_a_chunked_request(emulator: Emulator) -> None:
 
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n", b"G" * 100_000])
 def test_what_is_not_http(emulator: Emulator, data: bytes) -> None:
-    """A request that is not HTTP is refused with a 4xx, and the connection closed."""
+    """A request that is not HTTP gets a 4xx, and the connection is closed."""
     with plain_socket(emulator) as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
@@ -249,7 +249,7 @@ def test_what_is_not_http(emulator: Emulator, data: bytes) -> None:
 
 
 def test_a_broken_body(emulator: Emulator) -> None:
-    """A request that breaks off in HTTP's own framing is kept and refused."""
+    """A request that breaks off in HTTP's own framing is kept, and gets a 4xx."""
     with plain_socket(emulator) as sock:
         sock.sendall(head(emulator, "POST", "/x", "Transfer-Encoding: chunked") + b"1\r\nazz")
         sock.shutdown(socket.SHUT_WR)
@@ -268,7 +268,7 @@ def test_a_client_that_vanishes(emulator: Emulator) -> None:
 def test_a_body_that_is_too_large(
     emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A body over the limit is refused with 413, though the client still sends."""
+    """A body over the limit gets a 413, though the client is still sending."""
     for module in ("connection", "exchange"):
         monkeypatch.setattr(f"masivo.emulator.{module}.MAX_BODY", 1000)
     token = client.token()
@@ -281,7 +281,7 @@ def test_a_body_that_is_too_large(
 def test_a_client_that_still_sends_can_read_the_response(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection of a refused body is not reset under a client that goes on sending."""
+    """The connection is not reset while the client of a body over the limit still sends."""
     for module in ("connection", "exchange"):
         monkeypatch.setattr(f"masivo.emulator.{module}.MAX_BODY", 1000)
     with plain_socket(emulator) as sock:
@@ -352,7 +352,7 @@ def anonymous(protocol: int) -> ssl.SSLContext:
 
 
 def test_snapshots_are_copies(emulator: Emulator, client: Client) -> None:
-    """What was read before stays as it was; `clear` forgets."""
+    """Lists that were read before stay unchanged; `clear` forgets."""
     client.send(client.token())
     events, requests = emulator.events, emulator.requests
     emulator.clear()
@@ -363,7 +363,7 @@ def test_snapshots_are_copies(emulator: Emulator, client: Client) -> None:
 
 
 def test_wait_for_says_what_happened(emulator: Emulator, client: Client) -> None:
-    """A wait that runs out tells how far it got."""
+    """A wait that times out reports how far it got."""
     client.token()
     with pytest.raises(TimeoutError, match=r"0.01 s, after 1 requests and 0 .*GET authorize"):
         emulator.wait_for(lambda e: e.event_count == 1, timeout=0.01)
@@ -379,7 +379,7 @@ def test_reprs_show_no_secret(emulator: Emulator, client: Client) -> None:
     assert emulator.url in shown
 
 
-def test_on_answer_is_told_of_every_request(emulator: Emulator, client: Client) -> None:
+def test_on_response_sees_every_request(emulator: Emulator, client: Client) -> None:
     """`on_response` sees each request once, with its outcome."""
     told: list[int | None] = []
 

@@ -1,4 +1,4 @@
-"""What type checkers are told of an event is what the server accepts."""
+"""The types that type checkers see for an event are those that the server accepts."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ A, B = Fault(status=503), Fault(status=429)
 
 
 def test_the_next_requests() -> None:
-    """A fault is for the next so many requests."""
+    """A fault applies to the next `times` requests."""
     plan = planned(A, times=2)
     assert [plan.take("events", n, n) for n in (1, 2, 3)] == [A, A, None]
 
@@ -121,7 +121,7 @@ def test_faults_after_the_api(fault: Fault) -> None:
 
 
 def test_senseless_faults() -> None:
-    """What cannot be carried out is a ValueError at construction."""
+    """An impossible combination is a ValueError at construction."""
     with pytest.raises(ValueError, match="delay"):
         Fault(delay=-1)
     with pytest.raises(ValueError, match="drip"):

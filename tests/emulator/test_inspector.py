@@ -16,7 +16,7 @@ from .clients import TIMEOUT, Client, Reply, batch, connected, event, plain_sock
 
 
 class Page:
-    """What the page does: one keep-alive connection, requests of its own origin."""
+    """The page as a client: one keep-alive connection, requests of its own origin."""
 
     def __init__(self, emulator: Emulator) -> None:
         parts = urlsplit(emulator.inspector_url)
@@ -106,7 +106,7 @@ def test_its_address(emulator: Emulator) -> None:
 
 
 def test_it_is_no_request_of_the_api() -> None:
-    """What the page asks for is not recorded, numbered, counted, told, or touched by a fault."""
+    """Requests of the page are not recorded, numbered, counted or reported, and get no fault."""
     told: list[object] = []
     with Emulator(daily_quota=1) as emulator, connected(emulator) as client:
         emulator.on_response = told.append
@@ -126,7 +126,7 @@ def test_it_is_no_request_of_the_api() -> None:
 
 
 def test_the_rest_of_the_root_is_the_apis(emulator: Emulator, page: Page) -> None:
-    """Anything but GET at the root, and every other path, is answered and kept as before."""
+    """Anything but GET at the root, and every other path, gets a response and is kept as before."""
     assert page.request("POST", "/", b"{}").body.startswith(b"<!doctype html>")
     assert page.request("GET", "/inspector").status == 200
     assert page.request("GET", "/favicon.ico").status == 200
@@ -136,7 +136,7 @@ def test_the_rest_of_the_root_is_the_apis(emulator: Emulator, page: Page) -> Non
 # The feed
 
 
-def test_the_feed_tells_of_requests(emulator: Emulator, client: Client, page: Page) -> None:
+def test_the_feed_lists_requests(emulator: Emulator, client: Client, page: Page) -> None:
     """Requests come with their timing, outcome, events and the number of their token, once."""
     token = client.token()
     client.send(token, batch(event(n=1), event(n=2, brand_id="b")))
@@ -170,7 +170,7 @@ def test_the_feed_tells_of_requests(emulator: Emulator, client: Client, page: Pa
 
 
 def test_the_feed_says_why_a_request_failed(emulator: Emulator, client: Client, page: Page) -> None:
-    """What the API found wrong, or the fault that was applied."""
+    """The API's error, or the fault that was applied."""
     token = client.token()
     client.send(token, batch(event(), event(type="")))
     emulator.fail(Fault(status=503))
@@ -202,7 +202,7 @@ def test_the_feed_says_why_a_request_failed(emulator: Emulator, client: Client, 
     assert totals["failures"] == 6
 
 
-def test_a_request_is_pending_until_its_answer_begins(emulator: Emulator, page: Page) -> None:
+def test_a_request_is_pending_until_its_response_begins(emulator: Emulator, page: Page) -> None:
     """A page sees a request that waits, and then what became of it."""
     emulator.fail(Fault(delay=3600))
     with connected(emulator) as client:
@@ -237,7 +237,7 @@ def test_no_secret_is_in_the_feed(emulator: Emulator, client: Client, page: Page
 
 
 def test_tokens_and_their_end(emulator: Emulator, client: Client, page: Page) -> None:
-    """Tokens are told of with the newest first; the page can revoke them."""
+    """Tokens are listed, the newest first; the page can revoke them."""
     client.token()
     token = client.token()
     assert page.post("/inspector/revoke", {}).status == 200
@@ -288,7 +288,7 @@ def test_events_that_are_hard_to_show(emulator: Emulator, client: Client, page: 
 def test_a_page_that_slept(
     emulator: Emulator, client: Client, page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It catches up in pieces, and is told how many old requests it does not get."""
+    """It catches up in pieces, and gets the number of old requests that it missed."""
     monkeypatch.setattr(feed_module, "EVENTS_AT_ONCE", 4)
     monkeypatch.setattr(feed_module, "MAX_EVENTS", 10)
     token = client.token()
@@ -345,7 +345,7 @@ def test_clear_begins_a_new_run(emulator: Emulator, client: Client, page: Page) 
 
 
 def test_a_restart() -> None:
-    """The same emulator goes on where it was; another one at its address is a new run."""
+    """The same emulator continues where it was; another one at its address is a new run."""
     with Emulator() as emulator, connected(emulator) as client:
         client.token()
         page = Page(emulator)
@@ -394,7 +394,7 @@ def test_a_page_does_not_hold_up_a_stop(emulator: Emulator, page: Page) -> None:
 def test_switches_reach_requests_until_they_are_off(
     emulator: Emulator, client: Client, page: Page
 ) -> None:
-    """What is on is what a request suffers, and every page is told of it."""
+    """The switches apply to requests, and every page shows them."""
     token = client.token()
     on = {"latency": 0.001, "response": "429", "retry_after": 7, "scope": "events"}
     reply = page.post("/inspector/switches", on)
@@ -442,7 +442,7 @@ def test_switches_that_make_no_sense(page: Page, emulator: Emulator, body: bytes
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost.evil", "[::"]
 )
 @pytest.mark.parametrize("path", ["/", "/inspector/feed", "/inspector/switches"])
-def test_another_hosts_name_is_refused(page: Page, host: str, path: str) -> None:
+def test_another_hosts_name_gets_a_403(page: Page, host: str, path: str) -> None:
     """A site that points its own name at this machine (DNS rebinding) gets nothing."""
     reply = page.request("GET", path, headers={"Host": host})
     assert reply.status == 403
@@ -458,7 +458,7 @@ def test_loopback_names_are_welcome(page: Page, host: str) -> None:
 
 
 def test_without_a_host(emulator: Emulator) -> None:
-    """HTTP/1.0 may leave it out; the inspector does not answer then."""
+    """HTTP/1.0 may leave it out; the inspector does not respond then."""
     with plain_socket(emulator) as sock:
         sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert read_all(sock).startswith(b"HTTP/1.1 403 ")
@@ -489,7 +489,7 @@ def test_only_the_page_itself_changes_anything(
 
 
 def test_no_preflight_is_granted(page: Page) -> None:
-    """A browser that asks for another site is told no."""
+    """A browser's request from another site gets a 403."""
     reply = page.request(
         "OPTIONS", "/inspector/switches", headers={"Origin": "http://evil.example"}
     )
@@ -519,7 +519,7 @@ def test_there_is_nothing_else(page: Page, path: str) -> None:
 
 
 def test_a_body_that_is_too_large(page: Page) -> None:
-    """Is refused, whatever is in it."""
+    """It gets a 413, whatever its content."""
     reply = page.post("/inspector/switches", {"response": "5" * 10_000})
     assert (reply.status, reply.headers["connection"]) == (413, "close")
 

@@ -35,7 +35,7 @@ def test_a_status_although_it_was_accepted(emulator: Emulator, client: Client) -
 
 
 def test_a_function_decides(emulator: Emulator, client: Client) -> None:
-    """`on_request` sees the whole request, and is asked when no fault is queued."""
+    """`on_request` sees the whole request, and is called when no fault is queued."""
 
     def decide(record: RecordedRequest) -> Fault | None:
         return Fault(status=400) if record.events and len(record.events) > 1 else None
@@ -53,7 +53,7 @@ def test_a_function_decides(emulator: Emulator, client: Client) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_function_that_fails(emulator: Emulator, client: Client) -> None:
-    """What a caller's function raises ends the connection; the request is kept."""
+    """An exception of a caller's function ends the connection; the request is kept."""
 
     def decide(_: RecordedRequest) -> Fault | None:
         raise RuntimeError("a mistake in the test")
@@ -101,7 +101,7 @@ def test_a_close_without_a_response(emulator: Emulator) -> None:
 
 
 def test_a_truncated_body(emulator: Emulator, client: Client) -> None:
-    """The events were accepted, the response breaks off."""
+    """The events were accepted, the response is cut off."""
     token = client.token()
     emulator.fail(Fault(truncate=5))
     with pytest.raises(http.client.IncompleteRead) as caught:
@@ -111,7 +111,7 @@ def test_a_truncated_body(emulator: Emulator, client: Client) -> None:
 
 
 def test_truncated_headers(emulator: Emulator) -> None:
-    """The response breaks off in its status line."""
+    """The response is cut off in its status line."""
     emulator.fail(Fault(truncate_headers=10))
     with plain_socket(emulator) as sock:
         sock.sendall(head(emulator))
@@ -126,7 +126,7 @@ def test_a_content_length_that_is_too_long(emulator: Emulator, client: Client) -
 
 
 def test_garbage(emulator: Emulator, client: Client) -> None:
-    """What comes is no HTTP."""
+    """The bytes are not HTTP."""
     emulator.fail(Fault.garbage())
     with pytest.raises(http.client.BadStatusLine):
         client.authorize()
@@ -148,7 +148,7 @@ def test_an_oversized_body(emulator: Emulator, client: Client) -> None:
 
 
 def test_an_endless_body_ends_with_the_client(emulator: Emulator) -> None:
-    """The endless body stops when its reader leaves, and the emulator goes on."""
+    """The endless body stops when its reader leaves, and the emulator keeps running."""
     emulator.fail(Fault(endless=True))
     with plain_socket(emulator) as sock:
         sock.sendall(head(emulator))

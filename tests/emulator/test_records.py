@@ -1,4 +1,4 @@
-"""What the journal keeps, and in which order."""
+"""The journal's records, and their order."""
 
 import threading
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_clear_begins_anew() -> None:
 
 
 def test_events_and_the_count_of_a_request_come_together() -> None:
-    """Whoever sees a request accepted sees its events."""
+    """When a request shows as accepted, its events are there."""
     journal = Journal()
     ticket = journal.reserve("events")
     accepted = journal.accept(ticket, record(ticket), [{"n": 1}, {"n": 2}])
@@ -61,7 +61,7 @@ def test_events_and_the_count_of_a_request_come_together() -> None:
 
 
 def test_changes() -> None:
-    """Each request is told of once, as its last change left it, in the order of the changes."""
+    """Each request is listed once, after its last change, in the order of the changes."""
     journal = Journal()
     first, second, unread = (journal.reserve("events") for _ in range(3))
     journal.enter(first, record(first))

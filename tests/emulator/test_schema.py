@@ -103,7 +103,7 @@ def test_a_required_field_is_missed(name: str) -> None:
 
 
 def test_an_event_is_an_object() -> None:
-    """Anything but an object is refused."""
+    """Anything but an object is rejected."""
     assert problem(["customer_id"]) == " must be an object"
 
 
@@ -114,7 +114,7 @@ def test_brand_may_be_null_and_unknown_fields_pass() -> None:
 
 @pytest.mark.parametrize("name", sorted(RESERVED_TYPES))
 def test_reserved_types(name: str) -> None:
-    """A reserved type is refused where it is reserved, and only there."""
+    """A reserved type is rejected for keys to which it is reserved, and only for them."""
     event: dict[str, Json] = {**GOOD, "type": name}
     text = problem(event)
     assert text is not None

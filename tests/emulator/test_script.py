@@ -56,7 +56,7 @@ def parsed(data: bytes, method: str = "GET") -> tuple[int, dict[bytes, bytes], b
     return response.status_code, dict(response.headers), body
 
 
-def test_an_honest_answer_is_one_write() -> None:
+def test_an_unaltered_response_is_one_write() -> None:
     """Without a fault, head and body go out in one piece and the connection can be reused."""
     conn = request()
     performed = list(steps(conn, "GET", RESPONSE, Fault()))
@@ -68,7 +68,7 @@ def test_an_honest_answer_is_one_write() -> None:
 
 
 def test_head_has_no_body() -> None:
-    """HEAD is answered with the headers alone, Content-Length included."""
+    """The response to HEAD is the headers alone, Content-Length included."""
     status, headers, body = parsed(sent(performed(Fault(), method="HEAD")), "HEAD")
     assert (status, body) == (201, b"")
     assert headers[b"content-length"] == str(len(RESPONSE.body)).encode()

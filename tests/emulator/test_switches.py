@@ -1,4 +1,4 @@
-"""What can be switched on, and what a request then suffers."""
+"""The switches, and the faults that requests get from them."""
 
 import pytest
 
@@ -21,12 +21,12 @@ def test_nothing_is_on_at_first() -> None:
         ("reset", Fault(reset="after_reading")),
     ],
 )
-def test_each_answer_is_a_fault(response: Misbehaviour, fault: Fault) -> None:
-    """Each of the responses stands for a fault; a Retry-After is a whole number, rounded up."""
+def test_each_response_is_a_fault(response: Misbehaviour, fault: Fault) -> None:
+    """Each response is a fault; a Retry-After is a whole number, rounded up."""
     assert Switches(response=response, retry_after=7.2).fault("events") == fault
 
 
-def test_the_quota_is_as_the_api_tells_it() -> None:
+def test_the_quota_has_the_apis_headers() -> None:
     """A quota used up is a 429 that says how long the day still lasts."""
     fault = Switches(response="quota").fault("events")
     assert fault is not None

@@ -1,4 +1,4 @@
-"""What is guessed to have made a batch go."""
+"""The guess at a batch's trigger."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +18,7 @@ NOW = 1_000_000.0
 
 
 def aged(*ages: float | None) -> list[Json]:
-    """Return events that are so many seconds old at NOW, distinct; None: not stamped."""
+    """Return events that are this many seconds old at NOW, distinct; None: not stamped."""
     events: list[Json] = []
     for number, age in enumerate(ages):
         event: dict[str, Json] = {"n": number}
@@ -58,7 +58,7 @@ def guess(events: list[Json], *, size: int = 1_000) -> Guess:
     ],
 )
 def test_by_age(ages: tuple[float | None, ...], trigger: Trigger) -> None:
-    """The age of the last event tells of idle_timeout, that of the first of max_wait."""
+    """The age of the last event shows idle_timeout, that of the first max_wait."""
     assert guess(aged(*ages)).trigger is trigger
 
 
@@ -69,7 +69,7 @@ def test_stamps_that_do_not_tell(stamp: Json) -> None:
 
 
 def test_events_that_are_none() -> None:
-    """What an app sends in place of an event is no error."""
+    """Anything an app sends instead of an event is no error."""
     assert guess([5]).trigger is Trigger.UNCLEAR
 
 
@@ -114,14 +114,14 @@ def test_retry() -> None:
 
 
 def test_a_batch_is_no_retry_of_itself() -> None:
-    """A batch that is asked about again keeps its guess."""
+    """A batch that is guessed again keeps its guess."""
     guesser = Guesser()
     both = [guesser.guess(batch(aged(0), number=4, key="k")).trigger for _ in range(2)]
     assert both == [Trigger.ASKED, Trigger.ASKED]
 
 
 def test_part() -> None:
-    """Events that a refused batch held side by side, and fewer, are a part of it."""
+    """Fewer events, side by side in a rejected batch, are a part of it."""
     guesser = Guesser()
     whole = aged(*[0] * 8)
     guesser.rejected(batch(whole, number=3, key="k"))
@@ -137,7 +137,7 @@ def test_part() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    """The oldest keys and refusals are forgotten."""
+    """The oldest keys and rejections are forgotten."""
     guesser = Guesser()
     for number in range(KEPT_KEYS + 1):
         guesser.guess(batch(aged(0), number=number, key=str(number)))

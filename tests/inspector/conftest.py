@@ -61,9 +61,9 @@ def emulator() -> Iterator[Emulator]:
 
 @dataclass
 class Watched:
-    """What the pages of a test did besides what they show."""
+    """The side effects of a test's pages."""
 
-    # Every address that was asked for.
+    # Every requested address.
     urls: list[str] = field(default_factory=list[str])
     # Errors and warnings of the console, and exceptions that nothing caught.
     complaints: list[str] = field(default_factory=list[str])
@@ -85,7 +85,7 @@ class OpenPage(Protocol):
 
 @pytest.fixture
 def watched() -> Watched:
-    """What the test's pages do; a test that expects complaints clears them."""
+    """The side effects of the test's pages; a test that expects complaints clears them."""
     return Watched()
 
 

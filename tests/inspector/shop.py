@@ -13,7 +13,7 @@ DATA = Path(__file__).parents[2] / "examples" / "data" / "cdnow_sample.txt"
 
 
 def events(count: int) -> list[dict[str, object]]:
-    """Return the first so many: each purchase was in a cart before. Starts over at the end."""
+    """Return the first `count`: each purchase was in a cart before. Starts over at the end."""
     return list(islice(_endless(), count))
 
 

@@ -338,7 +338,7 @@ def test_it_survives_a_restart(open_page: OpenPage, watched: Watched) -> None:
         assert send(emulator, 2) == "delivered"
         shows(page, "#events-count", "2 arrived")
         page.close()
-    # Chromium itself writes a line for each request that found nobody.
+    # Chromium itself logs each request that could not connect.
     assert all("ERR_CONNECTION" in each or "ERR_EMPTY" in each for each in watched.complaints)
     watched.complaints.clear()
 
@@ -362,7 +362,7 @@ def test_several_tabs_and_a_sleeping_one(emulator: Emulator, open_page: OpenPage
 
 
 def test_emulator_clear_empties_the_page(emulator: Emulator, open_page: OpenPage) -> None:
-    """What a test makes the emulator forget, the page forgets too."""
+    """The page forgets what a test makes the emulator forget."""
     page = open_page(emulator)
     assert send(emulator, 5) == "delivered"
     shows(page, "#events-count", "5 arrived")

@@ -43,7 +43,7 @@ def shop() -> Iterator[Emulator]:
         return time.time() + ahead
 
     def send(events: Iterable[dict[str, object]], *, age: float = 0.2) -> None:
-        """Let a client send events that are so many seconds old."""
+        """Let a client send events that are this many seconds old."""
         at = datetime.fromtimestamp(clock() - age, UTC).isoformat(timespec="milliseconds")
         for each in events:
             client.send_analytics_event({**each, "issued_at": at})
@@ -146,7 +146,7 @@ def test_dark_is_dark(shop: Emulator, open_page: OpenPage) -> None:
 
 
 def test_reduced_motion(shop: Emulator, open_page: OpenPage) -> None:
-    """Nothing moves for those who asked for that."""
+    """Nothing moves with `prefers-reduced-motion`."""
     moving = "getComputedStyle(document.getElementById('pause')).transitionDuration"
     assert open_page(shop).evaluate(moving) != "0s"
     assert open_page(shop, reduced_motion=True).evaluate(moving) == "0s"

@@ -33,7 +33,7 @@ def really_quick() -> Iterator[None]:
 
 
 class AnyAsyncClient(Protocol):
-    """What the clients of both loops have in common."""
+    """The common interface of the clients of both loops."""
 
     def send_analytics_event(self, event: dict[str, object], /) -> Awaitable[object]:
         """Take an event."""
@@ -61,7 +61,7 @@ def test_batches_go_out_by_the_clock_in_threads(
 def test_on_error_has_been_called_when_advance_returns(
     masivo_clock: MasivoClock, masivo_emulator: Emulator
 ) -> None:
-    """All that is due includes what the driver tells the app."""
+    """Everything due includes the driver's callbacks to the app."""
     failures: list[masivo.FailedEvent] = []
     client = masivo.Client(on_error=failures.append)
     for number in range(1, 21):
@@ -122,10 +122,10 @@ def test_tokens_are_renewed_by_the_clock(
 def test_a_wait_in_the_test_lets_time_run_to_what_it_waits_for(
     masivo_clock: MasivoClock, masivo_emulator: Emulator
 ) -> None:
-    """To a repeat, to a batch's own trigger, to the wait's own end; and no further."""
+    """To a retry, to a batch's own trigger, to the wait's own end; and no further."""
     client = masivo.Client()
     masivo_emulator.fail(Fault.unavailable(retry_after=120), route="events")
-    sent = client.send_analytics_event(event("repeated"))
+    sent = client.send_analytics_event(event("retried"))
     assert client.flush().delivered == 1
     assert 120 <= masivo_clock.elapsed < 125
     assert sent.result().status == 200
@@ -159,10 +159,10 @@ def test_a_wait_in_another_thread_moves_nothing(
     assert masivo_emulator.event_count == 1
 
 
-def test_repeats_go_by_the_clock_in_loops(
+def test_retries_go_by_the_clock_in_loops(
     masivo_clock: MasivoClock, masivo_emulator: Emulator, masivo_events: MasivoEvents
 ) -> None:
-    """A flush that needs repeats is moved on by the test."""
+    """The test advances the clock for a flush that needs retries."""
 
     async def main() -> None:
         async with masivo.AsyncClient() as client:
@@ -207,12 +207,12 @@ def test_threads_and_loops_share_the_clock(
     asyncio.run(main())
 
 
-def test_what_does_not_come_to_rest_is_told(
+def test_an_unfinished_advance_is_an_error(
     masivo_clock: MasivoClock,
     masivo_emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A request that is not answered ends ``advance`` with an error that says so."""
+    """A request without a response ends ``advance`` with an error that says so."""
     monkeypatch.setattr("masivo.testing.kit.virtual.LIMIT", 0.2)
     masivo_emulator.fail(Fault(delay=60), route="events")
     client = masivo.Client()
@@ -222,10 +222,10 @@ def test_what_does_not_come_to_rest_is_told(
     client.destroy()
 
 
-def test_a_client_that_is_in_use_already_is_refused(
+def test_a_client_that_is_in_use_is_an_error(
     masivo_emulator: Emulator, request: pytest.FixtureRequest
 ) -> None:
-    """It has the real time; whoever asked for the clock too late is told."""
+    """It uses the real time, so the clock comes too late."""
     client = masivo.Client()
     client.send_analytics_event(event())
     assert masivo_emulator.url in repr(client)

@@ -1,4 +1,4 @@
-"""What ``masivo_events`` counts as sent, and what it says of what was not."""
+"""The events that ``masivo_events`` counts as sent, and its messages about others."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_the_nearest_miss_is_shown_field_by_field(masivo_events: MasivoEvents) -
     ]
 
 
-def test_a_wrong_number_is_told(masivo_events: MasivoEvents) -> None:
+def test_a_wrong_number_is_an_error(masivo_events: MasivoEvents) -> None:
     """How many match, and the nearest of the others."""
     with pytest.raises(AssertionError, match="no event was sent\n"):
         masivo_events.expect(type="ADD_TO_CART")
@@ -167,7 +167,7 @@ def test_a_wrong_number_is_told(masivo_events: MasivoEvents) -> None:
 def test_what_failed_or_was_never_sent_does_not_count(
     masivo_events: MasivoEvents, masivo_emulator: Emulator
 ) -> None:
-    """It is told, with the reason, where an expectation is not met."""
+    """It is listed, with the reason, when an expectation fails."""
     client, tiny = masivo.Client(), masivo.Client(max_queue_bytes=1)
     masivo.Client(enabled=False).send_analytics_event(event("disabled"))
     masivo_emulator.fail(Fault(status=400, body={"error": "no such brand", "details": ""}))
@@ -187,7 +187,7 @@ def test_what_failed_or_was_never_sent_does_not_count(
     assert not masivo_events.all
 
 
-def test_what_the_api_would_refuse_does_not_meet_an_expectation(
+def test_an_event_that_the_api_would_reject_fails_an_expectation(
     masivo_events: MasivoEvents,
 ) -> None:
     """The message says what is wrong with it."""

@@ -99,8 +99,8 @@ def test_a_field_that_is_missing_fits_nothing() -> None:
     assert "customer_id" in field.note
 
 
-def test_fields_are_told_one_by_one() -> None:
-    """Nested fields have paths of their own; what a predicate raised is told."""
+def test_fields_are_compared_one_by_one() -> None:
+    """Nested fields have their own paths; the exception of a predicate is noted."""
     expected = {"product": {"sku": "A", "tags": ["x", above_ten]}}
     fields = compare(expected, {"product": {"sku": "B", "tags": ["x", "y"]}})
     assert [(field.path, field.fits) for field in fields] == [

@@ -1,6 +1,6 @@
-"""What stands behind ``masivo import``.
+"""The implementation of ``masivo import``.
 
-``lines`` reads, ``records`` makes events of lines (``table`` those of a CSV file), ``importer``
-sends them, ``ledger`` accounts for every one, ``state`` and ``rejects`` are the files it leaves
-behind, ``progress`` is what is seen meanwhile.
+``lines`` reads, ``records`` turns lines into events (``table`` those of a CSV file), ``importer``
+sends them, ``ledger`` accounts for every one, ``state`` and ``rejects`` are the files it writes,
+``progress`` shows how far it is.
 """

@@ -1,4 +1,4 @@
-"""Sends the records, as fast as the client has room for them, and never more than that."""
+"""Sending of the records, as fast as the client has room for them."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 __all__ = ["Importer", "make_client"]
 
 GRACE: Final = 10.0
-"""Seconds that are given to what is on its way when the import is broken off."""
+"""Seconds that batches in flight have to finish when the import is interrupted."""
 
-_TICK: Final = 0.2  # seconds between looks at progress and signals while waiting
-_MOST_HELD: Final = 20_000  # records behind one that waits for its outcome
-_MOST_BYTES: Final = 32 << 20  # of lines whose events are with the client
-_AHEAD_BYTES: Final = 4 << 20  # of lines that are read ahead
+_TICK: Final = 0.2  # seconds between checks of progress and signals while waiting
+_MAX_KEPT: Final = 20_000  # records behind one without an outcome
+_MAX_BYTES: Final = 32 << 20  # of lines whose events are pending
+_AHEAD_BYTES: Final = 4 << 20  # of lines read ahead
 _MAX_EVENT: Final = 262_144
 
 
 def make_client(account: Account, *, batch_size: int, in_flight: int, retries: int) -> Client:
-    """A client for an import."""
+    """Return a client for an import."""
     events = batch_size * in_flight
     return Client(
         account.key.reveal(),
@@ -47,7 +47,7 @@ def make_client(account: Account, *, batch_size: int, in_flight: int, retries: i
         max_in_flight=in_flight,
         max_retries=retries,
         max_queue=events,
-        # The lines are bounded by ``_MOST_BYTES``; this only must not be in the way.
+        # ``_MAX_BYTES`` bounds the lines; this bound must not apply before it.
         max_queue_bytes=events * _MAX_EVENT + (64 << 20),
         idle_timeout=1.0,
         max_event_bytes=_MAX_EVENT,
@@ -57,17 +57,17 @@ def make_client(account: Account, *, batch_size: int, in_flight: int, retries: i
 class Importer:
     """One run of an import.
 
-    The client is given no more than the batches that may be on their way. The next one is ready
-    meanwhile, and is handed on when an answer has been put on record: so an import that is killed
-    leaves no more without a record than was on its way.
+    The client gets no more events than the batches that may be in flight. The next batch is read
+    ahead, and submitted once an outcome has been recorded: so an import that is killed leaves no
+    more events unrecorded than were in flight.
 
     Args:
         client: made by ``make_client``; it is closed at the end.
         ledger: accounts for the records.
-        lines: where they come from.
-        display: shows how far it is.
-        batch_size: the client's.
-        in_flight: the client's.
+        lines: the input that they come from.
+        display: shows the progress.
+        batch_size: that of the client.
+        in_flight: that of the client.
     """
 
     def __init__(
@@ -81,29 +81,29 @@ class Importer:
         in_flight: int,
     ) -> None:
         self.interrupted: int = 0
-        """How many signals asked for an end."""
+        """The number of signals to end the import."""
         self._client = client
         self._ledger = ledger
         self._lines = lines
         self._display = display
         self._most = batch_size * in_flight
         self._room = batch_size * (in_flight - 1)
-        # From a pipe, nothing is held back until more comes.
+        # Records from a pipe are not kept back until more arrive.
         self._ahead = batch_size if lines.size is not None else 1
 
     @property
     def sent(self) -> bool:
-        """Whether anything was sent: without a token nothing is."""
+        """True if anything was sent: nothing is without a token."""
         return self._client.stats().requests > 0
 
     def run(self, records: Iterable[Record]) -> bool:
-        """Send all records; whether that was all of them, each with its outcome."""
+        """Send the records; return whether all of them were sent and have their outcome."""
         ended = False
         try:
             with self._signals():
                 try:
                     ended = self._send(records)
-                except KeyboardInterrupt:  # in a wait for standard input
+                except KeyboardInterrupt:  # while waiting for standard input
                     pass
                 finally:
                     self._finish()
@@ -118,19 +118,19 @@ class Importer:
                     self._ledger.skipped(record)
                 elif record.problem is not None:
                     self._ledger.rejected(record, record.problem)
-                elif not self._hand_on(record):
+                elif not self._submit(record):
                     return False
-            self._look()
-            if self._ends or (self._ledger.held > _MOST_HELD and not self._make_room(0)):
+            self._update()
+            if self._ends or (self._ledger.kept > _MAX_KEPT and not self._make_room(0)):
                 return False
         return True
 
-    def _hand_on(self, record: Record) -> bool:
-        """Give a record to the client; False if it was not, because the import ends."""
+    def _submit(self, record: Record) -> bool:
+        """Pass a record to the client; return False, without doing so, if the import ends."""
         ledger = self._ledger
         if ledger.outstanding >= self._most and not self._make_room(self._room):
             return False
-        if ledger.outstanding_bytes > _MOST_BYTES and not self._make_room(0):
+        if ledger.outstanding_bytes > _MAX_BYTES and not self._make_room(0):
             return False
         try:
             delivery = self._client.send_analytics_event(cast("Mapping[str, object]", record.event))
@@ -145,36 +145,36 @@ class Importer:
         return self.interrupted > 0 or self._ledger.failure is not None
 
     def _make_room(self, room: int) -> bool:
-        """Wait until no more records than that are with the client; False if the import ends."""
+        """Wait until at most ``room`` records are pending; return False if the import ends."""
         while not self._ends:
             with suppress(TimeoutError):
                 if room:
                     self._client.drain(_TICK)
                 else:
                     self._client.flush(_TICK)
-            self._look()
+            self._update()
             if self._ledger.outstanding <= room:
                 return not self._ends
         return False
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         self._ledger.settle()
         if time.monotonic() >= self._display.due:
             state = self._ledger.state
             self._display.update(Sample(state.delivered, state.rejected, self._lines.position))
 
     def _finish(self) -> None:
-        """Wait for what is on its way."""
+        """Wait for the pending events."""
         ledger, deadline = self._ledger, None
         while ledger.outstanding and ledger.failure is None:
             with suppress(TimeoutError):
                 self._client.flush(_TICK)
-            self._look()
+            self._update()
             if self.interrupted:
                 if deadline is None:
                     deadline = time.monotonic() + GRACE
                     terminal.note(
-                        f"Waiting up to {GRACE:.0f} s for what is on its way "
+                        f"Waiting up to {GRACE:.0f} s for batches in flight "
                         "(Ctrl-C again: not at all)."
                     )
                 if self.interrupted > 1 or time.monotonic() > deadline:
@@ -185,7 +185,7 @@ class Importer:
 
     @contextmanager
     def _signals(self) -> Generator[None]:
-        """Have Ctrl-C and its like end the import in order, at a place that suits it."""
+        """Make Ctrl-C and similar signals end the import cleanly, at a safe point."""
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(number, self._on_signal) for number in numbers]
         try:
@@ -201,8 +201,10 @@ class Importer:
 
 
 def _chunks(records: Iterable[Record], size: int) -> Generator[list[Record]]:
-    """The records in lists of this size, or less where they are long. What comes before an error
-    comes before it here too."""
+    """Yield the records in lists of this size, or shorter ones of long records.
+
+    Records before an error are yielded before it is raised.
+    """
     chunk: list[Record] = []
     length = 0
     try:

@@ -1,4 +1,4 @@
-"""Accounts for every record: which of them have their outcome, and which do not yet."""
+"""The account of every record: with an outcome, or without one yet."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from masivo import MasivoClosedError
-from masivo.cli.exits import is_refusal_of_event
+from masivo.cli.exits import is_rejection_of_event
 from masivo.protocol import Failed
 
 if TYPE_CHECKING:
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 __all__ = ["Ledger"]
 
 _SHOWN: Final = 3
-"""So many reasons are shown when all is over."""
+"""This many reasons are shown at the end."""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
     record: Record
     delivery: Delivery | None
-    """What will tell its outcome; None once that is known."""
+    """The delivery of its event; None once the outcome is known."""
     done: bool
-    """Whether it has been accounted for: delivered or rejected."""
+    """True once it is accounted for: delivered or rejected."""
     error: MasivoError | None = None
-    """Why it has been neither."""
+    """The error of an event that is neither."""
 
 
 class Ledger:
-    """The records from the first that is without an outcome on, in constant memory.
+    """The records from the first without an outcome on, in constant memory.
 
     Args:
         state: of the import so far; it is kept up to date.
         file: where the state is kept; None if there is nothing to resume from.
         rejects: takes the rejected events.
-        in_order: whether outcomes come in the order of the records.
+        in_order: True if outcomes arrive in the order of the records.
     """
 
     def __init__(
@@ -50,38 +50,38 @@ class Ledger:
     ) -> None:
         self.state = state
         self.outstanding: int = 0
-        """Records that are with the client."""
+        """The number of pending records."""
         self.outstanding_bytes: int = 0
         self.failure: MasivoError | None = None
-        """The first error that was not an event's own fault."""
+        """The first error that is not due to an event."""
         self._entries: deque[_Entry] = deque()
         self._file = file
         self._rejects = rejects
         self.reasons: list[str] = []
-        """Why the first few were rejected."""
+        """The reasons of the first few rejections."""
         self._in_order = in_order
         self._changed = False
         self._ahead = list(state.beyond)
-        """What an earlier run has accounted for, and this one has not come to yet."""
+        """Ranges that an earlier run has accounted for, and this one has not reached yet."""
 
     @property
-    def held(self) -> int:
-        """Records that are held: from the first without an outcome on."""
+    def kept(self) -> int:
+        """The number of records kept here: from the first without an outcome on."""
         return len(self._entries)
 
     def sent(self, record: Record, delivery: Delivery) -> None:
-        """A record was given to the client."""
+        """Add a record that was passed to the client."""
         self.outstanding += 1
         self.outstanding_bytes += record.size
         self._take(_Entry(record, delivery, done=False))
 
     def skipped(self, record: Record) -> None:
-        """A record was accounted for in an earlier run."""
+        """Add a record that an earlier run has accounted for."""
         if record.end > self.state.lines:
             self._take(_Entry(record, None, done=True))
 
     def rejected(self, record: Record, reason: str) -> None:
-        """A record was refused before it was sent."""
+        """Add a record that is invalid and was not sent."""
         self._reject(record, reason, None)
         self._take(_Entry(record, None, done=True))
 
@@ -95,11 +95,11 @@ class Ledger:
         if len(self.reasons) < _SHOWN:
             self.reasons.append(f"line {record.line}: {reason}")
         self._rejects.add(record, reason, status)
-        record.event, record.rest = None, {}  # it may have to wait here for those before it
+        record.event, record.rest = None, {}  # it may be kept here until those before it are done
         self._changed = True
 
     def settle(self) -> None:
-        """Look which outcomes have come, and put on record what that changes."""
+        """Collect new outcomes, and save the state if they change it."""
         for entry in self._entries:
             if entry.delivery is None:
                 continue
@@ -115,12 +115,14 @@ class Ledger:
                 self.state.delivered += 1
                 entry.record.event = None
                 entry.done = self._changed = True
-            elif is_refusal_of_event(outcome.error):
+            elif is_rejection_of_event(outcome.error):
                 self._reject(entry.record, str(outcome.error), outcome.error.status)
                 entry.done = True
             else:
                 entry.error = outcome.error
-                if not isinstance(outcome.error, MasivoClosedError):  # that was ourselves
+                if not isinstance(
+                    outcome.error, MasivoClosedError
+                ):  # caused by the end of the import
                     self.failure = self.failure or outcome.error
         if self._changed:
             self._advance()
@@ -147,14 +149,14 @@ class Ledger:
             self.state.high, self.state.crc = record.end, record.crc
 
     def save(self, *, safe: bool = False) -> None:
-        """Put everything on record: first the rejected events, then the state that counts them."""
+        """Save everything: first the rejected events, then the state that counts them."""
         self.state.rejected_size = self._rejects.write() or self.state.rejected_size
         if self._file is not None:
             self._file.save(self.state, safe=safe)
         self._changed = False
 
     def complete(self, lines: int, crc: int) -> None:
-        """Everything has been accounted for, to the end of an input of so many lines."""
+        """Save that all of an input of this many lines is accounted for."""
         self.state.lines = self.state.high = lines
         self.state.crc, self.state.finished = crc, True
         self.save(safe=True)
@@ -164,12 +166,12 @@ class Ledger:
         self._rejects.close()
 
     def undone(self) -> list[tuple[Record, MasivoError | None]]:
-        """The records that were read and have not been accounted for."""
+        """Return the records that were read and are not accounted for."""
         return [(entry.record, entry.error) for entry in self._entries if not entry.done]
 
     def reject_undone(self) -> None:
-        """Write what was not delivered to the file of rejected events, as it cannot be had again
-        from where it came."""
+        """Write undelivered records to the file of rejected events, as the input cannot be read
+        again."""
         for entry in self._entries:
             if not entry.done:
                 error = entry.error

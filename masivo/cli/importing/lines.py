@@ -15,7 +15,7 @@ from masivo.cli.exits import UsageError
 __all__ = ["LONGEST_LINE", "DamagedInputError", "Lines", "open_lines"]
 
 LONGEST_LINE: Final = 4 << 20
-"""Bytes of a line beyond which it is only counted: no event is so long."""
+"""Bytes of the longest line that is kept: no event is longer. Longer lines are only counted."""
 
 _GZIP: Final = b"\x1f\x8b"
 _BOM: Final = b"\xef\xbb\xbf"
@@ -27,29 +27,29 @@ class DamagedInputError(Exception):
 
 
 class Lines:
-    """An iterator of lines, with what is needed to find the place again.
+    """An iterator of lines that knows its position, to resume from there.
 
-    A line longer than LONGEST_LINE comes cut to a byte more than that.
+    A line longer than LONGEST_LINE is cut to one byte more than that.
 
     Args:
-        source: where the bytes are.
-        raw: the file itself, for the position in it.
-        size: of the file in bytes; None if it is not known.
+        source: the stream of bytes.
+        raw: the file itself, for its position.
+        size: the file's size in bytes; None if it is not known.
     """
 
     def __init__(self, source: io.BufferedReader, raw: BinaryIO, size: int | None) -> None:
         self.size = size
         self.number: int = 0
-        """Of the last line, from 1."""
+        """The number of the last line, from 1."""
         self.crc: int = 0
-        """Of all bytes so far. It tells whether a file begins as it did before."""
+        """The CRC-32 of all bytes so far. It shows whether a file begins as it did before."""
         self.reading: bool = False
-        """Whether a read of standard input is going on, which may wait for ever."""
+        """True during a read of standard input, which may wait for ever."""
         self._source = source
         self._raw = raw
         self._readline = source.readline
         self.is_stream: bool = size is None
-        """Whether it is standard input or another pipe, which can be read once only."""
+        """True for standard input or another pipe, which can be read only once."""
 
     def __iter__(self) -> Lines:
         return self
@@ -79,13 +79,13 @@ class Lines:
 
     @property
     def position(self) -> int:
-        """How many bytes of the file (as it lies there) have been read."""
+        """The number of bytes read of the file (as stored, before unpacking)."""
         with suppress(OSError, ValueError):
             return self._raw.tell()
         return 0
 
     def fileno(self) -> int:
-        """The number of the open file."""
+        """Return the file descriptor."""
         return self._raw.fileno()
 
     def __enter__(self) -> Self:
@@ -99,7 +99,7 @@ class Lines:
 
 
 def open_lines(name: str) -> Lines:
-    """The lines of a file, or of standard input for ``-``. Gzip is known by its content.
+    """Return the lines of a file, or of standard input for ``-``. Gzip is detected by its content.
 
     Raises:
         UsageError: it cannot be opened.
@@ -112,7 +112,7 @@ def open_lines(name: str) -> Lines:
         if size is not None:
             raw.seek(0)
         if buffered.peek(2)[:2] == _GZIP:
-            # With no larger buffer around it: of a damaged file that would lose what is good.
+            # Without a larger buffer around it, which would lose good data of a damaged file.
             buffered = cast("io.BufferedReader", gzip.GzipFile(fileobj=buffered))
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror or error}") from None

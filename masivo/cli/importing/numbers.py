@@ -1,4 +1,4 @@
-"""JSON whose numbers stay as they are written."""
+"""JSON decoding that keeps numbers exactly as written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["decode", "exact"]
 
 
 def exact(text: str) -> float | Decimal:
-    """A number of a JSON text as a float where that is exact, else as a Decimal."""
+    """Return a JSON number as a float if that is exact, else as a Decimal."""
     number = float(text)
     if number - number == 0.0 and (len(text) <= 16 or repr(number) == text):
         return number

@@ -1,4 +1,4 @@
-"""What is seen while an import goes on: a bar on a terminal, else a line now and then."""
+"""Progress of an import: a bar on a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from masivo.cli import terminal
 __all__ = ["Display", "Sample", "show"]
 
 _WINDOW: Final = 10.0
-"""Seconds over which rates are taken."""
+"""Seconds over which rates are averaged."""
 _LIVE_EVERY: Final = 0.1
 _PLAIN_EVERY: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How far the import is."""
+    """The progress of an import at one moment."""
 
     delivered: int
     rejected: int
@@ -29,22 +29,22 @@ class Sample:
 
 
 class Display(Protocol):
-    """Shows samples."""
+    """A display of samples."""
 
     due: float
-    """When the next one is wanted, on the monotonic clock."""
+    """The time for the next sample, on the monotonic clock."""
 
     def update(self, sample: Sample) -> None:
-        """Show how far the import is."""
+        """Show the progress."""
         ...
 
     def close(self) -> None:
-        """Nothing more is to be shown."""
+        """Stop showing progress."""
         ...
 
 
 class _Rates:
-    """Rate and time left, by the last seconds."""
+    """Rate and time left, averaged over the last seconds."""
 
     def __init__(self, size: int | None) -> None:
         self._size = size
@@ -57,7 +57,7 @@ class _Rates:
             self._samples.popleft()
 
     def texts(self) -> list[str]:
-        """Share, count, rate, time left, rejected: the most important first."""
+        """Return share, count, rate, time left and rejections: the most important first."""
         (began, first), (now, last) = self._samples[0], self._samples[-1]
         seconds = max(now - began, 1e-9)
         count = last.delivered + last.rejected
@@ -77,7 +77,7 @@ class _Rates:
 
 class _Bar:
     def __init__(self, rates: _Rates, known: bool) -> None:
-        from rich.console import Console  # not for those who see no bar
+        from rich.console import Console  # imported only where a bar is shown
         from rich.progress import BarColumn, Progress, TextColumn
 
         self.due = 0.0
@@ -137,7 +137,7 @@ def _clock(seconds: float) -> str:
 
 
 def show(size: int | None, start: Sample) -> Display:
-    """A display for an input of so many bytes (None: not known)."""
+    """Return a display for an input of this many bytes (None: not known)."""
     rates = _Rates(size)
     rates.add(start)
     return _Bar(rates, size is not None) if terminal.is_live(sys.stderr) else _Plain(rates)

@@ -1,4 +1,4 @@
-"""From lines to events: JSON Lines, CSV, and the records of a file of rejected events."""
+"""Conversion of lines to events: JSON Lines, CSV, and the records of a file of rejected events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Record", "Shape", "read"]
 
 REJECTED: Final = "rejected"
-"""The key by which the record of a rejected event is known; beside it stands one of the next."""
+"""The key that marks the record of a rejected event; the record also has one of the next three."""
 EVENT: Final = "event"
 TEXT: Final = "text"
 ROW: Final = "row"
@@ -36,29 +36,29 @@ DEFAULTS: Final = "defaults"
 
 @dataclass(slots=True)
 class Record:
-    """What a line holds, or several in a CSV file."""
+    """The content of a line, or of several lines in a CSV file."""
 
     line: int
     """Its first line, from 1."""
     end: int
     """Its last line."""
     crc: int
-    """Of all bytes of the input up to its end."""
+    """The CRC-32 of all bytes of the input up to its end."""
     size: int
-    """How many bytes it has."""
+    """Its size in bytes."""
     skip: bool = False
-    """Whether it was accounted for in an earlier run; it was not looked at."""
+    """True if an earlier run has accounted for it; it is not parsed then."""
     event: object = None
-    """The event; anything but a dict will be refused."""
+    """The event; anything but a dict is invalid."""
     problem: str | None = None
-    """Why there is no event."""
+    """The reason why there is no event."""
     rest: dict[str, object] = field(default_factory=dict[str, object])
-    """What is kept of it where there is no event."""
+    """The parts to keep if there is no event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the input is to be understood: the options that make events of lines."""
+    """The form of the input: the options that turn lines into events."""
 
     format: str
     """``jsonl`` or ``csv``."""
@@ -71,26 +71,26 @@ class Shape:
     brand: str | None = None
     no_brand: bool = False
     guessed: bool = field(default=False, compare=False)
-    """Whether the format was taken from the file's name alone."""
+    """True if the format was derived from the file's name alone."""
 
     def assignments(self) -> list[str]:
-        """The fields that every event gets where it has none of its own, as KEY=VALUE."""
+        """Return the default fields of every event, as KEY=VALUE."""
         if self.brand is None and not self.no_brand:
             return list(self.defaults)
         return [*self.defaults, f"brand_id={json.dumps(self.brand)}"]
 
 
 def read(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Record]:
-    """The records of the input.
+    """Yield the records of the input.
 
     Args:
-        lines: at their beginning.
-        shape: how to understand them.
-        done: whether the record that ends with this line has been accounted for. Such a one is
-            not looked at.
+        lines: the input, at its beginning.
+        shape: the form of the lines.
+        done: returns whether the record that ends with this line is accounted for. Such a
+            record is not parsed.
 
     Raises:
-        UsageError: the file as a whole is not what the shape says.
+        UsageError: the file as a whole does not fit the shape.
         DamagedInputError: it cannot be read to its end.
     """
     assignments = shape.assignments()
@@ -101,7 +101,7 @@ def read(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Re
         return
     for record in records:
         _fill_in(record.event, defaults)
-        if record.rest:  # it must mean the same when it is imported without the options
+        if record.rest:  # it must mean the same when imported without the options
             record.rest.setdefault(DEFAULTS, assignments)
         yield record
 
@@ -155,8 +155,8 @@ def _check_first(line: bytes, *, guessed: bool) -> None:
         )
     if guessed and not start.startswith(b"{"):
         raise UsageError(
-            "its first line is no JSON object, and JSON Lines have one in every line. For CSV add "
-            "--format csv; if it is JSON Lines all the same, add --format jsonl"
+            "its first line is not a JSON object, and JSON Lines have one in every line. For CSV "
+            "add --format csv; if it is JSON Lines all the same, add --format jsonl"
         )
     if start == b"{":
         raise UsageError(
@@ -169,11 +169,11 @@ _KEYS: Final = {REJECTED, EVENT, TEXT, ROW, MAP, DEFAULTS}
 
 
 def _unwrap(record: Record) -> None:
-    """Take the event out of the record of a rejected one, if it is such a record."""
+    """Extract the event from the record of a rejected event, if this is such a record."""
     whole = cast("dict[str, Any]", record.event)
     kept = [key for key in (EVENT, TEXT, ROW) if key in whole]
     if not isinstance(whole[REJECTED], dict) or set(whole) - _KEYS:
-        return  # an event of somebody's own that has a field of this name
+        return  # an ordinary event that has a field of this name
     if len(kept) != 1:
         record.event = None
         record.problem = (
@@ -208,7 +208,7 @@ def _kept_event(kind: str, whole: dict[str, Any]) -> object:
 
 
 def _check_header(header: list[str], columns: list[table.Column], shape: Shape) -> None:
-    """Refuse a header that was read, or is used, otherwise than was meant."""
+    """Raise UsageError for a header that was probably meant differently."""
     found = next((each for each in ";\t|," if len(header) == 1 and each in header[0]), None)
     if found is not None and not shape.rules:  # a rule that names the column means it
         named = "tab" if found == "\t" else f"'{found}'"
@@ -226,7 +226,7 @@ def _check_header(header: list[str], columns: list[table.Column], shape: Shape) 
 
 
 class _TextLines:
-    """What the csv module reads: text, and at what line its row began."""
+    """The text of one row, line by line, for the csv module."""
 
     def __init__(self, lines: Lines, encoding: str) -> None:
         self._lines = lines
@@ -234,7 +234,7 @@ class _TextLines:
         self.begin()
 
     def begin(self) -> None:
-        """A new row begins."""
+        """Begin a new row."""
         self.size = 0
         self.text: list[str] = []
         self.damage: str | None = None

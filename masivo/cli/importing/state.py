@@ -1,8 +1,7 @@
-"""What is known of an import between its runs: a file beside the one that is imported.
+"""The state of an import between its runs: a file beside the imported one.
 
-It is replaced as a whole each time that a batch has its answer, so that whoever finds it, after
-whatever end, finds one that was true. What it says is done has been answered; what it does not
-say may be on its way.
+It is replaced as a whole after each batch, so that it is consistent however the import ends.
+Every record that it lists as done has an outcome; other records may be in flight.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ _VERSION: Final = 1
 
 @dataclass(slots=True)
 class State:
-    """How far an import has come."""
+    """The progress of an import."""
 
     base_url: str
     shape: Shape
-    """The options that make events of lines."""
+    """The options that turn lines into events."""
     rejected_file: str
     lines: int = 0
-    """Every record up to this line has been accounted for."""
+    """Every record up to this line is accounted for."""
     beyond: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
-    """Further lines, first and last, within which every record has been."""
+    """Further ranges of lines, first and last, in which every record is accounted for."""
     high: int = 0
     """The last line of all these."""
     crc: int = 0
@@ -44,29 +43,29 @@ class State:
     delivered: int = 0
     rejected: int = 0
     rejected_size: int = 0
-    """Bytes of the file of rejected events that belong to what is told here."""
+    """Bytes of the file of rejected events that this state accounts for."""
     finished: bool = False
     version: int = _VERSION
 
     def covers(self, end: int) -> bool:
-        """Whether the record that ends with this line has been accounted for."""
+        """Return whether the record that ends with this line is accounted for."""
         if end <= self.lines:
             return True
         return end <= self.high and any(first <= end <= last for first, last in self.beyond)
 
 
 class StateFile:
-    """Where a state is kept."""
+    """The file of a state."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._next = path.with_name(path.name + ".next")
 
     def load(self) -> State | None:
-        """The state, or None if there is no file.
+        """Return the state, or None if there is no file.
 
         Raises:
-            UsageError: there is something else in it.
+            UsageError: the file is not a state of this version.
         """
         try:
             data = self.path.read_bytes()
@@ -80,7 +79,7 @@ class StateFile:
             state = None
         if state is None or state.version != _VERSION:
             raise UsageError(
-                f"{self.path} is not the state of an import that this version can go on with. If "
+                f"{self.path} is not the state of an import that this version can resume. If "
                 "you know that nothing of the file has been sent, delete it"
             )
         return state
@@ -89,8 +88,8 @@ class StateFile:
         """Replace the state.
 
         Args:
-            state: what is true now.
-            safe: whether it must outlive a failure of the machine, and not of the process alone.
+            state: the new state.
+            safe: True if it must survive a failure of the machine, not only of the process.
 
         Raises:
             UsageError: it cannot be written.

@@ -1,4 +1,4 @@
-"""From a row of a CSV file to an event."""
+"""Conversion of a row of a CSV file to an event."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ LEFT_OVER: Final = "?"
 
 
 class BadRowError(ValueError):
-    """A row that makes no event; the text says why."""
+    """A row that makes no event; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where the value of a field comes from."""
+    """The source of a field's value."""
 
     path: Path
     """The field."""
     name: str
     """The column's name in the header."""
     kind: str
-    """How its text becomes a value: a name of KINDS."""
+    """The conversion of its text: a key of KINDS."""
 
 
 def _number(text: str) -> object:
     value: object = decode(text)
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise ValueError  # noqa: TRY004 (as for what is no JSON)
+        raise ValueError  # noqa: TRY004 (as for invalid JSON)
     return value
 
 
@@ -75,10 +75,10 @@ _EXPECTED: Final = {
 
 
 def parse_map(rule: str) -> Column:
-    """A rule ``FIELD=COLUMN[:KIND]``.
+    """Return the column of a rule ``FIELD=COLUMN[:KIND]``.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not such a rule.
     """
     field, equals, source = rule.partition("=")
     if not equals or not source:
@@ -103,7 +103,9 @@ def _column(field: str, name: str, kind: str | None) -> Column:
 
 
 def find_columns(header: Sequence[str], rules: Sequence[str]) -> list[Column]:
-    """The columns to take; without rules each one, as the field of its name (``price:number``).
+    """Return the columns of the rules; without rules, all, each as the field of its name.
+
+    A name in the header may give a kind: ``price:number``.
 
     Raises:
         UsageError: a rule names a column that the header does not have, or has twice.
@@ -123,17 +125,17 @@ def find_columns(header: Sequence[str], rules: Sequence[str]) -> list[Column]:
 
 @cache
 def columns_of(rules: tuple[str, ...]) -> list[Column]:
-    """The columns of a rejected row, which carries its own rules."""
+    """Return the columns of a rejected row, which contains its own rules."""
     return [parse_map(rule) for rule in rules]
 
 
 def rule_of(column: Column) -> str:
-    """The rule of a column, complete."""
+    """Return the complete rule of a column."""
     return f"{'.'.join(column.path)}={column.name}:{column.kind}"
 
 
 def to_event(row: Mapping[str, object], columns: Sequence[Column]) -> dict[str, object]:
-    """The event of a row. An empty cell is a field that is not there.
+    """Return the event of a row. An empty cell is a missing field.
 
     Raises:
         BadRowError: a value is missing, too many, or not of its column's kind.
@@ -141,7 +143,7 @@ def to_event(row: Mapping[str, object], columns: Sequence[Column]) -> dict[str, 
     if LEFT_OVER in row:
         raise BadRowError(
             "the row has more values than the header has columns (in the file of rejected events "
-            f"they stand under {LEFT_OVER!r}): quote a value that contains the delimiter"
+            f"they are under {LEFT_OVER!r}): quote a value that contains the delimiter"
         )
     event: dict[str, object] = {}
     for column in columns:
