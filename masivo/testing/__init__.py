@@ -1,8 +1,7 @@
-"""What helps to test.
+"""Support for tests.
 
-For people who test their own apps: a pytest plugin, whose fixtures are of these types (and
-``masivo.emulator.Emulator``); see ``docs/how-to/testing.md``. For people who write a driver: the
-conformance suite, in ``masivo.testing.conformance``.
+For apps: a pytest plugin, whose fixtures are of these types (and ``masivo.emulator.Emulator``); see
+``docs/how-to/testing.md``. For drivers: the conformance suite, ``masivo.testing.conformance``.
 """
 
 from importlib import import_module

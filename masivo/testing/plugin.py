@@ -1,7 +1,7 @@
-"""The pytest plugin for people who test their own apps; ``docs/how-to/testing.md`` says how.
+"""The pytest plugin for tests of apps; ``docs/how-to/testing.md`` describes it.
 
-It is loaded by its entry point in every run of pytest where the package is installed, so it
-imports nothing but pytest until a test asks for a fixture.
+Its entry point loads it in every run of pytest where the package is installed, so it imports
+nothing but pytest until a test uses a fixture.
 """
 
 from __future__ import annotations
@@ -34,33 +34,33 @@ _SHELL = "masivo_shell"
 
 
 class _Kit:
-    """What the plugin keeps for one run of pytest."""
+    """The plugin's state in one run of pytest."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.environment = Environment()
         self.opted_out: bool = config.getini(_REAL_API)
         self.ours: set[str] = {NOWHERE["MASIVO_BASE_URL"]}
-        """The base URLs of clients whose address is the kit's affair."""
+        """The base URLs of clients whose address the kit sets."""
         self.recorders: list[Recorder] = []
-        """That of the test, if it has an emulator."""
+        """The recorder of the test, if it has an emulator."""
         self.clock: MasivoClock | None = None
 
     def enter(self, variables: Mapping[str, str]) -> None:
-        """Set these variables, with the guard, unless the whole run has opted out of it."""
+        """Set these variables, and the guard unless the whole run has opted out of it."""
         if self.opted_out:
             self.environment.lift({**self.environment.shell, **variables})
         else:
             self.environment.guard(variables)
 
-    def begin_anew(self, variables: Mapping[str, str]) -> None:
-        """Have all clients begin anew; those of the kit at this address."""
+    def reset_clients(self, variables: Mapping[str, str]) -> None:
+        """Reset all clients; those of the kit get this address."""
         if "masivo._client" in sys.modules:
-            from masivo.testing.kit.isolation import begin_anew
+            from masivo.testing.kit.isolation import reset_clients
 
-            begin_anew(variables, self.ours)
+            reset_clients(variables, self.ours)
 
     def join_workers(self) -> None:
-        """Wait until no worker thread is left."""
+        """Wait until all worker threads have ended."""
         if "masivo._sync.session" in sys.modules:
             from masivo.testing.kit.isolation import join_workers
 
@@ -118,12 +118,12 @@ def _begin(config: pytest.Config) -> _Kit:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist what the shell has set: its environment comes from here."""
+    """Send the shell's variables to a worker of pytest-xdist: it inherits the controller's own."""
     node.workerinput[_SHELL] = node.config.stash[_kit].environment.shell
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Set up the kit's fixtures first: whatever makes a client is to find them there."""
+    """Set up the kit's fixtures first, before anything makes a client."""
     names: list[str] = getattr(item, "fixturenames", [])
     wanted = [name for name in _FIXTURES if name in names]
     if wanted:
@@ -132,7 +132,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Let a test find nothing of the shell's, or all of it if it is marked so."""
+    """Hide the shell's variables from a test, or restore them for one that is marked so."""
     kit = item.config.stash[_kit]
     if item.get_closest_marker(_REAL_API) is not None:
         kit.environment.lift(kit.environment.shell)
@@ -143,12 +143,12 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Leave nothing of the test's clients to the next test."""
+    """Reset the clients, so that nothing of them is left for the next test."""
     kit = item.config.stash[_kit]
     try:
         return (yield)
     finally:
-        kit.begin_anew(NOWHERE)
+        kit.reset_clients(NOWHERE)
         kit.join_workers()
         if not kit.opted_out:
             kit.environment.guard(NOWHERE)
@@ -156,7 +156,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture
 def masivo_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
-    """A local server that behaves as the Masivo API does; ``Client()`` finds it by itself.
+    """A local server that behaves as the Masivo API does; ``Client()`` finds it without arguments.
 
     ``@pytest.mark.masivo_emulator(daily_quota=10)`` gives it options.
     """
@@ -170,19 +170,19 @@ def masivo_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
         kit.recorders.append(recorder)
         here = address(emulator.client_key, emulator.url)
         kit.ours.add(emulator.url)
-        kit.begin_anew(here)
+        kit.reset_clients(here)
         with pytest.MonkeyPatch.context() as patch:
             for name, value in here.items():
                 patch.setenv(name, value)
             yield emulator
-        kit.begin_anew(NOWHERE)
+        kit.reset_clients(NOWHERE)
         kit.recorders.remove(recorder)
     kit.join_workers()
 
 
 @pytest.fixture
 def masivo_events(request: pytest.FixtureRequest, masivo_emulator: Emulator) -> MasivoEvents:
-    """What the code under test has sent."""
+    """The events that the code under test has sent."""
     from masivo.testing.kit.events import MasivoEvents
 
     return MasivoEvents(masivo_emulator, request.config.stash[_kit].recorders[-1])
@@ -192,7 +192,7 @@ def masivo_events(request: pytest.FixtureRequest, masivo_emulator: Emulator) -> 
 def masivo_clock(
     request: pytest.FixtureRequest, masivo_emulator: Emulator
 ) -> Iterator[MasivoClock]:
-    """Time as the clients and the emulator see it: it stands still until the test moves it."""
+    """The time of the clients and the emulator, which only the test advances."""
     from masivo.testing.kit.clock import MasivoClock
     from masivo.testing.kit.isolation import in_use
     from masivo.testing.kit.virtual import VirtualTime
@@ -208,7 +208,7 @@ def masivo_clock(
     with virtual.watched():
         with virtual:
             kit.clock = MasivoClock(virtual)
-            kit.begin_anew(here)
+            kit.reset_clients(here)
             yield kit.clock
-        kit.begin_anew(here)
+        kit.reset_clients(here)
         kit.clock = None

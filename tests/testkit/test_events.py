@@ -179,7 +179,7 @@ def test_what_failed_or_was_never_sent_does_not_count(
     with pytest.raises(AssertionError) as caught:
         masivo_events.expect(type="ADD_TO_CART")
     assert [line.partition(":")[0] for line in message(caught)[2:]] == [
-        "given to a disabled client, and so not sent",
+        "passed to a disabled client, and so not sent",
         "failed, and so not counted",
         "failed, and so not counted",
     ]
@@ -193,7 +193,7 @@ def test_an_event_that_the_api_would_reject_fails_an_expectation(
     """The message says what is wrong with it."""
     client = masivo.Client()  # one that nobody holds would send at once
     client.send_analytics_event(event("c1", product={"sku": 5}))
-    with pytest.raises(AssertionError, match=r"the API would refuse it: .*product\.sku"):
+    with pytest.raises(AssertionError, match=r"the API would reject it: .*product\.sku"):
         masivo_events.expect(customer_id="c1")
 
 

@@ -1,10 +1,10 @@
-"""The parts of the test kit; ``masivo.testing.plugin`` puts them together for pytest.
+"""The parts of the test kit; ``masivo.testing.plugin`` combines them for pytest.
 
-- ``environment``: which key and base URL the code under test finds, and when.
-- ``isolation``: nothing of one test's clients is left for the next.
-- ``recorder``: what clients have taken, and what became of it.
-- ``matching``: does an event fit an expectation, and how near is it?
-- ``report``: what is said when none does.
+- ``environment``: the key and base URL that the code under test finds.
+- ``isolation``: the reset of clients between tests.
+- ``recorder``: the events that clients have accepted, and their outcomes.
+- ``matching``: the comparison of an event with an expectation, and how near it is.
+- ``report``: the message of an expectation that fails.
 - ``events``: the fixture ``masivo_events``.
 - ``clock``: the fixture ``masivo_clock``.
 """

@@ -13,10 +13,10 @@ __all__ = ["MasivoClock"]
 
 
 class MasivoClock:
-    """Time as the clients and the emulator see it; it stands still until the test moves it.
+    """The time of the clients and the emulator, which only the test advances.
 
-    A call that waits in the test's own thread (``client.flush()``, ``delivery.result()``) lets
-    time run by itself, to whatever it waits for: nobody else could move it.
+    A call that waits in the test's own thread (``client.flush()``, ``delivery.result()``) advances
+    the time itself, up to what it waits for, because the test cannot do so meanwhile.
     """
 
     def __init__(self, virtual: VirtualTime) -> None:
@@ -24,37 +24,37 @@ class MasivoClock:
 
     @property
     def elapsed(self) -> float:
-        """Virtual seconds since the test began."""
+        """The virtual seconds since the test began."""
         return self._virtual.clock.monotonic()
 
     def time(self) -> float:
-        """Virtual seconds since the epoch; a test begins at the real time."""
+        """Return the virtual seconds since the epoch; a test begins at the real time."""
         return self._virtual.clock.time()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and wait until all that is due in it has been done.
+        """Advance the time, and wait until everything due by then is done.
 
-        Batches that are due have arrived at the emulator then, and have their outcome. Nothing is
-        waited for in real time but the requests themselves.
+        Batches that are due have arrived at the emulator then, and have their outcome. Only the
+        requests themselves take real time.
 
         Raises:
             RuntimeError: called in an event loop (``await masivo_clock.aadvance(...)`` there);
-                or something that is due is not done, such as a request that is not answered.
+                or something due is not done in time, such as a request without a response.
         """
         __tracebackhide__ = True
         if in_loop():
             raise RuntimeError(
-                "advance() would block the event loop that runs here, and with it the clients: "
+                "advance() would block the event loop that runs here, and its clients: "
                 "await masivo_clock.aadvance(...)"
             )
         for _ in self._virtual.stops(seconds):
-            self._virtual.rest()
+            self._virtual.wait_until_idle()
 
     async def aadvance(self, seconds: float) -> None:
-        """As ``advance``, for a test in asyncio or trio."""
+        """Advance the time like ``advance``, in a test in asyncio or trio."""
         __tracebackhide__ = True
         for _ in self._virtual.stops(seconds):
-            await in_thread(self._virtual.rest)
+            await in_thread(self._virtual.wait_until_idle)
 
     def __repr__(self) -> str:
         return f"<MasivoClock after {self.elapsed:g} s>"

@@ -1,6 +1,6 @@
-"""Which key and base URL the code under test finds, and whether it may leave this machine.
+"""The environment of the code under test: key, base URL, and the loopback-only guard.
 
-Imported at every start of pytest, so it imports next to nothing.
+pytest imports it at every start, so it imports very little itself.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _NAMES = "MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED", _guard.LOOPBACK
 
 
 def address(key: str, url: str) -> dict[str, str]:
-    """What ``Client()`` is to find."""
+    """Return the variables with which ``Client()`` finds this key and URL."""
     return {"MASIVO_API_KEY": key, "MASIVO_BASE_URL": url}
 
 
 NOWHERE = address("no-key-before-a-test", "http://localhost:1/no-emulator-in-this-test")
-"""For a client that is made while modules are imported: each test gives it an address."""
+"""The address of a client that is made during imports, until a test sets another."""
 
 
 class Environment:
-    """The variables of ``masivo`` in this process's environment, and the guard that goes with them.
+    """The variables of ``masivo`` in this process's environment, and the guard.
 
     Attributes:
-        shell: what they were before.
+        shell: the variables as the shell set them.
     """
 
     def __init__(self) -> None:
@@ -41,17 +41,17 @@ class Environment:
         self._guarded = _guard.loopback_only
 
     def guard(self, variables: Mapping[str, str]) -> None:
-        """Set these, no others, and refuse clients that would leave this machine."""
+        """Set only these variables, and allow only clients for this machine."""
         _guard.loopback_only = True
         _set({**variables, _guard.LOOPBACK_ONLY: "1"})
 
     def lift(self, variables: Mapping[str, str]) -> None:
-        """Set these, no others, and refuse nothing."""
+        """Set only these variables, and lift the guard."""
         _guard.loopback_only = False
         _set(variables)
 
     def restore(self) -> None:
-        """Leave everything as it was."""
+        """Restore the original variables and guard."""
         _guard.loopback_only = self._guarded
         _set(self.shell)
 

@@ -1,4 +1,4 @@
-"""What the code under test has sent, and what is expected of it."""
+"""The events that the code under test has sent, and expectations of them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _NOTHING: Final[Mapping[str, object]] = {}
 class MasivoEvents(Sequence["dict[str, Json]"]):
     """The events that code under test has sent, in order; the fixture ``masivo_events``.
 
-    An event counts from the call of ``send_analytics_event`` on, whether its batch has gone out
-    or still waits. It does not count once it has failed. What child processes have delivered
-    counts too. Each is a dict, as it was sent, but for an ``issued_at`` that the client adds.
+    An event counts from the call of ``send_analytics_event`` on, whether it is pending or
+    delivered. It no longer counts once it has failed. Events delivered by child processes count as
+    well. Each is a dict, as it was sent, without an ``issued_at`` that the client adds.
 
     It is a sequence: ``len(masivo_events)``, ``masivo_events[-1]``, iteration.
     """
@@ -45,15 +45,15 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
 
     @property
     def all(self) -> list[dict[str, Json]]:
-        """All of them, as a list: for comparing, and for pytest's own diffs."""
+        """All events as a list, for comparisons and for pytest's own diffs."""
         return [record.event for record in self._counted()]
 
     def _counted(self) -> list[Sent]:
-        counted = ("waiting", "delivered")
+        counted = ("pending", "delivered")
         return [record for record in self._recorder.records if record.state in counted]
 
     def clear(self) -> None:
-        """Forget what was sent so far: what a test arranges need not be what it checks."""
+        """Forget the events so far, such as those of a test's preparation."""
         self._recorder.clear()
 
     # ── As a sequence ────────────────────────────────────────────────────────────────────────
@@ -108,20 +108,19 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         """Fail the test unless an event with these fields was sent.
 
         Args:
-            like: fields as a mapping, for names that are no keywords, or ``count``, ``timeout``.
-            count: exactly so many must match; None: one or more.
-            timeout: wait so many seconds for it, for code that sends from another thread or
-                process. Never needed for what was sent already, nor for a batch to go out.
-            fields: what they must be. Nested mappings need only be part of what was sent;
-                classes, predicates and objects such as ``unittest.mock.ANY`` may stand for
-                values.
+            like: fields as a mapping, for names such as ``count``, or that are not identifiers.
+            count: the exact number of events that must match; None: one or more.
+            timeout: wait this many seconds, for code that sends from another thread or process.
+                Not needed for an event that has been sent, even if its batch has not.
+            fields: their expected values. A nested mapping needs to list only some of the fields;
+                classes, predicates and objects such as ``unittest.mock.ANY`` may replace values.
 
         Returns:
             The first event that matches; with ``count``, the list of all that do.
 
         Raises:
-            AssertionError: there is none, or not so many; the message shows what comes nearest,
-                and what was sent. Or: the API would refuse one that matches.
+            AssertionError: no event matches, or not this many; the message shows the nearest one,
+                and what was sent. Or the API would reject one that matches.
         """
         __tracebackhide__ = True
         wanted = {**like, **fields}
@@ -139,9 +138,9 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
             now = self._emulator._desk.clock()  # noqa: SLF001
             problem = problem_with(event, now=now, reserved=frozenset())
             if problem is not None:
-                asked = report.call("expect", wanted, count=count)
+                call = report.call("expect", wanted, count=count)
                 raise AssertionError(
-                    f"the event was sent, but the API would refuse it: {problem}\n  {asked}\n"
+                    f"the event was sent, but the API would reject it: {problem}\n  {call}\n"
                     + "\n".join(report.listing("it is:", [event]))
                 )
         return matching[0] if count is None else matching
@@ -150,15 +149,15 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         """Fail the test if an event with these fields was sent; without fields, if any was.
 
         Raises:
-            AssertionError: there is one; the message shows it.
+            AssertionError: one matches; the message shows it.
         """
         __tracebackhide__ = True
         wanted = {**like, **fields}
         matching = [event for event in self.all if fits(wanted, event)]
         if matching:
             title = "this was sent, and should not have been:"
-            asked = report.call("expect_none", wanted)
-            raise AssertionError("\n".join([asked, *report.listing(title, matching)]))
+            call = report.call("expect_none", wanted)
+            raise AssertionError("\n".join([call, *report.listing(title, matching)]))
 
     def expect_delivered(self, timeout: float = 5.0) -> None:
         """Flush the clients for threads, and fail the test unless the API has accepted all events.
@@ -172,15 +171,17 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         __tracebackhide__ = True
         until = time.monotonic() + timeout
         for client in _clients_for_threads():
-            with suppress(TimeoutError):  # what is left over is told below
+            with suppress(TimeoutError):  # what is left is reported below
                 client.flush(max(0.0, until - time.monotonic()))
-        # A client that nobody refers to any more is being closed.
+        # An unreferenced client may still be closing.
         self._wait(self._recorder.settled_in_threads, until - time.monotonic())
         self._check_delivered()
 
     async def aexpect_delivered(self, timeout: float = 5.0) -> None:
-        """As ``expect_delivered``, for a test in asyncio or trio: also flushes the clients of the
-        running loop."""
+        """Check like ``expect_delivered``, in a test in asyncio or trio.
+
+        This also flushes the clients of the running loop.
+        """
         __tracebackhide__ = True
         until = time.monotonic() + timeout
         for loop_client in _clients_here():
@@ -197,12 +198,12 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         __tracebackhide__ = True
         records = self._recorder.records
         failed = report.others([each for each in records if each.state == "failed"])
-        waiting = [each.event for each in records if each.state == "waiting"]
-        if not failed and not waiting:
+        pending = [each.event for each in records if each.state == "pending"]
+        if not failed and not pending:
             return
         lines = ["not all events were delivered", *failed]
-        if waiting:
-            lines += report.listing(f"without an outcome yet ({len(waiting)}):", waiting)
+        if pending:
+            lines += report.listing(f"without an outcome yet ({len(pending)}):", pending)
             lines.append(
                 "those of an AsyncClient or a TrioClient are flushed by `await "
                 "masivo_events.aexpect_delivered()`, in their loop"
@@ -243,7 +244,7 @@ def _clients_for_threads() -> list[Client]:
 
 
 def _clients_here() -> list[LoopClient]:
-    """The clients of the loop that runs here."""
+    """Return the clients of the running event loop."""
     if "masivo._async.client" not in sys.modules:
         return []
     from masivo._async.client import LoopClient

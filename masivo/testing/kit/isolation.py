@@ -1,4 +1,4 @@
-"""Nothing of one test's clients is left for the next: no event, no token, no thread."""
+"""The isolation of tests: no event, token or thread of a client is left for the next test."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
     from masivo._client import ClientBase
 
-__all__ = ["begin_anew", "in_use", "join_workers", "open_clients"]
+__all__ = ["reset_clients", "in_use", "join_workers", "open_clients"]
 
 PATIENCE: Final = 2.0
-"""How long worker threads may take to end, in seconds. None needs more than a millisecond, unless
-it is in a request to a server of the test's own, or in the test's own ``on_error``."""
+"""Seconds that worker threads may take to end. They need less than a millisecond, except in a
+request to a server of the test's own, or in its ``on_error``."""
 
 
-def begin_anew(address: Mapping[str, str], ours: Collection[str]) -> None:
-    """Have all clients of this process begin anew: empty, without a token, on the current clock.
+def reset_clients(address: Mapping[str, str], ours: Collection[str]) -> None:
+    """Reset all clients of this process: no events, no token, on the current clock.
 
-    Clients that somebody refers to stay usable: an app keeps its own for longer than a test. What
-    the others left behind is ended.
+    Referenced clients stay usable, as an app may keep one longer than a test. The sessions of all
+    others are ended.
 
     Args:
-        address: what clients of the kit belong to from now on.
-        ours: the base URLs that make a client one of the kit's.
+        address: the new key and base URL of the kit's clients.
+        ours: the base URLs by which the kit's clients are known.
     """
     if "masivo._client" not in sys.modules:
         return
@@ -45,7 +45,7 @@ def begin_anew(address: Mapping[str, str], ours: Collection[str]) -> None:
 
 
 def open_clients() -> list[ClientBase[Any]]:
-    """The clients of this process that were neither closed nor destroyed nor forgotten."""
+    """Return the referenced clients of this process that are neither closed nor destroyed."""
     if "masivo._client" not in sys.modules:
         return []
     from masivo._client import clients
@@ -54,7 +54,7 @@ def open_clients() -> list[ClientBase[Any]]:
 
 
 def in_use() -> bool:
-    """Whether a client has sent something, or joined an event loop, since it began anew."""
+    """Return whether a client has sent an event, or joined an event loop, since its reset."""
     if "masivo._async.asyncio_loops" in sys.modules:
         from masivo._async.asyncio_loops import registries
 
@@ -64,7 +64,7 @@ def in_use() -> bool:
 
 
 def _end_sessions(why: str) -> None:
-    """End those of threads and of asyncio; in trio they never outlive the client's block."""
+    """End the sessions of threads and asyncio; those of trio never outlive the client's block."""
     if "masivo._sync.session" in sys.modules:
         from masivo._sync import session as threads
 
@@ -79,7 +79,7 @@ def _end_sessions(why: str) -> None:
 
 
 def join_workers() -> None:
-    """Wait for the threads of clients that began anew."""
+    """Wait for the threads of clients that were reset."""
     deadline = time.monotonic() + PATIENCE
     for thread in threading.enumerate():
         if thread.name == "masivo":

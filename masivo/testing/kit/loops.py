@@ -1,4 +1,4 @@
-"""What a test in asyncio or trio needs, in whichever of them it runs."""
+"""Functions for tests in asyncio or trio, whichever is running."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _in_trio() -> bool:
 
 
 def in_loop() -> bool:
-    """Whether an event loop runs on this thread."""
+    """Return whether an event loop runs on this thread."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001
         return True
@@ -27,7 +27,7 @@ def in_loop() -> bool:
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Make a call that blocks, on a thread of its own; the loop goes on."""
+    """Make a blocking call in a separate thread, without blocking the loop."""
     if _in_trio():
         import trio
 

@@ -1,15 +1,15 @@
-"""Does an event fit an expectation, and if not, how near is it?
+"""The comparison of an event with an expectation: does it fit, and if not, how near is it?
 
 An expected value fits a found one if they are equal; or if it is
 
 - a mapping, and each of its fields fits (the found one may have more);
-- a list or tuple, of the same length, and each item fits;
+- a list or tuple of the same length, and each item fits;
 - a class, and the found value is an instance (``str``, ``int``);
-- another callable, and it says so: ``lambda value: value > 10``;
-- a value that JSON has not (``Decimal``, ``datetime``, ``UUID``, an ``Enum``, ...), and what it is
-  sent as is equal.
+- another callable, and it returns true: ``lambda value: value > 10``;
+- a value of a type that JSON lacks (``Decimal``, ``datetime``, ``UUID``, an ``Enum``, ...), and its
+  JSON form is equal.
 
-Objects that are equal to many things, such as ``unittest.mock.ANY``, work as they should.
+Objects that are equal to many others, such as ``unittest.mock.ANY``, work too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["MISSING", "Field", "compare", "fits", "nearness"]
 
 
 class _Missing:
-    """Stands for a field that is not there."""
+    """The value of a missing field."""
 
     def __repr__(self) -> str:
         return "missing"
@@ -39,27 +39,27 @@ class _Missing:
 MISSING: Final = _Missing()
 
 _WEIGHTS: Final = {"type": 3.0, "customer_id": 1.5}
-"""What makes two events near: their type above all, and whose they are."""
+"""The weights of fields in the nearness of two events; 1 for all others."""
 _HALF: Final = 0.5
 _SOMETHING: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of an expectation, and what the event has there."""
+    """One field of an expectation, and its value in the event."""
 
     path: str
-    """Where it is: ``product.tags[2]``."""
+    """Its path, such as ``product.tags[2]``."""
     expected: object
     found: object
-    """What is there; MISSING for nothing."""
+    """Its value in the event; MISSING if there is none."""
     fits: bool
     note: str = ""
-    """What may help: the name of a field that was perhaps meant, what a predicate raised."""
+    """A hint: the name of a similar field, or the exception of a predicate."""
 
     @property
     def nearness(self) -> float:
-        """From 0, for nothing in common, to the field's weight, for one that fits."""
+        """The nearness: from 0, nothing in common, to the field's weight, if it fits."""
         weight = _WEIGHTS.get(self.path, 1.0)
         if self.fits:
             return weight
@@ -71,19 +71,19 @@ class Field:
 
 
 def fits(expected: Mapping[str, object], event: Mapping[str, Json]) -> bool:
-    """Whether an event has all these fields."""
+    """Return whether an event has all these fields."""
     return all(field.fits for field in compare(expected, event))
 
 
 def nearness(fields: Sequence[Field]) -> float:
-    """How near an event is to an expectation: the higher, the nearer."""
+    """Return how near an event is to an expectation: the higher, the nearer."""
     return sum(field.nearness for field in fields)
 
 
 def compare(
     expected: Mapping[str, object], found: Mapping[str, object], path: str = ""
 ) -> list[Field]:
-    """An expectation field by field, nested ones one by one."""
+    """Return the comparison field by field, including nested ones."""
     fields: list[Field] = []
     for name, value in expected.items():
         where = f"{path}.{name}" if path else name
@@ -128,9 +128,9 @@ def _is_fit(expected: object, found: object) -> tuple[bool, str]:
     if callable(expected):
         try:
             return bool(cast("Callable[[object], object]", expected)(found)), ""
-        except Exception as error:  # noqa: BLE001 (it is the test's own)
+        except Exception as error:  # noqa: BLE001 (a function of the test can raise anything)
             return False, f"the predicate raised {type(error).__name__}: {error}"
-    with suppress(Exception):  # it is nothing that can be sent
+    with suppress(Exception):  # it cannot be sent
         return _equal(decode_encoded(encode(convert(expected, "", []))), found), ""
     return False, ""
 
@@ -141,6 +141,6 @@ def _equal(expected: object, found: object) -> bool:
         found, bool
     ):
         return False
-    with suppress(Exception):  # an `__eq__` of the test's own
+    with suppress(Exception):  # an `__eq__` of the test can raise anything
         return bool(expected == found)
     return False

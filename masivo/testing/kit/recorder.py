@@ -1,7 +1,7 @@
-"""What the clients of this process have taken, and what became of it.
+"""Records of the events that clients of this process have accepted, and of their outcomes.
 
-It is noted at the call that sends, in the order of the calls. So a test need not wait for a batch,
-nor send one, to see what its code has sent: in no world.
+An event is recorded when it is sent to the client, in the order of the calls. So a test need not
+wait for a batch to see what its code has sent, with any driver.
 """
 
 from __future__ import annotations
@@ -25,46 +25,46 @@ __all__ = ["Recorder", "Sent"]
 
 @dataclass(eq=False, slots=True)
 class Sent:
-    """One event that code under test gave to a client."""
+    """One event that code under test passed to a client."""
 
     encoded: bytes
-    state: Literal["waiting", "delivered", "failed", "disabled"] = "waiting"
+    state: Literal["pending", "delivered", "failed", "disabled"] = "pending"
     error: MasivoError | None = None
-    """Why it failed."""
+    """The reason if it failed."""
     in_threads: bool = False
-    """Whether the client is one for threads, which can be flushed from anywhere."""
+    """True if the client is one for threads, which can be flushed from anywhere."""
 
     @property
     def event(self) -> dict[str, Json]:
-        """The event, as it was given (with the default brand, without a stamp)."""
+        """The event as passed (with the default brand, without a stamp)."""
         return decode(self.encoded)
 
 
 class Recorder:
-    """Notes what all clients take that are made, or begin anew, while it is entered.
+    """The recorder of all clients that are made or reset while it is entered.
 
     Args:
-        emulator: where what other processes send (children of the test) is seen.
+        emulator: receives the events of other processes (children of the test).
     """
 
     def __init__(self, emulator: Emulator) -> None:
         self._emulator = emulator
         self._changed = emulator._journal.changed  # noqa: SLF001
         self._records: list[Sent] = []
-        # Those without an outcome, by the identity of their delivery: the core holds it till then.
+        # Pending records, by the identity of their delivery, which the core keeps alive until then.
         self._pending: dict[int, Sent] = {}
         self._batches: set[str] = set()
         """The idempotency keys of this process's batches."""
         self._originals: list[tuple[type[object], str, Callable[..., Any]]] = []
 
     def settled_in_threads(self) -> bool:
-        """Whether every event of a client for threads has its outcome."""
+        """Return whether every event of a client for threads has its outcome."""
         records = list(self._records)
-        return not any(each.in_threads and each.state == "waiting" for each in records)
+        return not any(each.in_threads and each.state == "pending" for each in records)
 
     @property
     def records(self) -> list[Sent]:
-        """Everything, in order; what other processes have delivered comes last."""
+        """All records in order; events delivered by other processes come last."""
         return self._records + [
             Sent(record_of(event), "delivered")
             for request in self._emulator.batches
@@ -73,12 +73,12 @@ class Recorder:
         ]
 
     def clear(self) -> None:
-        """Forget what was sent so far."""
+        """Forget the events so far."""
         self._records.clear()
         for request in self._emulator.batches:
             self._batches.add(request.headers.get("idempotency-key", ""))
 
-    # ── Noting ───────────────────────────────────────────────────────────────────────────────
+    # ── Recording ────────────────────────────────────────────────────────────────────────────
 
     def __enter__(self) -> Self:
         self._wrap(Engine, "attach", self._on_attach)
@@ -110,10 +110,12 @@ class Recorder:
     ) -> Buffer:
         in_threads = _is_threads(owner)
 
-        def note(encoded: bytes, at: float, customer: str | None, origin: Origin) -> Delivery:
+        def record_event(
+            encoded: bytes, at: float, customer: str | None, origin: Origin
+        ) -> Delivery:
             delivery = delivery_type(encoded, at, customer, origin)
             record = Sent(encoded, in_threads=in_threads)
-            # Before the core has it: another thread may settle it before `send` returns.
+            # Recorded before the core has it: another thread may settle it before `send` returns.
             if settings.enabled:
                 self._pending[id(delivery)] = record
             else:
@@ -123,14 +125,14 @@ class Recorder:
                 self._changed.notify_all()
             return delivery
 
-        return original(engine, settings, note, owner)
+        return original(engine, settings, record_event, owner)
 
     def _on_send(
         self, original: Callable[..., Delivery], buffer: Buffer, event: Mapping[str, object]
     ) -> Delivery:
         delivery = original(buffer, event)
         outcome = delivery.outcome
-        if isinstance(outcome, Failed):  # there was no room for it
+        if isinstance(outcome, Failed):  # the buffer was full
             self._end(delivery, "failed", outcome.error)
         return delivery
 
@@ -164,7 +166,7 @@ def _is_threads(owner: object) -> bool:
 
 
 def record_of(event: Json) -> bytes:
-    """An event as records keep it."""
+    """Return an event in the form of `Sent.encoded`."""
     from masivo._protocol.json import encode
 
     return encode(event)

@@ -1,4 +1,4 @@
-"""What is said when an expectation does not hold."""
+"""The message of an expectation that fails."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["call", "listing", "nearest", "others"]
 
 _MOST: Final = 10
-"""So many events are listed, the last ones."""
+"""The number of events that are listed, the last ones."""
 
 _short = Repr()
 _short.maxstring = _short.maxother = 60
@@ -27,23 +27,23 @@ _short.maxlevel = 4
 
 
 def call(name: str, fields: Mapping[str, object], **extra: object) -> str:
-    """The call that failed, as it may stand in the test."""
+    """Return the failed call, as the test may have written it."""
     shown = [f"{name}={_expected(value)}" for name, value in fields.items()]
     shown += [f"{name}={value!r}" for name, value in extra.items() if value is not None]
     return f"masivo_events.{name}({', '.join(shown)})"
 
 
 def nearest(fields: Mapping[str, object], events: Sequence[Mapping[str, Json]]) -> list[str]:
-    """Of the events that do not match, the one that comes nearest, field by field."""
+    """Return the nearest event that does not match, field by field."""
     comparisons = enumerate([compare(fields, event) for event in events], 1)
     compared = {nth: each for nth, each in comparisons if not all(field.fits for field in each)}
     if not compared:
         return []
-    # Of several that are equally near, the last.
+    # The last of several equally near ones.
     best = max(compared, key=lambda number: (nearness(compared[number]), number))
     width = max(len(field.path) for field in compared[best])
     return [
-        f"the nearest is number {best}:" if len(events) > 1 else "it differs so:",
+        f"the nearest is number {best}:" if len(events) > 1 else "the difference:",
         *(_line(field, width) for field in compared[best]),
     ]
 
@@ -74,7 +74,7 @@ def _expected(value: object) -> str:
 
 
 def listing(title: str, events: Sequence[Mapping[str, Json]]) -> list[str]:
-    """What was sent, the last ones in full."""
+    """Return a list of events, limited to the last ones."""
     first = max(0, len(events) - _MOST)
     lines = [f"    {nth}. {_event(event)}" for nth, event in enumerate(events, 1)]
     if first:
@@ -83,7 +83,7 @@ def listing(title: str, events: Sequence[Mapping[str, Json]]) -> list[str]:
 
 
 def others(records: Sequence[Sent]) -> list[str]:
-    """What does not count as sent, and why."""
+    """Return the events that do not count as sent, and why."""
     lines: list[str] = []
     for record in records:
         event = record.event
@@ -91,5 +91,5 @@ def others(records: Sequence[Sent]) -> list[str]:
             kind = type(record.error).__name__
             lines.append(f"failed, and so not counted: {_event(event)}: {kind}: {record.error}")
         elif record.state == "disabled":
-            lines.append(f"given to a disabled client, and so not sent: {_event(event)}")
+            lines.append(f"passed to a disabled client, and so not sent: {_event(event)}")
     return lines[-_MOST:]

@@ -1,7 +1,7 @@
-"""Virtual time for the clients of a test, in all worlds, and when they have nothing to do in it.
+"""Virtual time for the clients of a test, with any driver, and waiting until they are idle.
 
-Only what ``masivo`` itself times is virtual: batches, repeats, renewals, the deadlines of calls in
-threads, and the emulator's clock. The loop's own timers, and how long a request may take, are not.
+Only timers of ``masivo`` itself are virtual: batches, retries, renewals, the deadlines of calls in
+threads, and the emulator's clock. The loop's own timers and request timeouts are real.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 __all__ = ["VirtualTime"]
 
 LIMIT: Final = 30.0
-"""How long what is due may take, in real seconds; a request alone may take 10."""
-LOOK_AGAIN: Final = 0.05
-"""Workers that go to sleep tell nobody: after so many seconds somebody looks again."""
+"""Real seconds that everything due at one time may take; a single request may take 10."""
+CHECK_EVERY: Final = 0.05
+"""Real seconds between checks, because workers that go to sleep notify nobody."""
 
 
 class VirtualTime:
-    """The time of all clients that are made, or begin anew, while it is entered."""
+    """The time of all clients that are made or reset while it is entered."""
 
     def __init__(self) -> None:
         self.clock: VirtualClock = _Clock()
@@ -43,8 +43,8 @@ class VirtualTime:
         self._test = threading.get_ident()
 
     def stops(self, seconds: float) -> Iterator[None]:
-        """Move the clock from one time at which something is due to the next; at each of these,
-        the caller sees to it that it is done."""
+        """Move the clock from one due time to the next; at each, the caller waits until everything
+        due is done."""
         if not 0 <= seconds < math.inf:
             raise ValueError("seconds must be a number from 0 on")
         until = self.clock.monotonic() + seconds
@@ -54,23 +54,23 @@ class VirtualTime:
             yield
 
     def _next(self) -> float:
-        """When something is due next; infinite for never."""
+        """Return the next due time; infinite for none."""
         at = min(self._watch.next_wake() or math.inf, self.clock.next_wait())
         return max(at, self.clock.monotonic() + TICK)
 
-    # ── Rest ─────────────────────────────────────────────────────────────────────────────────
+    # ── Idling ───────────────────────────────────────────────────────────────────────────────
 
-    def rest(self, latch: thread_clocks.Latch | None = None) -> None:
-        """Wait until all that is due now has been done, or ``latch`` is set."""
+    def wait_until_idle(self, latch: thread_clocks.Latch | None = None) -> None:
+        """Wait until everything due now is done, or ``latch`` is set."""
         __tracebackhide__ = True
         deadline = time.monotonic() + LIMIT
         with self.clock.changed:
-            while not (latch is not None and latch.is_set()) and (why := self._unrest()):
+            while not (latch is not None and latch.is_set()) and (why := self._busy_reason()):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"masivo_clock: after {LIMIT:g} real seconds {why}")
-                self.clock.changed.wait(LOOK_AGAIN)
+                self.clock.changed.wait(CHECK_EVERY)
 
-    def _unrest(self) -> str | None:
+    def _busy_reason(self) -> str | None:
         why = self._watch.unrest(parallel=True)
         sync = sys.modules.get("masivo._sync.session")
         if why is None and sync is not None:
@@ -80,14 +80,14 @@ class VirtualTime:
         return why
 
     def let_run(self, latch: thread_clocks.Latch, until: float | None) -> None:
-        """Let time run to what is due next, unless ``latch`` is set before.
+        """Advance the time to the next due time, unless ``latch`` is set before.
 
         Args:
-            latch: what the test's thread waits for.
-            until: when it waits no longer.
+            latch: the latch that the test's thread waits for.
+            until: the end of its wait.
         """
         __tracebackhide__ = True
-        self.rest(latch)
+        self.wait_until_idle(latch)
         if latch.is_set():
             return
         at = min(self._next(), math.inf if until is None else until)
@@ -95,14 +95,14 @@ class VirtualTime:
             self.clock.move(at)
         elif not latch.wait(LIMIT):
             raise RuntimeError(
-                "masivo_clock: this waits for something that no passing of time brings about"
+                "masivo_clock: this waits for something that does not depend on time"
             )
 
-    # ── Being the time ───────────────────────────────────────────────────────────────────────
+    # ── Installing the time ──────────────────────────────────────────────────────────────────
 
     def watched(self) -> AbstractContextManager[object]:
-        """While engines live in this time: to be entered before this, and left after the clients
-        have begun anew."""
+        """Watch the engines in this time: to be entered before it, and left after the clients have
+        been reset."""
         return self._watch
 
     def __enter__(self) -> Self:
@@ -111,29 +111,29 @@ class VirtualTime:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """New sessions take the real time again."""
+        """Use the real time again in new sessions."""
         thread_clocks.current = thread_clocks.Clock()
         loop_clocks.current = None
 
     def is_test(self) -> bool:
-        """Whether this is the thread of the test, and no event loop runs in it."""
+        """Return whether this is the test's thread, without a running event loop."""
         return threading.get_ident() == self._test and not in_loop()
 
 
 class _Clock(VirtualClock):
-    """Its wall clock goes on from the real time: code under test may have read that."""
+    """A clock whose wall time starts at the real time, which code under test may have read."""
 
     def __init__(self) -> None:
         super().__init__()
         self._began = math.floor(time.time())
 
     def time(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return self._began + self.monotonic()
 
 
 class _ThreadClock(threads._ThreadClock):  # noqa: SLF001
-    """Lets time run for the test's own thread."""
+    """The clock of threads; it advances the time while the test's own thread waits."""
 
     def __init__(self, clock: VirtualClock, owner: VirtualTime) -> None:
         super().__init__(clock)
@@ -148,7 +148,7 @@ class _ThreadClock(threads._ThreadClock):  # noqa: SLF001
 
 
 class _Watch(Watch):
-    """Watches the engines whose time this is; a driver of the test's own has another."""
+    """The watch over the engines in this time; a driver of the test's own uses another."""
 
     def _made(self, engine: Engine, options: dict[str, Any]) -> None:
         if options["clock"]() == self.clock.monotonic():
