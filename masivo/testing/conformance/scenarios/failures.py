@@ -41,7 +41,9 @@ def lost_response_is_retried(run: Run) -> None:
     """A batch whose response is lost is sent again with the same ``Idempotency-Key``: at least
     once."""
     client = run.client(batch_size=1)
-    run.respond(Fault.lost_response(), Fault(close=True), Fault.garbage(), Fault(truncate_headers=10))
+    run.respond(
+        Fault.lost_response(), Fault(close=True), Fault.garbage(), Fault(truncate_headers=10)
+    )
     client.send_numbers(1)
     run.advance(0.5 + 1 + 2 + 4)
     run.delivered(client.events)
