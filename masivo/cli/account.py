@@ -20,7 +20,7 @@ from .exits import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Account", "find_account", "options", "refuse_keys"]
+__all__ = ["Account", "find_account", "options", "forbid_keys"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -40,7 +40,7 @@ class Account:
     base_url: str
 
 
-def _refuse_key(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+def _forbid_key(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
     if value is not None:
         raise UsageError(_NEVER)
 
@@ -55,10 +55,10 @@ def options(command: F) -> F:
         metavar="FILE",
         help="A file that holds the key, and that only you can read.",
     )(command)
-    return refuse_keys(command)
+    return forbid_keys(command)
 
 
-def refuse_keys(command: F) -> F:
+def forbid_keys(command: F) -> F:
     """Add options for a key that users may type by habit; each is an error that says why."""
     return click.option(
         "--api-key",
@@ -67,7 +67,7 @@ def refuse_keys(command: F) -> F:
         expose_value=False,
         hidden=True,
         is_eager=True,
-        callback=_refuse_key,
+        callback=_forbid_key,
     )(command)
 
 

@@ -10,7 +10,7 @@ import click
 from masivo import MasivoError, __version__
 
 from . import terminal
-from .account import refuse_keys
+from .account import forbid_keys
 from .check import check
 from .emulator import emulator
 from .exits import TABLE, Exit, UsageError, print_error
@@ -26,7 +26,7 @@ __all__ = ["main"]
 @click.group(
     epilog=TABLE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@refuse_keys
+@forbid_keys
 @click.version_option(__version__, prog_name="masivo")
 def masivo() -> None:
     """Event delivery for the Masivo loyalty platform, from the shell.

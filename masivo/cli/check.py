@@ -35,7 +35,7 @@ _LIMITS = {
 def check(base_url: str | None, key_file: str | None, timeout: float, as_json: bool) -> Exit:
     """Is the key good? Authorizes once, and shows the limits that the server reports.
 
-    Nothing is sent but the authorization. It is not repeated when it fails.
+    Nothing is sent but the authorization. It is not retried when it fails.
     """
     account = find_account(base_url, key_file)
     error, response = _authorize(account, timeout)

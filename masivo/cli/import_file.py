@@ -105,7 +105,7 @@ class _Job:
     type=click.IntRange(0, 100),
     default=8,
     show_default=True,
-    help="How often a batch is repeated when there is no response.",
+    help="How often a batch is retried when there is no response.",
 )
 @options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")

@@ -157,7 +157,7 @@ def _by_age(batch: Batch) -> Guess | None:
 def _by_default(batch: Batch) -> Guess:
     newest = _age(batch, -1)
     if newest is None:
-        return Guess(Trigger.UNCLEAR, "its events have no issued_at to tell their age by")
+        return Guess(Trigger.UNCLEAR, "its events have no issued_at that shows their age")
     if 0 <= newest < SLACK:
         return Guess(Trigger.ASKED, "the last event was new, and the batch not full")
     return Guess(
