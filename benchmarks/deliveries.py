@@ -146,7 +146,7 @@ def choose(waiting: int, batches: int) -> dict[str, float]:
 
     more(waiting)
     (authorization,) = engine.poll().requests
-    engine.handle_response(authorization.id, Response(200, {}, b'{"data":"a-token"}'))
+    engine.hand_back(authorization.id, Response(200, {}, b'{"data":"a-token"}'))
     requests = engine.poll().requests
     spent = 0.0
     gc.disable()
@@ -154,7 +154,7 @@ def choose(waiting: int, batches: int) -> dict[str, float]:
         more(BATCH)
         requests += engine.poll().requests  # takes them in: not what is measured
         start = time.process_time()
-        engine.handle_response(requests.pop(0).id, Response(200, {}, b"{}"))
+        engine.hand_back(requests.pop(0).id, Response(200, {}, b"{}"))
         requests += engine.poll().requests
         spent += time.process_time() - start
     gc.enable()

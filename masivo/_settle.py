@@ -13,6 +13,8 @@ from masivo import protocol
 from masivo.protocol import Waiters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from masivo.protocol import Output
 
 __all__ = ["Waiters", "logger", "settle", "unseen"]
@@ -94,6 +96,11 @@ _configure(os.environ.get("MASIVO_LOG", ""))
 atexit.register(unseen.print)
 
 
-def settle(output: Output, waiters: Waiters) -> None:
-    """Hand an output's outcomes on. Call it outside every lock."""
-    protocol.settle(output, logger, waiters)
+def settle(
+    output: Output, waiters: Waiters, start: Callable[[Callable[[], None]], object] | None = None
+) -> None:
+    """``protocol.settle`` with the package's logger."""
+    if start is None:
+        protocol.settle(output, logger, waiters)
+    else:
+        protocol.settle(output, logger, waiters, start)

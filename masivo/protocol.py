@@ -38,6 +38,7 @@ from ._protocol.batches.flushes import FlushTicket
 from ._protocol.buffer import Buffer
 from ._protocol.delivery import (
     Awaited,
+    CloseTicket,
     Delivery,
     DeliveryType,
     Failed,
@@ -113,6 +114,7 @@ __all__ = [
     "ClientOptions",
     "ClientReleased",
     "Clock",
+    "CloseTicket",
     "Delivery",
     "DeliveryType",
     "Engine",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import weakref
 from typing import TYPE_CHECKING, Final
+
+from masivo import _process
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -50,7 +51,7 @@ def _end(registry: Registry, why: str) -> None:
             session.abort(why)
 
 
-@atexit.register
+@_process.at_exit
 def _end_all() -> None:
     """End what is left in loops that are neither run to their end nor closed."""
     for registry in list(registries.values()):

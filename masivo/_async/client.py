@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from threading import get_ident
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
-from masivo._http import AsyncHttpClient, check_client, import_library
+from masivo._http import AsyncHttp, AsyncHttpClient, check_client, import_library
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
-from .home import NOWHERE, Home
 from .session import session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from masivo import MasivoError
     from masivo.protocol import Account, Buffer, Outcome, SendEventResult, Ticket
 
-    from .session import LoopSession
+    from .session import AsyncSender, LoopSession
 
 __all__ = ["AsyncDelivery", "LoopClient"]
 
@@ -66,8 +65,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     """
 
     _joined: Buffer | None = None
+    _check_loop: Callable[[], None]  # its session's
     _shut = False  # it is closed, whether it ever joined a session or not
-    _home: Home = NOWHERE
     _finalizer: weakref.finalize[[Buffer], LoopClient]
 
     def _open(self, http_client: AsyncHttpClient | None) -> None:
@@ -84,6 +83,14 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             RuntimeError: there is none, or it takes more than a plain call to join it.
         """
 
+    def _sender(
+        self,
+        bound: Callable[[float], AbstractAsyncContextManager[object]],
+        checkpoint: Callable[[], Awaitable[None]],
+    ) -> AsyncSender:
+        """What sends the requests of a session; see AsyncHttp."""
+        return AsyncHttp(self._http_client, self._settings.account.base_url, bound, checkpoint)
+
     def _bound(self) -> Buffer:
         """The client's buffer; joins the session of the running loop at the first use.
 
@@ -92,15 +99,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         """
         if self._joined is None:
             return self._joins(self._join())
-        session_of(self._joined).check_loop()
+        self._check_loop()
         return self._joined
 
     def _joins(self, buffer: Buffer) -> Buffer:
-        self._joined = buffer
-        # What every call to send needs, at hand: to look it up, and to have `check_loop` say that
-        # all is well, was a tenth of a call.
-        self._home = session_of(buffer).home
-        self._send = cast("Callable[[Mapping[str, object]], AsyncDelivery]", buffer.send)
+        self._joined, self._check_loop = buffer, session_of(buffer).check_loop
         self._finalizer = weakref.finalize(self, _let_go, buffer)
         self._finalizer.atexit = False
         return buffer
@@ -110,7 +113,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         super()._begin_anew(account)
         if self._joined is not None:
             self._finalizer.detach()
-            self._joined, self._home = None, NOWHERE
+            self._joined = None
 
     @property
     def _is_open(self) -> bool:
@@ -155,10 +158,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: not called in the event loop of the client's first use.
         """
-        if get_ident() != self._home._thread_id:  # noqa: SLF001 (asyncio's name)
-            self._check_open()
-            self._bound()
-        return self._send(event)
+        self._check_open()
+        return cast("AsyncDelivery", self._bound().send(event))
 
     def flush(self, timeout: float | None = None) -> Coroutine[object, None, FlushResult]:
         """Send what is buffered now, and wait until every event so far has its outcome.
@@ -280,7 +281,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         MasivoClosedError. Other clients of the key are not affected."""
         self._release(lambda buffer: buffer.destroy())
 
-    def _release(self, how: Callable[[Buffer], None]) -> None:
+    def _release(self, how: Callable[[Buffer], object]) -> None:
         self._shut = True
         if self._joined is None:
             return

@@ -10,13 +10,11 @@ from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Self, cast
 
 from masivo._client import ClientBase
-from masivo._http import AsyncHttp
 from masivo.protocol import Failure
 
 from .asyncio_loops import registry_of
 from .client import AsyncDelivery, LoopClient
-from .home import home_of
-from .session import GRACE, Key, LoopSession, Member, Registry
+from .session import GRACE, AsyncSender, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -32,12 +30,11 @@ class AsyncioSession(LoopSession):
 
     task: asyncio.Task[None] | None = None
 
-    def __init__(self, key: Key, registry: Registry, http: AsyncHttp) -> None:
+    def __init__(self, key: Key, registry: Registry, sender: AsyncSender) -> None:
         self.loop = asyncio.get_running_loop()
-        self.home = home_of(self.loop)
         # Every event is given a time: the function itself, unless the loop has a clock of its own.
         usual = getattr(self.loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-        super().__init__(key, registry, http, time.monotonic if usual else self.loop.time)
+        super().__init__(key, registry, sender, time.monotonic if usual else self.loop.time)
         self._bell = asyncio.Event()
         self._requests: dict[asyncio.Task[None], Request] = {}
 
@@ -60,7 +57,7 @@ class AsyncioSession(LoopSession):
         with suppress(asyncio.CancelledError):
             if self._requests:
                 await asyncio.wait(self._requests)
-        await self.http.aclose()
+        await self.sender.aclose()
 
     def abort(self, why: str) -> None:
         """See LoopSession."""
@@ -109,16 +106,9 @@ class AsyncioSession(LoopSession):
 
     def _start(self, request: Request) -> None:
         if not self.loop.is_closed():
-            task = self.loop.create_task(self._send(request), name="masivo-request")
-            self._requests.setdefault(task, request)  # an eager task has begun already
+            task = self.loop.create_task(self.carry_out(request), name="masivo-request")
+            self._requests[task] = request
             task.add_done_callback(self._ended)
-
-    async def _send(self, request: Request) -> None:
-        following: Request | None = request
-        task = cast("asyncio.Task[None]", asyncio.current_task())
-        while following is not None:
-            self._requests[task] = following
-            following = await self.carry_out(following)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         request = self._requests.pop(task)
@@ -160,14 +150,11 @@ class AsyncClient(LoopClient):
                 "masivo.TrioClient, without a loop masivo.Client"
             ) from None
         registry = registry_of(loop)
-        account = self._settings.account
-        key = account, id(self._http_client)
+        key = self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, AsyncioSession):
-            http = AsyncHttp(
-                self._http_client, account.base_url, asyncio.timeout, partial(asyncio.sleep, 0)
-            )
-            session = AsyncioSession(key, registry, http)
+            sender = self._sender(asyncio.timeout, partial(asyncio.sleep, 0))
+            session = AsyncioSession(key, registry, sender)
         buffer = session.engine.attach(self._settings, AsyncDelivery, Member(session))
         session.start()
         return buffer

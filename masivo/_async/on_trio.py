@@ -16,11 +16,9 @@ except ImportError as error:
     ) from error
 
 from masivo._client import ClientBase
-from masivo._http import AsyncHttp
 
 from .client import AsyncDelivery, LoopClient
-from .home import this_thread
-from .session import GRACE, Key, LoopSession, Member, Registry
+from .session import GRACE, AsyncSender, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -42,10 +40,9 @@ class TrioSession(LoopSession):
     Each client has a task in its own nursery that would drive it; one at a time does.
     """
 
-    def __init__(self, key: Key, registry: Registry, http: AsyncHttp) -> None:
-        self.home = this_thread()
+    def __init__(self, key: Key, registry: Registry, sender: AsyncSender) -> None:
         # Bound to the run's clock, so that it can be read outside of a task (by a finalizer).
-        super().__init__(key, registry, http, trio.lowlevel.current_clock().current_time)
+        super().__init__(key, registry, sender, trio.lowlevel.current_clock().current_time)
         self.token = trio.lowlevel.current_trio_token()
         self._bell = trio.Event()
         self._lead = trio.Lock()
@@ -74,7 +71,7 @@ class TrioSession(LoopSession):
             for scope in self._sending:
                 scope.cancel()
             with trio.move_on_after(GRACE, shield=True):
-                await self.http.aclose()
+                await self.sender.aclose()
 
     def here(self) -> bool:
         """Whether this is a place where the session may be worked on."""
@@ -111,16 +108,16 @@ class TrioSession(LoopSession):
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self, request: Request, nursery: trio.Nursery) -> None:
-        following: Request | None = request
+        done = False
         with trio.CancelScope() as scope:
             self._sending.add(scope)
             try:
-                while following is not None:
-                    following = await self.carry_out(following)
+                await self.carry_out(request)
+                done = True
             finally:
                 self._sending.discard(scope)
                 # An owner is leaving, and its events with it; the others need what is shared.
-                if following is request and request.owner is None:
+                if not done and request.owner is None:
                     if self._nursery is nursery:
                         self._nursery = None
                     self._start(request)
@@ -181,8 +178,8 @@ class TrioClient(LoopClient):
         key = self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, TrioSession):
-            http = AsyncHttp(self._http_client, key[0].base_url, _bound, trio.lowlevel.checkpoint)
-            session = TrioSession(key, registry, http)
+            sender = self._sender(_bound, trio.lowlevel.checkpoint)
+            session = TrioSession(key, registry, sender)
         member = Member(session, nursery)
         buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, member))
         nursery.start_soon(session.run, buffer, nursery)

@@ -11,24 +11,20 @@ import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, cast
 
-from masivo import MasivoClosedError
+from masivo import _process
 from masivo._settle import Waiters, logger, settle
 from masivo.protocol import Account, Engine, Failed
 
 from . import clock as clocks
-from . import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo._http import AsyncHttp
-    from masivo.protocol import Clock, Delivery, Origin, Request, Ticket
+    from masivo.protocol import Clock, Delivery, Failure, Origin, Request, Response, Ticket
 
-    from .home import Home
-
-__all__ = ["GRACE", "Key", "LoopSession", "Member", "Registry", "session_of"]
+__all__ = ["GRACE", "AsyncSender", "Key", "LoopSession", "Member", "Registry", "session_of"]
 
 GRACE: Final = 1.0
 """How long leaving a client waits for its connections to close, in seconds."""
@@ -37,6 +33,18 @@ Key: TypeAlias = tuple[Account, int]
 """What clients share a session by: the account, and the identity of ``http_client``."""
 Registry: TypeAlias = "dict[Key, LoopSession]"
 """The sessions of one loop."""
+
+
+class AsyncSender(Protocol):
+    """Sends one session's requests."""
+
+    async def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception; several may be out at once."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections. Another request may come all the same."""
+        ...
 
 
 class Member(NamedTuple):
@@ -55,13 +63,13 @@ def session_of(buffer: Origin) -> LoopSession:
 class LoopSession(ABC):
     """One key's engine in one event loop."""
 
-    def __init__(self, key: Key, registry: Registry, http: AsyncHttp, clock: Clock) -> None:
-        self.http = http
+    def __init__(self, key: Key, registry: Registry, sender: AsyncSender, clock: Clock) -> None:
+        self.sender = sender
         self._time = clocks.current
         self._key = key
         self._registry = registry
         registry[key] = self
-        forks.sessions.add(self)
+        _process.sessions.add(self)
         self.engine = Engine(
             key[0],
             clock=clock if self._time is None else self._time.monotonic,
@@ -78,9 +86,6 @@ class LoopSession(ABC):
         self._dead = False  # it belongs to the parent of this process
 
     # ── Each loop in its own way ─────────────────────────────────────────────────────────────
-
-    home: Home
-    """Says in which thread ``check_loop`` is content: the cheaper question."""
 
     @abstractmethod
     def here(self) -> bool:
@@ -112,7 +117,7 @@ class LoopSession(ABC):
 
     @abstractmethod
     def _start(self, request: Request) -> None:
-        """Have a task ``carry_out`` the request, and those that it returns."""
+        """Have a task ``carry_out`` the request."""
 
     @abstractmethod
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
@@ -136,18 +141,13 @@ class LoopSession(ABC):
         else:  # not yet, or not any more: failures that nobody asks for are logged all the same
             self.step()
 
-    def step(self, keep_for: object = None) -> Request | None:
-        """Poll, settle, start requests; in the middle of another step, have it done later.
-
-        Args:
-            keep_for: the owner whose next request is returned, if there is one, and not started.
-        """
+    def step(self) -> None:
+        """Poll, settle, start requests; in the middle of another step, have it done later."""
         if self._dead:
-            return None
+            return
         if self._busy:
             self.wake()
-            return None
-        kept = None
+            return
         self._busy = True
         try:
             self._wanted = False
@@ -157,13 +157,9 @@ class LoopSession(ABC):
         finally:
             self._busy = False
         for request in output.requests:
-            if kept is None and keep_for is not None and request.owner is keep_for:
-                kept = request
-            else:
-                self._start(request)
+            self._start(request)
         if not self.engine.attached:
             self.leave()
-        return kept
 
     async def drive(self) -> None:
         """Do what is to be done, until no client is attached."""
@@ -190,22 +186,17 @@ class LoopSession(ABC):
         with suppress(RuntimeError):  # the loop is gone
             self._call_soon(self._ring)
 
-    async def carry_out(self, request: Request) -> Request | None:
-        """Send a request, hand its answer in and do what is to be done then.
+    async def carry_out(self, request: Request) -> None:
+        """Send a request, hand its response in and do what is to be done then.
 
-        The driving task need not know, unless it must wake up sooner. That spares each request of a
-        burst two turns of the loop, and a task of its own: a fifteenth of its time.
-
-        Returns:
-            The next request of the same client, for the same task to carry out.
+        The driving task need not know, unless it must wake up sooner.
         """
-        self.engine.hand_back(request.id, await self.http.send(request))
+        self.engine.hand_back(request.id, await self.sender.send(request))
         before = self._wake_at
-        following = self.step(request.owner)
+        self.step()
         sooner = self._wake_at is not None and (before is None or self._wake_at < before)
         if self._driven and (sooner or not self.engine.attached):
             self._ring()
-        return following
 
     def abort(self, why: str) -> None:
         """End everything now, and leave the registry; nothing is awaited."""
@@ -227,12 +218,22 @@ class LoopSession(ABC):
             del self._registry[self._key]
 
     def forked(self) -> None:
-        """Do nothing more, in the child of a fork: the loop and the events are its parent's."""
+        """See ``_process.Session``."""
         self.leave()
         self._dead, self._wake_at = True, None
-        error = MasivoClosedError("this process was forked: the event is its parent's to send")
         for buffer in self.engine.buffers:
-            buffer.orphaned = Failed(error)
+            buffer.orphaned = Failed(_process.orphaned())
+
+    def last_words(self) -> None:
+        """See ``_process.Session``."""
+        self.engine.report_unclaimed()
+        if self.here():
+            self.step()
+            return
+        try:
+            self._call_soon(self.step)
+        except RuntimeError:  # the loop is gone
+            self.step()
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 

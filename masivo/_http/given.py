@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeAlias, TypeVar
 from urllib.request import getproxies
 
 from masivo import MasivoConfigError
+from masivo._process import hold_in_forks
 from masivo.protocol import is_loopback
 
 from .bare import bare_client
@@ -42,6 +43,7 @@ AsyncHttpClient: TypeAlias = (
 build_lock = threading.RLock()
 """Held while an HTTP client is built, and across a fork: an import or an SSL context cut in two
 by a fork would block the child for ever."""
+hold_in_forks(build_lock)
 
 _FAMILIES: Final = ("httpx", "httpx2")
 

@@ -50,8 +50,6 @@ class Http(Transport):
     def __init__(self, given: HttpClient | None, base_url: str) -> None:
         super().__init__(given, base_url)
         self._deadline = Deadline()
-        self.connecting = 0
-        """How many threads are looking up the server's name or connecting to it."""
 
     def close(self) -> None:
         """Close what this object opened; a client passed by the caller stays open."""
@@ -59,14 +57,9 @@ class Http(Transport):
         if client is not None:
             client.close()
 
-    def send(self, request: Request, limit: float | None = None) -> Response | Failure:
-        """Carry out a request. Never raises an Exception.
-
-        Args:
-            request: what the core asked for.
-            limit: seconds, if it must be over sooner than the request's own timeout.
-        """
-        timeout = request.timeout if limit is None else max(0.0, min(request.timeout, limit))
+    def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception."""
+        timeout = request.timeout
         try:
             client = self._get()
         except Exception as error:  # noqa: BLE001 (a caller's function can raise anything)
@@ -94,13 +87,9 @@ class Http(Transport):
             self._deadline.at = None
 
     def _trace(self, name: str, info: dict[str, Any]) -> None:
-        if name.endswith(("connect_tcp.complete", "connect_tcp.failed")):
-            self.connecting -= 1
         self._deadline.trace(name, info)
         if is_bare(self._client):
             gather(name, info)
-        if name.endswith("connect_tcp.started"):
-            self.connecting += 1
 
 
 class AsyncHttp(Transport):

@@ -8,6 +8,7 @@ For a driver to call:
 - ``engine``: the state machine: inputs, and ``poll``, its one output
 - ``buffer``: one client: inputs, and counters
 - ``settle``: an output handed on to waiters, ``on_error`` and the log
+- ``calls``: the calls of ``on_error`` and of the log, in order
 - ``clients``: the attached clients, all together
 
 Across the border:

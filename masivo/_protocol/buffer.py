@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .batches.flushes import FlushTicket
-from .delivery import Awaited, Delivery, DeliveryType, Failed, Origin, Ticket, TokenTicket
+from .delivery import Awaited, CloseTicket, Delivery, DeliveryType, Origin, Ticket, TokenTicket
 from .errors import MasivoClosedError, MasivoConfigError, MasivoQueueFullError, closed_error
 from .events.encoding import encoder
 from .events.form import size
@@ -32,8 +32,8 @@ class Buffer(Origin):
     """
 
     def __init__(self, context: Context, outbox: Outbox, delivery_type: DeliveryType) -> None:
-        super().__init__(outbox.owner)
         settings = outbox.settings
+        super().__init__(outbox.owner, settings.on_error)
         self.settings: Settings = settings
         self.outbox: Outbox = outbox
         self._context = context
@@ -141,16 +141,16 @@ class Buffer(Origin):
         self._context.input(lambda: self.outbox.want_token(ticket))
         return ticket
 
-    def close(self, timeout: float | None) -> Ticket:
-        """Flush, then detach; the ticket ends when that is done. Works more than once.
+    def close(self, timeout: float | None) -> CloseTicket:
+        """Flush, then detach; the ticket ends when that is done and ``on_error`` has been called
+        for all that failed. Works more than once.
 
         Args:
             timeout: seconds after which everything undelivered fails; None for no limit.
         """
         self._gate.closed = True
-        ticket = Ticket()
-        if self.detached:
-            ticket.outcome = True
+        ticket = CloseTicket(self.calls)
+        if self._ended(ticket):
             return ticket
         deadline = None if timeout is None else self._clock() + timeout
         error = MasivoClosedError(
@@ -160,11 +160,14 @@ class Buffer(Origin):
         self._context.input(lambda: self.outbox.close(ticket, deadline, error))
         return ticket
 
-    def destroy(self) -> None:
-        """Detach without sending; undelivered events fail."""
+    def destroy(self) -> CloseTicket:
+        """Detach without sending; undelivered events fail. The ticket ends as that of ``close``."""
         self._gate.closed = True
-        error = MasivoClosedError("the client was destroyed before this could be delivered")
-        self._context.input(lambda: self.outbox.release(error))
+        ticket = CloseTicket(self.calls)
+        if not self._ended(ticket):
+            error = MasivoClosedError("the client was destroyed before this could be delivered")
+            self._context.input(lambda: self.outbox.destroy(ticket, error))
+        return ticket
 
     def abandon(self, why: str) -> None:
         """As ``destroy``, with one warning that counts the lost events and says why."""
@@ -175,31 +178,30 @@ class Buffer(Origin):
         """A snapshot of the counters."""
         return self.outbox.stats()
 
-    @property
-    def awaits_answers(self) -> bool:
-        """Whether only an answer lets it go on: as many of its batches are out as may be, or it has
-        events and the token is being fetched."""
-        return self.outbox.awaits_answers
-
     # ── Shared steps ─────────────────────────────────────────────────────────────────────────
 
     def _check_open(self) -> None:
         if self.closed:
             raise closed_error()
 
+    def _ended(self, ticket: CloseTicket) -> bool:
+        """Return whether the client needs no more polls to end; the ticket has ended then."""
+        if self.detached and self.calls.idle:
+            ticket.outcome = True
+        return ticket.outcome is not None
+
     def _overflow(self, delivery: Delivery) -> Delivery:
         """Fail an event for which there is no room. All between two polls share their error."""
         self._gate.overflowed += 1
         overflow = self._gate.overflow
         if overflow is None:
-            overflow = self._gate.overflow = Failed(
+            overflow = self._gate.overflow = self._context.failed(
                 MasivoQueueFullError(
                     f"the buffer is full (max_queue={self._max_queue} events, "
                     f"max_queue_bytes={self._max_queue_bytes}): the event was not accepted. "
                     "Call drain() before sending, to wait for room, or raise the bound"
                 ),
                 0,
-                self._context.unclaimed,
             )
             self._context.input(self.outbox.overflow)
             self._wake()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar, cast
 
 import msgspec
 
-from .values import FlushResult, SendEventResult
+from .calls import Calls
+from .values import FlushResult, OnError, SendEventResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Awaited",
+    "CloseTicket",
     "Delivery",
     "DeliveryType",
     "Failed",
@@ -77,9 +79,12 @@ Outcome: TypeAlias = SendEventResult | Failed
 class Origin:
     """A client, as its deliveries know it."""
 
-    def __init__(self, owner: object) -> None:
+    def __init__(self, owner: object, on_error: OnError | None = None) -> None:
         self.owner: object = owner
         """The driver's own; the core does not look at it."""
+        self.on_error: OnError | None = on_error
+        self.calls: Calls = Calls()
+        """The calls of ``on_error``, and the ends of closes behind them."""
         self.orphaned: Failed | None = None
         """The outcome of pending deliveries in a process that forked away from this client."""
 
@@ -155,6 +160,17 @@ class Ticket:
     def claim(self) -> TicketValue | Failed | None:
         """Return the outcome, or None while there is none."""
         return self.outcome
+
+
+class CloseTicket(Ticket):
+    """A wait for the end of a client; ``settle`` gives it its outcome, after the ``on_error`` calls
+    for all that failed."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__()
+        self.calls: Calls = calls
 
 
 class TokenTicket(Ticket):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, cast
 from .batches.gate import Gate
 from .batches.outbox import Outbox
 from .buffer import Buffer
+from .calls import Calls
 from .clients import Clients
-from .delivery import Delivery, DeliveryType
+from .delivery import CloseTicket, Delivery, DeliveryType
 from .errors import MasivoClosedError
 from .output import Output
 from .reporting.activity import Idle, TimerFired
@@ -119,36 +120,26 @@ class Engine:
         """True while inputs wait for a poll."""
         return bool(self._context.inbox)
 
-    def handle_response(self, request_id: int, response: Response) -> None:
-        """Hand back the complete response to a request. Late and unknown ones are ignored.
-
-        Raises:
-            TypeError: ``response`` is no Response.
-        """
-        if not isinstance(response, Response):
-            raise TypeError("handle_response takes a Response")
-        self._context.input(partial(self._context.returned, request_id, response))
-
-    def handle_failure(self, request_id: int, failure: Failure) -> None:
-        """Report that a request got no complete response. Late and unknown ones are ignored.
-
-        Raises:
-            TypeError: ``failure`` is no Failure.
-        """
-        if not isinstance(failure, Failure):
-            raise TypeError("handle_failure takes a Failure")
-        self._context.input(partial(self._context.returned, request_id, failure))
-
     def hand_back(self, request_id: int, result: Response | Failure) -> None:
-        """``handle_response`` or ``handle_failure``, whichever it is.
+        """Hand back the result of a request. Late and unknown ones are ignored.
+
+        Args:
+            request_id: the request's.
+            result: the complete response, or how it failed to come.
 
         Raises:
             TypeError: ``result`` is neither.
         """
-        if isinstance(result, Response):
-            self.handle_response(request_id, result)
-        else:
-            self.handle_failure(request_id, result)
+        if not isinstance(result, Response | Failure):
+            raise TypeError("hand_back takes a Response or a Failure")
+        self._context.input(partial(self._context.returned, request_id, result))
+
+    def report_unclaimed(self) -> CloseTicket:
+        """Warn of every unclaimed failure, its delivery still being held: the process ends. The
+        ticket ends once that is logged."""
+        ticket = CloseTicket(Calls())
+        self._context.input(lambda: self._context.report_unclaimed(ticket))
+        return ticket
 
     def abort(self, why: str) -> None:
         """Detach every client without sending: the driver cannot go on.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from .delivery import Delivery, Outcome, Ticket
+    from .delivery import CloseTicket, Delivery, Origin, Outcome, Ticket
     from .reporting.activity import Activity
-    from .values import FailedEvent, OnError, Request
+    from .values import FailedEvent, Request
 
 __all__ = ["Logger", "Output", "Settled"]
 
@@ -47,9 +47,11 @@ class Output(msgspec.Struct):
     settled: list[Settled] = []
     """Deliveries whose waiters can go on."""
     tickets: list[Ticket] = []
-    """Flushes, drains, closes and token calls whose waiters can go on."""
-    failed_events: list[tuple[OnError, FailedEvent]] = []
-    """Calls of ``on_error`` to be made, outside every lock."""
+    """Flushes, drains and token calls whose waiters can go on."""
+    closes: list[CloseTicket] = []
+    """Closes of released clients; ``settle`` ends them."""
+    failed_events: list[tuple[Origin, FailedEvent]] = []
+    """Calls of a client's ``on_error`` to be made, outside every lock."""
     warnings: list[str] = []
     """Lines for the ``masivo`` logger, at level WARNING."""
     activity: list[Activity] = []

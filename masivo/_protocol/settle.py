@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from .calls import Calls
 from .delivery import Delivery
 from .reporting.lines import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from .delivery import Awaited
+    from .delivery import Awaited, CloseTicket
     from .output import Logger, Output
+    from .values import FailedEvent, OnError
 
 __all__ = ["Waiters", "settle"]
 
@@ -28,6 +31,8 @@ class Waiters:
         # Apart: while somebody waits for a flush alone, deliveries need not be looked up.
         self._of_deliveries: dict[Awaited[object], list[Callable[[], object]]] = {}
         self._of_tickets: dict[Awaited[object], list[Callable[[], object]]] = {}
+        self.log: Calls = Calls()
+        """The lines of the log that are to be written."""
 
     def add(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Have ``waker`` called, once, when ``awaited`` has its outcome."""
@@ -70,21 +75,55 @@ class Waiters:
             wakers += self._of_tickets.pop(ticket, ())
         return wakers
 
+    def end(self, ticket: CloseTicket) -> None:
+        """Give a close its outcome, and wake who waits for it."""
+        ticket.outcome = True
+        for waker in self._of_tickets.pop(ticket, ()):
+            waker()
 
-def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> None:
-    """Hand an output's outcomes on. Call it outside every lock, and after every poll.
+
+def _here(function: Callable[[], None]) -> None:
+    function()
+
+
+def settle(
+    output: Output,
+    logger: Logger,
+    waiters: Waiters | None = None,
+    start: Callable[[Callable[[], None]], object] = _here,
+) -> None:
+    """Hand an output's outcomes on. Call it outside every lock, and after every poll, in order.
 
     Args:
         output: what ``Engine.poll`` returned; its ``settled`` is empty afterwards.
         logger: where its activity and warnings go, and what ``on_error`` raises.
-        waiters: who is to be woken.
+        waiters: who is to be woken: always the same for an engine.
+        start: has a function called that calls the application's code, which may block, and that
+            may ``start`` another; by default it is called here and now.
     """
-    wakers = [] if waiters is None else waiters.take(output)
+    waiters = Waiters() if waiters is None else waiters
+    wakers = waiters.take(output)
     # Let go of the deliveries first: a failure that nobody holds is reported here and now, and not
     # when the caller, perhaps about to exit, has gone on.
     output.settled.clear()
     for waker in wakers:
         waker()
+    log = waiters.log
+    if output.activity or output.warnings:
+        log.announced += 1
+        log.add(partial(_write, output, logger))
+        start(log.make)
+    for origin, failed in output.failed_events:
+        origin.calls.add(partial(_tell, origin.on_error, failed, logger))
+    for calls in {origin.calls: None for origin, _ in output.failed_events}:
+        start(calls.make)
+    # A close ends after the lines of the log and the calls of `on_error` that there were so far.
+    for ticket in output.closes:
+        ended = partial(ticket.calls.then, partial(waiters.end, ticket), start)
+        log.then(ended, start)
+
+
+def _write(output: Output, logger: Logger) -> None:
     # A handler of the application's log may raise: nobody is left to be told of that.
     for activity in output.activity:
         if (entry := line(activity)) is not None:
@@ -93,9 +132,12 @@ def settle(output: Output, logger: Logger, waiters: Waiters | None = None) -> No
     for warning in output.warnings:
         with suppress(Exception):
             logger.warning(warning)
-    for on_error, failed in output.failed_events:
-        try:
+
+
+def _tell(on_error: OnError | None, failed: FailedEvent, logger: Logger) -> None:
+    try:
+        if on_error is not None:
             on_error(failed)
-        except BaseException:
-            with suppress(Exception):
-                logger.error("on_error raised; the event's outcome stands", exc_info=True)
+    except BaseException:
+        with suppress(Exception):
+            logger.error("on_error raised; the event's outcome stands", exc_info=True)

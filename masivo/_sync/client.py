@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self, cast
 
 from masivo import protocol
 from masivo._client import ClientBase
-from masivo._http import HttpClient, check_client, import_library
-from masivo.protocol import Failed, TokenTicket, unwrap, wait_limit
+from masivo._http import Http, HttpClient, check_client, import_library
+from masivo.protocol import Failed, unwrap, wait_limit
 
 from . import session as sessions
 
@@ -58,7 +58,7 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
         if self.peek() is None and self.buffer is not None:
             session = cast("Session", self.buffer.owner)
             what = "the event has no outcome yet; it stays on its way"
-            session.wait(self, timeout, what, buffer=cast("Buffer", self.buffer))
+            session.wait(self, timeout, what)
         outcome = self.claim()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
         return outcome
@@ -67,8 +67,9 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
 class Client(ClientBase["HttpClient"]):
     __doc__ = """Sends events from threads.
 
-    Clients of the same ``api_key`` in a process share one token and one worker thread. No thread
-    is started before the first event. Every method may be called from any thread.
+    Clients of the same ``api_key`` in a process share one token, and one thread besides those of
+    the requests in flight. No thread is started before the first event. Every method may be
+    called from any thread.
     """ + (ClientBase.__doc__ or "").partition("\n")[2]
 
     _finalizer: weakref.finalize[[Buffer], Client]
@@ -81,7 +82,10 @@ class Client(ClientBase["HttpClient"]):
         self._join()
 
     def _join(self, *, forked: bool = False) -> None:
-        self._buffer = sessions.join(self._settings, self._http_client, Delivery, forked=forked)
+        account = self._settings.account
+        http = Http(self._http_client, account.base_url)
+        session = sessions.join((account, id(self._http_client)), http.forked() if forked else http)
+        self._buffer = session.engine.attach(self._settings, Delivery, session)
         self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
         self._finalizer = weakref.finalize(self, _let_go, self._buffer)
         self._finalizer.atexit = False
@@ -192,11 +196,7 @@ class Client(ClientBase["HttpClient"]):
         ticket = self._buffer.close(limit)
         self._finalizer.detach()
         deadline = None if limit is None else session.clock.monotonic() + limit
-        if deadline is None:
-            session.wait(ticket, None, "", buffer=self._buffer)
-        else:
-            session.finish(ticket, deadline, self._buffer)
-        session.hear_out(self._settings.on_error, deadline)
+        session.finish(ticket, deadline)
 
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with
@@ -204,17 +204,19 @@ class Client(ClientBase["HttpClient"]):
         session = self._session
         if session.dead:
             return  # closed before a fork, in the parent
-        self._buffer.destroy()
+        ticket = self._buffer.destroy()
         self._finalizer.detach()
-        session.pump(here=True)
+        if session.may_wait:
+            session.finish(ticket, session.clock.monotonic())
+        else:
+            session.wake()
 
     def _wait(self, ticket: Ticket, timeout: float | None, what: str) -> None:
         timeout = wait_limit(timeout)
         if ticket.outcome is not None:
             return
         try:
-            buffer = None if isinstance(ticket, TokenTicket) else self._buffer
-            self._session.wait(ticket, timeout, what, buffer=buffer)
+            self._session.wait(ticket, timeout, what)
         except BaseException:
             self._buffer.cancel(ticket)
             self._session.wake()
@@ -234,9 +236,5 @@ class Client(ClientBase["HttpClient"]):
 
 def _let_go(buffer: Buffer) -> None:
     """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
-    session = cast("Session", buffer.owner)
     buffer.close(None)
-    if buffer.stats().accepted:
-        session.wake()
-    elif not session.dead:
-        session.pump()  # it has nothing to send: no thread is started for it
+    cast("Session", buffer.owner).attend()

@@ -1,140 +1,305 @@
-"""The threads of one API key, as its clients see them: what joins them, waits and ends.
+"""One API key in threads: one of them polls its engine, helpers send, callers wait.
 
-How they work is in ``worker``.
+Callers, helpers, signal handlers and finalizers only put something into the engine's inbox, and
+ring a bell. The polling thread, started at the first need, hears it: it polls, wakes who waits, and
+gives requests and calls of the application's code to helpers. It sleeps until ``wake_at`` or the
+next ring, and ends with the last client.
+
+Where no thread can be had, at the interpreter's exit above all, whoever waits does the same in its
+place: ``work``. So two threads may come to poll at the same time; then the second leaves it to the
+first, which looks once more when it is done.
+
+A signal's handler may raise on the main thread at any call. So callers take no lock, and nothing
+relies on a caller having gone through with what it began.
 """
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
-import time
+from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
-from masivo._http import Http, HttpClient
-from masivo.protocol import Failure
+from msgspec import structs
+
+from masivo import _process
+from masivo._settle import Waiters, logger, settle
+from masivo.protocol import Account, Engine, Failed, Failure
 
 from . import clock as clocks
-from . import process
-from .worker import Workers
+from .helpers import Helpers, start_thread
 
 if TYPE_CHECKING:
-    from masivo.protocol import Buffer, Delivery, OnError, Request, Settings, Ticket
+    from collections.abc import Callable
 
-__all__ = ["Session", "join", "sessions"]
+    from masivo.protocol import CloseTicket, Delivery, Request, Response, Ticket
 
-LAST_WORDS = 0.2
-"""How long, past ``EXIT_TIMEOUT`` at worst, a worker has to log what it has found, in seconds."""
-HEARING = 10.0
-"""How long a close without a deadline waits for ``on_error`` to return, in seconds."""
+__all__ = ["EXIT_TIMEOUT", "Key", "Sender", "Session", "join", "registry", "sessions"]
+
+EXIT_TIMEOUT = 5.0
+"""How long open clients are flushed at interpreter exit, all together, in seconds."""
+
+GRACE: Final = 1.0
+"""How long past its deadline a close waits for what the deadline led to, in seconds: more than
+enough, unless ``on_error`` does not return."""
+
+LAST_WORDS: Final = 0.2
+"""How long a helper has, at exit, to log what it is about to, in seconds."""
+
+Key: TypeAlias = tuple[Account, int]
+"""What clients share a session by: the account, and the identity of their ``http_client``."""
 
 
-def join(
-    settings: Settings,
-    http_client: HttpClient | None,
-    delivery_type: type[Delivery],
-    *,
-    forked: bool = False,
-) -> Buffer:
-    """Attach a client to the session of its key, or to a new one.
+class Sender(Protocol):
+    """Sends one session's requests."""
+
+    def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception; called by several threads at once."""
+        ...
+
+    def close(self) -> None:
+        """Close the connections. Another request may come all the same."""
+        ...
+
+
+registry: Final[dict[Key, Session]] = {}
+"""The sessions that new clients of their keys join."""
+
+_exiting = False
+
+
+def join(key: Key, sender: Sender) -> Session:
+    """The session for a new client.
+
+    Takes no lock. Clients that are made in the same instant in which the last one before them goes
+    may come to be in two sessions; then the key has two tokens for a while, and nothing else.
 
     Args:
-        settings: the client's.
-        http_client: the client's, checked.
-        delivery_type: what its ``send`` makes.
-        forked: whether the client was made before a fork, in the parent.
+        key: what the client shares a session by.
+        sender: for a session that is made for it.
     """
-    key = settings.account, id(http_client)
-    with process.registry_lock:
-        session = process.registry.get(key)
-        if session is None or not session.engine.attached:
-            # None, or one that is about to retire: its token and its counters are not ours.
-            http = Http(http_client, settings.account.base_url)
-            session = process.registry[key] = Session(key, http.forked() if forked else http)
-            process.every.add(session)
-        return session.engine.attach(settings, delivery_type, session)
+    session = registry.get(key)
+    if session is not None and session.is_over:
+        session.leave()  # its token and its counters are not the new client's
+    return registry.get(key) or registry.setdefault(key, Session(key, sender))
 
 
 def sessions() -> list[Session]:
     """The sessions that new clients of their keys would join."""
-    return list(process.registry.values())
+    return list(registry.values())
 
 
-class Session(Workers):
-    """One key's engine and threads, and what callers do with them."""
+class Session:
+    """One key's engine, and the threads that drive it."""
 
-    def abort(self, why: str) -> None:
-        """End everything now; nothing is waited for."""
-        self.engine.abort(why)
-        self.pump(here=True)
+    def __init__(self, key: Key, sender: Sender) -> None:
+        self.clock = clocks.current
+        self.engine = Engine(
+            key[0],
+            clock=self.clock.monotonic,
+            wall_clock=self.clock.time,
+            random=random.Random(),
+            wake=self._on_wake,
+            listening=partial(logger.isEnabledFor, logging.INFO),
+        )
+        self.waiters = Waiters()
+        self.dead = False
+        """Whether it belongs to the parent of this process."""
+        self._key = key
+        self._sender = sender
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._thread: threading.Thread | None = None  # the one that polls, or is about to
+        self._poller: dict[None, object] = {}  # holds who is in a poll
+        self._over = False  # the last poll found no client
+        self._wanted = False  # a poll is wanted, since the last one began
+        self._wake_at: float | None = None
+        self._out: set[int] = set()  # the requests that are out
+        self._left: deque[Callable[[float | None], object]] = deque()  # jobs without a helper
+        self._own: set[int] = set()  # the threads that must not wait for this session
+        self._helpers = Helpers(
+            self._own, lambda: not (_exiting or self.dead), lambda: self.is_over
+        )
+        _process.sessions.add(self)
+
+    # ── Waking: from anywhere, at any time ───────────────────────────────────────────────────
+
+    def wake(self) -> bool:
+        """Have the polling thread poll soon; False if there is none and none can be had."""
+        if self._bell.empty():
+            self._bell.put(None)
+        return self._thread is not None or self._start()
+
+    def _on_wake(self) -> None:
+        self.wake()
+
+    def _start(self) -> bool:
+        if _exiting or self.dead:
+            return False
+        _process.register_child_exit()
+        thread = threading.Thread(target=self._run, name="masivo", daemon=True)
+        started = False
+        try:
+            self._thread = thread
+            started = start_thread(thread)
+        finally:
+            if not started:  # one that runs all the same comes back to its place, or ends
+                self._thread = None
+        return started
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being done, in whatever thread."""
+        return bool(self._poller or self._left or self._helpers.busy)
+
+    # ── Polling ──────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        """Poll while there are clients, or requests of theirs are out."""
+        me = threading.current_thread()
+        self._own.add(get_ident())
+        try:
+            while self._thread in (me, None):
+                self._thread = me
+                self._hush()
+                self.work()
+                if self.dead:
+                    return  # this is the child of a fork
+                if not (self.engine.attached or self._out):
+                    self._thread = None
+                    if self._bell.empty():  # who rings later starts another
+                        return
+                self.clock.wait_for_bell(self._bell, self._wake_at)
+            self._bell.put(None)  # it was another's
+        finally:
+            if self._thread is me:
+                self._thread = None
+            self._own.discard(get_ident())
+
+    def _hush(self) -> None:
+        """Take rings out of the bell: what they were for is seen by the poll that follows."""
+        with suppress(Empty):
+            while True:
+                self._bell.get_nowait()
+
+    def work(self, cut_at: float | None = None) -> None:
+        """Poll, and do by hand what no helper can be had for, until nothing is left.
+
+        Args:
+            cut_at: when requests must be over that this thread sends.
+        """
+        me = get_ident()
+        barred = me in self._own
+        try:
+            self._own.add(me)
+            self._poll()
+            while self._left and not self.dead:
+                try:
+                    job = self._left.popleft()
+                except IndexError:
+                    break
+                job(cut_at)
+                self._poll()
+        finally:
+            if not barred:
+                self._own.discard(me)
+
+    def _poll(self) -> None:
+        """Poll and settle; if another thread is at it, have that do it once more."""
+        self._wanted = True
+        while self._wanted and not self.dead:
+            mine = object()
+            try:
+                if self._poller.setdefault(None, mine) is not mine:
+                    return
+                self._wanted = False
+                output = self.engine.poll()
+                self._wake_at, self._over = output.wake_at, output.closed
+                settle(output, self.waiters, self._call)
+                for request in output.requests:
+                    self._out.add(request.id)
+                    if not self._helpers.take(partial(self._send_and_wake, request)):
+                        self._left.append(partial(self._send, request))
+                if self.is_over:
+                    self.leave()
+                    self._helpers.dismiss()
+                    if not self._out:
+                        self._sender.close()
+            finally:
+                if self._poller.get(None) is mine:
+                    del self._poller[None]
+        thread = self._thread
+        if thread is not None and thread.ident != get_ident():
+            self.wake()  # it may sleep for too long
+
+    def _call(self, function: Callable[[], None]) -> None:
+        """Have a function called that runs the application's code."""
+        if not self._helpers.take(function):
+            self._left.append(lambda _: function())
+
+    def _send(self, request: Request, cut_at: float | None = None) -> None:
+        """Carry out a request, whatever happens."""
+        result: Response | Failure = Failure("the request was interrupted", sent=True)
+        try:
+            if cut_at is not None:
+                timeout = min(request.timeout, cut_at - self.clock.monotonic())
+                request = structs.replace(request, timeout=timeout)
+            if request.timeout > 0:
+                result = self._sender.send(request)
+            else:
+                result = Failure("there was no time left for the request", sent=False)
+        finally:
+            self.engine.hand_back(request.id, result)
+            self._out.discard(request.id)
+
+    def _send_and_wake(self, request: Request) -> None:
+        with suppress(BaseException):  # the engine knows of its failure
+            self._send(request)
+        if not self.wake():
+            self.work()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last client is gone."""
+        return self._over and not self.engine.attached
+
+    def leave(self) -> None:
+        """Leave the registry: the next client of the key starts fresh."""
+        if registry.get(self._key) is self:
+            registry.pop(self._key, None)
+
+    # ── Waiting ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether this thread is none of the session's: those would wait for themselves."""
+        return get_ident() not in self._own
 
     def check_may_wait(self) -> None:
         """Refuse a wait that would wait for itself.
 
         Raises:
-            RuntimeError: this thread drives the session (it is inside ``on_error``, say).
+            RuntimeError: this thread is one of the session's (it is inside ``on_error``, say).
         """
-        me = threading.get_ident()
-        if me == self._poller or me in self._barred:
+        if not self.may_wait:
             raise RuntimeError(
                 "this would wait for the thread that it runs on: do not call flush, close, drain, "
                 "get_token or an unfinished delivery's result from inside on_error"
             )
 
-    def pump(self, deadline: float | None = None, *, here: bool = False) -> None:
-        """Have inputs taken in: by a worker that is free, else by this thread.
-
-        Args:
-            deadline: when the requests must be over that this thread sends, if no worker can.
-            here: take them in on this thread in any case.
-        """
-        if not here and (self._alert() or self._must_not_connect()):
-            return
-        todo: list[Request] = []
-        while not self.dead and self._step(todo):
-            try:
-                while todo:
-                    if not self._start(todo[0]):
-                        limit = None if deadline is None else deadline - self.clock.monotonic()
-                        self._send(todo[0], limit)
-                        self._wanted = True
-                    todo.pop(0)
-            except BaseException:
-                # This thread was interrupted: nobody else knows of these requests.
-                for request in todo:
-                    self.engine.hand_back(request.id, Failure("it was interrupted", sent=False))
-                self._alert()
-                raise
-            if not self._wanted:
-                # Somebody must be there at the time that this poll has named.
-                manned = self._attentive or self._asleep or self._busy
-                if self.wake_at is not None and not manned and not self._closed:
-                    self._start(None)
-                return
-
-    def _must_not_connect(self) -> bool:
-        """Whether this thread is the last that could send, and might be held beyond all deadlines.
-
-        Nothing bounds the lookup of a name, and at exit no thread can be started for it. So while
-        a worker is at it, the rest is left to that worker.
-        """
-        return process.exiting and self.http.connecting > 0
-
-    def _leave_to_others(self, buffer: Buffer | None) -> bool:
-        """Whether workers see to what a thread waits for; asked before it does so by itself.
-
-        On the main thread a signal's handler may raise at any call, such as the one after an event
-        was taken out of the inbox: a poll that is cut off there loses it. So while workers are in
-        the middle of requests, one of them polls when it is back, or another is started.
-
-        Args:
-            buffer: what is waited for can only come of its batches; None: of anything.
-        """
-        if threading.main_thread().ident != threading.get_ident():
-            return False
-        if self._alert():
-            return True
-        sending = self._busy > self._at_leisure
-        return sending and ((buffer is not None and buffer.awaits_answers) or self._start(None))
+    def attend(self) -> None:
+        """Have inputs seen to; here and now, with no thread for it, before the first event."""
+        unused = self._thread is None and not any(
+            buffer.stats().accepted for buffer in self.engine.buffers
+        )
+        if unused:
+            self.work()
+        else:
+            self.wake()
 
     def wait(
         self,
@@ -142,8 +307,7 @@ class Session(Workers):
         timeout: float | None,
         what: str,
         *,
-        buffer: Buffer | None = None,
-        leave: bool = False,
+        cut_at: float | None = None,
     ) -> None:
         """Wait until ``awaited`` has its outcome.
 
@@ -151,61 +315,82 @@ class Session(Workers):
             awaited: what to wait for.
             timeout: seconds; None for as long as it takes.
             what: what it means if it has none in time.
-            buffer: whose batches alone can bring it; None: anything.
-            leave: whether this thread's own requests must be over by then too.
+            cut_at: see ``work``.
 
         Raises:
             TimeoutError: it has none in time.
-            RuntimeError: this thread drives the session.
+            RuntimeError: this thread is one of the session's.
         """
         self.check_may_wait()
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         latch = clocks.Latch()
         with self.waiters.waiting(awaited, latch.set):
-            while True:
+            self.attend()
+            while awaited.outcome is None:
+                until = deadline
+                if not self.wake():
+                    self.work(cut_at)
+                    times = [at for at in (deadline, self._wake_at) if at is not None]
+                    until = min(times, default=None)
+                if awaited.outcome is None:
+                    self.clock.wait_for(latch, until)
                 if self.dead:
-                    raise process.orphaned()
-                if not self._leave_to_others(buffer):
-                    self.pump(deadline if leave else None)
-                if awaited.outcome is not None:
-                    return
-                if deadline is not None and self.clock.monotonic() >= deadline:
+                    raise _process.orphaned()
+                late = deadline is not None and self.clock.monotonic() >= deadline
+                if awaited.outcome is None and late:
                     raise TimeoutError(what)
-                self.clock.wait_for(latch, self._next_pump(deadline))
-                if awaited.outcome is not None:
-                    return
 
-    def finish(self, ticket: Ticket, deadline: float, buffer: Buffer) -> None:
-        """Wait for a close of ``buffer`` until its deadline, when the engine ends it."""
-        left = max(0.0, deadline - self.clock.monotonic())
-        with suppress(TimeoutError):
-            self.wait(ticket, left, "", buffer=buffer, leave=True)
-        if ticket.outcome is None:
-            self.pump(deadline, here=True)
-
-    def hear_out(self, on_error: OnError | None, deadline: float | None) -> None:
-        """Wait until ``on_error`` has been called for all that failed so far.
+    def finish(self, ticket: CloseTicket, deadline: float | None) -> None:
+        """Wait for a close until its deadline, when the engine ends it.
 
         Args:
-            on_error: the client's.
-            deadline: until when at most: ``on_error`` may wait for a lock that the caller holds.
+            ticket: the close.
+            deadline: a time on the clock; None for as long as it takes.
         """
-        until = self.clock.monotonic() + HEARING if deadline is None else deadline
-        with self._lock:  # a poll that has just ended the close may not have noted yet
-            telling = list(self._telling.items())
-        for told, called in telling:
-            if on_error in called:
-                self.clock.wait_for(told, until)
+        timeout = None
+        if deadline is not None:
+            timeout = max(0.0, deadline - self.clock.monotonic()) + (0.0 if _exiting else GRACE)
+        with suppress(TimeoutError):
+            self.wait(ticket, timeout, "", cut_at=deadline)
+        if ticket.outcome is None and _exiting:
+            self.work(deadline)  # the thread that should have done it may be held by a request
 
-    def settle_down(self, deadline: float) -> None:
-        """At exit: let workers finish what they log, and log what is left."""
-        deadline = max(deadline, self.clock.monotonic() + LAST_WORDS)
-        while (self._attentive or self._at_leisure) and self.clock.monotonic() < deadline:
-            time.sleep(0.001)
-        self.pump(here=True)
+    def last_words(self) -> None:
+        """See ``_process.Session``."""
+        self.finish(self.engine.report_unclaimed(), self.clock.monotonic() + LAST_WORDS)
 
-    def _next_pump(self, deadline: float | None) -> float | None:
-        """How long a waiting thread may wait: without workers it does their work."""
-        if self._attentive or self._asleep or self._busy or self.wake_at is None:
-            return deadline
-        return self.wake_at if deadline is None else min(deadline, self.wake_at)
+    # ── Ending ───────────────────────────────────────────────────────────────────────────────
+
+    def abort(self, why: str) -> None:
+        """End everything now; nothing is waited for."""
+        self.leave()
+        self.engine.abort(why)
+        self.attend()
+
+    def forked(self) -> None:
+        """See ``_process.Session``."""
+        global _exiting
+        _exiting = False
+        self.dead = True
+        registry.clear()
+        for buffer in self.engine.buffers:
+            buffer.orphaned = Failed(_process.orphaned())
+
+
+@_process.at_exit
+def _flush_at_exit() -> None:
+    """Deliver what open clients hold, for at most EXIT_TIMEOUT in all, without a new thread."""
+    global _exiting
+    _exiting = True
+    clock = clocks.current.monotonic
+    deadline = clock() + EXIT_TIMEOUT
+    closing = [
+        (session, buffer.close(deadline - clock()))
+        for session in list(_process.sessions)
+        if isinstance(session, Session)
+        for buffer in session.engine.buffers
+    ]
+    for session, _ in closing:
+        session.wake()  # all of them now, not each when those before it are done
+    for session, ticket in closing:
+        session.finish(ticket, deadline)

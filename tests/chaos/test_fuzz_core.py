@@ -125,10 +125,7 @@ def test_whatever_is_said_each_event_has_one_outcome(
         settled += [id(delivery) for each in output.settled for delivery in each.deliveries]
         for request in output.requests:
             said = server.answer(request)
-            if isinstance(said, Response):
-                engine.handle_response(request.id, said)
-            else:
-                engine.handle_failure(request.id, said)
+            engine.hand_back(request.id, said)
         if all(ticket.outcome is not None for ticket in tickets):
             break
         if not output.requests:

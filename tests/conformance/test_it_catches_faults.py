@@ -16,15 +16,13 @@ from msgspec.structs import replace
 
 import masivo._async.session as loop_session
 import masivo._http.response as response
-import masivo._sync.process as thread_process
 import masivo._sync.session as thread_session
-import masivo._sync.worker as thread_worker
 from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
 from masivo._http import AsyncHttp, Http
 from masivo._sync.session import Session
-from masivo.protocol import Engine, Failure, Response
+from masivo.protocol import Failure, Response
 from masivo.testing.conformance import SCENARIOS, NonconformityError, assert_conforms
 from masivo.testing.conformance.compare import expected
 
@@ -33,7 +31,6 @@ from .worlds import WORLDS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from masivo._settle import Waiters
     from masivo.protocol import Output, Request
 
 LIMIT = 0.5
@@ -47,8 +44,8 @@ def change_requests(patch: pytest.MonkeyPatch, change: Callable[[Request], Reque
     """Let each request be changed before it is sent, in every driver."""
     send, asend = Http.send, AsyncHttp.send
 
-    def changed(self: Http, request: Request, limit: float | None = None) -> Response | Failure:
-        return send(self, change(request), limit)
+    def changed(self: Http, request: Request) -> Response | Failure:
+        return send(self, change(request))
 
     async def achanged(self: AsyncHttp, request: Request) -> Response | Failure:
         return await asend(self, change(request))
@@ -63,8 +60,8 @@ def change_results(
     """Let what comes of each request be changed before it is handed back, in every driver."""
     send, asend = Http.send, AsyncHttp.send
 
-    def changed(self: Http, request: Request, limit: float | None = None) -> Response | Failure:
-        return change(send(self, request, limit))
+    def changed(self: Http, request: Request) -> Response | Failure:
+        return change(send(self, request))
 
     async def achanged(self: AsyncHttp, request: Request) -> Response | Failure:
         return change(await asend(self, request))
@@ -75,11 +72,11 @@ def change_results(
 
 def change_outputs(patch: pytest.MonkeyPatch, change: Callable[[Output], Output]) -> None:
     """Let what is settled be changed, in every driver."""
-    for module in (loop_session, thread_worker):
-        settle: Callable[[Output, Waiters], None] = module.settle
+    for module in (loop_session, thread_session):
+        settle: Callable[..., None] = module.settle
 
-        def changed(output: Output, waiters: Waiters, settle: Callable[..., None] = settle) -> None:
-            settle(change(output), waiters)
+        def changed(output: Output, *how: Any, settle: Callable[..., None] = settle) -> None:
+            settle(change(output), *how)
 
         patch.setattr(module, "settle", changed)
 
@@ -88,9 +85,9 @@ def repeat_by_itself(patch: pytest.MonkeyPatch, reason: Callable[[object], bool]
     """Let a driver send a request again, without being asked to."""
     send, asend = Http.send, AsyncHttp.send
 
-    def again(self: Http, request: Request, limit: float | None = None) -> Response | Failure:
-        result = send(self, request, limit)
-        return send(self, request, limit) if reason(result) else result
+    def again(self: Http, request: Request) -> Response | Failure:
+        result = send(self, request)
+        return send(self, request) if reason(result) else result
 
     async def aagain(self: AsyncHttp, request: Request) -> Response | Failure:
         result = await asend(self, request)
@@ -126,10 +123,10 @@ def late_timer(patch: pytest.MonkeyPatch) -> None:
 def swallowed_exception(patch: pytest.MonkeyPatch) -> None:
     """What went wrong with a request is not handed back."""
 
-    def swallow(self: Session, request: Request, limit: float | None) -> None:
-        result = self.http.send(request, limit)
+    def swallow(self: Session, request: Request, _cut_at: float | None = None) -> None:
+        result = self._sender.send(request)
         if isinstance(result, Response):
-            self.engine.handle_response(request.id, result)
+            self.engine.hand_back(request.id, result)
 
     patch.setattr(Session, "_send", swallow)
 
@@ -231,18 +228,18 @@ def lost_wake(patch: pytest.MonkeyPatch) -> None:
     def nothing(_self: Session) -> None:
         pass
 
-    patch.setattr(Session, "wake", nothing)
+    patch.setattr(Session, "_on_wake", nothing)
 
 
 def answer_handed_back_twice(patch: pytest.MonkeyPatch) -> None:
     """An answer is handed to the core two times."""
-    hand_back = Engine.hand_back
+    carry_out = AsyncioSession.carry_out
 
-    def twice(self: Engine, request_id: int, result: Response | Failure) -> None:
-        hand_back(self, request_id, result)
-        hand_back(self, request_id, result)
+    async def twice(self: AsyncioSession, request: Request) -> None:
+        await carry_out(self, request)
+        self.engine.hand_back(request.id, Response(200, {}, b""))
 
-    patch.setattr(Engine, "hand_back", twice)
+    patch.setattr(AsyncioSession, "carry_out", twice)
 
 
 def engine_for_each_client(patch: pytest.MonkeyPatch) -> None:
@@ -250,7 +247,7 @@ def engine_for_each_client(patch: pytest.MonkeyPatch) -> None:
     join = thread_session.join
 
     def alone(*args: Any, **options: Any) -> Any:
-        thread_process.registry.clear()
+        thread_session.registry.clear()
         return join(*args, **options)
 
     patch.setattr(thread_session, "join", alone)
@@ -261,7 +258,7 @@ def hasty_flush(patch: pytest.MonkeyPatch) -> None:
 
     def flush(self: Client, _timeout: float | None = None) -> FlushResult:
         self._buffer.flush()
-        self._session.pump()
+        self._session.wake()
         return FlushResult(0, 0)
 
     patch.setattr(Client, "flush", flush)

@@ -136,3 +136,16 @@ def make(emulator: Emulator) -> Iterator[Make]:
         client.destroy()
     emulator.stop()
     join_workers()
+
+
+@pytest.fixture
+def no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package have no thread, as where a limit of the system is reached."""
+    start = threading.Thread.start
+
+    def refuse(self: threading.Thread) -> None:
+        if self.name == "masivo":
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)

@@ -22,7 +22,7 @@ LOG = "import logging; logging.basicConfig(format='LOG %(message)s')\n"
 """Goes before a program: logs to the standard error."""
 
 # Shortens the time that the end may take, where that is not the subject.
-HASTE = "from masivo._sync import process; process.EXIT_TIMEOUT = 1.0\n"
+HASTE = "from masivo._sync import session; session.EXIT_TIMEOUT = 1.0\n"
 
 # Goes before a program that sets `began`: prints how long its end took, last of all.
 CLOCK = "import atexit, time; atexit.register(lambda: print(time.monotonic() - began))\n"

@@ -211,8 +211,9 @@ def test_a_wait_inside_it_is_an_error_at_once(make: Make, emulator: Emulator, na
     join_workers()
 
 
+@pytest.mark.usefixtures("no_threads")
 def test_a_wait_inside_it_on_the_callers_thread(make: Make, emulator: Emulator) -> None:
-    """Where the caller's own thread does the work (``destroy`` does it), the same holds."""
+    """Where the caller's own thread does the work, as no other can be had, the same holds."""
     raised: list[BaseException] = []
 
     def on_error(_failed: FailedEvent) -> None:

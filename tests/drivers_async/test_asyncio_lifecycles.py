@@ -506,18 +506,17 @@ def test_an_interrupt_while_an_answer_is_looked_at(
     assert [delivery.done() for delivery in deliveries] == [True, True]
 
 
-def test_an_interrupt_between_two_requests_of_a_task(
+def test_an_interrupt_at_the_start_of_a_request(
     emulator: Emulator, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C when a task has been told of its next request, and before it began with it: every
-    delivery has its outcome all the same."""
+    """Ctrl-C when a task has been given its request, and before it began with it: every delivery
+    has its outcome all the same."""
     carry_out = AsyncioSession.carry_out
 
-    async def interrupted(self: AsyncioSession, request: Request) -> Request | None:
-        following = await carry_out(self, request)
-        if following is not None:
+    async def interrupted(self: AsyncioSession, request: Request) -> None:
+        if deliveries and deliveries[0].done():
             raise KeyboardInterrupt
-        return following
+        await carry_out(self, request)
 
     monkeypatch.setattr(AsyncioSession, "carry_out", interrupted)
     deliveries: list[AsyncDelivery] = []

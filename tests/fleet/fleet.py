@@ -146,12 +146,9 @@ class Fleet:
         heap = self._heap
         while heap and heap[0][0] <= self.plan.duration:
             self.now, _, process, request, result = heapq.heappop(heap)
-            if isinstance(result, Response):
+            if isinstance(result, Response | Failure):
                 assert request is not None
-                process.engine.handle_response(request.id, result)
-            elif isinstance(result, Failure):
-                assert request is not None
-                process.engine.handle_failure(request.id, result)
+                process.engine.hand_back(request.id, result)
             elif result:
                 self._send(process)
                 continue

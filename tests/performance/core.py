@@ -78,7 +78,7 @@ class Core:
     def answer(self, body: bytes = b"{}") -> None:
         """Let the oldest request on its way succeed."""
         request = self.requests.pop(0)
-        self.engine.handle_response(request.id, Response(200, {}, body))
+        self.engine.hand_back(request.id, Response(200, {}, body))
 
 
 def instructions(function: Callable[[], object]) -> int:

@@ -219,7 +219,9 @@ class Driver:
             for delivery in settled.deliveries:
                 assert delivery.outcome is settled.outcome
                 self.settled.append(delivery)
-        self.tickets.extend(output.tickets)
+        for ticket in output.closes:
+            ticket.outcome = True  # as `settle` does
+        self.tickets.extend([*output.tickets, *output.closes])
         self.failed.extend(each for _, each in output.failed_events)
         self.warnings.extend(output.warnings)
         return output

@@ -256,7 +256,7 @@ def test_what_overlaps_with_the_end_of_a_client_has_its_outcome() -> None:
     (it was let in, and lies behind it in the inbox), ends; it does not hang."""
     driver = Driver(max_queue=1)
     (held,) = driver.send_numbers(1)
-    driver.buffer.destroy()
+    destroy = driver.buffer.destroy()
     driver.buffer._gate.closed = False  # as if a thread had been stopped in the middle of its call
     driver.buffer._max_queue = 2
     delivery = driver.buffer.send(event(2))
@@ -271,7 +271,7 @@ def test_what_overlaps_with_the_end_of_a_client_has_its_outcome() -> None:
     for each in (held, delivery, drain):
         assert type(error_of(each)) is MasivoClosedError
     assert driver.wake_at is None
-    assert set(driver.tickets) == {drain, token, close}
+    assert set(driver.tickets) == {destroy, drain, token, close}
 
 
 def test_what_overlaps_with_the_deadline_of_a_close_fails_with_that_error() -> None:

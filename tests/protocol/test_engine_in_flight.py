@@ -130,33 +130,6 @@ def test_a_full_buffer_of_events_held_back_asks_for_no_poll() -> None:
     assert not driver.outbox.wants_poll
 
 
-def test_a_client_awaits_answers_where_nothing_else_lets_it_go_on() -> None:
-    """``awaits_answers`` is True while it has events and the token is being fetched, and while as
-    many batches are out as may be; not while something waits for its retry, nor for a renewal."""
-    driver = Driver(batch_size=1, max_in_flight=2, refresh_interval=None)
-    assert not driver.buffer.awaits_answers
-    driver.buffer.token()
-    driver.poll()
-    assert not driver.buffer.awaits_answers
-    driver.send(event(1, "a"))
-    assert driver.buffer.awaits_answers
-    driver.respond(503)
-    assert not driver.buffer.awaits_answers
-    driver.sleep()
-    driver.grant()
-    assert not driver.buffer.awaits_answers
-    driver.send(event(2, "b"))
-    assert driver.buffer.awaits_answers
-    driver.respond(503, to=driver.out[0])
-    assert not driver.buffer.awaits_answers
-    driver = Driver(refresh_interval=10.0)
-    driver.sign_in()
-    driver.sleep()
-    assert is_authorization(driver.only())
-    driver.send_numbers(1)
-    assert not driver.buffer.awaits_answers
-
-
 def test_who_sent_an_event_is_kept_only_where_order_is_kept_by_it() -> None:
     """With one batch in flight at a time, a delivery holds no customer: that would cost memory."""
     for max_in_flight, kept in ((1, None), (2, "c")):

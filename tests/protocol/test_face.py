@@ -17,6 +17,7 @@ DRIVERS = sorted(
         *PACKAGE.glob("_sync/*.py"),
         *PACKAGE.glob("_async/*.py"),
         PACKAGE / "_client.py",
+        PACKAGE / "_process.py",
         PACKAGE / "_settle.py",
         *PACKAGE.glob("_http/*.py"),
     ]

@@ -37,6 +37,7 @@ ALLOWED = {
     "typing",
     "urllib.parse",
     "uuid",
+    "weakref",
     "zlib",
 }
 """Modules that the core may import: they compute, and nothing else."""
@@ -49,6 +50,7 @@ ALLOWED_NAMES = {
     "types": {"MappingProxyType", "MemberDescriptorType"},
     "contextlib": {"contextmanager", "suppress"},
     "inspect": {"iscoroutinefunction"},
+    "weakref": {"WeakValueDictionary"},
 }
 """What it may take from modules that hold more than computing: names, or attributes used."""
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo._protocol.calls import Calls
 from masivo._protocol.errors import MasivoError
 from masivo.protocol import (
     Activity,
     BatchSettled,
+    CloseTicket,
     Delivery,
     FailedEvent,
     FlushEnded,
     Idle,
+    Origin,
     Output,
     SendEventResult,
     Settled,
@@ -22,6 +26,9 @@ from masivo.protocol import (
     Waiters,
     settle,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RESULT = SendEventResult(True, 200, None)
 
@@ -137,7 +144,8 @@ def test_what_on_error_raises_is_logged_and_harms_nothing(kind: type[BaseExcepti
         raise kind
 
     failures = [FailedEvent({"n": n}, MasivoError("x")) for n in range(2)]
-    calls = [(on_error, failure) for failure in failures]
+    origin = Origin(None, on_error)
+    calls = [(origin, failure) for failure in failures]
     settle(Output(failed_events=list(calls)), log)
     assert told == failures
     assert len(log.lines) == 2
@@ -201,7 +209,7 @@ def test_a_handler_of_the_log_that_raises_stops_nothing() -> None:
     output = Output(
         activity=[Idle(1.0, wake_at=None, timer=None)] * 2,
         warnings=["lost"] * 2,
-        failed_events=[(on_error, failed)] * 2,
+        failed_events=[(Origin(None, on_error), failed)] * 2,
     )
     settle(output, log)
     assert calls == [failed] * 2
@@ -245,3 +253,72 @@ def test_a_waiter_waits_for_as_long_as_a_block_lasts() -> None:
         for waker in waiters.take(output):
             waker()
     assert called == ["other", "there"]
+
+
+def failures(origin: Origin, *numbers: int) -> list[tuple[Origin, FailedEvent]]:
+    """Events of a client that a poll has ended with an error."""
+    origin.calls.announced += len(numbers)
+    return [(origin, FailedEvent({"n": n}, MasivoError("x"))) for n in numbers]
+
+
+def test_a_close_ends_after_the_calls_and_the_lines_before_it() -> None:
+    """A close has its outcome, and its waiter is woken, once ``on_error`` has been called and the
+    log written for all of the same output and of those before it, whatever order threads take."""
+    jobs: list[Callable[[], None]] = []
+    done: list[str] = []
+
+    class Lines(Log):
+        def warning(self, msg: str, /) -> None:
+            done.append(msg)
+
+    origin = Origin(None, lambda failed: done.append(f"on_error {failed.event}"))
+    waiters, log = Waiters(), Lines()
+    ticket = CloseTicket(origin.calls)
+    waiters.add(ticket, lambda: done.append("woken"))
+    first = Output(failed_events=failures(origin, 1))
+    last = Output(closes=[ticket], failed_events=failures(origin, 2), warnings=["lost"])
+    for each in (first, last):
+        settle(each, log, waiters, jobs.append)
+    assert done == []
+    for job in reversed(jobs):
+        job()
+    assert done == ["lost", "on_error {'n': 1}", "on_error {'n': 2}", "woken"] or done == [
+        *("on_error {'n': 1}", "on_error {'n': 2}", "lost", "woken")
+    ]
+    assert ticket.outcome is True
+
+
+def test_a_close_with_nothing_before_it_ends_at_once() -> None:
+    """No other thread is needed for a client that failed at nothing."""
+    jobs: list[Callable[[], None]] = []
+    origin = Origin(None, None)
+    ticket = CloseTicket(origin.calls)
+    settle(Output(closes=[ticket]), Log(), Waiters(), jobs.append)
+    assert (ticket.outcome, jobs) == (True, [])
+
+
+def test_calls_are_made_in_order_by_one_at_a_time() -> None:
+    """Whoever comes while a call is being made leaves its own to the one that makes them."""
+    calls = Calls()
+    made: list[int] = []
+
+    def first() -> None:
+        calls.add(lambda: made.append(2))
+        calls.make()
+        made.append(1)
+
+    calls.add(first)
+    calls.make()
+    assert made == [1, 2]
+
+
+def test_calls_go_on_after_one_that_raises() -> None:
+    """What a call raises reaches whoever makes it; the next one goes on with the rest."""
+    calls = Calls()
+    made: list[int] = []
+    calls.add(lambda: 1 // 0)
+    calls.add(lambda: made.append(1))
+    with pytest.raises(ZeroDivisionError):
+        calls.make()
+    calls.make()
+    assert made == [1]

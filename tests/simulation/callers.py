@@ -84,12 +84,14 @@ class Callers:
     def settle(self, output: Output) -> None:
         """Hand an output on, and see that every waiter hears of it that should."""
         ended: list[Delivery | Ticket] = [each for s in output.settled for each in s.deliveries]
-        ended += output.tickets
+        ended += [*output.tickets, *output.closes]
         due = {id(each) for each in ended if id(each) in self._waiting}
         ended.clear()
         settle(output, self, self._waiters)
         if output.settled:
             raise Violation("settle", "it holds on to the deliveries")
+        if any(ticket.outcome is not True for ticket in output.closes):
+            raise Violation("settle", "a close does not end")
         if self._called != due:
             raise Violation("waiters", f"{len(self._called)} called, {len(due)} should be")
         for name in due:  # another may come to have the same identity

@@ -181,8 +181,7 @@ def misuse(engine: Engine, deliveries: Sequence[Delivery]) -> None:
     """See that misuse raises an error, and that a late response is ignored."""
     nonsense: Any = "nonsense"
     calls: list[Callable[[], object]] = [
-        lambda: engine.handle_response(1, nonsense),
-        lambda: engine.handle_failure(1, nonsense),
+        lambda: engine.hand_back(1, nonsense),
         lambda: pickle.dumps(Request(1, "GET", "", (), b"", 1.0)),
         *(lambda each=each: pickle.dumps(each) for each in deliveries[:1]),
         *(lambda each=each: copy.deepcopy(each) for each in deliveries[:1]),
@@ -200,4 +199,4 @@ def misuse(engine: Engine, deliveries: Sequence[Delivery]) -> None:
         pass
     else:
         raise Violation("misuse", "a client of another account was attached")
-    engine.handle_response(10**9, Response(200, {}, b"{}"))
+    engine.hand_back(10**9, Response(200, {}, b"{}"))

@@ -20,7 +20,7 @@ from masivo._protocol.errors import (
     MasivoQueueFullError,
     MasivoServerKeyError,
 )
-from masivo.protocol import Delivery, Failed, FlushResult, Ticket
+from masivo.protocol import CloseTicket, Delivery, Failed, FlushResult, Ticket
 
 from .expect import Delivered, Violation, Wrong, check_error, check_outcome, shown
 from .model import Authorization, Batch, Client, Event
@@ -304,12 +304,16 @@ class Checker:
     def tickets(self, output: Output) -> None:
         """Flushes, drains, closes and token calls came to their end."""
         promised = self.contract.promised
-        for ticket in output.tickets:
+        for ticket in (*output.tickets, *output.closes):
             if ticket in self.contract.cancelled:
                 continue
             if ticket not in promised:
                 raise Violation("ticket", f"ended early, or twice: {shown(ticket.outcome)}")
-            self.ticket(ticket, promised.pop(ticket))
+            promise = promised.pop(ticket)
+            if not isinstance(ticket, CloseTicket):
+                self.ticket(ticket, promise)
+            elif promise is not True or ticket.outcome is not None:
+                raise Violation("ticket", f"a close has {ticket.outcome} before it is settled")
         if promised:
             raise Violation("ticket", f"not ended: {next(iter(promised.values()))}")
 

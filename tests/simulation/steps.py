@@ -114,7 +114,7 @@ class Steps:
         self._world.want_poll()
 
     def _destroy(self, client: Client, _step: Step | None = None) -> None:
-        client.buffer.destroy()
+        self._contract.cancelled.add(client.buffer.destroy())  # nobody waits for it
         self._contract.destroy(client, "destroyed")
         self._world.want_poll()
 

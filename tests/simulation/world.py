@@ -268,7 +268,7 @@ class World:
         finally:
             sys.setprofile(None)
         self.in_poll = False
-        busy = bool(output.requests or output.settled or output.tickets or output.warnings)
+        busy = brings_something(output)
         self._check(output)
         for request in output.requests:
             self._start(request)
@@ -308,7 +308,7 @@ class World:
         if self.contract.inbox:
             return
         again = self.engine.poll()
-        if again.requests or again.settled or again.tickets or again.warnings:
+        if brings_something(again):
             raise Violation("quiet", f"a second poll at one time brought {again}")
         if again.wake_at != self._wake_at:
             raise Violation("quiet", f"a second poll moved wake_at to {again.wake_at}")
@@ -426,10 +426,7 @@ class World:
             )
         self.contract.responded(request.id, response)
         handed = Response(response.status, response.headers, response.body)
-        if request.id % 2:
-            self.engine.handle_response(request.id, handed)
-        else:
-            self.engine.hand_back(request.id, handed)
+        self.engine.hand_back(request.id, handed)
         self._wanted = True
 
     def _fail(self, moment: float, request: Request, failure: Failure) -> None:
@@ -437,10 +434,7 @@ class World:
             if self.note is not None:
                 self.say(f"  < #{request.id} {failure}")
             self.contract.broken(request.id, failure)
-            if request.id % 2:
-                self.engine.handle_failure(request.id, failure)
-            else:
-                self.engine.hand_back(request.id, failure)
+            self.engine.hand_back(request.id, failure)
             self._wanted = True
 
         self.at(moment, do)
@@ -467,3 +461,8 @@ class World:
         """See that there was no room for an event."""
         if not isinstance(outcome, Failed) or type(outcome.error) is not FULL.kind:
             raise Violation("max_queue", f"{shown(outcome)} instead of a full buffer")
+
+
+def brings_something(output: Output) -> bool:
+    """Whether anything came of a poll."""
+    return any((output.requests, output.settled, output.tickets, output.closes, output.warnings))

@@ -150,8 +150,6 @@ def drive(engine: protocol.Engine, settings: protocol.Settings) -> None:
     protocol.Engine(settings.account, clock=0.0, wall_clock=0.0, random=None, wake=None)  # type: ignore[arg-type]
     protocol.configure("key")  # type: ignore[arg-type]
     engine.hand_back(1, b"body")  # type: ignore[arg-type]
-    engine.handle_response(1, protocol.Failure("reason", sent=True))  # type: ignore[arg-type]
-    engine.handle_failure(1, protocol.Response(200, {}, b""))  # type: ignore[arg-type]
     protocol.Response("200", {}, b"")  # type: ignore[arg-type]
     protocol.Failure("reason")  # type: ignore[call-arg]
     for request in engine.poll().requests:

@@ -6,7 +6,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING
 
-from masivo._protocol.delivery import Awaited, Delivery, Failed, Ticket
+from masivo._protocol.delivery import Awaited, CloseTicket, Delivery, Failed, Ticket
 from masivo._protocol.errors import (
     MasivoClosedError,
     MasivoError,
@@ -84,21 +84,13 @@ class Outbox:
         self._triggers = Triggers(settings, self._budget)
         self._stamper = Stamper(context.server_clock)
         self._drains: list[Ticket] = []
-        self._closes: list[Ticket] = []
+        self._closes: list[CloseTicket] = []
         self._closing_error: MasivoError | None = None
 
     @property
     def pending(self) -> int:
         """The number of events without an outcome: those that wait and those in flight."""
         return self.gate.pending
-
-    @property
-    def awaits_answers(self) -> bool:
-        """See ``Buffer``."""
-        if self._authorizer.awaited:
-            return self.pending > 0
-        out = [batch.request_id is not None for batch in self._batches]
-        return len(out) >= self.settings.max_in_flight and all(out)
 
     @property
     def wants_poll(self) -> bool:
@@ -170,7 +162,7 @@ class Outbox:
         elif isinstance(ticket, FlushTicket):
             self._outcomes.cancel_flush(ticket)
 
-    def close(self, ticket: Ticket, deadline: float | None, error: MasivoError) -> None:
+    def close(self, ticket: CloseTicket, deadline: float | None, error: MasivoError) -> None:
         """Push what waits, then release; end the ticket with that.
 
         Args:
@@ -179,7 +171,7 @@ class Outbox:
             error: the error of what is undelivered then.
         """
         if self.detached:
-            self._context.end(ticket, True)
+            self._context.out.closes.append(ticket)
             return
         self._closes.append(ticket)
         self._push("close")
@@ -206,6 +198,11 @@ class Outbox:
             self._context.end(ticket, Failed(MasivoClosedError("the client was closed")))
         else:
             self._authorizer.want(self, ticket)
+
+    def destroy(self, ticket: CloseTicket, error: MasivoError) -> None:
+        """Release, and end the ticket with that."""
+        self.release(error)
+        self._context.out.closes.append(ticket)
 
     def abandon(self, why: str) -> None:
         """Release, with one warning for all that is lost."""
@@ -236,8 +233,7 @@ class Outbox:
             self._context.timers.set((timer, self), None)
         for ticket in self._drains:
             self._context.end(ticket, Failed(error))
-        for ticket in self._closes:
-            self._context.end(ticket, True)
+        self._context.out.closes.extend(self._closes)
         self._drains, self._closes = [], []
         if self._context.listening:
             delivered, failed = self._outcomes.delivered, self._outcomes.failed

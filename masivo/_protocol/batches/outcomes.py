@@ -66,16 +66,18 @@ class Outcomes:
         """
         if not deliveries:
             return
-        context, on_error = self._context, self._gate.settings.on_error
+        context, count = self._context, len(deliveries)
         if context.listening:
             kind = type(error).__name__
-            context.report(EventsFailed(context.now, len(deliveries), kind, error.status))
+            context.report(EventsFailed(context.now, count, kind, error.status))
         length = total_size(deliveries)
-        outcome = Failed(error, len(deliveries), None if self.quiet else context.unclaimed)
+        outcome = Failed(error, count) if self.quiet else context.failed(error, count)
         for delivery in deliveries:
-            if on_error is not None:
+            origin = delivery.buffer
+            if origin is not None and origin.on_error is not None:
                 event = FailedEvent(decode(delivery.encoded), error.copy())
-                context.out.failed_events.append((on_error, event))
+                origin.calls.announced += 1
+                context.out.failed_events.append((origin, event))
             delivery.outcome = outcome
             delivery.encoded = b""
         context.out.settled.append(Settled(deliveries, outcome))

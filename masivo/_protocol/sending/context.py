@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakValueDictionary
 
+from masivo._protocol.delivery import Failed
 from masivo._protocol.errors import (
     MasivoConfigError,
     MasivoError,
@@ -30,7 +32,7 @@ from .timers import Timers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo._protocol.delivery import Delivery, Failed, Ticket
+    from masivo._protocol.delivery import CloseTicket, Delivery, Ticket
     from masivo._protocol.reporting.activity import Activity
     from masivo._protocol.settings import Account
     from masivo._protocol.values import Clock, RandomSource
@@ -83,6 +85,7 @@ class Context:
         """True while a client is attached."""
         self.latest_token: str | None = None
         """The last token that there was, also when it is dead: a response may still echo it."""
+        self._failures: WeakValueDictionary[int, Failed] = WeakValueDictionary()
         self._requests: dict[int, tuple[Attempt, _Done]] = {}
         self._last_id = 0
 
@@ -230,6 +233,12 @@ class Context:
         ticket.outcome = outcome
         self.out.tickets.append(ticket)
 
+    def failed(self, error: MasivoError, count: int) -> Failed:
+        """An error that ends events, and is reported while it is unclaimed."""
+        failed = Failed(error, count, self.unclaimed)
+        self._failures[id(failed)] = failed
+        return failed
+
     def unclaimed(self, error: MasivoError, count: int) -> None:
         """Input: events failed, and their deliveries were dropped."""
         self.input(partial(self._note_unclaimed, error, count))
@@ -239,3 +248,11 @@ class Context:
         # Without a client no timer will fire: `rest` logs in this poll what is suppressed now.
         suppress = not self.attached
         self.out.warnings.extend(self.losses.note(error, count, self.now, suppress=suppress))
+
+    def report_unclaimed(self, ticket: CloseTicket) -> None:
+        """Warn of every unclaimed failure, and of those that were suppressed; then end a ticket."""
+        for reference in self._failures.valuerefs():
+            if (failed := reference()) is not None and (count := failed.unclaimed()) > 0:
+                self.losses.note(failed.error, count, self.now, suppress=True)
+        self.out.warnings.extend(self.losses.drain(self.now))
+        self.out.closes.append(ticket)

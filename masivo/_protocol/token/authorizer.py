@@ -87,13 +87,6 @@ class Authorizer:
         """The state of the token."""
         return self._token.state
 
-    @property
-    def awaited(self) -> bool:
-        """True while there is no token, and the request for one is out."""
-        authorization = self._authorization
-        out = authorization is not None and authorization.request_id is not None
-        return out and self._token.value is None
-
     def rest(self) -> None:
         """Forget everything: the last client is gone."""
         self._token = Token(self._context.random)

@@ -127,8 +127,7 @@ class Watch:
         ]
         for kind, name, method in methods:
             setattr(kind, name, method)
-        for name in ("handle_response", "handle_failure"):
-            self._watch_answers(name)
+        self._watch_answers()
         for name in ("flush", "drain", "token", "close", "destroy", "abandon", "cancel"):
             self._watch_input(name)
 
@@ -137,9 +136,9 @@ class Watch:
         self._originals.append((kind, name, original))
         return original
 
-    def _watch_answers(self, name: str) -> None:
+    def _watch_answers(self) -> None:
         """Take note when what became of a request is handed back."""
-        hand_back = self._original(Engine, name)
+        hand_back = self._original(Engine, "hand_back")
 
         def watched(engine: Engine, request_id: int, result: object) -> None:
             hand_back(engine, request_id, result)
@@ -147,7 +146,7 @@ class Watch:
                 self._wanted(engine)
             self._returned(engine, request_id)
 
-        setattr(Engine, name, watched)
+        setattr(Engine, "hand_back", watched)  # noqa: B010 (a method)
 
     def _watch_input(self, name: str) -> None:
         """Take note of a caller's input, after which the driver must poll."""

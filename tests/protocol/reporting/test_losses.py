@@ -232,3 +232,21 @@ def test_a_delivered_event_is_not_logged() -> None:
     driver.accept()
     forget(driver)
     assert driver.warnings == []
+
+
+def test_what_was_never_looked_at_is_logged_at_the_end() -> None:
+    """``report_unclaimed`` logs failures whose deliveries are still held, and what was held back;
+    what was looked at is not logged, and nothing is logged twice."""
+    driver = Driver()
+    _, deliveries = in_batch(driver, 1, 2, 3)
+    driver.respond(403)
+    error_of(deliveries[0])
+    driver.engine.report_unclaimed()
+    driver.poll()
+    (line,) = driver.warnings
+    assert "2 events were" in line
+    driver.engine.report_unclaimed()
+    deliveries.clear()
+    forget(driver)
+    driver.advance(100.0)
+    assert len(driver.warnings) == 1

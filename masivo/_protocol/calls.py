@@ -1,0 +1,68 @@
+"""Calls of the application's code, made in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Calls"]
+
+
+class Calls:
+    """Calls that are made one after another: of a client's ``on_error``, or of the log.
+
+    The application's code may take its time, or wait for a lock whose holder waits for us. So a
+    driver whose polls must go on meanwhile has ``make`` called on another thread.
+    """
+
+    def __init__(self) -> None:
+        self.announced: int = 0
+        """The number of calls that polls have decided on."""
+        self._made = 0
+        self._due: deque[tuple[Callable[[], object], int]] = deque()
+        self._turn: list[None] = [None]  # who takes it out makes calls, and puts it back
+
+    @property
+    def idle(self) -> bool:
+        """True while every announced call has been made."""
+        return self._made == self.announced
+
+    def add(self, call: Callable[[], object]) -> None:
+        """Have an announced call made after those before it; see to it that ``make`` runs."""
+        self._due.append((call, 1))
+
+    def then(
+        self, function: Callable[[], None], start: Callable[[Callable[[], None]], object]
+    ) -> None:
+        """Call a function once all calls so far have been made: at once, if they have been.
+
+        Args:
+            function: the function.
+            start: see ``settle``.
+        """
+        if self.idle:
+            function()
+        else:
+            self._due.append((function, 0))
+            start(self.make)
+
+    def make(self) -> None:
+        """Make every call that is due. Of several threads at once, one does: the others need not
+        wait, as it makes theirs as well."""
+        while self._due:
+            try:
+                turn = self._turn.pop()
+            except IndexError:
+                return  # who has it looks once more after giving it back
+            try:
+                while self._due:
+                    call, counts = self._due.popleft()
+                    try:
+                        call()
+                    finally:
+                        self._made += counts
+            finally:
+                self._turn.append(turn)

@@ -1,0 +1,93 @@
+"""The threads that do what may take its time: requests, and calls of the application's code."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from threading import get_ident
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Helpers", "start_thread"]
+
+LINGER: Final = 0.1
+"""How long a helper waits for more to do before it ends, in seconds."""
+
+_Job: TypeAlias = "Callable[[], object]"
+
+
+def start_thread(thread: threading.Thread) -> bool:
+    """Start a thread; False if none can be had."""
+    try:
+        thread.start()
+    except RuntimeError:  # no more of them, or the interpreter is shutting down
+        return False
+    return True
+
+
+class Helpers:
+    """Threads for one session; as many as it has jobs at a time.
+
+    Args:
+        own: takes the identities of the threads, while they run.
+        may_start: whether a thread may be started now.
+        is_over: whether there is hardly going to be another job.
+    """
+
+    def __init__(
+        self, own: set[int], may_start: Callable[[], bool], is_over: Callable[[], bool]
+    ) -> None:
+        self._own = own
+        self._may_start = may_start
+        self._is_over = is_over
+        # The mailboxes of those that wait. Who takes one out, be it its owner, has the say.
+        self._idle: list[SimpleQueue[_Job | None]] = []
+        self._jobs: list[_Job] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is not done yet."""
+        return bool(self._jobs)
+
+    def take(self, job: _Job) -> bool:
+        """Have a job done; False if no thread can be had for it."""
+        self._jobs.append(job)
+        try:
+            self._idle.pop().put(job)
+        except IndexError:
+            thread = threading.Thread(target=self._work, args=(job,), name="masivo", daemon=True)
+            if not (self._may_start() and start_thread(thread)):
+                self._jobs.remove(job)
+                return False
+        return True
+
+    def dismiss(self) -> None:
+        """Let those end that wait."""
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().put(None)
+
+    def _work(self, first: _Job) -> None:
+        mailbox: SimpleQueue[_Job | None] = SimpleQueue()
+        job: _Job | None = first
+        self._own.add(get_ident())
+        try:
+            while job is not None:
+                job()
+                self._jobs.remove(job)
+                job = None if self._is_over() else self._wait(mailbox)
+        finally:
+            self._own.discard(get_ident())
+
+    def _wait(self, mailbox: SimpleQueue[_Job | None]) -> _Job | None:
+        self._idle.append(mailbox)
+        with suppress(Empty):
+            return mailbox.get(timeout=LINGER)
+        try:
+            self._idle.remove(mailbox)
+        except ValueError:  # somebody has just taken it
+            return mailbox.get()
+        return None
