@@ -19,9 +19,9 @@ waits. How to call it:
    at most ``MAX_BODY`` bytes; bound each by ``request.timeout``, from connecting to last byte.
    Once the headers of a response have arrived, its status belongs into a Failure too: from a 2xx
    on, the batch is not sent again.
-5. Call ``settle`` with the output, outside every lock: it wakes your ``Waiters``, logs,
-   and calls ``on_error``. That is the user's code: a call that would wait for you from inside it
-   must raise a RuntimeError instead.
+5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
+   logs, calls ``on_error``, and then ends closes. ``on_error`` is the user's code: a call that
+   would wait for you from inside it must raise a RuntimeError instead.
 6. Wait until ``wake_at`` (on your clock; None: until an input), or until ``wake`` is called, or
    a response arrives. Then go to 3. Polling too early or too often is harmless.
 7. When ``closed`` is True, the last client has detached. Nobody waits for what is out any more:

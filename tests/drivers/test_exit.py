@@ -216,6 +216,50 @@ def test_a_failure_before_the_end_is_told(tmp_path: Path, emulator: Emulator) ->
     assert "1 event " in line
 
 
+LOOPS = {
+    "asyncio": """
+        import asyncio
+
+        async def main():
+            client = masivo.AsyncClient()
+            kept.append(client.send_analytics_event(event(1)))
+            await client.flush(10)
+
+        asyncio.run(main())
+        """,
+    "asyncio, closed": """
+        import asyncio
+
+        async def main():
+            async with masivo.AsyncClient() as client:
+                kept.append(client.send_analytics_event(event(1)))
+
+        asyncio.run(main())
+        """,
+    "trio": """
+        import trio
+
+        async def main():
+            async with masivo.TrioClient() as client:
+                kept.append(client.send_analytics_event(event(1)))
+
+        trio.run(main)
+        """,
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_failure_in_a_loop_is_told_at_the_end(
+    tmp_path: Path, emulator: Emulator, loop: str
+) -> None:
+    """So is one of a client whose loop ended long before the program."""
+    emulator.fail(Fault(status=403), route="events")
+    ended = run(tmp_path, emulator, LOOPS[loop], prelude=LOG + "kept = []\n")
+    assert ended.code == 0, ended.err
+    [line] = lost(ended.err)
+    assert "1 event " in line
+
+
 def test_on_error_may_finish(tmp_path: Path, emulator: Emulator) -> None:
     """A call of ``on_error`` that lasts when the program ends is not cut off."""
     emulator.fail(Fault(status=404), route="events")

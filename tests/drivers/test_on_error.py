@@ -170,6 +170,41 @@ def test_it_may_ask_what_is_known(connect: Connect, emulator: Emulator) -> None:
     assert isinstance(seen[1], MasivoError)
 
 
+def test_close_returns_after_it(connect: Connect, emulator: Emulator) -> None:
+    """``close`` returns when it has been called for all that failed: long before, with the close,
+    or by its deadline."""
+    emulator.fail(Fault(status=403), route="events", number=[1, 2])
+    emulator.fail(Fault(delay=30), route="events", times=None)
+    failed: list[object] = []
+
+    def on_error(each: FailedEvent) -> None:
+        time.sleep(0.02)
+        failed.append(each.event["metadata"])
+
+    client = connect(on_error=on_error, batch_size=2)
+    for n in range(5):
+        client.send_analytics_event(event(n))
+    client.close(0.5)
+    assert failed == [{"n": n} for n in range(5)]
+
+
+def test_close_keeps_its_deadline_though_it_does_not_return(make: Make, emulator: Emulator) -> None:
+    """A lock that the closing thread holds, and that it wants, ends the wait with the deadline."""
+    emulator.fail(Fault(status=403), route="events")
+    lock = threading.Lock()
+
+    def on_error(_failed: FailedEvent) -> None:
+        with lock:
+            pass
+
+    client = make(on_error=on_error, batch_size=1)
+    with lock:
+        client.send_analytics_event(event(1))
+        began = time.monotonic()
+        client.close(0.3)
+        assert time.monotonic() - began < 2.5
+
+
 # ── Threads ──────────────────────────────────────────────────────────────────────────────────
 
 WAITS: dict[str, Callable[[Client, Any], object]] = {
