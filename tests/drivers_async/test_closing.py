@@ -356,3 +356,18 @@ async def test_a_client_that_was_never_used_closes(emulator: Emulator, connect: 
         with pytest.raises(CLOSED):
             await call()
     assert not emulator.requests
+
+
+async def test_aclose_returns_after_on_error(emulator: Emulator, connect: Connect) -> None:
+    """``aclose`` returns when ``on_error`` has been called for all that failed: long before, with
+    the close, or by its deadline."""
+    emulator.fail(Fault(status=403), route="events", number=[1, 2])
+    emulator.fail(STUCK, route="events", times=None)
+    failed: list[object] = []
+    async with connect(
+        on_error=lambda each: failed.append(each.event["metadata"]), batch_size=2
+    ) as client:
+        for n in range(5):
+            client.send_analytics_event(event(n))
+        await client.aclose(0.5)
+        assert failed == [{"n": n} for n in range(5)]
