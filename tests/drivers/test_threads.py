@@ -337,7 +337,8 @@ def test_threads_do_not_pile_up(make: Make, emulator: Emulator) -> None:
     for n in range(100):
         with make() as client:
             client.send_analytics_event(event(n))
-        assert len(workers()) <= 3
+        assert len(workers()) <= 6  # three at most for a client, and for the one before it
+    until(lambda: not workers())
 
 
 # ── Sending from many threads ────────────────────────────────────────────────────────────────
