@@ -364,9 +364,11 @@ async def test_aclose_returns_after_on_error(emulator: Emulator, connect: Connec
     emulator.fail(Fault(status=403), route="events", number=[1, 2])
     emulator.fail(STUCK, route="events", times=None)
     failed: list[object] = []
-    async with connect(
-        on_error=lambda each: failed.append(each.event["metadata"]), batch_size=2
-    ) as client:
+
+    def on_error(each: masivo.FailedEvent) -> None:
+        failed.append(each.event["metadata"])
+
+    async with connect(on_error=on_error, batch_size=2) as client:
         for n in range(5):
             client.send_analytics_event(event(n))
         await client.aclose(0.5)
