@@ -1,0 +1,78 @@
+"""The body of a response: decoded, and of bounded size."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+from masivo.protocol import MAX_BODY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["BadBodyError", "Body", "bounded"]
+
+
+class BadBodyError(Exception):
+    """A body that is too large, or in an encoding that was not asked for."""
+
+
+def bounded(body: bytes) -> bytes:
+    """Return a body that somebody else has read.
+
+    Raises:
+        BadBodyError: it is larger than MAX_BODY.
+    """
+    if len(body) > MAX_BODY:
+        raise BadBodyError(f"its body is larger than {MAX_BODY} bytes")
+    return body
+
+
+class Body:
+    """Collects a body of at most MAX_BODY bytes, decoded with bounded memory.
+
+    A kilobyte of compressed zeros could fill the memory, so zlib is asked for no more than is
+    still allowed.
+
+    Args:
+        headers: the response's, under lower-case names.
+
+    Raises:
+        BadBodyError: the body is in an encoding that was not asked for.
+    """
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        encoding = headers.get("content-encoding", "").strip().lower()
+        if encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise BadBodyError("its content-encoding is not one that was asked for")
+        # 32 + 15: a gzip or a zlib header, whichever is there.
+        self._inflate = zlib.decompressobj(47) if encoding not in ("", "identity") else None
+        self._parts: list[bytes] = []
+        self._raw = 0
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in bytes as they are sent.
+
+        Raises:
+            BadBodyError: the body is too large.
+            zlib.error: it cannot be decoded.
+        """
+        # Counted as they come, too: what follows the end of a compressed body decodes to nothing.
+        self._raw += len(chunk)
+        if self._inflate is not None and self._raw <= MAX_BODY:
+            chunk = self._inflate.decompress(chunk, MAX_BODY + 1 - self._size)
+        self._size += len(chunk)
+        if max(self._raw, self._size) > MAX_BODY:
+            raise BadBodyError(f"its body is larger than {MAX_BODY} bytes")
+        self._parts.append(chunk)
+
+    def finish(self) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            BadBodyError: its compression has no end.
+        """
+        if self._inflate is not None and self._raw and not self._inflate.eof:
+            raise BadBodyError("its compressed body is cut off")
+        return b"".join(self._parts)

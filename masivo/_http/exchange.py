@@ -1,0 +1,158 @@
+"""One request and its response, as bytes. No I/O, no clock.
+
+h11 reads every response but the common one: a complete 200 of known length, in one piece. That one
+is read here, by one pattern; anything else goes to h11 from its first byte.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import TYPE_CHECKING, Final
+
+import h11
+
+from masivo.protocol import MAX_BODY, Response
+
+from .body import BadBodyError, Body
+
+if TYPE_CHECKING:
+    from masivo.protocol import Request
+
+__all__ = ["BrokenResponseError", "Exchange", "request_bytes"]
+
+MAX_HEAD: Final = 102_400
+"""The largest status line with headers, in bytes."""
+
+_COMMON: Final = re.compile(
+    rb"HTTP/1\.1 200 [!-~ ]*\r\n"
+    rb"((?:[A-Za-z0-9-]+: *[!-~](?:[ -~]*[!-~])?\r\n)+)"
+    rb"\r\n"
+)
+_HEADER: Final = re.compile(r"([^:]+): *([^\r]+)\r\n")
+_LENGTH: Final = re.compile(r"[0-9]{1,7}")
+
+
+class BrokenResponseError(Exception):
+    """Bytes that are no HTTP response, or not one that can be used."""
+
+
+def request_bytes(request: Request, origin: str, *, keep_alive: bool = True) -> bytes:
+    """Return a request as it is sent.
+
+    Args:
+        request: the request; its ``url`` begins with the origin.
+        origin: scheme, host and port (where it has one): ``https://host:port``.
+        keep_alive: False: ask the server to close the connection after its response.
+
+    Raises:
+        ValueError: it holds a character that would break out of its line.
+    """
+    lines = [
+        f"{request.method} {request.url.removeprefix(origin) or '/'} HTTP/1.1",
+        f"host: {origin.partition('://')[2]}",
+        *[f"{name}: {value}" for name, value in request.headers],
+        # Not deflate: that is sent in two forms, of which only one is right (RFC 9110, 8.4.1.2).
+        "accept-encoding: gzip",
+    ]
+    if request.method != "GET" or request.body:
+        lines.append(f"content-length: {len(request.body)}")
+    if not keep_alive:
+        lines.append("connection: close")
+    if not all(line.isprintable() and line.isascii() for line in lines):
+        raise ValueError("the request holds a character that no header can carry")
+    return "\r\n".join([*lines, "\r\n"]).encode() + request.body
+
+
+class Exchange:
+    """Reads the response to one request.
+
+    Args:
+        method: the request's.
+    """
+
+    def __init__(self, method: str) -> None:
+        self.status: int | None = None
+        """The response's, once its headers have arrived."""
+        self.response: Response | None = None
+        """The response, once it is complete."""
+        self.reusable = False
+        """Whether the connection can carry another request."""
+        self._method = method
+        self._h11: h11.Connection | None = None
+        self._headers: dict[str, str] = {}
+        self._body: Body | None = None
+
+    def receive(self, data: bytes) -> bool:
+        """Take in bytes that have arrived; return whether the response is complete.
+
+        Args:
+            data: the bytes; none at the connection's end.
+
+        Raises:
+            BrokenResponseError: they cannot be, or become, a usable response.
+        """
+        if not data and self.status is None:
+            raise BrokenResponseError("the server closed the connection")
+        if self._h11 is None:
+            if self._receive_common(data):
+                return True
+            self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+            # It must know that a request was sent, and by which method, but no more.
+            self._h11.send(h11.Request(method=self._method, target="/", headers=[("host", "-")]))
+            self._h11.send(h11.EndOfMessage())
+        try:
+            self._h11.receive_data(data)
+            return self._receive_by_h11(self._h11)
+        except (BadBodyError, zlib.error, h11.RemoteProtocolError) as error:
+            raise BrokenResponseError(str(error)) from error
+
+    def _receive_common(self, data: bytes) -> bool:
+        head = _COMMON.match(data)
+        if head is None:
+            return False
+        headers: dict[str, str] = {}
+        for name, value in _HEADER.findall(head[1].decode("ascii")):
+            key = name.lower()
+            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        length = headers.get("content-length", "")
+        if (
+            _LENGTH.fullmatch(length) is None
+            or len(data) - head.end() != int(length)
+            or len(data) > MAX_BODY
+            or "transfer-encoding" in headers
+            or "content-encoding" in headers
+            or headers.get("connection", "keep-alive").lower() != "keep-alive"
+        ):
+            return False
+        self.status, self.reusable = 200, True
+        self.response = Response(200, headers, data[head.end() :])
+        return True
+
+    def _receive_by_h11(self, connection: h11.Connection) -> bool:
+        while (event := connection.next_event()) is not h11.NEED_DATA:
+            if isinstance(event, h11.Response):
+                self.status = event.status_code
+                for raw_name, raw_value in event.headers:
+                    name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+                    known = self._headers.get(name)
+                    self._headers[name] = value if known is None else f"{known}, {value}"
+                self._body = Body(self._headers)
+            elif isinstance(event, h11.Data):
+                assert self._body is not None  # noqa: S101 (a Response comes first)
+                self._body.feed(bytes(event.data))
+            elif isinstance(event, h11.EndOfMessage):
+                return self._finish(connection)
+        return False
+
+    def _finish(self, connection: h11.Connection) -> bool:
+        following, ended = connection.trailing_data
+        if following:
+            raise BrokenResponseError("more bytes follow than it has announced")
+        assert self.status is not None  # noqa: S101
+        assert self._body is not None  # noqa: S101
+        self.response = Response(self.status, self._headers, self._body.finish())
+        # A response that ends with its connection leaves both states DONE, too.
+        done = connection.our_state is connection.their_state is h11.DONE
+        self.reusable = done and not ended
+        return True

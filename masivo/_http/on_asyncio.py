@@ -1,0 +1,72 @@
+"""Requests from asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from masivo.protocol import Failure, Request, Response
+
+    from .connections import Address
+
+__all__ = ["AsyncioSender"]
+
+
+class _Asyncio:
+    """See World."""
+
+    async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
+        """See World."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(seconds):
+            return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    async def wait(
+        self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float
+    ) -> None:
+        """See World. Nothing is cancelled when the time is over, so nothing can be lost."""
+        loop = asyncio.get_running_loop()
+        ready = loop.create_future()
+        timer = loop.call_later(seconds, _wake, ready)
+        try:
+            for each in reading:
+                loop.add_reader(each, _wake, ready)
+            for each in writing:
+                loop.add_writer(each, _wake, ready)
+            await ready
+        finally:
+            timer.cancel()
+            for each in reading:
+                loop.remove_reader(each)
+            for each in writing:
+                loop.remove_writer(each)
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+class AsyncioSender:
+    """Sends requests from asyncio, over connections of our own.
+
+    Args:
+        base_url: its scheme, host and port are where requests go.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._transport = Transport(_Asyncio(), base_url)
+
+    async def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception; several may be out at once."""
+        return await self._transport.send(request)
+
+    async def aclose(self) -> None:
+        """Close the connections. Another request may come all the same."""
+        self._transport.close()

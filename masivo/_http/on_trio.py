@@ -1,0 +1,69 @@
+"""Requests from trio."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import trio
+
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from masivo.protocol import Failure, Request, Response
+
+    from .connections import Address
+
+__all__ = ["TrioSender"]
+
+
+class _Trio:
+    """See World."""
+
+    async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
+        """See World."""
+        with trio.move_on_after(seconds):
+            return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        raise TimeoutError
+
+    async def wait(
+        self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float
+    ) -> None:
+        """See World."""
+        with trio.move_on_after(seconds) as scope:
+            if len(reading) == 1 and not writing:
+                await trio.lowlevel.wait_readable(reading[0])
+                return
+
+            async def one(
+                wait: Callable[[socket.socket], Awaitable[None]], each: socket.socket
+            ) -> None:
+                await wait(each)
+                scope.cancel()
+
+            async with trio.open_nursery() as nursery:
+                for each in reading:
+                    nursery.start_soon(one, trio.lowlevel.wait_readable, each)
+                for each in writing:
+                    nursery.start_soon(one, trio.lowlevel.wait_writable, each)
+
+
+class TrioSender:
+    """Sends requests from trio, over connections of our own.
+
+    Args:
+        base_url: its scheme, host and port are where requests go.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._transport = Transport(_Trio(), base_url)
+
+    async def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception; several may be out at once."""
+        return await self._transport.send(request)
+
+    async def aclose(self) -> None:
+        """Close the connections. Another request may come all the same."""
+        self._transport.close()

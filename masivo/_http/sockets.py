@@ -1,0 +1,74 @@
+"""Requests from threads."""
+
+from __future__ import annotations
+
+import math
+import select
+import socket
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+
+    from masivo.protocol import Failure, Request, Response
+
+    from .connections import Address
+
+__all__ = ["SocketSender"]
+
+T = TypeVar("T")
+
+_LONGEST: Final = 86_400.0
+"""What one wait takes at most, in seconds: the system counts milliseconds in 32 bits."""
+
+
+class _Threads:
+    """See World: whatever waits blocks its thread."""
+
+    async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
+        """See World. The system bounds it, not we."""
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+    async def wait(
+        self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float
+    ) -> None:
+        """See World."""
+        poll = select.poll()  # `select.select` is for small numbers of files alone
+        for each in {*reading, *writing}:
+            poll.register(
+                each, select.POLLIN * (each in reading) | select.POLLOUT * (each in writing)
+            )
+        poll.poll(math.ceil(min(seconds, _LONGEST) * 1000))
+
+
+class SocketSender:
+    """Sends requests from threads, over connections of our own.
+
+    Args:
+        base_url: its scheme, host and port are where requests go.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self._transport = Transport(_Threads(), base_url)
+
+    def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception; for several threads at once."""
+        return _run(self._transport.send(request))
+
+    def close(self) -> None:
+        """Close the connections. Another request may come all the same."""
+        self._transport.close()
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that is never suspended."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        coroutine.close()
+    raise AssertionError("a wait of threads does not suspend")

@@ -1,0 +1,145 @@
+"""TLS: which certificates are trusted, and one connection's encryption without I/O.
+
+No ``close_notify`` is ever sent. In the child of a fork it would end the connection of the parent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from masivo import MasivoConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Tls", "check_certificates", "client_context"]
+
+_CHUNK: Final = 65_536
+_HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+
+
+def check_certificates(environ: Mapping[str, str]) -> None:
+    """Refuse an SSL_CERT_FILE or SSL_CERT_DIR that cannot be used.
+
+    Raises:
+        MasivoConfigError: it names the variable, its path, and the reason.
+    """
+    _trusting(*_named(environ))
+
+
+def client_context() -> ssl.SSLContext:
+    """Return what connections are made with; the same object for the same environment.
+
+    Raises:
+        MasivoConfigError: the certificates have become unusable.
+    """
+    file, directory = _named(os.environ)
+    if file is None and directory is None:
+        import certifi  # a client that needs it pays for it
+
+        return _loaded(certifi.where(), None)
+    return _trusting(file, directory)
+
+
+def _named(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The paths that count: a file wins over a directory."""
+    file = environ.get("SSL_CERT_FILE") or None
+    return file, None if file else environ.get("SSL_CERT_DIR") or None
+
+
+def _trusting(file: str | None, directory: str | None) -> ssl.SSLContext | None:
+    try:
+        if directory is not None and not _is_hashed(directory):
+            raise OSError("it holds no certificate under a hashed name (see `openssl rehash`)")
+        return _loaded(file, directory)
+    except OSError as error:  # an SSLError is one
+        name, path = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", directory)
+        raise MasivoConfigError(
+            f"{name} is {path!r}, which cannot be used: {error}. It must name certificates of the "
+            "CAs to trust, in PEM; unset it to trust the public CAs"
+        ) from error
+
+
+def _is_hashed(directory: str) -> bool:
+    return any(
+        _HASHED.fullmatch(each.name)
+        for part in directory.split(os.pathsep)
+        for each in Path(part).iterdir()
+    )
+
+
+@cache  # it takes some 60 ms, and is for every connection of the process
+def _loaded(file: str | None, directory: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=file, capath=directory)
+    context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION  # so that a write never waits for a read
+    return context
+
+
+class Tls:
+    """One connection's encryption.
+
+    Args:
+        context: what to trust.
+        host: the server's name or address.
+    """
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._arrived = ssl.MemoryBIO()
+        self._leaving = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._arrived, self._leaving, server_hostname=host)
+
+    def shake_hands(self, data: bytes | None = None) -> bool:
+        """Go on with the handshake; return whether it is complete.
+
+        Args:
+            data: what has arrived; none at the connection's end.
+
+        Raises:
+            ssl.SSLError: it has failed.
+        """
+        if data is not None:
+            self._feed(data)
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def encrypt(self, data: bytes) -> None:
+        """Add to what must be sent."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._object.write(rest) :]
+
+    def decrypt(self, data: bytes) -> tuple[bytes, bool]:
+        """Return what was sent to us in ``data``, and whether nothing will follow.
+
+        Raises:
+            ssl.SSLError: the bytes were tampered with, or the server refuses ours.
+        """
+        self._feed(data)
+        plain: list[bytes] = []
+        try:
+            while part := self._object.read(_CHUNK):
+                plain.append(part)
+        except ssl.SSLWantReadError:
+            return b"".join(plain), False
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # ended with a word, or without
+            pass
+        return b"".join(plain), True
+
+    def leaving(self) -> bytes:
+        """Take what must be sent now."""
+        return self._leaving.read()
+
+    def _feed(self, data: bytes) -> None:
+        if data:
+            self._arrived.write(data)
+        else:
+            self._arrived.write_eof()

@@ -1,0 +1,190 @@
+"""Carrying out a request over connections of our own: written once, for every world.
+
+Sockets never block here. A world (``sockets``, ``on_asyncio``, ``on_trio``) does what is left: it
+looks up names, and waits until a socket is ready. In threads that wait blocks, so there the
+coroutine runs through without ever being suspended.
+
+After each wait, all that has arrived is read first, and only then the clock: a response that is
+there is taken, however late it is looked for.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+from .building import build_lock
+from .connections import Connection, Idle, Racer, now
+from .exchange import Exchange, request_bytes
+from .failures import failure_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from masivo.protocol import Failure, Request, Response
+
+    from .connections import Address
+    from .failures import Lack
+    from .tls import Tls
+
+__all__ = ["Transport", "World"]
+
+HEAD_START: Final = 0.25
+"""How long an address has to itself before the next is tried, too, in seconds (RFC 8305)."""
+
+
+class World(Protocol):
+    """The part that is different in threads, asyncio and trio."""
+
+    async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
+        """Return the addresses of a name, as ``getaddrinfo`` does.
+
+        Raises:
+            OSError: it has none.
+            TimeoutError: they did not come in time, where that can be bounded.
+        """
+        ...
+
+    async def wait(
+        self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float
+    ) -> None:
+        """Wait until one of the sockets is ready, or for this many seconds; sooner is harmless."""
+        ...
+
+
+class Transport:
+    """Connections of our own to one origin.
+
+    Args:
+        world: see World.
+        base_url: scheme, host and port of it are the origin.
+    """
+
+    def __init__(self, world: World, base_url: str) -> None:
+        parts = urlsplit(base_url)
+        self._world = world
+        self._origin = f"{parts.scheme}://{parts.netloc}"
+        self._host = parts.hostname or ""
+        self._secure = parts.scheme == "https"
+        self._port = parts.port or (443 if self._secure else 80)
+        self._idle = Idle()
+
+    def close(self) -> None:
+        """Close the connections that are idle; those in use close when their request is over."""
+        self._idle.close()
+
+    async def send(self, request: Request, *, fresh: bool = False) -> Response | Failure:
+        """Carry out a request. Never raises an Exception.
+
+        Args:
+            request: what the core asked for.
+            fresh: whether it must have a connection of its own: one that the server has just
+                closed would cost its events.
+        """
+        until = now() + request.timeout
+        exchange = Exchange(request.method)
+        lacks: Lack = "no connection"
+        connection = None
+        try:
+            outgoing = request_bytes(request, self._origin, keep_alive=not fresh)
+            connection = None if fresh else self._idle.take()
+            if connection is None:
+                encryption = self._encryption()
+                connection = Connection(await self._connect(until), encryption)
+                lacks = "no secure connection"
+                while not connection.secure():
+                    await self._ready(connection, until)
+                left(until)
+            lacks = "no response"
+            connection.write(outgoing)
+            while (response := exchange.response) is None:
+                await self._ready(connection, until)
+                connection.feed(exchange)
+            if exchange.reusable and not fresh and not connection.blocked:
+                kept, connection = connection, None
+                self._idle.put(kept)
+            return response
+        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
+            return failure_of(error, lacks, request.timeout, exchange.status)
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _encryption(self) -> Tls | None:
+        if not self._secure:
+            return None
+        from .tls import Tls, client_context  # only a client that needs it pays for it
+
+        with build_lock:
+            return Tls(client_context(), self._host)
+
+    async def _ready(self, connection: Connection, until: float) -> None:
+        """Wait until the connection can go on.
+
+        Raises:
+            TimeoutError: the time is over.
+        """
+        sockets = (connection.socket,)
+        blocked = sockets if connection.blocked else ()
+        await self._world.wait(sockets, blocked, left(until))
+
+    async def _connect(self, until: float) -> socket.socket:
+        """Return a socket that is connected to one of the host's addresses.
+
+        Each has a head start before the next; the first that is connected wins.
+
+        Raises:
+            OSError: none can be reached; it is the error of the first.
+            TimeoutError: none was reached in time.
+        """
+        addresses = [*await self._addresses(until)]
+        head_start = min(HEAD_START, left(until) / (len(addresses) + 1))
+        next_at = now()
+        racers: list[Racer] = []
+        failed: OSError | None = None
+        try:
+            while addresses or racers:
+                try:
+                    if addresses and (not racers or now() >= next_at):
+                        racers.append(Racer(addresses.pop(0)))
+                        next_at = now() + head_start
+                    for racer in racers:
+                        if racer.arrived():
+                            racers.remove(racer)
+                            return racer.socket
+                except OSError as error:
+                    failed = failed or error
+                    racers = [racer for racer in racers if not racer.closed]
+                    continue
+                soon = min(next_at, until) if addresses else until
+                await self._world.wait(
+                    (), [racer.socket for racer in racers], max(0.0, soon - now())
+                )
+                left(until)
+            raise failed or OSError("its name has no address")
+        finally:
+            for racer in racers:
+                racer.socket.close()
+
+    async def _addresses(self, until: float) -> Sequence[Address]:
+        # Bytes: a str would have the codec `idna` imported, maybe beside a fork.
+        host = self._host.encode("ascii")
+        try:
+            return socket.getaddrinfo(
+                host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+        except socket.gaierror:
+            return await self._world.lookup(host, self._port, left(until))
+
+
+def left(until: float) -> float:
+    """Return the seconds that are left.
+
+    Raises:
+        TimeoutError: none.
+    """
+    seconds = until - now()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
