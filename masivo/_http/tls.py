@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import certifi
+
 from masivo import MasivoConfigError
 
 if TYPE_CHECKING:
@@ -29,40 +31,35 @@ def check_certificates(environ: Mapping[str, str]) -> None:
     Raises:
         MasivoConfigError: it names the variable, its path, and the reason.
     """
-    _trusting(*_named(environ))
+    if any(_named(environ)):
+        client_context(environ)
 
 
-def client_context() -> ssl.SSLContext:
+def client_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """Return what connections are made with; the same object for the same environment.
 
     Raises:
-        MasivoConfigError: the certificates have become unusable.
+        MasivoConfigError: the named certificates cannot be used.
     """
-    file, directory = _named(os.environ)
+    file, directory = _named(environ)
     if file is None and directory is None:
-        import certifi  # a client that needs it pays for it
-
         return _loaded(certifi.where(), None)
-    return _trusting(file, directory)
+    try:
+        if directory is not None and not _is_hashed(directory):
+            raise FileNotFoundError("no certificate has a hashed name there, see `openssl rehash`")
+        return _loaded(file, directory)
+    except OSError as error:  # an SSLError is one
+        name, path = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", directory)
+        raise MasivoConfigError(
+            f"{name} is {path!r}, which cannot be used: {error}. It must name the certificates of "
+            "the CAs to trust, in PEM; unset it to trust the public CAs"
+        ) from error
 
 
 def _named(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
     """The paths that count: a file wins over a directory."""
     file = environ.get("SSL_CERT_FILE") or None
     return file, None if file else environ.get("SSL_CERT_DIR") or None
-
-
-def _trusting(file: str | None, directory: str | None) -> ssl.SSLContext | None:
-    try:
-        if directory is not None and not _is_hashed(directory):
-            raise OSError("it holds no certificate under a hashed name (see `openssl rehash`)")
-        return _loaded(file, directory)
-    except OSError as error:  # an SSLError is one
-        name, path = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", directory)
-        raise MasivoConfigError(
-            f"{name} is {path!r}, which cannot be used: {error}. It must name certificates of the "
-            "CAs to trust, in PEM; unset it to trust the public CAs"
-        ) from error
 
 
 def _is_hashed(directory: str) -> bool:

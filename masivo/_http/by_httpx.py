@@ -1,0 +1,333 @@
+"""The caller's own client, and the way through a proxy: both by ``httpx``, or ``httpx2`` of the
+same surface.
+
+Only what their documentation names is used. So in threads ``timeout`` bounds each step of a request
+(connecting, a read, a write) by the time that is left when it begins; in event loops the whole.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import zlib
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+
+from masivo import MasivoConfigError
+from masivo.protocol import Failure, Response
+
+from .body import BadBodyError, Body, bounded
+from .building import build_lock
+from .connections import now
+from .proxies import proxy_for
+from .transport import left
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
+
+    import httpx
+    import httpx2
+
+    from masivo.protocol import Request
+
+    from .proxies import Proxy
+
+    T = TypeVar("T")
+    _Makes: TypeAlias = Callable[[], T]
+
+__all__ = [
+    "AsyncHttpClient",
+    "AsyncHttpxSender",
+    "HttpClient",
+    "HttpxSender",
+    "Source",
+    "source_of",
+]
+
+HttpClient: TypeAlias = "httpx.Client | httpx2.Client | _Makes[httpx.Client | httpx2.Client]"
+"""What ``http_client`` may be for threads."""
+AsyncHttpClient: TypeAlias = (
+    "httpx.AsyncClient | httpx2.AsyncClient | _Makes[httpx.AsyncClient | httpx2.AsyncClient]"
+)
+"""What ``http_client`` may be for an event loop."""
+
+Kind: TypeAlias = Literal["Client", "AsyncClient"]
+
+_AN_INSTANT: Final = 0.001  # seconds; none at all would mean not to wait
+_NOT_SENT: Final = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"}
+
+
+def source_of(
+    given: object, kind: Kind, base_url: str, environ: Mapping[str, str]
+) -> Source | None:
+    """Return where the HTTP client comes from; None: connections of our own are used.
+
+    Args:
+        given: the argument ``http_client``.
+        kind: the class that the client must have, in either family.
+        base_url: where requests go.
+        environ: where settings of proxies and certificates are looked up.
+
+    Raises:
+        MasivoConfigError: the argument is no such client, nor a function that may make one; or
+            there is none, and a setting that applies cannot be used.
+    """
+    if given is None:
+        if base_url.startswith("https:"):
+            with build_lock:
+                from .tls import check_certificates  # only a client that needs it pays for it
+
+                check_certificates(environ)
+        proxy = proxy_for(base_url, environ)
+        return None if proxy is None else Source(kind, _through(proxy, kind))
+    if _is_client(given, kind):
+        return Source(kind, lambda: given, owned=False)
+    if callable(given) and not inspect.iscoroutinefunction(given):
+        return Source(kind, given)
+    raise MasivoConfigError(
+        f"http_client must be an httpx.{kind} (or httpx2.{kind}), or a function of no arguments "
+        f"that makes one, not {type(given).__module__}.{type(given).__qualname__}"
+    )
+
+
+def _is_client(given: object, kind: Kind) -> bool:
+    modules = (sys.modules.get(name) for name in ("httpx", "httpx2"))
+    return any(
+        module is not None and isinstance(given, getattr(module, kind)) for module in modules
+    )
+
+
+def _through(proxy: Proxy, kind: Kind) -> Callable[[], object]:
+    with build_lock:
+        import httpx
+
+    def make() -> object:
+        from .tls import client_context
+
+        context = client_context()
+        # The decision is made, by us: it must not be made again from the environment.
+        return getattr(httpx, kind)(
+            proxy=httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=context),
+            verify=context,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None),
+        )
+
+    return make
+
+
+class Source:
+    """Where an HTTP client comes from.
+
+    Args:
+        kind: the class that it must have.
+        make: gives it.
+        owned: whether it is ours to close.
+    """
+
+    def __init__(self, kind: Kind, make: Callable[[], object], *, owned: bool = True) -> None:
+        self.owned = owned
+        self._kind: Kind = kind
+        self._make = make
+        self._process = os.getpid()
+
+    def client(self) -> Any:
+        """Return the client.
+
+        Raises:
+            MasivoConfigError: there is none that can be used here.
+        """
+        if not self.owned and self._process != os.getpid():
+            raise MasivoConfigError(
+                "this process was forked, and the http_client that it inherited holds its "
+                "parent's connections: pass a function that makes one, such as "
+                f"http_client=lambda: httpx.{self._kind}(...)"
+            )
+        try:
+            client = self._make()
+        except MasivoConfigError:
+            raise
+        except Exception as error:
+            raise MasivoConfigError(
+                "http_client: the function that should make one raised "
+                f"{type(error).__name__}: {_said(error)}"
+            ) from error
+        if not _is_client(client, self._kind):
+            raise MasivoConfigError(
+                f"http_client: the function returned {type(client).__module__}."
+                f"{type(client).__qualname__}, not an httpx.{self._kind} or httpx2.{self._kind}"
+            )
+        return client
+
+
+class _Sender:
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._client: Any = None
+
+    def _get(self) -> Any:
+        """The client, which is made at the first need."""
+        client = self._client  # once: a close may forget it meanwhile
+        if client is None:
+            with build_lock:
+                client = self._client
+                if client is None:
+                    client = self._client = self._source.client()
+        return client
+
+    def _disown(self) -> Any:
+        """The client that this object must close, if any; it is forgotten."""
+        client, self._client = self._client, None
+        return client if self._source.owned else None
+
+
+class HttpxSender(_Sender):
+    """Sends requests from threads.
+
+    Args:
+        source: where the HTTP client comes from.
+    """
+
+    def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception; for several threads at once."""
+        status = None
+        until = now() + request.timeout
+        try:
+            client = self._get()
+            response = client.send(_outgoing(client, request, _Left(until)), **_AS_IT_IS)
+            try:
+                status, headers = index(response.status_code), _headers_of(response)
+                if response.is_stream_consumed:  # by a hook or a transport of the caller's
+                    return Response(status, headers, bounded(response.content))
+                body = Body(headers)
+                for chunk in response.iter_raw():
+                    body.feed(chunk)
+                    left(until)
+                return Response(status, headers, body.finish())
+            finally:
+                response.close()
+        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
+            return _failure_of(error, request.timeout, status)
+
+    def close(self) -> None:
+        """Close what this object opened; the caller's own client is left alone."""
+        if (client := self._disown()) is not None:
+            client.close()
+
+
+class AsyncHttpxSender(_Sender):
+    """Sends requests from an event loop.
+
+    Args:
+        source: where the HTTP client comes from.
+        bound: the loop's own way to bound a block by seconds: an asynchronous context manager
+            that cancels what takes longer and then raises an Exception.
+        checkpoint: the loop's own way to let others run once.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        bound: Callable[[float], AbstractAsyncContextManager[object]],
+        checkpoint: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(source)
+        self._bound = bound
+        self._checkpoint = checkpoint
+
+    async def send(self, request: Request) -> Response | Failure:
+        """Carry out a request. Never raises an Exception; several may be out at once."""
+        status = None
+        until = now() + request.timeout
+        try:
+            client = self._get()
+            async with self._bound(request.timeout):
+                await self._checkpoint()  # a transport of the caller's may wait for nothing
+                outgoing = _outgoing(client, request, _Left(until))
+                response = await client.send(outgoing, **_AS_IT_IS)
+                try:
+                    status, headers = index(response.status_code), _headers_of(response)
+                    if response.is_stream_consumed:
+                        return Response(status, headers, bounded(response.content))
+                    body = Body(headers)
+                    async for chunk in response.aiter_raw():
+                        body.feed(chunk)
+                    return Response(status, headers, body.finish())
+                finally:
+                    await response.aclose()
+        except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
+            return _failure_of(error, request.timeout, status)
+
+    async def aclose(self) -> None:
+        """Close what this object opened; the caller's own client is left alone."""
+        if (client := self._disown()) is not None:
+            await client.aclose()
+
+
+class _Left(dict[str, float]):
+    """A request's extension ``timeout``, by which its library bounds each step: the time left."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__()
+        self._until = until
+        for name in ("connect", "read", "write", "pool"):
+            self[name] = self.get(name)
+
+    def get(self, key: str, default: object = None, /) -> float:
+        return max(_AN_INSTANT, self._until - now())
+
+
+# The caller's client may have an auth of its own, or follow redirects: not here.
+_AS_IT_IS: Final[dict[str, Any]] = {"stream": True, "auth": None, "follow_redirects": False}
+
+
+def _outgoing(client: Any, request: Request, timeout: _Left) -> Any:
+    return client.build_request(
+        request.method,
+        request.url,
+        headers=[*request.headers, ("accept-encoding", "gzip")],
+        content=request.body or None,
+        extensions={"timeout": timeout},
+    )
+
+
+def _headers_of(response: Any) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _failure_of(error: Exception, timeout: float, status: int | None) -> Failure:
+    if isinstance(error, MasivoConfigError):
+        return Failure(error.message, sent=False, fatal=error)
+    # By name: there are two families of them.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    said = _said(error)
+    detail = f": {said}" if said else ""
+    if isinstance(error, BadBodyError | zlib.error):
+        reason = f"the response was broken{detail}"
+    elif isinstance(error, TimeoutError) or names & {"TimeoutException", "TooSlowError"}:
+        lack = "no connection" if names & _NOT_SENT else "no response"
+        lack = lack if status is None else "no complete response"
+        reason = f"{lack} within {timeout:g} s (timeout); check the network and base_url"
+    elif "ProxyError" in names:
+        reason = f"the proxy refused{detail}; check HTTPS_PROXY or http_client"
+    elif "ConnectError" in names:
+        reason = f"no connection{detail}; check the network and base_url"
+    elif "RemoteProtocolError" in names or status is not None:
+        reason = f"the response was broken{detail}"
+    else:
+        reason = f"the request failed: {type(error).__name__}{detail}"
+    sent = status is not None or not names & _NOT_SENT
+    return Failure(reason, sent=sent, status=status, cause=error)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception:  # noqa: BLE001 (exceptions of a caller's transport can be anything)
+        return ""

@@ -1,0 +1,151 @@
+"""Which proxy of the environment applies, for our one host.
+
+``HTTPS_PROXY`` for https, else ``ALL_PROXY``; names in lower case win over upper case, as with
+other programs. ``NO_PROXY`` lists hosts without a proxy, separated by commas or blanks:
+
+=====================  ==========================================================================
+entry                  hosts
+=====================  ==========================================================================
+``*``                  all
+``example.com``        that name, and every name below it (``.example.com``, ``*.example.com``: too)
+``10.0.0.1``, ``::1``  that address
+``10.0.0.0/8``         the addresses of that network, ``fd00::/8`` likewise
+... ``:8443``          only at that port; an IPv6 address is in brackets then
+=====================  ==========================================================================
+
+An entry that is none of these matches no host. No name is looked up.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from masivo import MasivoConfigError
+from masivo.protocol import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Proxy", "proxy_for"]
+
+_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+_ENTRY: Final = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*))(?::(?P<port>[0-9]+))?")
+_ADDRESS: Final = re.compile(
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?/?"
+)
+
+
+class Proxy(NamedTuple):
+    """A proxy that can be used."""
+
+    url: str
+    """Scheme, host and port."""
+    auth: tuple[str, str] | None
+    """User and password."""
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self.url}>"
+
+
+def proxy_for(base_url: str, environ: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy that requests to ``base_url`` go through; None for none.
+
+    Raises:
+        MasivoConfigError: a proxy applies, and cannot be used. The message names the variable and
+            its value, without credentials.
+    """
+    if is_loopback(base_url):
+        return None
+    scheme = urlsplit(base_url).scheme
+    name, value = _setting(f"{scheme}_proxy", environ)
+    if not value:
+        name, value = _setting("all_proxy", environ)
+    if not value or _is_excluded(base_url, _setting("no_proxy", environ)[1]):
+        return None
+    return _checked(name, value)
+
+
+def _setting(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    if name not in environ:  # an empty one in lower case counts, too
+        name = name.upper()
+    return name, environ.get(name, "").strip()
+
+
+# ── NO_PROXY ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _is_excluded(base_url: str, no_proxy: str) -> bool:
+    parts = urlsplit(base_url)
+    host = (parts.hostname or "").rstrip(".")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return any(_matches(entry, host, port) for entry in re.split(r"[\s,]+", no_proxy.lower()))
+
+
+def _matches(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    if not entry.startswith("[") and entry.count(":") > 1:
+        return _contains(entry, host)  # an IPv6 address without brackets, which has no port
+    match = _ENTRY.fullmatch(entry)
+    if match is None or (match["port"] and int(match["port"]) != port):
+        return False
+    named = (match["v6"] or match["host"] or "").removeprefix("*").strip(".")
+    return bool(named) and (
+        host == named or _contains(named, host) or (_is_name(host) and host.endswith("." + named))
+    )
+
+
+def _contains(network: str, host: str) -> bool:
+    try:
+        return ip_address(host) in ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _is_name(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False
+
+
+# ── The proxy itself ─────────────────────────────────────────────────────────────────────────
+
+
+def _checked(name: str, value: str) -> Proxy:
+    scheme, separator, rest = value.rpartition("://")
+    scheme = scheme.lower() if separator else "http"
+    credentials, at, address = rest.rpartition("@")
+    match = _ADDRESS.fullmatch(address)
+    port = 0 if match is None else int(match["port"] or 1)
+    if scheme not in _SCHEMES or not 0 < port < 65_536:
+        raise MasivoConfigError(
+            f"{name} is {_shown(value)!r}, which is no proxy that can be used: it must look like "
+            f"'http://[user:password@]host[:port]' (or {', '.join(_SCHEMES[1:])})"
+        )
+    if scheme.startswith("socks") and find_spec("socksio") is None:
+        raise MasivoConfigError(
+            f"{name} is {_shown(value)!r}, and a SOCKS proxy needs an extra: "
+            "pip install 'masivo[socks]'"
+        )
+    user, _, password = credentials.partition(":")
+    return Proxy(f"{scheme}://{address}", (unquote(user), unquote(password)) if at else None)
+
+
+def _shown(value: str) -> str:
+    """A value without credentials: of what cannot be read, anything may be one."""
+    scheme, separator, rest = value.rpartition("://")
+    _, at, address = rest.rpartition("@")
+    return "".join(
+        (
+            scheme if scheme.isalnum() else "..." if scheme else "",
+            separator,
+            "***@" if at else "",
+            address if _ADDRESS.fullmatch(address) else "...",
+        )
+    )
