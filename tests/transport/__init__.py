@@ -1,0 +1,1 @@
+"""Connections of our own: every behaviour over real sockets, in every world."""

@@ -1,0 +1,114 @@
+"""One script of requests for every world."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+import trio
+import uvloop
+
+from masivo._http.on_asyncio import AsyncioSender
+from masivo._http.on_trio import TrioSender
+from masivo._http.sockets import SocketSender
+from masivo.protocol import Failure, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+__all__ = ["LOOPS", "WORLDS", "Face", "Run", "run_in", "to"]
+
+T = TypeVar("T")
+
+LOOPS: Final = ("asyncio", "uvloop", "trio")
+WORLDS: Final = ("threads", *LOOPS)
+
+
+def to(
+    url: str, body: bytes = b"{}", *, method: str = "POST", timeout: float = 10.0
+) -> Request:
+    """A request to an address."""
+    return Request(1, method, url, (("content-type", "application/json"),), body, timeout)
+
+
+class Face:
+    """A sender as scripts see it, whatever the world."""
+
+    def __init__(self, sender: Any) -> None:
+        self.sender = sender
+
+    async def send(self, request: Request, *, fresh: bool = False) -> Response | Failure:
+        """Carry out one request."""
+        transport = self.sender._transport
+        result: Response | Failure = await transport.send(request, fresh=fresh)
+        return result
+
+    async def together(self, requests: list[Request]) -> list[Response | Failure]:
+        """Carry out several at the same time."""
+        results: list[Response | Failure] = []
+
+        async def one(request: Request) -> None:
+            results.append(await self.send(request))
+
+        if isinstance(self.sender, SocketSender):
+            threads = [
+                threading.Thread(target=lambda each=each: results.append(self.sender.send(each)))
+                for each in requests
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        elif isinstance(self.sender, AsyncioSender):
+            await asyncio.gather(*map(one, requests))
+        else:
+            async with trio.open_nursery() as nursery:
+                for request in requests:
+                    nursery.start_soon(one, request)
+        return results
+
+    async def close(self) -> None:
+        """Close the sender."""
+        if isinstance(self.sender, SocketSender):
+            self.sender.close()
+        else:
+            await self.sender.aclose()
+
+
+class Run(Protocol):
+    """Runs a script in a world, with a sender for an address, which is closed in the end."""
+
+    def __call__(self, url: str, script: Callable[[Face], Awaitable[T]], /) -> T: ...
+
+
+def run_in(world: str) -> Run:
+    """What runs a script in a world."""
+
+    def run(url: str, script: Callable[[Face], Awaitable[T]]) -> T:
+        kinds: dict[str, Any] = {"threads": SocketSender, "trio": TrioSender}
+
+        async def main() -> T:
+            face = Face(kinds.get(world, AsyncioSender)(url))
+            try:
+                return await script(face)
+            finally:
+                await face.close()
+
+        if world == "threads":
+            return _run_through(main())
+        if world == "trio":
+            return trio.run(main)
+        return uvloop.run(main()) if world == "uvloop" else asyncio.run(main())
+
+    return run
+
+
+def _run_through(script: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that is never suspended: in threads every wait blocks."""
+    try:
+        script.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("it was suspended")
