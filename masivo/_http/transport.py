@@ -94,13 +94,17 @@ class Transport:
                 connection = Connection(await self._connect(until), encryption)
                 lacks = "no secure connection"
                 while not connection.secure():
+                    left(until)
                     await self._ready(connection, until)
                 left(until)
             lacks = "no response"
             connection.write(outgoing)
             while (response := exchange.response) is None:
+                late = until <= now()  # known before the last look, not after it
                 await self._ready(connection, until)
                 connection.feed(exchange)
+                if late and exchange.response is None:
+                    raise TimeoutError
             if exchange.reusable and not fresh and not connection.blocked:
                 kept, connection = connection, None
                 self._idle.put(kept)
@@ -120,14 +124,10 @@ class Transport:
             return Tls(client_context(), self._host)
 
     async def _ready(self, connection: Connection, until: float) -> None:
-        """Wait until the connection can go on.
-
-        Raises:
-            TimeoutError: the time is over.
-        """
+        """Wait until the connection can go on, or its time is over."""
         sockets = (connection.socket,)
         blocked = sockets if connection.blocked else ()
-        await self._world.wait(sockets, blocked, left(until))
+        await self._world.wait(sockets, blocked, max(0.0, until - now()))
 
     async def _connect(self, until: float) -> socket.socket:
         """Return a socket that is connected to one of the host's addresses.

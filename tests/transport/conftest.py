@@ -8,6 +8,7 @@ import pytest
 
 from masivo._http import connections
 
+from .certificates import authority_file
 from .worlds import LOOPS, WORLDS, run_in
 
 if TYPE_CHECKING:
@@ -43,3 +44,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(connections._Time, "monotonic", clock)
     return clock
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Servers of the tests' own authority are trusted, by the environment."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority_file(tmp_path_factory.mktemp("ca"))))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 import struct
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from types import TracebackType
 
@@ -35,13 +35,13 @@ class Peer:
         """Read a request, headers and body; nothing if the client is gone."""
         head = self.head()
         length = re.search(rb"content-length: (\d+)", head)
-        body = b""
+        body = bytearray()
         while length is not None and len(body) < int(length[1]):
             data = self.socket.recv(_SMALL)
             if not data:
                 return b""
             body += data
-        return head + body
+        return head + bytes(body)
 
     def head(self) -> bytes:
         """Read a request's head, and nothing of its body."""
@@ -139,6 +139,7 @@ class Server:
 
     def _serve(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is said leaves at once
         peer = Peer(self, len(self.peers), sock)
         self.peers.append(peer)
         with suppress(OSError, ValueError):

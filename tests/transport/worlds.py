@@ -25,9 +25,7 @@ LOOPS: Final = ("asyncio", "uvloop", "trio")
 WORLDS: Final = ("threads", *LOOPS)
 
 
-def to(
-    url: str, body: bytes = b"{}", *, method: str = "POST", timeout: float = 10.0
-) -> Request:
+def to(url: str, body: bytes = b"{}", *, method: str = "POST", timeout: float = 10.0) -> Request:
     """A request to an address."""
     return Request(1, method, url, (("content-type", "application/json"),), body, timeout)
 

@@ -1,0 +1,341 @@
+"""Responses as servers send them: good, odd and broken."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.protocol import MAX_BODY, Failure, Response
+
+from .server import OK, Peer, Server, respond
+from .worlds import to
+
+if TYPE_CHECKING:
+    from .worlds import Face, Run
+
+MIB = 1 << 20
+ZIPPED = gzip.compress(b'{"n": 1}')
+
+
+def said(*headers: str, body: bytes = b"", status: str = "200 OK", version: str = "1.1") -> bytes:
+    """A response with a content-length of its own only if the headers have one."""
+    head = "\r\n".join([f"HTTP/{version} {status}", *headers, "\r\n"])
+    return head.encode() + body
+
+
+GOOD = {
+    "the common one": (OK, 200, b"{}", True),
+    "no headers but the length": (said("Content-Length: 0"), 200, b"", True),
+    "another status": (said("content-length: 2", status="503 No", body=b"{}"), 503, b"{}", True),
+    "without a body": (said(status="204 No Content"), 204, b"", True),
+    "no reason": (b"HTTP/1.1 200\r\ncontent-length: 1\r\n\r\n1", 200, b"1", True),
+    "103, 100, then 200": (
+        said("link: </x>", status="103 Early Hints") + said(status="100 Continue") + OK,
+        200,
+        b"{}",
+        True,
+    ),
+    "connection: close": (
+        said("connection: close", "content-length: 2", body=b"{}"),
+        200,
+        b"{}",
+        False,
+    ),
+    "connection: keep-alive": (
+        said("Connection: keep-alive", "content-length: 2", body=b"{}"),
+        200,
+        b"{}",
+        True,
+    ),
+    "HTTP/1.0": (said("content-length: 2", body=b"{}", version="1.0"), 200, b"{}", False),
+    "chunked with trailers": (
+        said("transfer-encoding: chunked", body=b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\nx-sum: 1\r\n\r\n"),
+        200,
+        b"{}",
+        True,
+    ),
+    "gzip": (
+        said("content-encoding: gzip", f"content-length: {len(ZIPPED)}", body=ZIPPED),
+        200,
+        b'{"n": 1}',
+        True,
+    ),
+    "gzip in chunks": (
+        said(
+            "content-encoding: gzip",
+            "transfer-encoding: chunked",
+            body=b"".join(b"1\r\n%c\r\n" % each for each in ZIPPED) + b"0\r\n\r\n",
+        ),
+        200,
+        b'{"n": 1}',
+        True,
+    ),
+    "as much as is read": (
+        said(f"content-length: {MAX_BODY}", body=b" " * MAX_BODY),
+        200,
+        b" " * MAX_BODY,
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("pieces", ["whole", "piecemeal"])
+@pytest.mark.parametrize("name", GOOD)
+def test_good_responses(run: Run, name: str, pieces: str) -> None:
+    """Each is read as it was meant, in one piece or in many, and again on the same connection where
+    it allows that."""
+    data, status, body, reusable = GOOD[name]
+
+    def talk(peer: Peer) -> None:
+        while peer.request():
+            if pieces == "whole":
+                peer.say(data)
+                continue
+            for at in range(min(len(data), 300)):
+                peer.say(data[at : at + 1])
+            peer.say(data[300:])
+
+    with Server(talk) as server:
+
+        async def script(face: Face) -> None:
+            for _ in range(3):
+                response = await face.send(to(server.url))
+                assert isinstance(response, Response)
+                assert (response.status, response.body) == (status, body)
+
+        run(server.url, script)
+        assert server.opened == (1 if reusable else 3)
+
+
+def test_a_body_that_ends_with_its_connection(run: Run) -> None:
+    """Such a response is whole; the next request has a new connection."""
+
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.say(said(body=b"{}"))
+        peer.close()
+
+    with Server(talk) as server:
+
+        async def script(face: Face) -> None:
+            for _ in range(2):
+                response = await face.send(to(server.url))
+                assert isinstance(response, Response)
+                assert response.body == b"{}"
+
+        run(server.url, script)
+        assert server.opened == 2
+
+
+def test_headers_are_joined(run: Run) -> None:
+    """Names are in lower case; values of the same name are joined, in their order."""
+    data = said("X-A: 1", "x-b: \xe9", "x-a:2", "Content-Length: 0")
+    with Server(respond(data)) as server:
+
+        async def script(face: Face) -> None:
+            response = await face.send(to(server.url))
+            assert isinstance(response, Response)
+            assert response.headers == {"x-a": "1, 2", "x-b": "\xc3\xa9", "content-length": "0"}
+
+        run(server.url, script)
+
+
+BROKEN = {
+    "garbage": (b"\x00\xffthis is not HTTP\r\n\r\n", None, "broken"),
+    "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", None, "broken"),
+    "closed at once": (b"", None, "closed the connection"),
+    "closed in the head": (b"HTTP/1.1 200 OK\r\nconte", None, "closed the connection"),
+    "closed after a 100": (said(status="100 Continue"), None, "closed the connection"),
+    "cut": (said("content-length: 10", body=b"{}"), 200, "peer closed"),
+    "cut in a chunk": (said("transfer-encoding: chunked", body=b"9\r\n{"), 200, "peer closed"),
+    "a chunk of no length": (said("transfer-encoding: chunked", body=b"x\r\n{"), 200, "broken"),
+    "two lengths": (said("content-length: 2", "content-length: 3", body=b"{}"), None, "broken"),
+    "a length in words": (said("content-length: two", body=b"{}"), None, "broken"),
+    "a second response": (OK + OK, 200, "more bytes"),
+    "longer than announced": (said("content-length: 1", body=b"{}"), 200, "more bytes"),
+    "too large": (
+        said(f"content-length: {MAX_BODY + 1}", body=b" " * (MAX_BODY + 1)),
+        200,
+        "larger",
+    ),
+    "too large a head": (b"HTTP/1.1 200 OK\r\n" + b"x: " + b"y" * MIB, None, "broken"),
+    "no gzip": (said("content-encoding: gzip", "content-length: 2", body=b"{}"), 200, "broken"),
+    "a cut gzip": (said("content-encoding: gzip", body=ZIPPED[:-5]), 200, "cut off"),
+    "an encoding of its own": (said("content-encoding: br", body=b"{}"), 200, "content-encoding"),
+    "101": (said("upgrade: x", status="101 Switching Protocols"), None, "broken"),
+    "a cut 503": (said("content-length: 9", status="503 No", body=b"{}"), 503, "peer closed"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_responses(run: Run, name: str) -> None:
+    """Each is a failure that says what is wrong, with the status where that has arrived, and that
+    the request can have reached the server. Nothing of it is left for the next request."""
+    data, status, reason = BROKEN[name]
+
+    def talk(peer: Peer) -> None:
+        peer.request()
+        if peer.number == 0:
+            peer.say(data)
+            peer.close()
+        else:
+            peer.say(OK)
+
+    with Server(talk) as server:
+
+        async def script(face: Face) -> None:
+            failure = await face.send(to(server.url))
+            assert isinstance(failure, Failure)
+            assert (failure.status, failure.sent) == (status, True)
+            assert reason in failure.reason
+            assert isinstance(await face.send(to(server.url)), Response)
+
+        run(server.url, script)
+
+
+def test_a_reset(run: Run) -> None:
+    """A connection that is reset is a failure without a response."""
+
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.reset()
+
+    with Server(talk) as server:
+
+        async def script(face: Face) -> None:
+            failure = await face.send(to(server.url))
+            assert isinstance(failure, Failure)
+            assert failure.sent
+            assert failure.reason.startswith("no response: ")
+
+        run(server.url, script)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_bomb_does_not_go_off(run: Run, encoding: str) -> None:
+    """32 MiB of zeros, a thousandth of it compressed, cost little more than the bound of 1 MiB."""
+    wbits = 31 if encoding == "gzip" else 15
+    packer = zlib.compressobj(1, wbits=wbits)
+    bomb = packer.compress(bytes(32 * MIB)) + packer.flush()
+    data = said(f"content-encoding: {encoding}", f"content-length: {len(bomb)}", body=bomb)
+    with Server(respond(data)) as server:
+
+        async def script(face: Face) -> None:
+            tracemalloc.start()
+            try:
+                failure = await face.send(to(server.url))
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+            assert isinstance(failure, Failure)
+            assert "larger" in failure.reason
+            assert peak < 6 * MIB
+
+        run(server.url, script)
+
+
+def test_an_early_refusal_is_read(run: Run) -> None:
+    """A 413 that comes while the body is still being written ends the request. The rest of the body
+    is not sent, and the connection not used again."""
+
+    def talk(peer: Peer) -> None:
+        peer.head()
+        peer.say(said("content-length: 2", status="413 Too Large", body=b"{}"))
+
+    with Server(talk, receives=4096) as server:
+
+        async def script(face: Face) -> None:
+            for _ in range(2):
+                response = await face.send(to(server.url, bytes(8 * MIB)))
+                assert isinstance(response, Response)
+                assert (response.status, response.body) == (413, b"{}")
+                assert server.all_are_closed()
+
+        run(server.url, script)
+        assert server.opened == 2
+
+
+def test_a_refusal_before_the_connection_breaks_is_read(run: Run) -> None:
+    """So is one of a server that then closes: the write fails, the response is there."""
+
+    def talk(peer: Peer) -> None:
+        peer.head()
+        peer.say(said("content-length: 2", "connection: close", status="413 No", body=b"{}"))
+        peer.socket.shutdown(1)
+
+    with Server(talk, receives=4096) as server:
+
+        async def script(face: Face) -> None:
+            response = await face.send(to(server.url, bytes(8 * MIB)))
+            assert isinstance(response, Response)
+            assert response.status == 413
+
+        run(server.url, script)
+
+
+def test_a_large_body_arrives_whole(run: Run) -> None:
+    """A body that the kernel does not take at once is sent as the server reads it."""
+    body = bytes(range(256)) * 16_384
+    got: list[bytes] = []
+
+    def talk(peer: Peer) -> None:
+        got.append(peer.request())
+        peer.say(OK)
+
+    with Server(talk, receives=65_536) as server:
+
+        async def script(face: Face) -> None:
+            assert isinstance(await face.send(to(server.url, body)), Response)
+
+        run(server.url, script)
+    assert got[0].endswith(b"\r\n\r\n" + body)
+
+
+def test_a_request_as_it_arrives(run: Run) -> None:
+    """Host, headers and body; a request without a body announces that."""
+    got: list[bytes] = []
+
+    def talk(peer: Peer) -> None:
+        while request := peer.request():
+            got.append(request)
+            peer.say(OK)
+
+    with Server(talk) as server:
+
+        async def script(face: Face) -> None:
+            await face.send(to(server.url + "/a?b", b"{}"))
+            await face.send(to(server.url, b"", method="GET"))
+            await face.send(to(server.url, b""))
+
+        run(server.url, script)
+    post, get, empty = got
+    assert (
+        post
+        == (
+            f"POST /v1/a?b HTTP/1.1\r\nhost: 127.0.0.1:{server.port}\r\n"
+            "content-type: application/json\r\naccept-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}"
+        ).encode()
+    )
+    assert b"content-length" not in get
+    assert b"content-length: 0\r\n" in empty
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\0b", "caf\xe9", "\u2028"])
+def test_what_would_break_out_of_a_header_is_not_sent(run: Run, value: str) -> None:
+    """A value that is more than its line fails the request before anything is sent."""
+    with Server() as server:
+        request = to(server.url)
+        odd = type(request)(1, "POST", server.url, (("x-a", value),), b"", 5.0)
+
+        async def script(face: Face) -> None:
+            failure = await face.send(odd)
+            assert isinstance(failure, Failure)
+            assert not failure.sent
+            assert "x-evil" not in failure.reason
+
+        run(server.url, script)
+        assert server.opened == 0
