@@ -51,11 +51,10 @@ class Racer:
         self.socket = socket.socket(family, kind, protocol)
         try:
             self.socket.setblocking(False)
-            code = self.socket.connect_ex(where)
+            self._check(self.socket.connect_ex(where))
         except BaseException:
             self.socket.close()
             raise
-        self._check(code)
 
     @property
     def closed(self) -> bool:

@@ -1,0 +1,185 @@
+"""A host of several addresses: they are raced."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from masivo._http.transport import HEAD_START, Transport
+from masivo.protocol import Failure, Response
+
+from .server import Server
+from .worlds import to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from masivo._http.connections import Address
+
+    from .worlds import Face, Run
+
+
+@contextmanager
+def black_hole() -> Generator[int]:
+    """A port where connections are neither accepted nor refused: its backlog is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port: int = listener.getsockname()[1]
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+def refused() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def address(port: int, host: str = "127.0.0.1") -> Address:
+    """An address as a name's lookup gives it."""
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)
+
+
+@pytest.fixture
+def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[Address]], None]:
+    """Has every host be at these addresses."""
+
+    def to_these(addresses: Sequence[Address]) -> None:
+        async def lookup(*_: Any) -> Sequence[Address]:
+            return addresses
+
+        monkeypatch.setattr(Transport, "_addresses", lookup)
+
+    return to_these
+
+
+def test_a_black_hole_does_not_swallow_requests(run: Run, resolve: Any) -> None:
+    """With [black hole, good] each of several new connections is there after a head start."""
+    with Server() as server, black_hole() as hole:
+        resolve([address(hole), address(server.port)])
+
+        async def script(face: Face) -> None:
+            for _ in range(3):
+                began = time.monotonic()
+                assert isinstance(await face.send(to(server.url), fresh=True), Response)
+                assert time.monotonic() - began < HEAD_START + 3
+
+        run(server.url, script)
+        assert server.opened == 3
+
+
+def test_a_short_time_is_shared(run: Run, resolve: Any) -> None:
+    """Even where all of the time is less than the head start of two."""
+    with Server() as server, black_hole() as one, black_hole() as two:
+        resolve([address(one), address(two), address(server.port)])
+
+        async def script(face: Face) -> None:
+            response = await face.send(to(server.url, timeout=1.6 * HEAD_START))
+            assert isinstance(response, Response)
+
+        run(server.url, script)
+
+
+def test_an_address_that_refuses_is_passed_at_once(run: Run, resolve: Any) -> None:
+    """No head start is waited for."""
+    with Server() as server:
+        # The last of a network of its own: the kernel has no way there, or none for us.
+        resolve([address(refused()) for _ in range(20)] + [address(server.port)])
+
+        async def script(face: Face) -> None:
+            began = time.monotonic()
+            assert isinstance(await face.send(to(server.url)), Response)
+            assert time.monotonic() - began < 20 * HEAD_START
+
+        run(server.url, script)
+
+
+def test_an_unknown_family_is_passed(run: Run, resolve: Any) -> None:
+    """An address that this machine cannot even try counts as one that refuses."""
+    with Server() as server:
+        odd = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_UDP, "", ("::1", 9, 0, 0))
+        resolve([odd, address(server.port)])
+
+        async def script(face: Face) -> None:
+            assert isinstance(await face.send(to(server.url)), Response)
+
+        run(server.url, script)
+
+
+def test_all_refuse(run: Run, resolve: Any) -> None:
+    """The failure is that of the first; nothing was sent."""
+    resolve([address(refused()), address(refused())])
+    url = "http://127.0.0.1:9/v1"
+
+    async def script(face: Face) -> None:
+        failure = await face.send(to(url))
+        assert isinstance(failure, Failure)
+        assert not failure.sent
+        assert failure.reason.startswith("no connection: ")
+        assert "refused" in failure.reason
+        assert isinstance(failure.cause, ConnectionRefusedError)
+
+    run(url, script)
+
+
+def test_only_black_holes(run: Run, resolve: Any) -> None:
+    """The failure says that there was no connection in time."""
+    with black_hole() as one, black_hole() as two:
+        resolve([address(one), address(two)])
+        url = "http://127.0.0.1:9/v1"
+
+        async def script(face: Face) -> None:
+            failure = await face.send(to(url, timeout=0.4))
+            assert isinstance(failure, Failure)
+            assert not failure.sent
+            assert failure.reason.startswith("no connection within 0.4 s")
+
+        run(url, script)
+
+
+def test_a_name_with_several_addresses(run: Run) -> None:
+    """``localhost`` is looked up; where it is ``::1`` as well, nobody listens there."""
+    with Server() as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+
+        async def script(face: Face) -> None:
+            for _ in range(2):
+                assert isinstance(await face.send(to(url)), Response)
+
+        run(url, script)
+        assert server.opened == 1
+
+
+def test_an_address_of_version_6(run: Run) -> None:
+    """In brackets, as in any URL."""
+    url = f"http://[::1]:{refused()}/v1"
+
+    async def script(face: Face) -> None:
+        failure = await face.send(to(url))
+        assert isinstance(failure, Failure)
+        assert failure.reason.startswith("no connection: ")
+
+    run(url, script)
+
+
+def test_a_name_that_is_unknown(run: Run) -> None:
+    """A name without an address is no connection."""
+    url = "http://nowhere.invalid/v1"
+
+    async def script(face: Face) -> None:
+        failure = await face.send(to(url))
+        assert isinstance(failure, Failure)
+        assert not failure.sent
+        assert failure.reason.startswith("no connection: ")
+
+    run(url, script)

@@ -1,0 +1,241 @@
+"""Which certificates are trusted, and TLS connections."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import certifi
+import pytest
+
+from masivo import MasivoConfigError
+from masivo._http import tls
+from masivo.protocol import Failure, Response
+
+from .certificates import authority_file, server_context
+from .server import OK, PATIENCE, Peer, Server
+from .worlds import to
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .worlds import Face, Run
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment names no certificates."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def failing(run: Run, server: Server, url: str | None = None) -> Failure:
+    """Send a request that fails before anything is sent."""
+    url = url or server.url
+
+    async def script(face: Face) -> Failure:
+        failure = await face.send(to(url))
+        assert isinstance(failure, Failure)
+        assert not failure.sent
+        assert server.all_are_closed()
+        return failure
+
+    return run(url, script)
+
+
+def works(run: Run, server: Server) -> None:
+    """Send two requests that take one connection."""
+
+    async def script(face: Face) -> None:
+        for _ in range(2):
+            assert isinstance(await face.send(to(server.url)), Response)
+
+    run(server.url, script)
+    assert server.opened == 1
+
+
+def test_an_unknown_authority(run: Run) -> None:
+    """A failed verification says so, and how to trust a CA of one's own."""
+    with Server(tls=server_context()) as server:
+        failure = failing(run, server)
+    assert failure.reason.startswith("no secure connection: ")
+    assert "certificate verify failed" in failure.reason
+    assert "SSL_CERT_FILE" in failure.reason
+    assert "http_client" in failure.reason
+    assert isinstance(failure.cause, ssl.SSLCertVerificationError)
+
+
+def test_a_certificate_of_another_host(run: Run, trusted: None) -> None:
+    """So does one for another name, of a CA that is trusted."""
+    with Server(tls=server_context("other.example")) as server:
+        failure = failing(run, server)
+    assert "certificate verify failed" in failure.reason
+    assert "127.0.0.1" in failure.reason
+
+
+def test_a_file_of_certificates(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``SSL_CERT_FILE`` is trusted, in place of the public CAs."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority_file(tmp_path)))
+    with Server(tls=server_context()) as server:
+        works(run, server)
+
+
+def test_a_directory_of_certificates(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is ``SSL_CERT_DIR``, whose files have hashed names."""
+    file = authority_file(tmp_path)
+    command = ["openssl", "x509", "-noout", "-subject_hash", "-in", str(file)]
+    try:
+        hashed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        pytest.skip("this machine has no openssl command, which names such files")
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    (folder / f"{hashed}.0").write_bytes(file.read_bytes())
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    with Server(tls=server_context()) as server:
+        works(run, server)
+
+
+def test_a_server_without_tls(run: Run) -> None:
+    """A server that does not speak TLS: no secure connection."""
+
+    def talk(peer: Peer) -> None:
+        peer.socket.recv(1)
+        peer.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    with Server(talk) as server:
+        failure = failing(run, server, server.url.replace("http:", "https:"))
+    assert failure.reason.startswith("no secure connection: ")
+    assert "SSL_CERT_FILE" not in failure.reason
+
+
+def test_a_server_that_hangs_up(run: Run) -> None:
+    """So is one that closes in the middle of the handshake."""
+
+    def talk(peer: Peer) -> None:
+        peer.socket.recv(1)
+        peer.close()
+
+    with Server(talk) as server:
+        failure = failing(run, server, server.url.replace("http:", "https:"))
+    assert failure.reason.startswith("no secure connection: ")
+
+
+def test_versions_that_are_broken(run: Run, trusted: None) -> None:
+    """TLS 1.1 is not spoken."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLS"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with Server(tls=context) as server:
+        assert failing(run, server).reason.startswith("no secure connection: ")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("how", ["with a word", "without"])
+def test_a_connection_that_the_server_has_closed(
+    run: Run, trusted: None, version: ssl.TLSVersion, how: str
+) -> None:
+    """With ``close_notify`` or without: it is noticed before the next request, and a body that ends
+    with its connection is whole."""
+    context = server_context()
+    context.maximum_version = version
+    go, gone = threading.Event(), threading.Event()
+
+    def talk(peer: Peer) -> None:
+        peer.request()
+        if peer.number == 0:
+            peer.say(b"HTTP/1.1 200 OK\r\n\r\n{}")
+        else:
+            peer.say(OK)
+            assert go.wait(PATIENCE)
+        if how == "with a word":
+            assert isinstance(peer.socket, ssl.SSLSocket)
+            peer.socket.settimeout(0)
+            with suppress(OSError):  # the client does not say it back
+                peer.socket.unwrap()
+        peer.close()
+        if peer.number == 1:
+            gone.set()
+
+    with Server(talk, tls=context) as server:
+
+        async def script(face: Face) -> None:
+            for count in (1, 2):
+                response = await face.send(to(server.url))
+                assert isinstance(response, Response)
+                assert response.body == b"{}"
+                assert server.opened == count
+            go.set()
+            assert gone.wait(PATIENCE)
+            assert isinstance(await face.send(to(server.url)), Response)
+
+        run(server.url, script)
+        assert server.opened == 3
+    context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
+
+
+def test_a_record_that_was_tampered_with(run: Run, trusted: None) -> None:
+    """Bytes that do not decrypt break the response."""
+
+    def talk(peer: Peer) -> None:
+        peer.request()
+        with socket.socket(fileno=os.dup(peer.socket.fileno())) as plain:
+            plain.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+
+    with Server(talk, tls=server_context()) as server:
+
+        async def script(face: Face) -> None:
+            failure = await face.send(to(server.url))
+            assert isinstance(failure, Failure)
+            assert failure.sent
+            assert failure.reason.startswith("no response: ")
+
+        run(server.url, script)
+
+
+# ── Settings that cannot be used ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("kind", ["missing", "empty", "no certificates"])
+def test_wrong_paths(name: str, kind: str, tmp_path: Path) -> None:
+    """Each is refused with the variable, the path and the reason."""
+    path = tmp_path / "trust"
+    if kind != "missing" and name == "SSL_CERT_FILE":
+        path.write_text("" if kind == "empty" else "hello")
+    elif kind != "missing":
+        path.mkdir()
+        if kind == "no certificates":
+            (path / "ca.pem").write_text("hello")
+    with pytest.raises(MasivoConfigError, match=name) as caught:
+        tls.check_certificates({name: str(path)})
+    assert str(path) in caught.value.message
+
+
+def test_a_file_wins_over_a_directory(tmp_path: Path) -> None:
+    """Then the directory is not looked at."""
+    tls.check_certificates(
+        {"SSL_CERT_FILE": certifi.where(), "SSL_CERT_DIR": str(tmp_path / "nowhere")}
+    )
+
+
+def test_empty_settings_are_none() -> None:
+    """An empty value is no value."""
+    tls.check_certificates({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""})
+
+
+def test_a_file_that_vanished(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Certificates that became unusable since: no request can be sent, and none is retried."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "gone.pem"))
+    with Server(tls=server_context()) as server:
+        failure = failing(run, server)
+    assert isinstance(failure.fatal, MasivoConfigError)
+    assert "gone.pem" in failure.reason

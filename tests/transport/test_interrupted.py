@@ -1,0 +1,254 @@
+"""Requests that are cut off, at every place where that can happen: no socket stays open."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import uvloop
+
+import masivo._http
+from masivo._http import connections
+from masivo._http.on_asyncio import AsyncioSender
+from masivo._http.on_trio import TrioSender
+from masivo._http.sockets import SocketSender
+from masivo.protocol import Response
+
+from .certificates import server_context
+from .server import OK, PATIENCE, Peer, Server
+from .test_addresses import address, black_hole
+from .worlds import to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from types import FrameType
+
+    from masivo.protocol import Request
+
+MIB = 1 << 20
+HERE = str(Path(masivo._http.__file__).parent)
+
+
+@pytest.fixture
+def no_socket_is_left(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
+    """Every socket that the transport has made is closed by it, not by the garbage collector."""
+    made: list[Any] = []
+    real = connections.socket.socket
+
+    class Recorded(real):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            if threading.current_thread() is threading.main_thread():  # not the server's
+                made.append(self)
+
+    monkeypatch.setattr(connections.socket, "socket", Recorded)
+    yield
+    left = [each for each in made if each.fileno() != -1]
+    made.clear()
+    for each in left:
+        each.close()
+    gc.collect()
+    assert left == []
+
+
+def server(*, tls: bool) -> Server:
+    """Refuses early, and leaves the body unread: so a request waits to connect, for the handshake,
+    to write and for the response."""
+
+    def talk(peer: Peer) -> None:
+        head = peer.head()
+        if b"content-length: 2\r\n" in head:
+            peer.socket.recv(2)
+            peer.say(OK)
+            talk(peer)
+        elif head:
+            peer.say(b"HTTP/1.1 413 No\r\ncontent-length: 2\r\n\r\n")
+            peer.server.over.wait(0.05)
+            peer.say(b"{}")
+
+    return Server(talk, tls=server_context() if tls else None, receives=4096)
+
+
+def large(url: str) -> Request:
+    """More than the kernel takes."""
+    return to(url, bytes(4 * MIB))
+
+
+# ── Loops: cancelled at each wait ────────────────────────────────────────────────────────────
+
+
+class Counted:
+    """A world whose waits are counted; at one of them something is done first."""
+
+    def __init__(self, world: Any, at: int, then: Callable[[], object]) -> None:
+        self._world = world
+        self._left = at
+        self._then = then
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._then()
+
+    async def lookup(self, *args: Any) -> Any:
+        """Count, and go on."""
+        self._count()
+        return await self._world.lookup(*args)
+
+    async def wait(self, *args: Any) -> None:
+        """Count, and go on."""
+        self._count()
+        await self._world.wait(*args)
+
+
+async def _in_asyncio(url: str, at: int) -> bool:
+    sender = AsyncioSender(url)
+    transport: Any = sender._transport
+    task = asyncio.ensure_future(sender.send(large(url)))
+    transport._world = Counted(transport._world, at, task.cancel)
+    await asyncio.wait([task])
+    transport._world = transport._world._world
+    cut = task.cancelled()
+    assert isinstance(await sender.send(to(url)), Response)
+    await sender.aclose()
+    return cut
+
+
+async def _in_trio(url: str, at: int) -> bool:
+    sender = TrioSender(url)
+    transport: Any = sender._transport
+    world = transport._world
+    with trio.CancelScope() as scope:
+        transport._world = Counted(world, at, scope.cancel)
+        await sender.send(large(url))
+    transport._world = world
+    assert isinstance(await sender.send(to(url)), Response)
+    await sender.aclose()
+    return scope.cancelled_caught
+
+
+CUT: dict[str, Callable[[str, int], bool]] = {
+    "asyncio": lambda url, at: asyncio.run(_in_asyncio(url, at)),
+    "uvloop": lambda url, at: uvloop.run(_in_asyncio(url, at)),
+    "trio": lambda url, at: trio.run(_in_trio, url, at),
+}
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("world", CUT)
+@pytest.mark.usefixtures("no_socket_is_left", "trusted")
+def test_cancelled_at_each_wait(world: str, tls: bool) -> None:
+    """Its connection is closed at once, and the next request has another."""
+    with server(tls=tls) as serving:
+        url = serving.url.replace("127.0.0.1", "localhost") if not tls else serving.url
+        at = 0
+        while CUT[world](url, at + 1):
+            at += 1
+            assert at < 100
+        assert at >= (2 if tls else 3)
+
+
+@pytest.mark.usefixtures("no_socket_is_left")
+@pytest.mark.parametrize("world", CUT)
+def test_cancelled_in_the_middle_of_a_race(world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So are the sockets of a race."""
+    with server(tls=False) as serving, black_hole() as one, black_hole() as two:
+
+        async def addresses(*_: Any) -> Any:
+            return [address(one), address(two), address(serving.port)]
+
+        monkeypatch.setattr("masivo._http.transport.Transport._addresses", addresses)
+        at = 0
+        while CUT[world](serving.url, at + 1):
+            at += 1
+            assert at < 100
+        assert at >= 3
+
+
+# ── Threads: interrupted at each line ────────────────────────────────────────────────────────
+
+
+class _Interrupt(BaseException):
+    """What a signal's handler raises."""
+
+
+def interrupted(sender: SocketSender, request: Request, at: int) -> bool:
+    """Send, and be interrupted before a line of the package's; False if there are fewer lines."""
+    left = at
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(HERE):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise _Interrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        sender.send(request)
+    except _Interrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+# In the instant in which a socket has no owner yet, or is being given back, the reference count
+# closes it, and says so. So it is with a coroutine that has not begun.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:.*was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_interrupted_at_each_line(tls: bool, trusted: None) -> None:
+    """A thread that is interrupted anywhere in a request leaves no connection open, and the next
+    request succeeds."""
+    with Server(tls=server_context() if tls else None) as serving:
+        sender = SocketSender(serving.url)
+        assert isinstance(sender.send(to(serving.url)), Response)
+        sender.close()
+        at = 0
+        while True:
+            sender = SocketSender(serving.url)
+            if not interrupted(sender, to(serving.url), at + 1):
+                break
+            at += 1
+            assert isinstance(sender.send(to(serving.url)), Response)
+            sender.close()
+            assert serving.all_are_closed()
+        sender.close()
+    assert at > 100
+
+
+def test_ends_while_others_are_at_it() -> None:
+    """A close in the middle of requests of other threads cuts none of them off."""
+    gate = threading.Barrier(5, timeout=PATIENCE)
+
+    def talk(peer: Peer) -> None:
+        while peer.request():
+            gate.wait()
+            gate.wait()
+            peer.say(OK)
+
+    with Server(talk) as serving:
+        sender = SocketSender(serving.url)
+        results: list[Any] = []
+        threads = [
+            threading.Thread(target=lambda: results.append(sender.send(to(serving.url))))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        gate.wait()
+        sender.close()
+        gate.wait()
+        for thread in threads:
+            thread.join()
+        assert all(isinstance(each, Response) for each in results)
+        assert serving.all_are_closed()
