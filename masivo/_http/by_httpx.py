@@ -109,7 +109,11 @@ def _through(proxy: Proxy, kind: Kind) -> Callable[[], object]:
         context = client_context()
         # The decision is made, by us: it must not be made again from the environment.
         return getattr(httpx, kind)(
-            proxy=httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=context),
+            proxy=httpx.Proxy(
+                proxy.url,
+                auth=proxy.auth,
+                ssl_context=context if proxy.url.startswith("https:") else None,
+            ),
             verify=context,
             trust_env=False,
             limits=httpx.Limits(max_connections=None),

@@ -1,0 +1,262 @@
+"""Which proxy of the environment applies, and the way through it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from masivo import MasivoConfigError
+from masivo._async.on_trio import _bound
+from masivo._http import by_httpx, proxies
+from masivo._http.by_httpx import AsyncHttpxSender, HttpxSender, source_of
+from masivo._http.proxies import Proxy, proxy_for
+from masivo.protocol import Failure, Response
+
+from .server import Peer, Server
+from .worlds import to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo._http.by_httpx import Kind
+
+BASE = "https://api.example.com/v1"
+PROXY = "http://proxy.example:3128"
+SECRET = "s3cret"
+
+
+# ── Which variable ───────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, None),
+        ({"HTTPS_PROXY": PROXY}, PROXY),
+        ({"https_proxy": PROXY}, PROXY),
+        ({"ALL_PROXY": PROXY}, PROXY),
+        ({"all_proxy": PROXY}, PROXY),
+        ({"HTTP_PROXY": PROXY, "http_proxy": PROXY}, None),
+        ({"HTTPS_PROXY": PROXY, "ALL_PROXY": "http://other:1"}, PROXY),
+        ({"https_proxy": PROXY, "HTTPS_PROXY": "http://other:1"}, PROXY),
+        ({"all_proxy": PROXY, "ALL_PROXY": "http://other:1"}, PROXY),
+        ({"HTTPS_PROXY": "", "ALL_PROXY": PROXY}, PROXY),
+        ({"https_proxy": "", "HTTPS_PROXY": PROXY}, None),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, None),
+        ({"HTTPS_PROXY": PROXY, "no_proxy": "*"}, None),
+        ({"HTTPS_PROXY": PROXY, "no_proxy": "", "NO_PROXY": "*"}, PROXY),
+        # What would not be used is not looked at.
+        ({"HTTPS_PROXY": PROXY, "ALL_PROXY": "rubbish://"}, PROXY),
+        ({"HTTPS_PROXY": "rubbish://", "NO_PROXY": "example.com"}, None),
+        ({"ALL_PROXY": "socks5://s", "NO_PROXY": "example.com,fd00::/8"}, None),
+    ],
+)
+def test_which_variable_counts(environ: dict[str, str], url: str | None) -> None:
+    """``HTTPS_PROXY``, then ``ALL_PROXY``; lower case wins; ``NO_PROXY`` excludes."""
+    proxy = proxy_for(BASE, environ)
+    assert (proxy and proxy.url) == url
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "127.8.0.1"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_this_machine_has_no_proxy(scheme: str, host: str) -> None:
+    """A loopback address ignores the settings, wrong ones too."""
+    environ = {"HTTPS_PROXY": "rubbish://", "HTTP_PROXY": PROXY, "ALL_PROXY": PROXY}
+    assert proxy_for(f"{scheme}://{host}:8080/v1", environ) is None
+
+
+# ── NO_PROXY ─────────────────────────────────────────────────────────────────────────────────
+
+NAME, V4, V6 = "https://api.example.com", "https://10.1.2.3:8443", "https://[fd00::12]"
+EXCLUDED = [
+    # entry, base_url, whether it is excluded
+    ("api.example.com", NAME, True),
+    ("API.Example.COM", NAME, True),
+    ("example.com", NAME, True),
+    (".example.com", NAME, True),
+    ("*.example.com", NAME, True),
+    ("example.com.", NAME, True),
+    ("com", NAME, True),
+    ("*", NAME, True),
+    ("*", V6, True),
+    ("pi.example.com", NAME, False),
+    ("ample.com", NAME, False),
+    ("www.api.example.com", NAME, False),
+    ("example.org", NAME, False),
+    ("", NAME, False),
+    (".", NAME, False),
+    ("*.", NAME, False),
+    ("api.example.com:443", NAME, True),
+    ("example.com:443", NAME, True),
+    ("api.example.com:8443", NAME, False),
+    ("api.example.com:", NAME, False),
+    ("api.example.com:https", NAME, False),
+    ("localhost,fd00::/8", NAME, False),
+    ("localhost, .example.com", NAME, True),
+    ("localhost .example.com", NAME, True),
+    ("localhost,,  ,example.com,", NAME, True),
+    ("10.1.2.3", V4, True),
+    ("10.1.2.3:8443", V4, True),
+    ("10.1.2.3:443", V4, False),
+    ("10.0.0.0/8", V4, True),
+    ("10.9.9.9/8", V4, True),
+    ("10.2.0.0/16", V4, False),
+    ("10.1.2.3/33", V4, False),
+    ("10.1.2", V4, False),
+    ("2.3", V4, False),
+    (".3", V4, False),
+    ("fd00::12", V6, True),
+    ("FD00:0::12", V6, True),
+    ("[fd00::12]", V6, True),
+    ("[fd00::12]:443", V6, True),
+    ("[fd00::12]:444", V6, False),
+    ("fd00::/8", V6, True),
+    ("fe80::/10", V6, False),
+    ("10.0.0.0/8", V6, False),
+    ("fd00::/8", V4, False),
+    ("::", V6, False),
+    ("[", V6, False),
+    ("[]", V6, False),
+    (":443", NAME, False),
+    ("http://api.example.com", NAME, False),
+]
+
+
+@pytest.mark.parametrize(("entry", "base_url", "excluded"), EXCLUDED)
+def test_no_proxy(entry: str, base_url: str, excluded: bool) -> None:
+    """Names with what is below them, addresses, networks, ports."""
+    proxy = proxy_for(base_url, {"HTTPS_PROXY": PROXY, "NO_PROXY": entry})
+    assert (proxy is None) is excluded
+
+
+# ── The proxy's address ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("value", "proxy"),
+    [
+        (PROXY, Proxy(PROXY, None)),
+        ("proxy.example:3128", Proxy(PROXY, None)),
+        (" HTTP://proxy.example:3128/ ", Proxy(PROXY + "/", None)),
+        ("https://proxy.example", Proxy("https://proxy.example", None)),
+        ("http://[::1]:3128", Proxy("http://[::1]:3128", None)),
+        ("http://user:pass@p:1", Proxy("http://p:1", ("user", "pass"))),
+        ("http://user@p:1", Proxy("http://p:1", ("user", ""))),
+        ("user:p@ss/w#rd@p:1", Proxy("http://p:1", ("user", "p@ss/w#rd"))),
+        ("http://us%40er:p%3Ass@p:1", Proxy("http://p:1", ("us@er", "p:ss"))),
+    ],
+)
+def test_good_addresses(value: str, proxy: Proxy) -> None:
+    """With or without scheme, user and port."""
+    assert proxy_for(BASE, {"HTTPS_PROXY": value}) == proxy
+    assert SECRET not in repr(Proxy("http://p:1", ("user", SECRET)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ftp://proxy.example:21",
+        f"ftp://user:{SECRET}@proxy.example",
+        f"http://user:{SECRET}",
+        f"http://user:{SECRET}@",
+        f"http://{SECRET}:x@proxy.example:port",
+        f"{SECRET}@http://proxy.example",
+        f"http://user:{SECRET}@proxy.example:99999",
+        f"http://user:{SECRET}@proxy example:1",
+        "http://proxy.example:0",
+        "http://",
+        "://",
+        f"socks4://user:{SECRET}@proxy.example",
+        f"http://proxy.example/{SECRET}",
+        f"http://proxy.example?{SECRET}",
+    ],
+)
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "all_proxy"])
+def test_wrong_addresses(name: str, value: str) -> None:
+    """Refused with the variable's name and its value, without credentials."""
+    with pytest.raises(MasivoConfigError, match=name) as caught:
+        proxy_for(BASE, {name: value})
+    assert SECRET not in caught.value.message
+    assert "://" in caught.value.message
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_socks_needs_an_extra(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it the error names it; with it the proxy is used."""
+    environ = {"ALL_PROXY": f"{scheme}://user:{SECRET}@proxy.example:1080"}
+    monkeypatch.setattr(proxies, "find_spec", lambda _: None)
+    with pytest.raises(MasivoConfigError, match=r"masivo\[socks\]") as caught:
+        proxy_for(BASE, environ)
+    assert "ALL_PROXY" in caught.value.message
+    assert SECRET not in caught.value.message
+    monkeypatch.setattr(proxies, "find_spec", lambda _: object())
+    assert proxy_for(BASE, environ) == Proxy(f"{scheme}://proxy.example:1080", ("user", SECRET))
+
+
+# ── Through it ───────────────────────────────────────────────────────────────────────────────
+
+
+def _send(kind: Kind, world: str, environ: dict[str, str]) -> Response | Failure:
+    source = source_of(None, kind, BASE, environ)
+    assert source is not None
+    request = to(BASE, timeout=5)
+    if world == "threads":
+        sender = HttpxSender(source)
+        result = sender.send(request)
+        sender.close()
+        return result
+
+    async def main() -> Response | Failure:
+        ways = {
+            "asyncio": (asyncio.timeout, partial(asyncio.sleep, 0)),
+            "trio": (_bound, trio.lowlevel.checkpoint),
+        }
+        sender = AsyncHttpxSender(source, *ways[world])
+        result = await sender.send(request)
+        await sender.aclose()
+        return result
+
+    return asyncio.run(main()) if world == "asyncio" else trio.run(main)
+
+
+@pytest.mark.parametrize(
+    ("kind", "world"), [("Client", "threads"), ("AsyncClient", "asyncio"), ("AsyncClient", "trio")]
+)
+@pytest.mark.usefixtures("trusted")
+def test_a_proxy_that_refuses(kind: Kind, world: str) -> None:
+    """It is asked for a tunnel, with the credentials, and sees nothing else; the failure names it,
+    whatever the environment says by now."""
+    heard: list[bytes] = []
+
+    def talk(peer: Peer) -> None:
+        heard.append(peer.head())
+        peer.say(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with Server(talk) as server:
+        failure = _send(kind, world, {"HTTPS_PROXY": f"http://user:pass@127.0.0.1:{server.port}"})
+    assert isinstance(failure, Failure)
+    assert "proxy" in failure.reason
+    assert heard[0].startswith(b"CONNECT api.example.com:443")
+    assert b"Proxy-Authorization: Basic" in heard[0]
+    assert b"/v1" not in heard[0]
+
+
+def test_without_a_proxy_there_is_no_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then connections of our own are used."""
+    monkeypatch.setitem(vars(by_httpx), "_through", None)
+    assert source_of(None, "Client", BASE, {"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}) is None
+    assert source_of(None, "Client", "http://127.0.0.1:1", {"ALL_PROXY": "rubbish://"}) is None
+
+
+def test_certificates_that_cannot_be_used() -> None:
+    """They are refused when the way is chosen; where they are not used they are ignored."""
+    wrong = {"SSL_CERT_FILE": "/nowhere.pem"}
+    with pytest.raises(MasivoConfigError, match=r"SSL_CERT_FILE.*nowhere\.pem"):
+        source_of(None, "Client", BASE, wrong)
+    assert source_of(None, "Client", "http://127.0.0.1:1", wrong) is None
+    source: Callable[[], object] = lambda: None  # noqa: E731
+    assert source_of(source, "Client", BASE, wrong) is not None
