@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from abc import abstractmethod
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
-from masivo._http import AsyncHttp, AsyncHttpClient, check_client, import_library
+from masivo._http import AsyncHttpClient, source_of
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
 from .session import session_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable, Coroutine, Generator, Mapping
     from types import TracebackType
 
     from masivo import MasivoError
     from masivo.protocol import Account, Buffer, Outcome, SendEventResult, Ticket
 
-    from .session import AsyncSender, LoopSession
+    from .session import LoopSession
 
 __all__ = ["AsyncDelivery", "LoopClient"]
 
@@ -70,10 +70,13 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     _finalizer: weakref.finalize[[Buffer], LoopClient]
 
     def _open(self, http_client: AsyncHttpClient | None) -> None:
-        check_client(http_client, "AsyncClient")
         self._http_client = http_client
-        if self._settings.enabled:
-            import_library()
+        self._choose_http()
+
+    def _choose_http(self) -> None:
+        environ = os.environ if self._settings.enabled else None
+        base_url = self._settings.account.base_url
+        self._source = source_of(self._http_client, "AsyncClient", base_url, environ)
 
     @abstractmethod
     def _join(self) -> Buffer:
@@ -82,14 +85,6 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         Raises:
             RuntimeError: there is none, or it takes more than a plain call to join it.
         """
-
-    def _sender(
-        self,
-        bound: Callable[[float], AbstractAsyncContextManager[object]],
-        checkpoint: Callable[[], Awaitable[None]],
-    ) -> AsyncSender:
-        """What sends the requests of a session; see AsyncHttp."""
-        return AsyncHttp(self._http_client, self._settings.account.base_url, bound, checkpoint)
 
     def _bound(self) -> Buffer:
         """The client's buffer; joins the session of the running loop at the first use.
@@ -111,6 +106,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase. The next use joins the session of the loop that it is in."""
         super()._begin_anew(account)
+        self._choose_http()
         if self._joined is not None:
             self._finalizer.detach()
             self._joined = None

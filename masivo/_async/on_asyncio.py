@@ -10,6 +10,7 @@ from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Self, cast
 
 from masivo._client import ClientBase
+from masivo._http.on_asyncio import asyncio_sender
 from masivo.protocol import Failure
 
 from .asyncio_loops import registry_of
@@ -153,7 +154,7 @@ class AsyncClient(LoopClient):
         key = self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, AsyncioSession):
-            sender = self._sender(asyncio.timeout, partial(asyncio.sleep, 0))
+            sender = asyncio_sender(self._source, self._settings.account.base_url)
             session = AsyncioSession(key, registry, sender)
         buffer = session.engine.attach(self._settings, AsyncDelivery, Member(session))
         session.start()

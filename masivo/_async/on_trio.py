@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import weakref
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self, cast
 
 try:
@@ -16,12 +15,13 @@ except ImportError as error:
     ) from error
 
 from masivo._client import ClientBase
+from masivo._http.on_trio import trio_sender
 
 from .client import AsyncDelivery, LoopClient
 from .session import GRACE, AsyncSender, Key, LoopSession, Member, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -138,13 +138,6 @@ def _current_token() -> trio.lowlevel.TrioToken | None:
         return None
 
 
-@asynccontextmanager
-async def _bound(seconds: float) -> AsyncGenerator[None, None]:
-    """What bounds a request."""
-    with trio.fail_after(seconds):
-        yield
-
-
 class TrioClient(LoopClient):
     __doc__ = """Sends events from trio: ``async with TrioClient(...) as client``.
 
@@ -178,7 +171,7 @@ class TrioClient(LoopClient):
         key = self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, TrioSession):
-            sender = self._sender(_bound, trio.lowlevel.checkpoint)
+            sender = trio_sender(self._source, self._settings.account.base_url)
             session = TrioSession(key, registry, sender)
         member = Member(session, nursery)
         buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, member))

@@ -1,20 +1,20 @@
-"""The HTTP library: ``httpx`` with its ``httpcore``, or ``httpx2`` with the same interface.
+"""HTTP: a ``Request`` of the core carried out, and everything that can go wrong as a ``Failure``.
 
-Only this package knows it. A ``Request`` of the core becomes a call, and everything that the call
-can raise becomes a ``Failure``.
+Connections of our own, where no ``http_client`` is given and no proxy applies:
+
+- ``exchange``, ``body``: request to bytes, bytes to response; no I/O
+- ``tls``: certificates, and encryption without I/O
+- ``connections``: sockets that do not block; idle ones
+- ``transport``: a request from its connection to its response, written once for every world
+- ``sockets``, ``on_asyncio``, ``on_trio``: looking up names and waiting, in each world
+- ``failures``: what is said of a failure
+
+Else ``by_httpx``; ``proxies`` decides whether a proxy applies.
 """
 
 from __future__ import annotations
 
-from .given import AsyncHttpClient, HttpClient, build_lock, check_client, import_library
-from .send import AsyncHttp, Http
+from .by_httpx import AsyncHttpClient, HttpClient, Source, source_of
+from .sockets import thread_sender
 
-__all__ = [
-    "AsyncHttp",
-    "AsyncHttpClient",
-    "Http",
-    "HttpClient",
-    "build_lock",
-    "check_client",
-    "import_library",
-]
+__all__ = ["AsyncHttpClient", "HttpClient", "Source", "source_of", "thread_sender"]

@@ -60,7 +60,7 @@ _NOT_SENT: Final = {"ConnectError", "ConnectTimeout", "PoolTimeout", "Unsupporte
 
 
 def source_of(
-    given: object, kind: Kind, base_url: str, environ: Mapping[str, str]
+    given: object, kind: Kind, base_url: str, environ: Mapping[str, str] | None
 ) -> Source | None:
     """Return where the HTTP client comes from; None: connections of our own are used.
 
@@ -68,13 +68,16 @@ def source_of(
         given: the argument ``http_client``.
         kind: the class that the client must have, in either family.
         base_url: where requests go.
-        environ: where settings of proxies and certificates are looked up.
+        environ: where settings of proxies and certificates are looked up; None: nothing will be
+            sent.
 
     Raises:
         MasivoConfigError: the argument is no such client, nor a function that may make one; or
             there is none, and a setting that applies cannot be used.
     """
-    if given is None:
+    if given is None and environ is None:
+        return None
+    if given is None and environ is not None:
         if base_url.startswith("https:"):
             with build_lock:
                 from .tls import check_certificates  # only a client that needs it pays for it

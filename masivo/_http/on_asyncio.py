@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
+from .by_httpx import AsyncHttpxSender
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -13,9 +15,10 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Failure, Request, Response
 
+    from .by_httpx import Source
     from .connections import Address
 
-__all__ = ["AsyncioSender"]
+__all__ = ["AsyncioSender", "asyncio_sender"]
 
 
 class _Asyncio:
@@ -70,3 +73,10 @@ class AsyncioSender:
     async def aclose(self) -> None:
         """Close the connections. Another request may come all the same."""
         self._transport.close()
+
+
+def asyncio_sender(source: Source | None, base_url: str) -> AsyncioSender | AsyncHttpxSender:
+    """Return what sends requests from asyncio. See ``thread_sender``."""
+    if source is None:
+        return AsyncioSender(base_url)
+    return AsyncHttpxSender(source, asyncio.timeout, partial(asyncio.sleep, 0))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import socket
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
+from .by_httpx import AsyncHttpxSender
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from masivo.protocol import Failure, Request, Response
 
+    from .by_httpx import Source
     from .connections import Address
 
-__all__ = ["TrioSender"]
+__all__ = ["TrioSender", "trio_sender"]
 
 
 class _Trio:
@@ -67,3 +70,16 @@ class TrioSender:
     async def aclose(self) -> None:
         """Close the connections. Another request may come all the same."""
         self._transport.close()
+
+
+def trio_sender(source: Source | None, base_url: str) -> TrioSender | AsyncHttpxSender:
+    """Return what sends requests from trio. See ``thread_sender``."""
+    if source is None:
+        return TrioSender(base_url)
+    return AsyncHttpxSender(source, _bound, trio.lowlevel.checkpoint)
+
+
+@asynccontextmanager
+async def _bound(seconds: float) -> AsyncGenerator[None]:
+    with trio.fail_after(seconds):
+        yield

@@ -7,6 +7,7 @@ import select
 import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from .by_httpx import HttpxSender
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Failure, Request, Response
 
+    from .by_httpx import Source
     from .connections import Address
 
-__all__ = ["SocketSender"]
+__all__ = ["SocketSender", "thread_sender"]
 
 T = TypeVar("T")
 
@@ -72,3 +74,13 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     finally:
         coroutine.close()
     raise AssertionError("a wait of threads does not suspend")
+
+
+def thread_sender(source: Source | None, base_url: str) -> SocketSender | HttpxSender:
+    """Return what sends requests from threads.
+
+    Args:
+        source: see ``source_of``.
+        base_url: its scheme, host and port are where requests go.
+    """
+    return SocketSender(base_url) if source is None else HttpxSender(source)

@@ -74,14 +74,13 @@ class Transport:
         """Close the connections that are idle; those in use close when their request is over."""
         self._idle.close()
 
-    async def send(self, request: Request, *, fresh: bool = False) -> Response | Failure:
+    async def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception.
 
-        Args:
-            request: what the core asked for.
-            fresh: whether it must have a connection of its own: one that the server has just
-                closed would cost its events.
+        On its last try it has a connection of its own: one that the server has just closed would
+        cost its events.
         """
+        fresh = request.last_try
         until = now() + request.timeout
         exchange = Exchange(request.method)
         lacks: Lack = "no connection"
@@ -99,12 +98,7 @@ class Transport:
                 left(until)
             lacks = "no response"
             connection.write(outgoing)
-            while (response := exchange.response) is None:
-                late = until <= now()  # known before the last look, not after it
-                await self._ready(connection, until)
-                connection.feed(exchange)
-                if late and exchange.response is None:
-                    raise TimeoutError
+            response = await self._response(connection, exchange, until)
             if exchange.reusable and not fresh and not connection.blocked:
                 kept, connection = connection, None
                 self._idle.put(kept)
@@ -122,6 +116,23 @@ class Transport:
 
         with build_lock:
             return Tls(client_context(), self._host)
+
+    async def _response(self, connection: Connection, exchange: Exchange, until: float) -> Response:
+        """Return the response, once it is complete.
+
+        Raises:
+            TimeoutError: it is not, in time.
+            OSError: the connection is broken.
+            BrokenResponseError: the response is.
+        """
+        while True:
+            late = until <= now()  # known before the last look, not after it
+            await self._ready(connection, until)
+            connection.feed(exchange)
+            if exchange.response is not None:
+                return exchange.response
+            if late:
+                raise TimeoutError
 
     async def _ready(self, connection: Connection, until: float) -> None:
         """Wait until the connection can go on, or its time is over."""

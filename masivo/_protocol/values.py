@@ -73,6 +73,9 @@ class Request(msgspec.Struct, frozen=True):
     owner: object = None
     """The owner (see ``Engine.attach``) of the client whose events it carries; None for what all
     clients share."""
+    last_try: bool = False
+    """True if it is not sent again after a failure. Give it a connection of its own: one that the
+    server has just closed would cost its events."""
 
     def __repr__(self) -> str:
         return f"<Request {self.id} {self.method} {self.url}>"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from typing import TYPE_CHECKING, Self, cast
 
 from masivo import protocol
 from masivo._client import ClientBase
-from masivo._http import Http, HttpClient, check_client, import_library
+from masivo._http import HttpClient, source_of, thread_sender
 from masivo.protocol import Failed, unwrap, wait_limit
 
 from . import session as sessions
@@ -75,16 +76,19 @@ class Client(ClientBase["HttpClient"]):
     _finalizer: weakref.finalize[[Buffer], Client]
 
     def _open(self, http_client: HttpClient | None) -> None:
-        check_client(http_client, "Client")
         self._http_client = http_client
-        if self._settings.enabled:
-            import_library()
+        self._choose_http()
         self._join()
 
-    def _join(self, *, forked: bool = False) -> None:
+    def _choose_http(self) -> None:
+        environ = os.environ if self._settings.enabled else None
+        base_url = self._settings.account.base_url
+        self._source = source_of(self._http_client, "Client", base_url, environ)
+
+    def _join(self) -> None:
         account = self._settings.account
-        http = Http(self._http_client, account.base_url)
-        session = sessions.join((account, id(self._http_client)), http.forked() if forked else http)
+        sender = thread_sender(self._source, account.base_url)
+        session = sessions.join((account, id(self._http_client)), sender)
         self._buffer = session.engine.attach(self._settings, Delivery, session)
         self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
         self._finalizer = weakref.finalize(self, _let_go, self._buffer)
@@ -94,11 +98,12 @@ class Client(ClientBase["HttpClient"]):
         """Begin anew in the child of a fork; not for users."""
         if not self._buffer.closed:
             self._finalizer.detach()
-            self._join(forked=True)
+            self._join()
 
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase."""
         super()._begin_anew(account)
+        self._choose_http()
         self._finalizer.detach()
         self._join()
 

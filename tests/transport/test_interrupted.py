@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -14,7 +15,6 @@ import trio
 import uvloop
 
 import masivo._http
-from masivo._http import connections
 from masivo._http.on_asyncio import AsyncioSender
 from masivo._http.on_trio import TrioSender
 from masivo._http.sockets import SocketSender
@@ -39,7 +39,7 @@ HERE = str(Path(masivo._http.__file__).parent)
 def no_socket_is_left(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """Every socket that the transport has made is closed by it, not by the garbage collector."""
     made: list[Any] = []
-    real = connections.socket.socket
+    real = socket.socket
 
     class Recorded(real):  # type: ignore[misc, valid-type]
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -47,7 +47,7 @@ def no_socket_is_left(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
             if threading.current_thread() is threading.main_thread():  # not the server's
                 made.append(self)
 
-    monkeypatch.setattr(connections.socket, "socket", Recorded)
+    monkeypatch.setattr(socket, "socket", Recorded)
     yield
     left = [each for each in made if each.fileno() != -1]
     made.clear()

@@ -101,7 +101,7 @@ def test_a_connection_that_died_or_spoke_is_not_used(run: Run, how: str) -> None
             assert good(await face.send(to(server.url)))
             go.set()
             assert done.wait(PATIENCE)
-            assert good(await face.send(to(server.url), fresh=False))
+            assert good(await face.send(to(server.url)))
 
         run(server.url, script)
         assert server.opened == 2
@@ -140,7 +140,7 @@ def test_an_old_connection_is_replaced(run: Run, clock: Clock) -> None:
         assert server.opened == 2
 
 
-def test_a_request_can_have_a_connection_of_its_own(run: Run) -> None:
+def test_the_last_try_has_a_connection_of_its_own(run: Run) -> None:
     """It takes none that is idle, and leaves none behind; the server is told."""
     heads: list[bytes] = []
 
@@ -153,7 +153,7 @@ def test_a_request_can_have_a_connection_of_its_own(run: Run) -> None:
 
         async def script(face: Face) -> None:
             assert good(await face.send(to(server.url)))
-            assert good(await face.send(to(server.url), fresh=True))
+            assert good(await face.send(to(server.url, last_try=True)))
             assert good(await face.send(to(server.url)))
 
         run(server.url, script)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from masivo import MasivoConfigError
-from masivo._async.on_trio import _bound
 from masivo._http import by_httpx, proxies
-from masivo._http.by_httpx import AsyncHttpxSender, HttpxSender, source_of
+from masivo._http.by_httpx import source_of
+from masivo._http.on_asyncio import asyncio_sender
+from masivo._http.on_trio import trio_sender
 from masivo._http.proxies import Proxy, proxy_for
+from masivo._http.sockets import thread_sender
 from masivo.protocol import Failure, Response
 
 from .server import Peer, Server
@@ -205,17 +206,14 @@ def _send(kind: Kind, world: str, environ: dict[str, str]) -> Response | Failure
     assert source is not None
     request = to(BASE, timeout=5)
     if world == "threads":
-        sender = HttpxSender(source)
+        sender = thread_sender(source, BASE)
         result = sender.send(request)
         sender.close()
         return result
 
     async def main() -> Response | Failure:
-        ways = {
-            "asyncio": (asyncio.timeout, partial(asyncio.sleep, 0)),
-            "trio": (_bound, trio.lowlevel.checkpoint),
-        }
-        sender = AsyncHttpxSender(source, *ways[world])
+        make = trio_sender if world == "trio" else asyncio_sender
+        sender = make(source, BASE)
         result = await sender.send(request)
         await sender.aclose()
         return result

@@ -25,9 +25,18 @@ LOOPS: Final = ("asyncio", "uvloop", "trio")
 WORLDS: Final = ("threads", *LOOPS)
 
 
-def to(url: str, body: bytes = b"{}", *, method: str = "POST", timeout: float = 10.0) -> Request:
+def to(
+    url: str,
+    body: bytes = b"{}",
+    *,
+    method: str = "POST",
+    timeout: float = 10.0,
+    last_try: bool = False,
+) -> Request:
     """A request to an address."""
-    return Request(1, method, url, (("content-type", "application/json"),), body, timeout)
+    return Request(
+        1, method, url, (("content-type", "application/json"),), body, timeout, None, last_try
+    )
 
 
 class Face:
@@ -36,10 +45,11 @@ class Face:
     def __init__(self, sender: Any) -> None:
         self.sender = sender
 
-    async def send(self, request: Request, *, fresh: bool = False) -> Response | Failure:
+    async def send(self, request: Request) -> Response | Failure:
         """Carry out one request."""
-        transport = self.sender._transport
-        result: Response | Failure = await transport.send(request, fresh=fresh)
+        if isinstance(self.sender, SocketSender):
+            return self.sender.send(request)
+        result: Response | Failure = await self.sender.send(request)
         return result
 
     async def together(self, requests: list[Request]) -> list[Response | Failure]:

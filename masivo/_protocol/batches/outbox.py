@@ -288,7 +288,8 @@ class Outbox:
         self._requests += 1
         call = requests.batch(self.settings.account.api, token, part.key, part.events)
         done = partial(self._returned, batch)
-        request = context.send(batch, done, call, self.settings.timeout, self.owner)
+        timeout, retries = self.settings.timeout, self.settings.max_retries
+        request = context.send(batch, done, call, timeout, retries=retries, owner=self.owner)
         if context.listening:
             context.report(
                 BatchSent(

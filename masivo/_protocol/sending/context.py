@@ -110,7 +110,14 @@ class Context:
     # ── Requests ─────────────────────────────────────────────────────────────────────────────
 
     def send(
-        self, attempt: Attempt, done: _Done, call: Call, timeout: float, owner: object = None
+        self,
+        attempt: Attempt,
+        done: _Done,
+        call: Call,
+        timeout: float,
+        *,
+        retries: int,
+        owner: object = None,
     ) -> Request:
         """Send a request for an attempt.
 
@@ -119,6 +126,7 @@ class Context:
             done: called with the response or the failure, unless the attempt is forgotten first.
             call: the request.
             timeout: seconds for the whole request.
+            retries: how many retries there may be in all.
             owner: see ``Request.owner``.
         """
         self._last_id += 1
@@ -134,6 +142,7 @@ class Context:
             call.body,
             timeout,
             owner,
+            attempt.last_try or attempt.retries >= retries,
         )
         self.out.requests.append(request)
         return request

@@ -199,7 +199,8 @@ class Authorizer:
         self.count += 1
         call = requests.authorization(context.account.api, context.account.api_key.reveal())
         done = partial(self._returned, authorization)
-        request = context.send(authorization, done, call, self._clients.timeout())
+        timeout, retries = self._clients.timeout(), self._clients.max_retries()
+        request = context.send(authorization, done, call, timeout, retries=retries)
         if context.listening:
             context.report(
                 AuthorizationSent(
