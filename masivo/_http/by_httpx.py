@@ -20,11 +20,12 @@ from masivo.protocol import Failure, Response
 from .body import BadBodyError, Body, bounded
 from .building import build_lock
 from .connections import now
+from .failures import PRIVATE_CA, is_untrusted
 from .proxies import proxy_for
 from .transport import left
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     import httpx
@@ -312,8 +313,10 @@ def _failure_of(error: Exception, timeout: float, status: int | None) -> Failure
     if isinstance(error, MasivoConfigError):
         return Failure(error.message, sent=False, fatal=error)
     # By name: there are two families of them.
-    names = {kind.__name__ for kind in type(error).__mro__}
-    said = _said(error)
+    names = _names(error)
+    # Under trio only an exception's cause has words for what TLS has met.
+    tls = next((each for each in _chain(error) if "SSLError" in _names(each)), None)
+    said = _said(tls or error)
     detail = f": {said}" if said else ""
     if isinstance(error, BadBodyError | zlib.error):
         reason = f"the response was broken{detail}"
@@ -323,6 +326,9 @@ def _failure_of(error: Exception, timeout: float, status: int | None) -> Failure
         reason = f"{lack} within {timeout:g} s (timeout); check the network and base_url"
     elif "ProxyError" in names:
         reason = f"the proxy refused{detail}; check HTTPS_PROXY or http_client"
+    elif tls is not None and status is None:
+        cure = PRIVATE_CA if is_untrusted(tls) else "; check the network and base_url"
+        reason = f"no secure connection{detail}{cure}"
     elif "ConnectError" in names:
         reason = f"no connection{detail}; check the network and base_url"
     elif "RemoteProtocolError" in names or status is not None:
@@ -331,6 +337,19 @@ def _failure_of(error: Exception, timeout: float, status: int | None) -> Failure
         reason = f"the request failed: {type(error).__name__}{detail}"
     sent = status is not None or not names & _NOT_SENT
     return Failure(reason, sent=sent, status=status, cause=error)
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and its causes, which may come in a circle."""
+    seen: list[BaseException] = []
+    while error is not None and not any(error is each for each in seen):
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _said(error: BaseException) -> str:

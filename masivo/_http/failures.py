@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from masivo import MasivoConfigError
 from masivo.protocol import Failure
 
 from .exchange import BrokenResponseError
 
-__all__ = ["Lack", "failure_of"]
+__all__ = ["PRIVATE_CA", "Lack", "failure_of", "is_untrusted"]
 
 Lack = Literal["no connection", "no secure connection", "no response"]
 """What a request lacked when it failed. But for the last, nothing of it was sent."""
 
-_PRIVATE_CA = (
+PRIVATE_CA: Final = (
     ". If the server's certificate is signed by a CA of your own, name that CA's certificate (PEM) "
     "in SSL_CERT_FILE, or pass an http_client that knows it"
 )
@@ -32,21 +32,20 @@ def failure_of(error: Exception, lack: Lack, timeout: float, status: int | None)
     what = lack if status is None else "no complete response"
     if isinstance(error, MasivoConfigError):
         return Failure(error.message, sent=False, fatal=error)
+    cure = "; check the network and base_url"
     if isinstance(error, TimeoutError):
-        reason = f"{what} within {timeout:g} s (timeout); check the network and base_url"
+        reason = f"{what} within {timeout:g} s (timeout){cure}"
     elif isinstance(error, BrokenResponseError):
         reason = f"the response was broken: {error}"
     elif not isinstance(error, OSError):
         reason = f"the request failed: {type(error).__name__}: {error}"
-    elif lack == "no connection":
-        reason = f"{what}: {error}; check the network and base_url"
-    elif lack == "no secure connection":
-        reason = f"{what}: {error}{_PRIVATE_CA if is_untrusted(error) else ''}"
-    else:
+    elif lack == "no response":
         reason = f"{what}: {error}"
+    else:
+        reason = f"{what}: {error}{PRIVATE_CA if is_untrusted(error) else cure}"
     return Failure(reason, sent=lack == "no response", status=status, cause=error)
 
 
-def is_untrusted(error: Exception) -> bool:
+def is_untrusted(error: BaseException) -> bool:
     """Return whether a server's certificate was refused."""
     return type(error).__name__ == "SSLCertVerificationError"  # without importing ssl

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from masivo import MasivoError
-from masivo._http import AsyncHttp, Http
+from masivo._http.on_asyncio import AsyncioSender
+from masivo._http.on_trio import TrioSender
+from masivo._http.sockets import SocketSender
 from masivo.protocol import Failure, Request, Response
 
 from .answers import EXAMPLES, KEY, TOKEN, raw_answers
@@ -23,14 +23,9 @@ from .raw_server import Says, Scripted, scripted
 from .worlds import WORLDS, Job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
-# The library's own generator of a request's body, when the server resets in the middle of it: there
-# is no way to end it from outside, and it holds nothing but the body.
-pytestmark = [
-    pytest.mark.scaled,
-    pytest.mark.filterwarnings("ignore:Async generator 'httpx._content.ByteStream:ResourceWarning"),
-]
+pytestmark = pytest.mark.scaled
 
 TIMEOUT = 0.25
 """Seconds for one request."""
@@ -61,38 +56,30 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("masivo._protocol.sending.backoff.LONGEST_HOLD", 0.3)
 
 
-@asynccontextmanager
-async def trio_bound(seconds: float) -> AsyncGenerator[None]:
-    """What bounds a request under trio."""
-    with trio.fail_after(seconds):
-        yield
-
-
 def by_threads(base_url: str, request: Request) -> Response | Failure:
     """Send a request as the thread client does."""
-    http = Http(None, base_url)
+    sender = SocketSender(base_url)
     try:
-        return http.send(request)
+        return sender.send(request)
     finally:
-        http.close()
+        sender.close()
 
 
-async def in_loop(http: AsyncHttp, request: Request) -> Response | Failure:
+async def in_loop(
+    kind: type[AsyncioSender | TrioSender], base_url: str, request: Request
+) -> Response | Failure:
     """Send a request as the clients for loops do."""
+    sender = kind(base_url)
     try:
-        return await http.send(request)
+        return await sender.send(request)
     finally:
-        await http.aclose()
+        await sender.aclose()
 
 
 SENDERS: dict[str, Callable[[str, Request], Response | Failure]] = {
     "threads": by_threads,
-    "asyncio": lambda base_url, request: asyncio.run(
-        in_loop(AsyncHttp(None, base_url, asyncio.timeout, partial(asyncio.sleep, 0)), request)
-    ),
-    "trio": lambda base_url, request: trio.run(
-        in_loop, AsyncHttp(None, base_url, trio_bound, trio.lowlevel.checkpoint), request
-    ),
+    "asyncio": lambda base_url, request: asyncio.run(in_loop(AsyncioSender, base_url, request)),
+    "trio": lambda base_url, request: trio.run(in_loop, TrioSender, base_url, request),
 }
 
 

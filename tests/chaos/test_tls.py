@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ import pytest
 import trustme
 
 from masivo import MasivoError, MasivoNetworkError
-from masivo._http.connection import Deadline
 from masivo.emulator import Emulator
 
 from .raw_server import scripted
@@ -133,35 +131,6 @@ def test_a_handshake_that_stalls(world: str) -> None:
         assert isinstance(error, MasivoNetworkError)
         assert "within 0.5 s" in error.message
         assert server.said == []
-
-
-@pytest.mark.parametrize("world", ["asyncio", "trio"])
-def test_a_handshake_that_is_cancelled(world: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is the connection of a handshake that is cancelled from outside: by a loop so busy that
-    the request's time is over at the same moment, or by the end of a client."""
-    monkeypatch.setattr(
-        "masivo._http.connection._HANDSHAKE", 2.0
-    )  # the request's time is over first
-    with scripted() as server:
-        base_url = f"https://127.0.0.1:{server.port}"
-        _, error = sent(world, "some-client-key", base_url, timeout=0.5)
-        assert isinstance(error, MasivoNetworkError)
-
-
-def test_a_handshake_that_is_too_late_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So is, for threads, a connection that takes all of the request's time, a handshake's too."""
-    trace = Deadline.trace
-
-    def late(self: Deadline, name: str, info: dict[str, Any]) -> None:
-        if name.endswith("start_tls.started"):
-            self.at = time.monotonic()
-        trace(self, name, info)
-
-    monkeypatch.setattr(Deadline, "trace", late)
-    with scripted() as server:
-        _, error = sent("threads", "some-client-key", f"https://127.0.0.1:{server.port}")
-        assert isinstance(error, MasivoNetworkError)
-        assert "within 5 s" in error.message
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urljoin
 
 import pytest
 from msgspec.structs import replace
 
 import masivo._async.session as loop_session
-import masivo._http.response as response
+import masivo._http.body as body
 import masivo._sync.session as thread_session
 from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
-from masivo._http import AsyncHttp, Http
+from masivo._http.on_asyncio import AsyncioSender
+from masivo._http.on_trio import TrioSender
+from masivo._http.sockets import SocketSender
 from masivo._sync.session import Session
 from masivo.protocol import Failure, Response
 from masivo.testing.conformance import SCENARIOS, NonconformityError, assert_conforms
@@ -29,7 +32,7 @@ from masivo.testing.conformance.compare import expected
 from .worlds import WORLDS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from masivo.protocol import Output, Request
 
@@ -40,34 +43,56 @@ LIMIT = 0.5
 # ── Ways to break a driver ───────────────────────────────────────────────────────────────────
 
 
+Sends: TypeAlias = "Callable[[Request], Awaitable[Response | Failure]]"
+"""A driver's way to send a request; in threads it is never suspended."""
+
+
+def change_sending(
+    patch: pytest.MonkeyPatch,
+    change: Callable[[Sends, Request], Coroutine[Any, Any, Response | Failure]],
+) -> None:
+    """Let something else be done in place of sending a request, in every driver."""
+    send = SocketSender.send
+
+    def changed(self: SocketSender, request: Request) -> Response | Failure:
+        async def at_once(request: Request) -> Response | Failure:
+            return send(self, request)
+
+        try:
+            change(at_once, request).send(None)
+        except StopIteration as stop:
+            result: Response | Failure = stop.value
+            return result
+        raise AssertionError("it was suspended")
+
+    patch.setattr(SocketSender, "send", changed)
+    for kind in (AsyncioSender, TrioSender):
+        asend: Callable[[Any, Request], Awaitable[Response | Failure]] = kind.send
+
+        async def achanged(self: Any, request: Request, asend: Any = asend) -> Response | Failure:
+            return await change(partial(asend, self), request)
+
+        patch.setattr(kind, "send", achanged)
+
+
 def change_requests(patch: pytest.MonkeyPatch, change: Callable[[Request], Request]) -> None:
     """Let each request be changed before it is sent, in every driver."""
-    send, asend = Http.send, AsyncHttp.send
 
-    def changed(self: Http, request: Request) -> Response | Failure:
-        return send(self, change(request))
+    async def changed(send: Sends, request: Request) -> Response | Failure:
+        return await send(change(request))
 
-    async def achanged(self: AsyncHttp, request: Request) -> Response | Failure:
-        return await asend(self, change(request))
-
-    patch.setattr(Http, "send", changed)
-    patch.setattr(AsyncHttp, "send", achanged)
+    change_sending(patch, changed)
 
 
 def change_results(
     patch: pytest.MonkeyPatch, change: Callable[[Response | Failure], Response | Failure]
 ) -> None:
     """Let what comes of each request be changed before it is handed back, in every driver."""
-    send, asend = Http.send, AsyncHttp.send
 
-    def changed(self: Http, request: Request) -> Response | Failure:
-        return change(send(self, request))
+    async def changed(send: Sends, request: Request) -> Response | Failure:
+        return change(await send(request))
 
-    async def achanged(self: AsyncHttp, request: Request) -> Response | Failure:
-        return change(await asend(self, request))
-
-    patch.setattr(Http, "send", changed)
-    patch.setattr(AsyncHttp, "send", achanged)
+    change_sending(patch, changed)
 
 
 def change_outputs(patch: pytest.MonkeyPatch, change: Callable[[Output], Output]) -> None:
@@ -83,18 +108,12 @@ def change_outputs(patch: pytest.MonkeyPatch, change: Callable[[Output], Output]
 
 def repeat_by_itself(patch: pytest.MonkeyPatch, reason: Callable[[object], bool]) -> None:
     """Let a driver send a request again, without being asked to."""
-    send, asend = Http.send, AsyncHttp.send
 
-    def again(self: Http, request: Request) -> Response | Failure:
-        result = send(self, request)
-        return send(self, request) if reason(result) else result
+    async def again(send: Sends, request: Request) -> Response | Failure:
+        result = await send(request)
+        return await send(request) if reason(result) else result
 
-    async def aagain(self: AsyncHttp, request: Request) -> Response | Failure:
-        result = await asend(self, request)
-        return await asend(self, request) if reason(result) else result
-
-    patch.setattr(Http, "send", again)
-    patch.setattr(AsyncHttp, "send", aagain)
+    change_sending(patch, again)
 
 
 # ── Faults ───────────────────────────────────────────────────────────────────────────────────
@@ -138,8 +157,8 @@ def reordered_batch(patch: pytest.MonkeyPatch) -> None:
         if not request.body:
             return request
         events: list[Any] = json.loads(request.body)["events"]
-        body = json.dumps({"events": events[::-1]}, separators=(",", ":")).encode()
-        return replace(request, body=body)
+        last_first = json.dumps({"events": events[::-1]}, separators=(",", ":")).encode()
+        return replace(request, body=last_first)
 
     change_requests(patch, reverse)
 
@@ -156,16 +175,15 @@ def retries_of_its_own(patch: pytest.MonkeyPatch) -> None:
 
 def followed_redirect(patch: pytest.MonkeyPatch) -> None:
     """A driver follows redirects."""
-    send = AsyncHttp.send
 
-    async def follow(self: AsyncHttp, request: Request) -> Response | Failure:
-        result = await send(self, request)
+    async def follow(send: Sends, request: Request) -> Response | Failure:
+        result = await send(request)
         if isinstance(result, Response) and (place := result.headers.get("location")):
             url = urljoin(request.url, place)
-            return await send(self, replace(request, method="GET", url=url, body=b""))
+            return await send(replace(request, method="GET", url=url, body=b""))
         return result
 
-    patch.setattr(AsyncHttp, "send", follow)
+    change_sending(patch, follow)
 
 
 def fresh_key_for_each_try(patch: pytest.MonkeyPatch) -> None:
@@ -209,7 +227,7 @@ def lost_status(patch: pytest.MonkeyPatch) -> None:
 
 def unbounded_body(patch: pytest.MonkeyPatch) -> None:
     """Answers are read to their end, however long they are."""
-    patch.setattr(response, "MAX_BODY", 1 << 30)
+    patch.setattr(body, "MAX_BODY", 1 << 30)
 
 
 def forgotten_waiters(patch: pytest.MonkeyPatch) -> None:

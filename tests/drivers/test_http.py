@@ -10,8 +10,6 @@ import httpx
 import pytest
 
 from masivo import FlushResult, MasivoConfigError, MasivoError, MasivoNetworkError
-from masivo._http import Http
-from masivo._http.bare import is_bare
 from masivo.emulator import Emulator, Fault
 
 from .events import arrived, event, until
@@ -428,21 +426,6 @@ def test_a_loopback_address_ignores_proxies(
         assert client.flush(5).delivered == 1
         assert proxy.requests == []
     assert arrived(emulator) == [1]
-
-
-@pytest.mark.parametrize(
-    ("name", "used"),
-    [("https_proxy", True), ("all_proxy", True), ("http_proxy", False), ("no_proxy", False)],
-)
-def test_what_names_a_proxy(name: str, used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """httpx is needed only where a proxy is set for the scheme of the base URL."""
-    for each in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(each, raising=False)
-        monkeypatch.delenv(each.upper(), raising=False)
-    monkeypatch.setenv(name, "http://127.0.0.1:9")
-    http = Http(None, "https://masivo.invalid/v1")
-    assert is_bare(http._get()) is not used
-    http.close()
 
 
 def test_another_address_goes_through_the_proxy(

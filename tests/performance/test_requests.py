@@ -1,24 +1,21 @@
-"""What one request asks of the HTTP library."""
+"""What one request costs."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from functools import partial
-from typing import Any, Final
 
-import httpcore
 import httpx
 import msgspec
 import pytest
+from transport.server import Server
 
-from masivo._http import AsyncHttp, Http
+from masivo._http.on_asyncio import AsyncioSender
+from masivo._http.sockets import SocketSender
 from masivo.emulator import Emulator
 from masivo.protocol import Failure, Request, Response
 
 from .core import instructions
-
-BODY: Final = b'{"data":"a-token"}'
 
 
 def request_to(url: str) -> Request:
@@ -27,44 +24,21 @@ def request_to(url: str) -> Request:
     return Request(1, "POST", url, tuple((name, "x") for name in names), b"{}", 10.0)
 
 
-def test_a_request_takes_little_more_than_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Around what a connection does, we execute an eighth of what httpx does."""
-
-    def answer(*_: object) -> httpcore.Response:
-        return httpcore.Response(200, content=BODY)
-
-    monkeypatch.setattr(httpcore.HTTPConnection, "handle_request", answer)
-    url = "http://127.0.0.1:9/behavior/events/bulk"
-    http, request = Http(None, url), request_to(url)
-    client = httpx.Client(trust_env=False)
-    assert http.send(request) == Response(200, {}, BODY)
-    ours = instructions(lambda: http.send(request))
-    theirs = instructions(
-        lambda: client.post(url, content=b"{}", headers=dict(request.headers), timeout=10.0)
-    )
+def test_a_request_takes_an_eighth_of_what_it_takes_httpx() -> None:
+    """From the request to the response, over a connection that is open."""
+    with Server() as server:
+        request = request_to(server.url)
+        headers = dict(request.headers)
+        sender, client = SocketSender(server.url), httpx.Client(trust_env=False)
+        sender.send(request)
+        ours = instructions(lambda: sender.send(request))
+        client.post(request.url, content=b"{}", headers=headers)
+        theirs = instructions(
+            lambda: client.post(request.url, content=b"{}", headers=headers, timeout=10.0)
+        )
+        sender.close()
+        client.close()
     assert ours <= theirs / 8
-
-
-def test_a_request_is_traced_until_it_is_on_its_way() -> None:
-    """On a connection that is open, one step of the ten that the library takes is traced."""
-    steps: list[str] = []
-    with Emulator() as emulator, httpx.Client(trust_env=False) as client:
-        http = Http(client, emulator.url)
-        deadline: Any = http._deadline
-        trace = deadline.trace
-
-        def counting(name: str, info: dict[str, Any]) -> None:
-            steps.append(name)
-            trace(name, info)
-
-        deadline.trace = counting
-        for _ in range(2):
-            steps.clear()
-            assert isinstance(http.send(request_to(emulator.url)), Response)
-    assert [step.partition(".")[2] for step in steps] == [
-        "send_request_headers.started",
-        "send_request_headers.complete",
-    ]
 
 
 @pytest.mark.parametrize("world", ["threads", "asyncio"])
@@ -82,19 +56,19 @@ def test_a_request_is_one_write(world: str, body: bytes, monkeypatch: pytest.Mon
     monkeypatch.setattr(socket.socket, "send", recording)
 
     async def in_a_loop(request: Request) -> list[Response | Failure]:
-        http = AsyncHttp(None, request.url, asyncio.timeout, partial(asyncio.sleep, 0))
-        answers = [await http.send(request) for _ in range(3)]
-        await http.aclose()
-        return answers
+        sender = AsyncioSender(request.url)
+        responses = [await sender.send(request) for _ in range(3)]
+        await sender.aclose()
+        return responses
 
     with Emulator() as emulator:
         request = msgspec.structs.replace(request_to(emulator.url), body=body)
         if world == "asyncio":
-            answers = asyncio.run(in_a_loop(request))
+            responses = asyncio.run(in_a_loop(request))
         else:
-            http = Http(None, request.url)
-            answers = [http.send(request) for _ in range(3)]
-            http.close()
-    assert all(isinstance(answer, Response) for answer in answers)
+            sender = SocketSender(request.url)
+            responses = [sender.send(request) for _ in range(3)]
+            sender.close()
+    assert all(isinstance(response, Response) for response in responses)
     assert len(written) == 3
     assert all(data.startswith(b"POST ") and data.endswith(b"\r\n\r\n" + body) for data in written)

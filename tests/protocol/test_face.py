@@ -23,9 +23,6 @@ DRIVERS = sorted(
     ]
 )
 
-BESIDE = {"failure.py": {"masivo._protocol.reporting.redaction"}}
-"""What is used beside it: ``_http`` is part of no driver's loop, and walks an exception's chain."""
-
 
 def imported(tree: ast.Module) -> set[str]:
     """The modules of the core that a module imports from."""
@@ -41,7 +38,7 @@ def imported(tree: ast.Module) -> set[str]:
 @pytest.mark.parametrize("path", DRIVERS, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_driver_uses_nothing_beside_it(path: Path) -> None:
     """No part of a driver imports the core but through ``masivo.protocol``."""
-    assert imported(ast.parse(path.read_text("utf-8"))) == BESIDE.get(path.name, set())
+    assert imported(ast.parse(path.read_text("utf-8"))) == set()
 
 
 KINDS = [kind.__name__ for kind in protocol.Activity.__subclasses__()]
