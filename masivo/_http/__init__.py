@@ -5,9 +5,9 @@ Connections of our own, where no ``http_client`` is given and no proxy applies:
 - ``exchange``, ``body``: request to bytes, bytes to response; no I/O
 - ``tls``: certificates, and encryption without I/O
 - ``connections``: sockets that do not block; idle ones
-- ``transport``: a request from its connection to its response, written once for every world
+- ``transport``: a request from its connection to its response or failure, written once for every
+  world
 - ``sockets``, ``on_asyncio``, ``on_trio``: looking up names and waiting, in each world
-- ``failures``: what is said of a failure
 
 Else ``by_httpx``; ``proxies`` decides whether a proxy applies.
 """

@@ -10,22 +10,11 @@ from masivo.protocol import MAX_BODY
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["BadBodyError", "Body", "bounded"]
+__all__ = ["BadBodyError", "Body"]
 
 
 class BadBodyError(Exception):
     """A body that is too large, or in an encoding that was not asked for."""
-
-
-def bounded(body: bytes) -> bytes:
-    """Return a body that somebody else has read.
-
-    Raises:
-        BadBodyError: it is larger than MAX_BODY.
-    """
-    if len(body) > MAX_BODY:
-        raise BadBodyError(f"its body is larger than {MAX_BODY} bytes")
-    return body
 
 
 class Body:

@@ -10,17 +10,16 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-import zlib
+from functools import partial
 from operator import index
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from masivo import MasivoConfigError
 from masivo.protocol import Failure, Response
 
-from .body import BadBodyError, Body, bounded
+from .body import Body
 from .building import build_lock
 from .connections import now
-from .failures import PRIVATE_CA, is_untrusted
 from .proxies import proxy_for
 from .transport import left
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     import httpx2
 
     from masivo.protocol import Request
-
-    from .proxies import Proxy
 
     T = TypeVar("T")
     _Makes: TypeAlias = Callable[[], T]
@@ -60,6 +57,15 @@ _AN_INSTANT: Final = 0.001  # seconds; none at all would mean not to wait
 _NOT_SENT: Final = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"}
 
 
+class Source(NamedTuple):
+    """Where an HTTP client comes from."""
+
+    make: Callable[[], Any]
+    """Gives the client. It raises MasivoConfigError where there is none that can be used."""
+    owned: bool
+    """Whether it is ours to close."""
+
+
 def source_of(
     given: object, kind: Kind, base_url: str, environ: Mapping[str, str] | None
 ) -> Source | None:
@@ -76,20 +82,12 @@ def source_of(
         MasivoConfigError: the argument is no such client, nor a function that may make one; or
             there is none, and a setting that applies cannot be used.
     """
-    if given is None and environ is None:
-        return None
-    if given is None and environ is not None:
-        if base_url.startswith("https:"):
-            with build_lock:
-                from .tls import check_certificates  # only a client that needs it pays for it
-
-                check_certificates(environ)
-        proxy = proxy_for(base_url, environ)
-        return None if proxy is None else Source(kind, _through(proxy, kind))
+    if given is None:
+        return None if environ is None else _proxied(kind, base_url, environ)
     if _is_client(given, kind):
-        return Source(kind, lambda: given, owned=False)
+        return Source(partial(_inherited, given, kind, os.getpid()), owned=False)
     if callable(given) and not inspect.iscoroutinefunction(given):
-        return Source(kind, given)
+        return Source(partial(_made, given, kind), owned=True)
     raise MasivoConfigError(
         f"http_client must be an httpx.{kind} (or httpx2.{kind}), or a function of no arguments "
         f"that makes one, not {type(given).__module__}.{type(given).__qualname__}"
@@ -103,71 +101,57 @@ def _is_client(given: object, kind: Kind) -> bool:
     )
 
 
-def _through(proxy: Proxy, kind: Kind) -> Callable[[], object]:
+def _proxied(kind: Kind, base_url: str, environ: Mapping[str, str]) -> Source | None:
     with build_lock:
+        if base_url.startswith("https:"):
+            from .tls import check_certificates  # only a client that needs it pays for it
+
+            check_certificates(environ)
+        proxy = proxy_for(base_url, environ)
+        if proxy is None:
+            return None
         import httpx
 
-    def make() -> object:
+    def through() -> object:
         from .tls import client_context
 
         context = client_context()
+        secure = context if proxy.url.startswith("https:") else None
         # The decision is made, by us: it must not be made again from the environment.
         return getattr(httpx, kind)(
-            proxy=httpx.Proxy(
-                proxy.url,
-                auth=proxy.auth,
-                ssl_context=context if proxy.url.startswith("https:") else None,
-            ),
+            proxy=httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=secure),
             verify=context,
             trust_env=False,
             limits=httpx.Limits(max_connections=None),
         )
 
-    return make
+    return Source(through, owned=True)
 
 
-class Source:
-    """Where an HTTP client comes from.
+def _inherited(given: object, kind: Kind, process: int) -> object:
+    if process != os.getpid():
+        raise MasivoConfigError(
+            "this process was forked, and the http_client that it inherited holds its parent's "
+            "connections: pass a function that makes one, such as "
+            f"http_client=lambda: httpx.{kind}(...)"
+        )
+    return given
 
-    Args:
-        kind: the class that it must have.
-        make: gives it.
-        owned: whether it is ours to close.
-    """
 
-    def __init__(self, kind: Kind, make: Callable[[], object], *, owned: bool = True) -> None:
-        self.owned = owned
-        self._kind: Kind = kind
-        self._make = make
-        self._process = os.getpid()
-
-    def client(self) -> Any:
-        """Return the client.
-
-        Raises:
-            MasivoConfigError: there is none that can be used here.
-        """
-        if not self.owned and self._process != os.getpid():
-            raise MasivoConfigError(
-                "this process was forked, and the http_client that it inherited holds its "
-                "parent's connections: pass a function that makes one, such as "
-                f"http_client=lambda: httpx.{self._kind}(...)"
-            )
-        try:
-            client = self._make()
-        except MasivoConfigError:
-            raise
-        except Exception as error:
-            raise MasivoConfigError(
-                "http_client: the function that should make one raised "
-                f"{type(error).__name__}: {_said(error)}"
-            ) from error
-        if not _is_client(client, self._kind):
-            raise MasivoConfigError(
-                f"http_client: the function returned {type(client).__module__}."
-                f"{type(client).__qualname__}, not an httpx.{self._kind} or httpx2.{self._kind}"
-            )
-        return client
+def _made(function: Callable[[], object], kind: Kind) -> object:
+    try:
+        client = function()
+    except Exception as error:
+        raise MasivoConfigError(
+            "http_client: the function that should make one raised "
+            f"{type(error).__name__}: {_said(error)}"
+        ) from error
+    if not _is_client(client, kind):
+        raise MasivoConfigError(
+            f"http_client: the function returned {type(client).__module__}."
+            f"{type(client).__qualname__}, not an httpx.{kind} or httpx2.{kind}"
+        )
+    return client
 
 
 class _Sender:
@@ -182,7 +166,7 @@ class _Sender:
             with build_lock:
                 client = self._client
                 if client is None:
-                    client = self._client = self._source.client()
+                    client = self._client = self._source.make()
         return client
 
     def _disown(self) -> Any:
@@ -207,10 +191,9 @@ class HttpxSender(_Sender):
             response = client.send(_outgoing(client, request, _Left(until)), **_AS_IT_IS)
             try:
                 status, headers = index(response.status_code), _headers_of(response)
-                if response.is_stream_consumed:  # by a hook or a transport of the caller's
-                    return Response(status, headers, bounded(response.content))
-                body = Body(headers)
-                for chunk in response.iter_raw():
+                is_read = response.is_stream_consumed  # by a hook or a transport of the caller's
+                body = Body({} if is_read else headers)
+                for chunk in [response.content] if is_read else response.iter_raw():
                     body.feed(chunk)
                     left(until)
                 return Response(status, headers, body.finish())
@@ -257,11 +240,13 @@ class AsyncHttpxSender(_Sender):
                 response = await client.send(outgoing, **_AS_IT_IS)
                 try:
                     status, headers = index(response.status_code), _headers_of(response)
-                    if response.is_stream_consumed:
-                        return Response(status, headers, bounded(response.content))
-                    body = Body(headers)
-                    async for chunk in response.aiter_raw():
-                        body.feed(chunk)
+                    is_read = response.is_stream_consumed
+                    body = Body({} if is_read else headers)
+                    if is_read:
+                        body.feed(response.content)
+                    else:
+                        async for chunk in response.aiter_raw():
+                            body.feed(chunk)
                     return Response(status, headers, body.finish())
                 finally:
                     await response.aclose()
@@ -313,22 +298,14 @@ def _failure_of(error: Exception, timeout: float, status: int | None) -> Failure
     if isinstance(error, MasivoConfigError):
         return Failure(error.message, sent=False, fatal=error)
     # By name: there are two families of them.
-    names = _names(error)
-    # Under trio only an exception's cause has words for what TLS has met.
-    tls = next((each for each in _chain(error) if "SSLError" in _names(each)), None)
-    said = _said(tls or error)
-    detail = f": {said}" if said else ""
-    if isinstance(error, BadBodyError | zlib.error):
-        reason = f"the response was broken{detail}"
-    elif isinstance(error, TimeoutError) or names & {"TimeoutException", "TooSlowError"}:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    detail = next((f": {said}" for each in _chain(error) if (said := _said(each))), "")
+    if isinstance(error, TimeoutError) or names & {"TimeoutException", "TooSlowError"}:
         lack = "no connection" if names & _NOT_SENT else "no response"
         lack = lack if status is None else "no complete response"
         reason = f"{lack} within {timeout:g} s (timeout); check the network and base_url"
     elif "ProxyError" in names:
         reason = f"the proxy refused{detail}; check HTTPS_PROXY or http_client"
-    elif tls is not None and status is None:
-        cure = PRIVATE_CA if is_untrusted(tls) else "; check the network and base_url"
-        reason = f"no secure connection{detail}{cure}"
     elif "ConnectError" in names:
         reason = f"no connection{detail}; check the network and base_url"
     elif "RemoteProtocolError" in names or status is not None:
@@ -339,12 +316,8 @@ def _failure_of(error: Exception, timeout: float, status: int | None) -> Failure
     return Failure(reason, sent=sent, status=status, cause=error)
 
 
-def _names(error: BaseException) -> set[str]:
-    return {kind.__name__ for kind in type(error).__mro__}
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and its causes, which may come in a circle."""
+    """An exception and its causes, which may come in a circle: under trio only these have words."""
     seen: list[BaseException] = []
     while error is not None and not any(error is each for each in seen):
         seen.append(error)

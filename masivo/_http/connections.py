@@ -7,13 +7,14 @@ import os
 import socket
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 if TYPE_CHECKING:
     from .exchange import Exchange
     from .tls import Tls
 
-__all__ = ["Address", "Connection", "Idle", "Racer", "now"]
+__all__ = ["Address", "Connection", "Idle", "has_arrived", "now", "set_out"]
 
 Address = tuple[int, int, int, str, Any]
 """What ``getaddrinfo`` says of one address."""
@@ -26,7 +27,7 @@ MOST_IDLE: Final = 20
 """How many are kept at most."""
 
 _CHUNK: Final = 65_536
-_ON_ITS_WAY: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
+_ON_ITS_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
 class _Time:
@@ -39,45 +40,41 @@ def now() -> float:
     return _Time.monotonic()
 
 
-class Racer:
-    """A socket on its way to one address.
+def set_out(address: Address) -> socket.socket:
+    """Return a socket that does not block, on its way to an address.
 
     Raises:
         OSError: the address cannot be reached.
     """
+    family, kind, protocol, _, where = address
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        code = sock.connect_ex(where)
+    except BaseException:
+        sock.close()
+        raise
+    return sock if code in _ON_ITS_WAY else _failed(sock, code)
 
-    def __init__(self, address: Address) -> None:
-        family, kind, protocol, _, where = address
-        self.socket = socket.socket(family, kind, protocol)
-        try:
-            self.socket.setblocking(False)
-            self._check(self.socket.connect_ex(where))
-        except BaseException:
-            self.socket.close()
-            raise
 
-    @property
-    def closed(self) -> bool:
-        """Whether it has failed."""
-        return self.socket.fileno() == -1
+def has_arrived(sock: socket.socket) -> bool:
+    """Return whether a socket that has set out is connected.
 
-    def arrived(self) -> bool:
-        """Return whether it is connected.
+    Raises:
+        OSError: it has failed, and is closed.
+    """
+    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        _failed(sock, code)
+    try:
+        sock.getpeername()
+    except OSError:  # not yet
+        return False
+    return True
 
-        Raises:
-            OSError: it has failed.
-        """
-        self._check(self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-        try:
-            self.socket.getpeername()
-        except OSError:  # not yet
-            return False
-        return True
 
-    def _check(self, code: int) -> None:
-        if code not in (0, *_ON_ITS_WAY):
-            self.socket.close()
-            raise OSError(code, os.strerror(code))
+def _failed(sock: socket.socket, code: int) -> NoReturn:
+    sock.close()
+    raise OSError(code, os.strerror(code))
 
 
 class Connection:
@@ -95,7 +92,7 @@ class Connection:
         self._broken: OSError | None = None
         self._ended = False
         self._process = os.getpid()
-        self._born = self._idle_since = now()
+        self._born = self.idle_since = now()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     @property
@@ -176,10 +173,6 @@ class Connection:
             if exchange.receive(data):
                 return
 
-    def rest(self) -> None:
-        """Be idle from now on."""
-        self._idle_since = now()
-
     def is_usable(self) -> bool:
         """Return whether an idle connection can carry a request: it is this process's, neither too
         old nor idle for too long, and the server has neither closed it nor said anything."""
@@ -193,7 +186,7 @@ class Connection:
     def is_stale(self) -> bool:
         """Return whether an idle connection has had its time."""
         at = now()
-        return at - self._idle_since >= MAX_IDLE or at - self._born >= MAX_AGE
+        return at - self.idle_since >= MAX_IDLE or at - self._born >= MAX_AGE
 
     def close(self) -> None:
         """Close it; nothing is waited for."""
@@ -209,40 +202,25 @@ class Idle:
 
     def take(self) -> Connection | None:
         """Return a connection that can be used, None if there is none."""
-        while (connection := self._pop()) is not None:
-            if connection.is_usable():
-                return connection
-            connection.close()
+        with suppress(IndexError):
+            while not (connection := self._connections.pop()).is_usable():
+                connection.close()
+            return connection
         return None
 
     def put(self, connection: Connection) -> None:
         """Keep a connection; close those that have waited for too long."""
-        connection.rest()
+        connection.idle_since = now()
         self._connections.append(connection)
-        while (oldest := self._oldest()) is not None:
-            oldest.close()
         if self._closed:
             self.close()
+        with suppress(IndexError):  # others may take them meanwhile
+            while len(self._connections) > MOST_IDLE or self._connections[0].is_stale():
+                self._connections.popleft().close()
 
     def close(self) -> None:
         """Close every connection, and those that come later."""
         self._closed = True
-        while (connection := self._pop()) is not None:
-            connection.close()
-
-    def _pop(self) -> Connection | None:
-        try:
-            return self._connections.pop()
-        except IndexError:
-            return None
-
-    def _oldest(self) -> Connection | None:
-        """Take the connection that has waited longest, if it has waited for too long."""
-        try:
-            oldest = self._connections.popleft()
-        except IndexError:
-            return None
-        if len(self._connections) >= MOST_IDLE or oldest.is_stale():
-            return oldest
-        self._connections.appendleft(oldest)
-        return None
+        with suppress(IndexError):
+            while True:
+                self._connections.pop().close()

@@ -13,15 +13,13 @@ from .transport import Transport
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from masivo.protocol import Failure, Request, Response
-
     from .by_httpx import Source
     from .connections import Address
 
-__all__ = ["AsyncioSender", "asyncio_sender"]
+__all__ = ["Asyncio", "asyncio_sender"]
 
 
-class _Asyncio:
+class Asyncio:
     """See World."""
 
     async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
@@ -56,27 +54,8 @@ def _wake(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-class AsyncioSender:
-    """Sends requests from asyncio, over connections of our own.
-
-    Args:
-        base_url: its scheme, host and port are where requests go.
-    """
-
-    def __init__(self, base_url: str) -> None:
-        self._transport = Transport(_Asyncio(), base_url)
-
-    async def send(self, request: Request) -> Response | Failure:
-        """Carry out a request. Never raises an Exception; several may be out at once."""
-        return await self._transport.send(request)
-
-    async def aclose(self) -> None:
-        """Close the connections. Another request may come all the same."""
-        self._transport.close()
-
-
-def asyncio_sender(source: Source | None, base_url: str) -> AsyncioSender | AsyncHttpxSender:
+def asyncio_sender(source: Source | None, base_url: str) -> Transport | AsyncHttpxSender:
     """Return what sends requests from asyncio. See ``thread_sender``."""
     if source is None:
-        return AsyncioSender(base_url)
+        return Transport(Asyncio(), base_url)
     return AsyncHttpxSender(source, asyncio.timeout, partial(asyncio.sleep, 0))

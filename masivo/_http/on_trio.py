@@ -14,15 +14,13 @@ from .transport import Transport
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from masivo.protocol import Failure, Request, Response
-
     from .by_httpx import Source
     from .connections import Address
 
-__all__ = ["TrioSender", "trio_sender"]
+__all__ = ["Trio", "trio_sender"]
 
 
-class _Trio:
+class Trio:
     """See World."""
 
     async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
@@ -40,42 +38,24 @@ class _Trio:
                 await trio.lowlevel.wait_readable(reading[0])
                 return
 
-            async def one(
-                wait: Callable[[socket.socket], Awaitable[None]], each: socket.socket
-            ) -> None:
-                await wait(each)
-                scope.cancel()
-
             async with trio.open_nursery() as nursery:
                 for each in reading:
-                    nursery.start_soon(one, trio.lowlevel.wait_readable, each)
+                    nursery.start_soon(_first, scope, trio.lowlevel.wait_readable, each)
                 for each in writing:
-                    nursery.start_soon(one, trio.lowlevel.wait_writable, each)
+                    nursery.start_soon(_first, scope, trio.lowlevel.wait_writable, each)
 
 
-class TrioSender:
-    """Sends requests from trio, over connections of our own.
-
-    Args:
-        base_url: its scheme, host and port are where requests go.
-    """
-
-    def __init__(self, base_url: str) -> None:
-        self._transport = Transport(_Trio(), base_url)
-
-    async def send(self, request: Request) -> Response | Failure:
-        """Carry out a request. Never raises an Exception; several may be out at once."""
-        return await self._transport.send(request)
-
-    async def aclose(self) -> None:
-        """Close the connections. Another request may come all the same."""
-        self._transport.close()
+async def _first(
+    scope: trio.CancelScope, wait: Callable[[socket.socket], Awaitable[None]], each: socket.socket
+) -> None:
+    await wait(each)
+    scope.cancel()
 
 
-def trio_sender(source: Source | None, base_url: str) -> TrioSender | AsyncHttpxSender:
+def trio_sender(source: Source | None, base_url: str) -> Transport | AsyncHttpxSender:
     """Return what sends requests from trio. See ``thread_sender``."""
     if source is None:
-        return TrioSender(base_url)
+        return Transport(Trio(), base_url)
     return AsyncHttpxSender(source, _bound, trio.lowlevel.checkpoint)
 
 

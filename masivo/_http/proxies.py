@@ -94,9 +94,10 @@ def _matches(entry: str, host: str, port: int) -> bool:
     if match is None or (match["port"] and int(match["port"]) != port):
         return False
     named = (match["v6"] or match["host"] or "").removeprefix("*").strip(".")
-    return bool(named) and (
-        host == named or _contains(named, host) or (_is_name(host) and host.endswith("." + named))
-    )
+    if named and host == named:
+        return True
+    is_address = ":" in host or host.rpartition(".")[2].isdigit()
+    return _contains(named, host) if is_address else bool(named) and host.endswith("." + named)
 
 
 def _contains(network: str, host: str) -> bool:
@@ -104,14 +105,6 @@ def _contains(network: str, host: str) -> bool:
         return ip_address(host) in ip_network(network, strict=False)
     except ValueError:
         return False
-
-
-def _is_name(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return True
-    return False
 
 
 # ── The proxy itself ─────────────────────────────────────────────────────────────────────────
@@ -141,11 +134,6 @@ def _shown(value: str) -> str:
     """A value without credentials: of what cannot be read, anything may be one."""
     scheme, separator, rest = value.rpartition("://")
     _, at, address = rest.rpartition("@")
-    return "".join(
-        (
-            scheme if scheme.isalnum() else "..." if scheme else "",
-            separator,
-            "***@" if at else "",
-            address if _ADDRESS.fullmatch(address) else "...",
-        )
-    )
+    scheme = scheme if scheme.isalnum() else "..."
+    address = address if _ADDRESS.fullmatch(address) else "..."
+    return f"{scheme}{separator}{'***@' if at else ''}{address}" if separator else "..."

@@ -11,27 +11,37 @@ there is taken, however late it is looked for.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
+from masivo import MasivoConfigError
+from masivo.protocol import Failure
+
 from .building import build_lock
-from .connections import Connection, Idle, Racer, now
-from .exchange import Exchange, request_bytes
-from .failures import failure_of
+from .connections import Connection, Idle, has_arrived, now, set_out
+from .exchange import BrokenResponseError, Exchange, request_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from masivo.protocol import Failure, Request, Response
+    from masivo.protocol import Request, Response
 
     from .connections import Address
-    from .failures import Lack
     from .tls import Tls
 
 __all__ = ["Transport", "World"]
 
 HEAD_START: Final = 0.25
 """How long an address has to itself before the next is tried, too, in seconds (RFC 8305)."""
+
+
+Lack = Literal["no connection", "no secure connection", "no response"]
+"""What a request lacked when it failed. But for the last, nothing of it was sent."""
+
+_PRIVATE_CA: Final = (
+    ". If the server's certificate is signed by a CA of your own, name that CA's certificate (PEM) "
+    "in SSL_CERT_FILE, or pass an http_client that knows it"
+)
 
 
 class World(Protocol):
@@ -74,6 +84,10 @@ class Transport:
         """Close the connections that are idle; those in use close when their request is over."""
         self._idle.close()
 
+    async def aclose(self) -> None:
+        """As ``close``; nothing is waited for."""
+        self.close()
+
     async def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception.
 
@@ -112,9 +126,9 @@ class Transport:
     def _encryption(self) -> Tls | None:
         if not self._secure:
             return None
-        from .tls import Tls, client_context  # only a client that needs it pays for it
-
         with build_lock:
+            from .tls import Tls, client_context  # only a client that needs it pays for it
+
             return Tls(client_context(), self._host)
 
     async def _response(self, connection: Connection, exchange: Exchange, until: float) -> Response:
@@ -146,37 +160,35 @@ class Transport:
         Each has a head start before the next; the first that is connected wins.
 
         Raises:
-            OSError: none can be reached; it is the error of the first.
+            OSError: none can be reached; it is the error of the last.
             TimeoutError: none was reached in time.
         """
         addresses = [*await self._addresses(until)]
         head_start = min(HEAD_START, left(until) / (len(addresses) + 1))
         next_at = now()
-        racers: list[Racer] = []
-        failed: OSError | None = None
+        racers: list[socket.socket] = []
+        error = OSError("its name has no address")
         try:
             while addresses or racers:
                 try:
                     if addresses and (not racers or now() >= next_at):
-                        racers.append(Racer(addresses.pop(0)))
                         next_at = now() + head_start
+                        racers.append(set_out(addresses.pop(0)))
                     for racer in racers:
-                        if racer.arrived():
+                        if has_arrived(racer):
                             racers.remove(racer)
-                            return racer.socket
-                except OSError as error:
-                    failed = failed or error
-                    racers = [racer for racer in racers if not racer.closed]
+                            return racer
+                except OSError as failed:
+                    error, next_at = failed, now()
+                    racers = [racer for racer in racers if racer.fileno() != -1]
                     continue
                 soon = min(next_at, until) if addresses else until
-                await self._world.wait(
-                    (), [racer.socket for racer in racers], max(0.0, soon - now())
-                )
+                await self._world.wait((), racers, max(0.0, soon - now()))
                 left(until)
-            raise failed or OSError("its name has no address")
+            raise error
         finally:
             for racer in racers:
-                racer.socket.close()
+                racer.close()
 
     async def _addresses(self, until: float) -> Sequence[Address]:
         # Bytes: a str would have the codec `idna` imported, maybe beside a fork.
@@ -199,3 +211,34 @@ def left(until: float) -> float:
     if seconds <= 0:
         raise TimeoutError
     return seconds
+
+
+def failure_of(error: Exception, lack: Lack, timeout: float, status: int | None) -> Failure:
+    """Return a request's failure.
+
+    Args:
+        error: what was raised.
+        lack: how far the request had come.
+        timeout: the request's, in seconds.
+        status: the response's, where its headers have arrived.
+    """
+    what = lack if status is None else "no complete response"
+    if isinstance(error, MasivoConfigError):
+        return Failure(error.message, sent=False, fatal=error)
+    cure = "; check the network and base_url"
+    if isinstance(error, TimeoutError):
+        reason = f"{what} within {timeout:g} s (timeout){cure}"
+    elif isinstance(error, BrokenResponseError):
+        reason = f"the response was broken: {error}"
+    elif not isinstance(error, OSError):
+        reason = f"the request failed: {type(error).__name__}: {error}"
+    elif lack == "no response":
+        reason = f"{what}: {error}"
+    else:
+        reason = f"{what}: {error}{_PRIVATE_CA if _is_untrusted(error) else cure}"
+    return Failure(reason, sent=lack == "no response", status=status, cause=error)
+
+
+def _is_untrusted(error: BaseException) -> bool:
+    """Return whether a server's certificate was refused."""
+    return type(error).__name__ == "SSLCertVerificationError"  # without importing ssl

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from masivo import MasivoError
-from masivo._http.on_asyncio import AsyncioSender
-from masivo._http.on_trio import TrioSender
+from masivo._http.on_asyncio import asyncio_sender
+from masivo._http.on_trio import trio_sender
 from masivo._http.sockets import SocketSender
 from masivo.protocol import Failure, Request, Response
 
@@ -24,6 +24,8 @@ from .worlds import WORLDS, Job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from masivo._async.session import AsyncSender
 
 pytestmark = pytest.mark.scaled
 
@@ -66,10 +68,10 @@ def by_threads(base_url: str, request: Request) -> Response | Failure:
 
 
 async def in_loop(
-    kind: type[AsyncioSender | TrioSender], base_url: str, request: Request
+    make: Callable[[None, str], AsyncSender], base_url: str, request: Request
 ) -> Response | Failure:
     """Send a request as the clients for loops do."""
-    sender = kind(base_url)
+    sender = make(None, base_url)
     try:
         return await sender.send(request)
     finally:
@@ -78,8 +80,8 @@ async def in_loop(
 
 SENDERS: dict[str, Callable[[str, Request], Response | Failure]] = {
     "threads": by_threads,
-    "asyncio": lambda base_url, request: asyncio.run(in_loop(AsyncioSender, base_url, request)),
-    "trio": lambda base_url, request: trio.run(in_loop, TrioSender, base_url, request),
+    "asyncio": lambda base_url, request: asyncio.run(in_loop(asyncio_sender, base_url, request)),
+    "trio": lambda base_url, request: trio.run(in_loop, trio_sender, base_url, request),
 }
 
 

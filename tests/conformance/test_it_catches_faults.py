@@ -21,9 +21,7 @@ import masivo._sync.session as thread_session
 from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
-from masivo._http.on_asyncio import AsyncioSender
-from masivo._http.on_trio import TrioSender
-from masivo._http.sockets import SocketSender
+from masivo._http.transport import Transport
 from masivo._sync.session import Session
 from masivo.protocol import Failure, Response
 from masivo.testing.conformance import SCENARIOS, NonconformityError, assert_conforms
@@ -44,7 +42,7 @@ LIMIT = 0.5
 
 
 Sends: TypeAlias = "Callable[[Request], Awaitable[Response | Failure]]"
-"""A driver's way to send a request; in threads it is never suspended."""
+"""What sends a request, in every world."""
 
 
 def change_sending(
@@ -52,27 +50,12 @@ def change_sending(
     change: Callable[[Sends, Request], Coroutine[Any, Any, Response | Failure]],
 ) -> None:
     """Let something else be done in place of sending a request, in every driver."""
-    send = SocketSender.send
+    send = Transport.send
 
-    def changed(self: SocketSender, request: Request) -> Response | Failure:
-        async def at_once(request: Request) -> Response | Failure:
-            return send(self, request)
+    async def changed(self: Transport, request: Request) -> Response | Failure:
+        return await change(partial(send, self), request)
 
-        try:
-            change(at_once, request).send(None)
-        except StopIteration as stop:
-            result: Response | Failure = stop.value
-            return result
-        raise AssertionError("it was suspended")
-
-    patch.setattr(SocketSender, "send", changed)
-    for kind in (AsyncioSender, TrioSender):
-        asend: Callable[[Any, Request], Awaitable[Response | Failure]] = kind.send
-
-        async def achanged(self: Any, request: Request, asend: Any = asend) -> Response | Failure:
-            return await change(partial(asend, self), request)
-
-        patch.setattr(kind, "send", achanged)
+    patch.setattr(Transport, "send", changed)
 
 
 def change_requests(patch: pytest.MonkeyPatch, change: Callable[[Request], Request]) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from transport.server import Server
 
-from masivo._http.on_asyncio import AsyncioSender
+from masivo._http.on_asyncio import asyncio_sender
 from masivo._http.sockets import SocketSender
 from masivo.emulator import Emulator
 from masivo.protocol import Failure, Request, Response
@@ -56,7 +56,7 @@ def test_a_request_is_one_write(world: str, body: bytes, monkeypatch: pytest.Mon
     monkeypatch.setattr(socket.socket, "send", recording)
 
     async def in_a_loop(request: Request) -> list[Response | Failure]:
-        sender = AsyncioSender(request.url)
+        sender = asyncio_sender(None, request.url)
         responses = [await sender.send(request) for _ in range(3)]
         await sender.aclose()
         return responses

@@ -189,7 +189,7 @@ def test_a_loop_that_was_blocked_loses_no_response(run_in_a_loop: Run, size: int
     with Server(talk) as server:
 
         async def script(face: Face) -> None:
-            real, blocked = face.sender._transport._world.wait, False
+            real, blocked = face.transport._world.wait, False
 
             async def wait(*args: Any) -> None:
                 nonlocal blocked
@@ -199,7 +199,7 @@ def test_a_loop_that_was_blocked_loses_no_response(run_in_a_loop: Run, size: int
                     _call_soon(face, lambda: _block(answered, began + 2 * TIMEOUT))
                 await real(*args)
 
-            face.sender._transport._world.wait = wait
+            face.transport._world.wait = wait
             response = await face.send(to(server.url, timeout=TIMEOUT))
             assert blocked
             assert isinstance(response, Response)
@@ -210,12 +210,12 @@ def test_a_loop_that_was_blocked_loses_no_response(run_in_a_loop: Run, size: int
 
 def _call_soon(face: Face, function: Callable[[], object]) -> None:
     """Have the loop call a function once the request waits."""
-    if isinstance(face.sender, on_trio.TrioSender):
+    if isinstance(face.transport._world, on_trio.Trio):
         import trio
 
         trio.lowlevel.current_trio_token().run_sync_soon(function)
     else:
-        assert isinstance(face.sender, on_asyncio.AsyncioSender)
+        assert isinstance(face.transport._world, on_asyncio.Asyncio)
         import asyncio
 
         asyncio.get_running_loop().call_soon(function)
@@ -233,7 +233,7 @@ def test_nothing_is_sent_after_the_deadline(run: Run, clock: Clock) -> None:
     with Server() as server:
 
         async def script(face: Face) -> None:
-            transport: Any = face.sender._transport
+            transport = face.transport
             connect = transport._connect
 
             async def late(until: float) -> socket.socket:

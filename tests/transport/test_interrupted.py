@@ -15,9 +15,10 @@ import trio
 import uvloop
 
 import masivo._http
-from masivo._http.on_asyncio import AsyncioSender
-from masivo._http.on_trio import TrioSender
+from masivo._http.on_asyncio import Asyncio
+from masivo._http.on_trio import Trio
 from masivo._http.sockets import SocketSender
+from masivo._http.transport import Transport
 from masivo.protocol import Response
 
 from .certificates import server_context
@@ -108,29 +109,28 @@ class Counted:
 
 
 async def _in_asyncio(url: str, at: int) -> bool:
-    sender = AsyncioSender(url)
-    transport: Any = sender._transport
-    task = asyncio.ensure_future(sender.send(large(url)))
+    transport: Any = Transport(Asyncio(), url)
+    task = asyncio.ensure_future(transport.send(large(url)))
     transport._world = Counted(transport._world, at, task.cancel)
     await asyncio.wait([task])
     transport._world = transport._world._world
     cut = task.cancelled()
-    assert isinstance(await sender.send(to(url)), Response)
-    await sender.aclose()
+    assert isinstance(await transport.send(to(url)), Response)
+    await transport.aclose()
     return cut
 
 
 async def _in_trio(url: str, at: int) -> bool:
-    sender = TrioSender(url)
-    transport: Any = sender._transport
+    transport: Any = Transport(Trio(), url)
     world = transport._world
     with trio.CancelScope() as scope:
         transport._world = Counted(world, at, scope.cancel)
-        await sender.send(large(url))
+        await transport.send(large(url))
     transport._world = world
-    assert isinstance(await sender.send(to(url)), Response)
-    await sender.aclose()
-    return scope.cancelled_caught
+    assert isinstance(await transport.send(to(url)), Response)
+    await transport.aclose()
+    cut: bool = scope.cancelled_caught
+    return cut
 
 
 CUT: dict[str, Callable[[str, int], bool]] = {

@@ -68,7 +68,7 @@ def test_few_are_kept(run: Run) -> None:
 
         async def script(face: Face) -> None:
             assert good(*await face.together([to(server.url)] * count))
-            kept = len(face.sender._transport._idle._connections)
+            kept = len(face.transport._idle._connections)
             assert kept == MOST_IDLE
 
         run(server.url, script)

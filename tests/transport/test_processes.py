@@ -36,10 +36,10 @@ def send_in(world, count, between=lambda: None):
         return results
     async def main():
         if world == "trio":
-            from masivo._http.on_trio import TrioSender as Sender
+            from masivo._http.on_trio import trio_sender as make
         else:
-            from masivo._http.on_asyncio import AsyncioSender as Sender
-        sender = Sender(url)
+            from masivo._http.on_asyncio import asyncio_sender as make
+        sender = make(None, url)
         for _ in range(count):
             results.append(await sender.send(request))
             between()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 import trio
 import uvloop
 
-from masivo._http.on_asyncio import AsyncioSender
-from masivo._http.on_trio import TrioSender
-from masivo._http.sockets import SocketSender
+from masivo._http.on_asyncio import Asyncio, asyncio_sender
+from masivo._http.on_trio import trio_sender
+from masivo._http.sockets import SocketSender, thread_sender
 from masivo.protocol import Failure, Request, Response
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Face:
 
     def __init__(self, sender: Any) -> None:
         self.sender = sender
+        self.transport: Any = sender._transport if isinstance(sender, SocketSender) else sender
 
     async def send(self, request: Request) -> Response | Failure:
         """Carry out one request."""
@@ -68,7 +69,7 @@ class Face:
                 thread.start()
             for thread in threads:
                 thread.join()
-        elif isinstance(self.sender, AsyncioSender):
+        elif isinstance(self.transport._world, Asyncio):
             await asyncio.gather(*map(one, requests))
         else:
             async with trio.open_nursery() as nursery:
@@ -94,10 +95,10 @@ def run_in(world: str) -> Run:
     """What runs a script in a world."""
 
     def run(url: str, script: Callable[[Face], Awaitable[T]]) -> T:
-        kinds: dict[str, Any] = {"threads": SocketSender, "trio": TrioSender}
+        kinds: dict[str, Any] = {"threads": thread_sender, "trio": trio_sender}
 
         async def main() -> T:
-            face = Face(kinds.get(world, AsyncioSender)(url))
+            face = Face(kinds.get(world, asyncio_sender)(None, url))
             try:
                 return await script(face)
             finally:
