@@ -114,7 +114,7 @@ async def _in_asyncio(url: str, at: int) -> bool:
     transport._world = Counted(transport._world, at, task.cancel)
     await asyncio.wait([task])
     transport._world = transport._world._world
-    cut = task.cancelled()
+    cut: bool = task.cancelled()
     assert isinstance(await transport.send(to(url)), Response)
     await transport.aclose()
     return cut
