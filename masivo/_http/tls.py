@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import certifi
-
 from masivo import MasivoConfigError
 
 if TYPE_CHECKING:
@@ -43,6 +41,8 @@ def client_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """
     file, directory = _named(environ)
     if file is None and directory is None:
+        import certifi
+
         return _loaded(certifi.where(), None)
     try:
         if directory is not None and not _is_hashed(directory):
