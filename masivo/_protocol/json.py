@@ -1,4 +1,4 @@
-"""JSON as the core reads and writes it: two encoders, one parser, one word for "not JSON"."""
+"""JSON as the core reads and writes it: one encoder, one parser, one word for "not JSON"."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from enum import Enum
 from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
-import orjson
 
-__all__ = ["NOT_JSON", "PLAIN", "Json", "decode_encoded", "encode", "encode_plain", "parse"]
+__all__ = ["NOT_JSON", "Json", "decode_encoded", "encode", "parse"]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """The value of a JSON text."""
@@ -21,20 +20,9 @@ class _NotJson(Enum):
 NOT_JSON: Final = _NotJson.NOT_JSON
 """The result of :func:`parse` for a text that is not JSON."""
 
-encode_plain: Final = orjson.dumps
-"""Encodes, with the option ``PLAIN``, what consists of plain types, for a quarter of what a walk
-over it costs. It raises TypeError for nearly all else that JSON cannot carry, and for some that it
-can; but NaN and infinities become null, and a caller's ``orjson.Fragment`` is written as it is."""
-
-PLAIN: Final = (
-    orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-)
-"""The option of ``encode_plain``: without it, naive datetimes pass, and dataclasses lose fields."""
-
 encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-"""Encodes what ``events`` converted, ints of any size, and a ``Decimal`` as an exact number."""
+"""Encodes plain JSON types, ints of any size, and a ``Decimal`` as an exact number. It accepts much
+that an event may not hold (bytes, sets, NaN): see ``events/plain``."""
 
 decode_encoded: Final = msgspec.json.Decoder(float_hook=float).decode
 """The value of what ``encode`` made; a ``Decimal`` beyond all floats becomes infinite."""

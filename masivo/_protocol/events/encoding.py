@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast
 
 from masivo._protocol.errors import MasivoValidationError
-from masivo._protocol.json import PLAIN, encode, encode_plain
+from masivo._protocol.json import encode
 from masivo._protocol.wire.requests import envelope_size
 
 from .form import STAMP_SIZE, size
-from .plain import convert
+from .plain import convert, is_plain, plain_text, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from masivo._protocol.settings import Settings
 
 __all__ = ["Encode", "encoder"]
@@ -27,8 +25,6 @@ Encode: TypeAlias = Callable[[Mapping[str, object]], tuple[bytes, str]]
 """From an event to its encoded form and its customer."""
 
 _MISSING: Final = object()
-
-_type_of: Final = cast("Callable[[Any], object]", type)
 
 
 def encoder(settings: Settings) -> Encode:
@@ -45,9 +41,8 @@ def encoder(settings: Settings) -> Encode:
     brand = b'"brand_id":' + encode(default_brand) + b","
 
     def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
-        # Another thread may change the event meanwhile: while the encoder asks an Enum for its
-        # value others run, and it does not hold on to what the dict then loses.
-        event = {**event} if event.__class__ is dict else _as_dict(event)
+        if type(event) is not dict:
+            event = _as_dict(event)
         kind = event.get("type")
         customer = event.get("customer_id")
         if type(kind) is not str or not kind:
@@ -62,14 +57,8 @@ def encoder(settings: Settings) -> Encode:
                 _missing_brand(event, has_default=default_brand is not None)
         elif type(brand_id) is not str and brand_id is not None:
             _check_brand(brand_id)
-        try:
-            encoded = encode_plain(event, None, PLAIN)
-            if encoded.count(b"null") > (brand_id is None) and not _is_finite(event.values()):
-                encoded = _encode_unusual(event)
-        except (TypeError, RuntimeError):
-            encoded = _encode_unusual(event)
         # A copy in any case: what the encoder returns stays in a kilobyte, however short it is.
-        encoded = encoded[1:]
+        encoded = _encode(event)[1:]
         if brand_id is _MISSING:
             encoded = brand + encoded
         if not stamped or "issued_at" in event:
@@ -88,33 +77,32 @@ def encoder(settings: Settings) -> Encode:
 
 
 def _as_dict(event: object) -> dict[str, object]:
-    if isinstance(event, Mapping):
-        try:
+    with reading("the event"):
+        if isinstance(event, Mapping):
             return dict(cast("Mapping[str, object]", event))
-        except RuntimeError as error:
-            _unreadable(error)
     raise MasivoValidationError(f"an event must be a mapping such as a dict, not {_kind(event)}")
 
 
 def _required(event: Mapping[str, object], name: str) -> str:
     value = event.get(name, _MISSING)
-    if isinstance(value, Enum):
-        value = cast("object", value.value)
-    if isinstance(value, str) and value:
-        return str.__str__(value)
     if value is _MISSING:
         raise MasivoValidationError(f"{name} is missing{_did_you_mean(event, name)}")
-    found = "an empty one" if isinstance(value, str) else _kind(value)
-    raise MasivoValidationError(f"{name} must be a non-empty str, not {found}")
+    text = plain_text(value, name)
+    if not text:
+        found = _kind(value) if text is None else "an empty one"
+        raise MasivoValidationError(f"{name} must be a non-empty str, not {found}")
+    return text
 
 
 def _check_brand(value: object) -> None:
-    if isinstance(value, Enum):
-        value = cast("object", value.value)
-    if value is not None and not isinstance(value, str):
-        raise MasivoValidationError(
-            f"brand_id must be a str, or None where no brand applies, not {_kind(value)}"
-        )
+    with reading("brand_id"):
+        if isinstance(value, Enum):
+            value = cast("object", value.value)
+        if isinstance(value, str | None):
+            return
+    raise MasivoValidationError(
+        f"brand_id must be a str, or None where no brand applies, not {_kind(value)}"
+    )
 
 
 def _missing_brand(event: Mapping[str, object], *, has_default: bool) -> NoReturn:
@@ -144,52 +132,17 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
     return f" (did you mean {name!r} where it says {close[0]!r}?)" if close else ""
 
 
-# ── Encoding ─────────────────────────────────────────────────────────────────────────────────
-#
-# The common event is encoded at once, by an encoder that raises for nearly all that JSON cannot
-# carry. Where it raises, `convert` looks at the event value by value, turns what else is allowed
-# into plain types, and names what is not. Why there are two: docs/explanation/performance.md.
-
-
-def _is_finite(values: Iterable[Any]) -> bool:
-    """Return whether there is no NaN and no infinity: they were encoded as null, as None is."""
-    for value in values:
-        kind = _type_of(value)
-        if kind is str or kind is int or kind is bool or value is None:
-            continue
-        if kind is float:
-            if value - value != 0.0:  # 0 for every finite float, and no call
-                return False
-        elif kind is dict:
-            if not _is_finite(value.values()):
-                return False
-        elif kind is list or kind is tuple:
-            if not _is_finite(value):
-                return False
-        else:  # such as an Enum, of which the encoder writes the value
-            return False
-    return True
-
-
-def _encode_unusual(event: Mapping[str, object]) -> bytes:
+def _encode(event: Mapping[str, object]) -> bytes:
+    """Encode an event: at once where it holds plain types alone, else value by value."""
+    try:
+        if is_plain((event,)):
+            return encode(event)
+    except (RecursionError, ValueError, TypeError, RuntimeError):
+        pass  # below, the fault is named
     try:
         return encode(convert(event, "", []))
-    except MasivoValidationError:
-        raise
     except RecursionError:
         raise MasivoValidationError("the event is nested too deeply") from None
-    except RuntimeError as error:
-        _unreadable(error)
-    except (ValueError, TypeError, OverflowError) as error:
-        kind = _kind(error)
-        raise MasivoValidationError(f"the event has no form in JSON: {kind}") from None
-
-
-def _unreadable(error: RuntimeError) -> NoReturn:
-    """Refuse an event for what its iteration raised: "dictionary changed size", and such."""
-    raise MasivoValidationError(
-        f"the event could not be read: {error}. If another thread changes it, send a copy"
-    )
 
 
 def _kind(value: object) -> str:

@@ -33,12 +33,6 @@ def opening(stamp: bytes) -> bytes:
 
 
 def decode(encoded: bytes) -> dict[str, Json]:
-    """The event again, as the caller gave it (without a stamp).
-
-    If it holds an ``orjson.Fragment`` that is no JSON, its text is all there is, without a name.
-    """
+    """The event again, as the caller gave it (without a stamp)."""
     whole = encoded if encoded[0] == BRACE else b"{" + encoded
-    try:
-        return cast("dict[str, Json]", decode_encoded(whole))
-    except ValueError:
-        return {"": whole.decode("utf-8", "replace")}
+    return cast("dict[str, Json]", decode_encoded(whole))

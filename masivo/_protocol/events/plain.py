@@ -1,23 +1,85 @@
-"""Plain JSON types for everything that an event may hold, and an error for anything else."""
+"""Plain JSON types for everything that an event may hold, and an error for anything else.
+
+The caller's objects can be anything: a mapping that raises, a dataclass without a value in a field,
+a lazy proxy (of Werkzeug, of Django), whose class is not its type. A value is taken where there is
+a plain one; any exception becomes a MasivoValidationError that names the place.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import NoReturn, cast
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from uuid import UUID
 
 from masivo._protocol.errors import MasivoValidationError
 
-__all__ = ["convert"]
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+__all__ = ["convert", "is_plain", "plain_text", "reading"]
+
+
+def is_plain(values: Iterable[Any]) -> bool:
+    """Return whether the values are finite numbers, texts without a subclass, bools, None, and
+    dicts, lists and tuples of these. This is asked of every event: it makes no call that it need
+    not make."""
+    for value in values:
+        kind = type(value)
+        if kind is str or kind is int or kind is bool or value is None:
+            continue
+        if kind is float:
+            if value - value != 0.0:  # 0 for every finite float
+                return False
+        elif kind is dict:
+            for key in value:
+                if type(key) is not str:
+                    return False
+            if not is_plain(value.values()):
+                return False
+        elif (kind is not list and kind is not tuple) or not is_plain(value):
+            return False
+    return True
+
+
+@contextmanager
+def reading(path: str) -> Generator[None, None, None]:
+    """Name the place of an exception that the caller's objects raise while they are read.
+
+    Raises:
+        MasivoValidationError: in its place.
+    """
+    try:
+        yield
+    except (MasivoValidationError, RecursionError):
+        raise
+    except Exception as error:
+        hint = ". If another thread changes it, send a copy" if _changed(error) else ""
+        raise MasivoValidationError(
+            f"{path or 'the event'}: it could not be read: {type(error).__name__}: {error}{hint}"
+        ) from error
+
+
+def _changed(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and "during iteration" in str(error)
+
+
+def plain_text(value: object, path: str) -> str | None:
+    """The text of a str, of an Enum with such a value, or of a proxy for one; None for others."""
+    with reading(path):
+        if isinstance(value, Enum):
+            value = cast("object", value.value)
+        return _text(value, path) if isinstance(value, str) else None
 
 
 def convert(value: object, path: str, above: list[int]) -> object:
-    """``value`` in plain JSON types (a Decimal stays one: the encoder writes it as a number).
+    """Return the value in plain JSON types (a Decimal stays one: it is encoded as a number).
 
     Args:
         value: anything.
@@ -25,26 +87,32 @@ def convert(value: object, path: str, above: list[int]) -> object:
         above: the identities of the containers around it.
 
     Raises:
-        MasivoValidationError: it holds what JSON cannot carry.
+        MasivoValidationError: it holds what JSON cannot carry, or cannot be read.
     """
+    with reading(path):
+        return _convert(value, path, above)
+
+
+def _convert(value: object, path: str, above: list[int]) -> object:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, Enum):
         return convert(cast("object", value.value), path, above)
     if isinstance(value, str):
         return _text(value, path)
+    if isinstance(value, bool):  # by its class alone: a proxy
+        return bool(value)
     if isinstance(value, int):
-        return _whole(int.__int__(value), path)
+        return _whole(int.__int__(value) if issubclass(type(value), int) else int(value), path)
     if isinstance(value, float):
-        if not math.isfinite(value):
-            _invalid(
-                path, f"{float.__float__(value)} has no form in JSON; leave it out or use None"
-            )
-        return float.__float__(value)
+        number = float.__float__(value) if issubclass(type(value), float) else float(value)
+        if not math.isfinite(number):
+            _invalid(path, f"{number} has no form in JSON; leave it out or use None")
+        return number
     if isinstance(value, Decimal):
         if not value.is_finite():
             _invalid(path, f"Decimal {value} has no form in JSON; leave it out or use None")
-        return Decimal(value)
+        return Decimal(value) if issubclass(type(value), Decimal) else Decimal(str(value))
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             _invalid(
@@ -57,6 +125,8 @@ def convert(value: object, path: str, above: list[int]) -> object:
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)
+    if isinstance(value, NoneType):
+        return None
     return _convert_container(value, path, above)
 
 
@@ -75,15 +145,21 @@ def _convert_container(value: object, path: str, above: list[int]) -> object:
             convert(item, f"{path}[{index}]", above)
             for index, item in enumerate(cast("list[object]", value))
         ]
-    elif is_dataclass(value) and not isinstance(value, type):
+    elif is_dataclass(value.__class__) and not isinstance(value, type):
         result = {
-            field.name: convert(getattr(value, field.name), f"{path}.{field.name}", above)
-            for field in fields(value)
+            field.name: _field(value, field.name, f"{path}.{field.name}", above)
+            for field in fields(value.__class__)
         }
     else:
         _invalid(path, f"{_kind(value)} has no form in JSON{_cure(value)}")
     above.pop()
     return result
+
+
+def _field(value: object, name: str, path: str, above: list[int]) -> object:
+    with reading(path):
+        item: object = getattr(value, name)
+        return _convert(item, path, above)
 
 
 def _key(key: object, path: str) -> str:
@@ -101,25 +177,36 @@ def _whole(value: int, path: str) -> int:
 
 
 def _text(value: str, path: str) -> str:
-    plain = str.__str__(value)
+    text = str.__str__(value) if issubclass(type(value), str) else str(value)
     try:
-        plain.encode()
+        text.encode()
     except UnicodeEncodeError:
         _invalid(
             path,
             "a lone surrogate cannot be encoded as UTF-8; "
             "decode the text with errors='replace' where it is read",
         )
-    return plain
+    return text
 
 
 def _cure(value: object) -> str:
+    kind = type(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return "; decode it to str"
     if isinstance(value, set | frozenset):
         return "; pass a list (sorted, if order matters)"
-    if type(value).__name__ == "timedelta":
+    if kind.__name__ == "timedelta":
         return "; pass its total_seconds()"
+    if hasattr(kind, "model_dump"):  # pydantic
+        return "; pass its .model_dump()"
+    if hasattr(kind, "__attrs_attrs__"):
+        return "; pass attrs.asdict(it)"
+    if hasattr(kind, "__struct_fields__"):
+        return "; pass msgspec.to_builtins(it)"
+    if hasattr(kind, "tolist") and getattr(value, "ndim", 0):  # numpy, pandas
+        return "; pass its .tolist()"
+    if hasattr(kind, "item"):
+        return "; pass its .item()"
     return "; pass str, int, float, bool, None, a list or a dict"
 
 
