@@ -203,7 +203,7 @@ def _cure(value: object) -> str:
         return "; pass attrs.asdict(it)"
     if hasattr(kind, "__struct_fields__"):
         return "; pass msgspec.to_builtins(it)"
-    if hasattr(kind, "tolist") and getattr(value, "ndim", 0):  # numpy, pandas
+    if hasattr(kind, "tolist") and getattr(value, "ndim", None):  # numpy, pandas
         return "; pass its .tolist()"
     if hasattr(kind, "item"):
         return "; pass its .item()"
