@@ -140,7 +140,7 @@ def _encode(event: Mapping[str, object]) -> bytes:
     except (RecursionError, ValueError, TypeError, RuntimeError):
         pass  # below, the fault is named
     try:
-        return encode(convert(event, "", []))
+        return encode(convert({**event}, "", []))  # a copy: reading runs the caller's code
     except RecursionError:
         raise MasivoValidationError("the event is nested too deeply") from None
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import pytest
-from orjson import Fragment
 
 from masivo._protocol.errors import MasivoValidationError
 from masivo._protocol.events import encoding
@@ -460,9 +459,9 @@ class Fickle(UserDict[str, object]):
         (RecursionError("too deep"), "the event is nested too deeply"),
         (
             RuntimeError("it changed"),
-            "the event could not be read: it changed. If another thread changes it, send a copy",
+            "x: it could not be read: RuntimeError: it changed",
         ),
-        (TypeError("what is it"), "the event has no form in JSON: TypeError"),
+        (TypeError("what is it"), "x: it could not be read: TypeError: what is it"),
         (MasivoValidationError("x: not this"), "x: not this"),
     ],
     ids=lambda value: type(value).__name__,
@@ -556,15 +555,3 @@ def test_a_name_that_is_far_from_a_field_is_not_suggested() -> None:
     """Only what is nearly the name of a field is asked about."""
     assert refusal({"typing": "V"}) == "type is missing"
     assert "where it says 'typ'" in refusal({"typ": "V"})
-
-
-def test_an_event_that_was_given_as_text_is_decoded_in_any_case() -> None:
-    """A part that the caller encoded with ``orjson.Fragment`` is sent as it is. If it is no
-    JSON the API refuses the event, and ``on_error`` is given its text."""
-    assert decode(encoded(event(brand_id="b", x=Fragment(b'{"a":1}'))))["x"] == {"a": 1}
-    for wrong in (b"{", b"\xff"):
-        whole = decode(encoded(event(brand_id="b", x=Fragment(wrong))))
-        assert list(whole) == [""]
-        text = whole[""]
-        assert isinstance(text, str)
-        assert '"customer_id":"c"' in text

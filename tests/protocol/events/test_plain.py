@@ -1,0 +1,192 @@
+"""Objects of the caller that are not what they seem
+(``docs/reference/guarantees.md#sending-and-validation``)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from masivo._protocol.errors import MasivoValidationError
+from masivo._protocol.events.encoding import encoder
+from masivo._protocol.events.form import decode
+from protocol.simulator import event, settings
+
+encode: Any = encoder(settings())
+
+
+class Proxy:
+    """The common part of a lazy proxy."""
+
+    def __init__(self, value: object) -> None:
+        object.__setattr__(self, "_value", value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_value"), name)
+
+    def __str__(self) -> str:
+        return str(object.__getattribute__(self, "_value"))
+
+    def __int__(self) -> int:
+        return int(object.__getattribute__(self, "_value"))
+
+    def __float__(self) -> float:
+        return float(object.__getattribute__(self, "_value"))
+
+    def __bool__(self) -> bool:
+        return bool(object.__getattribute__(self, "_value"))
+
+    def __iter__(self) -> Any:
+        return iter(object.__getattribute__(self, "_value"))
+
+    def __getitem__(self, key: Any) -> Any:
+        return object.__getattribute__(self, "_value")[key]
+
+
+def class_of(proxy: object) -> type:
+    """The class of a proxy's value."""
+    return type(object.__getattribute__(proxy, "_value"))
+
+
+def no_class(_: object) -> type:
+    """As a proxy raises outside of its context."""
+    raise RuntimeError("working outside of request context")
+
+
+# Proxies as Werkzeug and Django have them: the class of one is its value's, its type is not.
+Lazy: Any = type("Lazy", (Proxy,), {"__class__": property(class_of)})
+Unbound: Any = type("Unbound", (), {"__class__": property(no_class)})
+
+
+class Broken(dict[str, object]):
+    """A mapping that raises."""
+
+    def items(self) -> Any:
+        raise KeyError("gone")
+
+
+@dataclass
+class Item:
+    """A dataclass; ``field`` may have no value."""
+
+    sku: str
+    amount: int = field(init=False)
+
+
+@dataclass
+class Slotted:
+    """A dataclass of plain fields."""
+
+    sku: str
+
+
+class Colour(Enum):
+    """An Enum whose value is not plain."""
+
+    DAY = date(2026, 1, 2)
+
+
+def sent(value: object) -> object:
+    """The value of a field as it is sent."""
+    return decode(encode(event(x=value))[0])["x"]
+
+
+def refusal(**fields: Any) -> str:
+    """The message for an event with these fields."""
+    with pytest.raises(MasivoValidationError) as info:
+        encode(event(**fields))
+    return str(info.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "text",
+        7,
+        2.5,
+        True,
+        False,
+        None,
+        {"a": 1},
+        [1, "b"],
+        (1, 2),
+        Decimal("1.10"),
+        date(2026, 1, 2),
+        datetime(2026, 1, 2, tzinfo=UTC),
+        UUID(int=5),
+        Colour.DAY,
+        Slotted("a"),
+        [Lazy({"a": Lazy(1)})],
+    ],
+)
+def test_a_lazy_proxy_is_taken_by_its_value(value: object) -> None:
+    """A proxy for a value is sent as the value, at any depth."""
+    assert sent(Lazy(value)) == sent(value)
+    assert sent([{"a": Lazy(value)}]) == [{"a": sent(value)}]
+
+
+def test_a_lazy_proxy_serves_as_a_required_field() -> None:
+    """``type``, ``customer_id`` and ``brand_id`` may be proxies, and so may the event."""
+    given = event(type=Lazy("VIEW"), customer_id=Lazy("c1"), brand_id=Lazy("b"))
+    for each in (given, Lazy(given)):
+        encoded, customer = encode(each)
+        assert customer == "c1"
+        assert type(customer) is str
+        assert json.loads(b"{" + encoded)["type"] == "VIEW"
+
+
+@pytest.mark.parametrize("name", ["type", "customer_id", "brand_id", "x"])
+def test_a_proxy_that_raises_is_a_validation_error(name: str) -> None:
+    """An unbound proxy is refused with its place and its cause, wherever it is."""
+    with pytest.raises(MasivoValidationError) as info:
+        encode(event(**cast("Any", {name: Unbound()})))
+    assert str(info.value) == (
+        f"{name}: it could not be read: RuntimeError: working outside of request context"
+    )
+    assert isinstance(info.value.__cause__, RuntimeError)
+
+
+def test_an_event_that_raises_is_a_validation_error() -> None:
+    """So is an event that is such a proxy itself."""
+    with pytest.raises(MasivoValidationError, match=r"^the event: it could not be read"):
+        encode(Unbound())
+
+
+def test_what_cannot_be_read_names_its_place() -> None:
+    """A dataclass without a value in a field, and a mapping that raises, are named by path."""
+    assert refusal(x=[Item("a")]).startswith("x[0].amount: it could not be read: AttributeError")
+    assert refusal(x={"y": Broken(a=1)}) == "x.y: it could not be read: KeyError: 'gone'"
+
+
+def cure_of(**members: object) -> str:
+    """The cure for an object of a class with these members."""
+    kind = type("Foreign", (), members)
+    return refusal(x=kind()).removeprefix("x: Foreign has no form in JSON")
+
+
+@pytest.mark.parametrize(
+    ("members", "cure"),
+    [
+        ({"model_dump": None}, "; pass its .model_dump()"),
+        ({"__attrs_attrs__": ()}, "; pass attrs.asdict(it)"),
+        ({"__struct_fields__": ()}, "; pass msgspec.to_builtins(it)"),
+        ({"item": None, "tolist": None, "ndim": 0}, "; pass its .item()"),
+        ({"item": None, "tolist": None, "ndim": 1}, "; pass its .tolist()"),
+        ({}, "; pass str, int, float, bool, None, a list or a dict"),
+    ],
+)
+def test_a_foreign_object_is_refused_with_its_cure(members: dict[str, object], cure: str) -> None:
+    """pydantic, attrs, msgspec, numpy and pandas: the message says how to get plain types."""
+    assert cure_of(**members) == cure
+
+
+def test_a_float_that_is_not_finite_is_found_at_any_depth() -> None:
+    """The encoder would write null for it."""
+    for value in (float("nan"), float("inf"), -float("inf")):
+        assert "no form in JSON" in refusal(x={"y": [(value,)]})
