@@ -120,7 +120,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
                 "always the first"
             ),
         ),
-        ("events/encoding.py", "_is_finite: if kind is list or kind is tuple: always"),
         (
             "events/encoding.py",
             "encoder: if type(brand_id) is not str and brand_id is not None: always",
