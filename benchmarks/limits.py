@@ -40,7 +40,7 @@ class _Limit(Contender):
 
 
 class Append(_Limit):
-    """Encode and append; with msgspec, as a text of orjson takes a kilobyte, however short."""
+    """Encode and append."""
 
     name = "encode+append"
 
@@ -84,13 +84,14 @@ class WalkAppend(_Limit):
 
     async def open(self) -> None:
         """See Contender."""
-        from orjson import dumps
+        import msgspec
 
+        encode = msgspec.json.Encoder().encode
         append = list[bytes]().append
 
         def send(event: Event) -> None:
             _walk(event)
-            append(dumps(event))
+            append(encode(event))
 
         self.send = send
 
@@ -103,9 +104,9 @@ class _Loop(_Limit):
 
     async def open(self) -> None:
         """See Contender."""
-        from orjson import dumps
+        import msgspec
 
-        self._encode = dumps
+        self._encode = msgspec.json.Encoder().encode
         self._url = self.options.sink.url + _PATH
 
     def _bodies(self, events: Sequence[Event]) -> list[Callable[[], bytes]]:

@@ -39,7 +39,6 @@ DISTRIBUTIONS = (
     "httpx2",
     "h11",
     "msgspec",
-    "orjson",
     "trio",
     "posthog",
     "segment-analytics-python",

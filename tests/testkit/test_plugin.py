@@ -329,7 +329,7 @@ def test_a_suite_without_masivo_is_left_alone(
     tests = """
         import sys
 
-        HEAVY = {"httpx", "h11", "trio", "msgspec", "orjson", "masivo.protocol", "masivo._client"}
+        HEAVY = {"httpx", "h11", "trio", "msgspec", "masivo.protocol", "masivo._client"}
 
         def test_one(tmp_path):
             assert not HEAVY & set(sys.modules)
