@@ -29,7 +29,7 @@ _CAUSES: Final[dict[type[MasivoError], str]] = {
     MasivoConfigError: "there is no usable HTTP client; see http_client",
     MasivoQueueFullError: "the buffer was full; raise max_queue, or call drain() before sending",
     MasivoClosedError: "the client was closed or destroyed first",
-    MasivoError: "the API rejected them",
+    MasivoError: "rejected by the API",
 }
 
 _Cause: TypeAlias = tuple[type[MasivoError], int | None]
@@ -79,13 +79,13 @@ class Losses:
     def _line(cause: _Cause, count: int) -> str:
         kind, status = cause
         events = "1 event was" if count == 1 else f"{count} events were"
-        response = "" if status is None else f" (HTTP {status})"
+        http = "" if status is None else f", HTTP {status}"
+        # An event that found the buffer full was never accepted: on_error is not called.
+        other = "" if kind is MasivoQueueFullError else ", or set on_error"
         return (
-            f"{events} not delivered, and the outcome was never looked at: "
-            f"{kind.__name__}{response}: {_CAUSES.get(kind, _CAUSES[MasivoError])}. "
-            "For the details ask the Delivery that send_analytics_event returned"
-            # An event that found the buffer full was never accepted: on_error is not called.
-            f"{'' if kind is MasivoQueueFullError else ', or set on_error'}"
+            f"{events} not delivered ({kind.__name__}{http}: "
+            f"{_CAUSES.get(kind, _CAUSES[MasivoError])}). "
+            f"Check the Delivery that send_analytics_event returned{other}"
         )
 
 

@@ -25,7 +25,7 @@ def test_the_first_failure_is_logged_at_once() -> None:
     """The first failure of a cause is logged at once, with count, class and status."""
     (line,) = Losses().note(MasivoError("x", status=400), 3, 0.0)
     assert "3 events were" in line
-    assert "MasivoError (HTTP 400)" in line
+    assert "MasivoError, HTTP 400" in line
     (line,) = Losses().note(MasivoNetworkError("x"), 1, 0.0)
     assert "1 event was" in line
     assert "HTTP" not in line
@@ -97,21 +97,20 @@ def test_everything_suppressed_can_be_written_at_once() -> None:
             "the buffer was full; raise max_queue, or call drain() before sending",
         ),
         (MasivoClosedError, "the client was closed or destroyed first"),
-        (MasivoError, "the API rejected them"),
-        (MasivoValidationError, "the API rejected them"),
+        (MasivoError, "rejected by the API"),
+        (MasivoValidationError, "rejected by the API"),
     ],
 )
 def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) -> None:
     """A warning names how many, the class, the status and the likely cause, and what to do."""
-    tail = "For the details ask the Delivery that send_analytics_event returned"
+    tail = "Check the Delivery that send_analytics_event returned"
     if kind is not MasivoQueueFullError:  # such an event was not accepted, and on_error not called
         tail += ", or set on_error"
-    why = "not delivered, and the outcome was never looked at"
     assert Losses().note(kind("x", status=418), 1, 0.0) == [
-        f"1 event was {why}: {kind.__name__} (HTTP 418): {cause}. {tail}"
+        f"1 event was not delivered ({kind.__name__}, HTTP 418: {cause}). {tail}"
     ]
     assert Losses().note(kind("x"), 2, 0.0) == [
-        f"2 events were {why}: {kind.__name__}: {cause}. {tail}"
+        f"2 events were not delivered ({kind.__name__}: {cause}). {tail}"
     ]
 
 
