@@ -1,1 +1,8 @@
-"""The drivers for event loops: asyncio and trio."""
+"""The drivers for event loops: asyncio and trio. For another loop, add a file like these two.
+
+- ``client``: the common part of the clients and their deliveries (``LoopClient``)
+- ``session``: the common part of one key's engine in one loop (``LoopSession``)
+- ``on_asyncio``, ``on_trio``: the rest of both, loop by loop
+- ``asyncio_loops``: the sessions of each asyncio loop, and their end with it
+- ``clock``: the seam for tests in virtual time
+"""

@@ -1,4 +1,5 @@
-"""Every error that the package raises (``docs/reference/guarantees.md#errors``).
+"""Every error that the package raises (``docs/reference/guarantees.md#errors``). The errors for
+responses are made in ``wire/responses``.
 
 ::
 

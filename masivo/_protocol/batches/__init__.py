@@ -9,5 +9,7 @@
 - ``flushes``: counts of outcomes, and the flushes that wait for them
 - ``gate``: the numbers that callers and polls share
 
-Retries are scheduled in ``sending``; responses are read in ``wire``.
+Events are in memory alone. The spool (planned) belongs here: the outbox will ask for storage in
+``Output``, and the driver will store. Retries are scheduled in ``sending``; responses are read in
+``wire``.
 """

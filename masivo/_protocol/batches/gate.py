@@ -14,9 +14,9 @@ __all__ = ["Gate"]
 class Gate:
     """The counts of events that came in and went out, and the number that must wake the driver.
 
-    Each attribute is written by one side. A ``+=`` on an int attribute is not interrupted in
-    CPython (no thread switch, no signal handler between its load and its store), so this needs no
-    lock.
+    Each count is written by one side, ``closed`` and ``overflow`` by both, by plain assignment. A
+    ``+=`` on an int attribute is not interrupted in CPython (no thread switch, no signal handler
+    between its load and its store), so this needs no lock.
     """
 
     __slots__ = (

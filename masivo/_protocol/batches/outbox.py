@@ -136,7 +136,8 @@ class Outbox:
         self._context.touch(self)
 
     def overflow(self) -> None:
-        """Push what waits: there was no room for an event. Later ones get their own error."""
+        """Push what waits: there was no room for an event. Those that overflow after this poll
+        share a new error."""
         self.gate.overflow = None
         self._triggers.push(self._queue.arrived, "a full buffer")
         self._context.touch(self)
@@ -390,6 +391,8 @@ class Outbox:
             self._retry(batch, error, None)
 
     def _responded(self, batch: Batch, response: Response) -> None:
+        """Act on the meaning of a response. A first 401 throws the token away, and the batch is
+        sent again with a fresh one; a second one in a row fails it."""
         context = self._context
         body = context.body_of(response, batch.token)
         clean = Response(response.status, response.headers, body)
@@ -454,7 +457,7 @@ class Outbox:
         self._outcomes.fail(part.deliveries, part.numbers, error)
 
     def _land(self, batch: Batch, part: Part, name: str, *, delivered: int) -> None:
-        """Make way, if nothing of a batch is left; else the next part is a batch like any."""
+        """Remove a batch that has no part left, or schedule its next part."""
         self._in_flight -= len(part.deliveries)
         if not batch.parts:
             self._batches.remove(batch)
@@ -475,7 +478,7 @@ class Outbox:
         self._outcomes.fail(taken.deliveries, taken.numbers, error)
 
     def _fail_batches(self, batches: list[Batch], error: MasivoError) -> None:
-        """Fail every part of some batches, whatever becomes of what is out."""
+        """Fail every part of some batches; the result of a request that is out is ignored."""
         for batch in batches:
             self._batches.remove(batch)
             name, failed = batch.name, len(batch)

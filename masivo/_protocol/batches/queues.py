@@ -43,7 +43,7 @@ class Queue(Protocol):
     """The waiting events of one client."""
 
     arrived: int
-    """The number of events ever appended, and so of the next one."""
+    """How many events were ever appended; the next one gets this number."""
     ready_bytes: int
     """The size of those that could be taken now, a comma for each included."""
 
@@ -139,9 +139,10 @@ class _Line:
 class PerCustomer:
     """First in, first out per customer; customers with a batch in flight are passed over.
 
-    The customers that are free go by their oldest event, but for one: who has a whole batch waiting
-    goes first, if no such leader is on its way. All that waits for such a customer has to go one
-    batch after another, and would be last, after the others, who can go side by side.
+    The customers that are free go by their oldest event. One exception: while no leader is in
+    flight, the first customer with a whole batch waiting goes first, as the leader. The events of
+    such a customer go one batch after another: they would be last, after the others, which can go
+    side by side.
 
     Heaps order the customers, so finding the next batch costs the same however many wait behind it.
 

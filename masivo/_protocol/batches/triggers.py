@@ -1,6 +1,8 @@
-"""Every batch trigger: why and when a batch goes.
+"""Every batch trigger: why and when a batch is due
+(``docs/reference/guarantees.md#triggers``).
 
-The rules: ``docs/reference/guarantees.md#triggers``.
+If it may go then (batches in flight, the token, a hold) is decided in ``outbox``. The parts of a
+halved batch have the trigger ``halving`` (``batch``).
 """
 
 from __future__ import annotations
@@ -28,14 +30,15 @@ class Missing(NamedTuple):
 
 
 class Triggers:
-    """The reasons for one client's next batch to go. The first of these counts:
+    """The reasons for one client's next batch to go. If several apply, the first one here is the
+    trigger:
 
     - ``batch_size``: a whole batch of events waits
     - ``max_batch_bytes``: more bytes wait than a batch may have
-    - a push: a flush, a close, or an event for which there was no room
+    - a push, of the events that wait then: by a flush, a close, or an event without room
     - ``max_wait``: the oldest event has waited long enough
     - ``idle_timeout``: no event has come for long enough
-    - ``drain``, ``close``: a caller waits for room, or for the end
+    - ``drain``, ``close``: a caller waits for room, or for the end (events that came since)
     - ``max_queue``: the buffer is full
 
     Args:
@@ -55,7 +58,7 @@ class Triggers:
         self._last_at = max(self._last_at, at)
 
     def push(self, number: int, why: str) -> None:
-        """Make the events numbered below ``number`` due, for whatever reason."""
+        """Make the events numbered below ``number`` due; ``why`` is their trigger."""
         self._pushed_below, self._push = number, why
 
     def due(self, queue: Queue, now: float, pending: int, call: str | None) -> str | None:

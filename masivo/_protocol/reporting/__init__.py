@@ -5,5 +5,6 @@
 - ``losses``: the warnings about events that were lost
 - ``redaction``: texts and exceptions from outside, without the key and the token
 
-Nothing is decided here: the parts that act also report.
+Nothing is decided here: the parts that act also report (``Context.report``). A metric reads
+``Output.activity``, as ``settle`` does for the log; the counters of ``Stats`` are in ``batches``.
 """

@@ -1,6 +1,6 @@
 """Sending: what all requests of a key share, whatever they carry.
 
-- ``context``: the engine's time, what is out, what goes out; a request calls back whoever sent it
+- ``context``: the engine's time and output; requests, whose results go to their senders' callbacks
 - ``attempt``: something that is sent, and perhaps sent again
 - ``backoff``: waits before a retry, and holds (``Retry-After``)
 - ``timers``: every timer of the core, by name

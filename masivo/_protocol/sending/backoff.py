@@ -34,16 +34,16 @@ class Backoff:
     def __init__(self, random: RandomSource) -> None:
         self._random = random
         self.failures: int = 0
-        """How many failures in a row; 0 while the last response was a good one."""
+        """How many failures in a row; any other result, a 400 or a 401 too, resets it to 0."""
         self.hold_until: float = 0.0
-        """No request of the key before this time, but a last try of a client that closes."""
+        """No request of the key before this time, except the last try of a client that closes."""
         self.long_hold_until: float = 0.0
         """Batches fail at once before this time: the server asked for more patience than
         ``LONGEST_HOLD``."""
         self._long_hold_error: MasivoError | None = None
 
     def failed(self, attempt: Attempt, wait: float | None, error: MasivoError, now: float) -> None:
-        """Count a failure after which a retry may help.
+        """Count a failure: the next waits are longer.
 
         Args:
             attempt: the attempt that failed. Requests that were out together count as one failure.
@@ -64,7 +64,7 @@ class Backoff:
             self.long_hold_until, self._long_hold_error = now + wait, error
 
     def succeeded(self) -> None:
-        """Begin anew after any other response."""
+        """Reset the count, after any result that is no failure to be backed off from."""
         self.failures = 0
 
     def wait(self) -> float:

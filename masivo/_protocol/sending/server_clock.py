@@ -23,9 +23,9 @@ class ServerClock:
     """The server's time, as a lower bound.
 
     ``Date`` is cut to the second and the response took time to arrive, so the server's clock reads
-    at least ``Date`` when it does. It reads at most a second and the whole duration of the
-    request more. A response that contradicts the bound kept so far shows that the server's clock
-    was set back: the bound starts anew.
+    at least ``Date`` when it does. It exceeds ``Date`` by at most one second plus the
+    request's duration. A response that contradicts the bound kept so far shows that the server's
+    clock was set back: the bound starts anew.
     """
 
     def __init__(self, wall_clock: Clock) -> None:

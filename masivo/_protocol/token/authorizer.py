@@ -99,7 +99,7 @@ class Authorizer:
         self.set_renewal()
 
     def token(self) -> str | None:
-        """The token, or None; then one is fetched, and every client touched when it is there."""
+        """The token, or None: then one is fetched, and its arrival touches every client."""
         if self._token.expired(self._context.now):
             self._revoke("it has expired")
         refusal = self._context.backoff.long_hold(self._context.now) or self.refusal()
@@ -147,9 +147,9 @@ class Authorizer:
         return max(self._clients.refresh_interval() or LONGEST_HOLD, 1.0)
 
     def _patience(self) -> float:
-        """How long a renewal in the background waits while a ``Retry-After`` lasts, in seconds: to
-        its end, which may be the same instant for a whole fleet, and a random part of the interval
-        more. 0 if there is none."""
+        """The wait of a renewal in the background during a hold, in seconds: the rest of the hold
+        plus a random part of the interval, so that a fleet does not renew at once. 0 without a
+        hold."""
         backoff = self._context.backoff
         left = max(backoff.hold_until, backoff.long_hold_until) - self._context.now
         return left + self._context.random.random() * self._longest_wait() if left > 0 else 0.0
@@ -321,8 +321,8 @@ class Authorizer:
             self._context.end(ticket, Failed(error))
 
     def _end_hurried(self, authorization: _Authorization, error: MasivoError) -> None:
-        """End what waits of the clients that close; the others, if any waits, still have their
-        retries."""
+        """Fail what waits in clients that close with a deadline. If others wait, their retries go
+        on."""
         self._clients.fail_waiting(error, hurried_only=True)
         if self._clients.any_patient([client for client, _ in self._tickets]):
             authorization.last_try = False

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["TRANSITIONS", "Change", "State", "Token"]
 
 EARLIEST_SPREAD: Final = 0.1
-"""The first renewal after a token was needed comes after a random part, from this up to 1, of
-the interval, so that processes that start together renew apart. Later ones keep the interval."""
+"""The first renewal comes after a random share of the interval, between this and 1, so that
+processes that start together renew apart. Later ones keep the interval."""
 
 EXPIRY_MARGIN: Final = 300.0
 """A token is renewed this many seconds before its own expiry (the vendor's guide), up to twice as
 many by jitter."""
 EXPIRY_SHARE: Final = 0.1
-"""A token is renewed no more than this share of its lifetime before its expiry."""
+"""The most that this margin is of the token's lifetime, before the jitter."""
 
 REFUSAL_LASTS: Final = 30.0
 """For this many seconds after a refusal of the key, new events fail at once

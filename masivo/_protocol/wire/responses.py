@@ -41,8 +41,9 @@ __all__ = [
 ]
 
 RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed later
-(``docs/reference/guarantees.md#retried-failures``)."""
+"""Statuses after which the same request may succeed later, a batch or an authorization
+(``docs/reference/guarantees.md#retried-failures``). A request without a complete response is
+retryable, too, unless the headers of a 2xx had arrived."""
 
 REJECTED: Final = frozenset({400, 413, 422})
 """Statuses that blame the events of a batch: perhaps one of them
@@ -203,6 +204,7 @@ def _parts(body: bytes) -> tuple[str | None, Json]:
 
 
 def _batch_error(status: int, body: bytes) -> MasivoError:
+    """The error for a batch: a plain MasivoError, whatever the status (but 401)."""
     message, details = _parts(body)
     if message is None:
         message = _our_text(status)
@@ -212,6 +214,7 @@ def _batch_error(status: int, body: bytes) -> MasivoError:
 
 
 def _second_401(body: bytes) -> MasivoAuthError:
+    """The error for a batch that got a 401 with a fresh token, too."""
     message, details = _parts(body)
     return MasivoAuthError(
         f"{message or _OURS[401]}, with a fresh token too; check the key's rights",
@@ -221,6 +224,7 @@ def _second_401(body: bytes) -> MasivoAuthError:
 
 
 def _not_json(status: int, body: bytes) -> MasivoError:
+    """The error for a 2xx that is complete, but neither empty nor JSON."""
     text = body[:_TEXT_LIMIT].decode("utf-8", "replace").strip()
     return MasivoError(
         f"the response is not JSON. {CHECK_BASE_URL}", status=status, details=text or None
@@ -238,6 +242,7 @@ def _is_server_key(api: Api, status: int, body: bytes) -> bool:
 
 
 def _authorization_error(status: int, body: bytes, *, server_key: bool) -> MasivoAuthError:
+    """The error for an authorization without a token."""
     message, details = _parts(body)
     said = message or _our_text(status)
     if server_key:
