@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from abc import abstractmethod
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -74,9 +73,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         self._choose_http()
 
     def _choose_http(self) -> None:
-        environ = os.environ if self._settings.enabled else None
-        base_url = self._settings.account.base_url
-        self._source = source_of(self._http_client, "AsyncClient", base_url, environ)
+        base_url, enabled = self._settings.account.base_url, self._settings.enabled
+        self._source = source_of(self._http_client, "AsyncClient", base_url, enabled=enabled)
 
     @abstractmethod
     def _join(self) -> Buffer:

@@ -21,16 +21,17 @@ from .body import Body
 from .building import build_lock
 from .connections import now
 from .proxies import proxy_for
-from .transport import left
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     import httpx
     import httpx2
 
     from masivo.protocol import Request
+
+    from .proxies import Lookup
 
     T = TypeVar("T")
     _Makes: TypeAlias = Callable[[], T]
@@ -67,7 +68,7 @@ class Source(NamedTuple):
 
 
 def source_of(
-    given: object, kind: Kind, base_url: str, environ: Mapping[str, str] | None
+    given: object, kind: Kind, base_url: str, *, enabled: bool = True, lookup: Lookup = os.getenv
 ) -> Source | None:
     """Return where the HTTP client comes from; None: connections of our own are used.
 
@@ -75,15 +76,16 @@ def source_of(
         given: the argument ``http_client``.
         kind: the class that the client must have, in either family.
         base_url: where requests go.
-        environ: where settings of proxies and certificates are looked up; None: nothing will be
-            sent.
+        enabled: False: nothing will be sent.
+        lookup: gives the values of environment variables. (A mapping of them holds the key, and a
+            traceback may show it.)
 
     Raises:
         MasivoConfigError: the argument is no such client, nor a function that may make one; or
             there is none, and a setting that applies cannot be used.
     """
     if given is None:
-        return None if environ is None else _proxied(kind, base_url, environ)
+        return _proxied(kind, base_url, lookup) if enabled else None
     if _is_client(given, kind):
         return Source(partial(_inherited, given, kind, os.getpid()), owned=False)
     if callable(given) and not inspect.iscoroutinefunction(given):
@@ -101,13 +103,13 @@ def _is_client(given: object, kind: Kind) -> bool:
     )
 
 
-def _proxied(kind: Kind, base_url: str, environ: Mapping[str, str]) -> Source | None:
+def _proxied(kind: Kind, base_url: str, lookup: Lookup) -> Source | None:
     with build_lock:
         if base_url.startswith("https:"):
             from .tls import check_certificates  # only a client that needs it pays for it
 
-            check_certificates(environ)
-        proxy = proxy_for(base_url, environ)
+            check_certificates(lookup)
+        proxy = proxy_for(base_url, lookup)
         if proxy is None:
             return None
         import httpx
@@ -185,17 +187,17 @@ class HttpxSender(_Sender):
     def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception; for several threads at once."""
         status = None
-        until = now() + request.timeout
+        timeout = _Left(request.timeout)
         try:
             client = self._get()
-            response = client.send(_outgoing(client, request, _Left(until)), **_AS_IT_IS)
+            response = client.send(_outgoing(client, request, timeout), **_AS_IT_IS)
             try:
                 status, headers = index(response.status_code), _headers_of(response)
                 is_read = response.is_stream_consumed  # by a hook or a transport of the caller's
                 body = Body({} if is_read else headers)
                 for chunk in [response.content] if is_read else response.iter_raw():
                     body.feed(chunk)
-                    left(until)
+                    timeout.check()
                 return Response(status, headers, body.finish())
             finally:
                 response.close()
@@ -231,12 +233,11 @@ class AsyncHttpxSender(_Sender):
     async def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception; several may be out at once."""
         status = None
-        until = now() + request.timeout
         try:
             client = self._get()
             async with self._bound(request.timeout):
                 await self._checkpoint()  # a transport of the caller's may wait for nothing
-                outgoing = _outgoing(client, request, _Left(until))
+                outgoing = _outgoing(client, request, _Left(request.timeout))
                 response = await client.send(outgoing, **_AS_IT_IS)
                 try:
                     status, headers = index(response.status_code), _headers_of(response)
@@ -262,14 +263,16 @@ class AsyncHttpxSender(_Sender):
 class _Left(dict[str, float]):
     """A request's extension ``timeout``, by which its library bounds each step: the time left."""
 
-    def __init__(self, until: float) -> None:
-        super().__init__()
-        self._until = until
-        for name in ("connect", "read", "write", "pool"):
-            self[name] = self.get(name)
+    def __init__(self, timeout: float) -> None:
+        super().__init__(dict.fromkeys(("connect", "read", "write", "pool"), timeout))
+        self._until = now() + timeout
 
     def get(self, key: str, default: object = None, /) -> float:
         return max(_AN_INSTANT, self._until - now())
+
+    def check(self) -> None:
+        if now() >= self._until:
+            raise TimeoutError
 
 
 # The caller's client may have an auth of its own, or follow redirects: not here.

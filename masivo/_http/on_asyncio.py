@@ -8,10 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .by_httpx import AsyncHttpxSender
+from .connections import now
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .by_httpx import Source
     from .connections import Address
@@ -21,6 +22,12 @@ __all__ = ["Asyncio", "asyncio_sender"]
 
 class Asyncio:
     """See World."""
+
+    def __init__(self) -> None:
+        # Real time, unless a subclass of asyncio's loops has another: uvloop's is of its last turn.
+        loop, base = asyncio.get_running_loop(), asyncio.BaseEventLoop
+        virtual = isinstance(loop, base) and type(loop).time is not base.time
+        self.now: Callable[[], float] = loop.time if virtual else now
 
     async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
         """See World."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import trio
 
 from .by_httpx import AsyncHttpxSender
+from .connections import now
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -22,6 +24,12 @@ __all__ = ["Trio", "trio_sender"]
 
 class Trio:
     """See World."""
+
+    def __init__(self) -> None:
+        testing = sys.modules.get("trio.testing")
+        clock = trio.lowlevel.current_clock()
+        mocked = testing is not None and isinstance(clock, testing.MockClock)
+        self.now: Callable[[], float] = clock.current_time if mocked else now
 
     async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
         """See World."""

@@ -21,16 +21,19 @@ from __future__ import annotations
 import re
 from importlib.util import find_spec
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from masivo import MasivoConfigError
 from masivo.protocol import is_loopback
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
-__all__ = ["Proxy", "proxy_for"]
+__all__ = ["Lookup", "Proxy", "proxy_for"]
+
+Lookup: TypeAlias = "Callable[[str], str | None]"
+"""Gives the value of an environment variable, None where it is not set."""
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 _ENTRY: Final = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*))(?::(?P<port>[0-9]+))?")
@@ -51,7 +54,7 @@ class Proxy(NamedTuple):
         return f"<Proxy {self.url}>"
 
 
-def proxy_for(base_url: str, environ: Mapping[str, str]) -> Proxy | None:
+def proxy_for(base_url: str, lookup: Lookup) -> Proxy | None:
     """Return the proxy that requests to ``base_url`` go through; None for none.
 
     Raises:
@@ -61,18 +64,20 @@ def proxy_for(base_url: str, environ: Mapping[str, str]) -> Proxy | None:
     if is_loopback(base_url):
         return None
     scheme = urlsplit(base_url).scheme
-    name, value = _setting(f"{scheme}_proxy", environ)
+    name, value = _setting(f"{scheme}_proxy", lookup)
     if not value:
-        name, value = _setting("all_proxy", environ)
-    if not value or _is_excluded(base_url, _setting("no_proxy", environ)[1]):
+        name, value = _setting("all_proxy", lookup)
+    if not value or _is_excluded(base_url, _setting("no_proxy", lookup)[1]):
         return None
     return _checked(name, value)
 
 
-def _setting(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    if name not in environ:  # an empty one in lower case counts, too
+def _setting(name: str, lookup: Lookup) -> tuple[str, str]:
+    value = lookup(name)
+    if value is None:  # an empty one in lower case counts, too
         name = name.upper()
-    return name, environ.get(name, "").strip()
+        value = lookup(name)
+    return name, (value or "").strip()
 
 
 # ── NO_PROXY ─────────────────────────────────────────────────────────────────────────────────

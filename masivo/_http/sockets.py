@@ -8,6 +8,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .by_httpx import HttpxSender
+from .connections import now
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _LONGEST: Final = 86_400.0
 
 class _Threads:
     """See World: whatever waits blocks its thread."""
+
+    now = staticmethod(now)
 
     async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
         """See World. The system bounds it, not we."""

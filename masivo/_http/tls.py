@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from masivo import MasivoConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from .proxies import Lookup
 
 __all__ = ["Tls", "check_certificates", "client_context"]
 
@@ -23,23 +23,23 @@ _CHUNK: Final = 65_536
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
-def check_certificates(environ: Mapping[str, str]) -> None:
+def check_certificates(lookup: Lookup) -> None:
     """Refuse an SSL_CERT_FILE or SSL_CERT_DIR that cannot be used.
 
     Raises:
         MasivoConfigError: it names the variable, its path, and the reason.
     """
-    if any(_named(environ)):
-        client_context(environ)
+    if any(_named(lookup)):
+        client_context(lookup)
 
 
-def client_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+def client_context(lookup: Lookup = os.getenv) -> ssl.SSLContext:
     """Return what connections are made with; the same object for the same environment.
 
     Raises:
         MasivoConfigError: the named certificates cannot be used.
     """
-    file, directory = _named(environ)
+    file, directory = _named(lookup)
     if file is None and directory is None:
         import certifi
 
@@ -56,10 +56,10 @@ def client_context(environ: Mapping[str, str] = os.environ) -> ssl.SSLContext:
         ) from error
 
 
-def _named(environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _named(lookup: Lookup) -> tuple[str | None, str | None]:
     """The paths that count: a file wins over a directory."""
-    file = environ.get("SSL_CERT_FILE") or None
-    return file, None if file else environ.get("SSL_CERT_DIR") or None
+    file = lookup("SSL_CERT_FILE") or None
+    return file, None if file else lookup("SSL_CERT_DIR") or None
 
 
 def _is_hashed(directory: str) -> bool:

@@ -18,7 +18,7 @@ from masivo import MasivoConfigError
 from masivo.protocol import Failure
 
 from .building import build_lock
-from .connections import Connection, Idle, has_arrived, now, set_out
+from .connections import Connection, Idle, has_arrived, set_out
 from .exchange import BrokenResponseError, Exchange, request_bytes
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ _PRIVATE_CA: Final = (
 
 class World(Protocol):
     """The part that is different in threads, asyncio and trio."""
+
+    def now(self) -> float:
+        """Return the time in seconds: real time, unless the world has a clock of its own."""
+        ...
 
     async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
         """Return the addresses of a name, as ``getaddrinfo`` does.
@@ -95,7 +99,7 @@ class Transport:
         cost its events.
         """
         fresh = request.last_try
-        until = now() + request.timeout
+        until = self._world.now() + request.timeout
         exchange = Exchange(request.method)
         lacks: Lack = "no connection"
         connection = None
@@ -107,9 +111,9 @@ class Transport:
                 connection = Connection(await self._connect(until), encryption)
                 lacks = "no secure connection"
                 while not connection.secure():
-                    left(until)
+                    self._left(until)
                     await self._ready(connection, until)
-                left(until)
+                self._left(until)
             lacks = "no response"
             connection.write(outgoing)
             response = await self._response(connection, exchange, until)
@@ -140,7 +144,7 @@ class Transport:
             BrokenResponseError: the response is.
         """
         while True:
-            late = until <= now()  # known before the last look, not after it
+            late = until <= self._world.now()  # known before the last look, not after it
             await self._ready(connection, until)
             connection.feed(exchange)
             if exchange.response is not None:
@@ -152,7 +156,7 @@ class Transport:
         """Wait until the connection can go on, or its time is over."""
         sockets = (connection.socket,)
         blocked = sockets if connection.blocked else ()
-        await self._world.wait(sockets, blocked, max(0.0, until - now()))
+        await self._world.wait(sockets, blocked, max(0.0, until - self._world.now()))
 
     async def _connect(self, until: float) -> socket.socket:
         """Return a socket that is connected to one of the host's addresses.
@@ -164,31 +168,42 @@ class Transport:
             TimeoutError: none was reached in time.
         """
         addresses = [*await self._addresses(until)]
-        head_start = min(HEAD_START, left(until) / (len(addresses) + 1))
-        next_at = now()
+        head_start = min(HEAD_START, self._left(until) / (len(addresses) + 1))
+        next_at = self._world.now()
         racers: list[socket.socket] = []
         error = OSError("its name has no address")
         try:
             while addresses or racers:
                 try:
-                    if addresses and (not racers or now() >= next_at):
-                        next_at = now() + head_start
+                    if addresses and (not racers or self._world.now() >= next_at):
+                        next_at = self._world.now() + head_start
                         racers.append(set_out(addresses.pop(0)))
                     for racer in racers:
                         if has_arrived(racer):
                             racers.remove(racer)
                             return racer
                 except OSError as failed:
-                    error, next_at = failed, now()
+                    error, next_at = failed, self._world.now()
                     racers = [racer for racer in racers if racer.fileno() != -1]
                     continue
                 soon = min(next_at, until) if addresses else until
-                await self._world.wait((), racers, max(0.0, soon - now()))
-                left(until)
+                await self._world.wait((), racers, max(0.0, soon - self._world.now()))
+                self._left(until)
             raise error
         finally:
             for racer in racers:
                 racer.close()
+
+    def _left(self, until: float) -> float:
+        """Return the seconds that are left.
+
+        Raises:
+            TimeoutError: none.
+        """
+        seconds = until - self._world.now()
+        if seconds <= 0:
+            raise TimeoutError
+        return seconds
 
     async def _addresses(self, until: float) -> Sequence[Address]:
         # Bytes: a str would have the codec `idna` imported, maybe beside a fork.
@@ -198,19 +213,7 @@ class Transport:
                 host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
             )
         except socket.gaierror:
-            return await self._world.lookup(host, self._port, left(until))
-
-
-def left(until: float) -> float:
-    """Return the seconds that are left.
-
-    Raises:
-        TimeoutError: none.
-    """
-    seconds = until - now()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
+            return await self._world.lookup(host, self._port, self._left(until))
 
 
 def failure_of(error: Exception, lack: Lack, timeout: float, status: int | None) -> Failure:

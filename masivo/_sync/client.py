@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from typing import TYPE_CHECKING, Self, cast
 
@@ -81,9 +80,8 @@ class Client(ClientBase["HttpClient"]):
         self._join()
 
     def _choose_http(self) -> None:
-        environ = os.environ if self._settings.enabled else None
-        base_url = self._settings.account.base_url
-        self._source = source_of(self._http_client, "Client", base_url, environ)
+        base_url, enabled = self._settings.account.base_url, self._settings.enabled
+        self._source = source_of(self._http_client, "Client", base_url, enabled=enabled)
 
     def _join(self) -> None:
         account = self._settings.account

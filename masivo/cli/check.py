@@ -78,7 +78,7 @@ def _authorize(account: Account, timeout: float) -> tuple[MasivoError | None, Re
         wake=lambda: None,
     )
     ticket = engine.attach(settings).token()
-    source = source_of(None, "Client", account.base_url, os.environ)
+    source = source_of(None, "Client", account.base_url)
     http, response = thread_sender(source, account.base_url), None
     while ticket.claim() is None:
         for request in engine.poll().requests:

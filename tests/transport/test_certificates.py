@@ -216,20 +216,20 @@ def test_wrong_paths(name: str, kind: str, tmp_path: Path) -> None:
         if kind == "no certificates":
             (path / "ca.pem").write_text("hello")
     with pytest.raises(MasivoConfigError, match=name) as caught:
-        tls.check_certificates({name: str(path)})
+        tls.check_certificates({name: str(path)}.get)
     assert str(path) in caught.value.message
 
 
 def test_a_file_wins_over_a_directory(tmp_path: Path) -> None:
     """Then the directory is not looked at."""
     tls.check_certificates(
-        {"SSL_CERT_FILE": certifi.where(), "SSL_CERT_DIR": str(tmp_path / "nowhere")}
+        {"SSL_CERT_FILE": certifi.where(), "SSL_CERT_DIR": str(tmp_path / "nowhere")}.get
     )
 
 
 def test_empty_settings_are_none() -> None:
     """An empty value is no value."""
-    tls.check_certificates({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""})
+    tls.check_certificates({"SSL_CERT_FILE": "", "SSL_CERT_DIR": ""}.get)
 
 
 def test_a_file_that_vanished(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

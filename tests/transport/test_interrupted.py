@@ -89,6 +89,7 @@ class Counted:
 
     def __init__(self, world: Any, at: int, then: Callable[[], object]) -> None:
         self._world = world
+        self.now = world.now
         self._left = at
         self._then = then
 

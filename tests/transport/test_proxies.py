@@ -58,7 +58,7 @@ SECRET = "s3cret"
 )
 def test_which_variable_counts(environ: dict[str, str], url: str | None) -> None:
     """``HTTPS_PROXY``, then ``ALL_PROXY``; lower case wins; ``NO_PROXY`` excludes."""
-    proxy = proxy_for(BASE, environ)
+    proxy = proxy_for(BASE, environ.get)
     assert (proxy and proxy.url) == url
 
 
@@ -67,7 +67,7 @@ def test_which_variable_counts(environ: dict[str, str], url: str | None) -> None
 def test_this_machine_has_no_proxy(scheme: str, host: str) -> None:
     """A loopback address ignores the settings, wrong ones too."""
     environ = {"HTTPS_PROXY": "rubbish://", "HTTP_PROXY": PROXY, "ALL_PROXY": PROXY}
-    assert proxy_for(f"{scheme}://{host}:8080/v1", environ) is None
+    assert proxy_for(f"{scheme}://{host}:8080/v1", environ.get) is None
 
 
 # ── NO_PROXY ─────────────────────────────────────────────────────────────────────────────────
@@ -130,7 +130,7 @@ EXCLUDED = [
 @pytest.mark.parametrize(("entry", "base_url", "excluded"), EXCLUDED)
 def test_no_proxy(entry: str, base_url: str, excluded: bool) -> None:
     """Names with what is below them, addresses, networks, ports."""
-    proxy = proxy_for(base_url, {"HTTPS_PROXY": PROXY, "NO_PROXY": entry})
+    proxy = proxy_for(base_url, {"HTTPS_PROXY": PROXY, "NO_PROXY": entry}.get)
     assert (proxy is None) is excluded
 
 
@@ -153,7 +153,7 @@ def test_no_proxy(entry: str, base_url: str, excluded: bool) -> None:
 )
 def test_good_addresses(value: str, proxy: Proxy) -> None:
     """With or without scheme, user and port."""
-    assert proxy_for(BASE, {"HTTPS_PROXY": value}) == proxy
+    assert proxy_for(BASE, {"HTTPS_PROXY": value}.get) == proxy
     assert SECRET not in repr(Proxy("http://p:1", ("user", SECRET)))
 
 
@@ -180,7 +180,7 @@ def test_good_addresses(value: str, proxy: Proxy) -> None:
 def test_wrong_addresses(name: str, value: str) -> None:
     """Refused with the variable's name and its value, without credentials."""
     with pytest.raises(MasivoConfigError, match=name) as caught:
-        proxy_for(BASE, {name: value})
+        proxy_for(BASE, {name: value}.get)
     assert SECRET not in caught.value.message
     assert "://" in caught.value.message
 
@@ -191,18 +191,18 @@ def test_socks_needs_an_extra(scheme: str, monkeypatch: pytest.MonkeyPatch) -> N
     environ = {"ALL_PROXY": f"{scheme}://user:{SECRET}@proxy.example:1080"}
     monkeypatch.setattr(proxies, "find_spec", lambda _: None)
     with pytest.raises(MasivoConfigError, match=r"masivo\[socks\]") as caught:
-        proxy_for(BASE, environ)
+        proxy_for(BASE, environ.get)
     assert "ALL_PROXY" in caught.value.message
     assert SECRET not in caught.value.message
     monkeypatch.setattr(proxies, "find_spec", lambda _: object())
-    assert proxy_for(BASE, environ) == Proxy(f"{scheme}://proxy.example:1080", ("user", SECRET))
+    assert proxy_for(BASE, environ.get) == Proxy(f"{scheme}://proxy.example:1080", ("user", SECRET))
 
 
 # ── Through it ───────────────────────────────────────────────────────────────────────────────
 
 
 def _send(kind: Kind, world: str, environ: dict[str, str]) -> Response | Failure:
-    source = source_of(None, kind, BASE, environ)
+    source = source_of(None, kind, BASE, lookup=environ.get)
     assert source is not None
     request = to(BASE, timeout=5)
     if world == "threads":
@@ -246,15 +246,20 @@ def test_a_proxy_that_refuses(kind: Kind, world: str) -> None:
 def test_without_a_proxy_there_is_no_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then connections of our own are used."""
     monkeypatch.setitem(vars(by_httpx), "_through", None)
-    assert source_of(None, "Client", BASE, {"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}) is None
-    assert source_of(None, "Client", "http://127.0.0.1:1", {"ALL_PROXY": "rubbish://"}) is None
+    assert (
+        source_of(None, "Client", BASE, lookup={"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}.get) is None
+    )
+    assert (
+        source_of(None, "Client", "http://127.0.0.1:1", lookup={"ALL_PROXY": "rubbish://"}.get)
+        is None
+    )
 
 
 def test_certificates_that_cannot_be_used() -> None:
     """They are refused when the way is chosen; where they are not used they are ignored."""
     wrong = {"SSL_CERT_FILE": "/nowhere.pem"}
     with pytest.raises(MasivoConfigError, match=r"SSL_CERT_FILE.*nowhere\.pem"):
-        source_of(None, "Client", BASE, wrong)
-    assert source_of(None, "Client", "http://127.0.0.1:1", wrong) is None
+        source_of(None, "Client", BASE, lookup=wrong.get)
+    assert source_of(None, "Client", "http://127.0.0.1:1", lookup=wrong.get) is None
     source: Callable[[], object] = lambda: None  # noqa: E731
-    assert source_of(source, "Client", BASE, wrong) is not None
+    assert source_of(source, "Client", BASE, lookup=wrong.get) is not None
