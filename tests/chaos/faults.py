@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import random
 import zlib
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from masivo.emulator import Fault
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
 
     from masivo.emulator import RecordedRequest
 
-__all__ = ["Storm"]
+__all__ = ["Storm", "bomb"]
 
 MIB = 1 << 20
-BOMB = gzip.compress(b"\0" * (32 * MIB))
-ZLIB_BOMB = zlib.compress(b" " * (32 * MIB))
 GZIP = {"Content-Encoding": "gzip"}
 
 Draw: TypeAlias = "Callable[[random.Random], Fault]"
+
+
+@cache
+def bomb(encoding: str) -> bytes:
+    """A few kilobytes that are 32 MiB when they are decoded."""
+    return zlib.compress(b"\0" * (32 * MIB), 1, wbits=31 if encoding == "gzip" else 15)
+
 
 NO_ANSWER: list[Draw] = [
     lambda _: Fault(reset="before_reading"),
@@ -54,7 +60,7 @@ REPEATED: list[Draw] = [
     lambda _: Fault(status=503, endless=True),
     lambda _: Fault(status=500, size=MIB + 1),
     lambda dice: Fault(status=502, content_length=dice.randrange(5000)),
-    lambda _: Fault(status=500, body=BOMB, headers=GZIP),
+    lambda _: Fault(status=500, body=bomb("gzip"), headers=GZIP),
     lambda _: Fault(status=503, body=b"not gzip", headers=GZIP),
     lambda dice: Fault(status=500, body=dice.randbytes(300)),
 ]
@@ -67,9 +73,9 @@ BEGUN_WELL: list[Draw] = [
     lambda _: Fault(size=MIB + 1),
     lambda _: Fault(headers=GZIP),
     lambda _: Fault(headers={"Content-Encoding": "br"}),
-    lambda _: Fault(status=200, body=BOMB, headers=GZIP, process=True),
+    lambda _: Fault(status=200, body=bomb("gzip"), headers=GZIP, process=True),
     lambda _: Fault(
-        status=200, body=ZLIB_BOMB, headers={"Content-Encoding": "deflate"}, process=True
+        status=200, body=bomb("deflate"), headers={"Content-Encoding": "deflate"}, process=True
     ),
     lambda dice: Fault(status=200, body=dice.randbytes(100), process=True),
 ]

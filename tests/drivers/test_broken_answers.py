@@ -102,10 +102,10 @@ BEGUN_WELL = {
         body=gzip.compress(b'{"data":1}')[:10], headers={"Content-Encoding": "gzip"}
     ),
     "a gzip bomb": Fault(
-        body=gzip.compress(b"\0" * (64 * MIB), 1), headers={"Content-Encoding": "gzip"}
+        body=gzip.compress(b"\0" * (4 * MIB), 1), headers={"Content-Encoding": "gzip"}
     ),
     "a deflate bomb": Fault(
-        body=zlib.compress(b" " * (64 * MIB), 1), headers={"Content-Encoding": "deflate"}
+        body=zlib.compress(b" " * (4 * MIB), 1), headers={"Content-Encoding": "deflate"}
     ),
 }
 

@@ -48,7 +48,7 @@ def test_a_compressed_body_is_read() -> None:
         (BODY, "gzip", "not gzip"),
         (zlib.compress(BODY, wbits=31)[:-4], "gzip", "cut short"),
         (zlib.compress(BODY, wbits=31) + b"more", "gzip", "something follows"),
-        (zlib.compress(bytes(MAX_BODY + 1), wbits=31), "gzip", "longer than"),
+        (zlib.compress(bytes(MAX_BODY + 1), 1, wbits=31), "gzip", "longer than"),
         (BODY, "br", "not known"),
     ],
 )

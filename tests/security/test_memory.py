@@ -8,21 +8,20 @@ import sys
 import tracemalloc
 import types
 import weakref
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from chaos.faults import MIB, bomb
 from chaos.worlds import WORLDS, Job
 
 from masivo import Client, MasivoError
 from masivo.emulator import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from masivo.emulator import Emulator
 
-MIB = 1 << 20
 CONTENT = "what-a-customer-did"
 EVENT: dict[str, object] = {
     "type": "VIEW",
@@ -30,35 +29,31 @@ EVENT: dict[str, object] = {
     "brand_id": None,
     "metadata": {"note": CONTENT},
 }
-TWICE = gzip.compress(gzip.compress(b"\0" * (64 * MIB), 1))
-BOMBS = {
-    "gzip": Fault(
-        status=200,
-        process=True,
-        body=gzip.compress(b"\0" * (64 * MIB), 1),
-        headers={"Content-Encoding": "gzip"},
+BOMBS: dict[str, Callable[[], Fault]] = {
+    "gzip": lambda: Fault(
+        status=200, process=True, body=bomb("gzip"), headers={"Content-Encoding": "gzip"}
     ),
-    "deflate": Fault(
-        status=500,
-        body=zlib.compress(b"\0" * (64 * MIB), 1),
-        headers={"Content-Encoding": "deflate"},
+    "deflate": lambda: Fault(
+        status=500, body=bomb("deflate"), headers={"Content-Encoding": "deflate"}
     ),
-    "gzip, twice": Fault(status=500, body=TWICE, headers={"Content-Encoding": "gzip, gzip"}),
-    "endless": Fault(status=200, process=True, endless=True),
-    "endless headers": Fault(raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * (4 * MIB)),
-    "a long status line": Fault(raw=b"HTTP/1.1 200 " + b"x" * (24 * MIB)),
-    "deep json": Fault(status=422, body=b'{"error":' * 100_000),
+    "gzip, twice": lambda: Fault(
+        status=500, body=gzip.compress(bomb("gzip")), headers={"Content-Encoding": "gzip, gzip"}
+    ),
+    "endless": lambda: Fault(status=200, process=True, endless=True),
+    "endless headers": lambda: Fault(raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * (4 * MIB)),
+    "a long status line": lambda: Fault(raw=b"HTTP/1.1 200 " + b"x" * (24 * MIB)),
+    "deep json": lambda: Fault(status=422, body=b'{"error":' * 100_000),
 }
 
 
-@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("kind", BOMBS)
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_bomb_is_bounded(world: str, bomb: str, emulator: Emulator) -> None:
+def test_a_bomb_is_bounded(world: str, kind: str, emulator: Emulator) -> None:
     """An answer of tens of megabytes, on the wire or decoded, never takes more than a few of
     memory: it is broken off at 1 MiB."""
     load = {"api_key": emulator.client_key, "base_url": emulator.url, "max_retries": 0}
     WORLDS[world](Job([(load, [EVENT])], 30.0))  # what is loaded once is loaded now
-    fault = BOMBS[bomb]
+    fault = BOMBS[kind]()
     emulator.fail(fault, route="events")
     held = len(fault.raw or b"") * 3  # the emulator's own copies are in this process too
     tracemalloc.start()
