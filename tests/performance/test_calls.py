@@ -56,8 +56,8 @@ def by_hand() -> Callable[[], None]:
 
 
 def test_a_call_of_the_core_is_no_longer_than_one_by_hand() -> None:
-    """Checked, encoded and accounted for, an event takes hardly more instructions than a walk over it
-    that is written without care, and its encoding."""
+    """Checked, encoded and accounted for, an event takes hardly more instructions than a walk over
+    it that is written without care, and its encoding."""
     core = Core(**PLENTY)
     by_hand_alone = instructions(by_hand())
     for more in ({}, {"brand_id": None}, {"note": None}):
