@@ -134,8 +134,8 @@ class Server:
                 sock.close()
                 return
             thread = threading.Thread(target=self._serve, args=(sock,), name="test-connection")
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _serve(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
