@@ -173,7 +173,7 @@ class Session:
                     self._thread = None
                     if self._bell.empty():  # who rings later starts another
                         return
-                self.clock.wait_for_bell(self._bell, self._wake_at)
+                self.clock.sleep(self._bell, self._wake_at)
             self._bell.put(None)  # it was another's
         finally:
             if self._thread is me:
@@ -323,8 +323,8 @@ class Session:
         """
         self.check_may_wait()
         deadline = None if timeout is None else self.clock.monotonic() + timeout
-        latch = clocks.Latch()
-        with self.waiters.waiting(awaited, latch.set):
+        bell: SimpleQueue[None] = SimpleQueue()
+        with self.waiters.waiting(awaited, partial(bell.put, None)):
             self.attend()
             while awaited.outcome is None:
                 until = deadline
@@ -333,7 +333,7 @@ class Session:
                     times = [at for at in (deadline, self._wake_at) if at is not None]
                     until = min(times, default=None)
                 if awaited.outcome is None:
-                    self.clock.wait_for(latch, until)
+                    self.clock.wait_for(bell, until)
                 if self.dead:
                     raise _process.orphaned()
                 late = deadline is not None and self.clock.monotonic() >= deadline
