@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import weakref
 from abc import abstractmethod
-from typing import TYPE_CHECKING, TypeVar, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
@@ -16,16 +17,14 @@ from .session import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
-    from types import TracebackType
 
     from masivo import MasivoError
     from masivo.protocol import Account, Buffer, Outcome, SendEventResult, Ticket
 
-    from .session import LoopSession
-
 __all__ = ["AsyncDelivery", "LoopClient"]
 
 T = TypeVar("T", bound="Ticket")
+M = TypeVar("M", bound="Callable[..., Coroutine[object, None, object]]")
 
 
 class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
@@ -56,6 +55,18 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
         outcome = self.claim()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
         return outcome
+
+
+def _checked_at_call(method: M) -> M:
+    """Have a method raise inside ``on_error`` when it is called: nothing is awaited there."""
+
+    @wraps(method)
+    def checked(self: LoopClient, *args: Any, **kwargs: Any) -> object:
+        if self._joined is not None:
+            session_of(self._joined).check_may_wait()
+        return method(self, *args, **kwargs)
+
+    return cast("M", checked)
 
 
 class LoopClient(ClientBase["AsyncHttpClient"]):
@@ -120,12 +131,9 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         if self._shut:
             raise MasivoClosedError("the client is closed; make a new one to go on sending")
 
-    def _check_may_wait(self) -> None:
-        if self._joined is not None:
-            session_of(self._joined).check_may_wait()
-
     async def _wait(self, ask: Callable[[Buffer], T], timeout: float | None, what: str) -> T:
         """Wait for a ticket; one that nobody waits for any longer is cancelled."""
+        timeout = wait_limit(timeout)
         self._check_open()
         buffer = self._bound()
         session = session_of(buffer)
@@ -157,7 +165,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         self._check_open()
         return cast("AsyncDelivery", self._bound().send(event))
 
-    def flush(self, timeout: float | None = None) -> Coroutine[object, None, FlushResult]:
+    @_checked_at_call
+    async def flush(self, timeout: float | None = None) -> FlushResult:
         """Send what is buffered now, and wait until every event so far has its outcome.
 
         Args:
@@ -172,15 +181,12 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        self._check_may_wait()
-        return self._flush(wait_limit(timeout))
-
-    async def _flush(self, timeout: float | None) -> FlushResult:
         what = "not every event has its outcome yet; they stay on their way"
         ticket = await self._wait(lambda buffer: buffer.flush(), timeout, what)
         return cast("FlushResult", ticket.outcome)
 
-    def drain(self, timeout: float | None = None) -> Coroutine[object, None, None]:
+    @_checked_at_call
+    async def drain(self, timeout: float | None = None) -> None:
         """Wait until the buffer has room for a batch; meanwhile batches go out at once.
 
         For a producer that would rather wait than lose events to MasivoQueueFullError.
@@ -193,14 +199,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        self._check_may_wait()
-        return self._drain(wait_limit(timeout))
-
-    async def _drain(self, timeout: float | None) -> None:
         what = "the buffer has no room yet"
         unwrap((await self._wait(lambda buffer: buffer.drain(), timeout, what)).outcome)
 
-    def get_token(self, timeout: float | None = None) -> Coroutine[object, None, str]:
+    @_checked_at_call
+    async def get_token(self, timeout: float | None = None) -> str:
         """The current bearer token; authorizes first if need be. For sibling packages.
 
         Args:
@@ -214,15 +217,12 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        self._check_may_wait()
-        return self._get_token(wait_limit(timeout))
-
-    async def _get_token(self, timeout: float | None) -> str:
         what = "there is no token yet"
         ticket = await self._wait(lambda buffer: buffer.token(), timeout, what)
         return cast("str", unwrap(ticket.outcome))
 
-    def aclose(self, timeout: float | None = 10.0) -> Coroutine[object, None, None]:
+    @_checked_at_call
+    async def aclose(self, timeout: float | None = 10.0) -> None:
         """Flush, then release everything. Works more than once; ``async with`` calls it.
 
         Args:
@@ -233,10 +233,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         Raises:
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        self._check_may_wait()
-        return self._aclose(wait_limit(timeout))
-
-    async def _aclose(self, timeout: float | None) -> None:
+        timeout = wait_limit(timeout)
         if self._joined is not None:
             session = session_of(self._joined)
             if not self._joined.detached:
@@ -245,15 +242,10 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
                 self._finalizer.detach()
                 # The engine ends it when the deadline has passed.
                 await session.wait(self._joined.close(timeout), None, "")
-            await self._released(session)
+            await session.aclose()
         self._shut = True
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Leave the block: normally with a flush, by an exception at once."""
         try:
             if kind is None:
@@ -263,14 +255,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             why = "the client's block was left by an exception or a cancellation"
             self._release(lambda buffer: buffer.abandon(why))
             if self._joined is not None:
-                await self._released(session_of(self._joined))
-
-    @abstractmethod
-    async def _released(self, session: LoopSession) -> None:
-        """Wait until the session has let go of its connections, if this client was its last.
-
-        Not longer than GRACE.
-        """
+                await session_of(self._joined).aclose()
 
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with
@@ -284,8 +269,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         self._finalizer.detach()
         how(self._joined)
         session = session_of(self._joined)
-        if session.here():
-            session.step()
+        session.attend()
         session.wake()  # the driving task may have to end
 
     def stats(self) -> Stats:

@@ -15,7 +15,6 @@ from . import session as sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from masivo import MasivoError
     from masivo.protocol import (
@@ -88,7 +87,7 @@ class Client(ClientBase["HttpClient"]):
     def _join(self) -> None:
         account = self._settings.account
         sender = thread_sender(self._source, account.base_url)
-        session = sessions.join((account, id(self._http_client)), sender)
+        session = sessions.join((None, account, id(self._http_client)), sender)
         self._buffer = session.engine.attach(self._settings, Delivery, session)
         self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
         self._finalizer = weakref.finalize(self, _let_go, self._buffer)
@@ -230,12 +229,7 @@ class Client(ClientBase["HttpClient"]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
