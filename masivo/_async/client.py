@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncDelivery", "LoopClient"]
 
-T = TypeVar("T", bound="Ticket")
 M = TypeVar("M", bound="Callable[..., Coroutine[object, None, object]]")
 
 
@@ -48,10 +47,7 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
 
     async def _wait(self) -> Outcome:
         if self.buffer is not None and self.buffer.orphaned is None:
-            session = session_of(self.buffer)
-            if self.outcome is None:
-                session.check_may_wait()
-            await session.wait(self, None, "")
+            await session_of(self.buffer).wait(self, None, "")
         outcome = self.claim()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
         return outcome
@@ -82,12 +78,9 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     def _open(self, http_client: AsyncHttpClient | None) -> None:
         self._http_client = http_client
-        self._choose_http()
-
-    def _choose_http(self) -> None:
         environ = os.environ if self._settings.enabled else None
         base_url = self._settings.account.base_url
-        self._source = source_of(self._http_client, "AsyncClient", base_url, environ)
+        self._source = source_of(http_client, "AsyncClient", base_url, environ)
 
     @abstractmethod
     def _join(self) -> Buffer:
@@ -101,8 +94,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         """The client's buffer; joins the session of the running loop at the first use.
 
         Raises:
+            MasivoClosedError: the client is closed.
             RuntimeError: no loop is running, or another than that of the first use.
         """
+        if self._shut:
+            raise MasivoClosedError("the client is closed; make a new one to go on sending")
         if self._joined is None:
             return self._joins(self._join())
         self._check_loop()
@@ -117,7 +113,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase. The next use joins the session of the loop that it is in."""
         super()._begin_anew(account)
-        self._choose_http()
+        self._open(self._http_client)
         if self._joined is not None:
             self._finalizer.detach()
             self._joined = None
@@ -127,24 +123,17 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         """See ClientBase."""
         return not self._shut
 
-    def _check_open(self) -> None:
-        if self._shut:
-            raise MasivoClosedError("the client is closed; make a new one to go on sending")
-
-    async def _wait(self, ask: Callable[[Buffer], T], timeout: float | None, what: str) -> T:
-        """Wait for a ticket; one that nobody waits for any longer is cancelled."""
-        timeout = wait_limit(timeout)
-        self._check_open()
+    async def _wait(self, ticket: Ticket, timeout: float | None, what: str) -> object:
+        """Wait for a ticket, and return its value; one that is given up is cancelled."""
         buffer = self._bound()
         session = session_of(buffer)
-        ticket = ask(buffer)
         try:
-            await session.wait(ticket, timeout, what)
+            await session.wait(ticket, wait_limit(timeout), what)
         except BaseException:
             buffer.cancel(ticket)
             session.wake()
             raise
-        return ticket
+        return unwrap(ticket.outcome)
 
     def send_analytics_event(self, event: Mapping[str, object]) -> AsyncDelivery:
         """Take an event into the buffer. A plain call: it returns at once and never does I/O.
@@ -162,7 +151,6 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: not called in the event loop of the client's first use.
         """
-        self._check_open()
         return cast("AsyncDelivery", self._bound().send(event))
 
     @_checked_at_call
@@ -182,8 +170,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             RuntimeError: called from ``on_error``, or in another event loop.
         """
         what = "not every event has its outcome yet; they stay on their way"
-        ticket = await self._wait(lambda buffer: buffer.flush(), timeout, what)
-        return cast("FlushResult", ticket.outcome)
+        return cast("FlushResult", await self._wait(self._bound().flush(), timeout, what))
 
     @_checked_at_call
     async def drain(self, timeout: float | None = None) -> None:
@@ -199,8 +186,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        what = "the buffer has no room yet"
-        unwrap((await self._wait(lambda buffer: buffer.drain(), timeout, what)).outcome)
+        await self._wait(self._bound().drain(), timeout, "the buffer has no room yet")
 
     @_checked_at_call
     async def get_token(self, timeout: float | None = None) -> str:
@@ -217,9 +203,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        what = "there is no token yet"
-        ticket = await self._wait(lambda buffer: buffer.token(), timeout, what)
-        return cast("str", unwrap(ticket.outcome))
+        token = await self._wait(self._bound().token(), timeout, "there is no token yet")
+        return cast("str", token)
 
     @_checked_at_call
     async def aclose(self, timeout: float | None = 10.0) -> None:

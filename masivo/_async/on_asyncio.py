@@ -85,17 +85,8 @@ class AsyncioSession(LoopSession):
 
     async def aclose(self) -> None:
         """See LoopSession."""
-        if self.task is None or self.engine.attached:
-            return
-        deadline = self.loop.time() + GRACE
-        cancelled: asyncio.CancelledError | None = None
-        while not self.task.done() and (left := deadline - self.loop.time()) > 0:
-            try:
-                await asyncio.wait([self.task], timeout=left)
-            except asyncio.CancelledError as error:  # once more: the grace is shielded
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        if self.task is not None and not self.engine.attached and not self.task.done():
+            await asyncio.wait([self.task], timeout=GRACE)
 
     def here(self) -> bool:
         """Whether this is a place where the session may be worked on."""
@@ -155,10 +146,7 @@ class AsyncioSession(LoopSession):
         if awaited.outcome is None:
             future: asyncio.Future[None] = self.loop.create_future()
             with self.waiters.waiting(awaited, partial(_resolve, future)):
-                if timeout is None:
-                    await future
-                else:
-                    await asyncio.wait([future], timeout=timeout)
+                await asyncio.wait([future], timeout=timeout)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from masivo._session import Key, SessionBase, registry
@@ -144,7 +143,6 @@ class LoopSession(SessionBase):
         if self._busy:
             self.wake()
             return None
-        kept = None
         self._busy = True
         try:
             self._wanted = False
@@ -153,10 +151,10 @@ class LoopSession(SessionBase):
             settle(output, self.waiters)
         finally:
             self._busy = False
+        own = (each for each in output.requests if keep_for is not None and each.owner is keep_for)
+        kept = next(own, None)
         for request in output.requests:
-            if kept is None and keep_for is not None and request.owner is keep_for:
-                kept = request
-            else:
+            if request is not kept:
                 self._start(request)
         if not self.engine.attached:
             self.leave()
@@ -180,12 +178,8 @@ class LoopSession(SessionBase):
         if self._time is None:
             await self._sleep(until)
         else:
-            with self._time.alarm(until, self._on_alarm):
+            with self._time.alarm(until, self.wake):
                 await self._sleep(None)
-
-    def _on_alarm(self) -> None:
-        with suppress(RuntimeError):  # the loop is gone
-            self._call_soon(self._ring)
 
     async def carry_out(self, request: Request) -> Request | None:
         """Send a request, hand its response in and do what is to be done then.
@@ -227,9 +221,10 @@ class LoopSession(SessionBase):
 
         Raises:
             TimeoutError: it has none in time; ``what`` says what that means.
-            RuntimeError: called in another loop.
+            RuntimeError: called in another loop, or inside ``on_error``.
         """
         if awaited.outcome is None:
+            self.check_may_wait()
             self.check_loop()
             self.wake()
         await self._wait_for(awaited, timeout)

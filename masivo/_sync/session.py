@@ -104,9 +104,7 @@ class Session(SessionBase):
         self._out: set[int] = set()  # the requests that are out
         self._left: deque[Callable[[float | None], object]] = deque()  # jobs without a helper
         self._own: set[int] = set()  # the threads that must not wait for this session
-        self._helpers = Helpers(
-            self._own, lambda: not (_exiting or self.dead), lambda: self.is_over
-        )
+        self._helpers = Helpers(self._own, lambda: not (_exiting or self.dead))
 
     # ── Waking: from anywhere, at any time ───────────────────────────────────────────────────
 
