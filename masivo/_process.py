@@ -5,40 +5,19 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
-
-from masivo import MasivoClosedError
+from typing import TYPE_CHECKING, Final
 
 from ._client import clients
+from ._session import registry, sessions
 from ._settle import unseen
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from masivo.protocol import Engine
+__all__ = ["at_exit", "hold_in_forks", "register_child_exit"]
 
-__all__ = ["Session", "at_exit", "hold_in_forks", "orphaned", "register_child_exit", "sessions"]
-
-
-class Session(Protocol):
-    """One key's engine, with whatever drives it."""
-
-    engine: Engine
-
-    def forked(self) -> None:
-        """Do nothing more, in the child of a fork: threads, loops and events are its parent's."""
-        ...
-
-    def last_words(self) -> None:
-        """Log failures that are still unclaimed: the interpreter exits."""
-        ...
-
-
-sessions: Final[weakref.WeakSet[Session]] = weakref.WeakSet()
-"""Every session of this process."""
 
 _locks: Final[list[threading.RLock]] = []
 _at_exit: Final[list[Callable[[], None]]] = []
@@ -51,11 +30,6 @@ _registered_in: int | None = None
 def hold_in_forks(lock: threading.RLock) -> None:
     """Take a lock before each fork: one in the middle of what it guards would block the child."""
     _locks.append(lock)
-
-
-def orphaned() -> MasivoClosedError:
-    """The error of an event that the parent of this process had taken."""
-    return MasivoClosedError("this process was forked: the event is its parent's to send")
 
 
 def _before_fork() -> None:
@@ -75,6 +49,7 @@ def _after_fork_in_child() -> None:
     for session in list(sessions):
         session.forked()
     sessions.clear()
+    registry.clear()
     for client in list(clients):
         client._forked()  # noqa: SLF001
 

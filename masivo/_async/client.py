@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from abc import abstractmethod
-from typing import TYPE_CHECKING, TypeVar, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
@@ -15,16 +16,13 @@ from .session import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
-    from types import TracebackType
 
     from masivo import MasivoError
     from masivo.protocol import Account, Buffer, Outcome, SendEventResult, Ticket
 
-    from .session import LoopSession
-
 __all__ = ["AsyncDelivery", "LoopClient"]
 
-T = TypeVar("T", bound="Ticket")
+M = TypeVar("M", bound="Callable[..., Coroutine[object, None, object]]")
 
 
 class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
@@ -48,13 +46,22 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
 
     async def _wait(self) -> Outcome:
         if self.buffer is not None and self.buffer.orphaned is None:
-            session = session_of(self.buffer)
-            if self.outcome is None:
-                session.check_may_wait()
-            await session.wait(self, None, "")
+            await session_of(self.buffer).wait(self, None, "")
         outcome = self.claim()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
         return outcome
+
+
+def _checked_at_call(method: M) -> M:
+    """Have a method raise inside ``on_error`` when it is called: nothing is awaited there."""
+
+    @wraps(method)
+    def checked(self: LoopClient, *args: Any, **kwargs: Any) -> object:
+        if self._joined is not None:
+            session_of(self._joined).check_may_wait()
+        return method(self, *args, **kwargs)
+
+    return cast("M", checked)
 
 
 class LoopClient(ClientBase["AsyncHttpClient"]):
@@ -70,11 +77,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     def _open(self, http_client: AsyncHttpClient | None) -> None:
         self._http_client = http_client
-        self._choose_http()
-
-    def _choose_http(self) -> None:
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
-        self._source = source_of(self._http_client, "AsyncClient", base_url, enabled=enabled)
+        self._source = source_of(http_client, "AsyncClient", base_url, enabled=enabled)
 
     @abstractmethod
     def _join(self) -> Buffer:
@@ -88,8 +92,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         """The client's buffer; joins the session of the running loop at the first use.
 
         Raises:
+            MasivoClosedError: the client is closed.
             RuntimeError: no loop is running, or another than that of the first use.
         """
+        if self._shut:
+            raise MasivoClosedError("the client is closed; make a new one to go on sending")
         if self._joined is None:
             return self._joins(self._join())
         self._check_loop()
@@ -104,7 +111,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase. The next use joins the session of the loop that it is in."""
         super()._begin_anew(account)
-        self._choose_http()
+        self._open(self._http_client)
         if self._joined is not None:
             self._finalizer.detach()
             self._joined = None
@@ -114,27 +121,17 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         """See ClientBase."""
         return not self._shut
 
-    def _check_open(self) -> None:
-        if self._shut:
-            raise MasivoClosedError("the client is closed; make a new one to go on sending")
-
-    def _check_may_wait(self) -> None:
-        if self._joined is not None:
-            session_of(self._joined).check_may_wait()
-
-    async def _wait(self, ask: Callable[[Buffer], T], timeout: float | None, what: str) -> T:
-        """Wait for a ticket; one that nobody waits for any longer is cancelled."""
-        self._check_open()
+    async def _wait(self, ticket: Ticket, timeout: float | None, what: str) -> object:
+        """Wait for a ticket, and return its value; one that is given up is cancelled."""
         buffer = self._bound()
         session = session_of(buffer)
-        ticket = ask(buffer)
         try:
-            await session.wait(ticket, timeout, what)
+            await session.wait(ticket, wait_limit(timeout), what)
         except BaseException:
             buffer.cancel(ticket)
             session.wake()
             raise
-        return ticket
+        return unwrap(ticket.outcome)
 
     def send_analytics_event(self, event: Mapping[str, object]) -> AsyncDelivery:
         """Take an event into the buffer. A plain call: it returns at once and never does I/O.
@@ -152,10 +149,10 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: not called in the event loop of the client's first use.
         """
-        self._check_open()
         return cast("AsyncDelivery", self._bound().send(event))
 
-    def flush(self, timeout: float | None = None) -> Coroutine[object, None, FlushResult]:
+    @_checked_at_call
+    async def flush(self, timeout: float | None = None) -> FlushResult:
         """Send what is buffered now, and wait until every event so far has its outcome.
 
         Args:
@@ -170,15 +167,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        self._check_may_wait()
-        return self._flush(wait_limit(timeout))
-
-    async def _flush(self, timeout: float | None) -> FlushResult:
         what = "not every event has its outcome yet; they stay on their way"
-        ticket = await self._wait(lambda buffer: buffer.flush(), timeout, what)
-        return cast("FlushResult", ticket.outcome)
+        return cast("FlushResult", await self._wait(self._bound().flush(), timeout, what))
 
-    def drain(self, timeout: float | None = None) -> Coroutine[object, None, None]:
+    @_checked_at_call
+    async def drain(self, timeout: float | None = None) -> None:
         """Wait until the buffer has room for a batch; meanwhile batches go out at once.
 
         For a producer that would rather wait than lose events to MasivoQueueFullError.
@@ -191,14 +184,10 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        self._check_may_wait()
-        return self._drain(wait_limit(timeout))
+        await self._wait(self._bound().drain(), timeout, "the buffer has no room yet")
 
-    async def _drain(self, timeout: float | None) -> None:
-        what = "the buffer has no room yet"
-        unwrap((await self._wait(lambda buffer: buffer.drain(), timeout, what)).outcome)
-
-    def get_token(self, timeout: float | None = None) -> Coroutine[object, None, str]:
+    @_checked_at_call
+    async def get_token(self, timeout: float | None = None) -> str:
         """The current bearer token; authorizes first if need be. For sibling packages.
 
         Args:
@@ -212,15 +201,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        self._check_may_wait()
-        return self._get_token(wait_limit(timeout))
+        token = await self._wait(self._bound().token(), timeout, "there is no token yet")
+        return cast("str", token)
 
-    async def _get_token(self, timeout: float | None) -> str:
-        what = "there is no token yet"
-        ticket = await self._wait(lambda buffer: buffer.token(), timeout, what)
-        return cast("str", unwrap(ticket.outcome))
-
-    def aclose(self, timeout: float | None = 10.0) -> Coroutine[object, None, None]:
+    @_checked_at_call
+    async def aclose(self, timeout: float | None = 10.0) -> None:
         """Flush, then release everything. Works more than once; ``async with`` calls it.
 
         Args:
@@ -231,10 +216,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         Raises:
             RuntimeError: called from ``on_error``, or in another event loop.
         """
-        self._check_may_wait()
-        return self._aclose(wait_limit(timeout))
-
-    async def _aclose(self, timeout: float | None) -> None:
+        timeout = wait_limit(timeout)
         if self._joined is not None:
             session = session_of(self._joined)
             if not self._joined.detached:
@@ -243,15 +225,10 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
                 self._finalizer.detach()
                 # The engine ends it when the deadline has passed.
                 await session.wait(self._joined.close(timeout), None, "")
-            await self._released(session)
+            await session.aclose()
         self._shut = True
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Leave the block: normally with a flush, by an exception at once."""
         try:
             if kind is None:
@@ -261,14 +238,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             why = "the client's block was left by an exception or a cancellation"
             self._release(lambda buffer: buffer.abandon(why))
             if self._joined is not None:
-                await self._released(session_of(self._joined))
-
-    @abstractmethod
-    async def _released(self, session: LoopSession) -> None:
-        """Wait until the session has let go of its connections, if this client was its last.
-
-        Not longer than GRACE.
-        """
+                await session_of(self._joined).aclose()
 
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with
@@ -282,8 +252,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         self._finalizer.detach()
         how(self._joined)
         session = session_of(self._joined)
-        if session.here():
-            session.step()
+        session.attend()
         session.wake()  # the driving task may have to end
 
     def stats(self) -> Stats:

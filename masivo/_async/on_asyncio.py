@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from contextlib import suppress
 from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
+from masivo import _process
 from masivo._client import ClientBase
 from masivo._http.on_asyncio import asyncio_sender
+from masivo._session import Key, registry
 from masivo.protocol import Failure
 
-from .asyncio_loops import registry_of
 from .client import AsyncDelivery, LoopClient
-from .session import GRACE, AsyncSender, Key, LoopSession, Member, Registry
+from .session import GRACE, AsyncSender, LoopSession, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -25,17 +27,25 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient"]
 
+_CENTURY: Final = 100 * 365 * 86_400.0
+
+_watched: Final[weakref.WeakSet[asyncio.AbstractEventLoop]] = weakref.WeakSet()
+"""The loops that have a ``_LastWord``."""
+
 
 class AsyncioSession(LoopSession):
     """One key's engine in one asyncio loop, driven by one task."""
 
     task: asyncio.Task[None] | None = None
 
-    def __init__(self, key: Key, registry: Registry, sender: AsyncSender) -> None:
+    def __init__(self, key: Key, sender: AsyncSender) -> None:
         self.loop = asyncio.get_running_loop()
+        if self.loop not in _watched:
+            _watched.add(self.loop)
+            self.loop.call_later(_CENTURY, _LastWord())
         # Every event is given a time: the function itself, unless the loop has a clock of its own.
         usual = getattr(self.loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-        super().__init__(key, registry, sender, time.monotonic if usual else self.loop.time)
+        super().__init__(key, sender, time.monotonic if usual else self.loop.time)
         self._bell = asyncio.Event()
         self._requests: dict[asyncio.Task[None], Request] = {}
 
@@ -73,6 +83,11 @@ class AsyncioSession(LoopSession):
                 if getcoroutinestate(coroutine) == CORO_CREATED:
                     coroutine.close()
 
+    async def aclose(self) -> None:
+        """See LoopSession."""
+        if self.task is not None and not self.engine.attached and not self.task.done():
+            await asyncio.wait([self.task], timeout=GRACE)
+
     def here(self) -> bool:
         """Whether this is a place where the session may be worked on."""
         running = asyncio._get_running_loop()  # noqa: SLF001 (does not raise)
@@ -107,9 +122,16 @@ class AsyncioSession(LoopSession):
 
     def _start(self, request: Request) -> None:
         if not self.loop.is_closed():
-            task = self.loop.create_task(self.carry_out(request), name="masivo-request")
-            self._requests[task] = request
+            task = self.loop.create_task(self._send(request), name="masivo-request")
+            self._requests.setdefault(task, request)  # an eager task has begun already
             task.add_done_callback(self._ended)
+
+    async def _send(self, request: Request) -> None:
+        following: Request | None = request
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        while following is not None:
+            self._requests[task] = following
+            following = await self.carry_out(following)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         request = self._requests.pop(task)
@@ -124,15 +146,38 @@ class AsyncioSession(LoopSession):
         if awaited.outcome is None:
             future: asyncio.Future[None] = self.loop.create_future()
             with self.waiters.waiting(awaited, partial(_resolve, future)):
-                if timeout is None:
-                    await future
-                else:
-                    await asyncio.wait([future], timeout=timeout)
+                await asyncio.wait([future], timeout=timeout)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done() and not future.get_loop().is_closed():
         future.set_result(None)
+
+
+class _LastWord:
+    """Ends a loop's sessions when the loop is closed with its tasks unfinished.
+
+    asyncio tells nobody that it closes a loop, but forgets its timers: this object is held by
+    nothing else than a timer that is never due.
+    """
+
+    def __call__(self) -> None:
+        """The timer is due."""
+
+    def __del__(self) -> None:
+        _end("the event loop was closed", lambda loop: loop.is_closed())
+
+
+@_process.at_exit
+def _end_all() -> None:
+    """End what is left in loops that are neither run to their end nor closed."""
+    _end("the interpreter exited", lambda loop: not loop.is_running())
+
+
+def _end(why: str, is_over: Callable[[asyncio.AbstractEventLoop], bool]) -> None:
+    for session in list(registry.values()):
+        if isinstance(session, AsyncioSession) and is_over(session.loop):
+            session.abort(why)
 
 
 class AsyncClient(LoopClient):
@@ -150,29 +195,14 @@ class AsyncClient(LoopClient):
                 "an AsyncClient is used inside asyncio's running event loop; in trio use "
                 "masivo.TrioClient, without a loop masivo.Client"
             ) from None
-        registry = registry_of(loop)
-        key = self._settings.account, id(self._http_client)
+        key = loop, self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, AsyncioSession):
             sender = asyncio_sender(self._source, self._settings.account.base_url)
-            session = AsyncioSession(key, registry, sender)
+            session = AsyncioSession(key, sender)
         buffer = session.engine.attach(self._settings, AsyncDelivery, Member(session))
         session.start()
         return buffer
-
-    async def _released(self, session: LoopSession) -> None:
-        task = session.task if isinstance(session, AsyncioSession) else None
-        if task is None or session.engine.attached or task.done():
-            return
-        deadline = task.get_loop().time() + GRACE
-        cancelled: asyncio.CancelledError | None = None
-        while not task.done() and (left := deadline - task.get_loop().time()) > 0:
-            try:
-                await asyncio.wait([task], timeout=left)
-            except asyncio.CancelledError as error:  # once more: the grace is shielded
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
 
     async def __aenter__(self) -> Self:
         self._bound()

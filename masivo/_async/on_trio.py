@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import weakref
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Self, cast
 
 try:
@@ -16,57 +16,45 @@ except ImportError as error:
 
 from masivo._client import ClientBase
 from masivo._http.on_trio import trio_sender
+from masivo._session import Key, registry
 
 from .client import AsyncDelivery, LoopClient
-from .session import GRACE, AsyncSender, Key, LoopSession, Member, Registry
+from .session import GRACE, AsyncSender, LoopSession, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
-    from types import TracebackType
 
     from masivo.protocol import Account, Buffer, Delivery, Request, Ticket
 
 __all__ = ["TrioClient"]
 
-_registries: weakref.WeakKeyDictionary[trio.lowlevel.TrioToken, Registry] = (
-    weakref.WeakKeyDictionary()
-)
-
 
 class TrioSession(LoopSession):
-    """One key's engine in one trio run.
+    """One key's engine in one trio run, driven by a system task.
 
-    Each client has a task in its own nursery that would drive it; one at a time does.
+    Requests for a client's events run in the client's own nursery, those for all clients in system
+    tasks: another client's nursery may be left at any time.
     """
 
-    def __init__(self, key: Key, registry: Registry, sender: AsyncSender) -> None:
+    def __init__(self, key: Key, sender: AsyncSender) -> None:
         # Bound to the run's clock, so that it can be read outside of a task (by a finalizer).
-        super().__init__(key, registry, sender, trio.lowlevel.current_clock().current_time)
+        super().__init__(key, sender, trio.lowlevel.current_clock().current_time)
         self.token = trio.lowlevel.current_trio_token()
         self._bell = trio.Event()
-        self._lead = trio.Lock()
-        self._nursery: trio.Nursery | None = None  # of the client whose task drives
-        self._unsent: list[Request] = []  # shared by all clients, while nobody drives
         self._sending: set[trio.CancelScope] = set()
 
     @trio.lowlevel.enable_ki_protection  # an interrupt in the middle of a step would lose events
-    async def run(self, buffer: Buffer, nursery: trio.Nursery) -> None:
-        """A client's task: drive the session, whenever no other client's task does."""
+    async def watch(self, buffer: Buffer) -> None:
+        """Abandon a client when its nursery is cancelled: no request could be started there."""
         try:
-            async with self._lead:
-                self._nursery = nursery
-                while self._unsent:
-                    self._start(self._unsent.pop())
-                await self.drive()
+            await trio.sleep_forever()
         finally:
-            if self._nursery is nursery:
-                self._nursery = None
             buffer.abandon("the nursery of the client was cancelled")
             self.step()
 
     async def aclose(self) -> None:
-        """Let go of the connections, if no client is left."""
+        """See LoopSession."""
         if not self.engine.attached:
             for scope in self._sending:
                 scope.cancel()
@@ -98,29 +86,21 @@ class TrioSession(LoopSession):
         self._bell = trio.Event()
 
     def _start(self, request: Request) -> None:
-        # In the nursery of the client whose events they are: another may be left at any time.
-        owner = request.owner
-        nursery = owner.nursery if isinstance(owner, Member) else self._nursery
-        if isinstance(nursery, trio.Nursery):
-            nursery.start_soon(self._send, request, nursery)
+        if isinstance(request.owner, Member):
+            request.owner.nursery.start_soon(self._send, request)
         else:
-            self._unsent.append(request)
+            trio.lowlevel.spawn_system_task(self._send, request)
 
     @trio.lowlevel.enable_ki_protection
-    async def _send(self, request: Request, nursery: trio.Nursery) -> None:
-        done = False
+    async def _send(self, request: Request) -> None:
+        following: Request | None = request
         with trio.CancelScope() as scope:
             self._sending.add(scope)
             try:
-                await self.carry_out(request)
-                done = True
+                while following is not None:
+                    following = await self.carry_out(following)
             finally:
                 self._sending.discard(scope)
-                # An owner is leaving, and its events with it; the others need what is shared.
-                if not done and request.owner is None:
-                    if self._nursery is nursery:
-                        self._nursery = None
-                    self._start(request)
 
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
         event = trio.Event()
@@ -150,10 +130,6 @@ class TrioClient(LoopClient):
     def _join(self) -> Buffer:
         raise RuntimeError("enter the client first: async with TrioClient(...) as client")
 
-    async def _released(self, session: LoopSession) -> None:
-        if isinstance(session, TrioSession):
-            await session.aclose()
-
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase. One that was entered belongs to its block."""
         if self._manager is None:
@@ -165,31 +141,26 @@ class TrioClient(LoopClient):
         token = _current_token()
         if token is None:
             raise RuntimeError("a TrioClient needs trio.run; in asyncio use masivo.AsyncClient")
-        registry = _registries.setdefault(token, {})
         self._manager = trio.open_nursery()
         nursery = await self._manager.__aenter__()
-        key = self._settings.account, id(self._http_client)
+        key = token, self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, TrioSession):
             sender = trio_sender(self._source, self._settings.account.base_url)
-            session = TrioSession(key, registry, sender)
+            session = TrioSession(key, sender)
+            trio.lowlevel.spawn_system_task(session.drive, context=copy_context())
         member = Member(session, nursery)
         buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, member))
-        nursery.start_soon(session.run, buffer, nursery)
+        nursery.start_soon(session.watch, buffer)
         return self
 
     @trio.lowlevel.enable_ki_protection
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._manager is not None  # noqa: S101
         assert self._joined is not None  # noqa: S101
-        _, nursery = cast("tuple[LoopSession, trio.Nursery]", self._joined.owner)
+        nursery = cast("Member", self._joined.owner).nursery
         try:
-            await super().__aexit__(kind, error, traceback)
+            await super().__aexit__(kind)
         finally:
             # The block's exception is not the nursery's, nor is a cancellation from outside: they
             # go on as they are, in no group.

@@ -5,17 +5,12 @@ A subclass brings what its loop does in its own way: starting a request, sleepin
 
 from __future__ import annotations
 
-import logging
-import random
 import time
-from abc import ABC, abstractmethod
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, cast
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
-from masivo import _process
-from masivo._settle import Waiters, logger, settle
-from masivo.protocol import Account, Engine, Failed
+from masivo._session import Key, SessionBase, registry
+from masivo._settle import settle
 
 from . import clock as clocks
 
@@ -24,15 +19,10 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Clock, Delivery, Failure, Origin, Request, Response, Ticket
 
-__all__ = ["GRACE", "AsyncSender", "Key", "LoopSession", "Member", "Registry", "session_of"]
+__all__ = ["GRACE", "AsyncSender", "LoopSession", "Member", "session_of"]
 
 GRACE: Final = 1.0
 """How long leaving a client waits for its connections to close, in seconds."""
-
-Key: TypeAlias = tuple[Account, int]
-"""What clients share a session by: the account, and the identity of ``http_client``."""
-Registry: TypeAlias = "dict[Key, LoopSession]"
-"""The sessions of one loop."""
 
 
 class AsyncSender(Protocol):
@@ -51,7 +41,7 @@ class Member(NamedTuple):
     """What a buffer's owner is: the session that its client joined."""
 
     session: LoopSession
-    nursery: object = None
+    nursery: Any = None
     """The client's own nursery, in trio."""
 
 
@@ -60,30 +50,18 @@ def session_of(buffer: Origin) -> LoopSession:
     return cast("Member", buffer.owner).session
 
 
-class LoopSession(ABC):
+class LoopSession(SessionBase):
     """One key's engine in one event loop."""
 
-    def __init__(self, key: Key, registry: Registry, sender: AsyncSender, clock: Clock) -> None:
+    def __init__(self, key: Key, sender: AsyncSender, clock: Clock) -> None:
         self.sender = sender
         self._time = clocks.current
-        self._key = key
-        self._registry = registry
+        super().__init__(key, clock if self._time is None else self._time.monotonic, time.time)
         registry[key] = self
-        _process.sessions.add(self)
-        self.engine = Engine(
-            key[0],
-            clock=clock if self._time is None else self._time.monotonic,
-            wall_clock=time.time,
-            random=random.Random(),
-            wake=self.wake,
-            listening=partial(logger.isEnabledFor, logging.INFO),
-        )
-        self.waiters = Waiters()
         self._wanted = False  # somebody asked for a poll since the last one began
         self._busy = False  # in the middle of a step: a finalizer may call from inside it
         self._driven = False  # a task is in `drive`
         self._wake_at: float | None = None  # the last poll's
-        self._dead = False  # it belongs to the parent of this process
 
     # ── Each loop in its own way ─────────────────────────────────────────────────────────────
 
@@ -117,23 +95,28 @@ class LoopSession(ABC):
 
     @abstractmethod
     def _start(self, request: Request) -> None:
-        """Have a task ``carry_out`` the request."""
+        """Have a task ``carry_out`` the request, and those that it returns."""
 
     @abstractmethod
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
         """Wait until ``awaited`` has its outcome, for so many seconds at most."""
 
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Wait until the connections are closed, if no client is left; for GRACE at most."""
+
     # ── Driving ──────────────────────────────────────────────────────────────────────────────
 
     def wake(self) -> None:
-        """Have the driving task poll. May be called from anywhere, at any time."""
+        """See SessionBase. The driving task polls."""
         if not self._wanted:
             self._wanted = True
             try:
                 self._call_soon(self._on_wake)
             except RuntimeError:
-                self.abort("the event loop was closed")
-                self._wanted = False
+                self.leave()
+                self.engine.abort("the event loop was closed")
+                self.step()
 
     def _on_wake(self) -> None:
         if self._driven:
@@ -141,13 +124,25 @@ class LoopSession(ABC):
         else:  # not yet, or not any more: failures that nobody asks for are logged all the same
             self.step()
 
-    def step(self) -> None:
-        """Poll, settle, start requests; in the middle of another step, have it done later."""
-        if self._dead:
-            return
+    def attend(self) -> None:
+        """See SessionBase."""
+        if self.here():
+            self.step()
+        else:
+            self.wake()
+
+    def step(self, keep_for: object = None) -> Request | None:
+        """Poll, settle, start requests; in the middle of another step, have it done later.
+
+        Args:
+            keep_for: the owner whose next request is returned, if there is one, and not started.
+        """
+        if self.dead:
+            self._wake_at = None
+            return None
         if self._busy:
             self.wake()
-            return
+            return None
         self._busy = True
         try:
             self._wanted = False
@@ -156,10 +151,14 @@ class LoopSession(ABC):
             settle(output, self.waiters)
         finally:
             self._busy = False
+        own = (each for each in output.requests if keep_for is not None and each.owner is keep_for)
+        kept = next(own, None)
         for request in output.requests:
-            self._start(request)
+            if request is not kept:
+                self._start(request)
         if not self.engine.attached:
             self.leave()
+        return kept
 
     async def drive(self) -> None:
         """Do what is to be done, until no client is attached."""
@@ -179,61 +178,29 @@ class LoopSession(ABC):
         if self._time is None:
             await self._sleep(until)
         else:
-            with self._time.alarm(until, self._on_alarm):
+            with self._time.alarm(until, self.wake):
                 await self._sleep(None)
 
-    def _on_alarm(self) -> None:
-        with suppress(RuntimeError):  # the loop is gone
-            self._call_soon(self._ring)
-
-    async def carry_out(self, request: Request) -> None:
+    async def carry_out(self, request: Request) -> Request | None:
         """Send a request, hand its response in and do what is to be done then.
 
         The driving task need not know, unless it must wake up sooner.
+
+        Returns:
+            The next request of the same client, for the same task to carry out.
         """
         self.engine.hand_back(request.id, await self.sender.send(request))
         before = self._wake_at
-        self.step()
+        following = self.step(request.owner)
         sooner = self._wake_at is not None and (before is None or self._wake_at < before)
         if self._driven and (sooner or not self.engine.attached):
             self._ring()
-
-    def abort(self, why: str) -> None:
-        """End everything now, and leave the registry; nothing is awaited."""
-        self.leave()
-        self.engine.abort(why)
-        self.step()
-
-    def abort_anywhere(self, why: str) -> None:
-        """As ``abort``; at once if the loop stands still, else as soon as it gets to it."""
-        if self.here():
-            self.abort(why)
-        else:
-            self.engine.abort(why)
-            self.wake()
-
-    def leave(self) -> None:
-        """Leave the registry: the next client of the key starts fresh."""
-        if self._registry.get(self._key) is self:
-            del self._registry[self._key]
-
-    def forked(self) -> None:
-        """See ``_process.Session``."""
-        self.leave()
-        self._dead, self._wake_at = True, None
-        for buffer in self.engine.buffers:
-            buffer.orphaned = Failed(_process.orphaned())
+        return following
 
     def last_words(self) -> None:
-        """See ``_process.Session``."""
+        """See SessionBase."""
         self.engine.report_unclaimed()
-        if self.here():
-            self.step()
-            return
-        try:
-            self._call_soon(self.step)
-        except RuntimeError:  # the loop is gone
-            self.step()
+        self.attend()
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
@@ -254,9 +221,10 @@ class LoopSession(ABC):
 
         Raises:
             TimeoutError: it has none in time; ``what`` says what that means.
-            RuntimeError: called in another loop.
+            RuntimeError: called in another loop, or inside ``on_error``.
         """
         if awaited.outcome is None:
+            self.check_may_wait()
             self.check_loop()
             self.wake()
         await self._wait_for(awaited, timeout)

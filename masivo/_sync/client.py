@@ -14,7 +14,6 @@ from . import session as sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from masivo import MasivoError
     from masivo.protocol import (
@@ -76,17 +75,14 @@ class Client(ClientBase["HttpClient"]):
 
     def _open(self, http_client: HttpClient | None) -> None:
         self._http_client = http_client
-        self._choose_http()
-        self._join()
-
-    def _choose_http(self) -> None:
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
-        self._source = source_of(self._http_client, "Client", base_url, enabled=enabled)
+        self._source = source_of(http_client, "Client", base_url, enabled=enabled)
+        self._join()
 
     def _join(self) -> None:
         account = self._settings.account
         sender = thread_sender(self._source, account.base_url)
-        session = sessions.join((account, id(self._http_client)), sender)
+        session = sessions.join((None, account, id(self._http_client)), sender)
         self._buffer = session.engine.attach(self._settings, Delivery, session)
         self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
         self._finalizer = weakref.finalize(self, _let_go, self._buffer)
@@ -101,9 +97,8 @@ class Client(ClientBase["HttpClient"]):
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase."""
         super()._begin_anew(account)
-        self._choose_http()
         self._finalizer.detach()
-        self._join()
+        self._open(self._http_client)
 
     @property
     def _session(self) -> Session:
@@ -141,9 +136,8 @@ class Client(ClientBase["HttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``.
         """
-        ticket = self._buffer.flush()
-        self._wait(ticket, timeout, "not every event has its outcome yet; they stay on their way")
-        return cast("FlushResult", ticket.outcome)
+        what = "not every event has its outcome yet; they stay on their way"
+        return cast("FlushResult", self._wait(self._buffer.flush(), timeout, what))
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the buffer has room for a batch; meanwhile batches go out at once.
@@ -158,9 +152,7 @@ class Client(ClientBase["HttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``.
         """
-        ticket = self._buffer.drain()
-        self._wait(ticket, timeout, "the buffer has no room yet")
-        unwrap(ticket.outcome)
+        self._wait(self._buffer.drain(), timeout, "the buffer has no room yet")
 
     def get_token(self, timeout: float | None = None) -> str:
         """The current bearer token; authorizes first if need be. For sibling packages.
@@ -176,9 +168,7 @@ class Client(ClientBase["HttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``.
         """
-        ticket = self._buffer.token()
-        self._wait(ticket, timeout, "there is no token yet")
-        return cast("str", unwrap(ticket.outcome))
+        return cast("str", self._wait(self._buffer.token(), timeout, "there is no token yet"))
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush, then release everything. Works more than once; ``with`` calls it.
@@ -214,26 +204,22 @@ class Client(ClientBase["HttpClient"]):
         else:
             session.wake()
 
-    def _wait(self, ticket: Ticket, timeout: float | None, what: str) -> None:
-        timeout = wait_limit(timeout)
-        if ticket.outcome is not None:
-            return
+    def _wait(self, ticket: Ticket, timeout: float | None, what: str) -> object:
+        """Wait for a ticket, and return its value; one that is given up is cancelled."""
         try:
-            self._session.wait(ticket, timeout, what)
+            timeout = wait_limit(timeout)
+            if ticket.outcome is None:
+                self._session.wait(ticket, timeout, what)
         except BaseException:
             self._buffer.cancel(ticket)
             self._session.wake()
             raise
+        return unwrap(ticket.outcome)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

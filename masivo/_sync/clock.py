@@ -11,48 +11,11 @@ import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-__all__ = ["Clock", "Latch"]
-
+__all__ = ["Clock"]
 
 _LONGEST = 86_400.0
 _GLANCE = 1.0
 """How long a waiting thread may take to notice that a fork has made it another process's."""
-
-
-class Latch:
-    """What threads wait for: as a ``threading.Event``, without its lock.
-
-    Who begins to wait for an Event holds that for an instant. A signal's handler that comes just
-    then, and waits for the package in its turn, would wait for the thread that sets the Event.
-    """
-
-    def __init__(self) -> None:
-        self._is_set = False
-        self._bell: SimpleQueue[None] = SimpleQueue()
-
-    def is_set(self) -> bool:
-        """Whether it was set."""
-        return self._is_set
-
-    def set(self) -> None:
-        """Let everybody go on who waits for it, now or later."""
-        self._is_set = True
-        self._bell.put(None)
-
-    def clear(self) -> None:
-        """Have it wait to be set once more."""
-        self._is_set = False
-        with suppress(Empty):
-            while True:
-                self._bell.get_nowait()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it is set, for so many seconds at most; whether it is."""
-        if not self._is_set:
-            with suppress(Empty):
-                self._bell.get(timeout=timeout)
-                self._bell.put(None)  # another thread may wait, too
-        return self._is_set
 
 
 class Clock:
@@ -64,22 +27,26 @@ class Clock:
     time = staticmethod(time.time)
     """Seconds since the epoch."""
 
-    def wait_for_bell(self, bell: SimpleQueue[None], until: float | None) -> None:
-        """Wait for something in ``bell`` and take it; at most until a time of ``monotonic``."""
+    def sleep(self, bell: SimpleQueue[None], until: float | None) -> None:
+        """Wait for a ring of ``bell`` and take it; at most until a time of ``monotonic``.
+
+        A bell is a queue, as a ``threading.Event`` has a lock, which its waiter holds for an
+        instant: a signal's handler that comes just then, and waits for the package in its turn,
+        would wait for the thread that sets the Event.
+        """
         with suppress(Empty):
             bell.get(timeout=self._left(until))
 
-    def wait_for(self, latch: Latch, until: float | None) -> None:
-        """Wait until ``latch`` is set, at most until a time of ``monotonic``.
+    def wait_for(self, bell: SimpleQueue[None], until: float | None) -> None:
+        """As ``sleep``, for a caller's thread.
 
         In the child of a fork inside a signal's handler, which interrupted the wait, nobody will
-        ever set it: there the wait ends early.
+        ever ring: there the wait ends early.
         """
         process = os.getpid()
-        left = self._left(until)
-        while not latch.wait(_GLANCE if left is None else min(left, _GLANCE)):
-            left = self._left(until)
-            if left == 0.0 or os.getpid() != process:
+        while os.getpid() == process and (left := self._left(until)) != 0.0:
+            with suppress(Empty):
+                bell.get(timeout=_GLANCE if left is None else min(left, _GLANCE))
                 return
 
     def _left(self, until: float | None) -> float | None:

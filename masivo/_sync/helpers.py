@@ -33,16 +33,13 @@ class Helpers:
 
     Args:
         own: takes the identities of the threads, while they run.
-        may_start: whether a thread may be started now.
-        is_over: whether there is hardly going to be another job.
+        may_start: tells if a thread may be started now.
     """
 
-    def __init__(
-        self, own: set[int], may_start: Callable[[], bool], is_over: Callable[[], bool]
-    ) -> None:
+    def __init__(self, own: set[int], may_start: Callable[[], bool]) -> None:
         self._own = own
         self._may_start = may_start
-        self._is_over = is_over
+        self._dismissed = False
         # The mailboxes of those that wait. Who takes one out, be it its owner, has the say.
         self._idle: list[SimpleQueue[_Job | None]] = []
         self._jobs: list[_Job] = []
@@ -65,7 +62,8 @@ class Helpers:
         return True
 
     def dismiss(self) -> None:
-        """Let those end that wait."""
+        """Let those end that wait: there is hardly going to be another job."""
+        self._dismissed = True
         with suppress(IndexError):
             while True:
                 self._idle.pop().put(None)
@@ -78,7 +76,7 @@ class Helpers:
             while job is not None:
                 job()
                 self._jobs.remove(job)
-                job = None if self._is_over() else self._wait(mailbox)
+                job = None if self._dismissed else self._wait(mailbox)
         finally:
             self._own.discard(get_ident())
 

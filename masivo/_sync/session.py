@@ -15,21 +15,21 @@ relies on a caller having gone through with what it began.
 
 from __future__ import annotations
 
-import logging
-import random
 import threading
 from collections import deque
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from msgspec import structs
 
 from masivo import _process
-from masivo._settle import Waiters, logger, settle
-from masivo.protocol import Account, Engine, Failed, Failure
+from masivo._session import Key, SessionBase, orphaned, registry
+from masivo._session import sessions as all_sessions
+from masivo._settle import settle
+from masivo.protocol import Failure
 
 from . import clock as clocks
 from .helpers import Helpers, start_thread
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from masivo.protocol import CloseTicket, Delivery, Request, Response, Ticket
 
-__all__ = ["EXIT_TIMEOUT", "Key", "Sender", "Session", "join", "registry", "sessions"]
+__all__ = ["EXIT_TIMEOUT", "Sender", "Session", "join", "sessions"]
 
 EXIT_TIMEOUT = 5.0
 """How long open clients are flushed at interpreter exit, all together, in seconds."""
@@ -50,9 +50,6 @@ enough, unless ``on_error`` does not return."""
 
 LAST_WORDS: Final = 0.2
 """How long a helper has, at exit, to log what it is about to, in seconds."""
-
-Key: TypeAlias = tuple[Account, int]
-"""What clients share a session by: the account, and the identity of their ``http_client``."""
 
 
 class Sender(Protocol):
@@ -66,9 +63,6 @@ class Sender(Protocol):
         """Close the connections. Another request may come all the same."""
         ...
 
-
-registry: Final[dict[Key, Session]] = {}
-"""The sessions that new clients of their keys join."""
 
 _exiting = False
 
@@ -84,33 +78,22 @@ def join(key: Key, sender: Sender) -> Session:
         sender: for a session that is made for it.
     """
     session = registry.get(key)
-    if session is not None and session.is_over:
+    if isinstance(session, Session) and session.is_over:
         session.leave()  # its token and its counters are not the new client's
-    return registry.get(key) or registry.setdefault(key, Session(key, sender))
+    return cast("Session", registry.get(key) or registry.setdefault(key, Session(key, sender)))
 
 
 def sessions() -> list[Session]:
     """The sessions that new clients of their keys would join."""
-    return list(registry.values())
+    return [session for session in list(registry.values()) if isinstance(session, Session)]
 
 
-class Session:
+class Session(SessionBase):
     """One key's engine, and the threads that drive it."""
 
     def __init__(self, key: Key, sender: Sender) -> None:
         self.clock = clocks.current
-        self.engine = Engine(
-            key[0],
-            clock=self.clock.monotonic,
-            wall_clock=self.clock.time,
-            random=random.Random(),
-            wake=self._on_wake,
-            listening=partial(logger.isEnabledFor, logging.INFO),
-        )
-        self.waiters = Waiters()
-        self.dead = False
-        """Whether it belongs to the parent of this process."""
-        self._key = key
+        super().__init__(key, self.clock.monotonic, self.clock.time)
         self._sender = sender
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None  # the one that polls, or is about to
@@ -121,21 +104,19 @@ class Session:
         self._out: set[int] = set()  # the requests that are out
         self._left: deque[Callable[[float | None], object]] = deque()  # jobs without a helper
         self._own: set[int] = set()  # the threads that must not wait for this session
-        self._helpers = Helpers(
-            self._own, lambda: not (_exiting or self.dead), lambda: self.is_over
-        )
-        _process.sessions.add(self)
+        self._helpers = Helpers(self._own, lambda: not (_exiting or self.dead))
 
     # ── Waking: from anywhere, at any time ───────────────────────────────────────────────────
 
-    def wake(self) -> bool:
+    def wake(self) -> None:
+        """See SessionBase."""
+        self._ring()
+
+    def _ring(self) -> bool:
         """Have the polling thread poll soon; False if there is none and none can be had."""
         if self._bell.empty():
             self._bell.put(None)
         return self._thread is not None or self._start()
-
-    def _on_wake(self) -> None:
-        self.wake()
 
     def _start(self) -> bool:
         if _exiting or self.dead:
@@ -173,7 +154,7 @@ class Session:
                     self._thread = None
                     if self._bell.empty():  # who rings later starts another
                         return
-                self.clock.wait_for_bell(self._bell, self._wake_at)
+                self.clock.sleep(self._bell, self._wake_at)
             self._bell.put(None)  # it was another's
         finally:
             if self._thread is me:
@@ -259,18 +240,13 @@ class Session:
     def _send_and_wake(self, request: Request) -> None:
         with suppress(BaseException):  # the engine knows of its failure
             self._send(request)
-        if not self.wake():
+        if not self._ring():
             self.work()
 
     @property
     def is_over(self) -> bool:
         """Whether the last client is gone."""
         return self._over and not self.engine.attached
-
-    def leave(self) -> None:
-        """Leave the registry: the next client of the key starts fresh."""
-        if registry.get(self._key) is self:
-            registry.pop(self._key, None)
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
@@ -292,7 +268,7 @@ class Session:
             )
 
     def attend(self) -> None:
-        """Have inputs seen to; here and now, with no thread for it, before the first event."""
+        """See SessionBase: here and now before the first event, so that no thread is started."""
         unused = self._thread is None and not any(
             buffer.stats().accepted for buffer in self.engine.buffers
         )
@@ -323,19 +299,19 @@ class Session:
         """
         self.check_may_wait()
         deadline = None if timeout is None else self.clock.monotonic() + timeout
-        latch = clocks.Latch()
-        with self.waiters.waiting(awaited, latch.set):
+        bell: SimpleQueue[None] = SimpleQueue()
+        with self.waiters.waiting(awaited, partial(bell.put, None)):
             self.attend()
             while awaited.outcome is None:
                 until = deadline
-                if not self.wake():
+                if not self._ring():
                     self.work(cut_at)
                     times = [at for at in (deadline, self._wake_at) if at is not None]
                     until = min(times, default=None)
                 if awaited.outcome is None:
-                    self.clock.wait_for(latch, until)
+                    self.clock.wait_for(bell, until)
                 if self.dead:
-                    raise _process.orphaned()
+                    raise orphaned()
                 late = deadline is not None and self.clock.monotonic() >= deadline
                 if awaited.outcome is None and late:
                     raise TimeoutError(what)
@@ -356,25 +332,16 @@ class Session:
             self.work(deadline)  # the thread that should have done it may be held by a request
 
     def last_words(self) -> None:
-        """See ``_process.Session``."""
+        """See SessionBase."""
         self.finish(self.engine.report_unclaimed(), self.clock.monotonic() + LAST_WORDS)
 
     # ── Ending ───────────────────────────────────────────────────────────────────────────────
 
-    def abort(self, why: str) -> None:
-        """End everything now; nothing is waited for."""
-        self.leave()
-        self.engine.abort(why)
-        self.attend()
-
     def forked(self) -> None:
-        """See ``_process.Session``."""
+        """See SessionBase."""
         global _exiting
         _exiting = False
-        self.dead = True
-        registry.clear()
-        for buffer in self.engine.buffers:
-            buffer.orphaned = Failed(_process.orphaned())
+        super().forked()
 
 
 @_process.at_exit
@@ -386,7 +353,7 @@ def _flush_at_exit() -> None:
     deadline = clock() + EXIT_TIMEOUT
     closing = [
         (session, buffer.close(deadline - clock()))
-        for session in list(_process.sessions)
+        for session in list(all_sessions)
         if isinstance(session, Session)
         for buffer in session.engine.buffers
     ]

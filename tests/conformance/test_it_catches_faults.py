@@ -22,6 +22,7 @@ from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
 from masivo._http.transport import Transport
+from masivo._session import registry
 from masivo._sync.session import Session
 from masivo.protocol import Failure, Response
 from masivo.testing.conformance import SCENARIOS, NonconformityError, assert_conforms
@@ -249,7 +250,7 @@ def engine_for_each_client(patch: pytest.MonkeyPatch) -> None:
     join = thread_session.join
 
     def alone(*args: Any, **options: Any) -> Any:
-        thread_session.registry.clear()
+        registry.clear()
         return join(*args, **options)
 
     patch.setattr(thread_session, "join", alone)

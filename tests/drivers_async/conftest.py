@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import pytest
 
 import masivo
-from masivo._async import asyncio_loops, on_trio
+from masivo._session import registry
 from masivo.emulator import Emulator
 
 if TYPE_CHECKING:
@@ -73,11 +73,8 @@ def nothing_left_over(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """
     yield
     gc.collect()
-    left: list[object] = []
-    for registries in (asyncio_loops.registries, on_trio._registries):
-        for registry in registries.values():
-            left += registry
-            registry.clear()  # so that the next test is not blamed
+    left = [*registry]
+    registry.clear()  # so that the next test is not blamed
     assert not left, "a session is left over"
     said = [
         record.getMessage()

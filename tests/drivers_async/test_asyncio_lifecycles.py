@@ -513,10 +513,10 @@ def test_an_interrupt_at_the_start_of_a_request(
     has its outcome all the same."""
     carry_out = AsyncioSession.carry_out
 
-    async def interrupted(self: AsyncioSession, request: Request) -> None:
+    async def interrupted(self: AsyncioSession, request: Request) -> Request | None:
         if deliveries and deliveries[0].done():
             raise KeyboardInterrupt
-        await carry_out(self, request)
+        return await carry_out(self, request)
 
     monkeypatch.setattr(AsyncioSession, "carry_out", interrupted)
     deliveries: list[AsyncDelivery] = []

@@ -11,6 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
+from masivo._session import registry
 from masivo.protocol import Engine
 
 from .events import event
@@ -160,8 +161,8 @@ async def test_a_driver_of_a_parent_process_sleeps(
             await checkpoint()
         assert pauses == [None]
         # It is a parent's in truth, and has to end.
-        session._dead = False
-        session._registry[session._key] = session
+        session.dead = False
+        registry[session._key] = session
         client.destroy()
 
 

@@ -18,6 +18,7 @@ DRIVERS = sorted(
         *PACKAGE.glob("_async/*.py"),
         PACKAGE / "_client.py",
         PACKAGE / "_process.py",
+        PACKAGE / "_session.py",
         PACKAGE / "_settle.py",
         *PACKAGE.glob("_http/*.py"),
     ]

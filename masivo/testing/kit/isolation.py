@@ -55,27 +55,19 @@ def open_clients() -> list[ClientBase[Any]]:
 
 def in_use() -> bool:
     """Return whether a client has sent an event, or joined an event loop, since its reset."""
-    if "masivo._async.asyncio_loops" in sys.modules:
-        from masivo._async.asyncio_loops import registries
+    from masivo._session import registry
 
-        if any(registries.values()):
-            return True
+    if any(place is not None for place, _, _ in registry):
+        return True
     return any(client.stats().accepted for client in open_clients())
 
 
 def _end_sessions(why: str) -> None:
-    """End the sessions of threads and asyncio; those of trio never outlive the client's block."""
-    if "masivo._sync.session" in sys.modules:
-        from masivo._sync import session as threads
+    """End the sessions of every world."""
+    from masivo._session import registry
 
-        for session in threads.sessions():
-            session.abort(why)
-    if "masivo._async.asyncio_loops" in sys.modules:
-        from masivo._async.asyncio_loops import registries
-
-        for registry in list(registries.values()):
-            for loop_session in list(registry.values()):
-                loop_session.abort_anywhere(why)
+    for session in list(registry.values()):
+        session.abort(why)
 
 
 def join_workers() -> None:

@@ -10,6 +10,8 @@ import math
 import sys
 import threading
 import time
+from contextlib import suppress
+from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from masivo._async import clock as loop_clocks
@@ -23,6 +25,7 @@ from .loops import in_loop
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
+    from queue import SimpleQueue
 
     from masivo.protocol import Engine
 
@@ -60,12 +63,12 @@ class VirtualTime:
 
     # ── Idling ───────────────────────────────────────────────────────────────────────────────
 
-    def wait_until_idle(self, latch: thread_clocks.Latch | None = None) -> None:
-        """Wait until everything due now is done, or ``latch`` is set."""
+    def wait_until_idle(self, bell: SimpleQueue[None] | None = None) -> None:
+        """Wait until everything due now is done, or ``bell`` has rung."""
         __tracebackhide__ = True
         deadline = time.monotonic() + LIMIT
         with self.clock.changed:
-            while not (latch is not None and latch.is_set()) and (why := self._busy_reason()):
+            while (bell is None or bell.empty()) and (why := self._busy_reason()):
                 if time.monotonic() > deadline:
                     raise RuntimeError(f"masivo_clock: after {LIMIT:g} real seconds {why}")
                 self.clock.changed.wait(CHECK_EVERY)
@@ -79,24 +82,27 @@ class VirtualTime:
                     return "a worker thread has not finished what it does"
         return why
 
-    def let_run(self, latch: thread_clocks.Latch, until: float | None) -> None:
-        """Advance the time to the next due time, unless ``latch`` is set before.
+    def let_run(self, bell: SimpleQueue[None], until: float | None) -> None:
+        """Advance the time to the next due time, unless ``bell`` rings before.
 
         Args:
-            latch: the latch that the test's thread waits for.
+            bell: the bell that the test's thread waits for.
             until: the end of its wait.
         """
         __tracebackhide__ = True
-        self.wait_until_idle(latch)
-        if latch.is_set():
+        self.wait_until_idle(bell)
+        if not bell.empty():
             return
         at = min(self._next(), math.inf if until is None else until)
         if at < math.inf:
             self.clock.move(at)
-        elif not latch.wait(LIMIT):
+            return
+        try:
+            bell.get(timeout=LIMIT)
+        except Empty:
             raise RuntimeError(
                 "masivo_clock: this waits for something that does not depend on time"
-            )
+            ) from None
 
     # ── Installing the time ──────────────────────────────────────────────────────────────────
 
@@ -139,12 +145,13 @@ class _ThreadClock(threads._ThreadClock):  # noqa: SLF001
         super().__init__(clock)
         self._owner = owner
 
-    def wait_for(self, latch: thread_clocks.Latch, until: float | None) -> None:
+    def wait_for(self, bell: SimpleQueue[None], until: float | None) -> None:
         if self._owner.is_test():
-            self._owner.let_run(latch, until)
-            latch.clear()
+            self._owner.let_run(bell, until)
+            with suppress(Empty):
+                bell.get_nowait()
         else:
-            super().wait_for(latch, until)
+            super().wait_for(bell, until)
 
 
 class _Watch(Watch):

@@ -41,14 +41,11 @@ class _ThreadClock(clocks.Clock):
     def time(self) -> float:
         return self._clock.time()
 
-    def wait_for_bell(self, bell: SimpleQueue[None], until: float | None) -> None:
+    def sleep(self, bell: SimpleQueue[None], until: float | None) -> None:
         self._clock.park(bell.get, lambda: bell.put(None), until)
 
-    def wait_for(self, latch: clocks.Latch, until: float | None) -> None:
-        if not latch.is_set():
-            self._clock.park(latch.wait, latch.set, until)
-            # Who waits looks for what it waits for, and comes back if it is not there.
-            latch.clear()
+    def wait_for(self, bell: SimpleQueue[None], until: float | None) -> None:
+        self.sleep(bell, until)
 
 
 class _Sent:

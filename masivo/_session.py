@@ -1,0 +1,89 @@
+"""One key's engine, as every world drives it, and the registry that clients join."""
+
+from __future__ import annotations
+
+import logging
+import random
+import weakref
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from masivo import MasivoClosedError
+
+from ._settle import Waiters, logger
+from .protocol import Account, Engine, Failed
+
+if TYPE_CHECKING:
+    from .protocol import Clock
+
+__all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
+
+Key: TypeAlias = tuple[object, Account, int]
+"""What clients share a session by: the event loop that it runs in (None for threads), the account,
+and the identity of ``http_client``."""
+
+registry: Final[dict[Key, SessionBase]] = {}
+"""The sessions that new clients of their keys join."""
+
+sessions: Final[weakref.WeakSet[SessionBase]] = weakref.WeakSet()
+"""Every session of this process."""
+
+
+def orphaned() -> MasivoClosedError:
+    """The error of an event that the parent of this process had taken."""
+    return MasivoClosedError("this process was forked: the event is its parent's to send")
+
+
+class SessionBase(ABC):
+    """The common part of the sessions.
+
+    Args:
+        key: what clients share it by.
+        clock: the engine's clock.
+        wall_clock: seconds since the epoch.
+    """
+
+    def __init__(self, key: Key, clock: Clock, wall_clock: Clock) -> None:
+        self.engine = Engine(
+            key[1],
+            clock=clock,
+            wall_clock=wall_clock,
+            random=random.Random(),
+            wake=self.wake,
+            listening=partial(logger.isEnabledFor, logging.INFO),
+        )
+        self.waiters = Waiters()
+        self.dead = False
+        """True once it belongs to the parent of this process."""
+        self._key = key
+        sessions.add(self)
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Have the engine polled soon. May be called from anywhere, at any time."""
+
+    @abstractmethod
+    def attend(self) -> None:
+        """Have the engine polled: here and now where that may be, else soon."""
+
+    @abstractmethod
+    def last_words(self) -> None:
+        """Log failures that are still unclaimed: the interpreter exits."""
+
+    def abort(self, why: str) -> None:
+        """End everything; nothing is waited for."""
+        self.leave()
+        self.engine.abort(why)
+        self.attend()
+
+    def leave(self) -> None:
+        """Leave the registry: the next client of the key starts fresh."""
+        if registry.get(self._key) is self:
+            registry.pop(self._key, None)
+
+    def forked(self) -> None:
+        """Do nothing more, in the child of a fork: threads, loops and events are its parent's."""
+        self.dead = True
+        for buffer in self.engine.buffers:
+            buffer.orphaned = Failed(orphaned())
