@@ -63,7 +63,7 @@ def read(pieces: list[bytes]) -> tuple[object, ...]:
 
 def by_h11(pieces: list[bytes]) -> tuple[object, ...]:
     """The same, read by h11 alone."""
-    with patch.object(Exchange, "_receive_common", lambda *_: False):
+    with patch.object(Exchange, "_receive_common", return_value=False):
         return read(pieces)
 
 

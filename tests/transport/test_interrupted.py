@@ -40,15 +40,14 @@ HERE = str(Path(masivo._http.__file__).parent)
 def no_socket_is_left(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """Every socket that the transport has made is closed by it, not by the garbage collector."""
     made: list[Any] = []
-    real = socket.socket
+    real = socket.socket.__init__
 
-    class Recorded(real):  # type: ignore[misc, valid-type]
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            if threading.current_thread() is threading.main_thread():  # not the server's
-                made.append(self)
+    def recorded(self: socket.socket, *args: Any, **options: Any) -> None:
+        real(self, *args, **options)
+        if threading.current_thread() is threading.main_thread():  # not the server's
+            made.append(self)
 
-    monkeypatch.setattr(socket, "socket", Recorded)
+    monkeypatch.setattr(socket.socket, "__init__", recorded)
     yield
     left = [each for each in made if each.fileno() != -1]
     made.clear()

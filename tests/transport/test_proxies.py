@@ -189,12 +189,13 @@ def test_wrong_addresses(name: str, value: str) -> None:
 def test_socks_needs_an_extra(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the error names it; with it the proxy is used."""
     environ = {"ALL_PROXY": f"{scheme}://user:{SECRET}@proxy.example:1080"}
-    monkeypatch.setattr(proxies, "find_spec", lambda _: None)
+    installed: dict[str, object] = {}
+    monkeypatch.setattr(proxies, "find_spec", installed.get)
     with pytest.raises(MasivoConfigError, match=r"masivo\[socks\]") as caught:
         proxy_for(BASE, environ.get)
     assert "ALL_PROXY" in caught.value.message
     assert SECRET not in caught.value.message
-    monkeypatch.setattr(proxies, "find_spec", lambda _: object())
+    installed["socksio"] = object()
     assert proxy_for(BASE, environ.get) == Proxy(f"{scheme}://proxy.example:1080", ("user", SECRET))
 
 

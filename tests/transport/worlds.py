@@ -62,8 +62,7 @@ class Face:
 
         if isinstance(self.sender, SocketSender):
             threads = [
-                threading.Thread(target=lambda each=each: results.append(self.sender.send(each)))
-                for each in requests
+                threading.Thread(target=_run_through, args=(one(each),)) for each in requests
             ]
             for thread in threads:
                 thread.start()
