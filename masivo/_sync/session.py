@@ -109,7 +109,7 @@ class Session(SessionBase):
     # ── Waking: from anywhere, at any time ───────────────────────────────────────────────────
 
     def wake(self) -> None:
-        """See SessionBase."""
+        """See SessionBase. The polling thread polls."""
         self._ring()
 
     def _ring(self) -> bool:
@@ -154,12 +154,13 @@ class Session(SessionBase):
                     self._thread = None
                     if self._bell.empty():  # who rings later starts another
                         return
-                self.clock.sleep(self._bell, self._wake_at)
-            self._bell.put(None)  # it was another's
+                else:
+                    self.clock.sleep(self._bell, self._wake_at)
         finally:
             if self._thread is me:
                 self._thread = None
             self._own.discard(get_ident())
+            self._bell.put(None)  # another polls in its place, or sleeps and has to end, too
 
     def _hush(self) -> None:
         """Take rings out of the bell: what they were for is seen by the poll that follows."""
