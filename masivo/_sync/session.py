@@ -134,7 +134,7 @@ class Session(SessionBase):
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being done, in whatever thread."""
+        """True while something is being done, in whatever thread."""
         return bool(self._poller or self._left or self._helpers.busy)
 
     # ── Polling ──────────────────────────────────────────────────────────────────────────────
@@ -246,14 +246,14 @@ class Session(SessionBase):
 
     @property
     def is_over(self) -> bool:
-        """Whether the last client is gone."""
+        """True once the last client is gone."""
         return self._over and not self.engine.attached
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
     @property
     def may_wait(self) -> bool:
-        """Whether this thread is none of the session's: those would wait for themselves."""
+        """True unless this thread is one of the session's: those would wait for themselves."""
         return get_ident() not in self._own
 
     def check_may_wait(self) -> None:
