@@ -1,4 +1,4 @@
-"""What the clients of all worlds share: the constructor, sending, counters."""
+"""The common part of the clients of all worlds: the constructor, sending, counters."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class AnalyticsEvent(TypedDict, total=False):
     """
 
     type: Required[str]
-    """What happened: a tracking type such as ``ADD_TO_CART``, or one of your own."""
+    """The tracking type, such as ``ADD_TO_CART``, or one of your own."""
     customer_id: Required[str]
-    """Who did it."""
+    """The customer."""
     brand_id: str | None
-    """Of which brand; None where none applies. May be left out where the event has a
+    """The brand; None where none applies. May be left out where the event has a
     ``platform`` and the client a default."""
     platform: str
-    """Where it happened."""
+    """The platform that it happened on."""
     order: Mapping[str, object]
     """``purchase_id``, ``value``, ``products``, and so on."""
     product: Mapping[str, object]
@@ -72,22 +72,22 @@ class ClientBase(Generic[H]):
         base_url: where the API is; default: the environment's ``MASIVO_BASE_URL``, else the
             public endpoint. ``http`` for a loopback host only; for such a host the environment's
             proxies are ignored.
-        batch_size: a batch goes out when so many events wait; it never holds more. Default 100.
-        idle_timeout: ... when no event has come for so many seconds. Default 30.
-        max_wait: ... when the oldest event has waited so many seconds. Default 60.
+        batch_size: a batch goes out when this many events wait; it never holds more. Default 100.
+        idle_timeout: it also goes out when no event has come for this many seconds. Default 30.
+        max_wait: and when its oldest event has waited this many seconds. Default 60.
         refresh_interval: seconds between renewals of the token; default 300. The shortest among
             the clients of a key counts. None: only shortly before the token's own expiry.
         timeout: seconds for one whole request, from connecting to the last byte. Default 10.
-        max_retries: how often a batch is repeated after no answer, 408, 429, 500, 502, 503 or
-            504. Default 4; 0: never.
-        max_in_flight: how many batches may be on their way at once. Default 1: order is kept for
+        max_retries: how often a batch is retried after no usable response or 408, 429, 500, 502,
+            503 or 504. Default 4; 0: never.
+        max_in_flight: how many batches may be in flight at once. Default 1: order is kept for
             the whole client. Above: it is kept for each customer.
         max_queue: how many events the client holds at most, those in flight included. Past it,
             deliveries fail with MasivoQueueFullError. Default 100,000.
         max_queue_bytes: the same in bytes of encoded events. Default 64 MiB.
         max_event_bytes: the largest event, in bytes. Default 256 KiB.
         max_batch_bytes: the largest body of a batch, in bytes. Default 4 MiB.
-        isolate_rejected: whether a batch that was refused with 400, 413 or 422 is halved until
+        isolate_rejected: True: a batch that was rejected with 400, 413 or 422 is halved until
             only the events at fault fail. Default True.
         on_error: called once for each accepted event that finally fails, with a FailedEvent,
             from the driver. It must not wait for the client. Default: none.
@@ -123,7 +123,7 @@ class ClientBase(Generic[H]):
 
     @property
     def _is_open(self) -> bool:
-        """Whether it was neither closed nor destroyed."""
+        """True until it is closed or destroyed."""
         return not self._buffer.closed
 
     def _forked(self) -> None:
@@ -144,7 +144,7 @@ class ClientBase(Generic[H]):
         return self._buffer.stats()
 
     def _is_usable(self) -> bool:
-        """Whether events can still be sent."""
+        """Return whether events can still be sent."""
         return self._is_open
 
     def __repr__(self) -> str:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
 
 Key: TypeAlias = tuple[object, Account, int]
-"""What clients share a session by: the event loop that it runs in (None for threads), the account,
-and the identity of ``http_client``."""
+"""The place that a session runs in (an event loop; None for threads), the account, and the identity
+of ``http_client``: clients with the same key share a session."""
 
 registry: Final[dict[Key, SessionBase]] = {}
 """The sessions that new clients of their keys join."""

@@ -1,4 +1,4 @@
-"""What the clients for asyncio and for trio share."""
+"""The common part of the clients for asyncio and for trio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ M = TypeVar("M", bound="Callable[..., Coroutine[object, None, object]]")
 
 
 class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
-    """What became, or will become, of one event: ``await`` it, as often as you like.
+    """One event's way to its outcome: ``await`` it, as often as you like.
 
     Awaiting gives the SendEventResult or raises the MasivoError that ended the event. A waiter
     that is cancelled cancels nothing else. Without a ``flush`` it waits for the batch's own
@@ -141,11 +141,12 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
                 During the call no other thread may change a dict or list in it.
 
         Returns:
-            What can be awaited to learn how it ended; already failed with MasivoQueueFullError
-            if the buffer was full. You may drop it: a failure that nobody asks for is logged.
+            The event's delivery, which brings its outcome; already failed with
+            MasivoQueueFullError if the buffer was full. You may drop it: an unclaimed failure is
+            logged.
 
         Raises:
-            MasivoValidationError: the event is refused; the message says where and why.
+            MasivoValidationError: the event is invalid; the message says where and why.
             MasivoClosedError: the client is closed.
             RuntimeError: not called in the event loop of the client's first use.
         """
@@ -160,7 +161,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
         Returns:
             How many events were delivered and failed since the flush before; flushes at the same
-            time tell of the same events.
+            time count the same events.
 
         Raises:
             TimeoutError: not all have an outcome yet; they stay on their way.
@@ -188,7 +189,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     @_checked_at_call
     async def get_token(self, timeout: float | None = None) -> str:
-        """The current bearer token; authorizes first if need be. For sibling packages.
+        """Return the current bearer token; authorizes first if need be. For sibling packages.
 
         Args:
             timeout: seconds; None for as long as it takes.
@@ -196,7 +197,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         Raises:
             MasivoAuthError: authorization failed.
             MasivoServerKeyError: a SERVER key was used.
-            MasivoNetworkError: there was no usable answer.
+            MasivoNetworkError: there was no usable response.
             TimeoutError: there is no token yet.
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``, or in another event loop.
@@ -209,9 +210,9 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         """Flush, then release everything. Works more than once; ``async with`` calls it.
 
         Args:
-            timeout: seconds for all of it. Waits for repeats are cut short for one last try;
+            timeout: seconds for all of it. Waits for retries are cut short for one last try;
                 what is then undelivered fails with MasivoClosedError. None: as long as the
-                repeats take.
+                retries take.
 
         Raises:
             RuntimeError: called from ``on_error``, or in another event loop.

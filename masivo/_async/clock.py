@@ -1,6 +1,6 @@
 """The one seam for tests in virtual time: sessions take ``current`` when they are made.
 
-Only what the core times is virtual then (batches, repeats, renewals); the loop keeps its own time
+Only what the core times is virtual then (batches, retries, renewals); the loop keeps its own time
 for everything else, the requests themselves included.
 """
 
@@ -31,4 +31,4 @@ class VirtualTime(Protocol):
 
 
 current: VirtualTime | None = None
-"""What new sessions take; None: the loop's own time."""
+"""The time of new sessions; None: the loop's own."""

@@ -89,7 +89,7 @@ class AsyncioSession(LoopSession):
             await asyncio.wait([self.task], timeout=GRACE)
 
     def here(self) -> bool:
-        """Whether this is a place where the session may be worked on."""
+        """See LoopSession."""
         running = asyncio._get_running_loop()  # noqa: SLF001 (does not raise)
         return running is self.loop or not self.loop.is_running()
 

@@ -62,7 +62,7 @@ class TrioSession(LoopSession):
                 await self.sender.aclose()
 
     def here(self) -> bool:
-        """Whether this is a place where the session may be worked on."""
+        """See LoopSession."""
         return _current_token() is self.token
 
     def check_loop(self) -> None:

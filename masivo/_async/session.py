@@ -1,4 +1,4 @@
-"""What the sessions of both event loops share: one engine for the clients of a key in one loop.
+"""The common part of the sessions of both event loops: one engine for a key in one loop.
 
 A subclass brings what its loop does in its own way: starting a request, sleeping, waiting.
 """
@@ -38,7 +38,7 @@ class AsyncSender(Protocol):
 
 
 class Member(NamedTuple):
-    """What a buffer's owner is: the session that its client joined."""
+    """A buffer's owner: the session that its client joined."""
 
     session: LoopSession
     nursery: Any = None
@@ -67,7 +67,7 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     def here(self) -> bool:
-        """Whether the session may be worked on here and now: by its loop's thread."""
+        """Return whether the session may be worked on here and now: by its loop's thread."""
 
     @abstractmethod
     def check_loop(self) -> None:
@@ -99,7 +99,7 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
-        """Wait until ``awaited`` has its outcome, for so many seconds at most."""
+        """Wait until ``awaited`` has its outcome, for this many seconds at most."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -121,7 +121,7 @@ class LoopSession(SessionBase):
     def _on_wake(self) -> None:
         if self._driven:
             self._ring()
-        else:  # not yet, or not any more: failures that nobody asks for are logged all the same
+        else:  # not yet, or not any more: unclaimed failures are logged all the same
             self.step()
 
     def attend(self) -> None:

@@ -30,7 +30,7 @@ __all__ = ["Client", "Delivery"]
 
 
 class Delivery(protocol.Delivery, gc=False, eq=False):
-    """What became, or will become, of one event."""
+    """One event's way to its outcome."""
 
     def result(self, timeout: float | None = None) -> SendEventResult:
         """Wait for the outcome.
@@ -112,11 +112,12 @@ class Client(ClientBase["HttpClient"]):
                 During the call no other thread may change a dict or list in it.
 
         Returns:
-            What will tell how it ended; already failed with MasivoQueueFullError if the buffer
-            was full. You may drop it: a failure that nobody asks for is logged.
+            The event's delivery, which brings its outcome; already failed with
+            MasivoQueueFullError if the buffer was full. You may drop it: an unclaimed failure is
+            logged.
 
         Raises:
-            MasivoValidationError: the event is refused; the message says where and why.
+            MasivoValidationError: the event is invalid; the message says where and why.
             MasivoClosedError: the client is closed.
         """
         return self._send(event)
@@ -129,7 +130,7 @@ class Client(ClientBase["HttpClient"]):
 
         Returns:
             How many events were delivered and failed since the flush before; flushes at the same
-            time tell of the same events.
+            time count the same events.
 
         Raises:
             TimeoutError: not all have an outcome yet; they stay on their way.
@@ -155,7 +156,7 @@ class Client(ClientBase["HttpClient"]):
         self._wait(self._buffer.drain(), timeout, "the buffer has no room yet")
 
     def get_token(self, timeout: float | None = None) -> str:
-        """The current bearer token; authorizes first if need be. For sibling packages.
+        """Return the current bearer token; authorizes first if need be. For sibling packages.
 
         Args:
             timeout: seconds; None for as long as it takes.
@@ -163,7 +164,7 @@ class Client(ClientBase["HttpClient"]):
         Raises:
             MasivoAuthError: authorization failed.
             MasivoServerKeyError: a SERVER key was used.
-            MasivoNetworkError: there was no usable answer.
+            MasivoNetworkError: there was no usable response.
             TimeoutError: there is no token yet.
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``.
@@ -174,9 +175,9 @@ class Client(ClientBase["HttpClient"]):
         """Flush, then release everything. Works more than once; ``with`` calls it.
 
         Args:
-            timeout: seconds for all of it. Waits for repeats are cut short for one last try;
+            timeout: seconds for all of it. Waits for retries are cut short for one last try;
                 what is then undelivered fails with MasivoClosedError. None: as long as the
-                repeats take. Within it, ``on_error`` has been called for all that failed.
+                retries take. Within it, ``on_error`` has been called for all that failed.
 
         Raises:
             RuntimeError: called from ``on_error``.

@@ -1,4 +1,4 @@
-"""Time as the thread driver sees it: what it reads, and how its threads wait for it.
+"""Time as the thread driver sees it: the clock, and how its threads wait.
 
 The one seam for tests in virtual time: a session takes ``current`` when it is made, and a test
 puts another clock there before it makes a client.
@@ -55,4 +55,4 @@ class Clock:
 
 
 current = Clock()
-"""What new sessions take."""
+"""The clock of new sessions."""

@@ -1,4 +1,4 @@
-"""The threads that do what may take its time: requests, and calls of the application's code."""
+"""The threads for requests and for calls of the application's code, which may take time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Helpers:
 
     @property
     def busy(self) -> bool:
-        """Whether a job is not done yet."""
+        """True while a job is not done."""
         return bool(self._jobs)
 
     def take(self, job: _Job) -> bool:

@@ -109,7 +109,7 @@ class Session(SessionBase):
     # ── Waking: from anywhere, at any time ───────────────────────────────────────────────────
 
     def wake(self) -> None:
-        """See SessionBase."""
+        """See SessionBase. The polling thread polls."""
         self._ring()
 
     def _ring(self) -> bool:
@@ -134,7 +134,7 @@ class Session(SessionBase):
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being done, in whatever thread."""
+        """True while something is being done, in whatever thread."""
         return bool(self._poller or self._left or self._helpers.busy)
 
     # ── Polling ──────────────────────────────────────────────────────────────────────────────
@@ -154,12 +154,13 @@ class Session(SessionBase):
                     self._thread = None
                     if self._bell.empty():  # who rings later starts another
                         return
-                self.clock.sleep(self._bell, self._wake_at)
-            self._bell.put(None)  # it was another's
+                else:
+                    self.clock.sleep(self._bell, self._wake_at)
         finally:
             if self._thread is me:
                 self._thread = None
             self._own.discard(get_ident())
+            self._bell.put(None)  # another polls in its place, or sleeps and has to end, too
 
     def _hush(self) -> None:
         """Take rings out of the bell: what they were for is seen by the poll that follows."""
@@ -245,14 +246,14 @@ class Session(SessionBase):
 
     @property
     def is_over(self) -> bool:
-        """Whether the last client is gone."""
+        """True once the last client is gone."""
         return self._over and not self.engine.attached
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
     @property
     def may_wait(self) -> bool:
-        """Whether this thread is none of the session's: those would wait for themselves."""
+        """True unless this thread is one of the session's: those would wait for themselves."""
         return get_ident() not in self._own
 
     def check_may_wait(self) -> None:

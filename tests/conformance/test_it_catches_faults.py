@@ -231,7 +231,7 @@ def lost_wake(patch: pytest.MonkeyPatch) -> None:
     def nothing(_self: Session) -> None:
         pass
 
-    patch.setattr(Session, "_on_wake", nothing)
+    patch.setattr(Session, "wake", nothing)
 
 
 def answer_handed_back_twice(patch: pytest.MonkeyPatch) -> None:
