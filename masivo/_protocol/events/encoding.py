@@ -41,7 +41,8 @@ def encoder(settings: Settings) -> Encode:
     brand = b'"brand_id":' + encode(default_brand) + b","
 
     def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
-        if type(event) is not dict:
+        kind_of_event: object = type(event)
+        if kind_of_event is not dict:
             event = _as_dict(event)
         kind = event.get("type")
         customer = event.get("customer_id")

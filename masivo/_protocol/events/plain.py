@@ -15,15 +15,17 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from uuid import UUID
 
 from masivo._protocol.errors import MasivoValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
 __all__ = ["convert", "is_plain", "plain_text", "reading"]
+
+_type_of: Final = cast("Callable[[object], object]", type)
 
 
 def is_plain(values: Iterable[Any]) -> bool:
@@ -31,7 +33,7 @@ def is_plain(values: Iterable[Any]) -> bool:
     dicts, lists and tuples of these. This is asked of every event: it makes no call that it need
     not make."""
     for value in values:
-        kind = type(value)
+        kind = _type_of(value)
         if kind is str or kind is int or kind is bool or value is None:
             continue
         if kind is float:

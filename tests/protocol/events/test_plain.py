@@ -51,7 +51,8 @@ class Proxy:
 
 def class_of(proxy: object) -> type:
     """The class of a proxy's value."""
-    return type(object.__getattribute__(proxy, "_value"))
+    value: object = object.__getattribute__(proxy, "_value")
+    return type(value)
 
 
 def no_class(_: object) -> type:
