@@ -46,11 +46,11 @@ __all__ = [
 ]
 
 HttpClient: TypeAlias = "httpx.Client | httpx2.Client | _Makes[httpx.Client | httpx2.Client]"
-"""What ``http_client`` may be for threads."""
+"""The types of ``http_client`` for threads."""
 AsyncHttpClient: TypeAlias = (
     "httpx.AsyncClient | httpx2.AsyncClient | _Makes[httpx.AsyncClient | httpx2.AsyncClient]"
 )
-"""What ``http_client`` may be for an event loop."""
+"""The types of ``http_client`` for an event loop."""
 
 Kind: TypeAlias = Literal["Client", "AsyncClient"]
 
@@ -64,7 +64,7 @@ class Source(NamedTuple):
     make: Callable[[], Any]
     """Gives the client. It raises MasivoConfigError where there is none that can be used."""
     owned: bool
-    """Whether it is ours to close."""
+    """True if it is ours to close."""
 
 
 def source_of(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Address", "Connection", "Idle", "has_arrived", "now", "set_out"]
 
 Address = tuple[int, int, int, str, Any]
-"""What ``getaddrinfo`` says of one address."""
+"""One address, as ``getaddrinfo`` gives it."""
 
 MAX_IDLE: Final = 5.0
 """How long a connection is kept for the next request, in seconds."""
@@ -97,7 +97,7 @@ class Connection:
 
     @property
     def blocked(self) -> bool:
-        """Whether something is still to be sent."""
+        """True while something is still to be sent."""
         return bool(self._unsent)
 
     def secure(self) -> bool:

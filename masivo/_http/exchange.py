@@ -77,7 +77,7 @@ class Exchange:
         self.response: Response | None = None
         """The response, once it is complete."""
         self.reusable = False
-        """Whether the connection can carry another request."""
+        """True if the connection can carry another request."""
         self._method = method
         self._h11: h11.Connection | None = None
         self._headers: dict[str, str] = {}

@@ -24,7 +24,7 @@ __all__ = ["SocketSender", "thread_sender"]
 T = TypeVar("T")
 
 _LONGEST: Final = 86_400.0
-"""What one wait takes at most, in seconds: the system counts milliseconds in 32 bits."""
+"""The longest single wait, in seconds: the system counts milliseconds in 32 bits."""
 
 
 class _Threads:

@@ -36,7 +36,7 @@ HEAD_START: Final = 0.25
 
 
 Lack = Literal["no connection", "no secure connection", "no response"]
-"""What a request lacked when it failed. But for the last, nothing of it was sent."""
+"""The step at which a request failed. But for the last, nothing of it was sent."""
 
 _PRIVATE_CA: Final = (
     ". If the server's certificate is signed by a CA of your own, name that CA's certificate (PEM) "

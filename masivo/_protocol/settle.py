@@ -1,4 +1,4 @@
-"""What every driver does with an output besides sending: wake who waits, log, call ``on_error``."""
+"""An output handed on, alike in every driver: to waiters, the log, ``on_error`` and closes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Waiters", "settle"]
 
 
 class Waiters:
-    """Who waits for what: functions to be called when a delivery or a ticket has its outcome.
+    """The waiters: functions to be called when a delivery or a ticket has its outcome.
 
     Its methods need no lock: each is one step on a dict. A waiter first registers, then looks for
     the outcome; the driver first polls, which sets outcomes, then looks for waiters.

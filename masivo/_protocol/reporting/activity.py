@@ -96,7 +96,7 @@ class RequestFailed(Activity, frozen=True):
     causes: tuple[str, ...]
     """The classes of the exceptions that it failed with, outermost first."""
     sent: bool
-    """Whether it can have reached the server."""
+    """True if it can have reached the server."""
 
 
 class RequestAbandoned(Activity, frozen=True):

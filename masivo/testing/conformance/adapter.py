@@ -1,4 +1,4 @@
-"""What connects a driver to the suite: an ``Adapter`` makes clients, a ``ClientHandle`` is one.
+"""The connection of a driver to the suite: an ``Adapter`` makes clients, a ``ClientHandle`` is one.
 
 How to connect yours:
 
@@ -82,10 +82,10 @@ class ClientSettings(TypedDict, total=False):
 
 
 class SentEvent(Protocol):
-    """What became, or will become, of one event."""
+    """One event's way to its outcome."""
 
     def done(self) -> bool:
-        """Whether the event has its outcome. Never waits."""
+        """Return whether the event has its outcome. Never waits."""
         ...
 
     def outcome(self) -> Future[SendEventResult]:
@@ -142,17 +142,17 @@ class Adapter(ABC):
     name: ClassVar[str]
     """How reports call the driver."""
     parallel: bool = True
-    """Whether requests that the core asks for are under way at once. If not, scenarios that need
+    """True if requests that the core asks for are under way at once. If not, scenarios that need
     it run with one request at a time."""
     background: bool = True
-    """Whether the driver works while nobody calls it. If not, the suite calls ``pump`` for it."""
+    """True if the driver works while nobody calls it. If not, the suite calls ``pump`` for it."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the driver can do."""
+        """The driver's capabilities."""
         can: dict[Capability, bool] = {"parallel": self.parallel, "background": self.background}
         return frozenset(name for name in can if can[name])
 

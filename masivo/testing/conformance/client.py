@@ -79,7 +79,7 @@ class Event:
 
     @property
     def done(self) -> bool:
-        """Whether it has its outcome."""
+        """True once it has its outcome."""
         return self._sent.done()
 
     def wait(self) -> Call[SendEventResult]:
@@ -115,11 +115,11 @@ class Call(Generic[T]):
 
     @property
     def pending(self) -> bool:
-        """Whether it still waits."""
+        """True while it still waits."""
         return not self._future.done()
 
     def result(self) -> T:
-        """What it returns; it must end at this time. Raises what the call raises."""
+        """The result of the call, which must end at this time. Raises what the call raises."""
         return _wait(self._future, self._what, self._run.limit)
 
     def raises(self, kind: type[E]) -> E:
@@ -144,7 +144,7 @@ class Client:
         self.events: list[Event] = []
         """Every event that was sent."""
         self.failures: list[FailedEvent] = []
-        """What ``on_error`` was called with."""
+        """The arguments of the calls of ``on_error``."""
         self._run = run
         self._name = name
         self._clock = clock

@@ -18,7 +18,7 @@ TICK: Final = 2.0**-20
 that sums and differences of times are exact whatever the order in which a world computes them."""
 
 WALL: Final = 1_767_225_600.0
-"""What the wall clock reads at the beginning: 2026-01-01T00:00:00Z."""
+"""The wall clock at the beginning: 2026-01-01T00:00:00Z."""
 
 _Wait: TypeAlias = "tuple[float, Callable[[], object]]"
 
@@ -27,7 +27,7 @@ class VirtualClock:
     """A monotonic and a wall clock that only the suite moves.
 
     A driver reads ``monotonic`` (its engine's clock) and ``time`` (the engine's wall clock). How
-    it waits is its adapter's business: an event loop is told by ``Adapter.advanced`` that the
+    it waits is its adapter's business: ``Adapter.advanced`` tells an event loop that the
     clock was moved, or sets an ``alarm``; a thread waits in ``park``.
     """
 
@@ -93,7 +93,7 @@ class VirtualClock:
                 self._waits.pop(key, None)
 
     def is_parked(self, thread: int) -> bool:
-        """Whether a thread (by its identifier) waits in ``park``."""
+        """Return whether a thread (by its identifier) waits in ``park``."""
         with self.changed:
             return thread in self._waits
 

@@ -1,4 +1,4 @@
-"""Whether a driver does what the reference does."""
+"""The comparison of a driver with the reference."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["assert_conforms", "expected"]
 
 @cache
 def expected(scenario: Scenario, *, parallel: bool = True, background: bool = True) -> Report:
-    """What the reference does, with these capabilities."""
+    """The requests of the reference, with these capabilities."""
     return perform(scenario, partial(ReferenceAdapter, parallel=parallel, background=background))
 
 

@@ -30,12 +30,12 @@ _logger: Final = logging.getLogger("masivo")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of a scenario that ran to its end."""
+    """The result of a scenario that ran to its end."""
 
     scenario: Scenario
     driver: str
     capabilities: frozenset[Capability]
-    """What the driver can do."""
+    """The driver's capabilities."""
     transcript: tuple[str, ...]
     """Every step and outcome, then every request, byte for byte."""
     polls: tuple[float, ...]
@@ -43,7 +43,7 @@ class Report:
 
     @property
     def lacked(self) -> frozenset[Capability]:
-        """What the scenario needs and the driver lacks."""
+        """The capabilities that the scenario needs and the driver lacks."""
         return self.scenario.needs - self.capabilities
 
     @property

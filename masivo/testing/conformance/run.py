@@ -30,7 +30,7 @@ __all__ = ["Run"]
 
 
 class Run:
-    """What a script works with.
+    """One run of a scenario, as its script sees it.
 
     Attributes:
         server: what has arrived.

@@ -67,7 +67,7 @@ class WireRequest:
     record: RecordedRequest
     """The request."""
     asked: Asked | None
-    """What the core asked for; None for a request of the driver's own invention."""
+    """The request that the core asked for; None for a request of the driver's own invention."""
     lines: tuple[str, ...]
     """The transcript of it."""
     release: threading.Event
@@ -219,7 +219,7 @@ _IDENTITY: Final = "authorization", "idempotency-key", "x-api-key"
 
 
 def _is_it(asked: Asked, record: RecordedRequest) -> bool:
-    """Whether a request is the one that was asked for; the other headers are compared later."""
+    """Return whether a request is the one that was asked for; other headers are compared later."""
     request = asked.request
     headers = dict(request.headers)
     return (
@@ -231,7 +231,7 @@ def _is_it(asked: Asked, record: RecordedRequest) -> bool:
 
 
 def _difference(asked: Asked, record: RecordedRequest) -> str:
-    """What keeps a request from being one that is out."""
+    """Say why a request is not one that is out."""
     request = asked.request
     if (record.method, record.path) != (request.method, urlsplit(request.url).path):
         return ""

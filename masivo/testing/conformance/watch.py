@@ -1,4 +1,4 @@
-"""What the engines of a scenario ask for, and whether their driver has done it.
+"""The requests of the engines of a scenario, and the driver's work on them.
 
 The suite does not ask a driver whether it is at rest: it watches the engines that the driver
 makes. So it knows every request that the core wants sent, and which of them are out, when each
@@ -40,25 +40,25 @@ class Asked:
     key: int
     """Which of the idempotency keys it carries, by first use, from 1; 0 for none."""
     arrived: bool = False
-    """Whether it has reached the server."""
+    """True once it has reached the server."""
     held: bool = False
-    """Whether the server keeps it waiting."""
+    """True while the server keeps it waiting."""
     returned: bool = False
-    """Whether the driver has handed back what became of it."""
+    """True once the driver has handed its result back."""
     abandoned: bool = False
-    """Whether its result does not matter any more: its client is gone."""
+    """True once its result does not matter any more: its client is gone."""
 
 
 @dataclass(eq=False, slots=True)
 class _Watched:
-    """What is known of one engine."""
+    """One engine, as it is watched."""
 
     engine: Engine
     out: dict[int, Asked] = field(default_factory=dict[int, Asked])
     seen: set[int] = field(default_factory=set[int])
     wake_at: float | None = None
     wanted: bool = False
-    """Whether a poll is needed: ``wake`` was called, or something other than an event came in."""
+    """True while a poll is needed: ``wake`` was called, or an input other than an event came."""
     polling: bool = False
     closed: bool = False
 
@@ -77,7 +77,7 @@ class Watch:
         self.asked: list[Asked] = []
         """Every request, in the order in which they were asked for."""
         self.faults: list[str] = []
-        """What a driver did that it must not do."""
+        """The faults of a driver."""
         self.poll_times: list[float] = []
         """When polls took place, in virtual seconds."""
         self._engines: dict[Engine, _Watched] = {}
@@ -256,12 +256,12 @@ class Watch:
 
     @property
     def holds(self) -> bool:
-        """Whether the server keeps a request waiting."""
+        """True while the server keeps a request waiting."""
         with self.clock.changed:
             return any(asked.held for asked in self.out)
 
     def unrest(self, *, parallel: bool) -> str | None:
-        """What a driver still has to do at this time; None when it is at rest.
+        """Name the work that a driver still has to do at this time; None when it is at rest.
 
         Args:
             parallel: whether it sends a request while another is out.
