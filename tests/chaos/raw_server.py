@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from .answers import TOKEN
+from .responses import TOKEN
 
 if TYPE_CHECKING:
     import ssl

@@ -22,7 +22,7 @@ from masivo.protocol import (
     configure,
 )
 
-from .answers import BODIES, EXAMPLES, HEADERS, KEY, TOKEN, statuses
+from .responses import BODIES, EXAMPLES, HEADERS, KEY, TOKEN, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -18,8 +18,8 @@ from masivo._http.on_trio import trio_sender
 from masivo._http.sockets import SocketSender
 from masivo.protocol import Failure, Request, Response
 
-from .answers import EXAMPLES, KEY, TOKEN, raw_answers
 from .raw_server import Says, Scripted, scripted
+from .responses import EXAMPLES, KEY, TOKEN, raw_responses
 from .worlds import WORLDS, Job
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ SLACK = 4.0
 LIMIT = 30.0
 """Seconds in which all events must have an outcome."""
 
-SAYS = st.builds(Says, raw_answers(), st.sampled_from(["close"] * 12 + ["reset"] * 3 + ["wait"]))
+SAYS = st.builds(Says, raw_responses(), st.sampled_from(["close"] * 12 + ["reset"] * 3 + ["wait"]))
 
 FUZZ = settings(
     max_examples=EXAMPLES,

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from chaos.answers import EXAMPLES
 from chaos.raw_server import scripted
+from chaos.responses import EXAMPLES
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-__all__ = ["BODIES", "EXAMPLES", "HEADERS", "KEY", "TOKEN", "raw_answers", "statuses"]
+__all__ = ["BODIES", "EXAMPLES", "HEADERS", "KEY", "TOKEN", "raw_responses", "statuses"]
 
 EXAMPLES: Final = int(os.environ.get("CHAOS_EXAMPLES", "60"))
 """How many examples each test tries; ``make test-all`` tries more."""
@@ -191,7 +191,7 @@ WIRE_BODIES: Final = (
 )
 
 
-def raw_answers() -> st.SearchStrategy[bytes]:
+def raw_responses() -> st.SearchStrategy[bytes]:
     """The bytes of an answer: nearly HTTP, wholly HTTP, or nothing of the kind."""
     head = line(VERSION, STATUS, REASON, LINE_END)
     fields = st.lists(FIELD, max_size=5).map(b"".join)
