@@ -128,10 +128,9 @@ def test_the_page_keeps_a_bounded_number(emulator: Emulator, open_page: OpenPage
     page.locator("#events-count", has_text=f"{MAX_EVENTS // 2:,} of {MAX_EVENTS:,}").wait_for()
     page.locator("#filter-reset").click()
     page.locator("#events-count", has_text=f"the newest {MAX_EVENTS:,}").wait_for()
+    oldest = str(events(5_001)[-1]["customer_id"])
     page.locator("#events-grid").press("End")
-    page.locator("#events-grid tr[aria-selected=true]").wait_for()
-    oldest = page.locator("#events-grid tr[aria-selected=true] td:nth-child(3)").text_content()
-    assert oldest == events(5_001)[-1]["customer_id"]
+    page.locator("#events-grid tr[aria-selected=true] td:nth-child(3)", has_text=oldest).wait_for()
 
 
 def test_requests_go_on_while_pages_ask(emulator: Emulator, open_page: OpenPage) -> None:
