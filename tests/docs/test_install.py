@@ -37,6 +37,10 @@ PROMISED = {
     "masivo": "python -c 'import masivo; masivo.AsyncClient(); masivo.Client().get_token()'",
     "masivo[trio]": "python -c 'import masivo, trio; masivo.TrioClient()'",
     "masivo[cli]": "masivo check",
+    "masivo[socks]": """ALL_PROXY=socks5://127.0.0.1:9 python -c '
+import masivo
+masivo.Client(base_url="https://masivo.invalid/v1")
+'""",
     "masivo[httpx2]": """python -c '
 import httpx2, masivo
 masivo.Client(http_client=httpx2.Client()).get_token()
