@@ -21,9 +21,12 @@ from pathlib import Path
 
 import pytest
 
+import masivo
+
 ROOT = Path(__file__).parents[1]
-CORE = ROOT / "masivo" / "_protocol"
-OUTSIDE = sorted(path for path in (ROOT / "masivo").rglob("*.py") if not path.is_relative_to(CORE))
+PACKAGE = Path(masivo.__file__).parent
+CORE = PACKAGE / "_protocol"
+OUTSIDE = sorted(path for path in PACKAGE.rglob("*.py") if not path.is_relative_to(CORE))
 
 Graph = dict[str, set[str]]
 
@@ -130,10 +133,10 @@ def circle(graph: Graph) -> str | None:
     return None if shortest is None else " → ".join(shortest)
 
 
-@pytest.mark.parametrize("package", ["masivo", "benchmarks"])
-def test_no_files_import_each_other_in_a_circle(package: str) -> None:
+@pytest.mark.parametrize("package", [PACKAGE, ROOT / "benchmarks"], ids=["masivo", "benchmarks"])
+def test_no_files_import_each_other_in_a_circle(package: Path) -> None:
     """Not even for type checkers, nor inside functions."""
-    graph = arrows(ROOT / package)
+    graph = arrows(package)
     assert len(graph) > 10
     assert circle(graph) is None
 
@@ -241,7 +244,7 @@ def foreign(folder: str) -> frozenset[str]:
 
 def part(path: Path) -> str:
     """The folder of the package that a file is in; empty for none."""
-    return path.relative_to(ROOT / "masivo").parts[0] if path.parent.name != "masivo" else ""
+    return path.relative_to(PACKAGE).parts[0] if path.parent.name != "masivo" else ""
 
 
 def private_uses(source: ast.Module, folder: str) -> list[str]:
@@ -259,7 +262,7 @@ def private_uses(source: ast.Module, folder: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: shown(path, ROOT / "masivo"))
+@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: shown(path, PACKAGE))
 def test_no_private_name_of_the_core_is_used_outside_it(path: Path) -> None:
     """Neither imported nor read nor replaced: a private name can change on any day."""
     assert private_uses(tree(path), part(path)) == []

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import masivo
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["CORE", "FILES", "ROOT", "Mutant", "changed", "mutants_of"]
 
 ROOT: Final = Path(__file__).parents[2]
-CORE: Final = ROOT / "masivo" / "_protocol"
+CORE: Final = Path(masivo.__file__).parent / "_protocol"
 FILES: Final = sorted(path.relative_to(CORE).as_posix() for path in CORE.rglob("*.py"))
 """The files of the core, such as ``batches/queues.py``."""
 
