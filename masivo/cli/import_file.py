@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -84,6 +84,11 @@ class _Job:
 @click.option("--brand", metavar="ID", help="The brand of events that name none.")
 @click.option("--no-brand", is_flag=True, help="Events that name no brand are of none.")
 @click.option("--delimiter", metavar="CHAR", help="CSV: default a comma; 'tab' for tabs.")
+@click.option(
+    "--quote/--no-quote",
+    default=None,
+    help="CSV: whether quotation marks enclose values; default: yes, but not with tabs.",
+)
 @click.option("--encoding", default="utf-8", show_default=True, help="CSV: how text is encoded.")
 @click.option("--dry-run", is_flag=True, help="Send nothing; name every line that is not good.")
 @click.option("--resume", is_flag=True, help="Go on where an earlier run was broken off.")
@@ -117,6 +122,7 @@ def import_file(
     brand: str | None,
     no_brand: bool,
     delimiter: str | None,
+    quote: bool | None,
     encoding: str,
     dry_run: bool,
     resume: bool,
@@ -149,6 +155,7 @@ def import_file(
         format_ or _format_of(name),
         _delimiter_of(name, delimiter),
         encoding,
+        quote,
         rules,
         data,
         brand,
@@ -156,8 +163,12 @@ def import_file(
         guessed=format_ is None,
     )
     if shape.format == "jsonl":
-        for option, given in (("--map", rules), ("--delimiter", delimiter)):
-            if given:
+        for option, given in (
+            ("--map", rules or None),
+            ("--delimiter", delimiter),
+            ("--no-quote" if quote is False else "--quote", quote),
+        ):
+            if given is not None:
                 raise UsageError(
                     f"{option} is for CSV, and {name} is taken for JSON Lines: add --format csv"
                 )
@@ -316,6 +327,8 @@ def _resume(job: _Job, account: Account, old: State) -> State:
             "this import was started with other options for what its lines mean (--format, --map, "
             "-d, --brand and so on); --resume takes them from there: leave them out"
         )
+    if job.shape.quote is not None:  # the advice for a quotation mark that is not closed
+        old.shape = replace(old.shape, quote=job.shape.quote)
     if job.rejected is not None and str(Path(job.rejected).absolute()) != old.rejected_file:
         old.rejected_file, old.rejected_size = str(Path(job.rejected).absolute()), 0
     old.finished = False

@@ -144,6 +144,45 @@ def test_csv_without_a_map(shell: Shell) -> None:
     ]
 
 
+MARKS = ["customer_id|query", 'c1|"red', "c2|shoes", 'c3|blue"', 'c4|5" pipe', "c5|green"]
+"""A table in which quotation marks are text."""
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "options"),
+    [
+        ("f.tsv", "\t", []),
+        ("f.tsv.gz", "\t", []),
+        ("f.csv", "\t", ["--delimiter", "tab"]),
+        ("f.txt", "\t", ["--format", "csv", "--delimiter", "\\t"]),
+        ("f.csv", ",", ["--no-quote"]),
+    ],
+)
+def test_quotation_marks_are_text_between_tabs(
+    shell: Shell, name: str, delimiter: str, options: list[str]
+) -> None:
+    """In a tab-separated file, or with --no-quote, a quotation mark is text like any other: every
+    line is a row."""
+    shell.write(name, *(line.replace("|", delimiter) for line in MARKS))
+    ended = shell.masivo("import", name, "-d", "type=T", "--no-brand", *options)
+    assert (ended.code, ended.err) == (0, "")
+    assert [(each["customer_id"], each["query"]) for each in shell.emulator.events] == [
+        tuple(line.split("|")) for line in MARKS[1:]
+    ]
+
+
+def test_quotation_marks_enclose_values_if_asked(shell: Shell) -> None:
+    """With --quote they enclose the values of a tab-separated file, as Excel writes them; a header
+    in quotation marks is an error that names the option."""
+    shell.write("f.tsv", '"customer_id"\t"query"', 'c1\t"red\tor ""blue"""')
+    options = ["-d", "type=T", "--no-brand"]
+    ended = shell.masivo("import", "f.tsv", *options)
+    assert ended.code == 2
+    assert "add --quote" in ended.err
+    assert shell.masivo("import", "f.tsv", *options, "--quote").code == 0
+    assert [each["query"] for each in shell.emulator.events] == ['red\tor "blue"']
+
+
 def test_csv_in_another_encoding(shell: Shell) -> None:
     """The encoding can be named; bytes that are not of it are a bad row, not another text."""
     shell.write("f.csv", "customer_id,type", "Zoë,T".encode("latin-1"))
@@ -166,6 +205,7 @@ def test_csv_in_another_encoding(shell: Shell) -> None:
         ("f.csv", "a,b", ["--encoding", "utf-16"], "iconv"),
         ("f.csv", "a,b", ["--encoding", "klingon"], "klingon"),
         ("f.jsonl", "{}", ["--map", "a=b"], "--format csv"),
+        ("f.jsonl", "{}", ["--no-quote"], "--no-quote is for CSV"),
         ("f.jsonl", '[{"a": 1}]', [], "jq -c '.[]'"),
         ("f.jsonl", "{\n}", [], "jq -c ."),
         ("f.txt", "id,total\n1,2", [], "--format csv"),

@@ -80,7 +80,7 @@ def test_tables_of_options(name: str) -> None:
         option
         for parameter in masivo.commands[name].params
         if isinstance(parameter, click.Option) and not parameter.hidden
-        for option in parameter.opts
+        for option in (*parameter.opts, *parameter.secondary_opts)
         if option.startswith("--")
     }
     assert named == given - {"--base-url", "--key-file"}

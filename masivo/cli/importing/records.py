@@ -64,6 +64,8 @@ class Shape:
     """``jsonl`` or ``csv``."""
     delimiter: str = ","
     encoding: str = "utf-8"
+    quote: bool | None = field(default=None, compare=False)
+    """True if quotation marks enclose values; None: they do, but not in tab-separated files."""
     rules: tuple[str, ...] = ()
     """``--map``, as given."""
     defaults: tuple[str, ...] = ()
@@ -262,7 +264,13 @@ class _TextLines:
 def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Record]:
     csv.field_size_limit(LONGEST_LINE)
     text = _TextLines(lines, shape.encoding)
-    reader = csv.reader(text, delimiter=shape.delimiter, strict=True)
+    quoted = shape.delimiter != "\t" if shape.quote is None else shape.quote
+    reader = csv.reader(
+        text,
+        delimiter=shape.delimiter,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+        strict=True,
+    )
     header: list[str] = []
     while not header:
         try:
@@ -273,6 +281,11 @@ def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[R
             raise UsageError(f"the header is not CSV: {error}") from None
     if text.damage:
         raise UsageError(f"the header: {text.damage}")
+    if not quoted and any(len(name) > 1 and name[0] == name[-1] == '"' for name in header):
+        raise UsageError(
+            f"the names in the header are in quotation marks, {', '.join(header)}, which are taken "
+            "for text in a tab-separated file: if they enclose values in this one, add --quote"
+        )
     columns = table.find_columns(header, shape.rules)
     _check_header(header, columns, shape)
     rules = [table.rule_of(column) for column in columns]
