@@ -112,31 +112,47 @@ async def many(contender: Contender, count: int, *, one_key: bool) -> dict[str, 
 
 _PROGRAMS = {
     "masivo": "import masivo",
-    "client": "from masivo import Client; Client('a-key')",
-    # httpx imports its transport when it makes a client, and so do we.
-    "http": "import httpx, httpcore",
+    "masivo client": "from masivo import Client; Client('a-key')",
+    "masivo parts": "import h11, msgspec, ssl",
+    "masivo-asyncio client": "import asyncio; from masivo import AsyncClient; "
+    "AsyncClient('a-key').send_analytics_event",
+    "masivo-asyncio parts": "import asyncio, h11, msgspec, ssl",
+    "masivo-trio client": "import trio; from masivo import TrioClient; TrioClient('a-key')",
+    "masivo-trio parts": "import trio, h11, msgspec, ssl",
     **{name: f"import {module}" for name, module in MODULES.items()},
 }
 
 
 def imports(times: int) -> dict[str, float]:
-    """CPU seconds of an import, over those of a bare interpreter: the least of several runs.
+    """CPU seconds and bytes of an import, over a bare interpreter's: the least of several runs.
 
     Args:
         times: how often each is run, in turns.
     """
-    least = dict.fromkeys(("bare", *_PROGRAMS), float("inf"))
+    seconds = dict.fromkeys(("bare", *_PROGRAMS), float("inf"))
+    memory = dict(seconds)
     for _ in range(times):
-        for name, program in {"bare": "pass", **_PROGRAMS}.items():
-            least[name] = min(least[name], _cpu_of(program))
-    bare = least.pop("bare")
-    return {"bare": bare, **{name: seconds - bare for name, seconds in least.items()}}
+        for name, program in {"bare": "0", **_PROGRAMS}.items():
+            cpu, size = _cost_of(program)
+            seconds[name], memory[name] = min(seconds[name], cpu), min(memory[name], size)
+    over = {name: value - seconds["bare"] for name, value in seconds.items()}
+    more = {f"{name} memory": value - memory["bare"] for name, value in memory.items()}
+    return {**over, **more, "bare": seconds["bare"], "bare memory": memory["bare"]}
 
 
-def _cpu_of(program: str) -> float:
-    process = subprocess.Popen([sys.executable, "-I", "-c", program])
+_RESIDENT = "; print(open('/proc/self/statm').read().split()[1])"
+
+
+def _cost_of(program: str) -> tuple[float, float]:
+    """The CPU seconds of a program, and its resident bytes at the end (0.0 outside Linux)."""
+    told = _RESIDENT if sys.platform == "linux" else "; print(0)"
+    command = [sys.executable, "-I", "-c", program + told]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout as output:
+        pages = int(output.read() or 0)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{program} failed")
-    return usage.ru_utime + usage.ru_stime
+    return usage.ru_utime + usage.ru_stime, float(pages * resource.getpagesize())
