@@ -314,17 +314,6 @@ def test_isolation_can_be_turned_off(connect: Connect, emulator: Emulator) -> No
     assert len(emulator.batches) == 1
 
 
-def test_halving_gives_up_where_everything_is_bad(connect: Connect, emulator: Emulator) -> None:
-    """After 8 events in a row refused alone, what is left goes as a whole, and takes its answer."""
-    emulator.reject = reject_bad
-    client = connect(batch_size=64)
-    for n in range(64):
-        client.send_analytics_event(event(n, referral_code="bad"))
-    assert client.flush(10) == FlushResult(0, 64)
-    alone = [batch for batch in emulator.batches if len(sent(batch)) == 1]
-    assert len(alone) == 8
-
-
 def test_later_events_wait_behind_a_repeat(connect: Connect, emulator: Emulator) -> None:
     """Order is kept across repeats: what is sent meanwhile arrives after."""
     emulator.fail(Fault(status=503), route="events", number=[1, 2])

@@ -7,10 +7,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.errors import MasivoError, MasivoNetworkError
-from masivo.protocol import Failed
+from masivo._protocol.errors import MasivoError
+from masivo.protocol import Delivery, Failed, Request
 
-from .simulator import START, Driver, error_of, header, in_batch, numbers, payload, result_of
+from .simulator import (
+    START,
+    Driver,
+    error_of,
+    event,
+    header,
+    in_batch,
+    is_authorization,
+    numbers,
+    payload,
+    result_of,
+)
 
 
 def judge(driver: Driver, bad: set[int], status: int = 422) -> list[list[int]]:
@@ -26,6 +37,20 @@ def judge(driver: Driver, bad: set[int], status: int = 422) -> list[list[int]]:
         else:
             driver.respond(status, {"error": f"bad among {which}"})
     return batches
+
+
+def by_number(deliveries: list[Delivery], first: int = 0) -> list[tuple[int, Delivery]]:
+    """Deliveries, each with the number of its event."""
+    return list(enumerate(deliveries, first))
+
+
+def flushed(driver: Driver, *which: int) -> tuple[Request, list[Delivery]]:
+    """Flush these events; the request that is out, and their deliveries."""
+    deliveries = driver.send_numbers(*which)
+    driver.flush()
+    if is_authorization(driver.only()):
+        driver.grant()
+    return driver.batch(), deliveries
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -129,53 +154,153 @@ def test_other_statuses_are_not_isolated(status: int) -> None:
     assert [error_of(each).status for each in deliveries] == [status] * 2
 
 
-def test_halving_stops_after_8_events_in_a_row_rejected_alone() -> None:
-    """After 8 events in a row rejected alone, each part that is left is sent once as a whole."""
+def test_no_event_fails_for_anothers_fault() -> None:
+    """However many of its neighbours are bad, a good event is delivered: 60 bad events and 40 good
+    ones take at most 2 x 100 - 1 requests."""
+    driver = Driver()
+    _, deliveries = in_batch(driver, *range(100))
+    batches = judge(driver, set(range(60)))
+    assert len(batches) <= 199
+    assert all(
+        error_of(each).message == f"bad among [{n}]" for n, each in by_number(deliveries[:60])
+    )
+    assert all(result_of(each).success for each in deliveries[60:])
+
+
+def test_a_batch_of_bad_events_is_halved_to_the_end() -> None:
+    """Each event is rejected alone, with the reason that is its own."""
     driver = Driver()
     _, deliveries = in_batch(driver, *range(32))
     batches = judge(driver, set(range(32)))
-    alone = [each for each in batches if len(each) == 1]
-    assert alone == [[number] for number in range(8)]
-    assert batches[batches.index([7]) + 1 :] == [list(range(8, 16)), list(range(16, 32))]
+    assert len(batches) == 63
+    assert [each for each in batches if len(each) == 1] == [[number] for number in range(32)]
+    assert all(error_of(each).message == f"bad among [{n}]" for n, each in by_number(deliveries))
+
+
+# ── Everything is rejected ───────────────────────────────────────────────────────────────────
+
+
+def reject_two_batches(driver: Driver) -> None:
+    """Have two batches of two events end, of which every event is rejected."""
+    for number in (1, 3):
+        in_batch(driver, number, number + 1)
+        judge(driver, {number, number + 1})
+    driver.sent.clear()
+
+
+def test_the_first_event_goes_alone_after_two_rejected_batches() -> None:
+    """After two batches in a row of which every event was rejected, the next batch sends its first
+    event alone; once that is accepted, the others go as one, and what follows is as ever."""
+    driver = Driver()
+    reject_two_batches(driver)
+    driver.send_numbers(5, 6, 7)
+    driver.flush()
+    assert judge(driver, set()) == [[5], [6, 7]]
+    driver.send_numbers(8, 9)
+    driver.flush()
+    assert judge(driver, set()) == [[8, 9]]
+    assert driver.warnings == []
+
+
+def test_while_everything_is_rejected_each_event_goes_alone() -> None:
+    """Each event is sent alone, once, until one is accepted: not two requests for each. One warning
+    says that everything is rejected, and to check ``api``."""
+    driver = Driver()
+    reject_two_batches(driver)
+    _, deliveries = flushed(driver, *range(10, 14))
+    assert judge(driver, set(range(10, 14))) == [[10], [11], [12], [13]]
+    (warning,) = driver.warnings
+    assert "rejects everything (HTTP 422)" in warning
+    assert "Check api" in warning
     assert all(error_of(each).status == 422 for each in deliveries)
+    flushed(driver, 20, 21, 22, 23)
+    assert judge(driver, {20}) == [[20], [21], [22, 23]]
+    assert len(driver.warnings) == 1
 
 
-def test_halving_stops_for_good() -> None:
-    """Once halving has stopped, a part that is accepted does not bring it back: each part that is
-    left is sent once."""
+def test_the_warning_comes_anew_after_an_accepted_event() -> None:
+    """An accepted event ends the suspicion; the next time it arises, there is a warning again."""
     driver = Driver()
-    in_batch(driver, *range(32))
-    bad = {*range(8), 20}
-    assert judge(driver, bad)[-2:] == [list(range(8, 16)), list(range(16, 32))]
+    for _ in range(2):
+        reject_two_batches(driver)
+        flushed(driver, 5)
+        judge(driver, {5})
+        flushed(driver, 6)
+        judge(driver, set())
+    assert len(driver.warnings) == 2
 
 
-def test_an_accepted_part_starts_the_row_anew() -> None:
-    """An accepted event between them breaks the row of 8."""
+def test_a_good_event_among_bad_ones_is_found_while_everything_seems_rejected() -> None:
+    """Sending alone blames no event for another either: good ones behind bad ones arrive."""
     driver = Driver()
-    _, deliveries = in_batch(driver, *range(32))
-    good = {7, 15, 23, 31}
-    judge(driver, set(range(32)) - good)
-    assert {n for n, each in enumerate(deliveries) if not isinstance(each.claim(), Failed)} == good
+    reject_two_batches(driver)
+    _, deliveries = flushed(driver, *range(10, 20))
+    judge(driver, {10, 11, 15})
+    failed = {n for n, each in by_number(deliveries, 10) if isinstance(each.claim(), Failed)}
+    assert failed == {10, 11, 15}
 
 
-def test_only_rejections_count_for_the_row() -> None:
-    """A part of one event that failed for want of a response was not rejected: it does not count
-    towards the 8."""
+def test_an_accepted_event_breaks_the_row() -> None:
+    """A batch of which one event was accepted does not count, and breaks the row."""
+    driver = Driver()
+    in_batch(driver, 1, 2)
+    judge(driver, {1, 2})
+    in_batch(driver, 3, 4)
+    judge(driver, {3})
+    in_batch(driver, 5, 6)
+    judge(driver, {5, 6})
+    in_batch(driver, 7, 8)
+
+
+def test_a_batch_without_a_response_neither_counts_nor_breaks_the_row() -> None:
+    """A batch that failed for another reason says nothing of what the API rejects."""
     driver = Driver(max_retries=0)
     driver.dice.always = 0.0
-    _, deliveries = in_batch(driver, *range(32))
-    while driver.out:
-        which = numbers(driver.batch())
-        if len(which) > 1 and which[0] < 16:
-            driver.respond(422)
-        elif which[0] < 16:
-            driver.break_off()
-        elif which == [20] or len(which) > 1:
-            driver.respond(422) if 20 in which else driver.accept()
-        else:
-            driver.accept()
-    assert {type(error_of(each)) for each in deliveries[:16]} == {MasivoNetworkError}
-    assert [n for n in range(16, 32) if isinstance(deliveries[n].claim(), Failed)] == [20]
+    in_batch(driver, 1, 2)
+    judge(driver, {1, 2})
+    in_batch(driver, 3, 4)
+    driver.break_off()
+    in_batch(driver, 5, 6)
+    driver.respond(422)
+    driver.respond(422)
+    driver.break_off()
+    in_batch(driver, 7, 8)
+    judge(driver, {7, 8})
+    flushed(driver, 9, 10)
+
+
+def test_a_retry_is_not_taken_apart() -> None:
+    """A batch that was sent before goes again as it was, under its key."""
+    driver = Driver(max_in_flight=2, batch_size=2)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    driver.send(event(1, "b"), event(2, "b"))
+    waiting = driver.batch()
+    for number in (3, 5):
+        driver.send(event(number, "a"), event(number + 1, "a"))
+        while others := [each for each in driver.out if each is not waiting]:
+            driver.respond(422, to=others[0])
+    driver.respond(503)
+    assert driver.batch().body == waiting.body
+
+
+def test_without_isolation_nothing_is_sent_alone() -> None:
+    """With ``isolate_rejected=False`` a rejected batch does not show that every event is bad."""
+    driver = Driver(isolate_rejected=False)
+    for first in (1, 3, 5, 7):
+        in_batch(driver, first, first + 1)
+        driver.respond(422)
+    assert driver.warnings == []
+
+
+def test_each_client_is_suspicious_by_itself() -> None:
+    """Another client of the key sends as ever."""
+    driver = Driver()
+    reject_two_batches(driver)
+    other = driver.client()
+    driver.send_numbers(5, 6, buffer=other)
+    driver.flush(other)
+    assert judge(driver, set()) == [[5, 6]]
 
 
 def test_a_batch_of_one_takes_its_response() -> None:
@@ -209,44 +334,22 @@ def test_a_401_on_a_part_brings_a_fresh_token() -> None:
     assert all(result_of(each).success for each in deliveries)
 
 
-@given(st.integers(1, 40), st.data())
-def test_exactly_the_events_at_fault_fail(count: int, data: st.DataObject) -> None:
-    """With no 8 bad events in a row, exactly the bad ones fail, each event is accepted at most
-    once and in order, however they lie."""
-    bad = data.draw(st.sets(st.integers(0, count - 1)))
-    bad -= {number for number in bad if number % 8 == 7}
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.data())
+def test_exactly_the_events_at_fault_fail(sizes: list[int], data: st.DataObject) -> None:
+    """Exactly the bad events fail, and each event is accepted at most once and in order, however
+    many are bad and wherever they lie; a batch of n events takes at most 2 n - 1 requests."""
+    count = sum(sizes)
+    bad = data.draw(st.sets(st.integers(0, count - 1)) | st.just(set(range(count))))
     driver = Driver()
-    _, deliveries = in_batch(driver, *range(count))
-    accepted = [n for each in judge(driver, bad) if bad.isdisjoint(each) for n in each]
+    deliveries: list[Delivery] = []
+    accepted: list[int] = []
+    for size in sizes:
+        which = range(len(deliveries), len(deliveries) + size)
+        deliveries += flushed(driver, *which)[1]
+        batches = judge(driver, bad)
+        assert len(batches) <= 2 * size - 1
+        accepted += [n for each in batches if bad.isdisjoint(each) for n in each]
     assert accepted == [number for number in range(count) if number not in bad]
-    failed = {n for n, each in enumerate(deliveries) if isinstance(each.claim(), Failed)}
+    failed = {n for n, each in by_number(deliveries) if isinstance(each.claim(), Failed)}
     assert failed == bad
     assert driver.buffer.stats().in_flight == 0
-
-
-def test_only_rejections_that_blame_events_count_towards_the_end_of_halving() -> None:
-    """Parts of one event that fail for another reason do not stop the halving."""
-    driver = Driver(batch_size=20)
-    driver.dice.always = 0.0
-    _, deliveries = in_batch(driver, *range(20))
-    lone = 0
-    while driver.out:
-        alone = len(numbers(driver.batch())) == 1
-        lone += alone
-        driver.respond(409 if alone else 422)
-    assert lone == len(deliveries)
-
-
-def test_a_broken_response_does_not_count_towards_the_end_of_halving() -> None:
-    """A response that began with a rejection and then broke off blames nobody."""
-    driver = Driver(batch_size=20, max_retries=0)
-    driver.dice.always = 0.0
-    _, deliveries = in_batch(driver, *range(20))
-    lone = 0
-    while driver.out:
-        if len(numbers(driver.batch())) == 1:
-            lone += 1
-            driver.break_off("cut", status=422)
-        else:
-            driver.respond(422)
-    assert lone == len(deliveries)

@@ -104,13 +104,22 @@ class Contract(Calls):
         self.failures = 0
         if 200 <= status < 300:
             self._part_ends(batch, delivered(status, response.body, secrets))
-        elif status in REJECTED and batch.client.plan.isolate_rejected and batch.may_halve():
+        elif status in REJECTED and batch.client.plan.isolate_rejected:
+            self._rejected(batch, api_error(status, response.body, secrets))
+        else:
+            self._part_ends(batch, api_error(status, response.body, secrets))
+
+    def _rejected(self, batch: Batch, wrong: Wrong) -> None:
+        """An event alone is at fault; of several, it is to be found out which."""
+        if len(batch.parts[0].events) > 1:
             batch.parts[0].halve = True
             batch.fresh()
-        else:
-            if status in REJECTED and len(batch.parts[0].events) == 1:
-                batch.note_rejection()
-            self._part_ends(batch, api_error(status, response.body, secrets))
+            return
+        client = batch.client
+        if client.sends_alone and not client.warned:
+            client.warned = True
+            self.all_rejected += 1
+        self._part_ends(batch, wrong, rejected=True)
 
     def _secrets(self, token: str | None) -> list[str]:
         return [KEY] if token is None else [KEY, token]
@@ -148,16 +157,19 @@ class Contract(Calls):
         attempt.not_before = self.now + (0.0 if hurry else self.jitter())
         return True
 
-    def _part_ends(self, batch: Batch, expected: Expected) -> None:
+    def _part_ends(self, batch: Batch, expected: Expected, *, rejected: bool = False) -> None:
+        client = batch.client
         if isinstance(expected, Delivered):
-            batch.alone = 0
+            client.rejected_batches, client.warned = 0, False
+        batch.all_rejected = batch.all_rejected and rejected
         for event in batch.parts[0].events:
             self.end(event, expected)
         batch.next_part()
         if batch.parts:
             batch.not_before = self.now + self.jitter()  # a batch like any other
         else:
-            batch.client.batches.remove(batch)
+            client.rejected_batches += batch.all_rejected
+            client.batches.remove(batch)
 
     # ── The token ────────────────────────────────────────────────────────────────────────────
 

@@ -16,12 +16,22 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 import msgspec
 import pytest
 
 from masivo._protocol import buffer, settings
-from masivo._protocol.batches import batch, gate, issued_at, outbox, outcomes, queues, triggers
+from masivo._protocol.batches import (
+    batch,
+    gate,
+    issued_at,
+    outbox,
+    outcomes,
+    queues,
+    rejections,
+    triggers,
+)
 from masivo._protocol.batches.flushes import Flushes
 from masivo._protocol.clients import Clients
 from masivo._protocol.delivery import Delivery, Failed
@@ -141,6 +151,25 @@ def _move_deadline(self: Any, _ticket: Any, deadline: float | None, *_: Any) -> 
         self._context.timers.set((timers.Timer.CLOSE, self), None)
 
 
+def _halving_stops(patch: pytest.MonkeyPatch) -> None:
+    """Halving stops for good after 8 events in a row that were rejected alone."""
+    alone: WeakKeyDictionary[batch.Batch, int] = WeakKeyDictionary()
+
+    def reject(_self: Any, of: batch.Batch, _error: MasivoError) -> None:
+        alone[of] = alone.get(of, 0) + (len(of.part.deliveries) == 1)
+
+    def halve(original: Any, self: batch.Batch) -> bool:
+        return alone.get(self, 0) < 8 and original(self)
+
+    def deliver(_self: Any, of: batch.Batch, _result: object) -> None:
+        if alone.get(of, 0) < 8:
+            alone[of] = 0
+
+    before(outbox.Outbox, "_rejected", reject)(patch)
+    before(outbox.Outbox, "_part_delivered", deliver)(patch)
+    around(batch.Batch, "halve", halve)(patch)
+
+
 DEFECTS: Final[dict[str, Defect]] = {
     # ── wire ──────────────────────────────────────────────────────────────────────────────────────
     "504 is not retried": becomes(responses, "RETRYABLE", responses.RETRYABLE - {504}),
@@ -195,9 +224,18 @@ DEFECTS: Final[dict[str, Defect]] = {
     "a stamp may be before an earlier one": before(
         issued_at.Stamper, "stamped", lambda self, *_: change(self, "_last", -math.inf)
     ),
-    "halving stops after 9 rejections": becomes(batch, "LONE_REJECTIONS", 9),
+    "halving stops after 8 events that were rejected alone": _halving_stops,
     "halves are sent in the wrong order": around(
-        batch.Part, "halves", lambda original, self: original(self)[::-1]
+        batch.Part, "split", lambda original, self, first: original(self, first)[::-1]
+    ),
+    "events are halved though everything is rejected": becomes(
+        rejections.Rejections, "suspected", property(lambda _self: False)
+    ),
+    "an accepted event does not end the suspicion": becomes(
+        rejections.Rejections, "delivered", nothing
+    ),
+    "a retry is taken apart": before(
+        batch.Batch, "send_first_alone", lambda self: change(self.part, "key", "")
     ),
     "a part has only the retries that are left": becomes(
         batch.Batch, "_begin_part", lambda self: change(self, "unauthorized", False)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Authorization", "Client", "Event", "Batch", "Flushing", "Part"]
 
-LONE_REJECTIONS: Final = 8
+WHOLE_BATCHES: Final = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -85,10 +85,8 @@ class Batch:
     last_try: bool = False
     token: str = ""
     unauthorized: bool = False
-    alone: int = 0
-    """How many events in a row were rejected alone."""
-    whole: bool = False
-    """Whether halving has stopped."""
+    all_rejected: bool = True
+    """Whether every event that has its outcome was rejected."""
     leads: bool = False
     """Whether it went before older events, for a customer with a whole batch waiting."""
 
@@ -106,14 +104,12 @@ class Batch:
         """What is sent next is new."""
         self.retries, self.last_try, self.unauthorized = 0, False, False
 
-    def may_halve(self) -> bool:
-        """Whether the part that was rejected goes on in halves."""
-        return len(self.parts[0].events) > 1 and not self.whole
-
-    def note_rejection(self) -> None:
-        """Count an event that was rejected alone."""
-        self.alone += 1
-        self.whole = self.whole or self.alone >= LONE_REJECTIONS
+    def send_first_alone(self) -> None:
+        """Let the first event of a part that was never sent be a part of its own."""
+        part = self.parts[0]
+        if not part.key and not part.halve and len(part.events) > 1:
+            self.parts.popleft()
+            self.parts.extendleft([Part(part.events[1:]), Part(part.events[:1])])
 
 
 @dataclass(slots=True, eq=False)
@@ -162,6 +158,15 @@ class Client:
     closed: bool = False
     detached: bool = False
     overflowing: bool = False
+    rejected_batches: int = 0
+    """How many batches in a row were rejected to the last event."""
+    warned: bool = False
+    """Whether the log says that everything is rejected."""
+
+    @property
+    def sends_alone(self) -> bool:
+        """Whether events go alone, as everything seems to be rejected."""
+        return self.rejected_batches >= WHOLE_BATCHES
 
     @property
     def hurry(self) -> bool:

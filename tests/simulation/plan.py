@@ -231,6 +231,7 @@ _CALLS: Final = {
     "exit": 0.5,
     "orphan": 0.5,
     "settings": 1,
+    "spoil": 1,
 }
 
 

@@ -63,6 +63,8 @@ class KeyState:
         self.key_refusal: Wrong = CLOSED
         self.offset: float | None = None
         """The server's clock less ours, at least."""
+        self.all_rejected = 0
+        """Warnings that everything is rejected which this poll must bring."""
         self.inbox: list[Callable[[], None]] = []
         """What the core learns in the next poll."""
         self.token_tickets: list[tuple[Client, Ticket]] = []

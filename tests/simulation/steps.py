@@ -55,6 +55,8 @@ class Steps:
         self._overflows: dict[int, Group] = {}
         """Overflows that may still be joined by others, by client."""
         self._next = 0
+        self._bad = 0
+        """Each event of this number that is sent in a row is bad; 0: none."""
         self._given: list[tuple[Client, Ticket]] = []
         """The drains and flushes that may be given up."""
 
@@ -136,9 +138,13 @@ class Steps:
     def _send(self, client: Client, step: Step) -> None:
         amount = (1, 1, 2, 3, 5, 9, 14, client.plan.batch_size)[step.y % 8]
         length = (0, 0, 0, 20, 100, 250)[step.y // 8 % 6]
-        bad = (0, 0, 0, 0, 3, 1)[step.y // 64 % 6]
+        bad = self._bad or (0, 0, 0, 0, 3, 1)[step.y // 64 % 6]
         for number in range(amount):
             self.send(client, step.x + number * 0x35, length, bad=bool(bad and not number % bad))
+
+    def _spoil(self, _client: Client, step: Step) -> None:
+        """Let a share of the events be bad from now on."""
+        self._bad = (1, 1, 0, 2, 7)[step.x % 5]
 
     def send(self, client: Client, x: int, length: int = 0, *, bad: bool = False) -> None:
         """Send one event."""

@@ -4,6 +4,7 @@
 - ``triggers``: why and when a batch goes
 - ``queues``: the order in which batches take events
 - ``batch``: a batch in flight and its parts
+- ``rejections``: the suspicion that the API rejects everything
 - ``issued_at``: the stamps of events
 - ``outcomes``: the outcome of each event
 - ``flushes``: counts of outcomes, and the flushes that wait for them

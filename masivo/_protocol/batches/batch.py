@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Part"]
 
-LONE_REJECTIONS: Final = 8
-"""After this many events in a row that were rejected alone, a batch is halved no further
-(``docs/reference/guarantees.md#limit-of-halving``)."""
-
 _NAME_LENGTH: Final = 8  # characters of an idempotency key that name a batch in reports
 
 
@@ -36,12 +32,11 @@ class Part(msgspec.Struct):
     key: str
     """The ``Idempotency-Key``, the same in every retry; empty until it is first sent."""
 
-    def halves(self) -> tuple[Part, Part]:
-        """Two parts, in order."""
-        middle = len(self.deliveries) // 2
+    def split(self, first: int) -> tuple[Part, Part]:
+        """Two parts, in order: this many events, and the others."""
         return (
-            Part(self.deliveries[:middle], self.numbers[:middle], self.events[:middle], ""),
-            Part(self.deliveries[middle:], self.numbers[middle:], self.events[middle:], ""),
+            Part(self.deliveries[:first], self.numbers[:first], self.events[:first], ""),
+            Part(self.deliveries[first:], self.numbers[first:], self.events[first:], ""),
         )
 
 
@@ -58,7 +53,8 @@ class Batch(Attempt):
         """The token of the request that is out, or of the last one."""
         self.unauthorized: bool = False
         """True if the last response was a 401."""
-        self._rejected_alone = 0
+        self.all_rejected: bool = True
+        """True while the API has rejected every event that has its outcome."""
 
     @property
     def part(self) -> Part:
@@ -70,31 +66,28 @@ class Batch(Attempt):
         """See Attempt."""
         return self.part.key[:_NAME_LENGTH]
 
-    def next_part(self, *, delivered: bool, rejected: bool) -> Part:
-        """Remove and return the part that has its outcome.
-
-        Args:
-            delivered: whether the API accepted it.
-            rejected: whether the API blamed its events.
-        """
+    def next_part(self) -> Part:
+        """Remove and return the part that has its outcome."""
         part = self.parts.popleft()
-        if self._rejected_alone >= LONE_REJECTIONS:
-            pass  # halving has stopped, for good
-        elif delivered:
-            self._rejected_alone = 0
-        elif rejected and len(part.deliveries) == 1:
-            self._rejected_alone += 1
         self._begin_part()
         return part
 
     def halve(self) -> bool:
-        """Put two halves in the place of the part that was rejected; False if that is over."""
-        if len(self.part.deliveries) == 1 or self._rejected_alone >= LONE_REJECTIONS:
-            return False
-        self.parts.extendleft(reversed(self.parts.popleft().halves()))
-        self.trigger = "halving"
-        self._begin_part()
-        return True
+        """Put two halves in the place of the part that was rejected; False if it is one event."""
+        count = len(self.part.deliveries)
+        if count > 1:
+            self._split(count // 2, "halving")
+            self._begin_part()
+        return count > 1
+
+    def send_first_alone(self) -> None:
+        """Have the first event go alone, unless the part was sent as it is."""
+        if not self.part.key and len(self.part.deliveries) > 1:
+            self._split(1, "probe")
+
+    def _split(self, first: int, trigger: str) -> None:
+        self.parts.extendleft(reversed(self.parts.popleft().split(first)))
+        self.trigger = trigger
 
     def _begin_part(self) -> None:
         self.begin()

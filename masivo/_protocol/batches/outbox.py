@@ -33,6 +33,7 @@ from .flushes import FlushTicket
 from .issued_at import Stamper
 from .outcomes import Outcomes
 from .queues import Fifo, PerCustomer, Queue, total_size
+from .rejections import Rejections
 from .triggers import Missing, Triggers
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Outbox:
         self._batches: list[Batch] = []
         self._triggers = Triggers(settings, self._budget)
         self._stamper = Stamper(context.server_clock)
+        self._rejections = Rejections()
         self._drains: list[Ticket] = []
         self._closes: list[CloseTicket] = []
         self._closing_error: MasivoError | None = None
@@ -283,6 +285,8 @@ class Outbox:
             self._send(batch, token)
 
     def _send(self, batch: Batch, token: str) -> None:
+        if self._rejections.suspected:
+            batch.send_first_alone()
         context, part = self._context, batch.part
         part.key = part.key or f"{context.random.getrandbits(128):032x}"
         batch.token = token
@@ -433,9 +437,11 @@ class Outbox:
 
     def _rejected(self, batch: Batch, error: MasivoError) -> None:
         """Find the events at fault by halving the batch, or fail them all."""
-        name = batch.name
-        if not (self.settings.isolate_rejected and batch.halve()):
-            self._part_failed(batch, error, rejected=True)
+        name, isolate = batch.name, self.settings.isolate_rejected
+        if not (isolate and batch.halve()):
+            if isolate and (warning := self._rejections.event_rejected(error.status)) is not None:
+                self._context.out.warnings.append(warning)
+            self._part_failed(batch, error, rejected=isolate)
             return
         self._context.touch(self)
         if self._context.listening:
@@ -446,13 +452,16 @@ class Outbox:
 
     def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
         name = batch.name
-        part = batch.next_part(delivered=True, rejected=False)
+        part = batch.next_part()
+        batch.all_rejected = False
+        self._rejections.delivered()
         self._land(batch, part, name, delivered=len(part.deliveries))
         self._outcomes.deliver(part, result)
 
     def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
         name = batch.name
-        part = batch.next_part(delivered=False, rejected=rejected)
+        part = batch.next_part()
+        batch.all_rejected = batch.all_rejected and rejected
         self._land(batch, part, name, delivered=0)
         self._outcomes.fail(part.deliveries, part.numbers, error)
 
@@ -460,6 +469,8 @@ class Outbox:
         """Remove a batch that has no part left, or schedule its next part."""
         self._in_flight -= len(part.deliveries)
         if not batch.parts:
+            if batch.all_rejected:
+                self._rejections.batch_ended()
             self._batches.remove(batch)
             self._queue.release(batch.customers)
         else:

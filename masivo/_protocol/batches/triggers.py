@@ -2,7 +2,7 @@
 (``docs/reference/guarantees.md#triggers``).
 
 If it may go then (batches in flight, the token, a hold) is decided in ``outbox``. The parts of a
-halved batch have the trigger ``halving`` (``batch``).
+halved batch have the trigger ``halving``, those of one whose events go alone ``probe`` (``batch``).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.batches.batch import LONE_REJECTIONS, Batch
+from masivo._protocol.batches.batch import Batch
 from masivo._protocol.batches.queues import Taken
 from masivo.protocol import Delivery
 
@@ -45,40 +45,37 @@ def test_a_single_event_is_not_halved() -> None:
     assert not batch_of(1).halve()
 
 
-def test_halving_stops_after_8_lone_rejections_in_a_row() -> None:
-    """After 8 events in a row that were rejected alone, nothing is halved any more, though a part
-    is delivered then; before, a delivered part starts the row anew."""
+def test_the_first_event_goes_alone() -> None:
+    """The first event becomes a part of its own, before the others, and what is known of the try
+    stays: a last try is still the last."""
+    made = batch_of(3)
+    made.last_try = True
+    made.send_first_alone()
+    assert [list(part.numbers) for part in made.parts] == [[10], [11, 12]]
+    assert (made.trigger, made.last_try) == ("probe", True)
+    made.send_first_alone()
+    assert [list(part.numbers) for part in made.parts] == [[10], [11, 12]]
 
-    def alone(*, delivered: bool = False, rejected: bool = True) -> None:
-        while len(made.part.deliveries) > 1:
-            assert made.halve()
-        made.next_part(delivered=delivered, rejected=rejected)
 
-    made = batch_of(64)
-    for _ in range(7):
-        alone()
-    alone(delivered=True, rejected=False)
-    for _ in range(7):
-        alone()
-    alone(rejected=False)
-    alone()
-    assert not made.halve()
-    made.next_part(delivered=True, rejected=False)
-    assert not made.halve()
-    assert LONE_REJECTIONS == 8
+def test_a_part_that_was_sent_stays_whole() -> None:
+    """A part with a key was sent as it is, and its retry must be the same request."""
+    made = batch_of(3)
+    made.part.key = "k"
+    made.send_first_alone()
+    assert [list(part.numbers) for part in made.parts] == [[10, 11, 12]]
 
 
 def test_what_remains_is_given_once() -> None:
     """``remaining`` gives every part without an outcome, and leaves none."""
     made = batch_of(4)
     made.halve()
-    made.next_part(delivered=True, rejected=False)
+    made.next_part()
     assert [list(part.numbers) for part in made.remaining()] == [[12, 13]]
     assert len(made) == 0
     assert made.remaining() == []
 
 
-@given(st.integers(1, 100), st.lists(st.sampled_from(["halve", "deliver", "reject"]), max_size=80))
+@given(st.integers(1, 100), st.lists(st.sampled_from(["halve", "alone", "end"]), max_size=80))
 def test_no_event_is_lost_or_doubled_by_halving(count: int, steps: list[str]) -> None:
     """However a batch is halved: each event is in exactly one part, in order."""
     made = batch_of(count)
@@ -88,9 +85,10 @@ def test_no_event_is_lost_or_doubled_by_halving(count: int, steps: list[str]) ->
             break
         if step == "halve":
             made.halve()
+        elif step == "alone":
+            made.send_first_alone()
         else:
-            part = made.next_part(delivered=step == "deliver", rejected=step == "reject")
-            seen += part.numbers
+            seen += made.next_part().numbers
         left = [number for part in made.parts for number in part.numbers]
         assert seen + left == list(range(10, 10 + count))
         assert len(made) == len(left)

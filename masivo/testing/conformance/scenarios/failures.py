@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from masivo import MasivoError, MasivoNetworkError
 from masivo.emulator import Fault
+from masivo.testing.conformance.client import event
 from masivo.testing.conformance.clock import WALL
 from masivo.testing.conformance.scenario import scenario
-from masivo.testing.conformance.server import CLIENT_KEY
+from masivo.testing.conformance.server import CLIENT_KEY, HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -316,20 +317,58 @@ def halving_follows_400_and_413(run: Run) -> None:
     run.delivered(client.events[2:])
 
 
-@scenario("limit-of-halving")
-def halving_stops_after_8_lone_rejections(run: Run) -> None:
-    """After 8 events in a row rejected alone, each part that is left is sent once as a whole."""
-    client = run.client(batch_size=32)
-    run.server.emulator.reject = _bad(set(range(32)))
-    client.send_numbers(*range(32))
-    run.failed(client.events, MasivoError, status=422)
-    sizes = [len(each.numbers) for each in run.server.batches]
-    run.equal(sizes.count(1), 8, "events sent alone")
+@scenario("rejected-batches")
+def no_event_fails_for_anothers_fault(run: Run) -> None:
+    """Of 60 bad events and 40 good ones in one batch, the bad ones fail and the good ones arrive,
+    with at most 2 n - 1 requests."""
+    client = run.client(batch_size=100)
+    run.server.emulator.reject = _bad(set(range(60)))
+    client.send_numbers(*range(100))
+    run.failed(client.events[:60], MasivoError, status=422)
+    run.delivered(client.events[60:])
+    run.check(len(run.server.batches) <= 199, "more than 2 n - 1 requests")
+    client.failures_are(*range(60))
+
+
+@scenario("rejected-batches", "parallel")
+def batches_in_flight_are_halved_beside_each_other(run: Run) -> None:
+    """With several batches in flight, each is halved in its own time, and the order of a customer
+    is kept."""
+    client = run.client(batch_size=4, max_in_flight=2)
+    run.server.emulator.reject = _bad({1, 2, 3, 13})
+    run.always(HELD)
+    client.send(*(event(n, "a") for n in range(4)), *(event(n, "b") for n in range(10, 14)))
+    client.send(*(event(n, "a") for n in range(4, 8)))
+    while run.server.held:
+        run.release()
+    bad = [each for each in client.events if each.number in (1, 2, 3, 13)]
+    run.failed(bad, MasivoError, status=422)
+    good = [each for each in client.events if each not in bad]
+    run.delivered(good)
+    arrived = [each.get("n") for each in run.server.emulator.events if each["customer_id"] == "a"]
+    run.equal(arrived, [0, 4, 5, 6, 7], "accepted events of one customer")
+
+
+@scenario("everything-rejected")
+def everything_rejected_is_sent_alone(run: Run) -> None:
+    """After two batches in a row of which every event was rejected, events go alone until one is
+    accepted; one warning says that everything is rejected, and to check ``api``."""
+    client = run.client(batch_size=4)
+    run.server.emulator.reject = _bad(set(range(14)))
+    client.send_numbers(*range(8))
+    run.equal(len(run.server.batches), 14, "requests of two halved batches")
+    client.send_numbers(*range(8, 12))
+    run.until(lambda: run.warnings, "no warning")
+    client.send_numbers(*range(12, 16))
+    client.send_numbers(*range(16, 20))
     run.equal(
-        [list(each.numbers) for each in run.server.batches[-2:]],
-        [list(range(8, 16)), list(range(16, 32))],
-        "the parts that are left",
+        [list(each.numbers) for each in run.server.batches[14:]],
+        [[8], [9], [10], [11], [12], [13], [14], [15], [16, 17, 18, 19]],
+        "batches",
     )
+    run.failed(client.events[:14], MasivoError, status=422)
+    run.delivered(client.events[14:])
+    run.equal(["Check api" in each for each in run.warnings], [True], "warnings")
 
 
 @scenario("rejected-batches")
