@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-
 # Not for type checkers alone: who validates by annotations resolves those of AnalyticsEvent.
 from collections.abc import Mapping  # noqa: TC003
 from contextlib import suppress
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar, Unpack
 from msgspec import structs
 
 from masivo import _guard
+from masivo._living import Living
 from masivo.protocol import Secret, configure
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ __all__ = ["AnalyticsEvent", "ClientBase", "clients"]
 
 H = TypeVar("H")
 
-clients: weakref.WeakSet[ClientBase[Any]] = weakref.WeakSet()
+clients: Living[ClientBase[Any]] = Living()
 """Every client of every world that somebody still refers to."""
 
 

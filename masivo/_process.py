@@ -46,11 +46,11 @@ def _after_fork_in_child() -> None:
     for lock in _locks:
         with suppress(RuntimeError):  # it is not taken: uWSGI tells Python of the child alone
             lock.release()
-    for session in list(sessions):
+    for session in sessions:
         session.forked()
     sessions.clear()
     registry.clear()
-    for client in list(clients):
+    for client in clients:
         client._forked()  # noqa: SLF001
 
 
@@ -74,7 +74,7 @@ def at_exit(function: Callable[[], None]) -> Callable[[], None]:
 @at_exit
 def _last_words() -> None:
     # Registered before whatever the worlds have to do at exit, and so called after it.
-    for session in list(sessions):
+    for session in sessions:
         session.last_words()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-import weakref
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from masivo import MasivoClosedError
 
+from ._living import Living
 from ._settle import Waiters, logger
 from .protocol import Account, Engine, Failed
 
@@ -26,7 +26,7 @@ of ``http_client``: clients with the same key share a session."""
 registry: Final[dict[Key, SessionBase]] = {}
 """The sessions that new clients of their keys join."""
 
-sessions: Final[weakref.WeakSet[SessionBase]] = weakref.WeakSet()
+sessions: Final[Living[SessionBase]] = Living()
 """Every session of this process."""
 
 

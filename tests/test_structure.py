@@ -207,6 +207,51 @@ def test_a_map_names_what_is_there(folder: Path) -> None:
     assert sorted(re.findall(r"^- ``(\w+)``: ", text, re.MULTILINE)) == sorted(there - {"__init__"})
 
 
+# ── Threads ──────────────────────────────────────────────────────────────────────────────────
+
+ALONE = {
+    "_http/body.py": "one request's",
+    "_http/tls.py": "before others see it",
+    "_protocol/batches": "in polls",
+    "_protocol/calls.py": "with the turn",
+    "_protocol/delivery.py": "in polls, or by the last who holds it",
+    "_protocol/sending": "in polls",
+    "_protocol/settle.py": "after polls, in order",
+    "_protocol/token": "in polls",
+    "cli/importing": "in the program's main thread",
+    "emulator/faults.py": "under the journal's lock",
+    "emulator/inspector": "under the journal's lock",
+    "emulator/quota.py": "under the journal's lock",
+    "emulator/records.py": "under the journal's lock",
+    "testing/conformance/client.py": "by the scenario's thread",
+}
+"""Where an attribute or an item is changed by ``+=``, and why no two threads come to it at once."""
+
+
+def changed_in_place(source: ast.Module) -> list[int]:
+    """The lines that change an attribute or an item by ``+=`` and its like."""
+    return [
+        node.lineno
+        for node in ast.walk(source)
+        if isinstance(node, ast.AugAssign) and not isinstance(node.target, ast.Name)
+    ]
+
+
+def test_no_number_of_several_threads_is_raised_in_place() -> None:
+    """``x.n += 1`` loses counts where threads run side by side (``masivo._protocol.tally`` has the
+    rule). A new one needs a line above that says why only one thread at a time comes to it."""
+    found = {shown(path, PACKAGE) for path in PACKAGE.rglob("*.py") if changed_in_place(tree(path))}
+    reasons = {name: next((at for at in ALONE if name.startswith(at)), None) for name in found}
+    assert [name for name, at in reasons.items() if at is None] == []
+    assert set(ALONE) == set(reasons.values())
+
+
+def test_the_check_finds_what_is_changed_in_place() -> None:
+    """Attributes and items; names are a function's own."""
+    code = "a.b += 1\na[0] -= 1\nc += 1\na.b = 1\na.b |= c"
+    assert changed_in_place(ast.parse(code)) == [1, 2, 5]
+
+
 # ── Private names ────────────────────────────────────────────────────────────────────────────
 
 

@@ -20,6 +20,10 @@ Across the border:
 - ``errors``: every error of the package
 - ``json``: JSON, read and written
 
+For all of them:
+
+- ``tally``: the rule for what several threads share, and a number that they may raise
+
 The rooms behind it; each says in its ``__init__`` what is decided there:
 
 - ``events``: the check and the encoding of one event

@@ -45,8 +45,6 @@ class Buffer(Origin):
         self._encode = encoder(settings)
         self._make = delivery_type
         self._per_customer = settings.max_in_flight > 1
-        self._max_queue = settings.max_queue
-        self._max_queue_bytes = settings.max_queue_bytes
 
     @property
     def closed(self) -> bool:
@@ -78,19 +76,24 @@ class Buffer(Origin):
             delivery.outcome, delivery.encoded = _DISABLED, b""
             return delivery
         length = size(encoded)
-        accepted = gate.accepted + 1
-        accepted_bytes = gate.accepted_bytes + length
-        if (
-            accepted - gate.ended > self._max_queue
-            or accepted_bytes - gate.ended_bytes > self._max_queue_bytes
-        ):
+        arrivals = gate.arrivals
+        folded, items, total = gate.known
+        if len(arrivals) != items or arrivals[0] is not folded:
+            folded, items, total = gate.count()
+        total += length
+        accepted = folded[0] + items + 1
+        if accepted > gate.full_count or total > gate.full_bytes:
             return self._overflow(delivery)
-        gate.accepted += 1
-        gate.accepted_bytes += length
+        # In this order: of several callers at once, the last counts only what a poll can find.
         self._input(delivery)
-        # Read anew: of several callers at once, the last must see the sum.
-        accepted = gate.accepted
-        if accepted >= gate.wake_count or gate.accepted_bytes + accepted > gate.wake_bytes:
+        arrivals.append(length)
+        items += 1
+        if len(arrivals) == items:
+            gate.known = folded, items, total
+        else:
+            folded, items, total = gate.count()
+            accepted = folded[0] + items
+        if accepted >= gate.wake_count or total + accepted > gate.wake_bytes:
             self._wake()
         return delivery
 
@@ -192,19 +195,20 @@ class Buffer(Origin):
 
     def _overflow(self, delivery: Delivery) -> Delivery:
         """Fail an event for which there is no room. All between two polls share their error."""
-        self._gate.overflowed += 1
+        self._gate.overflowed.add()
         overflow = self._gate.overflow
-        if overflow is None:
+        settings = self.settings
+        if overflow is None:  # two callers at once may make one each
             overflow = self._gate.overflow = self._context.failed(
                 MasivoQueueFullError(
-                    f"the buffer is full (max_queue={self._max_queue} events, "
-                    f"max_queue_bytes={self._max_queue_bytes}): the event was not accepted. "
+                    f"the buffer is full (max_queue={settings.max_queue} events, "
+                    f"max_queue_bytes={settings.max_queue_bytes}): the event was not accepted. "
                     "Call drain() before sending, to wait for room, or raise the bound"
                 ),
                 0,
             )
             self._context.input(self.outbox.overflow)
             self._wake()
-        overflow.count += 1
+        overflow.join(delivery)
         delivery.outcome, delivery.encoded = overflow, b""
         return delivery

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar, cast
 import msgspec
 
 from .calls import Calls
+from .tally import Tally
 from .values import FlushResult, OnError, SendEventResult
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Failed:
     that is never looked at must not pass in silence.
     """
 
-    __slots__ = ("__weakref__", "_report", "claimed", "count", "error")
+    __slots__ = ("__weakref__", "_claimed", "_claims", "_count", "_report", "_reported", "error")
 
     def __init__(
         self,
@@ -54,13 +55,37 @@ class Failed:
         report: Callable[[MasivoError, int], None] | None = None,
     ) -> None:
         self.error: MasivoError = error
-        self.count: int = count
-        self.claimed: int = 0
+        self._count = Tally(count)
+        self._claimed = Tally()
+        self._claims: dict[int, object] = {}
+        self._reported = 0
         self._report = report
 
+    @property
+    def count(self) -> int:
+        """The number of events that it ended."""
+        return self._count.value
+
+    @property
+    def claimed(self) -> int:
+        """The number of them whose failure was claimed."""
+        return self._claimed.value
+
+    def join(self, delivery: Delivery) -> None:
+        """Count one more event that it ended. From any thread."""
+        self._claims.pop(id(delivery), None)  # an earlier one's, which is gone
+        self._count.add()
+
+    def claim(self, delivery: Delivery) -> None:
+        """Count a failure as claimed: once, however many threads claim it at the same time."""
+        mine = object()
+        if self._claims.setdefault(id(delivery), mine) is mine:
+            self._claimed.add()
+
     def unclaimed(self) -> int:
-        """Return the number of unclaimed failures; they count as claimed from now on."""
-        count, self.claimed = self.count - self.claimed, self.count
+        """Return the number of unclaimed failures; they count as reported from now on."""
+        count = self.count - self.claimed - self._reported
+        self._reported += count
         return count
 
     def report_unclaimed(self) -> None:
@@ -112,16 +137,18 @@ class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
 
     def peek(self) -> Outcome | None:
         """Return the outcome, or None while there is none; a failure stays unclaimed."""
-        if self.outcome is None and self.buffer is not None:
-            return self.buffer.orphaned
+        buffer = self.buffer  # before the outcome: a claim on another thread sets it after that
+        if self.outcome is None and buffer is not None:
+            return buffer.orphaned
         return self.outcome
 
     def claim(self) -> Outcome | None:
         """Return the outcome, or None while there is none; a failure counts as claimed."""
         outcome = self.peek()
         if isinstance(outcome, Failed) and self.buffer is not None:
-            outcome.claimed += 1
-            self.buffer, self.outcome = None, outcome
+            outcome.claim(self)
+            self.outcome = outcome
+            self.buffer = None
         return outcome
 
     def __repr__(self) -> str:

@@ -354,7 +354,7 @@ def _flush_at_exit() -> None:
     deadline = clock() + EXIT_TIMEOUT
     closing = [
         (session, buffer.close(deadline - clock()))
-        for session in list(all_sessions)
+        for session in all_sessions
         if isinstance(session, Session)
         for buffer in session.engine.buffers
     ]

@@ -258,9 +258,9 @@ def test_what_overlaps_with_the_end_of_a_client_has_its_outcome() -> None:
     (held,) = driver.send_numbers(1)
     destroy = driver.buffer.destroy()
     driver.buffer._gate.closed = False  # as if a thread had been stopped in the middle of its call
-    driver.buffer._max_queue = 2
+    driver.buffer._gate.full_count = 2
     delivery = driver.buffer.send(event(2))
-    driver.buffer._max_queue = 1
+    driver.buffer._gate.full_count = 1
     drain, token = driver.buffer.drain(), driver.buffer.token()
     close = driver.buffer.close(5.0)
     assert drain.claim() is None
@@ -281,7 +281,6 @@ def test_what_overlaps_with_the_deadline_of_a_close_fails_with_that_error() -> N
     driver.close(5.0)
     driver.now += 5.0
     driver.poll()
-    driver.buffer._max_queue = 2
     driver.buffer._gate.closed = False
     delivery, drain = driver.buffer.send(event(2)), driver.buffer.drain()
     driver.poll()

@@ -246,7 +246,7 @@ DEFECTS: Final[dict[str, Defect]] = {
     "the buffer takes one event too many": after(
         buffer.Buffer,
         "__init__",
-        lambda self, *_: change(self, "_max_queue", self.settings.max_queue + 1),
+        lambda self, *_: change(self.outbox.gate, "full_count", self.settings.max_queue + 1),
     ),
     "events that come in during a poll wait for the next": becomes(
         outbox.Outbox, "wants_poll", property(lambda _self: False)

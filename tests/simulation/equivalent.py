@@ -83,8 +83,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/server_clock.py", "ServerClock.observe: lower > self._offset: Gt -> GtE"),
     ],
     "the other threshold wakes the driver at the first event": [
-        ("batches/gate.py", "Gate.__init__: 0 + 1 #6"),
-        ("batches/gate.py", "Gate.__init__: 1 + 1"),
+        ("batches/gate.py", "Gate.__init__: 0 + 1 #5"),
+        ("batches/gate.py", "Gate.__init__: 1 + 1 #3"),
     ],
     "who sent an event has accepted one": [
         ("batches/outbox.py", "Outbox.release: 0 + 1"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from masivo._protocol.tally import Tally
 
 if TYPE_CHECKING:
     from masivo._protocol.delivery import Failed
@@ -10,21 +12,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate"]
 
+_Folded: TypeAlias = "tuple[int, int]"
+"""The events that polls have counted: one less than their number, and their bytes."""
+
 
 class Gate:
     """The counts of events that came in and went out, and the number that must wake the driver.
 
-    Each count is written by one side, ``closed`` and ``overflow`` by both, by plain assignment. A
-    ``+=`` on an int attribute is not interrupted in CPython (no thread switch, no signal handler
-    between its load and its store), so this needs no lock.
+    Events that come in are counted by any number of callers at once, without a lock (``tally``
+    states the rule): each appends its event's size to ``arrivals``, and then looks if the list has
+    grown by that one size since ``known`` was counted. If so, it knows the new sum; if others came
+    between, it sums up what they have added (``count``).
     """
 
     __slots__ = (
-        "accepted",
-        "accepted_bytes",
+        "arrivals",
         "closed",
         "ended",
         "ended_bytes",
+        "full_bytes",
+        "full_count",
+        "known",
         "overflow",
         "overflowed",
         "settings",
@@ -37,17 +45,60 @@ class Gate:
         self.closed: bool = False
         """True once the client takes no more events."""
         # Written by callers.
-        self.accepted: int = 0
-        self.accepted_bytes: int = 0
-        self.overflowed: int = 0
+        folded: _Folded = (-1, 0)
+        self.arrivals: list[Any] = [folded]
+        """The sizes of accepted events in bytes, after the one item for those that polls have
+        counted; so the number of events is ``arrivals[0][0] + len(arrivals)``."""
+        self.known: tuple[_Folded, int, int] = (folded, 1, 0)
+        """A count: the first item of ``arrivals``, the number of its items, and the bytes of all.
+        It is true for as long as that item is the first."""
+        self.overflowed: Tally = Tally()
         """Events for which there was no room."""
         self.overflow: Failed | None = None
         """The outcome of events for which there was no room since the last poll."""
         # Written by polls.
         self.ended: int = 0
         self.ended_bytes: int = 0
+        self.full_count: int = settings.max_queue
+        """The largest number of events, with those that have ended, that may have come in."""
+        self.full_bytes: int = settings.max_queue_bytes
         self.wake_count: float = 1
         self.wake_bytes: float = 0  # with a byte for the comma after each event
+
+    def count(self) -> tuple[_Folded, int, int]:
+        """Count what has come in: ``known`` as it is now. From any thread."""
+        arrivals = self.arrivals
+        known = folded, items, total = self.known
+        while len(arrivals) != items or arrivals[0] is not folded:
+            first = arrivals[0]
+            if first is not folded:
+                folded, items, total = first, 1, first[1]
+            more = arrivals[items:]
+            if arrivals[0] is folded:  # else a poll has folded the list meanwhile
+                items, total = items + len(more), total + sum(more)
+                known = self.known = folded, items, total
+        return known
+
+    def fold(self) -> None:
+        """Shorten ``arrivals``. By polls alone."""
+        folded, items, total = self.count()
+        if items > 1:
+            folded = (folded[0] + items - 1, total)
+            self.arrivals[:items] = [folded]
+            self.known = folded, 1, total
+
+    def end(self, events: int, length: int) -> None:
+        """Count events that have their outcome, and their bytes. By polls alone."""
+        self.ended += events
+        self.ended_bytes += length
+        self.full_count = self.settings.max_queue + self.ended
+        self.full_bytes = self.settings.max_queue_bytes + self.ended_bytes
+
+    @property
+    def accepted(self) -> int:
+        """The number of events that came in."""
+        folded, items, _ = self.count()
+        return folded[0] + items
 
     @property
     def pending(self) -> int:
@@ -57,10 +108,9 @@ class Gate:
     @property
     def due(self) -> bool:
         """True if enough events came in for the driver to poll."""
-        return (
-            self.accepted >= self.wake_count
-            or self.accepted_bytes + self.accepted > self.wake_bytes
-        )
+        folded, items, total = self.count()
+        accepted = folded[0] + items
+        return accepted >= self.wake_count or total + accepted > self.wake_bytes
 
     @property
     def has_room(self) -> bool:
@@ -68,7 +118,6 @@ class Gate:
         settings = self.settings
         events = min(settings.batch_size, max(1, settings.max_queue // 2))
         length = min(settings.max_batch_bytes, settings.max_queue_bytes // 2)
-        return (
-            self.pending + events <= settings.max_queue
-            and self.accepted_bytes - self.ended_bytes + length <= settings.max_queue_bytes
-        )
+        folded, items, total = self.count()
+        accepted = folded[0] + items
+        return accepted + events <= self.full_count and total + length <= self.full_bytes

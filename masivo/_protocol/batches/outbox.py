@@ -108,15 +108,17 @@ class Outbox:
         """A snapshot of the counters."""
         delivered, failed = self._outcomes.delivered, self._outcomes.failed
         in_flight = self._in_flight
+        # A caller that was interrupted may have passed its event on without counting it.
+        accepted = max(self.gate.accepted, delivered + failed + in_flight)
         return Stats(
-            accepted=self.gate.accepted,
+            accepted=accepted,
             delivered=delivered,
             failed=failed,
-            overflowed=self.gate.overflowed,
+            overflowed=self.gate.overflowed.value,
             retries=self._retries,
             requests=self._requests,
             authorizations=self._authorizer.count,
-            queued=self.gate.accepted - delivered - failed - in_flight,
+            queued=accepted - delivered - failed - in_flight,
             in_flight=in_flight,
         )
 
@@ -141,6 +143,7 @@ class Outbox:
         """Push what waits: there was no room for an event. Those that overflow after this poll
         share a new error."""
         self.gate.overflow = None
+        self.gate.overflowed.fold()
         self._triggers.push(self._queue.arrived, "a full buffer")
         self._context.touch(self)
 
@@ -343,6 +346,7 @@ class Outbox:
 
     def _wait(self, now: float) -> None:
         """Set the timer of the next batch, and the numbers at which a sender wakes the driver."""
+        self.gate.fold()
         missing = self._missing(now)
         self._context.timers.set((Timer.LINGER, self), missing.at)
         self.gate.wake_count = self._queued + missing.events

@@ -96,8 +96,7 @@ class Outcomes:
         self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
     ) -> None:
         """Count events that have their outcome: a caller of ``flush`` may see this at once."""
-        self._gate.ended += len(deliveries)
-        self._gate.ended_bytes += length
+        self._gate.end(len(deliveries), length)
         self._flushes.count(len(deliveries), numbers, delivered=delivered)
         self._end_flushes()
 

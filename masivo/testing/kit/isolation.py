@@ -50,14 +50,14 @@ def open_clients() -> list[ClientBase[Any]]:
         return []
     from masivo._client import clients
 
-    return [client for client in list(clients) if client._is_open]  # noqa: SLF001
+    return [client for client in clients if client._is_open]  # noqa: SLF001
 
 
 def in_use() -> bool:
     """Return whether a client has sent an event, or joined an event loop, since its reset."""
     from masivo._session import registry
 
-    if any(place is not None for place, _, _ in registry):
+    if any(place is not None for place, _, _ in list(registry)):
         return True
     return any(client.stats().accepted for client in open_clients())
 
