@@ -20,10 +20,10 @@ test: $(VENV)/test
 # simulation with bigger numbers. Needs a Chromium: bash .ci/chromium
 test-all: test $(VENV)/lifecycles $(VENV)/browser
 	CHAOS_EXAMPLES=1000 MASIVO_SEEDS=4000 $(BIN)/python -m pytest -n auto --dist worksteal \
-		-m "full or scaled" --ignore tests/inspector
+		-m "full or scaled" --limit 1200 --ignore tests/inspector
 # Alone: the browser leaves an event loop running in its process, and measures its own pace.
 ifneq ($(BROWSER),no)
-	$(BIN)/python -m pytest -m full tests/inspector
+	$(BIN)/python -m pytest -m full --limit 1200 tests/inspector
 endif
 
 fleet: $(VENV)/test
@@ -58,7 +58,7 @@ package: $(VENV)/package $(VENV)/test
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
-	$(BIN)/python -m pytest -n auto -m package tests/docs
+	$(BIN)/python -m pytest -n auto -m package --limit 1200 tests/docs
 	$(BIN)/python -m tests.package.installed dist/*.tar.gz
 
 # The simulator, for so many seconds: make soak SECONDS=600

@@ -1,4 +1,4 @@
-"""What all tests share: how many processes run them, interrupts, how garbage is collected."""
+"""What all tests share: how many processes run them, limits, interrupts, garbage, an emulator."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+from limits import pytest_addoption, pytest_configure
+
+from masivo.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+__all__ = ["pytest_addoption", "pytest_configure"]
+
+# Keep what the shell has set out of the tests.
+for variable in ("MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED", "MASIVO_LOG"):
+    os.environ.pop(variable, None)
 
 # In the background of a shell SIGINT is ignored, and whatever a test starts would ignore it, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -41,3 +49,10 @@ def quick_collection() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def emulator() -> Iterator[Emulator]:
+    """A running emulator."""
+    with Emulator() as emulator:
+        yield emulator

@@ -91,12 +91,9 @@ SENDERS: dict[str, Callable[[str, Request], Response | Failure]] = {
 @example(Says(f"HTTP/1.1 {KEY} {TOKEN}\r\n\r\n".encode()))
 @example(Says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "wait"))
 @example(Says(b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n{}", "wait"))
-def test_a_request_ends(
-    world: str, server: Scripted, hard_limit: Callable[[], object], says: Says
-) -> None:
+def test_a_request_ends(world: str, server: Scripted, says: Says) -> None:
     """Whatever bytes come back, a request ends within its timeout in a Response or a Failure, and
     no exception escapes."""
-    hard_limit()
     base_url = f"http://127.0.0.1:{server.port}"
     request = Request(
         1,
@@ -127,12 +124,10 @@ def test_every_event_has_an_outcome(
     world: str,
     server: Scripted,
     caplog: pytest.LogCaptureFixture,
-    hard_limit: Callable[[], object],
     script: list[Says],
 ) -> None:
     """Whatever bytes come back to authorizations and batches, each event ends once: with a
     success only after a 2xx, else with a MasivoError that does not show the key."""
-    hard_limit()
     caplog.clear()
     server.script, server.said = list(script), []
     event: dict[str, object] = {"type": "VIEW", "customer_id": "c", "brand_id": None}

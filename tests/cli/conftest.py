@@ -1,4 +1,4 @@
-"""Fixtures of the command line's tests: an emulator, and the program as a user runs it."""
+"""The program as a user runs it, beside an emulator."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from masivo.__main__ import main
-from masivo.emulator import Emulator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+
+    from masivo.emulator import Emulator
 
 PROGRAM = Path(sys.executable).parent / "masivo"
 """The console script of this environment."""
@@ -116,13 +117,6 @@ def account(emulator: Emulator) -> dict[str, str]:
 def event(n: int, **more: object) -> dict[str, object]:
     """A good event."""
     return {"type": "TEST", "customer_id": f"c-{n % 7}", "brand_id": None, "n": n, **more}
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """A running emulator."""
-    with Emulator() as emulator:
-        yield emulator
 
 
 @pytest.fixture

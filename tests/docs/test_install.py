@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.emulator import Emulator
-
 from .blocks import ROOT, Page
 from .reader import STAND_INS, Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from masivo.emulator import Emulator
 
 pytestmark = pytest.mark.package
 
@@ -77,13 +76,6 @@ def environ(wheel: Path, tmp_path: Path) -> dict[str, str]:
         ),
         "PIP_CONSTRAINT": constraints.as_uri(),
     }
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """A running emulator."""
-    with Emulator() as emulator:
-        yield emulator
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""Events for the tests, and a wait for what nobody tells of."""
+"""Events for the tests, a wait for what no event tells of, and a port that is closed."""
 
 from __future__ import annotations
 
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -52,3 +53,10 @@ def until(true: Callable[[], object], timeout: float = 10.0) -> None:
     while not true():
         assert time.monotonic() < deadline, f"not true within {timeout:g} s"
         time.sleep(0.001)
+
+
+def closed_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port

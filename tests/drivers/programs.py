@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from masivo.emulator import Emulator
@@ -53,6 +53,7 @@ def run(
     options: tuple[str, ...] = (),
     key: str | None = None,
     base_url: str | None = None,
+    environ: Mapping[str, str] | None = None,
     meanwhile: Callable[[subprocess.Popen[str]], None] | None = None,
     limit: float = LIMIT,
 ) -> Ended:
@@ -66,6 +67,7 @@ def run(
         options: of the interpreter.
         key: another API key.
         base_url: another base URL.
+        environ: more variables of its environment.
         meanwhile: called once it runs.
         limit: seconds after which it is killed.
 
@@ -78,6 +80,7 @@ def run(
         "MASIVO_API_KEY": emulator.client_key if key is None else key,
         "MASIVO_BASE_URL": emulator.url if base_url is None else base_url,
         "PYTHONFAULTHANDLER": "1",
+        **(environ or {}),
     }
     began = time.monotonic()
     with subprocess.Popen(

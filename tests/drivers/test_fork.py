@@ -348,7 +348,10 @@ def test_forks_while_threads_are_sending(tmp_path: Path, emulator: Emulator) -> 
     assert numbers.count(-1) == 10
 
 
-@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize(
+    "method",
+    ["fork", *(pytest.param(each, marks=pytest.mark.full) for each in ("forkserver", "spawn"))],
+)
 def test_children_of_multiprocessing_flush_at_exit(
     tmp_path: Path, emulator: Emulator, method: str
 ) -> None:

@@ -21,7 +21,6 @@ from masivo import (
     MasivoClosedError,
     MasivoConfigError,
     MasivoError,
-    MasivoQueueFullError,
 )
 from masivo.emulator import Emulator, Fault
 
@@ -31,40 +30,7 @@ from .events import arrived, event, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Connect, Make
-
-
-def test_it_gets_the_event_and_the_error(connect: Connect, emulator: Emulator) -> None:
-    """Event and error of each failed event, in order; the event as it was given."""
-    emulator.fail(Fault(status=403, body={"error": "No", "details": "d"}), route="events")
-    failed: list[FailedEvent] = []
-    client = connect(on_error=failed.append)
-    for n in range(3):
-        client.send_analytics_event(event(n, tags=["é", None, 1.5]))
-    client.flush(5)
-    until(lambda: len(failed) == 3)
-    assert [each.event for each in failed] == [event(n, tags=["é", None, 1.5]) for n in range(3)]
-    assert {(type(each.error), each.error.message, each.error.status) for each in failed} == {
-        (MasivoError, "No", 403)
-    }
-    assert len({id(each.error) for each in failed}) == 3
-    assert "é" not in repr(failed)
-
-
-def test_it_is_called_once_for_what_finally_fails(connect: Connect, emulator: Emulator) -> None:
-    """Neither repeats nor deliveries call it, nor an event that was never accepted."""
-    emulator.reject = lambda e: "bad" if e.get("referral_code") == "bad" else None
-    emulator.fail(Fault(status=503), route="events")
-    failed: list[FailedEvent] = []
-    client = connect(on_error=failed.append, max_queue=4)
-    deliveries = [
-        client.send_analytics_event(event(n, referral_code="bad" if n == 2 else "ok"))
-        for n in range(6)
-    ]
-    assert isinstance(deliveries[-1].exception(0), MasivoQueueFullError)
-    client.flush(5)
-    client.close()
-    assert [each.event["metadata"] for each in failed] == [{"n": 2}]
+    from .conftest import Connect
 
 
 def test_it_learns_of_what_destroy_ends(connect: Connect) -> None:
@@ -188,7 +154,9 @@ def test_close_returns_after_it(connect: Connect, emulator: Emulator) -> None:
     assert failed == [{"n": n} for n in range(5)]
 
 
-def test_close_keeps_its_deadline_though_it_does_not_return(make: Make, emulator: Emulator) -> None:
+def test_close_keeps_its_deadline_though_it_does_not_return(
+    connect: Connect, emulator: Emulator
+) -> None:
     """A lock that the closing thread holds, and that it wants, ends the wait with the deadline."""
     emulator.fail(Fault(status=403), route="events")
     lock = threading.Lock()
@@ -197,7 +165,7 @@ def test_close_keeps_its_deadline_though_it_does_not_return(make: Make, emulator
         with lock:
             pass
 
-    client = make(on_error=on_error, batch_size=1)
+    client = connect(on_error=on_error, batch_size=1)
     with lock:
         client.send_analytics_event(event(1))
         began = time.monotonic()
@@ -220,7 +188,9 @@ WAITS: dict[str, Callable[[Client, Any], object]] = {
 
 
 @pytest.mark.parametrize("name", WAITS)
-def test_a_wait_inside_it_is_an_error_at_once(make: Make, emulator: Emulator, name: str) -> None:
+def test_a_wait_inside_it_is_an_error_at_once(
+    connect: Connect, emulator: Emulator, name: str
+) -> None:
     """A call that would wait for the driver, from the driver, is a RuntimeError, no deadlock;
     and it has no effect."""
     emulator.fail(Fault(status=403), route="events", number=1)
@@ -235,7 +205,7 @@ def test_a_wait_inside_it_is_an_error_at_once(make: Make, emulator: Emulator, na
             raised.append(error)
         done.set()
 
-    client = make(on_error=on_error, batch_size=1, max_queue=1)
+    client = connect(on_error=on_error, batch_size=1, max_queue=1)
     client.send_analytics_event(event(1))
     assert done.wait(10)
     assert [type(error) for error in raised] == [RuntimeError]
@@ -247,7 +217,7 @@ def test_a_wait_inside_it_is_an_error_at_once(make: Make, emulator: Emulator, na
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_a_wait_inside_it_on_the_callers_thread(make: Make, emulator: Emulator) -> None:
+def test_a_wait_inside_it_on_the_callers_thread(connect: Connect, emulator: Emulator) -> None:
     """Where the caller's own thread does the work, as no other can be had, the same holds."""
     raised: list[BaseException] = []
 
@@ -258,8 +228,8 @@ def test_a_wait_inside_it_on_the_callers_thread(make: Make, emulator: Emulator) 
         except BaseException as error:
             raised.append(error)
 
-    other = make()
-    client = make(on_error=on_error)
+    other = connect()
+    client = connect(on_error=on_error)
     client.get_token(5)
     client.send_analytics_event(event(1))
     client.destroy()
@@ -269,7 +239,7 @@ def test_a_wait_inside_it_on_the_callers_thread(make: Make, emulator: Emulator) 
     join_workers()
 
 
-def test_destroy_inside_it_works(make: Make, emulator: Emulator) -> None:
+def test_destroy_inside_it_works(connect: Connect, emulator: Emulator) -> None:
     """``destroy`` does not wait, so it may be called; what it ends is told in turn."""
     emulator.fail(Fault(status=403), route="events", number=1)
     emulator.fail(Fault(delay=30), route="events", times=None)
@@ -279,7 +249,7 @@ def test_destroy_inside_it_works(make: Make, emulator: Emulator) -> None:
         failed.append(each)
         client.destroy()
 
-    client = make(on_error=on_error, batch_size=1)
+    client = connect(on_error=on_error, batch_size=1)
     deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
     assert [type(each.exception(5)) for each in deliveries] == [
         MasivoError,
@@ -291,7 +261,7 @@ def test_destroy_inside_it_works(make: Make, emulator: Emulator) -> None:
     join_workers()
 
 
-def test_it_is_called_outside_the_locks(make: Make, emulator: Emulator) -> None:
+def test_it_is_called_outside_the_locks(connect: Connect, emulator: Emulator) -> None:
     """While it runs, other threads send, ask, flush, make clients and close them as ever."""
     emulator.fail(Fault(status=403), route="events", number=1)
     entered, leave = threading.Event(), threading.Event()
@@ -300,7 +270,7 @@ def test_it_is_called_outside_the_locks(make: Make, emulator: Emulator) -> None:
         entered.set()
         assert leave.wait(20)
 
-    client = make(on_error=on_error, batch_size=1)
+    client = connect(on_error=on_error, batch_size=1)
     client.send_analytics_event(event(1))
     try:
         assert entered.wait(10)
@@ -309,7 +279,7 @@ def test_it_is_called_outside_the_locks(make: Make, emulator: Emulator) -> None:
         assert client.send_analytics_event(event(2)).result(5).success
         client.send_analytics_event(event(4))
         assert client.flush(5).delivered == 2
-        with make() as another:
+        with connect() as another:
             another.send_analytics_event(event(3))
             assert another.flush(5).delivered == 1
             closing = time.monotonic()
@@ -320,7 +290,7 @@ def test_it_is_called_outside_the_locks(make: Make, emulator: Emulator) -> None:
     join_workers()
 
 
-def test_it_may_wait_for_a_lock_of_the_callers(make: Make, emulator: Emulator) -> None:
+def test_it_may_wait_for_a_lock_of_the_callers(connect: Connect, emulator: Emulator) -> None:
     """A lock that the flushing thread holds, and that ``on_error`` wants, is no deadlock: what
     the flush waits for goes out although ``on_error`` has not returned."""
     emulator.fail(Fault(status=403), route="events", number=1)
@@ -331,7 +301,7 @@ def test_it_may_wait_for_a_lock_of_the_callers(make: Make, emulator: Emulator) -
         with lock:
             called.set()
 
-    client = make(on_error=on_error, batch_size=1)
+    client = connect(on_error=on_error, batch_size=1)
     with lock:
         for n in range(3):
             client.send_analytics_event(event(n))
@@ -343,7 +313,9 @@ def test_it_may_wait_for_a_lock_of_the_callers(make: Make, emulator: Emulator) -
     join_workers()
 
 
-def test_a_log_handler_may_wait_for_a_lock_of_the_callers(make: Make, emulator: Emulator) -> None:
+def test_a_log_handler_may_wait_for_a_lock_of_the_callers(
+    connect: Connect, emulator: Emulator
+) -> None:
     """The same holds for a handler of the log, and one that raises stops nothing."""
     emulator.fail(Fault(status=403), route="events", number=1)
     lock = threading.Lock()
@@ -359,7 +331,7 @@ def test_a_log_handler_may_wait_for_a_lock_of_the_callers(make: Make, emulator: 
     handler = Handler()
     logger.addHandler(handler)
     try:
-        client = make(batch_size=1)
+        client = connect(batch_size=1)
         with lock:
             for n in range(3):
                 client.send_analytics_event(event(n))

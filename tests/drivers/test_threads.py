@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from masivo.emulator import RecordedRequest
     from masivo.protocol import Buffer, Output
 
-    from .conftest import Make
+    from .conftest import Connect
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ def customer(accepted: object) -> str:
 # ── How many threads ─────────────────────────────────────────────────────────────────────────
 
 
-def test_no_thread_before_the_first_event(make: Make, emulator: Emulator) -> None:
+def test_no_thread_before_the_first_event(connect: Connect, emulator: Emulator) -> None:
     """Making a client, asking it, refusing an event, closing it: no thread."""
-    client = make()
+    client = connect()
     client.stats()
     client.flush(1)
     client.drain(1)
@@ -99,7 +99,7 @@ def test_no_thread_before_the_first_event(make: Make, emulator: Emulator) -> Non
         client.send_analytics_event({})
     assert workers() == []
     client.close()
-    make().destroy()
+    connect().destroy()
     assert workers() == []
 
 
@@ -120,11 +120,11 @@ def test_no_thread_for_a_client_that_is_forgotten_unused(
     assert sessions() == []
 
 
-def test_one_thread_for_one_client(make: Make, emulator: Emulator) -> None:
+def test_one_thread_for_one_client(connect: Connect, emulator: Emulator) -> None:
     """One thread polls, and while there is traffic another sends; at rest the first is left."""
     most: list[int] = []
     emulator.on_request = lambda _: most.append(len(workers()))
-    client = make(batch_size=10)
+    client = connect(batch_size=10)
     for n in range(200):
         client.send_analytics_event(event(n))
         if n % 50 == 49:
@@ -135,10 +135,10 @@ def test_one_thread_for_one_client(make: Make, emulator: Emulator) -> None:
     client.close()
 
 
-def test_one_thread_for_many_clients(make: Make, emulator: Emulator) -> None:
+def test_one_thread_for_many_clients(connect: Connect, emulator: Emulator) -> None:
     """Clients of one key share the thread that polls, and the one that sends while their requests
     do not overlap."""
-    clients = [make() for _ in range(10)]
+    clients = [connect() for _ in range(10)]
     for n, client in enumerate(clients):
         client.send_analytics_event(event(n))
         client.flush(5)
@@ -148,11 +148,11 @@ def test_one_thread_for_many_clients(make: Make, emulator: Emulator) -> None:
         client.close()
 
 
-def test_a_thread_for_each_request_at_most(make: Make, emulator: Emulator) -> None:
+def test_a_thread_for_each_request_at_most(connect: Connect, emulator: Emulator) -> None:
     """With several batches out, there are as many threads, and the one that polls; when they are
     back, the others end."""
     emulator.fail(Fault(delay=0.3), route="events", times=4)
-    client = make(batch_size=1, max_in_flight=4)
+    client = connect(batch_size=1, max_in_flight=4)
     client.get_token(5)
     for n in range(4):
         client.send_analytics_event(event(n, customer_id=f"c-{n}"))
@@ -164,12 +164,12 @@ def test_a_thread_for_each_request_at_most(make: Make, emulator: Emulator) -> No
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_without_threads_who_waits_does_the_work(make: Make, emulator: Emulator) -> None:
+def test_without_threads_who_waits_does_the_work(connect: Connect, emulator: Emulator) -> None:
     """Where no thread can be had, sending raises nothing, and a call that waits sends by itself,
     at the time of a repeat too."""
     began = time.monotonic()
     emulator.fail(Fault(status=503), route="events")
-    client = make(batch_size=2)
+    client = connect(batch_size=2)
     for n in range(3):
         client.send_analytics_event(event(n))
     assert client.flush(20).delivered == 3
@@ -182,7 +182,7 @@ def test_without_threads_who_waits_does_the_work(make: Make, emulator: Emulator)
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_an_interrupt_in_the_callers_own_request(make: Make) -> None:
+def test_an_interrupt_in_the_callers_own_request(connect: Connect) -> None:
     """Ctrl-C while the caller's thread sends: that batch may have been sent, the one after it goes
     out when somebody waits again, and each has its outcome."""
     interrupts = [KeyboardInterrupt()]
@@ -193,7 +193,7 @@ def test_an_interrupt_in_the_callers_own_request(make: Make) -> None:
         return httpx.Response(200, json={"data": "a-token"})
 
     with httpx.Client(transport=httpx.MockTransport(interrupt)) as http:
-        client = make(http_client=http, batch_size=1, max_in_flight=2, max_retries=0)
+        client = connect(http_client=http, batch_size=1, max_in_flight=2, max_retries=0)
         client.get_token(10)
         first = client.send_analytics_event(event(customer_id="a"))
         second = client.send_analytics_event(event(customer_id="b"))
@@ -203,7 +203,7 @@ def test_an_interrupt_in_the_callers_own_request(make: Make) -> None:
         assert second.result(10).success
 
 
-def test_an_interrupt_of_a_flush_loses_no_event(make: Make, emulator: Emulator) -> None:
+def test_an_interrupt_of_a_flush_loses_no_event(connect: Connect, emulator: Emulator) -> None:
     """Whatever call of the package a signal's handler interrupts by an exception, while the main
     thread waits for a flush and the worker for an answer: every event that was taken arrives."""
     free = threading.Event()
@@ -248,7 +248,7 @@ def test_an_interrupt_of_a_flush_loses_no_event(make: Make, emulator: Emulator) 
         call += 1
         free.clear()
         asked.clear()
-        client = make(batch_size=1)
+        client = connect(batch_size=1)
         client.send_analytics_event(event(count))
         assert asked.wait(10)
         deliveries = [client.send_analytics_event(event(count + n)) for n in (1, 2)]
@@ -261,7 +261,7 @@ def test_an_interrupt_of_a_flush_loses_no_event(make: Make, emulator: Emulator) 
     assert sorted(arrived(emulator)) == list(range(count))
 
 
-def test_a_handler_that_closes_the_client_that_is_waited_for(make: Make) -> None:
+def test_a_handler_that_closes_the_client_that_is_waited_for(connect: Connect) -> None:
     """Whatever call of a flush a signal's handler interrupts, be it one of the library that waits:
     the handler may close the client, and neither waits for the other."""
 
@@ -293,7 +293,7 @@ def test_a_handler_that_closes_the_client_that_is_waited_for(make: Make) -> None
     call, more = 0, True
     while more:
         call += 1
-        client = make()
+        client = connect()
         delivery = client.send_analytics_event(event(call))
         more = handled(client, call)
         client.close()
@@ -302,11 +302,11 @@ def test_a_handler_that_closes_the_client_that_is_waited_for(make: Make) -> None
 
 
 def test_a_finalizer_inside_the_package_may_use_it(
-    make: Make, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the garbage collector, or a signal's handler, runs on a thread that is in the middle of
     a poll or of making a client may send, and make clients."""
-    client = make()
+    client = connect()
     made: list[Client] = []
     poll, attach = Engine.poll, Engine.attach
 
@@ -318,24 +318,24 @@ def test_a_finalizer_inside_the_package_may_use_it(
     def attaching(self: Engine, *args: Any) -> Buffer:
         if not made:
             made.append(client)
-            made.append(make(api_key=emulator.server_key))
+            made.append(connect(api_key=emulator.server_key))
         return attach(self, *args)
 
     monkeypatch.setattr(Engine, "poll", polling)
     client.flush(10)  # with no worker yet, it is this thread that polls
     assert client.flush(10).delivered <= 1
     monkeypatch.setattr(Engine, "attach", attaching)
-    make(brand_id="b").close(10)
+    connect(brand_id="b").close(10)
     assert len(made) == 2
     client.close(10)
     assert arrived(emulator) == [1]
 
 
-def test_threads_do_not_pile_up(make: Make, emulator: Emulator) -> None:
+def test_threads_do_not_pile_up(connect: Connect, emulator: Emulator) -> None:
     """Hundreds of clients, made and closed, with failures among them, leave no thread behind."""
     emulator.on_request = lambda request: Fault(status=403) if request.number % 5 == 0 else None
     for n in range(100):
-        with make() as client:
+        with connect() as client:
             client.send_analytics_event(event(n))
         assert len(workers()) <= 6  # three at most for a client, and for the one before it
     until(lambda: not workers())
@@ -345,10 +345,10 @@ def test_threads_do_not_pile_up(make: Make, emulator: Emulator) -> None:
 
 
 @pytest.mark.usefixtures("nervous")
-def test_every_event_arrives_exactly_once(make: Make, emulator: Emulator) -> None:
+def test_every_event_arrives_exactly_once(connect: Connect, emulator: Emulator) -> None:
     """32 threads, 500 events each, at the highest rate of switches: 16,000 arrive, once each, in
     each thread's order, after one authorization; the counters add up."""
-    client = make()
+    client = connect()
     deliveries: list[list[Delivery]] = [[] for _ in range(32)]
 
     def work(index: int) -> None:
@@ -377,15 +377,15 @@ def test_every_event_arrives_exactly_once(make: Make, emulator: Emulator) -> Non
 
 
 @pytest.mark.usefixtures("nervous")
-def test_several_clients_of_one_key(make: Make, emulator: Emulator) -> None:
+def test_several_clients_of_one_key(connect: Connect, emulator: Emulator) -> None:
     """Clients made, used and closed by threads of their own share one authorization while one of
     them lives; none loses an event."""
-    keeper = make()
+    keeper = connect()
     keeper.get_token(5)
 
     def work(index: int) -> None:
         for round_ in range(5):
-            with make(batch_size=7) as client:
+            with connect(batch_size=7) as client:
                 for n in range(20):
                     client.send_analytics_event(event(index * 100 + round_ * 20 + n))
 
@@ -396,9 +396,9 @@ def test_several_clients_of_one_key(make: Make, emulator: Emulator) -> None:
 
 
 @pytest.mark.usefixtures("nervous")
-def test_the_last_batch_does_not_wait(make: Make, emulator: Emulator) -> None:
+def test_the_last_batch_does_not_wait(connect: Connect, emulator: Emulator) -> None:
     """However sends fall together, the one that fills a batch sees to it that it goes."""
-    client = make(batch_size=8)
+    client = connect(batch_size=8)
     client.get_token(5)
     for base in range(0, 480, 8):
         in_threads(8, partial(send_one, client, base))
@@ -406,7 +406,7 @@ def test_the_last_batch_does_not_wait(make: Make, emulator: Emulator) -> None:
     client.close()
 
 
-def test_order_per_customer_with_several_in_flight(make: Make, emulator: Emulator) -> None:
+def test_order_per_customer_with_several_in_flight(connect: Connect, emulator: Emulator) -> None:
     """``max_in_flight=8``: no customer's events overtake one another, faults or not, and no two
     batches that are out at once hold the same customer."""
     out: dict[int, set[str]] = {}
@@ -430,7 +430,7 @@ def test_order_per_customer_with_several_in_flight(make: Make, emulator: Emulato
             out.pop(request.number, None)
 
     emulator.on_request, emulator.on_response = on_request, on_response
-    client = make(max_in_flight=8, batch_size=5, max_retries=20)
+    client = connect(max_in_flight=8, batch_size=5, max_retries=20)
     for n in range(1000):
         client.send_analytics_event(event(n, customer_id=f"c-{n % 37}"))
     assert client.flush(40).delivered == 1000
@@ -443,11 +443,11 @@ def test_order_per_customer_with_several_in_flight(make: Make, emulator: Emulato
     client.close()
 
 
-def test_bounds_hold_for_many_threads(make: Make, emulator: Emulator) -> None:
+def test_bounds_hold_for_many_threads(connect: Connect, emulator: Emulator) -> None:
     """The buffer's bound is passed by one event per concurrent caller at most; what is refused
     says so, what is accepted arrives."""
     emulator.fail(Fault(delay=0.5), route="authorize")
-    client = make(max_queue=100)
+    client = connect(max_queue=100)
     outcomes: list[bool] = []
 
     def work(index: int) -> None:
@@ -467,10 +467,10 @@ def test_bounds_hold_for_many_threads(make: Make, emulator: Emulator) -> None:
 
 
 @pytest.mark.usefixtures("nervous")
-def test_many_producers_that_drain(make: Make, emulator: Emulator) -> None:
+def test_many_producers_that_drain(connect: Connect, emulator: Emulator) -> None:
     """Producers that call ``drain`` before each event share a small buffer without a refusal
     beyond what threads can race for."""
-    client = make(max_queue=64, batch_size=16)
+    client = connect(max_queue=64, batch_size=16)
 
     def work(index: int) -> None:
         for n in range(60):
@@ -486,10 +486,10 @@ def test_many_producers_that_drain(make: Make, emulator: Emulator) -> None:
     client.close()
 
 
-def test_many_wait_for_one_delivery(make: Make, emulator: Emulator) -> None:
+def test_many_wait_for_one_delivery(connect: Connect, emulator: Emulator) -> None:
     """Any number of threads may wait for a delivery; each gets an error of its own."""
     emulator.fail(Fault(delay=0.2, status=403), route="events")
-    client = make(batch_size=1)
+    client = connect(batch_size=1)
     delivery = client.send_analytics_event(event(1))
     errors: list[BaseException | None] = []
     in_threads(16, lambda _: errors.append(delivery.exception(10)))
@@ -502,10 +502,10 @@ def test_many_wait_for_one_delivery(make: Make, emulator: Emulator) -> None:
 
 
 @pytest.mark.parametrize("route", ["authorize", "events"])
-def test_close_meets_its_deadline(make: Make, emulator: Emulator, route: str) -> None:
+def test_close_meets_its_deadline(connect: Connect, emulator: Emulator, route: str) -> None:
     """``close(timeout)`` returns in time though a request is stuck, in whatever state."""
     emulator.fail(Fault(delay=30), route=route, times=None)
-    client = make(batch_size=1)
+    client = connect(batch_size=1)
     deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
     emulator.wait_for(lambda e: any(each.route == route for each in e.requests))
     began = time.monotonic()
@@ -515,26 +515,28 @@ def test_close_meets_its_deadline(make: Make, emulator: Emulator, route: str) ->
     emulator.stop()
 
 
-def test_what_falls_due_meanwhile_goes_out(make: Make, emulator: Emulator) -> None:
+def test_what_falls_due_meanwhile_goes_out(connect: Connect, emulator: Emulator) -> None:
     """While the only worker's request hangs, a sibling's events go when their time has come."""
-    patient = make(idle_timeout=0.3)
+    patient = connect(idle_timeout=0.3)
     patient.get_token(5)
     patient.send_analytics_event(event(1))
     emulator.fail(Fault(delay=60, process=True), route="events")
-    stuck = make(batch_size=1, timeout=60)
+    stuck = connect(batch_size=1, timeout=60)
     stuck.send_analytics_event(event(2))
     emulator.wait_for(lambda e: arrived(e) == [2, 1], 10)
     stuck.destroy()
 
 
-def test_one_stuck_client_does_not_hold_up_its_siblings(make: Make, emulator: Emulator) -> None:
+def test_one_stuck_client_does_not_hold_up_its_siblings(
+    connect: Connect, emulator: Emulator
+) -> None:
     """While a client's request hangs, others of the key authorize, send, flush and close."""
-    stuck = make(batch_size=1)
+    stuck = connect(batch_size=1)
     stuck.get_token(5)
     emulator.fail(Fault(delay=30), route="events")
     lost = stuck.send_analytics_event(event(0))
     emulator.wait_for(lambda e: len(e.batches) == 1)
-    with make() as other:
+    with connect() as other:
         for n in range(1, 4):
             other.send_analytics_event(event(n))
             assert other.flush(5).delivered == 1
@@ -546,10 +548,10 @@ def test_one_stuck_client_does_not_hold_up_its_siblings(make: Make, emulator: Em
 
 @pytest.mark.usefixtures("nervous")
 @pytest.mark.parametrize("how", ["close", "destroy", "both"])
-def test_every_delivery_ends_whoever_closes(make: Make, emulator: Emulator, how: str) -> None:
+def test_every_delivery_ends_whoever_closes(connect: Connect, emulator: Emulator, how: str) -> None:
     """Threads that send, wait, flush and close at once: every delivery ends, nobody hangs."""
     for round_ in range(15):
-        client = make(batch_size=3)
+        client = connect(batch_size=3)
         deliveries: list[Delivery] = []
 
         def work(index: int, client: Client = client, own: list[Delivery] = deliveries) -> None:
@@ -578,10 +580,10 @@ def test_every_delivery_ends_whoever_closes(make: Make, emulator: Emulator, how:
         assert stats.delivered == ends.count(None)
 
 
-def test_closed_in_the_middle_of_a_stuck_request(make: Make, emulator: Emulator) -> None:
+def test_closed_in_the_middle_of_a_stuck_request(connect: Connect, emulator: Emulator) -> None:
     """Closers, destroyers and waiters meet a stuck request: all return, all deliveries end."""
     emulator.fail(Fault(delay=30), route="events", times=None)
-    client = make(batch_size=2, max_in_flight=3)
+    client = connect(batch_size=2, max_in_flight=3)
     deliveries = [
         client.send_analytics_event(event(n, customer_id=f"c-{n % 5}")) for n in range(20)
     ]
@@ -598,9 +600,9 @@ def test_closed_in_the_middle_of_a_stuck_request(make: Make, emulator: Emulator)
     emulator.stop()
 
 
-def test_a_batch_is_never_sent_twice_at_the_end(make: Make, emulator: Emulator) -> None:
+def test_a_batch_is_never_sent_twice_at_the_end(connect: Connect, emulator: Emulator) -> None:
     """Closing again and again, from many threads, sends what waits once."""
-    client = make()
+    client = connect()
     for n in range(50):
         client.send_analytics_event(event(n))
     in_threads(8, lambda _: client.close())

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the event loops' drivers: an emulator, clients, limits.
+"""Fixtures of the tests of the event loops' drivers: clients, and what they leave behind.
 
 A test that holds in every world is a coroutine function marked ``anyio``; it is run under asyncio,
 uvloop and trio, and takes ``connect`` for a client of the world that it runs in.
@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import gc
 import logging
-import signal
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pytest
 
 import masivo
 from masivo._session import registry
-from masivo.emulator import Emulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
+
+    from masivo.emulator import Emulator
 
     Loop: TypeAlias = "tuple[str, dict[str, Any]]"
-
-HARD_LIMIT = 40.0
-"""Seconds after which a test is broken off, wherever it hangs."""
 
 LOOPS: list[Loop] = [
     ("asyncio", {"use_uvloop": False}),
@@ -41,27 +37,6 @@ class Connect(Protocol):
     def __call__(self, **settings: Any) -> AnyClient:
         """A client with these settings; key and base URL are the emulator's by default."""
         ...
-
-
-@pytest.fixture(autouse=True)
-def hard_limit() -> Iterator[None]:
-    """Break off a test that hangs."""
-
-    def on_alarm(_number: int, _frame: FrameType | None) -> None:
-        pytest.fail(f"the test hangs: not over within {HARD_LIMIT:g} s")
-
-    before = signal.signal(signal.SIGALRM, on_alarm)
-    signal.setitimer(signal.ITIMER_REAL, HARD_LIMIT)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what the shell has set out of the tests."""
-    for name in ("MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -83,13 +58,6 @@ def nothing_left_over(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         if record.name == "asyncio" and record.levelno >= logging.WARNING
     ]
     assert not said, "asyncio complained"
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """A running emulator."""
-    with Emulator() as emulator:
-        yield emulator
 
 
 @pytest.fixture(params=LOOPS, ids=["asyncio", "uvloop", "trio"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import uvloop
+from drivers.events import arrived, event
 
 import masivo
 from masivo import AsyncClient
@@ -21,7 +22,6 @@ from masivo._async.on_asyncio import AsyncioSession
 from masivo.emulator import Emulator, Fault
 from masivo.protocol import Engine
 
-from .events import arrived, event
 from .loops import error_of, eventually, logged, until
 
 if TYPE_CHECKING:

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from drivers.events import arrived, event
+from drivers.programs import run
 
 import masivo
 from masivo import AsyncClient, MasivoClosedError
 from masivo.emulator import Emulator, Fault
 
-from .events import arrived, event
 from .loops import error_of, until
-from .programs import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from masivo import AsyncDelivery, SendEventResult
 
 STUCK = Fault(delay=60, close=True)
@@ -187,99 +189,105 @@ def test_a_flush_made_but_not_awaited_does_nothing(emulator: Emulator) -> None:
     asyncio.run(main())
 
 
-PROGRAM = """
-logging.basicConfig()
-
-async def main():
-    asyncio.get_running_loop().slow_callback_duration = 60
-    client = masivo.AsyncClient(batch_size=10)
-    async with client:
-        deliveries = [client.send_analytics_event(event(n)) for n in range(100)]
-        await client.flush()
-        token = await client.get_token(timeout=10)
-        await client.drain()
-        await asyncio.gather(*deliveries)
-        try:
-            await asyncio.wait_for(client.send_analytics_event(event()), 0.001)
-        except TimeoutError:
-            pass
-    forgotten = masivo.AsyncClient()
-    delivery = forgotten.send_analytics_event(event(100))
-    del forgotten
-    gc.collect()
-    assert (await delivery).success
-    try:
-        async with masivo.AsyncClient() as client:
-            raise KeyError
-    except KeyError:
-        pass
-
-asyncio.run(main())
-gc.collect()
-print("done")
-"""
+LOG = "import asyncio, gc, logging; logging.basicConfig(format='%(levelname)s %(message)s')\n"
+"""Goes before a program: logs to the standard error."""
 
 
-def test_debug_mode_finds_nothing_to_complain_about(emulator: Emulator) -> None:
-    """PYTHONASYNCIODEBUG=1 and -X dev, warnings as errors: not a word on the standard error."""
-    options = "-X", "dev", "-W", "error"
-    out, err = run(PROGRAM, emulator, options=options, PYTHONASYNCIODEBUG="1")
-    assert (out.strip(), err) == ("done", "")
+def test_debug_mode_finds_nothing_to_complain_about(tmp_path: Path, emulator: Emulator) -> None:
+    """In asyncio's debug mode (-X dev), warnings as errors: not a word on the standard error."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        async def main():
+            asyncio.get_running_loop().slow_callback_duration = 60
+            client = masivo.AsyncClient(batch_size=10)
+            async with client:
+                deliveries = [client.send_analytics_event(event(n)) for n in range(100)]
+                await client.flush()
+                token = await client.get_token(timeout=10)
+                await client.drain()
+                await asyncio.gather(*deliveries)
+                try:
+                    await asyncio.wait_for(client.send_analytics_event(event()), 0.001)
+                except TimeoutError:
+                    pass
+            forgotten = masivo.AsyncClient()
+            delivery = forgotten.send_analytics_event(event(100))
+            del forgotten
+            gc.collect()
+            assert (await delivery).success
+            try:
+                async with masivo.AsyncClient() as client:
+                    raise KeyError
+            except KeyError:
+                pass
+
+        asyncio.run(main())
+        gc.collect()
+        """,
+        prelude=LOG,
+        options=("-X", "dev", "-W", "error"),
+    )
+    assert (ended.code, ended.err) == (0, "")
     assert sorted(set(arrived(emulator))) == list(range(101))
 
 
-def test_a_program_that_leaves_a_client_open(emulator: Emulator) -> None:
+def test_a_program_that_leaves_a_client_open(tmp_path: Path, emulator: Emulator) -> None:
     """asyncio.run ends with an open client in a program that set logging up: one line tells how
     many events were lost, and nothing else is said."""
     emulator.fail(STUCK)
-    _, err = run(
+    ended = run(
+        tmp_path,
+        emulator,
         """
-        logging.basicConfig(format="%(levelname)s %(message)s")
-
         async def main():
             asyncio.get_running_loop().slow_callback_duration = 60
             global client
             client = masivo.AsyncClient(batch_size=2)
             for n in range(5):
                 client.send_analytics_event(event(n))
-            await asyncio.sleep(0.2)
+            while not client.stats().authorizations:
+                await asyncio.sleep(0)
 
         asyncio.run(main())
         """,
-        emulator,
+        prelude=LOG,
         options=("-X", "dev"),
     )
-    assert err.splitlines() == ["WARNING 5 events were not sent: the event loop was closed"]
+    assert ended.err.splitlines() == ["WARNING 5 events were not sent: the event loop was closed"]
 
 
-def test_a_program_that_never_closes_its_loop(emulator: Emulator) -> None:
+def test_a_program_that_never_closes_its_loop(tmp_path: Path, emulator: Emulator) -> None:
     """A loop that is neither run to its end nor closed: the lost events are counted at exit."""
     emulator.fail(STUCK)
-    _, err = run(
+    ended = run(
+        tmp_path,
+        emulator,
         """
-        logging.basicConfig(format="%(levelname)s %(message)s")
         client = masivo.AsyncClient(batch_size=2)
 
         async def main():
             for n in range(5):
                 client.send_analytics_event(event(n))
-            await asyncio.sleep(0.2)
+            while not client.stats().authorizations:
+                await asyncio.sleep(0)
 
         loop = asyncio.new_event_loop()
         loop.run_until_complete(main())
         """,
-        emulator,
+        prelude=LOG,
     )
-    assert "WARNING 5 events were not sent: the interpreter exited" in err
+    assert "WARNING 5 events were not sent: the interpreter exited" in ended.err
 
 
-def test_a_forked_child_leaves_the_events_to_its_parent(emulator: Emulator) -> None:
+def test_a_forked_child_leaves_the_events_to_its_parent(tmp_path: Path, emulator: Emulator) -> None:
     """After a fork between two runs of a loop the deliveries have ended in the child, and its end
     says nothing and sends nothing, but a client of its own works; the parent delivers."""
-    out, err = run(
+    ended = run(
+        tmp_path,
+        emulator,
         """
-        import os
-        logging.basicConfig(format="%(levelname)s %(message)s")
         client = masivo.AsyncClient()
 
         async def begin():
@@ -310,8 +318,8 @@ def test_a_forked_child_leaves_the_events_to_its_parent(emulator: Emulator) -> N
         loop.run_until_complete(client.aclose())
         loop.close()
         """,
-        emulator,
+        prelude=LOG,
     )
-    assert out.split() == ["7", "200"]
-    assert "not sent" not in err
+    assert ended.out.split() == ["7", "200"]
+    assert "not sent" not in ended.err
     assert arrived(emulator) == [1, 0]

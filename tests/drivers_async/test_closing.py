@@ -10,12 +10,12 @@ import anyio
 import httpx
 import pytest
 from anyio.lowlevel import checkpoint
+from drivers.events import arrived, event
 
 import masivo
 from masivo.emulator import Emulator, Fault
 from masivo.testing.kit.isolation import open_clients
 
-from .events import arrived, event
 from .loops import error_of, eventually, logged, until
 
 if TYPE_CHECKING:
@@ -120,17 +120,6 @@ async def test_a_cancellation_releases_at_once(
     assert len(logged(caplog)) == 1
 
 
-async def test_aclose_counts_a_stuck_request(emulator: Emulator, connect: Connect) -> None:
-    """The deadline of aclose holds even while a request gets no answer."""
-    emulator.fail(STUCK, route="events")
-    async with connect(timeout=60) as client:
-        delivery = client.send_analytics_event(event())
-        began = time.monotonic()
-        await client.aclose(timeout=0.3)
-        assert 0.25 < time.monotonic() - began < 3
-        assert isinstance(error_of(delivery), CLOSED)
-
-
 async def test_a_request_of_a_closed_client_is_broken_off(
     emulator: Emulator, connect: Connect
 ) -> None:
@@ -169,31 +158,6 @@ async def test_a_request_through_the_callers_client_is_broken_off(connect: Conne
         await out.wait()
         await client.aclose(timeout=0)
         await eventually(lambda: ended)
-
-
-async def test_aclose_without_limit_waits_for_the_repeats(
-    emulator: Emulator, connect: Connect
-) -> None:
-    """aclose(None) takes as long as the repeats do, and the events arrive."""
-    emulator.fail(Fault.unavailable(), route="events", times=2)
-    async with connect() as client:
-        delivery = client.send_analytics_event(event())
-        await client.aclose(timeout=None)
-        assert (await delivery).success
-    assert len(emulator.batches) == 3
-
-
-async def test_aclose_cuts_a_wait_short_for_one_last_try(
-    emulator: Emulator, connect: Connect
-) -> None:
-    """A Retry-After does not keep a client that closes: it tries once more at once."""
-    emulator.fail(Fault.rate_limited(retry_after=100), route="events")
-    async with connect() as client:
-        delivery = client.send_analytics_event(event())
-        began = time.monotonic()
-        await client.aclose(timeout=10)
-        assert time.monotonic() - began < 5
-        assert (await delivery).success
 
 
 async def test_aclose_works_more_than_once_and_all_at_once(
@@ -332,16 +296,6 @@ async def test_connections_that_do_not_close_hold_nobody_up(connect: Connect) ->
     async with connect(http_client=lambda: httpx.AsyncClient(transport=Stubborn(answer))) as client:
         await client.get_token()
     assert time.monotonic() - began < 5
-
-
-async def test_a_disabled_client_sends_nothing(emulator: Emulator, connect: Connect) -> None:
-    """With enabled=False each delivery ends at once, and every call works."""
-    async with connect(enabled=False) as client:
-        result = await client.send_analytics_event(event())
-        assert (result.success, result.status) == (False, 0)
-        await client.flush()
-        await client.drain()
-    assert not emulator.requests
 
 
 async def test_a_client_that_was_never_used_closes(emulator: Emulator, connect: Connect) -> None:

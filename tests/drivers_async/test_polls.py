@@ -8,13 +8,13 @@ import anyio
 import httpx
 import pytest
 from anyio.lowlevel import checkpoint
+from drivers.events import event
 
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
 from masivo._session import registry
 from masivo.protocol import Engine
 
-from .events import event
 from .loops import eventually, session_of
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from drivers.events import arrived, event
 
 import masivo
 from masivo.emulator import Emulator, Fault
-
-from .events import arrived, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable

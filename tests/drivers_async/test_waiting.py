@@ -1,4 +1,4 @@
-"""Waiting for an outcome, in a loop: any number of waiters, cancellation, timeouts, on_error."""
+"""Waiting for an outcome, in a loop: cancellation, timeouts, on_error."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from drivers.events import arrived, event
 
 import masivo
 from masivo.emulator import Emulator, Fault
 
-from .events import arrived, event
 from .loops import error_of, eventually, logged, session_of, until
 
 if TYPE_CHECKING:
@@ -26,26 +26,6 @@ pytestmark = pytest.mark.anyio
 STUCK = Fault(delay=60, close=True)
 
 
-async def test_any_number_of_tasks_wait_for_one_delivery(
-    emulator: Emulator, connect: Connect
-) -> None:
-    """A delivery may be awaited by many tasks at once, and again later; all get the result."""
-    results: list[masivo.SendEventResult] = []
-
-    async def wait(delivery: AsyncDelivery) -> None:
-        results.append(await delivery)
-        assert await delivery.exception() is None
-
-    async with connect(batch_size=1) as client:
-        delivery = client.send_analytics_event(event())
-        async with anyio.create_task_group() as tasks:
-            for _ in range(50):
-                tasks.start_soon(wait, delivery)
-        results.append(await delivery)
-    assert [result.status for result in results] == [200] * 51
-    assert arrived(emulator) == [0]
-
-
 async def test_a_delivery_that_was_awaited_is_let_go(connect: Connect) -> None:
     """Awaiting what has its outcome already leaves nothing behind, however often."""
     async with connect() as client:
@@ -54,29 +34,6 @@ async def test_a_delivery_that_was_awaited_is_let_go(connect: Connect) -> None:
         for _ in range(3):
             await delivery
         assert not session_of(client).waiters._of_deliveries
-
-
-async def test_every_waiter_gets_an_error_of_its_own(emulator: Emulator, connect: Connect) -> None:
-    """Tasks that wait for one failed event raise errors that share no traceback."""
-    emulator.fail(Fault(status=404), route="events", times=None)
-    errors: list[masivo.MasivoError] = []
-
-    async def wait(delivery: AsyncDelivery) -> None:
-        with pytest.raises(masivo.MasivoError) as caught:
-            await delivery
-        errors.append(caught.value)
-
-    async with connect(batch_size=1) as client:
-        delivery = client.send_analytics_event(event())
-        async with anyio.create_task_group() as tasks:
-            for _ in range(3):
-                tasks.start_soon(wait, delivery)
-        for _ in range(2):
-            error = await delivery.exception()
-            assert error is not None
-            errors.append(error)
-    assert [each.status for each in errors] == [404] * 5
-    assert len({id(each) for each in errors}) == 5
 
 
 async def test_a_cancelled_waiter_cancels_nothing_else(
@@ -134,55 +91,6 @@ async def test_a_drain_that_gave_up_is_forgotten(emulator: Emulator, connect: Co
         await eventually(lambda: not session.engine.pending)
         assert not session.waiters._of_tickets
         client.destroy()
-
-
-async def test_flush_tells_what_became_of_the_events(emulator: Emulator, connect: Connect) -> None:
-    """flush returns when every event so far has its outcome, with the counts; it never raises
-    for a failed event."""
-    emulator.reject = lambda event: "bad" if event["customer_id"] == "bad" else None
-    async with connect() as client:
-        good = [client.send_analytics_event(event(n)) for n in range(5)]
-        bad = client.send_analytics_event(event(9, customer_id="bad"))
-        result = await client.flush(timeout=10)
-        assert (result.delivered, result.failed) == (5, 1)
-        assert all(delivery.done() for delivery in [*good, bad])
-        assert error_of(bad) is not None
-        assert (await client.flush()).delivered == 0
-
-
-async def test_drain_waits_for_room(emulator: Emulator, connect: Connect) -> None:
-    """A producer that drains before each send never meets a full buffer."""
-    async with connect(max_queue=10, batch_size=5) as client:
-        for n in range(100):
-            await client.drain(timeout=10)
-            client.send_analytics_event(event(n))
-    assert client.stats().overflowed == 0
-    assert arrived(emulator) == list(range(100))
-
-
-async def test_a_token_for_a_sibling(emulator: Emulator, connect: Connect) -> None:
-    """get_token authorizes where need be; concurrent callers share that request."""
-    tokens: list[str] = []
-
-    async def get(client: AnyClient) -> None:
-        tokens.append(await client.get_token(timeout=10))
-
-    async with connect() as client, anyio.create_task_group() as tasks:
-        for _ in range(20):
-            tasks.start_soon(get, client)
-    assert len(tokens) == 20
-    assert len(set(tokens)) == 1
-    assert len(emulator.authorizations) == 1
-
-
-async def test_a_refused_key_is_told_to_every_caller(emulator: Emulator, connect: Connect) -> None:
-    """A SERVER key ends events and token calls with MasivoServerKeyError."""
-    async with connect(api_key=emulator.server_key) as client:
-        delivery = client.send_analytics_event(event())
-        with pytest.raises(masivo.MasivoServerKeyError):
-            await client.get_token(timeout=10)
-        with pytest.raises(masivo.MasivoServerKeyError):
-            await delivery
 
 
 CALLS: dict[str, Callable[[AnyClient], Coroutine[Any, Any, object]]] = {
@@ -265,17 +173,6 @@ async def test_what_on_error_raises_harms_nothing(
         client.send_analytics_event(event(7))
     assert arrived(emulator) == [7]
     assert sum("on_error raised" in line for line in logged(caplog)) == 3
-
-
-async def test_on_error_gets_the_event_and_its_error(emulator: Emulator, connect: Connect) -> None:
-    """on_error is called once for each failed event, in the loop's own thread."""
-    emulator.fail(Fault(status=404), route="events", times=None)
-    failures: list[FailedEvent] = []
-    async with connect(on_error=failures.append) as client:
-        for n in range(3):
-            client.send_analytics_event(event(n))
-    assert [failure.event["metadata"] for failure in failures] == [{"n": n} for n in range(3)]
-    assert [failure.error.status for failure in failures] == [404] * 3
 
 
 async def test_on_error_may_send_for_ever(emulator: Emulator, connect: Connect) -> None:

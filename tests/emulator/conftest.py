@@ -1,19 +1,17 @@
 """Fixtures of the emulator's tests."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.emulator import Emulator
-
 from .clients import Client, connected
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """A running emulator."""
-    with Emulator() as emulator:
-        yield emulator
+    from masivo.emulator import Emulator
 
 
 @pytest.fixture

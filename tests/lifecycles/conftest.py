@@ -1,4 +1,4 @@
-"""Fixtures of the lifecycles: an emulator, and a way to run one program."""
+"""A way to run one program."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from masivo.emulator import Emulator
-
 from .programs import Program, running, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from masivo.emulator import Emulator
 
 
 class Run(Protocol):
@@ -30,13 +30,6 @@ class Run(Protocol):
         """Run it; what it said. ``first`` comes before all imports; ``meanwhile`` is called once
         it runs."""
         ...
-
-
-@pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    """A running emulator."""
-    with Emulator() as emulator:
-        yield emulator
 
 
 @pytest.fixture

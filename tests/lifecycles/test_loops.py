@@ -98,27 +98,6 @@ def test_the_cells_of_the_page(run: Run, emulator: Emulator) -> None:
     assert [each["platform"] for each in emulator.events] == ["notebook"]
 
 
-def test_a_notebook_that_is_closed(run: Run, emulator: Emulator) -> None:
-    """A loop that ends with events in an AsyncClient says how many were lost."""
-    said = run("""
-        import asyncio
-        import logging
-        from masivo import AsyncClient
-
-        logging.basicConfig()
-
-        async def cell():
-            global client
-            client = AsyncClient()
-            for n in range(3):
-                client.send_analytics_event(event(n))
-
-        asyncio.run(cell())
-    """)
-    assert "3 events were not sent" in said
-    assert emulator.event_count == 0
-
-
 def test_the_thread_client_inside_a_loop(run: Run, emulator: Emulator) -> None:
     """A Client of threads may send from coroutines: it never waits, and the loop goes on."""
     run("""

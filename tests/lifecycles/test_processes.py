@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -19,17 +18,6 @@ if TYPE_CHECKING:
 
     from .conftest import Run
     from .programs import Program
-
-
-def test_exit_with_a_healthy_server(run: Run, emulator: Emulator) -> None:
-    """What is buffered when the interpreter ends is delivered."""
-    said = run("""
-        client = Client()
-        for n in range(250):
-            client.send_analytics_event(event(n))
-    """)
-    assert said == ""
-    assert numbers(emulator) == list(range(250))
 
 
 @pytest.mark.full
@@ -72,35 +60,6 @@ def test_a_fork_that_python_learns_of_afterwards(run: Run, emulator: Emulator) -
     assert numbers(emulator) == [0, 1, 2]
     keys = [dict(each.headers)["idempotency-key"] for each in emulator.batches]
     assert len(set(keys)) == 3
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("way", ["silent", "closed", "503"])
-def test_exit_with_a_dead_server(run: Run, emulator: Emulator, way: str) -> None:
-    """With a server that is dead the interpreter ends after some five seconds, and says how many
-    events were lost."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        base_url = f"http://127.0.0.1:{port}/v1"
-        if way == "closed":
-            listener.close()
-        if way == "503":
-            base_url = emulator.url
-            emulator.fail(Fault.unavailable(), times=None)
-        said = run(
-            """
-            import logging
-            logging.basicConfig()
-            began = time.monotonic()
-            atexit.register(lambda: print("seconds", time.monotonic() - began))
-            client = Client()
-            began = time.monotonic()
-            client.send_analytics_event(event())
-            """,
-            base_url=base_url,
-        )
-    assert emulator.event_count == 0
-    assert "1 event" in said
 
 
 def test_sigterm_in_the_middle_of_sending(run: Run, emulator: Emulator) -> None:
@@ -226,93 +185,6 @@ def test_a_finalizer_that_sends(run: Run, emulator: Emulator) -> None:
     assert (arrived.count(0), arrived.count(1)) == (400, 400)
 
 
-SLOW = [pytest.param(method, marks=pytest.mark.full) for method in ("forkserver", "spawn")]
-
-
-@pytest.mark.parametrize("method", ["fork", *SLOW])
-def test_multiprocessing(run: Run, emulator: Emulator, method: str) -> None:
-    """Children of every kind deliver what they sent when they end; the parent what is its."""
-    run(f"""
-        import multiprocessing
-
-        client = Client()
-
-        def work(n):
-            client.send_analytics_event(event(n))
-
-        if __name__ == "__main__":
-            context = multiprocessing.get_context({method!r})
-            client.send_analytics_event(event(100))
-            children = [context.Process(target=work, args=(n,)) for n in range(4)]
-            for child in children:
-                child.start()
-            for child in children:
-                child.join(40)
-                assert child.exitcode == 0, child
-    """)
-    assert numbers(emulator) == [0, 1, 2, 3, 100]
-
-
-@pytest.mark.parametrize("method", ["fork", SLOW[1]])
-def test_a_pool_of_processes(run: Run, emulator: Emulator, method: str) -> None:
-    """The workers of a ``ProcessPoolExecutor`` deliver at the end."""
-    run(f"""
-        import multiprocessing
-        from concurrent.futures import ProcessPoolExecutor
-
-        client = Client()
-
-        def work(n):
-            client.send_analytics_event(event(n))
-
-        if __name__ == "__main__":
-            context = multiprocessing.get_context({method!r})
-            with ProcessPoolExecutor(2, mp_context=context) as pool:
-                list(pool.map(work, range(20)))
-    """)
-    assert numbers(emulator) == list(range(20))
-
-
-@pytest.mark.parametrize("forks", [10, pytest.param(100, marks=pytest.mark.full)])
-def test_fork_while_threads_send(run: Run, emulator: Emulator, forks: int) -> None:
-    """Forks while eight threads send: no child deadlocks, none loses its event, and none sends
-    its parent's."""
-    said = run(f"""
-        import warnings
-        warnings.simplefilter("ignore")  # 3.12 warns of forks beside threads
-
-        client = Client(batch_size=20)
-        going = True
-
-        def produce():
-            while going:
-                client.drain()
-                client.send_analytics_event(event(-1))
-                time.sleep(0.001)
-
-        threads = [threading.Thread(target=produce) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for n in range({forks}):
-            pid = os.fork()
-            if pid == 0:
-                signal.alarm(20)  # a child that hangs is killed, and counted
-                client.send_analytics_event(event(n))
-                assert client.flush(15).delivered == 1
-                os._exit(0)
-            _, status = os.waitpid(pid, 0)
-            assert status == 0, (n, status)
-        going = False
-        for thread in threads:
-            thread.join()
-        client.close(40)  # a busy machine has thousands of events left
-        print(client.stats().delivered)
-    """)
-    arrived = numbers(emulator)
-    assert [n for n in arrived if n >= 0] == list(range(forks))
-    assert arrived.count(-1) == int(said)
-
-
 def test_a_thread_pool_that_shuts_down(run: Run, emulator: Emulator) -> None:
     """Tasks of a thread pool that run when the main thread has ended already can send."""
     run("""
@@ -330,25 +202,3 @@ def test_a_thread_pool_that_shuts_down(run: Run, emulator: Emulator) -> None:
             pool.submit(work, n)
     """)
     assert numbers(emulator) == list(range(20))
-
-
-def test_threads_that_are_daemons(run: Run, emulator: Emulator) -> None:
-    """A daemon thread that sends until the end does not break the end."""
-    run("""
-        client = Client(batch_size=10)
-        started = threading.Event()
-
-        def produce():
-            n = 0
-            while True:
-                client.send_analytics_event(event(n))
-                n += 1
-                started.set()
-                time.sleep(0.0005)
-
-        threading.Thread(target=produce, daemon=True).start()
-        started.wait()
-    """)
-    arrived = numbers(emulator)
-    assert arrived
-    assert arrived == list(range(len(arrived)))

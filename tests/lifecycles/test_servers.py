@@ -86,15 +86,6 @@ def test_gunicorn_preload(tmp_path: Path, emulator: Emulator, worker: str) -> No
     assert numbers(emulator) == [*range(200), 1000]
 
 
-def test_gunicorn_without_preload(tmp_path: Path, emulator: Emulator) -> None:
-    """Without ``--preload`` each worker makes a client of its own."""
-    write(tmp_path, {"app.py": WSGI})
-    with running(tmp_path, emulator, *GUNICORN, "app") as program:
-        visit(program, 50)
-        program.signal(signal.SIGTERM).ends()
-    assert numbers(emulator) == [*range(50), 1000, 1000]
-
-
 def test_gunicorn_with_gevent(tmp_path: Path, emulator: Emulator) -> None:
     """gunicorn's gevent workers patch before they load the application."""
     write(tmp_path, {"app.py": WSGI})
@@ -192,37 +183,6 @@ def test_uwsgi_that_forks_after_loading(tmp_path: Path, emulator: Emulator) -> N
     assert len(set(keys)) == len(keys)
 
 
-FASTAPI = """
-from contextlib import asynccontextmanager
-from fastapi import FastAPI
-from masivo import AsyncClient
-
-@asynccontextmanager
-async def lifespan(app):
-    async with AsyncClient() as client:
-        app.state.client = client
-        yield
-
-app = FastAPI(lifespan=lifespan)
-
-@app.get("/{n}")
-async def get(n: int):
-    app.state.client.send_analytics_event(event(n))
-    return os.getpid()
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_fastapi_lifespan(tmp_path: Path, emulator: Emulator, number: int) -> None:
-    """uvicorn with FastAPI: a client that lives as long as the application (its lifespan)
-    delivers everything when the server is told to stop."""
-    write(tmp_path, {"app.py": FASTAPI})
-    with running(tmp_path, emulator, *UVICORN, "app:app") as program:
-        visit(program, 150)
-        program.signal(number).ends(code=None)
-    assert numbers(emulator) == list(range(150))
-
-
 DJANGO = """
 import django
 from django.conf import settings
@@ -253,15 +213,6 @@ from django.core.asgi import get_asgi_application
 django = get_asgi_application()
 
 """ + advice("lifespan.shutdown")
-
-
-def test_django_under_wsgi(tmp_path: Path, emulator: Emulator) -> None:
-    """Django under WSGI, with a client at module level."""
-    write(tmp_path, {"app.py": DJANGO})
-    with running(tmp_path, emulator, *GUNICORN, "--preload", "app") as program:
-        visit(program, 100)
-        program.signal(signal.SIGTERM).ends()
-    assert numbers(emulator) == list(range(100))
 
 
 def test_django_under_asgi(tmp_path: Path, emulator: Emulator) -> None:

@@ -1,5 +1,5 @@
 """The fixtures of the chaos serve here too."""
 
-from chaos.conftest import clean_environment, emulator, hard_limit, nothing_left
+from chaos.conftest import nothing_left
 
-__all__ = ["clean_environment", "emulator", "hard_limit", "nothing_left"]
+__all__ = ["nothing_left"]

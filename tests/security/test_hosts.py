@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from chaos.raw_server import Says, scripted
 from chaos.worlds import WORLDS, Job, Result
+from transport.certificates import authority_file, server_context
 
 from masivo.emulator import Emulator, Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 EVENT: dict[str, object] = {"type": "VIEW", "customer_id": "c", "brand_id": None}
 LIMIT = 30.0
@@ -115,3 +118,20 @@ def test_no_other_credentials_are_sent(
     assert result.flushed.delivered == 1
     for record in emulator.requests:
         assert "basic" not in record.headers.get("authorization", "").lower()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_ca_of_ones_own(world: str, tmp_path: Path) -> None:
+    """With an ``http_client`` that knows the CA of a server, events are delivered."""
+    kind = httpx.Client if world == "threads" else httpx.AsyncClient
+    trusting = ssl.create_default_context(cafile=str(authority_file(tmp_path)))
+    with Emulator(ssl_context=server_context()) as emulator:
+        result = send(
+            world,
+            emulator.client_key,
+            emulator.url,
+            http_client=lambda: kind(verify=trusting, trust_env=False),
+        )
+        assert result.flushed is not None
+        assert result.flushed.delivered == 1
+        assert emulator.event_count == 2

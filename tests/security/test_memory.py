@@ -33,9 +33,6 @@ BOMBS: dict[str, Callable[[], Fault]] = {
     "gzip": lambda: Fault(
         status=200, process=True, body=bomb("gzip"), headers={"Content-Encoding": "gzip"}
     ),
-    "deflate": lambda: Fault(
-        status=500, body=bomb("deflate"), headers={"Content-Encoding": "deflate"}
-    ),
     "gzip, twice": lambda: Fault(
         status=500, body=gzip.compress(bomb("gzip")), headers={"Content-Encoding": "gzip, gzip"}
     ),

@@ -35,7 +35,7 @@ class Peer:
     def request(self) -> bytes:
         """Read a request, headers and body; nothing if the client is gone."""
         head = self.head()
-        length = re.search(rb"content-length: (\d+)", head)
+        length = re.search(rb"(?i)content-length: (\d+)", head)
         body = bytearray()
         while length is not None and len(body) < int(length[1]):
             data = self.socket.recv(_SMALL)

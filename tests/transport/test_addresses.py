@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from drivers.events import closed_port
 
 from masivo._http.transport import HEAD_START, Transport
 from masivo.protocol import Failure, Response
@@ -36,13 +37,6 @@ def black_hole() -> Generator[int]:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
         yield port
-
-
-def refused() -> int:
-    """A port where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def address(port: int, host: str = "127.0.0.1") -> Address:
@@ -94,7 +88,7 @@ def test_an_address_that_refuses_is_passed_at_once(run: Run, resolve: Any) -> No
     """No head start is waited for."""
     with Server() as server:
         # The last of a network of its own: the kernel has no way there, or none for us.
-        resolve([address(refused()) for _ in range(20)] + [address(server.port)])
+        resolve([address(closed_port()) for _ in range(20)] + [address(server.port)])
 
         async def script(face: Face) -> None:
             began = time.monotonic()
@@ -118,7 +112,7 @@ def test_an_unknown_family_is_passed(run: Run, resolve: Any) -> None:
 
 def test_all_refuse(run: Run, resolve: Any) -> None:
     """The failure is that of the first; nothing was sent."""
-    resolve([address(refused()), address(refused())])
+    resolve([address(closed_port()), address(closed_port())])
     url = "http://127.0.0.1:9/v1"
 
     async def script(face: Face) -> None:
@@ -162,7 +156,7 @@ def test_a_name_with_several_addresses(run: Run) -> None:
 
 def test_an_address_of_version_6(run: Run) -> None:
     """In brackets, as in any URL."""
-    url = f"http://[::1]:{refused()}/v1"
+    url = f"http://[::1]:{closed_port()}/v1"
 
     async def script(face: Face) -> None:
         failure = await face.send(to(url))

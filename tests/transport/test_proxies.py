@@ -21,8 +21,6 @@ from .server import Peer, Server
 from .worlds import to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from masivo._http.by_httpx import Kind
 
 BASE = "https://api.example.com/v1"
@@ -262,5 +260,4 @@ def test_certificates_that_cannot_be_used() -> None:
     with pytest.raises(MasivoConfigError, match=r"SSL_CERT_FILE.*nowhere\.pem"):
         source_of(None, "Client", BASE, lookup=wrong.get)
     assert source_of(None, "Client", "http://127.0.0.1:1", lookup=wrong.get) is None
-    source: Callable[[], object] = lambda: None  # noqa: E731
-    assert source_of(source, "Client", BASE, lookup=wrong.get) is not None
+    assert source_of(dict, "Client", BASE, lookup=wrong.get) is not None
