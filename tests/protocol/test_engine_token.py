@@ -441,19 +441,112 @@ def test_a_401_is_retried_once_with_a_fresh_token() -> None:
     assert driver.buffer.stats().retries == 0
 
 
-def test_a_second_401_in_a_row_is_an_auth_error() -> None:
-    """A second 401 in a row ends the batch with a MasivoAuthError; its token is thrown away too."""
-    driver = Driver()
-    _, (delivery,) = in_batch(driver, 1)
+def test_a_second_401_in_a_row_rests_the_key() -> None:
+    """A 401 to a token that was granted after the batch's first 401: MasivoAuthError for all that
+    waits, of every client, and for new events at once, until 30 s have passed; then the next event
+    tries the key again."""
+    driver = Driver(batch_size=2, refresh_interval=None)
+    _, deliveries = in_batch(driver, 1, 2)
+    deliveries += driver.send_numbers(3, 4, 5)
+    deliveries += driver.send_numbers(6, buffer=driver.client())
     revoke(driver)
     driver.grant()
     driver.respond(401, {"error": "still no", "details": "why"})
-    error = error_of(delivery)
-    assert type(error) is MasivoAuthError
-    assert "still no" in error.message
-    assert (error.status, error.details) == (401, "why")
-    driver.send_numbers(2)
-    assert is_authorization(driver.only())
+    for delivery in deliveries:
+        error = error_of(delivery)
+        assert type(error) is MasivoAuthError
+        assert "still no" in error.message
+        assert (error.status, error.details) == (401, "why")
+    driver.advance(29.0)
+    assert type(error_of(driver.send_numbers(7)[0])) is MasivoAuthError
+    ticket = driver.buffer.token()
+    driver.poll()
+    assert type(error_of(ticket)) is MasivoAuthError
+    assert driver.out == []
+    driver.advance(1.0)
+    (late,) = driver.send_numbers(8)
+    driver.flush()
+    driver.grant()
+    driver.accept()
+    assert result_of(late).success
+
+
+def test_a_server_that_grants_tokens_and_takes_none_is_not_stormed() -> None:
+    """An event each second for an hour: two authorizations and two batches in 30 s, no more."""
+    driver = Driver(batch_size=1, refresh_interval=None)
+    for number in range(3600):
+        driver.send_numbers(number)
+        while driver.out:
+            if is_authorization(driver.only()):
+                driver.grant()
+            else:
+                driver.respond(401)
+        driver.advance(1.0)
+    assert len(driver.sent) == 4 * 3600 // 30
+    assert driver.buffer.stats().failed == 3600
+
+
+def test_what_is_out_when_the_key_comes_to_rest_takes_its_response() -> None:
+    """The request of another batch that is on its way is waited for."""
+    driver = Driver(batch_size=1, max_in_flight=2)
+    driver.sign_in()
+    first, second = driver.send(event(1, "a"), event(2, "b"))
+    for request in list(driver.out):
+        driver.respond(401, to=request)
+    driver.grant()
+    driver.respond(401, to=driver.out[0])
+    assert type(error_of(first)) is MasivoAuthError
+    driver.accept()
+    assert result_of(second).success
+
+
+def test_a_401_to_a_token_that_came_before_the_first_401_is_no_second_one() -> None:
+    """A token that replaced the batch's meanwhile was not granted after its first 401: if it gets a
+    401 too, a fresh one is fetched. A 401 to that one is the second."""
+    driver = Driver(batch_size=1, refresh_interval=10.0)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    (delivery,) = driver.send_numbers(1)
+    batch = driver.batch()
+    driver.sleep()
+    driver.grant()
+    driver.respond(401, to=batch)
+    revoke(driver)
+    driver.grant()
+    assert not delivery.done()
+    driver.respond(401)
+    assert type(error_of(delivery)) is MasivoAuthError
+    assert driver.out == []
+
+
+def test_a_renewal_on_its_way_is_forgotten_when_the_key_comes_to_rest() -> None:
+    """The token that it brings is not used, though it may come before the 30 s have passed."""
+    driver = Driver(batch_size=1, refresh_interval=10.0)
+    driver.dice.always = 0.0
+    in_batch(driver, 1)
+    revoke(driver)
+    driver.grant()
+    batch = driver.batch()
+    driver.sleep()
+    driver.respond(401, to=batch)
+    driver.grant()
+    assert type(error_of(driver.send_numbers(2)[0])) is MasivoAuthError
+    assert driver.out == []
+
+
+def test_a_newer_token_goes_with_the_one_that_got_the_second_401() -> None:
+    """If another token came meanwhile, it is not tried before the key has rested either."""
+    driver = Driver(batch_size=1, refresh_interval=10.0)
+    driver.dice.always = 0.0
+    in_batch(driver, 1)
+    revoke(driver)
+    driver.grant()
+    batch = driver.batch()
+    driver.sleep()
+    driver.grant()
+    driver.respond(401, to=batch)
+    assert type(error_of(driver.send_numbers(2)[0])) is MasivoAuthError
+    assert driver.out == []
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -581,18 +674,6 @@ def test_a_token_that_is_thrown_away_is_renewed_no_more() -> None:
     driver.respond(401)
     driver.authorization()
     assert driver.wake_at is None
-
-
-def test_a_second_401_has_others_fetch_a_token() -> None:
-    """The token that a batch threw away is missed by other clients, who have events waiting."""
-    driver = Driver()
-    in_batch(driver, 1)
-    other = driver.client()
-    driver.send_numbers(2, buffer=other)
-    driver.respond(401)
-    driver.grant()
-    driver.respond(401, to=driver.batch())
-    driver.authorization()
 
 
 @pytest.mark.parametrize(

@@ -91,12 +91,12 @@ class Contract(Calls):
             if self.token == batch.token:
                 self.revoke()
             self.failures = 0
-            if batch.unauthorized:
-                self._part_ends(batch, second_401(response.body, secrets))
-            else:
-                batch.unauthorized = True
+            if batch.unauthorized is None:
+                batch.unauthorized = set(self.granted)
+            if batch.token not in batch.unauthorized:  # granted since
+                self._rest_key(second_401(response.body, secrets))
             return
-        batch.unauthorized = False
+        batch.unauthorized = None
         if status in RETRYABLE:
             wrong = api_error(status, response.body, secrets)
             self._retry_batch(batch, wrong, self._retry_after(response))
@@ -140,7 +140,7 @@ class Contract(Calls):
             self.long_hold_until, self.long_hold_error = self.now + wait, wrong
 
     def _retry_batch(self, batch: Batch, wrong: Wrong, wait: float | None) -> None:
-        batch.unauthorized = False
+        batch.unauthorized = None
         self.failures = max(self.failures, batch.known + 1)
         self._hold(wait, wrong)
         client = batch.client
@@ -200,6 +200,7 @@ class Contract(Calls):
         self.failures = 0
         self.key_refused_until = 0.0
         self.token, self.authorization, self.granted_at = grant.token, None, self.now
+        self.granted.add(grant.token)
         self.expires_at = math.inf
         if grant.expires is not None:
             clock = response.date if response.date is not None else grant.issued
@@ -236,10 +237,24 @@ class Contract(Calls):
                 self._end_hurried(authorization, wrong)
             if self._retry(authorization, most, hurry=self.hurries()):
                 return
-        self.authorization = None
         if definitive:
-            self.failures = 0
-            self.key_refused_until, self.key_refusal = self.now + 30.0, wrong
+            self._rest_key(wrong)
+        else:
+            self._give_up(wrong)
+
+    def _rest_key(self, wrong: Wrong) -> None:
+        """The API refuses the key, or each token that it grants: nothing goes for 30 s."""
+        if self.token is not None:
+            self.revoke()
+        self.failures = 0
+        self.key_refused_until, self.key_refusal = self.now + 30.0, wrong
+        self._give_up(wrong)
+
+    def _give_up(self, wrong: Wrong) -> None:
+        """End what waits for a token, which does not come."""
+        if self.authorization is not None and self.authorization.out is not None:
+            del self.out[self.authorization.out]
+        self.authorization = None
         for client in self.clients:
             self._fail_waiting(client, wrong)
         for _, ticket in self.token_tickets:

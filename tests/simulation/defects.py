@@ -170,6 +170,16 @@ def _halving_stops(patch: pytest.MonkeyPatch) -> None:
     around(batch.Batch, "halve", halve)(patch)
 
 
+def _second_401_ends_its_batch(
+    original: Any, self: Any, of: batch.Batch, error: MasivoError
+) -> None:
+    if of.unauthorized is None:
+        original(self, of, error)
+    else:
+        self._authorizer.reject(of.token)
+        self._part_failed(of, error)
+
+
 DEFECTS: Final[dict[str, Defect]] = {
     # ── wire ──────────────────────────────────────────────────────────────────────────────────────
     "504 is not retried": becomes(responses, "RETRYABLE", responses.RETRYABLE - {504}),
@@ -269,6 +279,16 @@ DEFECTS: Final[dict[str, Defect]] = {
         authorizer.Authorizer,
         "reject",
         lambda original, self, _token: original(self, self._token.value),
+    ),
+    "a key does not rest though none of its tokens is taken": around(
+        outbox.Outbox, "_unauthorized", _second_401_ends_its_batch
+    ),
+    "a token that replaced another before the first 401 counts as fresh": before(
+        outbox.Outbox,
+        "_unauthorized",
+        lambda _self, of, _error: change(
+            of, "unauthorized", None if of.unauthorized is None else -1
+        ),
     ),
     "a refused key rests 10 s": becomes(life, "REFUSAL_LASTS", 10.0),
     "every renewal is spread": around(

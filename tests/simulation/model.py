@@ -84,7 +84,8 @@ class Batch:
     retries: int = 0
     last_try: bool = False
     token: str = ""
-    unauthorized: bool = False
+    unauthorized: set[str] | None = None
+    """After a 401: the tokens that there had been at the first in a row."""
     all_rejected: bool = True
     """Whether every event that has its outcome was rejected."""
     leads: bool = False
@@ -102,7 +103,7 @@ class Batch:
 
     def fresh(self) -> None:
         """What is sent next is new."""
-        self.retries, self.last_try, self.unauthorized = 0, False, False
+        self.retries, self.last_try, self.unauthorized = 0, False, None
 
     def send_first_alone(self) -> None:
         """Let the first event of a part that was never sent be a part of its own."""

@@ -222,6 +222,7 @@ _CALLS: Final = {
     "server_clock": 0.5,
     "clock": 1,
     "revoke": 2,
+    "grudge": 1,
     "roll": 6,
     "invalid": 3,
     "misuse": 0.5,

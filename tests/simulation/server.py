@@ -72,6 +72,8 @@ class Server:
         """Whether its clock, or the driver's, ever went back: then stamps may lie in its future."""
         self.tokens: dict[str, float] = {}
         """The tokens that work, with the server's time at which each ceases to."""
+        self.grudge = False
+        """Whether it takes none of its tokens."""
         self.issued: list[str] = []
         self.accepted: dict[int, int] = {}
         """How often it took each event, by number."""
@@ -140,7 +142,7 @@ class Server:
     def _events(self, request: Request, now: float) -> ServerResponse:
         headers = dict(request.headers)
         token = headers.get("authorization", "").removeprefix("Bearer ")
-        if token not in self.tokens or self.time(now) >= self.tokens[token]:
+        if self.grudge or token not in self.tokens or self.time(now) >= self.tokens[token]:
             return ServerResponse(401, b'{"error":"token","details":"unknown or expired"}')
         events = self.payload(request)
         key = headers["idempotency-key"]

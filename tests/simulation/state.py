@@ -51,6 +51,8 @@ class KeyState:
         self.out: dict[int, Batch | Authorization] = {}
         self.token: str | None = None
         self.dead: set[str] = set()
+        self.granted: set[str] = set()
+        """Every token that there ever was."""
         self.authorization: Authorization | None = None
         self.authorizations = 0
         self.renewing = False

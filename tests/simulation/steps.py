@@ -422,6 +422,10 @@ class Steps:
     def _revoke(self, _client: Client, _step: Step) -> None:
         self._world.server.tokens.clear()
 
+    def _grudge(self, _client: Client, step: Step) -> None:
+        """The server takes none of the tokens that it grants, until it does again."""
+        self._world.server.grudge = bool(step.x % 3)
+
     def _roll(self, _client: Client, step: Step) -> None:
         self._world.dice.draw = (0.03, 0.999, 0.5, step.y / 65536)[step.x % 4]
 

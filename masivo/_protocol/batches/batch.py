@@ -51,8 +51,11 @@ class Batch(Attempt):
         """The reason for it to go."""
         self.token: str | None = None
         """The token of the request that is out, or of the last one."""
-        self.unauthorized: bool = False
-        """True if the last response was a 401."""
+        self.grant: int = 0
+        """The number of that token among those that the key was granted."""
+        self.unauthorized: int | None = None
+        """How many tokens the key had been granted at the first of the 401s in a row; None: the
+        last response was no 401."""
         self.all_rejected: bool = True
         """True while the API has rejected every event that has its outcome."""
 
@@ -91,7 +94,7 @@ class Batch(Attempt):
 
     def _begin_part(self) -> None:
         self.begin()
-        self.unauthorized = False
+        self.unauthorized = None
 
     def remaining(self) -> list[Part]:
         """Remove and return every part that has no outcome yet."""

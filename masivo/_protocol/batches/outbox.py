@@ -292,7 +292,7 @@ class Outbox:
             batch.send_first_alone()
         context, part = self._context, batch.part
         part.key = part.key or f"{context.random.getrandbits(128):032x}"
-        batch.token = token
+        batch.token, batch.grant = token, self._authorizer.grants
         self._requests += 1
         call = requests.batch(self.settings.account.api, token, part.key, part.events)
         done = partial(self._returned, batch)
@@ -399,8 +399,7 @@ class Outbox:
             self._retry(batch, error, None)
 
     def _responded(self, batch: Batch, response: Response) -> None:
-        """Act on the meaning of a response. A first 401 throws the token away, and the batch is
-        sent again with a fresh one; a second one in a row fails it."""
+        """Act on the meaning of a response."""
         context = self._context
         body = context.body_of(response, batch.token)
         clean = Response(response.status, response.headers, body)
@@ -412,21 +411,27 @@ class Outbox:
         if isinstance(verdict, responses.Delivered):
             self._part_delivered(batch, SendEventResult(True, response.status, verdict.data))
         elif isinstance(verdict, responses.Unauthorized):
-            self._authorizer.reject(batch.token)
-            if batch.unauthorized:
-                self._part_failed(batch, verdict.error)
-            else:
-                batch.unauthorized = True
-                context.touch(self)
+            self._unauthorized(batch, verdict.error)
         elif isinstance(verdict, responses.Rejected):
             self._rejected(batch, verdict.error)
         else:
             self._part_failed(batch, verdict.error)
 
+    def _unauthorized(self, batch: Batch, error: MasivoError) -> None:
+        """Throw a token away that got a 401, and send the batch again with a fresh one. If that was
+        granted after the first 401, the API takes no token of the key, which rests."""
+        self._authorizer.reject(batch.token)
+        if batch.unauthorized is None:
+            batch.unauthorized = self._authorizer.grants
+        if batch.grant > batch.unauthorized:
+            self._authorizer.rest_key(error)
+        else:
+            self._context.touch(self)
+
     def _retry(self, batch: Batch, error: MasivoError, wait: float | None) -> None:
         """Send a batch again after a wait, unless it was tried often enough."""
         context = self._context
-        batch.unauthorized = False
+        batch.unauthorized = None
         context.backoff.failed(batch, wait, error, context.now)
         if context.backoff.long_hold(context.now) is not None:
             context.all_touched = True  # other batches that wait for a retry fail at once

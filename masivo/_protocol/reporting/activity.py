@@ -187,7 +187,7 @@ class RenewalFailed(Activity, frozen=True):
 
 
 class KeyRefused(Activity, frozen=True):
-    """The API refused the key: events fail at once."""
+    """The API refused the key, or each token that it granted: events fail at once."""
 
     error: str
     """The class of the error."""

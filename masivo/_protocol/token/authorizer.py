@@ -76,6 +76,8 @@ class Authorizer:
     def __init__(self, context: Context, clients: Clients) -> None:
         self.count: int = 0
         """How many authorizations were sent."""
+        self.grants: int = 0
+        """How many tokens they brought."""
         self._context = context
         self._clients = clients
         self._token = Token(context.random)
@@ -159,6 +161,20 @@ class Authorizer:
         if token == self._token.value:
             self._revoke("a request with it got a 401")
 
+    def rest_key(self, error: MasivoError) -> None:
+        """Fail all that waits, and new events for a while: the API refuses the key, or each token
+        that it grants it."""
+        context = self._context
+        if self._token.value is not None:
+            self._revoke("the API takes no token of this key")
+        context.backoff.succeeded()
+        self._token.refuse(error, context.now)
+        if context.listening:
+            wait = self._token.refused_until - context.now
+            context.report(KeyRefused(context.now, type(error).__name__, error.status, wait))
+        self._clients.fail_waiting(error, hurried_only=False)
+        self._give_up(error)
+
     def _revoke(self, why: str) -> None:
         if self._context.listening:
             self._context.report(TokenRevoked(self._context.now, why))
@@ -238,6 +254,7 @@ class Authorizer:
         context = self._context
         context.backoff.succeeded()
         context.latest_token = granted.token
+        self.grants += 1
         on_time = self._token.state is State.STALE and not authorization.failed
         self._token.grant(granted.token, granted.lifetime, context.now, on_time=on_time)
         self._authorization = None
@@ -252,17 +269,10 @@ class Authorizer:
 
     def _refused(self, authorization: _Authorization, error: MasivoError) -> None:
         """Rest the key, as new events would fail too; but keep a token that still works."""
-        context = self._context
         if self._token.state is State.STALE:
             self._renew_later(authorization, error, None)
-            return
-        context.backoff.succeeded()
-        self._token.refuse(error, context.now)
-        if context.listening:
-            wait = self._token.refused_until - context.now
-            context.report(KeyRefused(context.now, type(error).__name__, error.status, wait))
-        self._clients.fail_waiting(error, hurried_only=False)
-        self._give_up(error)
+        else:
+            self.rest_key(error)
 
     def _failed(
         self,
@@ -314,6 +324,8 @@ class Authorizer:
 
     def _give_up(self, error: MasivoError) -> None:
         """Fetch no token until one is needed again."""
+        if self._authorization is not None:
+            self._context.forget(self._authorization)
         self._authorization = None
         self._context.timers.set(_RETRY, None)
         self._token.change(Change.FAILED)

@@ -31,13 +31,14 @@ def test_a_batch_begins_with_one_part() -> None:
 def test_halving_puts_two_parts_in_its_place() -> None:
     """A halved part makes way for its halves, in order, which begin anew."""
     made = batch_of(5)
-    made.retries, made.last_try, made.unauthorized = 3, True, True
+    made.retries, made.last_try, made.unauthorized = 3, True, 1
     made.part.key = "k"
     assert made.halve()
     assert [list(part.numbers) for part in made.parts] == [[10, 11], [12, 13, 14]]
     assert [part.key for part in made.parts] == ["", ""]
     assert [part.events for part in made.parts] == [[b"{0}", b"{1}"], [b"{2}", b"{3}", b"{4}"]]
-    assert (made.retries, made.last_try, made.unauthorized) == (0, False, False)
+    assert (made.retries, made.last_try) == (0, False)
+    assert made.unauthorized is None
 
 
 def test_a_single_event_is_not_halved() -> None:

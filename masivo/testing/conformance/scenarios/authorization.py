@@ -65,16 +65,38 @@ def stale_token_is_replaced_once(run: Run) -> None:
 
 @scenario("second-401")
 def second_401_is_an_error(run: Run) -> None:
-    """A second 401 in a row is a MasivoAuthError, and the next batch gets a fresh token."""
-    client = run.client(batch_size=1)
-    run.respond(Fault(status=401), Fault(status=401))
-    client.send_numbers(1)
-    run.failed(client.events, MasivoAuthError, status=401)
-    run.sent([1], [1])
+    """A second 401 in a row is a MasivoAuthError for all that waits, and the key rests for 30 s."""
+    client = run.client(batch_size=2)
+    run.hold()
+    client.send_numbers(1, 2, 3)
+    other = run.client()
+    other.send_numbers(4)
+    run.respond(Fault(status=401))
+    run.release(Fault(status=401))
+    run.failed([*client.events, *other.events], MasivoAuthError, status=401)
+    run.sent([1, 2], [1, 2])
     run.equal([each.token for each in run.server.batches], [1, 2], "tokens")
-    client.failures_are(1)
-    run.delivered(client.send_numbers(2))
+    run.advance(29.5)
+    run.failed(client.send_numbers(5), MasivoAuthError, status=401)
+    client.get_token().raises(MasivoAuthError)
+    client.failures_are(1, 2, 3, 5)
+    run.authorizations(2)
+    run.advance(0.5)
+    run.delivered(client.send_numbers(6, 7))
     run.authorizations(3)
+
+
+@scenario("second-401")
+def server_that_takes_none_of_its_tokens_is_not_stormed(run: Run) -> None:
+    """Where the API grants tokens and takes none, an event each second costs two authorizations and
+    two batches in 30 s."""
+    client = run.client(batch_size=1)
+    run.always(Fault(status=401))
+    for number in range(61):
+        run.failed(client.send_numbers(number), MasivoAuthError, status=401)
+        run.advance(1)
+    run.sent([0], [0], [30], [30], [60], [60])
+    run.authorizations(6)
 
 
 @scenario("response-401")
