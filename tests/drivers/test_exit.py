@@ -557,7 +557,7 @@ HUNG = {
 }
 
 
-@pytest.mark.parametrize("end", HUNG)
+@pytest.mark.parametrize("end", ["exit", "close", pytest.param("destroy", marks=pytest.mark.full)])
 def test_a_name_that_does_not_resolve(tmp_path: Path, emulator: Emulator, end: str) -> None:
     """Nothing bounds the lookup of a name, but ``close`` and the end of the interpreter keep their
     deadlines: no thread that must go on waits for it."""

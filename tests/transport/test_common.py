@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from masivo._http.exchange import BrokenResponseError, Exchange
 from masivo.protocol import Response
 
-EXAMPLES = int(os.environ.get("CHAOS_EXAMPLES", "500"))
+EXAMPLES = int(os.environ.get("CHAOS_EXAMPLES", "150"))
 
 SEEDS = [
     b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
