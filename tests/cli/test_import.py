@@ -514,6 +514,24 @@ def test_what_was_added_since(shell: Shell) -> None:
     assert numbers(shell.emulator) == [1, 2]
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_last_line_without_an_end(shell: Shell, ending: str, packed: bool, count: int) -> None:
+    """A file whose last line has no newline is resumed after lines, or only the newline, were
+    appended to it."""
+    path = shell.folder / "f.jsonl"
+    lines = [json.dumps(event(n)) for n in range(count)]
+    for text in (
+        ending.join(lines),
+        ending.join([*lines, ""]),
+        ending.join([*lines, json.dumps(event(count))]),
+    ):
+        path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+        assert shell.masivo("import", "f.jsonl", "--resume").code == 0
+    assert numbers(shell.emulator) == list(range(count + 1))
+
+
 @pytest.mark.parametrize("lines", [[event(1), event(9)], [event(9), event(2)], [event(1)], []])
 def test_a_changed_file(shell: Shell, lines: list[dict[str, object]]) -> None:
     """A file that does not begin as it did is not resumed."""

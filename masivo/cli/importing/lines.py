@@ -42,7 +42,8 @@ class Lines:
         self.number: int = 0
         """The number of the last line, from 1."""
         self.crc: int = 0
-        """The CRC-32 of all bytes so far. It shows whether a file begins as it did before."""
+        """The CRC-32 of all lines so far. It shows whether a file begins as it did before. Line ends
+        do not count: what is appended to a file may end its last line first."""
         self.reading: bool = False
         """True during a read of standard input, which may wait for ever."""
         self._source = source
@@ -74,7 +75,8 @@ class Lines:
             reason = getattr(error, "strerror", None) or str(error)
             raise DamagedInputError(f"cannot read on after line {self.number}: {reason}") from None
         self.reading = False
-        self.crc = zlib.crc32(line, self.crc)
+        if line:
+            self.crc = zlib.crc32(b"\n", zlib.crc32(line.rstrip(b"\r\n"), self.crc))
         return line
 
     @property

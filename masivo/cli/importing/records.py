@@ -43,7 +43,7 @@ class Record:
     end: int
     """Its last line."""
     crc: int
-    """The CRC-32 of all bytes of the input up to its end."""
+    """The CRC-32 of all lines of the input up to its end (``Lines.crc``)."""
     size: int
     """Its size in bytes."""
     skip: bool = False

@@ -39,7 +39,7 @@ class State:
     high: int = 0
     """The last line of all these."""
     crc: int = 0
-    """The CRC-32 of the (unpacked) input up to the end of that line."""
+    """The CRC-32 of the (unpacked) lines up to that one (``Lines.crc``)."""
     delivered: int = 0
     rejected: int = 0
     rejected_size: int = 0
