@@ -273,11 +273,12 @@ def _run(job: _Job) -> Exit:
         old = None if file is None or job.restart else file.load()
         if old is not None and old.high == 0 and not job.resume:
             old = None  # it accounted for nothing
+        known = None if old is None else old.rejected_file
         state = _begin(job, account, lines) if old is None else _resume(job, account, old)
         rejects = Rejects(Path(state.rejected_file))
-        if old is None:
+        if state.rejected_file != known:
             rejects.check_new()
-        else:
+        if old is not None:
             _check_unchanged(job, state)
             rejects.resume(state.rejected_size, state.covers)
         ledger = Ledger(state, file, rejects, in_order=job.in_flight == 1)

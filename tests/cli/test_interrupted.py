@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from .conftest import LIMIT, PROGRAM, clean, event
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from masivo.emulator.records import RecordedRequest
 
     from .conftest import Shell
 
@@ -146,6 +149,82 @@ def test_killed_between_the_two_files(shell: Shell) -> None:
         1002,
         1003,
     ]
+
+
+OURS = b'{"rejected":{"line":1001,"reason":"r","status":null},"text":"{bad"}\n'
+"""A record that a killed import wrote and did not account for."""
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"a note",
+        b"a note\n",
+        b'{"my": "note"}',
+        b'["rejected"]\n',
+        b'{"rejected": {"line": 7}, "text": "copied from above"}',
+        b"in latin-1: caf\xe9\r\n",
+    ],
+)
+@pytest.mark.parametrize("before", [b"", OURS])
+@pytest.mark.parametrize("behind", [b"", OURS])
+def test_a_line_of_somebody_else(
+    shell: Shell, before: bytes, written: bytes, behind: bytes
+) -> None:
+    """A line that a user wrote into the file of rejected events stays whole, with a newline or
+    without, between records of a killed import or behind them; a resumed import writes these anew,
+    once."""
+    shell.write("f.jsonl", *(event(n) for n in range(1000)), "{bad")
+    shell.emulator.fail(Fault(status=503), route="events", number=range(2, 99))
+    assert shell.masivo("import", "f.jsonl", "--retries", "0").code == 6
+    shell.emulator.heal()
+    path = shell.folder / "f.jsonl.rejected.jsonl"
+    path.write_bytes(
+        before + written + (b"\n" * (not written.endswith(b"\n")) if behind else b"") + behind
+    )
+    assert shell.masivo("import", "f.jsonl", "--resume").code == 7
+    first, second = path.read_bytes().splitlines(keepends=True)
+    assert first.removesuffix(b"\n") == written.removesuffix(b"\n")
+    assert json.loads(second)["rejected"]["line"] == 1001
+
+
+def test_another_file_for_the_rest(shell: Shell) -> None:
+    """A resumed import that writes its rejected events to another file writes to a new one."""
+    shell.write("f.jsonl", *(event(n) for n in range(1000)), "{bad")
+    shell.emulator.fail(Fault(status=503), route="events", number=range(2, 99))
+    assert shell.masivo("import", "f.jsonl", "--retries", "0").code == 6
+    shell.emulator.heal()
+    (shell.folder / "others").write_bytes(OURS)
+    ended = shell.masivo("import", "f.jsonl", "--resume", "--rejected", "others")
+    assert (ended.code, "others exists already" in ended.err) == (2, True)
+    assert (shell.folder / "others").read_bytes() == OURS
+    assert shell.masivo("import", "f.jsonl", "--resume", "--rejected", "new").code == 7
+    assert [each["rejected"]["line"] for each in shell.read("new")] == [1001]
+
+
+def test_two_at_once(shell: Shell) -> None:
+    """While an import of a file runs, another one of it is an error, and sends nothing."""
+    shell.write("f.jsonl", *(event(n) for n in range(300)))
+    sent, tried = threading.Event(), threading.Event()
+
+    def wait(_: RecordedRequest) -> None:
+        sent.set()
+        tried.wait(5)
+
+    shell.emulator.on_request = wait
+    with shell.start("import", "f.jsonl") as process:
+        assert sent.wait(LIMIT)
+        others = [
+            shell.masivo("import", "f.jsonl", *more)
+            for more in ([], ["--resume"], ["--restart"], ["--state", "other"])
+        ]
+        tried.set()
+        process.communicate(timeout=LIMIT)
+    assert process.returncode == 0
+    for ended in others:
+        assert ended.code == 2
+        assert "another masivo import of f.jsonl is running" in ended.err
+    assert [each["n"] for each in shell.emulator.events] == list(range(300))
 
 
 # ── A million lines ──────────────────────────────────────────────────────────────────────────

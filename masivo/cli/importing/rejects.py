@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from masivo._protocol.json import NOT_JSON, parse
 from masivo.cli.exits import UsageError
 
 from .records import EVENT, REJECTED
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rejects"]
 
+_BEGINNING: Final = b'{"rejected":{"line":'
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -50,18 +52,19 @@ class Rejects:
             )
 
     def resume(self, size: int, done: Callable[[int], bool]) -> None:
-        """Remove records that a killed import wrote but did not account for.
+        """Remove records that a killed import wrote after ``size`` bytes but did not account for.
 
-        If anything else follows after ``size`` bytes, the file was edited, and is left unchanged.
+        Anything else there was written by somebody else, and is left as it is.
         """
         try:
             with self.path.open("r+b") as file:
                 file.seek(size)
-                tail = file.read()
-                whole = tail[: tail.rfind(b"\n") + 1]  # on a full disk the last may be incomplete
-                lines = [_line_of(text) for text in whole.splitlines()]
-                if tail and all(line is not None and not done(line) for line in lines):
-                    file.truncate(size)
+                tail = file.read().splitlines(keepends=True)
+                rest = [text for text in tail if not _is_unaccounted(text, done)]
+                if rest != tail:
+                    file.seek(size)
+                    file.writelines(rest)
+                    file.truncate()
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -85,8 +88,11 @@ class Rejects:
             return 0
         try:
             if self._file is None:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+                flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
                 self._file = os.open(self.path, flags, 0o600)
+                size = os.fstat(self._file).st_size
+                if size and os.pread(self._file, 1, size - 1) != b"\n":
+                    self._unwritten.insert(0, b"\n")  # somebody has written a line without one
             data = memoryview(b"".join(self._unwritten))
             while data:
                 data = data[os.write(self._file, data) :]
@@ -103,11 +109,15 @@ class Rejects:
             self._file = None
 
 
-def _line_of(text: bytes) -> int | None:
-    """Return the last line of the input that a record covers; None if it is not one of ours."""
+def _is_unaccounted(text: bytes, done: Callable[[int], bool]) -> bool:
+    """Return whether a line of the file is a record of ours, or the beginning of one, for an event
+    that is not accounted for."""
+    record: Any = parse(text)
+    if record is NOT_JSON:  # on a full disk, or when killed, a record may be incomplete
+        torn = text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
+        return torn and not text.endswith(b"\n")
     try:
-        record: Any = msgspec.json.decode(text)
         end = record[REJECTED].get("end", record[REJECTED]["line"])
-    except (msgspec.DecodeError, AttributeError, TypeError, KeyError):
-        return None
-    return end if isinstance(end, int) else None
+    except (AttributeError, TypeError, KeyError):
+        return False
+    return isinstance(end, int) and not done(end)
