@@ -16,6 +16,7 @@ from masivo import Client, MasivoValidationError
 from . import terminal
 from .account import Account, find_account, options
 from .exits import TABLE, Exit, UsageError, print_error
+from .importing.documented import problem_of
 from .importing.importer import Importer, make_client
 from .importing.ledger import Ledger
 from .importing.lines import DamagedInputError, Lines, open_lines
@@ -237,8 +238,10 @@ def _dry_run(job: _Job) -> Exit:
         for record in read(lines, job.shape, lambda _: False):
             problem = record.problem
             if problem is None:
+                event = cast("Mapping[str, object]", record.event)
                 try:
-                    client.send_analytics_event(cast("Mapping[str, object]", record.event))
+                    client.send_analytics_event(event)
+                    problem = problem_of(event)
                 except MasivoValidationError as error:
                     problem = error.message
             if problem is None:
@@ -357,7 +360,13 @@ def _import(job: _Job, account: Account, lines: Lines, ledger: Ledger) -> Exit:
         account, batch_size=job.batch_size, in_flight=job.in_flight, retries=job.retries
     )
     importer = Importer(
-        client, ledger, lines, display, batch_size=job.batch_size, in_flight=job.in_flight
+        client,
+        ledger,
+        lines,
+        display,
+        batch_size=job.batch_size,
+        in_flight=job.in_flight,
+        wary=not job.resume,
     )
     complete, damage = False, None
     try:
@@ -388,6 +397,17 @@ def _conclude(
     code = Exit.EVENTS_REJECTED if state.rejected else Exit.GOOD
     if ledger.failure is not None:
         code = print_error(ledger.failure, state.base_url)
+        if ledger.probing:
+            terminal.note(
+                "This event was sent alone, as all that were read so far seem to break rules of "
+                "the API. No other was sent. Add --dry-run to see what is wrong with each line. "
+                "To send them all the same, resume the import."
+            )
+    elif importer.all_refused:
+        terminal.fail(
+            f"the API rejected all {ledger.refused:,} events that were sent. It will probably "
+            "reject the others, too, so the import has stopped"
+        )
     elif damage is not None:
         terminal.fail(f"{job.name}: {damage}")
         code = Exit.USAGE

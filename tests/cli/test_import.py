@@ -250,7 +250,7 @@ def test_a_column_of_a_number_is_a_number(shell: Shell) -> None:
     bodies: list[bytes] = []
     ended = shell.masivo("import", "f.csv", "--dry-run")
     assert "line 3: column 'product.value': '24-90' is not a number" in ended.out
-    assert "1 events are good, 1 are not" in ended.out
+    assert "line 2: the API would reject it: reserve must be a number" in ended.out
     shell.masivo("import", "f.csv")
     assert b'"product":{"sku":"007","value":24.9},"fulfilled":false,"reserve":"1"' in bodies[-1]
 
@@ -314,6 +314,80 @@ def test_dry_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[-1] == "1 events are good, 4 are not. Nothing was sent."
     assert not shell.emulator.requests
     assert [path.name for path in shell.folder.iterdir()] == ["f.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"issued_at": "2019-11-01T17:59:13Z"}, "issued_at is more than 72 hours old; an event wi"),
+        ({"issued_at": "2999-01-01T00:00:00Z"}, "s in the future; an event without issued_at"),
+        ({"issued_at": "01.11.2019 17:59"}, "ISO 8601 date and time, such as 2026-01-05T10:00:00Z"),
+        ({"issued_at": 43770.75}, "issued_at must be an ISO 8601"),
+        ({"product": {"value": "19.99"}}, "product.value must be a number"),
+        ({"product": {"sku": 4}}, "product.sku must be a string"),
+        ({"order": {"products": [{"amount": "2"}]}}, "order.products[0].amount must be a number"),
+        ({"tags": "red"}, "tags must be an object or an array"),
+    ],
+)
+def test_dry_run_knows_what_is_documented(
+    shell: Shell, fields: dict[str, object], said: str
+) -> None:
+    """A dry run checks the age and the types that the vendor documents, and names what the API
+    would reject."""
+    shell.write("f.jsonl", event(1), event(2, **fields))
+    ended = shell.masivo("import", "f.jsonl", "--dry-run")
+    assert ended.code == 7
+    assert ended.out.startswith("line 2: the API would reject it: ")
+    assert said in ended.out
+    assert shell.masivo("import", "f.jsonl").code == 7
+    assert numbers(shell.emulator) == [1]
+
+
+def test_a_file_that_is_wrong_as_a_whole(shell: Shell) -> None:
+    """Where all events seem to break documented rules, one is sent alone. If the API rejects it,
+    the import ends, says why, and has accounted for nothing: it can be begun anew with other
+    options, or resumed all the same."""
+    old = "2019-11-01T17:59:13Z"
+    shell.write("f.csv", "customer_id,when", *(f"c-{n},{old}" for n in range(2_000)))
+    options = ["import", "f.csv", "-d", "type=T", "--no-brand", "--map", "customer_id=customer_id"]
+    dated = [*options, "--map", "issued_at=when"]
+    ended = shell.masivo(*dated)
+    assert ended.code == 7
+    assert "issued_at is more than 72 hours old" in ended.err
+    assert "--dry-run" in ended.err
+    assert [len(each.events or ()) for each in shell.emulator.batches] == [1]
+    assert not (shell.folder / "f.csv.rejected.jsonl").exists()
+    assert shell.masivo(*options).code == 0
+    assert shell.emulator.event_count == 2_000
+
+
+def test_a_file_that_seems_wrong_is_resumed(shell: Shell) -> None:
+    """A resumed import sends every event, whatever the documented rules say; so does one whose
+    first event the API accepts all the same."""
+    old = [event(n, issued_at="2019-11-01T17:59:13Z") for n in range(100)]
+    shell.write("f.jsonl", *old, event(100))
+    assert shell.masivo("import", "f.jsonl").code == 7
+    assert shell.emulator.event_count == 0
+    ended = shell.masivo("import", "f.jsonl", "--resume", "--json")
+    assert (ended.json()["delivered"], ended.json()["rejected"]) == (1, 100)
+    odd = [event(n, tags=f"odd {n}") for n in range(100)]
+    shell.write("g.jsonl", *odd)
+    shell.emulator.fail(Fault(status=200), route="events", times=None)
+    assert shell.masivo("import", "g.jsonl").out == "All done: 100 events delivered, 0 rejected.\n"
+
+
+def test_everything_is_refused(shell: Shell) -> None:
+    """An import ends when the API has rejected every event of two batches, whatever the reason. A
+    resumed one does not, nor one of which an event was accepted."""
+    shell.emulator.reject = lambda each: "no" if each["n"] in range(350) else None
+    shell.write("f.jsonl", *(event(n) for n in range(400)))
+    ended = shell.masivo("import", "f.jsonl", "--batch-size", "50")
+    assert ended.code == 7
+    assert "the API rejected all 100 events that were sent" in ended.err
+    assert "--resume" in ended.err
+    ended = shell.masivo("import", "f.jsonl", "--batch-size", "50", "--resume", "--json")
+    assert (ended.json()["delivered"], ended.json()["rejected"]) == (50, 350)
+    assert len(shell.read("f.jsonl.rejected.jsonl")) == 350
 
 
 def test_a_file_in_a_line_is_harmless(shell: Shell) -> None:

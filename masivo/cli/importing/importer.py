@@ -11,6 +11,7 @@ from masivo import Client, MasivoValidationError
 from masivo.cli import terminal
 from masivo.cli.exits import UsageError
 
+from .documented import problem_of
 from .lines import DamagedInputError
 from .progress import Sample
 
@@ -34,6 +35,7 @@ _TICK: Final = 0.2  # seconds between checks of progress and signals while waiti
 _MAX_KEPT: Final = 20_000  # records behind one without an outcome
 _MAX_BYTES: Final = 32 << 20  # of lines whose events are pending
 _AHEAD_BYTES: Final = 4 << 20  # of lines read ahead
+_ENOUGH: Final = 100  # events that all seem wrong, for the suspicion that a whole file is
 _MAX_EVENT: Final = 262_144
 
 
@@ -68,6 +70,7 @@ class Importer:
         display: shows the progress.
         batch_size: that of the client.
         in_flight: that of the client.
+        wary: end the import when the API rejects all that it is sent.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Importer:
         *,
         batch_size: int,
         in_flight: int,
+        wary: bool,
     ) -> None:
         self.interrupted: int = 0
         """The number of signals to end the import."""
@@ -88,6 +92,8 @@ class Importer:
         self._display = display
         self._most = batch_size * in_flight
         self._room = batch_size * (in_flight - 1)
+        self._wary = wary
+        self._patience = max(_ENOUGH, 2 * batch_size)
         # Records from a pipe are not kept back until more arrive.
         self._ahead = batch_size if lines.size is not None else 1
 
@@ -112,16 +118,23 @@ class Importer:
         return ended and not self._ledger.undone()
 
     def _send(self, records: Iterable[Record]) -> bool:
+        ledger = self._ledger
         for chunk in _chunks(records, self._ahead):
+            sent = ledger.outstanding or ledger.accepted
+            ledger.probing = self._wary and not sent and _seems_wrong(chunk)
             for record in chunk:
                 if record.skip:
-                    self._ledger.skipped(record)
+                    ledger.skipped(record)
                 elif record.problem is not None:
-                    self._ledger.rejected(record, record.problem)
+                    ledger.rejected(record, record.problem)
                 elif not self._submit(record):
                     return False
+                elif ledger.probing and ledger.outstanding:
+                    if not self._make_room(0):
+                        return False
+                    ledger.probing = False
             self._update()
-            if self._ends or (self._ledger.kept > _MAX_KEPT and not self._make_room(0)):
+            if self._ends or (ledger.kept > _MAX_KEPT and not self._make_room(0)):
                 return False
         return True
 
@@ -142,7 +155,13 @@ class Importer:
 
     @property
     def _ends(self) -> bool:
-        return self.interrupted > 0 or self._ledger.failure is not None
+        return self.interrupted > 0 or self._ledger.failure is not None or self.all_refused
+
+    @property
+    def all_refused(self) -> bool:
+        """True if the API has accepted no event, and rejected two batches or more."""
+        ledger = self._ledger
+        return self._wary and not ledger.accepted and ledger.refused >= self._patience
 
     def _make_room(self, room: int) -> bool:
         """Wait until at most ``room`` records are pending; return False if the import ends."""
@@ -166,7 +185,7 @@ class Importer:
     def _finish(self) -> None:
         """Wait for the pending events."""
         ledger, deadline = self._ledger, None
-        while ledger.outstanding and ledger.failure is None:
+        while ledger.outstanding and ledger.failure is None and not self.all_refused:
             with suppress(TimeoutError):
                 self._client.flush(_TICK)
             self._update()
@@ -179,7 +198,7 @@ class Importer:
                     )
                 if self.interrupted > 1 or time.monotonic() > deadline:
                     break
-        self._client.close(GRACE if ledger.failure is not None else 0.0)
+        self._client.close(GRACE if ledger.failure is not None or self.all_refused else 0.0)
         ledger.settle()
         ledger.save(safe=True)
 
@@ -198,6 +217,12 @@ class Importer:
         self.interrupted += 1
         if self._lines.reading:
             raise KeyboardInterrupt
+
+
+def _seems_wrong(chunk: list[Record]) -> bool:
+    """Return whether it holds events, enough of them, that all break documented rules."""
+    events = [record.event for record in chunk if record.event is not None]
+    return len(events) >= _ENOUGH and all(map(problem_of, events))
 
 
 def _chunks(records: Iterable[Record], size: int) -> Generator[list[Record]]:

@@ -53,7 +53,14 @@ class Ledger:
         """The number of pending records."""
         self.outstanding_bytes: int = 0
         self.failure: MasivoError | None = None
-        """The first error that is not due to an event."""
+        """The first error that is not due to an event, or the one that a probe has got."""
+        self.probing: bool = False
+        """True while the pending event is a probe: its rejection ends the import, and does not
+        count."""
+        self.accepted: int = 0
+        """The number of events that the API has accepted in this run."""
+        self.refused: int = 0
+        """The number of events that the API has rejected in this run."""
         self._entries: deque[_Entry] = deque()
         self._file = file
         self._rejects = rejects
@@ -113,10 +120,12 @@ class Ledger:
             self.outstanding_bytes -= entry.record.size
             if not isinstance(outcome, Failed):
                 self.state.delivered += 1
+                self.accepted += 1
                 entry.record.event = None
                 entry.done = self._changed = True
-            elif is_rejection_of_event(outcome.error):
+            elif is_rejection_of_event(outcome.error) and not self.probing:
                 self._reject(entry.record, str(outcome.error), outcome.error.status)
+                self.refused += 1
                 entry.done = True
             else:
                 entry.error = outcome.error

@@ -42,8 +42,8 @@ class Lines:
         self.number: int = 0
         """The number of the last line, from 1."""
         self.crc: int = 0
-        """The CRC-32 of all lines so far. It shows whether a file begins as it did before. Line ends
-        do not count: what is appended to a file may end its last line first."""
+        """The CRC-32 of all lines so far. It shows whether a file begins as it did before. Line
+        ends do not count: what is appended to a file may end its last line first."""
         self.reading: bool = False
         """True during a read of standard input, which may wait for ever."""
         self._source = source
