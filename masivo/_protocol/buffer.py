@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from .batches.flushes import FlushTicket
+from .calls import is_inside
 from .delivery import Awaited, CloseTicket, Delivery, DeliveryType, Origin, Ticket, TokenTicket
 from .errors import MasivoClosedError, MasivoConfigError, MasivoQueueFullError, closed_error
 from .events.encoding import encoder
@@ -85,7 +87,10 @@ class Buffer(Origin):
         if accepted > gate.full_count or total > gate.full_bytes:
             return self._overflow(delivery)
         # In this order: of several callers at once, the last counts only what a poll can find.
-        self._input(delivery)
+        if self.on_error is not None and is_inside(self.on_error):
+            self._input(partial(self.outbox.enqueue_again, delivery))
+        else:
+            self._input(delivery)
         arrivals.append(length)
         items += 1
         if len(arrivals) == items:

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["Calls"]
+    from .values import FailedEvent, OnError
+
+__all__ = ["Calls", "is_inside", "tell"]
+
+_inside: Final[ContextVar[Sequence[OnError]]] = ContextVar("masivo_on_error", default=())
+"""The ``on_error`` functions that have been called and not yet returned, here."""
+
+
+def tell(on_error: OnError, failed: FailedEvent) -> None:
+    """Call ``on_error``, noting for ``is_inside`` that it runs."""
+    functions = [*_inside.get(), on_error]
+    before = _inside.set(functions)
+    try:
+        on_error(failed)
+    finally:
+        functions.clear()  # a task that it started has a copy of the variable
+        _inside.reset(before)
+
+
+def is_inside(on_error: OnError) -> bool:
+    """Return whether the caller was called, at whatever depth, by this function from ``tell``."""
+    return on_error in _inside.get()
 
 
 class Calls:

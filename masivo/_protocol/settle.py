@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .calls import Calls
+from .calls import Calls, tell
 from .delivery import Delivery
 from .reporting.lines import line
 
@@ -137,7 +137,7 @@ def _write(output: Output, logger: Logger) -> None:
 def _tell(on_error: OnError | None, failed: FailedEvent, logger: Logger) -> None:
     try:
         if on_error is not None:
-            on_error(failed)
+            tell(on_error, failed)
     except BaseException:
         with suppress(Exception):
             logger.error("on_error raised; the event's outcome stands", exc_info=True)

@@ -118,6 +118,26 @@ def test_it_may_send(connect: Connect, emulator: Emulator) -> None:
     assert sorted(str(each["type"]) for each in emulator.events) == ["AGAIN", "LOST"]
 
 
+def test_it_is_not_called_for_what_it_sends_in_vain(connect: Connect) -> None:
+    """While the key is refused, an event that it sends fails at once, and it is not called for
+    that: it would send for ever. It is called for what another thread sends meanwhile."""
+    calls: list[FailedEvent] = []
+
+    def on_error(failed: FailedEvent) -> None:
+        calls.append(failed)
+        client.send_analytics_event(event(len(calls) + 10))
+        if len(calls) == 1:
+            thread = threading.Thread(target=client.send_analytics_event, args=[event(2)])
+            thread.start()
+            thread.join()
+
+    client = connect(api_key="nobodys-key-at-all", on_error=on_error)
+    client.send_analytics_event(event(1))
+    until(lambda: client.stats().failed == 4)
+    client.close()
+    assert [each.event["metadata"] for each in calls] == [{"n": 1}, {"n": 2}]
+
+
 def test_it_may_ask_what_is_known(connect: Connect, emulator: Emulator) -> None:
     """Nothing that has its outcome needs a wait: results, counters, closing twice."""
     emulator.fail(Fault(status=403), route="events")

@@ -176,8 +176,27 @@ async def test_what_on_error_raises_harms_nothing(
 
 
 async def test_on_error_may_send_for_ever(emulator: Emulator, connect: Connect) -> None:
-    """A callback that answers each failure with a new event that fails at once keeps the driver
-    busy, but not the loop from running others."""
+    """A callback that sends a new event for each failure, which fails too, keeps the driver busy,
+    but not the loop from running others."""
+    emulator.fail(Fault(status=403), route="events", times=None)
+    calls = 0
+
+    def on_error(_: FailedEvent) -> None:
+        nonlocal calls
+        calls += 1
+        client.send_analytics_event(event(calls))
+
+    async with connect(on_error=on_error, batch_size=1) as client:
+        client.send_analytics_event(event())
+        await eventually(lambda: calls > 50)
+        client.destroy()
+
+
+async def test_on_error_is_not_called_for_what_it_sends_in_vain(
+    emulator: Emulator, connect: Connect
+) -> None:
+    """While the key is refused, an event that ``on_error`` sends fails at once, and it is not
+    called for that: it would send for ever."""
     emulator.fail(Fault(status=401), route="authorize", times=None)
     calls = 0
 
@@ -188,5 +207,8 @@ async def test_on_error_may_send_for_ever(emulator: Emulator, connect: Connect) 
 
     async with connect(on_error=on_error) as client:
         client.send_analytics_event(event())
-        await eventually(lambda: calls > 50)
-        client.destroy()
+        await eventually(lambda: client.stats().failed == 2)
+        client.send_analytics_event(event())
+        await eventually(lambda: client.stats().failed == 4)
+        assert (await client.flush()).failed == 4
+        assert calls == 2

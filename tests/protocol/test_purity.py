@@ -20,6 +20,7 @@ ALLOWED = {
     "collections",
     "collections.abc",
     "contextlib",
+    "contextvars",
     "dataclasses",
     "datetime",
     "decimal",
@@ -48,6 +49,7 @@ ALLOWED_NAMES = {
     "urllib.parse": {"urlsplit"},
     "types": {"MappingProxyType", "MemberDescriptorType", "NoneType"},
     "contextlib": {"contextmanager", "suppress"},
+    "contextvars": {"ContextVar"},
     "inspect": {"iscoroutinefunction"},
     "weakref": {"WeakValueDictionary"},
 }

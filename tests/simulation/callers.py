@@ -23,9 +23,14 @@ class Interruption(BaseException):
 
 
 class Callers:
-    """Waits for outcomes, takes the calls of ``on_error``, and keeps the log."""
+    """Waits for outcomes, takes the calls of ``on_error``, and keeps the log.
 
-    def __init__(self) -> None:
+    Args:
+        send: called inside ``on_error``; it may send.
+    """
+
+    def __init__(self, send: Callable[[], None]) -> None:
+        self._send = send
         self._waiters = Waiters()
         self._waiting: dict[int, Callable[[], object]] = {}
         """The functions to be called once, by the identity of what is waited for."""
@@ -57,6 +62,7 @@ class Callers:
     def on_error(self, failed: FailedEvent) -> None:
         """The ``on_error`` of every client that has one; it fails now and then."""
         self._failed.append(failed)
+        self._send()
         if len(self._failed) % 3 == 0:
             self._raised += 1
             raise Interruption

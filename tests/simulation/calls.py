@@ -31,6 +31,10 @@ class Calls(KeyState):
     def _take_in(self, event: Event) -> None:
         client = event.client
         client.inbox.remove(event)
+        if event.inside and self.key_refused():
+            event.untold = self.key_refusal
+        elif event.inside and self.long_hold():
+            event.untold = self.long_hold_error
         client.last_at = max(client.last_at, event.at)
         if client.detached:
             self.end(event, client.closing or CLOSED)

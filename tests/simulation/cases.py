@@ -67,7 +67,7 @@ API: Final = {
 def settings_of(plan: ClientPlan, account: Account, on_error: OnError) -> Settings:
     """A client's settings."""
     values = asdict(plan)
-    del values["keeps"], values["ending"]
+    del values["keeps"], values["ending"], values["sends_again"]
     values["on_error"] = on_error if plan.on_error else None
     settings = configure(account.api_key, base_url=account.base_url, api=account.api, **values)
     for name, value in values.items():

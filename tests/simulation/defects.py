@@ -251,6 +251,9 @@ DEFECTS: Final[dict[str, Defect]] = {
         batch.Batch, "_begin_part", lambda self: change(self, "unauthorized", False)
     ),
     "a cancelled flush is reported": becomes(Flushes, "cancel", nothing),
+    "on_error is told again what it sends": becomes(
+        outbox.Outbox, "enqueue_again", lambda self, delivery: self.enqueue([delivery])
+    ),
     "a drain does not wait for room": becomes(gate.Gate, "has_room", property(lambda _self: True)),
     # ── engine, clients, buffer, settle, delivery, settings ───────────────────────────────────────
     "the buffer takes one event too many": after(

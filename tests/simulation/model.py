@@ -42,6 +42,10 @@ class Event:
     """What ``issued_at`` must say, in seconds since the epoch."""
     by_server: bool = False
     """Whether that comes from the server's clock."""
+    inside: bool = False
+    """Whether ``on_error`` sent it."""
+    untold: Wrong | None = None
+    """The error that ``on_error`` is not told of: it was there when that sent the event."""
     quiet: bool = False
     """Whether one warning for many counts its loss."""
 

@@ -38,6 +38,8 @@ class ClientPlan:
     isolate_rejected: bool = True
     enabled: bool = True
     on_error: bool = False
+    sends_again: bool = False
+    """Whether ``on_error`` sends through it."""
     keeps: float = 1.0
     """The share of its deliveries that the caller keeps; the others are dropped at once."""
     ending: str = "close"
@@ -190,6 +192,7 @@ def _client(random: Random) -> ClientPlan:
         isolate_rejected=random.random() < 0.85,
         enabled=random.random() < 0.98,
         on_error=random.random() < 0.5,
+        sends_again=random.random() < 0.2,
         keeps=pick(0.0, 0.5, 1.0),
         ending=pick("close", "close", "deadline", "deadline", "destroy", "abandon"),
     )

@@ -146,7 +146,22 @@ class Steps:
         """Let a share of the events be bad from now on."""
         self._bad = (1, 1, 0, 2, 7)[step.x % 5]
 
-    def send(self, client: Client, x: int, length: int = 0, *, bad: bool = False) -> None:
+    def send_inside(self) -> None:
+        """Send from inside ``on_error``, through the first client that is for this."""
+        for client in self._clients:
+            if client.plan.sends_again and not client.closed:
+                self.send(client, 0x35, inside=True)
+                return
+
+    def send(
+        self,
+        client: Client,
+        x: int,
+        length: int = 0,
+        *,
+        bad: bool = False,
+        inside: bool = False,
+    ) -> None:
         """Send one event."""
         world, plan = self._world, client.plan
         sample = make_event(self._next, x, plan, stamps=world.plan.stamps, length=length, bad=bad)
@@ -180,7 +195,7 @@ class Steps:
         else:
             if delivery.done():
                 raise Violation("max_queue", f"event {number}: {shown(delivery.peek())}")
-            event = Event(number, world.now - world.back, sample, client)
+            event = Event(number, world.now - world.back, sample, client, inside=inside)
             self._checker.events[number] = event
             self._contract.accepted(event)
         if (number * 37 + x) % 100 < plan.keeps * 100:

@@ -98,7 +98,7 @@ class World:
         self.server = Server(plan)
         self.contract = Contract(self.wall, plan.draw, stubborn=plan.stubborn)
         self.checker = Checker(plan, self.server, self.contract)
-        self.callers = Callers()
+        self.callers = Callers(lambda: self.steps.send_inside())
         self.activity = ActivityCheck()
         self.calm = False
         """Whether the faults are over."""

@@ -139,6 +139,15 @@ class Outbox:
             self._outcomes.fail(deliveries, (), refusal)
         self._context.touch(self)
 
+    def enqueue_again(self, delivery: Delivery) -> None:
+        """As ``enqueue``, for an event that ``on_error`` sends. If nothing can go, and that ends the
+        event, ``on_error`` is not called: a function that sends what failed would never end."""
+        context = self._context
+        error = self._authorizer.refusal() or context.backoff.long_hold(context.now)
+        if error is not None:
+            context.untold[delivery] = error
+        self.enqueue([delivery])
+
     def overflow(self) -> None:
         """Push what waits: there was no room for an event. Those that overflow after this poll
         share a new error."""

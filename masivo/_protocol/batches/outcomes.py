@@ -52,6 +52,9 @@ class Outcomes:
         for delivery in part.deliveries:
             delivery.outcome = result
             delivery.encoded = b""
+        if untold := self._context.untold:
+            for delivery in part.deliveries:
+                untold.pop(delivery, None)
         self._context.out.settled.append(Settled(part.deliveries, result))
         length = sum(map(len, part.events))
         self._count(part.deliveries, part.numbers, length, delivered=True)
@@ -74,7 +77,8 @@ class Outcomes:
         outcome = Failed(error, count) if self.quiet else context.failed(error, count)
         for delivery in deliveries:
             origin = delivery.buffer
-            if origin is not None and origin.on_error is not None:
+            told = context.untold.pop(delivery, None) is not error
+            if told and origin is not None and origin.on_error is not None:
                 event = FailedEvent(decode(delivery.encoded), error.copy())
                 origin.calls.announced += 1
                 context.out.failed_events.append((origin, event))

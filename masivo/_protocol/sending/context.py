@@ -80,6 +80,9 @@ class Context:
         self.listening: bool = False
         """True while activity is reported."""
         self.out: Output = Output()
+        self.untold: dict[Delivery, MasivoError] = {}
+        """Events that ``on_error`` sent while nothing could go, with the reason: if that ends
+        them, it is not told to it again."""
         self.losses: Losses = Losses()
         self.attached: bool = False
         """True while a client is attached."""
@@ -96,6 +99,7 @@ class Context:
             self._abandoned(request_id)
         self._requests.clear()
         self.timers.clear()
+        self.untold.clear()
         self.latest_token = None
         self.out.warnings.extend(self.losses.drain(self.now))
 

@@ -1,0 +1,148 @@
+"""Events that ``on_error`` sends (``docs/reference/guarantees.md#on_error``)."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Unpack
+
+from masivo._protocol.errors import MasivoAuthError, MasivoQueueFullError
+from masivo.protocol import settle
+
+from .simulator import Driver, error_of, event, numbers
+from .test_settle import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo.protocol import ClientOptions, Delivery, FailedEvent, Output
+
+
+class Resending(Driver):
+    """A driver that settles, and whose ``on_error`` sends what failed once more."""
+
+    def __init__(self, **options: Unpack[ClientOptions]) -> None:
+        self.told: list[object] = []
+        self.again: list[Delivery] = []
+        super().__init__(on_error=self.on_error, **options)
+
+    def on_error(self, failure: FailedEvent) -> None:
+        """Send it with another number."""
+        number = failure.event["n"]
+        self.told.append(number)
+        assert isinstance(number, int)
+        self.again.append(self.buffer.send(event(number + 100)))
+
+    def _poll(self) -> Output:
+        output = super()._poll()
+        settle(output, Log())
+        return output
+
+    def refuse(self) -> None:
+        """Send event 1, and have the API refuse the key."""
+        self.send_numbers(1)
+        self.respond(403, {"error": "no"}, to=self.authorization())
+
+
+def test_an_event_that_fails_at_once_is_not_told_again() -> None:
+    """While the key rests, an event that ``on_error`` sends fails, and that is the end of it; its
+    delivery says so. What others send meanwhile is told."""
+    driver = Resending()
+    driver.refuse()
+    assert driver.told == [1]
+    assert type(error_of(driver.again[0])) is MasivoAuthError
+    driver.send_numbers(2)
+    assert driver.told == [1, 2]
+    assert driver.buffer.stats().failed == 4
+
+
+def test_an_event_that_fails_at_once_in_a_long_hold_is_not_told_again() -> None:
+    """While a ``Retry-After`` is longer than is waited for, batches fail without a request: a batch
+    of what ``on_error`` sends, too."""
+    driver = Resending(batch_size=1, refresh_interval=None)
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.respond(503, headers={"retry-after": "4000"})
+    assert driver.told == [1]
+    assert error_of(driver.again[0]).status == 503
+
+
+def test_an_event_that_outlives_what_kept_it_is_told() -> None:
+    """An event that ``on_error`` sends in a long hold, and that fails after it, is told."""
+    driver = Resending(refresh_interval=None)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.flush()
+    driver.respond(503, headers={"retry-after": "301"})
+    driver.now += 301.0
+    driver.flush()
+    driver.respond(403)
+    assert driver.told == [1, 101]
+
+
+def test_what_is_delivered_is_forgotten() -> None:
+    """Nothing is kept of an event that went well after all."""
+    driver = Resending(refresh_interval=None)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.flush()
+    driver.respond(503, headers={"retry-after": "301"})
+    driver.now += 301.0
+    driver.flush()
+    driver.accept()
+    assert driver.core.untold == {}
+
+
+def test_an_event_without_room_is_not_told() -> None:
+    """An event that overflows was never accepted."""
+    driver = Resending(max_queue=1, max_retries=0)
+
+    def fill(failure: FailedEvent) -> None:
+        driver.told.append(failure.event["n"])
+        driver.again += [driver.buffer.send(event(number)) for number in (101, 102)]
+
+    driver.buffer.on_error = fill
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.respond(403)
+    assert driver.told == [1]
+    assert type(error_of(driver.again[1])) is MasivoQueueFullError
+
+
+def test_an_event_that_fails_later_is_told() -> None:
+    """An event that ``on_error`` sends is like any other: what its request comes to is told."""
+    driver = Resending(batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.respond(403)
+    assert numbers(driver.batch()) == [101]
+    driver.respond(403)
+    assert driver.told == [1, 101]
+    driver.accept()
+
+
+def test_another_function_is_told() -> None:
+    """What ``on_error`` sends through a client that has another ``on_error`` is told to that."""
+    driver = Resending()
+    other = driver.client(on_error=lambda failure: driver.told.append(failure.event["n"]))
+    driver.buffer.on_error = lambda _: other.send(event(7))
+    driver.refuse()
+    assert driver.told == [7]
+
+
+def test_a_task_that_on_error_starts_is_not_inside_it() -> None:
+    """Code that runs later in a copy of its context, as tasks do, is told of what it sends."""
+    driver = Resending()
+    later: list[Callable[[], object]] = []
+
+    def start(failure: FailedEvent) -> None:
+        driver.told.append(failure.event["n"])
+        context = copy_context()
+        later.append(lambda: context.run(driver.buffer.send, event(2)))
+
+    driver.buffer.on_error = start
+    driver.refuse()
+    later[0]()
+    driver.poll()
+    assert driver.told == [1, 2]
