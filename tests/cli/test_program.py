@@ -10,15 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo import (
-    MasivoAuthError,
-    MasivoConfigError,
-    MasivoError,
-    MasivoNetworkError,
-    MasivoServerKeyError,
-    MasivoValidationError,
-    __version__,
-)
+import masivo
 from masivo.cli.exits import MEANINGS, Exit, exit_of
 
 from .conftest import LIMIT
@@ -61,7 +53,7 @@ def test_help_of_commands(shell: Shell, command: str) -> None:
 
 def test_version(shell: Shell) -> None:
     """It knows its version."""
-    assert __version__ in shell.masivo("--version").out
+    assert masivo.__version__ in shell.masivo("--version").out
 
 
 def test_python_m_is_the_same_program(shell: Shell) -> None:
@@ -132,23 +124,23 @@ def test_unknown_command(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (MasivoConfigError("x"), Exit.USAGE),
-        (MasivoServerKeyError("x", status=401), Exit.SERVER_KEY),
-        (MasivoAuthError("x", status=401), Exit.KEY_REFUSED),
-        (MasivoAuthError("x", status=403), Exit.KEY_REFUSED),
-        (MasivoAuthError("x", status=404), Exit.API),
-        (MasivoAuthError("x", status=200), Exit.API),
-        (MasivoAuthError("x", status=503), Exit.API),
-        (MasivoNetworkError("x"), Exit.NETWORK),
-        (MasivoNetworkError("x", status=200), Exit.NETWORK),
-        (MasivoValidationError("x"), Exit.EVENTS_REJECTED),
-        (MasivoError("x", status=422), Exit.EVENTS_REJECTED),
-        (MasivoError("x", status=413), Exit.EVENTS_REJECTED),
-        (MasivoError("x", status=429), Exit.API),
-        (MasivoError("x", status=500), Exit.API),
-        (MasivoError("x", status=200), Exit.API),
+        (masivo.MasivoConfigError("x"), Exit.USAGE),
+        (masivo.MasivoServerKeyError("x", status=401), Exit.SERVER_KEY),
+        (masivo.MasivoAuthError("x", status=401), Exit.KEY_REFUSED),
+        (masivo.MasivoAuthError("x", status=403), Exit.KEY_REFUSED),
+        (masivo.MasivoAuthError("x", status=404), Exit.API),
+        (masivo.MasivoAuthError("x", status=200), Exit.API),
+        (masivo.MasivoAuthError("x", status=503), Exit.API),
+        (masivo.MasivoNetworkError("x"), Exit.NETWORK),
+        (masivo.MasivoNetworkError("x", status=200), Exit.NETWORK),
+        (masivo.MasivoValidationError("x"), Exit.EVENTS_REJECTED),
+        (masivo.MasivoError("x", status=422), Exit.EVENTS_REJECTED),
+        (masivo.MasivoError("x", status=413), Exit.EVENTS_REJECTED),
+        (masivo.MasivoError("x", status=429), Exit.API),
+        (masivo.MasivoError("x", status=500), Exit.API),
+        (masivo.MasivoError("x", status=200), Exit.API),
     ],
 )
-def test_exit_codes(error: MasivoError, code: Exit) -> None:
+def test_exit_codes(error: masivo.MasivoError, code: Exit) -> None:
     """Every kind of error has its exit code."""
     assert exit_of(error) is code

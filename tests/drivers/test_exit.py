@@ -481,33 +481,6 @@ def test_ctrl_c_at_the_end(tmp_path: Path, emulator: Emulator) -> None:
     assert float(ended.out) < 4
 
 
-def test_sigterm_with_a_handler(tmp_path: Path, emulator: Emulator) -> None:
-    """The usual handler of SIGTERM, one that calls ``sys.exit``, gives the events their time."""
-
-    def terminate(process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
-
-    ended = run(
-        tmp_path,
-        emulator,
-        """
-        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-        client = Client()
-        for n in range(10):
-            client.send_analytics_event(event(n))
-        print("ready", flush=True)
-        while True:
-            signal.pause()
-        """,
-        prelude=LOG,
-        meanwhile=terminate,
-    )
-    assert (ended.code, ended.err) == (0, "")
-    assert arrived(emulator) == list(range(10))
-
-
 def test_a_disabled_client_ends_at_once(tmp_path: Path, emulator: Emulator) -> None:
     """Where nothing is sent, nothing is waited for."""
     ended = run(

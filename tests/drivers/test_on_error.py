@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from masivo import (
-    Client,
-    FailedEvent,
-    MasivoAuthError,
-    MasivoClosedError,
-    MasivoConfigError,
-    MasivoError,
-)
+import masivo
 from masivo.emulator import Emulator, Fault
 
 from .conftest import join_workers
@@ -35,25 +28,25 @@ if TYPE_CHECKING:
 
 def test_it_learns_of_what_destroy_ends(connect: Connect) -> None:
     """Events that end with their client are failures like others."""
-    failed: list[FailedEvent] = []
+    failed: list[masivo.FailedEvent] = []
     client = connect(on_error=failed.append)
     client.get_token(5)
     client.send_analytics_event(event(1))
     client.destroy()
     until(lambda: failed)
-    assert isinstance(failed[0].error, MasivoClosedError)
+    assert isinstance(failed[0].error, masivo.MasivoClosedError)
 
 
 def test_each_client_has_its_own(connect: Connect) -> None:
     """Clients that share a key do not share ``on_error``."""
-    one: list[FailedEvent] = []
-    two: list[FailedEvent] = []
+    one: list[masivo.FailedEvent] = []
+    two: list[masivo.FailedEvent] = []
     key = "nobodys-key-at-all"
     for n, failed in enumerate((one, two)):
         connect(api_key=key, on_error=failed.append).send_analytics_event(event(n))
     until(lambda: one and two)
     assert (one[0].event["metadata"], two[0].event["metadata"]) == ({"n": 0}, {"n": 1})
-    assert isinstance(one[0].error, MasivoAuthError)
+    assert isinstance(one[0].error, masivo.MasivoAuthError)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +59,9 @@ def test_what_it_raises_is_logged(
     error: BaseException,
 ) -> None:
     """Whatever it raises harms nothing: it is logged as an error, and events go on."""
-    calls: list[FailedEvent] = []
+    calls: list[masivo.FailedEvent] = []
 
-    def on_error(failed: FailedEvent) -> None:
+    def on_error(failed: masivo.FailedEvent) -> None:
         calls.append(failed)
         raise error
 
@@ -90,13 +83,13 @@ def test_what_it_raises_is_logged(
 def test_a_coroutine_function_is_refused(connect: Connect) -> None:
     """Nobody would await it: a coroutine function, or an object that is one, is refused."""
 
-    async def on_error(_failed: FailedEvent) -> None: ...
+    async def on_error(_failed: masivo.FailedEvent) -> None: ...
 
     class Awaitable:
-        async def __call__(self, _failed: FailedEvent) -> None: ...
+        async def __call__(self, _failed: masivo.FailedEvent) -> None: ...
 
     for wrong in (on_error, Awaitable(), asyncio.sleep):
-        with pytest.raises(MasivoConfigError, match="on_error"):
+        with pytest.raises(masivo.MasivoConfigError, match="on_error"):
             connect(on_error=wrong)
 
 
@@ -105,7 +98,7 @@ def test_it_may_send(connect: Connect, emulator: Emulator) -> None:
     emulator.fail(Fault(status=403), route="events")
     other = connect()
 
-    def on_error(failed: FailedEvent) -> None:
+    def on_error(failed: masivo.FailedEvent) -> None:
         other.send_analytics_event({**failed.event, "type": "LOST"})
         client.send_analytics_event({**failed.event, "type": "AGAIN"})
 
@@ -143,7 +136,7 @@ def test_it_may_ask_what_is_known(connect: Connect, emulator: Emulator) -> None:
     emulator.fail(Fault(status=403), route="events")
     seen: list[object] = []
 
-    def on_error(_failed: FailedEvent) -> None:
+    def on_error(_failed: masivo.FailedEvent) -> None:
         seen.append(client.stats().failed)
         seen.append(delivery.exception(0))
         seen.append(client)
@@ -153,7 +146,7 @@ def test_it_may_ask_what_is_known(connect: Connect, emulator: Emulator) -> None:
     client.flush(5)
     until(lambda: len(seen) == 3)
     assert seen[0] == 1
-    assert isinstance(seen[1], MasivoError)
+    assert isinstance(seen[1], masivo.MasivoError)
 
 
 def test_close_returns_after_it(connect: Connect, emulator: Emulator) -> None:
@@ -163,7 +156,7 @@ def test_close_returns_after_it(connect: Connect, emulator: Emulator) -> None:
     emulator.fail(Fault(delay=30), route="events", times=None)
     failed: list[object] = []
 
-    def on_error(each: FailedEvent) -> None:
+    def on_error(each: masivo.FailedEvent) -> None:
         time.sleep(0.02)
         failed.append(each.event["metadata"])
 
@@ -181,7 +174,7 @@ def test_close_keeps_its_deadline_though_it_does_not_return(
     emulator.fail(Fault(status=403), route="events")
     lock = threading.Lock()
 
-    def on_error(_failed: FailedEvent) -> None:
+    def on_error(_failed: masivo.FailedEvent) -> None:
         with lock:
             pass
 
@@ -195,7 +188,7 @@ def test_close_keeps_its_deadline_though_it_does_not_return(
 
 # ── Threads ──────────────────────────────────────────────────────────────────────────────────
 
-WAITS: dict[str, Callable[[Client, Any], object]] = {
+WAITS: dict[str, Callable[[masivo.Client, Any], object]] = {
     "flush": lambda client, _: client.flush(5),
     "close": lambda client, _: client.close(),
     "close without limit": lambda client, _: client.close(None),
@@ -217,7 +210,7 @@ def test_a_wait_inside_it_is_an_error_at_once(
     raised: list[BaseException] = []
     done = threading.Event()
 
-    def on_error(_failed: FailedEvent) -> None:
+    def on_error(_failed: masivo.FailedEvent) -> None:
         pending = client.send_analytics_event(event(2))  # fills the buffer again
         try:
             WAITS[name](client, pending)
@@ -241,7 +234,7 @@ def test_a_wait_inside_it_on_the_callers_thread(connect: Connect, emulator: Emul
     """Where the caller's own thread does the work, as no other can be had, the same holds."""
     raised: list[BaseException] = []
 
-    def on_error(_failed: FailedEvent) -> None:
+    def on_error(_failed: masivo.FailedEvent) -> None:
         assert threading.current_thread() is threading.main_thread()
         try:
             other.flush(5)
@@ -263,18 +256,18 @@ def test_destroy_inside_it_works(connect: Connect, emulator: Emulator) -> None:
     """``destroy`` does not wait, so it may be called; what it ends is told in turn."""
     emulator.fail(Fault(status=403), route="events", number=1)
     emulator.fail(Fault(delay=30), route="events", times=None)
-    failed: list[FailedEvent] = []
+    failed: list[masivo.FailedEvent] = []
 
-    def on_error(each: FailedEvent) -> None:
+    def on_error(each: masivo.FailedEvent) -> None:
         failed.append(each)
         client.destroy()
 
     client = connect(on_error=on_error, batch_size=1)
     deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
     assert [type(each.exception(5)) for each in deliveries] == [
-        MasivoError,
-        MasivoClosedError,
-        MasivoClosedError,
+        masivo.MasivoError,
+        masivo.MasivoClosedError,
+        masivo.MasivoClosedError,
     ]
     until(lambda: len(failed) == 3)
     emulator.stop()  # ends the request that hangs
@@ -286,7 +279,7 @@ def test_it_is_called_outside_the_locks(connect: Connect, emulator: Emulator) ->
     emulator.fail(Fault(status=403), route="events", number=1)
     entered, leave = threading.Event(), threading.Event()
 
-    def on_error(_failed: FailedEvent) -> None:
+    def on_error(_failed: masivo.FailedEvent) -> None:
         entered.set()
         assert leave.wait(20)
 
@@ -317,7 +310,7 @@ def test_it_may_wait_for_a_lock_of_the_callers(connect: Connect, emulator: Emula
     lock = threading.Lock()
     called = threading.Event()
 
-    def on_error(_failed: FailedEvent) -> None:
+    def on_error(_failed: masivo.FailedEvent) -> None:
         with lock:
             called.set()
 

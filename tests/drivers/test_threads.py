@@ -486,33 +486,7 @@ def test_many_producers_that_drain(connect: Connect, emulator: Emulator) -> None
     client.close()
 
 
-def test_many_wait_for_one_delivery(connect: Connect, emulator: Emulator) -> None:
-    """Any number of threads may wait for a delivery; each gets an error of its own."""
-    emulator.fail(Fault(delay=0.2, status=403), route="events")
-    client = connect(batch_size=1)
-    delivery = client.send_analytics_event(event(1))
-    errors: list[BaseException | None] = []
-    in_threads(16, lambda _: errors.append(delivery.exception(10)))
-    assert len({id(error) for error in errors}) == 16
-    assert {type(error) for error in errors} == {MasivoError}
-    client.close()
-
-
 # ── A server that hangs, and the end ─────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize("route", ["authorize", "events"])
-def test_close_meets_its_deadline(connect: Connect, emulator: Emulator, route: str) -> None:
-    """``close(timeout)`` returns in time though a request is stuck, in whatever state."""
-    emulator.fail(Fault(delay=30), route=route, times=None)
-    client = connect(batch_size=1)
-    deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
-    emulator.wait_for(lambda e: any(each.route == route for each in e.requests))
-    began = time.monotonic()
-    client.close(timeout=0.3)
-    assert 0.25 < time.monotonic() - began < 1.5
-    assert {type(each.exception(0)) for each in deliveries} == {MasivoClosedError}
-    emulator.stop()
 
 
 def test_what_falls_due_meanwhile_goes_out(connect: Connect, emulator: Emulator) -> None:

@@ -595,22 +595,3 @@ def test_keyboard_interrupt_in_asyncio_run(
         asyncio.run(main())
     assert isinstance(error_of(deliveries[0]), CLOSED)
     assert len(logged(caplog)) == 1
-
-
-def test_clients_come_and_go(emulator: Emulator, run: Callable[..., Any]) -> None:
-    """The next client of a key whose last client has gone starts fresh; none is left over."""
-
-    async def main() -> None:
-        for n in range(10):
-            client = AsyncClient(emulator.client_key, base_url=emulator.url)
-            client.send_analytics_event(event(n))
-            if n % 2:
-                await client.flush()
-                client.destroy()
-            else:
-                await client.aclose()
-        await eventually(lambda: len(asyncio.all_tasks()) == 1)
-
-    run(main())
-    assert arrived(emulator) == list(range(10))
-    assert len(emulator.authorizations) == 10

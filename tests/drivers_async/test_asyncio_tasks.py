@@ -10,11 +10,10 @@ import pytest
 from drivers.events import arrived, event
 from drivers.programs import run
 
-import masivo
 from masivo import AsyncClient, MasivoClosedError
 from masivo.emulator import Emulator, Fault
 
-from .loops import error_of, until
+from .loops import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,44 +82,6 @@ def test_a_waiter_is_cancelled_in_the_instant_of_the_outcome(emulator: Emulator)
             await second
 
     asyncio.run(main())
-
-
-def test_a_task_group_that_fails_around_a_client(emulator: Emulator) -> None:
-    """A sibling's exception cancels the task in the client's block: it is left at once, and the
-    group raises nothing but that exception."""
-    emulator.fail(STUCK)
-    deliveries: list[AsyncDelivery] = []
-
-    async def sends() -> None:
-        async with client_of(emulator) as client:
-            deliveries.append(client.send_analytics_event(event()))
-            await client.flush()
-
-    async def fails() -> None:
-        await until(emulator, lambda emulator: emulator.requests)
-        raise ValueError("sibling")
-
-    async def main() -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(sends())
-            group.create_task(fails())
-
-    with pytest.raises(ExceptionGroup) as caught:
-        asyncio.run(main())
-    assert [str(error) for error in caught.value.exceptions] == ["sibling"]
-    assert isinstance(error_of(deliveries[0]), masivo.MasivoClosedError)
-
-
-def test_asyncio_timeout_around_the_block(emulator: Emulator) -> None:
-    """asyncio.timeout around a block that is stuck ends it, as a TimeoutError."""
-    emulator.fail(STUCK)
-
-    async def main() -> None:
-        async with asyncio.timeout(0.2), client_of(emulator) as client:
-            client.send_analytics_event(event())
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(main())
 
 
 def test_a_task_cancelled_twice_while_it_leaves(emulator: Emulator) -> None:

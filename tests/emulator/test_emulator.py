@@ -179,16 +179,6 @@ def test_its_clock_is_given() -> None:
         assert emulator.requests[0].received_at == 1_000_000.0
 
 
-def test_a_rejected_batch_is_kept_as_a_request(emulator: Emulator, client: Client) -> None:
-    """A rejected batch is among the requests, and none of its events among the events."""
-    reply = client.send(client.token(), batch(event(), event(type="")))
-    assert reply.status == 422
-    assert emulator.events == []
-    assert (emulator.batches[0].status, emulator.batches[0].accepted) == (422, 0)
-    assert emulator.batches[0].problem == reply.document["details"]
-    assert emulator.batches[0].events is not None
-
-
 def test_reject_and_quota_and_revocation() -> None:
     """The options of the API reach it."""
 

@@ -110,41 +110,12 @@ def test_a_truncated_body(emulator: Emulator, client: Client) -> None:
     assert emulator.event_count == 1
 
 
-def test_truncated_headers(emulator: Emulator) -> None:
-    """The response is cut off in its status line."""
-    emulator.fail(Fault(truncate_headers=10))
-    with plain_socket(emulator) as sock:
-        sock.sendall(head(emulator))
-        assert read_all(sock) == b"HTTP/1.1 4"
-
-
-def test_a_content_length_that_is_too_long(emulator: Emulator, client: Client) -> None:
-    """The client waits for more than there is, until the connection closes."""
-    emulator.fail(Fault(content_length=100_000))
-    with pytest.raises(http.client.IncompleteRead):
-        client.authorize()
-
-
 def test_garbage(emulator: Emulator, client: Client) -> None:
     """The bytes are not HTTP."""
     emulator.fail(Fault.garbage())
     with pytest.raises(http.client.BadStatusLine):
         client.authorize()
     assert emulator.requests[0].status is None
-
-
-def test_html_with_200(emulator: Emulator, client: Client) -> None:
-    """An HTML page comes in place of a token, and no token was issued."""
-    emulator.fail(Fault.html())
-    reply = client.authorize()
-    assert reply.status == 200
-    assert reply.body.startswith(b"<!doctype")
-
-
-def test_an_oversized_body(emulator: Emulator, client: Client) -> None:
-    """A body of two million bytes arrives whole."""
-    emulator.fail(Fault(size=2_000_000))
-    assert len(client.authorize().body) == 2_000_000
 
 
 def test_an_endless_body_ends_with_the_client(emulator: Emulator) -> None:
@@ -182,13 +153,6 @@ def test_a_delayed_batch_counts_at_once(emulator: Emulator) -> None:
         emulator.wait_for(lambda e: e.event_count == 1)
         record = emulator.batches[0]
         assert (record.accepted, record.status, record.responded_at) == (1, None, None)
-
-
-def test_drip(emulator: Emulator, client: Client) -> None:
-    """A response byte by byte is complete in the end, and the connection still usable."""
-    emulator.fail(Fault(drip=0.0001))
-    assert client.authorize().status == 200
-    assert client.authorize().status == 200
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -13,15 +13,7 @@ from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
 from twisted_driver import Client
 
-from masivo import (
-    FlushResult,
-    MasivoClosedError,
-    MasivoError,
-    MasivoNetworkError,
-    MasivoServerKeyError,
-    MasivoValidationError,
-    SendEventResult,
-)
+import masivo
 from masivo.emulator import Fault
 from masivo.protocol import Failed, Secret, configure
 
@@ -81,7 +73,7 @@ def connect(turning: Turning, emulator: Emulator) -> Iterator[Connect]:
         turning.result(lambda: client.close(0))  # noqa: B023 (called at once)
 
 
-def error_of(delivery: Delivery) -> MasivoError:
+def error_of(delivery: Delivery) -> masivo.MasivoError:
     """The error of a delivery that must have failed."""
     outcome = delivery.claim()
     assert isinstance(outcome, Failed), outcome
@@ -96,7 +88,7 @@ def test_events_arrive(connect: Connect, turning: Turning, emulator: Emulator) -
     client = connect(batch_size=3)
     deliveries = turning.call(lambda: [client.send(event(n)) for n in range(7)])
     emulator.wait_for(lambda e: e.event_count == 6)
-    assert turning.result(lambda: client.flush(5)) == FlushResult(7, 0)
+    assert turning.result(lambda: client.flush(5)) == masivo.FlushResult(7, 0)
     assert arrived(emulator) == list(range(7))
     for delivery in (deliveries[0], deliveries[0], deliveries[6]):
         assert turning.result(delivery.result).success
@@ -106,12 +98,12 @@ def test_a_delivery_can_be_awaited(connect: Connect, turning: Turning) -> None:
     """In a coroutine of Twisted's a delivery, and every other wait, is awaited."""
     client = connect(idle_timeout=0.01)
 
-    async def program() -> tuple[SendEventResult, FlushResult, str]:
+    async def program() -> tuple[masivo.SendEventResult, masivo.FlushResult, str]:
         result = await client.send(event(1))
         return result, await client.flush(), await client.get_token(5)
 
     result, flushed, token = turning.result(lambda: Deferred.fromCoroutine(program()))
-    assert (result.success, flushed, bool(token)) == (True, FlushResult(1, 0), True)
+    assert (result.success, flushed, bool(token)) == (True, masivo.FlushResult(1, 0), True)
 
 
 def test_an_error_fails_the_deferred(
@@ -122,13 +114,13 @@ def test_an_error_fails_the_deferred(
     delivery = turning.call(lambda: client.send(event(1)))
     errors: list[BaseException] = []
     for _ in range(2):
-        with pytest.raises(MasivoServerKeyError) as caught:
+        with pytest.raises(masivo.MasivoServerKeyError) as caught:
             turning.result(delivery.result)
         errors.append(caught.value)
     assert errors[0] is not errors[1]
-    with pytest.raises(MasivoServerKeyError):
+    with pytest.raises(masivo.MasivoServerKeyError):
         turning.result(lambda: client.get_token(5))
-    with pytest.raises(MasivoValidationError):
+    with pytest.raises(masivo.MasivoValidationError):
         turning.call(lambda: client.send({"type": "X"}))
 
 
@@ -139,7 +131,7 @@ def test_a_dropped_failure_is_logged_once(
     emulator.fail(Fault(status=403), route="events", times=None)
     client = connect()
     turning.call(lambda: [client.send(event(n)) for n in range(50)].clear())
-    assert turning.result(lambda: client.flush(5)) == FlushResult(0, 50)
+    assert turning.result(lambda: client.flush(5)) == masivo.FlushResult(0, 50)
     gc.collect()
     turning.result(lambda: client.close(5))
     assert [record.name for record in caplog.records] == ["masivo"]
@@ -155,9 +147,9 @@ def test_close_cuts_a_stuck_request_short(
     began = time.monotonic()
     turning.result(lambda: client.close(0.3))
     assert 0.3 <= time.monotonic() - began < 2
-    assert isinstance(error_of(delivery), MasivoClosedError)
+    assert isinstance(error_of(delivery), masivo.MasivoClosedError)
     assert turning.call(turning.reactor.getDelayedCalls) == []
-    with pytest.raises(MasivoClosedError):
+    with pytest.raises(masivo.MasivoClosedError):
         turning.call(lambda: client.send(event(2)))
 
 
@@ -200,10 +192,10 @@ def test_whatever_breaks_is_a_failure(
     emulator.fail(fault, route="events")
     delivery = turning.call(lambda: client.send(event(1)))
     began = time.monotonic()
-    assert turning.result(lambda: client.flush(5)) == FlushResult(0, 1)
+    assert turning.result(lambda: client.flush(5)) == masivo.FlushResult(0, 1)
     assert time.monotonic() - began < 2
     error = error_of(delivery)
-    assert (type(error), error.status) == (MasivoNetworkError, status)
+    assert (type(error), error.status) == (masivo.MasivoNetworkError, status)
 
 
 @pytest.mark.parametrize("status", [302, 404])
@@ -289,7 +281,7 @@ def test_a_request_is_cancelled_at_its_timeout(clock: TestClock) -> None:
     clock.advance(0.1)
     clock.advance(0)
     assert agent.cancelled == 1
-    assert isinstance(error_of(delivery), MasivoNetworkError)
+    assert isinstance(error_of(delivery), masivo.MasivoNetworkError)
 
 
 def test_a_flush_has_a_timeout(clock: TestClock) -> None:
@@ -317,7 +309,7 @@ def test_who_cancels_cancels_nothing_else(clock: TestClock) -> None:
     assert found == [CancelledError]
     client.close(1)
     clock.pump([0, 1, 0])
-    assert found == [CancelledError, MasivoClosedError]
+    assert found == [CancelledError, masivo.MasivoClosedError]
 
 
 def test_a_closed_client_leaves_no_timer(clock: TestClock) -> None:
