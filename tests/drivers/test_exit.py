@@ -272,7 +272,7 @@ def test_on_error_may_finish(tmp_path: Path, emulator: Emulator) -> None:
 
         def on_error(failed):
             began.set()
-            time.sleep(0.3)
+            time.sleep(0.3)  # longer than the program
             os.write(1, b"told")
 
         client = Client(batch_size=1, on_error=on_error)

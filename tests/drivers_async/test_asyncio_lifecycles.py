@@ -314,7 +314,7 @@ def test_a_client_forgotten_in_another_thread_delivers(
     async def main() -> None:
         held = [AsyncClient(emulator.client_key, base_url=emulator.url)]
         delivery = held[0].send_analytics_event(event())
-        await asyncio.sleep(0.05)  # so that the loop sleeps in its selector
+        await until(emulator, lambda emulator: emulator.authorizations)
         await asyncio.to_thread(held.clear)
         assert (await asyncio.wait_for(_result(delivery), 10)).success
 

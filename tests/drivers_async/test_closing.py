@@ -203,7 +203,7 @@ async def test_destroy_ends_everything_now(emulator: Emulator, connect: Connect)
         ended.append(name)
 
     async def close(client: AnyClient) -> None:
-        await anyio.sleep(0.02)
+        await until(emulator, lambda emulator: emulator.requests)
         await client.aclose()
 
     async with connect(max_queue=2) as client, anyio.create_task_group() as tasks:
