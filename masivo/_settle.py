@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final
 
 from masivo import protocol
 from masivo.protocol import Waiters
@@ -52,8 +52,12 @@ class _Unseen(logging.NullHandler):
                 sys.stderr.write(f"masivo: {line}\n")
 
 
-class _Terminal(logging.StreamHandler[TextIO]):
-    """A handler that prints to the standard error what the application does not print itself."""
+class _Terminal(logging.Handler):
+    """A handler that prints to the standard error what the application does not print itself.
+
+    It looks the standard error up for each line, as test runners and shells put others in its
+    place, and close them; to a closed one it prints nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +65,12 @@ class _Terminal(logging.StreamHandler[TextIO]):
             logging.Formatter("%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s")
         )
         self.addFilter(self._is_unprinted)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        with suppress(Exception):
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
 
     def _is_unprinted(self, record: logging.LogRecord) -> bool:
         """Return whether no other handler prints this record, so that it is printed only once."""

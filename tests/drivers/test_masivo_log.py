@@ -202,3 +202,32 @@ def test_no_secret_and_no_content_is_printed(tmp_path: Path, emulator: Emulator)
         assert "response 401" in printed or "response 503" in printed
         for secret in (emulator.client_key, f"token-{PRIVATE}", PRIVATE):
             assert secret not in printed
+
+
+def test_the_standard_error_of_the_moment_is_written_to(tmp_path: Path, emulator: Emulator) -> None:
+    """What stands for the standard error may be replaced, closed, or taken away at any time: a line
+    goes to the one that there is, and to none without a word."""
+    program = """
+import io
+first, second = io.StringIO(), io.StringIO()
+real, sys.stderr = sys.stderr, first
+masivo.Client  # what MASIVO_LOG asks for is set up now
+client = masivo.Client(batch_size=1)
+client.send_analytics_event(event).result()
+client.flush()
+sys.stderr = second
+first.close()
+client.send_analytics_event(event).result()
+client.flush()
+for gone in (first, None):
+    sys.stderr = gone
+    client.send_analytics_event(event).result()
+    client.flush()
+sys.stderr = real
+assert second.getvalue().count("DEBUG") > 2
+client.destroy()
+"""
+    printed = errors_of(tmp_path, program, emulator, "debug")
+    assert "Logging error" not in printed
+    assert "Traceback" not in printed
+    assert "DEBUG" in printed
