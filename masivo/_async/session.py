@@ -229,4 +229,6 @@ class LoopSession(SessionBase):
             self.wake()
         await self._wait_for(awaited, timeout)
         if awaited.outcome is None:
+            self.step()  # it may be done already
+        if awaited.outcome is None:
             raise TimeoutError(what)

@@ -16,6 +16,7 @@ relies on a caller having gone through with what it began.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -47,6 +48,9 @@ EXIT_TIMEOUT = 5.0
 GRACE: Final = 1.0
 """How long past its deadline a close waits for what the deadline led to, in seconds: more than
 enough, unless ``on_error`` does not return."""
+
+GLANCES: Final = 500
+"""How often a call whose time is over looks, each millisecond, if the polling thread has polled."""
 
 LAST_WORDS: Final = 0.2
 """How long a helper has, at exit, to log what it is about to, in seconds."""
@@ -314,8 +318,17 @@ class Session(SessionBase):
                 if self.dead:
                     raise orphaned()
                 late = deadline is not None and self.clock.monotonic() >= deadline
-                if awaited.outcome is None and late:
+                if late and not self._is_done(awaited):
                     raise TimeoutError(what)
+
+    def _is_done(self, awaited: Delivery | Ticket) -> bool:
+        """Return whether ``awaited`` has its outcome, once a poll has looked that begins now."""
+        self._wanted = True
+        for _ in range(GLANCES if self._ring() else 0):
+            if awaited.outcome is not None or not (self._wanted or self._poller):
+                break
+            time.sleep(0.001)
+        return awaited.outcome is not None
 
     def finish(self, ticket: CloseTicket, deadline: float | None) -> None:
         """Wait for a close until its deadline, when the engine ends it.

@@ -77,6 +77,21 @@ async def test_a_wait_without_end_is_a_timeout_error(emulator: Emulator, connect
         client.destroy()
 
 
+async def test_a_call_without_time_returns_what_is_there(connect: Connect) -> None:
+    """With a timeout of 0 a call looks before it gives up
+    (``docs/reference/guarantees.md#flush``)."""
+    async with connect() as client:
+        token = await client.get_token()
+        client.send_analytics_event(event())
+        await client.flush()
+        assert await client.flush(0) == masivo.FlushResult(0, 0)
+        assert await client.get_token(0) == token
+        await client.drain(0)
+        client.send_analytics_event(event())
+        with pytest.raises(TimeoutError):
+            await client.flush(0)
+
+
 async def test_a_drain_that_gave_up_is_forgotten(emulator: Emulator, connect: Connect) -> None:
     """A producer whose drain timed out, or was cancelled, leaves nothing behind."""
     emulator.fail(STUCK, route="authorize")
