@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -20,7 +21,16 @@ _Job: TypeAlias = "Callable[[], object]"
 
 
 def start_thread(thread: threading.Thread) -> bool:
-    """Start a thread; False if none can be had."""
+    """Start a thread; False if none can be had.
+
+    Raises:
+        RuntimeError: gevent has patched the waits of threads after this file took them.
+    """
+    if queue.SimpleQueue is not SimpleQueue:
+        raise RuntimeError(
+            "gevent's monkey.patch_all() has run after masivo was imported, whose waits would now "
+            "block every greenlet: call patch_all() first, before any other import"
+        )
     try:
         thread.start()
     except RuntimeError:  # no more of them, or the interpreter is shutting down

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from masivo import Client, MasivoClosedError, MasivoError, MasivoQueueFullError
+from masivo import Client, FlushResult, MasivoClosedError, MasivoError, MasivoQueueFullError
 from masivo._sync.clock import Clock
 from masivo._sync.session import sessions
 from masivo.emulator import Emulator, Fault
@@ -329,6 +329,45 @@ def test_a_finalizer_inside_the_package_may_use_it(
     assert len(made) == 2
     client.close(10)
     assert arrived(emulator) == [1]
+
+
+def test_waits_that_were_replaced_after_the_import(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where gevent puts waits of its own in place of those that the package has taken, the first
+    call that needs a thread says what to do (``docs/reference/guarantees.md#gevent``)."""
+    client = connect()
+    with monkeypatch.context() as patched:
+        patched.setattr("queue.SimpleQueue", object)
+        with pytest.raises(RuntimeError, match=r"patch_all\(\) first"):
+            client.send_analytics_event(event())
+    assert client.flush(10).delivered == 1
+
+
+def test_a_call_without_time_sees_what_a_poll_is_about_to_end(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``flush(0)`` returns where nothing is pending, also while another thread is in a poll: that
+    poll, or the next, ends it (``docs/reference/guarantees.md#flush``)."""
+    client = connect()
+    client.send_analytics_event(event(1))
+    client.flush(10)
+    in_poll, go = threading.Event(), threading.Event()
+    session = client._session
+    poll = session.engine.poll
+
+    def slow() -> Output:
+        if not go.is_set():
+            in_poll.set()
+            go.wait(10)
+        return poll()
+
+    monkeypatch.setattr(session.engine, "poll", slow)
+    session.wake()
+    assert in_poll.wait(10)
+    threading.Timer(0.02, go.set).start()
+    assert client.flush(0) == FlushResult(0, 0)
+    assert client.get_token(0)
 
 
 def test_threads_do_not_pile_up(connect: Connect, emulator: Emulator) -> None:

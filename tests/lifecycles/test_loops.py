@@ -52,6 +52,29 @@ def test_gevent_monkey_patched(run: Run, emulator: Emulator) -> None:
     assert numbers(emulator) == list(range(220))
 
 
+@pytest.mark.parametrize("made", ["before", "after"])
+def test_gevent_that_patches_too_late(run: Run, emulator: Emulator, made: str) -> None:
+    """Where gevent patches after the package was imported, the first event says to patch first; no
+    wait blocks the hub for ever, the end of the program included."""
+    said = run(
+        f"""
+        from gevent import monkey
+
+        client = Client() if {made == "before"} else None
+        monkey.patch_all()
+        client = client or Client()
+        for attempt in range(2):
+            try:
+                client.send_analytics_event(event(attempt))
+                client.flush(1)
+            except RuntimeError as error:
+                print("patch_all() first" in str(error))
+        """,
+    )
+    assert said == "True\nTrue\n"
+    assert set(numbers(emulator)) <= {0, 1}
+
+
 def notebook(*cells: str) -> str:
     """A program that runs cells as IPython does: awaited in a loop that runs already."""
     return f"""
