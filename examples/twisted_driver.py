@@ -23,6 +23,7 @@ It is written only on ``masivo.protocol``, whose numbered loop the comments foll
 import logging
 import time
 from collections.abc import Generator, Mapping
+from functools import partial
 from io import BytesIO
 from random import Random
 from typing import Any, ClassVar, TypeVar, cast
@@ -43,12 +44,13 @@ waiters = protocol.Waiters()
 
 
 def wait(awaited: Awaited[T]) -> Deferred[T]:
-    """A Deferred of what a delivery or a ticket brings."""
-    ready: Deferred[object] = Deferred()
+    """A Deferred of what a delivery or a ticket brings; cancel it to give up."""
+    ready: Deferred[object] = Deferred(lambda _: waiters.discard(awaited, wake))
+    wake = partial(ready.callback, None)
     if awaited.claim() is None:
-        waiters.add(awaited, lambda: ready.callback(None))
+        waiters.add(awaited, wake)
     else:
-        ready.callback(None)
+        wake()
     return ready.addCallback(lambda _: protocol.unwrap(cast("T | Failed", awaited.claim())))
 
 

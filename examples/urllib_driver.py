@@ -97,11 +97,12 @@ class Session(protocol.Engine):
         """
         limit, wake_at = protocol.wait_limit(timeout), 0.0
         until = math.inf if limit is None else self.clock() + limit
-        while (outcome := what.claim()) is None:
-            self.sleep(max(0.0, min(wake_at, until) - self.clock()))
-            wake_at = self.pump(min(until, cut_at), cut_at)
-            if self.clock() >= until and what.claim() is None:
-                raise TimeoutError("there is no outcome yet; the events stay on their way")
+        with protocol.Waiters().waiting(what, lambda: None):  # for the engine to know
+            while (outcome := what.claim()) is None:
+                self.sleep(max(0.0, min(wake_at, until) - self.clock()))
+                wake_at = self.pump(min(until, cut_at), cut_at)
+                if self.clock() >= until and what.claim() is None:
+                    raise TimeoutError("there is no outcome yet; the events stay on their way")
         return protocol.unwrap(outcome)
 
 

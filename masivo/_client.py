@@ -74,6 +74,8 @@ class ClientBase(Generic[H]):
         batch_size: a batch goes out when this many events wait; it never holds more. Default 100.
         idle_timeout: it also goes out when no event has come for this many seconds. Default 30.
         max_wait: and when its oldest event has waited this many seconds. Default 60.
+        await_linger: and this many seconds after a caller began to wait for the outcome of one of
+            its events. Default 0.05; None: waiting changes nothing.
         refresh_interval: seconds between renewals of the token; default 300. The shortest among
             the clients of a key counts. None: only shortly before the token's own expiry.
         timeout: seconds for one whole request, from connecting to the last byte. Default 10.

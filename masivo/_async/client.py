@@ -29,8 +29,8 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
     """One event's way to its outcome: ``await`` it, as often as you like.
 
     Awaiting gives the SendEventResult or raises the MasivoError that ended the event. A waiter
-    that is cancelled cancels nothing else. Without a ``flush`` it waits for the batch's own
-    trigger: up to ``idle_timeout``.
+    that is cancelled cancels nothing else. After ``await_linger`` seconds everything in the buffer
+    is sent, as by a flush: to await one event after another costs one request each.
     """
 
     def __await__(self) -> Generator[object, None, SendEventResult]:

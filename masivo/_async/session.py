@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from masivo._session import Key, SessionBase, registry
 from masivo._settle import settle
+from masivo.protocol import Delivery
 
 from . import clock as clocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo.protocol import Clock, Delivery, Failure, Origin, Request, Response, Ticket
+    from masivo.protocol import Clock, Failure, Origin, Request, Response, Ticket
 
 __all__ = ["GRACE", "AsyncSender", "LoopSession", "Member", "session_of"]
 
@@ -226,7 +227,8 @@ class LoopSession(SessionBase):
         if awaited.outcome is None:
             self.check_may_wait()
             self.check_loop()
-            self.wake()
+            if not isinstance(awaited, Delivery):  # else the core wakes, where a poll is needed
+                self.wake()
         await self._wait_for(awaited, timeout)
         if awaited.outcome is None:
             self.step()  # it may be done already

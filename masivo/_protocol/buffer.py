@@ -47,6 +47,7 @@ class Buffer(Origin):
         self._encode = encoder(settings)
         self._make = delivery_type
         self._per_customer = settings.max_in_flight > 1
+        self._awaits = settings.await_linger is not None
 
     @property
     def closed(self) -> bool:
@@ -129,6 +130,19 @@ class Buffer(Origin):
         else:
             self._context.input(lambda: self.outbox.drain(ticket))
         return ticket
+
+    def begin_wait(self, delivery: Delivery, waiter: object) -> None:
+        """See Origin. After ``await_linger`` all that is buffered then goes, as by a flush."""
+        if self._awaits:
+            at = max(self._clock(), self._context.now)  # it is not before an earlier one
+            self._input(partial(self.outbox.begin_wait, delivery, waiter, at))
+            if self._gate.accepted >= self._gate.wake_wait:
+                self._wake()
+
+    def end_wait(self, delivery: Delivery, waiter: object) -> None:
+        """See Origin."""
+        if self._awaits:
+            self._input(partial(self.outbox.end_wait, delivery, waiter))
 
     def cancel(self, ticket: Awaited[object]) -> None:
         """Stop waiting: a drain pushes no more batches out, and the next flush reports what this

@@ -113,6 +113,17 @@ class Origin:
         self.orphaned: Failed | None = None
         """The outcome of pending deliveries in a process that forked away from this client."""
 
+    def begin_wait(self, delivery: Delivery, waiter: object) -> None:
+        """Input: a caller begins to wait for the outcome of one of the client's events.
+
+        Args:
+            delivery: the event's.
+            waiter: what tells this wait from others.
+        """
+
+    def end_wait(self, delivery: Delivery, waiter: object) -> None:
+        """Input: a caller has given up such a wait."""
+
 
 class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
     """One event's way to its outcome.

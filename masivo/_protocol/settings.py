@@ -139,6 +139,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: Count = 100
     idle_timeout: Seconds = 30.0
     max_wait: Seconds = 60.0
+    await_linger: Annotated[float | None, _seconds_or_none] = 0.05
     refresh_interval: Annotated[float | None, _seconds_or_none] = 300.0
     timeout: Seconds = 10.0
     max_retries: Annotated[int, partial(_count, least=0)] = 4
@@ -160,6 +161,7 @@ class ClientOptions(TypedDict, total=False):
     batch_size: int
     idle_timeout: float
     max_wait: float
+    await_linger: float | None
     refresh_interval: float | None
     timeout: float
     max_retries: int

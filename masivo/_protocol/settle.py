@@ -23,6 +23,7 @@ __all__ = ["Waiters", "settle"]
 class Waiters:
     """The waiters: functions to be called when a delivery or a ticket has its outcome.
 
+    The client of a delivery learns here that a caller waits for it, or has given up.
     Its methods need no lock: each is one step on a dict. A waiter first registers, then looks for
     the outcome; the driver first polls, which sets outcomes, then looks for waiters.
     """
@@ -36,8 +37,12 @@ class Waiters:
 
     def add(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Have ``waker`` called, once, when ``awaited`` has its outcome."""
-        known = self._of_deliveries if isinstance(awaited, Delivery) else self._of_tickets
-        known.setdefault(awaited, []).append(waker)
+        if not isinstance(awaited, Delivery):
+            self._of_tickets.setdefault(awaited, []).append(waker)
+            return
+        self._of_deliveries.setdefault(awaited, []).append(waker)
+        if awaited.outcome is None and (origin := awaited.buffer) is not None:
+            origin.begin_wait(awaited, waker)
 
     def discard(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Forget a waiter that gave up."""
@@ -48,6 +53,8 @@ class Waiters:
         wakers = self._of_deliveries.get(awaited, [])
         if waker in wakers:
             wakers.remove(waker)
+        if awaited.outcome is None and (origin := awaited.buffer) is not None:
+            origin.end_wait(awaited, waker)
         # While there is no outcome the list stays, even an empty one: another waiter may be adding
         # itself to it. Afterwards who does that sees the outcome, and nobody else takes the list.
         if not wakers and awaited.outcome is not None:

@@ -33,12 +33,11 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
     """One event's way to its outcome."""
 
     def result(self, timeout: float | None = None) -> SendEventResult:
-        """Wait for the outcome.
-
-        Without a ``flush`` this waits for the batch's own trigger: up to ``idle_timeout``.
+        """Wait for the outcome. After ``await_linger`` seconds everything in the buffer is sent, as
+        by a flush: to wait for one event after another costs one request each.
 
         Args:
-            timeout: seconds; None for as long as it takes.
+            timeout: seconds; None for as long as it takes; 0 only looks.
 
         Raises:
             MasivoError: the event failed; the class says how.

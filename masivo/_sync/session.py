@@ -30,7 +30,7 @@ from masivo import _process
 from masivo._session import Key, SessionBase, orphaned, registry
 from masivo._session import sessions as all_sessions
 from masivo._settle import settle
-from masivo.protocol import Failure
+from masivo.protocol import Delivery, Failure
 
 from . import clock as clocks
 from .helpers import Helpers, start_thread
@@ -38,7 +38,7 @@ from .helpers import Helpers, start_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo.protocol import CloseTicket, Delivery, Request, Response, Ticket
+    from masivo.protocol import CloseTicket, Request, Response, Ticket
 
 __all__ = ["EXIT_TIMEOUT", "Sender", "Session", "join", "sessions"]
 
@@ -120,6 +120,9 @@ class Session(SessionBase):
         """Have the polling thread poll soon; False if there is none and none can be had."""
         if self._bell.empty():
             self._bell.put(None)
+        return self._has_thread()
+
+    def _has_thread(self) -> bool:
         return self._thread is not None or self._start()
 
     def _start(self) -> bool:
@@ -306,10 +309,13 @@ class Session(SessionBase):
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         bell: SimpleQueue[None] = SimpleQueue()
         with self.waiters.waiting(awaited, partial(bell.put, None)):
-            self.attend()
+            # For an event's sake the core wakes, where a poll is needed.
+            polls = self._has_thread if isinstance(awaited, Delivery) else self._ring
+            if polls == self._ring:
+                self.attend()
             while awaited.outcome is None:
                 until = deadline
-                if not self._ring():
+                if not polls():
                     self.work(cut_at)
                     times = [at for at in (deadline, self._wake_at) if at is not None]
                     until = min(times, default=None)

@@ -290,7 +290,7 @@ def test_a_failure_dropped_after_its_run_is_logged(
 
 
 def test_timers_run_on_trios_clock() -> None:
-    """With a MockClock, idle_timeout, max_wait and repeats pass in no time."""
+    """With a MockClock, await_linger, idle_timeout, max_wait and retries pass in no time."""
     batches: list[float] = []
 
     async def answer(request: httpx.Request) -> httpx.Response:
@@ -303,18 +303,22 @@ def test_timers_run_on_trios_clock() -> None:
     async def main() -> None:
         async with (
             httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
-            TrioClient("a-key", http_client=http, refresh_interval=None) as client,
+            TrioClient("a-key", http_client=http, refresh_interval=None, await_linger=7) as client,
         ):
             start = trio.current_time()
             await client.send_analytics_event(event())
-            assert trio.current_time() - start == pytest.approx(30.0, abs=0.1)
+            assert trio.current_time() - start == pytest.approx(7.0, abs=0.1)
             start = trio.current_time()
             for n in range(4):
                 client.send_analytics_event(event(n))
                 await trio.sleep(20)
             assert batches[1] - start == pytest.approx(60.0, abs=0.1)
-            await client.send_analytics_event(event())
+            last = client.send_analytics_event(event())
+            await trio.sleep(29.9)
+            assert len(batches) == 2
+            await trio.sleep(1.0)
             assert len(batches) == 4
+            assert last.done()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 

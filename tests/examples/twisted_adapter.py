@@ -119,8 +119,18 @@ class _Sent:
     def done(self) -> bool:
         return self._delivery.done()
 
-    def outcome(self) -> Future[SendEventResult]:
-        return self._running.begin(self._delivery.result)
+    def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
+        def wait() -> Deferred[SendEventResult]:
+            deferred = self._delivery.result()
+            if timeout is not None:
+                deferred.addTimeout(timeout, self._running.reactor, _gave_up)
+            return deferred
+
+        return self._running.begin(wait)
+
+
+def _gave_up(_failure: Any, _timeout: float) -> Any:
+    raise TimeoutError
 
 
 class _Handle(ClientHandle):

@@ -74,8 +74,8 @@ class _Sent:
     def done(self) -> bool:
         return self._delivery.done()
 
-    def outcome(self) -> Future[SendEventResult]:
-        return call_in_thread(self._clock, lambda: self._client.wait(self._delivery))
+    def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
+        return call_in_thread(self._clock, lambda: self._client.wait(self._delivery, timeout))
 
 
 class _Handle(ClientHandle):

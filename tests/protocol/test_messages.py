@@ -87,7 +87,7 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
         ),
         *(
             ({name: 0}, f"{name} must be a number of seconds above 0 (and at most 1000000000)")
-            for name in ("idle_timeout", "max_wait", "refresh_interval", "timeout")
+            for name in ("idle_timeout", "max_wait", "await_linger", "refresh_interval", "timeout")
         ),
         *(({name: 0}, f"{name} must be True or False") for name in ("enabled", "isolate_rejected")),
     ],

@@ -52,6 +52,7 @@ def test_the_defaults_are_those_that_are_promised() -> None:
         "batch_size": 100,
         "idle_timeout": 30.0,
         "max_wait": 60.0,
+        "await_linger": 0.05,
         "refresh_interval": 300.0,
         "timeout": 10.0,
         "max_retries": 4,
@@ -215,7 +216,7 @@ COUNTS = [
     *("batch_size", "max_in_flight", "max_queue", "max_queue_bytes"),
     *("max_event_bytes", "max_batch_bytes"),
 ]
-DURATIONS = ["idle_timeout", "max_wait", "refresh_interval", "timeout"]
+DURATIONS = ["idle_timeout", "max_wait", "await_linger", "refresh_interval", "timeout"]
 
 
 @pytest.mark.parametrize("name", [*COUNTS, "max_retries"])
@@ -241,10 +242,11 @@ def test_durations_are_positive_seconds(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "max_wait", "timeout"])
-def test_only_the_interval_may_be_none(name: str) -> None:
-    """``refresh_interval=None`` is allowed; the other durations need a number."""
+def test_some_durations_may_be_none(name: str) -> None:
+    """``refresh_interval`` and ``await_linger`` may be None; the other durations need a number."""
     assert name in refusal(**{name: None})
     assert made(refresh_interval=None).refresh_interval is None
+    assert made(await_linger=None).await_linger is None
 
 
 @pytest.mark.parametrize("name", DURATIONS)
@@ -391,7 +393,7 @@ def test_options_are_the_same_wherever_they_stand() -> None:
 def test_the_documented_default_is_the_default(name: str) -> None:
     """A number, in the unit that it is documented in; True; or a word for None."""
     text, default = documented()[name], defaults()[name]
-    said = re.search(r"[Dd]efault:? ([\w,]+(?: [KM]iB)?)", text)
+    said = re.search(r"[Dd]efault:? ([\w,]+(?:\.\d+)?(?: [KM]iB)?)", text)
     if name in ("api", "enabled"):  # the other value is what is described
         assert said is None
         assert default == (Api() if name == "api" else True)

@@ -81,6 +81,10 @@ class Callers:
         self._waiting[name] = wake
         self._waiters.add(awaited, wake)
 
+    def waits(self, awaited: Delivery | Ticket) -> bool:
+        """Whether a caller waits for an outcome."""
+        return id(awaited) in self._waiting
+
     def give_up(self, awaited: Delivery | Ticket) -> None:
         """Wait no longer."""
         wake = self._waiting.pop(id(awaited), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .expect import CLOSED, Wrong
-from .model import Authorization, Client, Event, Flushing
+from .model import Authorization, Client, Event, Flushing, Wait
 from .state import KeyState
 
 if TYPE_CHECKING:
@@ -73,6 +73,25 @@ class Calls(KeyState):
                 )
             )
             self.end_flushes(client)
+
+        self.inbox.append(do)
+
+    def begin_wait(self, event: Event, at: float) -> None:
+        """A caller began to wait for an outcome, at a time."""
+        client, wait = event.client, Wait(event, max(at, self.now))
+        client.unseen_waits.append(wait)
+
+        def do() -> None:
+            client.unseen_waits.remove(wait)
+            client.waits.append(wait)
+
+        self.inbox.append(do)
+
+    def end_wait(self, event: Event) -> None:
+        """The caller that waited for an outcome has given up."""
+
+        def do() -> None:
+            event.client.waits = [each for each in event.client.waits if each.event is not event]
 
         self.inbox.append(do)
 

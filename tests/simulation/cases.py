@@ -37,6 +37,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "batch_size": 100,
     "idle_timeout": 30.0,
     "max_wait": 60.0,
+    "await_linger": 0.05,
     "refresh_interval": 300.0,
     "timeout": 10.0,
     "max_retries": 4,
@@ -80,7 +81,7 @@ async def _coroutine(_failed: object) -> None:
     """No ``on_error``: it would never be awaited."""
 
 
-_NUMBERS: Final = ("idle_timeout", "max_wait", "refresh_interval", "timeout")
+_NUMBERS: Final = ("idle_timeout", "max_wait", "await_linger", "refresh_interval", "timeout")
 _COUNTS: Final = (
     *("batch_size", "max_in_flight", "max_queue", "max_queue_bytes"),
     *("max_event_bytes", "max_batch_bytes"),

@@ -285,6 +285,11 @@ class Contract(Calls):
         inbox, self.inbox = self.inbox, []
         for do in inbox:
             do()
+        for client in self.clients:
+            if client.awaited_at() <= now:
+                client.waits = []
+                for event in client.waiting:
+                    event.due = True
         self.renewing = now >= self.renew_at() - EPSILON
         if self.renewing and max(self.hold_until, self.long_hold_until) > now:
             self.authorization = Authorization(now + self.spread_hold())
@@ -368,6 +373,7 @@ class Contract(Calls):
     ) -> None:
         if client.inbox and self.key_refused():
             dues.append((-math.inf, "the failure of an event, as the key was refused"))
+        dues.append((client.awaited_at(unseen=True), "a push for those who wait"))
         first = client.inbox and not client.waiting and not client.batches
         if first and self.token is None and self.authorization is None and not self.long_hold():
             dues.append((-math.inf, "the first authorization"))

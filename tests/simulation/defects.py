@@ -216,6 +216,21 @@ DEFECTS: Final[dict[str, Defect]] = {
         "missing",
         lambda original, *args, **named: original(*args, **named)._replace(events=math.inf),
     ),
+    "a caller that waits does not push": around(
+        triggers.Triggers,
+        "push_awaited",
+        lambda original, self, number, now: original(self, 0, now),
+    ),
+    "a caller that waits does not wake the driver": before(
+        buffer.Buffer, "begin_wait", lambda self, *_: change(self._gate, "wake_wait", math.inf)
+    ),
+    "a caller that has given up pushes": becomes(outbox.Outbox, "end_wait", nothing),
+    "a caller that waits for an event in flight pushes": becomes(
+        outbox.Outbox, "_is_in_flight", lambda _self, _delivery: False
+    ),
+    "an event that goes leaves its callers' waits behind": becomes(
+        triggers.Triggers, "gone", nothing
+    ),
     "one batch more than max_in_flight is in flight": before(
         outbox.Outbox,
         "_form",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .plan import ClientPlan
     from .traffic import Sample
 
-__all__ = ["Authorization", "Client", "Event", "Batch", "Flushing", "Part"]
+__all__ = ["Authorization", "Client", "Event", "Batch", "Flushing", "Part", "Wait"]
 
 WHOLE_BATCHES: Final = 2
 
@@ -129,6 +129,15 @@ class Flushing:
 
 
 @dataclass(slots=True, eq=False)
+class Wait:
+    """A caller's wait for the outcome of an event."""
+
+    event: Event
+    at: float
+    """Since when."""
+
+
+@dataclass(slots=True, eq=False)
 class Client:
     """One client."""
 
@@ -140,6 +149,9 @@ class Client:
     waiting: list[Event] = field(default_factory=list[Event])
     inbox: list[Event] = field(default_factory=list[Event])
     """Accepted events that the core has not looked at yet."""
+    waits: list[Wait] = field(default_factory=list[Wait])
+    unseen_waits: list[Wait] = field(default_factory=list[Wait])
+    """Waits that the core has not looked at yet."""
     batches: list[Batch] = field(default_factory=list[Batch])
     pending: int = 0
     pending_bytes: int = 0
@@ -216,6 +228,13 @@ class Client:
             return -math.inf
         last_at = max(self.last_at, free[-1].at)
         return min(last_at + plan.idle_timeout, free[0].at + plan.max_wait)
+
+    def awaited_at(self, *, unseen: bool = False) -> float:
+        """When everything must go for the sake of those who wait for an event in the buffer."""
+        linger = self.plan.await_linger
+        waits = [*self.waits, *self.unseen_waits] if unseen else self.waits
+        since = [w.at for w in waits if w.event.batch is None and not w.event.ended]
+        return math.inf if linger is None else min(since, default=math.inf) + linger
 
     def leader(self, free: list[Event]) -> list[Event]:
         """The events of the customer who goes first for having a whole batch waiting, if any."""

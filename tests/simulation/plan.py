@@ -27,6 +27,7 @@ class ClientPlan:
     batch_size: int = 100
     idle_timeout: float = 30.0
     max_wait: float = 60.0
+    await_linger: float | None = 0.05
     refresh_interval: float | None = 300.0
     timeout: float = 10.0
     max_retries: int = 4
@@ -194,6 +195,7 @@ def _client(random: Random) -> ClientPlan:
         on_error=random.random() < 0.5,
         sends_again=random.random() < 0.2,
         keeps=pick(0.0, 0.5, 1.0),
+        await_linger=pick(None, 0.05, 0.5, 4.0, 4.0),
         ending=pick("close", "close", "deadline", "deadline", "destroy", "abandon"),
     )
 
@@ -219,6 +221,8 @@ _CALLS: Final = {
     "abandon": 0.3,
     "abort": 0.2,
     "attach": 3,
+    "wait": 5,
+    "give_up": 5,
     "claim": 4,
     "drop": 4,
     "wall": 2,

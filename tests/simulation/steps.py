@@ -201,7 +201,7 @@ class Steps:
         if (number * 37 + x) % 100 < plan.keeps * 100:
             self._kept[number] = delivery
             if not full and number % 3:
-                world.callers.wait(delivery)
+                self._wait_for(number)
         elif full:
             self._overflows[client.index].kept.discard(number)
             self._overflows[client.index].dropped += 1
@@ -318,6 +318,25 @@ class Steps:
             return []
         first = step.x % len(numbers)
         return numbers[first : first + 1 + step.y % 8]
+
+    def _wait_for(self, number: int) -> None:
+        delivery, event = self._kept[number], self._checker.events[number]
+        self._world.callers.wait(delivery)
+        if event.client.plan.await_linger is not None:
+            self._contract.begin_wait(event, self._world.now - self._world.back)
+
+    def _wait(self, _client: Client, step: Step) -> None:
+        for number in self._some(step):
+            delivery = self._kept[number]
+            if not delivery.done() and not self._world.callers.waits(delivery):
+                self._wait_for(number)
+
+    def _give_up(self, _client: Client, step: Step) -> None:
+        for number in self._some(step):
+            delivery = self._kept[number]
+            if not delivery.done() and self._world.callers.waits(delivery):
+                self._world.callers.give_up(delivery)
+                self._contract.end_wait(self._checker.events[number])
 
     def _claim(self, _client: Client, step: Step) -> None:
         for number in self._some(step):

@@ -123,15 +123,15 @@ def test_a_wait_in_the_test_lets_time_run_to_what_it_waits_for(
     masivo_clock: MasivoClock, masivo_emulator: Emulator
 ) -> None:
     """To a retry, to a batch's own trigger, to the wait's own end; and no further."""
-    client = masivo.Client()
+    client = masivo.Client(await_linger=0.5)
     masivo_emulator.fail(Fault.unavailable(retry_after=120), route="events")
     sent = client.send_analytics_event(event("retried"))
     assert client.flush().delivered == 1
     assert 120 <= masivo_clock.elapsed < 125
     assert sent.result().status == 200
     began = masivo_clock.elapsed
-    assert client.send_analytics_event(event("idle")).result().success
-    assert masivo_clock.elapsed == pytest.approx(began + 30)
+    assert client.send_analytics_event(event("awaited")).result().success
+    assert masivo_clock.elapsed == pytest.approx(began + 0.5)
     masivo_emulator.fail(Fault.unavailable(retry_after=200), route="events")
     client.send_analytics_event(event("too late"))
     began = masivo_clock.elapsed
@@ -146,7 +146,7 @@ def test_a_wait_in_another_thread_moves_nothing(
     masivo_clock: MasivoClock, masivo_emulator: Emulator
 ) -> None:
     """The app's own threads wait until the test moves the clock."""
-    client = masivo.Client()
+    client = masivo.Client(await_linger=None)
     outcomes: list[bool] = []
     sent = client.send_analytics_event(event())
     waiter = threading.Thread(target=lambda: outcomes.append(sent.result().success))
@@ -157,6 +157,23 @@ def test_a_wait_in_another_thread_moves_nothing(
     waiter.join(10)
     assert outcomes == [True]
     assert masivo_emulator.event_count == 1
+
+
+def test_awaiting_goes_by_the_clock_in_loops(
+    masivo_clock: MasivoClock, masivo_emulator: Emulator
+) -> None:
+    """A task that awaits an event has it sent after ``await_linger`` virtual seconds."""
+
+    async def main() -> None:
+        async with masivo.AsyncClient(await_linger=5) as client:
+            waiter = asyncio.ensure_future(client.send_analytics_event(event()))
+            await asyncio.sleep(0)
+            await masivo_clock.aadvance(4.5)
+            assert masivo_emulator.batches == []
+            await masivo_clock.aadvance(0.5)
+            assert (await waiter).success
+
+    asyncio.run(main())
 
 
 def test_retries_go_by_the_clock_in_loops(

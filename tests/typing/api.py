@@ -57,6 +57,7 @@ def constructors() -> None:
         batch_size=10,
         idle_timeout=1,
         max_wait=2.5,
+        await_linger=None,
         refresh_interval=None,
         timeout=3,
         max_retries=0,

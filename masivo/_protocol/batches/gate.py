@@ -38,6 +38,7 @@ class Gate:
         "settings",
         "wake_bytes",
         "wake_count",
+        "wake_wait",
     )
 
     def __init__(self, settings: Settings) -> None:
@@ -64,6 +65,9 @@ class Gate:
         self.full_bytes: int = settings.max_queue_bytes
         self.wake_count: float = 1
         self.wake_bytes: float = 0  # with a byte for the comma after each event
+        self.wake_wait: float = 1
+        """The number of accepted events from which on a caller that begins to wait for an outcome
+        must wake the driver: infinite while a poll is to come in time for any wait."""
 
     def count(self) -> tuple[_Folded, int, int]:
         """Count what has come in: ``known`` as it is now. From any thread."""

@@ -85,6 +85,7 @@ class Outbox:
         self._triggers = Triggers(settings, self._budget)
         self._stamper = Stamper(context.server_clock)
         self._rejections = Rejections()
+        self._in_batches: set[int] | None = None  # the deliveries in flight, while they are asked
         self._drains: list[Ticket] = []
         self._closes: list[CloseTicket] = []
         self._closing_error: MasivoError | None = None
@@ -169,6 +170,22 @@ class Outbox:
         self._drains.append(ticket)
         self._report_call("drain")
         self._context.touch(self)
+
+    def begin_wait(self, delivery: Delivery, waiter: object, at: float) -> None:
+        """Count a caller's wait for the outcome of an event, if that is still buffered."""
+        if delivery.outcome is None and not self._is_in_flight(delivery):
+            self._triggers.begin_wait(delivery, waiter, at)
+        self._context.touch(self)
+
+    def _is_in_flight(self, delivery: Delivery) -> bool:
+        if self._in_batches is None:  # once for all waits of a poll
+            parts = (part for batch in self._batches for part in batch.parts)
+            self._in_batches = {id(each) for part in parts for each in part.deliveries}
+        return id(delivery) in self._in_batches
+
+    def end_wait(self, delivery: Delivery, waiter: object) -> None:
+        """Forget a wait that was given up."""
+        self._triggers.end_wait(delivery, waiter)
 
     def cancel(self, ticket: Awaited[object]) -> None:
         """Forget a ticket without a waiter."""
@@ -267,8 +284,10 @@ class Outbox:
 
     def step(self, now: float) -> None:
         """Do what is possible now: send, form batches, end calls, set timers."""
+        self._in_batches = None
         if self.detached:
             return
+        self._triggers.push_awaited(self._queue.arrived, now)
         for batch in list(self._batches):
             self._advance(batch, now)
         while self._form(now):
@@ -333,14 +352,14 @@ class Outbox:
         trigger = self._due(now)
         if trigger is None:
             return False
+        if error is None and now < context.backoff.hold_until and not self.hurry:
+            return False
+        taken = self._queue.take(self.settings.batch_size, self._budget)
+        self._triggers.gone(taken.deliveries)
         if error is not None:
-            taken = self._queue.take(self.settings.batch_size, self._budget)
             self._queue.release(taken.customers)
             self._outcomes.fail(taken.deliveries, taken.numbers, error)
             return True
-        if now < context.backoff.hold_until and not self.hurry:
-            return False
-        taken = self._queue.take(self.settings.batch_size, self._budget)
         batch = Batch(taken, self._stamper.stamped(taken.deliveries, now), trigger)
         batch.not_before = now + context.backoff.wait()
         self._batches.append(batch)
@@ -356,10 +375,16 @@ class Outbox:
     def _wait(self, now: float) -> None:
         """Set the timer of the next batch, and the numbers at which a sender wakes the driver."""
         self.gate.fold()
-        missing = self._missing(now)
-        self._context.timers.set((Timer.LINGER, self), missing.at)
-        self.gate.wake_count = self._queued + missing.events
-        self.gate.wake_bytes = self._queued_bytes + self._queued + missing.bytes
+        missing, until, gate = self._missing(now), self._triggers.await_until(), self.gate
+        at = until if missing.at is None else min(missing.at, until)
+        self._context.timers.set((Timer.LINGER, self), None if at == math.inf else at)
+        gate.wake_count = self._queued + missing.events
+        gate.wake_bytes = self._queued_bytes + self._queued + missing.bytes
+        # A wait for an event that is in flight changes nothing.
+        before, buffered = gate.wake_wait, self._unended > self._in_flight
+        gate.wake_wait = math.inf if until < math.inf else 0 if buffered else self._queued + 1
+        if before == math.inf > gate.wake_wait and self._context.inbox:
+            self._context.wake()  # perhaps a wait, which found that it need not wake
 
     def _missing(self, now: float) -> Missing:
         """Return the time, the events or the bytes after which a poll is worthwhile."""
@@ -504,6 +529,7 @@ class Outbox:
 
     def _fail_queue(self, error: MasivoError) -> None:
         taken = self._queue.clear()
+        self._triggers.gone(taken.deliveries)
         self._outcomes.fail(taken.deliveries, taken.numbers, error)
 
     def _fail_batches(self, batches: list[Batch], error: MasivoError) -> None:

@@ -11,6 +11,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from masivo._protocol.delivery import Delivery
     from masivo._protocol.settings import Settings
 
     from .queues import Queue
@@ -35,7 +38,8 @@ class Triggers:
 
     - ``batch_size``: a whole batch of events waits
     - ``max_batch_bytes``: more bytes wait than a batch may have
-    - a push, of the events that wait then: by a flush, a close, or an event without room
+    - a push, of the events that wait then: by a flush, a close, an event without room, or
+      ``await_linger``: a caller has waited long enough for the outcome of one of them
     - ``max_wait``: the oldest event has waited long enough
     - ``idle_timeout``: no event has come for long enough
     - ``drain``, ``close``: a caller waits for room, or for the end (events that came since)
@@ -52,6 +56,11 @@ class Triggers:
         self._pushed_below = 0  # events numbered below this are due ...
         self._push = ""  # ... for this reason
         self._last_at = -math.inf
+        linger = settings.await_linger
+        self._linger = math.inf if linger is None else linger
+        # The callers that wait for the outcome of a buffered event, and since when.
+        self._waits: dict[Delivery, dict[object, float]] = {}
+        self._waited_since = math.inf  # none of them waits for longer
 
     def arrived(self, at: float) -> None:
         """An event was accepted at this time."""
@@ -60,6 +69,48 @@ class Triggers:
     def push(self, number: int, why: str) -> None:
         """Make the events numbered below ``number`` due; ``why`` is their trigger."""
         self._pushed_below, self._push = number, why
+
+    # ── Callers that wait for an outcome ─────────────────────────────────────────────────────
+
+    def begin_wait(self, delivery: Delivery, waiter: object, at: float) -> None:
+        """A caller waits for the outcome of a buffered event, from this time on."""
+        self._waits.setdefault(delivery, {})[waiter] = at
+        self._waited_since = min(self._waited_since, at)
+
+    def end_wait(self, delivery: Delivery, waiter: object) -> None:
+        """A caller has given up: its wait changes nothing."""
+        waiters = self._waits.get(delivery, {})
+        waiters.pop(waiter, None)
+        if not waiters:
+            self._forget_waits((delivery,))
+
+    def gone(self, deliveries: Iterable[Delivery]) -> None:
+        """Events are no longer buffered: nothing is to go for the sake of their waiters."""
+        if self._waits:
+            self._forget_waits(deliveries)
+
+    def _forget_waits(self, deliveries: Iterable[Delivery]) -> None:
+        for delivery in deliveries:
+            self._waits.pop(delivery, None)
+        if not self._waits:
+            self._waited_since = math.inf
+
+    def await_until(self) -> float:
+        """The time at which ``push_awaited`` is to be called again: infinite for never."""
+        return self._waited_since + self._linger
+
+    def push_awaited(self, number: int, now: float) -> None:
+        """Push the events numbered below ``number``, if a caller has waited long enough."""
+        if now < self.await_until():
+            return
+        waits = (at for waiters in self._waits.values() for at in waiters.values())
+        self._waited_since = min(waits)  # who waited since before may have given up
+        if now >= self.await_until():
+            self.push(number, "await_linger")
+            self._waits.clear()
+            self._waited_since = math.inf
+
+    # ── The next batch ───────────────────────────────────────────────────────────────────────
 
     def due(self, queue: Queue, now: float, pending: int, call: str | None) -> str | None:
         """The trigger of a batch that is due now; None if none is.

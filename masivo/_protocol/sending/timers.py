@@ -13,7 +13,8 @@ class Timer(Enum):
     """Every timer of the core."""
 
     LINGER = auto()
-    """A client's waiting events become due (``idle_timeout``, ``max_wait``, a hold that ends)."""
+    """A client's waiting events become due (``idle_timeout``, ``max_wait``, ``await_linger``, a
+    hold that ends)."""
     RETRY = auto()
     """A batch, or an authorization, is sent again."""
     CLOSE = auto()

@@ -67,6 +67,7 @@ class ClientSettings(TypedDict, total=False):
     batch_size: int
     idle_timeout: float
     max_wait: float
+    await_linger: float | None
     refresh_interval: float | None
     timeout: float
     max_retries: int
@@ -88,9 +89,10 @@ class SentEvent(Protocol):
         """Return whether the event has its outcome. Never waits."""
         ...
 
-    def outcome(self) -> Future[SendEventResult]:
+    def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
         """Begin to wait for the outcome, in the way of the driver's world: the result, or the
-        MasivoError that ended the event. May be called any number of times."""
+        MasivoError that ended the event; TimeoutError for a wait that is given up after a time.
+        May be called any number of times."""
         ...
 
 

@@ -82,9 +82,11 @@ class Event:
         """True once it has its outcome."""
         return self._sent.done()
 
-    def wait(self) -> Call[SendEventResult]:
-        """Begin to wait for the outcome."""
-        return Call(self._run, f"the wait for event {self.number}", self._sent.outcome())
+    def wait(self, timeout: float | None = None) -> Call[SendEventResult]:
+        """Begin to wait for the outcome; after a time, give up."""
+        outcome = self._sent.outcome(timeout)
+        self._run.rest()
+        return Call(self._run, f"the wait for event {self.number}", outcome)
 
     def result(self) -> SendEventResult:
         """The result, which must be there at this time.

@@ -29,6 +29,92 @@ def outcome_wakes_its_waiters(run: Run) -> None:
     run.equal(len({id(error) for error in errors}), 3, "errors")
 
 
+@scenario("awaited-outcomes")
+def waiting_sends_what_is_buffered(run: Run) -> None:
+    """``await_linger`` seconds after a caller began to wait for a buffered event, all that is
+    buffered goes, later events included; events after that wait for a trigger of their own."""
+    client = run.client(await_linger=0.25)
+    client.send_numbers(1, 2)
+    run.advance(5)
+    wait = client.events[0].wait()
+    client.send_numbers(3)
+    run.advance(0.125)
+    run.check(wait.pending, "a wait ended too early")
+    run.sent()
+    run.advance(0.125)
+    run.equal(wait.result().status, 200, "the awaited event")
+    client.send_numbers(4)
+    run.advance(29)
+    run.sent([1, 2, 3])
+    run.equal(run.batch(0).at, 5.25, "sent at")
+
+
+@scenario("awaited-outcomes")
+def those_that_wait_share_a_batch(run: Run) -> None:
+    """The first of several waits says when the batch goes that they share."""
+    client = run.client(await_linger=0.25)
+    client.send_numbers(1, 2, 3)
+    waits = [client.events[2].wait()]
+    run.advance(0.125)
+    waits += [client.events[0].wait(), client.events[1].wait(), client.events[1].wait()]
+    run.advance(0.125)
+    for wait in waits:
+        wait.result()
+    run.advance(29)
+    run.sent([1, 2, 3])
+    run.equal(run.batch(0).at, 0.25, "sent at")
+
+
+@scenario("awaited-outcomes")
+def caller_that_gave_up_changes_nothing(run: Run) -> None:
+    """A caller that gives up within ``await_linger`` has nothing sent; another one that began to
+    wait later counts from then on."""
+    client = run.client(await_linger=0.25)
+    client.send_numbers(1, 2)
+    hasty = client.events[0].wait(0.125)
+    run.advance(0.0625)
+    patient = client.events[0].wait()
+    run.advance(0.0625)
+    hasty.raises(TimeoutError)
+    run.advance(0.125)
+    run.sent()
+    run.advance(0.0625)
+    patient.result()
+    run.sent([1, 2])
+    run.equal(run.batch(0).at, 0.3125, "sent at")
+    client.send_numbers(3)
+    client.events[2].wait(0).raises(TimeoutError)
+    run.advance(29)
+    run.sent([1, 2])
+
+
+@scenario("awaited-outcomes")
+def wait_for_an_event_in_flight_sends_nothing(run: Run) -> None:
+    """A caller that waits for an event that has gone has nothing else sent."""
+    client = run.client(batch_size=2, await_linger=0.25)
+    run.respond(Fault.unavailable(retry_after=5))
+    client.send_numbers(1, 2, 3)
+    wait = client.events[0].wait()
+    run.advance(6)
+    wait.result()
+    run.sent([1, 2], [1, 2])
+    run.pending(client.events[2:])
+
+
+@scenario("awaited-outcomes")
+def without_await_linger_waiting_changes_nothing(run: Run) -> None:
+    """With ``await_linger=None`` an event that is awaited goes by the other triggers alone."""
+    client = run.client(await_linger=None)
+    client.send_numbers(1)
+    wait = client.events[0].wait()
+    run.advance(29)
+    run.check(wait.pending, "a wait ended too early")
+    run.sent()
+    run.advance(1)
+    wait.result()
+    run.equal(run.batch(0).at, 30.0, "sent at")
+
+
 @scenario("flush")
 def flush_waits_for_what_is_in_flight(run: Run) -> None:
     """``flush`` waits for batches in flight too, and does not raise for failures."""

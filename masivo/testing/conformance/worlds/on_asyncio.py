@@ -99,8 +99,8 @@ class _Sent:
     def done(self) -> bool:
         return self._delivery.done()
 
-    def outcome(self) -> Future[SendEventResult]:
-        return self._loop.begin(lambda: self._delivery)
+    def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
+        return self._loop.begin(lambda: asyncio.wait_for(self._delivery, timeout))
 
 
 class _Handle(ClientHandle):

@@ -6,6 +6,7 @@ run away while a response is on its way. The suite moves it, when the driver is 
 
 from __future__ import annotations
 
+import math
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
@@ -111,8 +112,14 @@ class _Sent:
     def done(self) -> bool:
         return self._delivery.done()
 
-    def outcome(self) -> Future[SendEventResult]:
-        return self._run.begin(lambda: self._delivery)
+    def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
+        return self._run.begin(lambda: _within(timeout, self._delivery))
+
+
+async def _within(timeout: float | None, delivery: AsyncDelivery) -> SendEventResult:
+    with trio.move_on_after(math.inf if timeout is None else timeout):
+        return await delivery
+    raise TimeoutError
 
 
 class _Handle(ClientHandle):

@@ -59,8 +59,8 @@ class _Sent:
     def done(self) -> bool:
         return self._delivery.done()
 
-    def outcome(self) -> Future[SendEventResult]:
-        return self._adapter.wait(self._delivery, self._delivery, None)
+    def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
+        return self._adapter.wait(self._delivery, self._delivery, timeout)
 
 
 class _Handle(ClientHandle):
@@ -196,8 +196,15 @@ class ReferenceAdapter(Adapter):
 
         self._waiters.add(awaited, resolve)
         resolve()
+
+        def give_up() -> None:
+            self._waiters.discard(awaited, resolve)
+            cancel()
+
         if timeout is not None and not future.done():
-            self._limits.append((self.clock.monotonic() + timeout, future, cancel))
+            self._limits.append((self.clock.monotonic() + timeout, future, give_up))
+            if not timeout:
+                self.advanced()
         self.wake()
         return future
 

@@ -56,8 +56,8 @@ class _Sent:
     def done(self) -> bool:
         return self._delivery.done()
 
-    def outcome(self) -> Future[SendEventResult]:
-        return call_in_thread(self._clock, self._delivery.result)
+    def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
+        return call_in_thread(self._clock, lambda: self._delivery.result(timeout))
 
 
 class _Handle(ClientHandle):
