@@ -114,9 +114,9 @@ def test_it_may_send(connect: Connect, emulator: Emulator) -> None:
 def test_it_is_not_called_for_what_it_sends_in_vain(connect: Connect) -> None:
     """While the key is refused, an event that it sends fails at once, and it is not called for
     that: it would send for ever. It is called for what another thread sends meanwhile."""
-    calls: list[FailedEvent] = []
+    calls: list[masivo.FailedEvent] = []
 
-    def on_error(failed: FailedEvent) -> None:
+    def on_error(failed: masivo.FailedEvent) -> None:
         calls.append(failed)
         client.send_analytics_event(event(len(calls) + 10))
         if len(calls) == 1:

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from masivo._protocol.errors import MasivoQueueFullError
 from masivo._protocol.events.form import size
-from masivo.protocol import Api, Delivery, Failed
+from masivo.protocol import Api
 
-from .simulator import Driver, error_of, event, in_batch, numbers, payload, result_of
+from .simulator import Driver, error_of, event, in_batch, numbers
 
 
 def event_of(size: int, number: int = 0) -> dict[str, object]:
@@ -110,114 +106,6 @@ def test_an_event_larger_than_the_queue_fails() -> None:
     assert driver.out == []
     driver.close(1.0)
     assert driver.closed
-
-
-@given(
-    st.lists(st.integers(66, 400), min_size=1, max_size=60),
-    st.integers(1, 20),
-    st.sampled_from([1, 2, 3]),
-    st.booleans(),
-    st.integers(400, 2000),
-)
-def test_no_batch_exceeds_its_bounds_and_all_events_arrive(
-    sizes: list[int], batch_size: int, max_in_flight: int, stamped: bool, limit: int
-) -> None:
-    """Whatever the sizes: no batch exceeds ``batch_size`` or ``max_batch_bytes``, no batch that
-    is followed by another could have held its first event, and all events arrive."""
-    limit += 60
-    driver = Driver(
-        api=Api(stamp_issued_at=stamped),
-        batch_size=batch_size,
-        max_in_flight=max_in_flight,
-        max_batch_bytes=limit,
-        max_event_bytes=limit,
-    )
-    driver.sign_in()
-    deliveries = driver.send(*(event_of(size, 0) for size in sizes))
-    driver.flush()
-    bodies: list[bytes] = []
-    while driver.out:
-        request = driver.batch()
-        assert len(request.body) <= limit
-        assert len(payload(request)) <= batch_size
-        if bodies and len(bodies[-1]) + 1 <= limit:
-            first = len(request.body) - len(b'{"events":[]}')
-            fits = len(bodies[-1]) + 1 + first <= limit
-            one = len(payload(request)) == 1
-            last = parsed_count(bodies[-1])
-            assert not (fits and one and last < batch_size)
-        bodies.append(request.body)
-        driver.accept()
-    assert all(result_of(each).success for each in deliveries)
-    assert driver.buffer.stats().delivered == len(sizes)
-
-
-def parsed_count(body: bytes) -> int:
-    """How many of the small events a body holds."""
-    return body.count(b'"type":"VIEW"')
-
-
-@pytest.mark.parametrize("max_in_flight", [1, 3])
-@given(data=st.data())
-def test_every_event_has_exactly_one_outcome(max_in_flight: int, data: st.DataObject) -> None:
-    """Whatever the API does, whenever: every accepted event ends exactly once, all counters agree,
-    and a client that closes leaves nothing behind."""
-    driver = Driver(
-        batch_size=data.draw(st.integers(1, 4)),
-        max_in_flight=max_in_flight,
-        max_queue=data.draw(st.integers(1, 12)),
-        max_retries=data.draw(st.integers(0, 2)),
-    )
-    deliveries: list[Delivery] = []
-    steps = st.sampled_from(
-        ["send", "send", "send", "respond", "respond", "break", "wait", "flush"]
-    )
-    for step in data.draw(st.lists(steps, max_size=40)):
-        if step == "send":
-            customer = data.draw(st.sampled_from("abc"))
-            deliveries += driver.send(event(len(deliveries), customer))
-        elif step == "respond" and driver.out:
-            request = data.draw(st.sampled_from(driver.out))
-            status = data.draw(st.sampled_from([200, 200, 400, 401, 403, 429, 503, 302]))
-            seconds = data.draw(st.sampled_from(["", "1", "200", "400"]))
-            driver.respond(
-                status,
-                {"data": "some-token", "error": "e"},
-                to=request,
-                headers={"retry-after": seconds},
-            )
-        elif step == "break" and driver.out:
-            request = data.draw(st.sampled_from(driver.out))
-            driver.break_off(to=request, status=data.draw(st.sampled_from([None, 200, 500])))
-        elif step == "wait":
-            driver.advance(data.draw(st.sampled_from([0.1, 5.0, 70.0, 400.0])))
-        elif step == "flush":
-            driver.flush()
-        stats = driver.buffer.stats()
-        assert stats.queued >= 0
-        assert stats.in_flight >= 0
-        assert stats.accepted + stats.overflowed == len(deliveries)
-        assert stats.accepted == stats.delivered + stats.failed + stats.queued + stats.in_flight
-    ticket = driver.close(data.draw(st.sampled_from([0.0, 3.0, 500.0])))
-    for _ in range(400):
-        if driver.closed:
-            break
-        if driver.wake_at is not None:
-            driver.sleep()
-        if driver.out:
-            driver.break_off(to=driver.out[0])
-    assert driver.closed
-    assert driver.wake_at is None
-    assert ticket.claim() is True
-    settled = set(map(id, driver.settled))
-    assert len(settled) == len(driver.settled)
-    for each in deliveries:
-        outcome = each.claim()
-        assert outcome is not None
-        full = isinstance(outcome, Failed) and isinstance(outcome.error, MasivoQueueFullError)
-        assert (id(each) in settled) is not full
-    stats = driver.buffer.stats()
-    assert stats.accepted == stats.delivered + stats.failed == len(driver.settled)
 
 
 def test_a_drain_has_room_to_the_byte() -> None:

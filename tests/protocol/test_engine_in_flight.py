@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import Any
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from masivo.protocol import Api, Request
 
-from .simulator import START, Driver, event, is_authorization, numbers, payload, result_of
+from .simulator import START, Driver, event, numbers, payload, result_of
 
 
 def send(driver: Driver, *customers: str) -> None:
@@ -179,53 +174,6 @@ def test_batches_in_flight_are_due_by_count_of_what_may_go() -> None:
     driver.sign_in()
     send(driver, "a", "a", "a", "a", "a", "b")
     assert [numbers(each) for each in driver.out] == [[0, 1, 2]]
-
-
-@given(st.lists(st.sampled_from("abcd"), max_size=60), st.data())
-def test_a_customers_events_are_never_overtaken(customers: list[str], data: st.DataObject) -> None:
-    """Whatever gets its response in which order, those events of a customer that leave do so in the
-    order of their sending, each has exactly one outcome, and no customer is in two batches at once.
-    """
-    driver = Driver(
-        batch_size=data.draw(st.integers(1, 5)),
-        max_in_flight=data.draw(st.integers(2, 4)),
-        max_retries=1,
-    )
-    driver.dice.always = 0.25
-    driver.sign_in()
-    pending = list(enumerate(customers))
-    left: dict[str, list[int]] = defaultdict(list)
-    seen: set[str] = set()
-    for _ in range(40 + 40 * len(customers)):
-        if not (pending or driver.out or driver.outbox.pending):
-            break
-        if pending and (not driver.out or data.draw(st.booleans())):
-            driver.send(event(*pending.pop(0)))
-        elif driver.out:
-            request = data.draw(st.sampled_from(driver.out))
-            if is_authorization(request):
-                driver.grant()
-            else:
-                status = data.draw(st.sampled_from([200, 200, 400, 401, 503]))
-                driver.respond(status, to=request)
-        elif driver.wake_at is not None:
-            driver.sleep()
-        busy: set[str] = set()
-        for each in driver.out:
-            if is_authorization(each):
-                continue
-            events: list[dict[str, Any]] = payload(each)
-            assert busy.isdisjoint(whose(each))
-            busy.update(whose(each))
-            for one in events:
-                key = f"{one['customer_id']}{one['n']}"
-                if key not in seen:
-                    seen.add(key)
-                    left[one["customer_id"]].append(one["n"])
-    assert len(driver.settled) == len(set(map(id, driver.settled))) == len(customers)
-    for customer, order in left.items():
-        # Those that came while the key rested failed without a request.
-        assert order == [n for n, each in enumerate(customers) if each == customer and n in order]
 
 
 def test_one_result_for_each_batch() -> None:

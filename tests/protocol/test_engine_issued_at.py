@@ -5,12 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email.utils import formatdate
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from masivo.protocol import Api, Request
 
-from .simulator import START, WALL, Driver, event, is_authorization, payload
+from .simulator import START, WALL, Driver, event, payload
 
 
 def stamps(request: Request) -> list[str]:
@@ -188,59 +185,3 @@ def test_on_error_gets_the_event_without_the_stamp() -> None:
     driver.flush()
     driver.respond(403)
     assert driver.failed[0].event == event(1)
-
-
-@given(
-    offset=st.floats(-1e8, 1e8),
-    wall_error=st.floats(-1e7, 1e7),
-    responses=st.lists(
-        st.tuples(
-            st.floats(0.0, 100.0),  # seconds until it
-            st.floats(0.0, 5.0),  # of the request's way to the server
-            st.floats(0.0, 5.0),  # of the response's way back
-            st.integers(0, 3),  # events sent then
-        ),
-        min_size=1,
-        max_size=8,
-    ),
-    max_in_flight=st.sampled_from([1, 3]),
-)
-def test_stamps_never_decrease_and_are_never_later_than_the_servers_time(
-    offset: float,
-    wall_error: float,
-    responses: list[tuple[float, float, float, int]],
-    max_in_flight: int,
-) -> None:
-    """With a ``Date`` in each authorization's response: whatever the network's delays and the local
-    clock, a stamp is never later than the server's true time of the send, never more than the
-    delays and a second earlier, and stamps of a client never decrease."""
-    driver = Driver(refresh_interval=20.0, max_in_flight=max_in_flight, batch_size=4)
-    driver.wall = WALL + wall_error
-
-    def server_time() -> float:
-        return WALL + offset + driver.now - START
-
-    times: list[float] = []
-    wire: list[tuple[int, float]] = []
-    driver.buffer.token()
-    driver.poll()
-    for pause, there, back, count in responses:
-        for request in [each for each in driver.out if is_authorization(each)]:
-            driver.now += there
-            headers = date(server_time())
-            driver.now += back
-            driver.respond(200, {"data": "opaque-token"}, to=request, headers=headers)
-        for _ in range(count):
-            times.append(server_time())
-            driver.send(event(len(times) - 1, f"c{len(times) % 3}"))
-        driver.advance(pause)
-        for request in [each for each in driver.out if not is_authorization(each)]:
-            for each in payload(request):
-                wire.append((each["n"], seconds(each["issued_at"])))
-                assert wire[-1][1] <= server_time() + 1e-6
-            driver.accept(request)
-    assert [stamp for _, stamp in wire] == sorted(stamp for _, stamp in wire)
-    for number, stamp in wire:
-        assert stamp >= times[number] - 11.002
-        # Customers that overtake each other may get a stamp of one that went before them.
-        assert max_in_flight > 1 or stamp <= times[number] + 1e-6

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from masivo._protocol.errors import MasivoAuthError, MasivoError, MasivoNetworkError
+from masivo._protocol.errors import MasivoAuthError, MasivoError
 from masivo.protocol import Api, Delivery, Engine, Failed, Failure, Response, unwrap
 
 from .simulator import (
@@ -21,7 +19,6 @@ from .simulator import (
     error_of,
     event,
     in_batch,
-    is_authorization,
     numbers,
     result_of,
 )
@@ -402,94 +399,3 @@ def test_a_delivery_is_neither_copied_nor_pickled() -> None:
     assert copy.copy(delivery) is delivery
     with pytest.raises(TypeError):
         pickle.dumps(delivery)
-
-
-# ── Whatever a server says ───────────────────────────────────────────────────────────────────
-
-bodies = (
-    st.binary(max_size=60)
-    | st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-        lambda inner: (
-            st.lists(inner, max_size=3)
-            | st.dictionaries(
-                st.sampled_from(["data", "error", "message", "details", "x"]), inner, max_size=4
-            )
-        ),
-        max_leaves=8,
-    ).map(lambda value: repr(value).replace("'", '"').encode("utf-8", "replace"))
-    | st.sampled_from(
-        [
-            b"[" * 400 + b'"\\u0061"' + b"]" * 400,
-            b"[" * 995 + b'"\\u0061"' + b"]" * 995,
-            b"[" * 100_000,
-            b'{"data": "' + b"t" * 5000 + b'"}',
-            b'{"error": "\\ud800", "x": "\\u0061"}',
-            b'{"details": ' + b"9" * 6000 + b"}",
-            b'{"error": "\\u0000\\u2028\\n"}',
-            b"\xff\xfe{\x00}\x00",
-        ]
-    )
-)
-names = st.sampled_from(["retry-after", "date", "content-type", "location", "x"])
-values = (
-    st.text(max_size=12)
-    | st.integers().map(str)
-    | st.sampled_from(["9" * 400, "²", "٣", "Thu, 31 Feb 2026 00:00:00 GMT", "\x00"])
-)
-responses = st.one_of(
-    st.builds(Response, st.integers(0, 999), st.dictionaries(names, values, max_size=3), bodies),
-    st.builds(
-        Failure,
-        st.text(max_size=20) | st.just("\ud800\\u"),
-        st.booleans(),
-        st.none() | st.integers(0, 999),
-    ),
-)
-
-
-@given(st.lists(st.tuples(st.booleans(), responses), min_size=1, max_size=10))
-def test_nothing_that_a_server_says_raises(script: list[tuple[bool, Response | Failure]]) -> None:
-    """Whatever status, headers and body come back, for an authorization or a batch: neither
-    ``handle_*`` nor ``poll`` raises, and every event ends."""
-    driver = Driver(batch_size=2, max_retries=1, on_error=lambda failure: None)
-    driver.dice.always = 0.0
-    for good, response in script:
-        deliveries = driver.send_numbers(1, 2)
-        if good and driver.out and is_authorization(driver.out[0]):
-            driver.grant()
-        if driver.out:
-            request = driver.out.pop(0)
-            if isinstance(response, Response):
-                driver.engine.hand_back(request.id, response)
-            else:
-                driver.engine.hand_back(request.id, response)
-            driver.poll()
-        for each in deliveries:
-            repr(each)
-            outcome = each.peek()
-            if isinstance(outcome, Failed):
-                assert isinstance(outcome.error, MasivoError)
-                str(outcome.error)
-    driver.close(0.0)
-    assert len(driver.settled) == 2 * len(script)
-
-
-@given(responses)
-def test_an_authorization_survives_any_response(response: Response | Failure) -> None:
-    """The same for the first response of all; the events end with an error of ours."""
-    driver = Driver(max_retries=0)
-    (delivery,) = driver.send_numbers(1)
-    request = driver.out.pop()
-    if isinstance(response, Response):
-        driver.engine.hand_back(request.id, response)
-    else:
-        driver.engine.hand_back(request.id, response)
-    driver.poll()
-    outcome = delivery.claim()
-    if isinstance(outcome, Failed):
-        expected = MasivoError if isinstance(response, Response) else MasivoNetworkError
-        assert isinstance(outcome.error, expected)
-    else:
-        assert outcome is None
-        assert driver.engine.attached

@@ -6,8 +6,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from masivo._protocol.batches.flushes import Flushes
 from masivo.protocol import FlushResult
@@ -177,51 +175,6 @@ def test_a_flush_ends_when_its_events_have_their_outcome(
     driver.flush()
     driver.respond(status, {} if status == 200 else None)
     assert done == [True] * 3
-
-
-@given(st.lists(st.sampled_from(["send", "flush", "accept", "reject"]), max_size=40))
-def test_every_outcome_is_reported_by_exactly_one_of_successive_flushes(script: list[str]) -> None:
-    """Whatever happens between them: flushes that do not overlap tell all outcomes, each once,
-    and none ends before the events that were accepted before it."""
-    driver = Driver(batch_size=2)
-    driver.sign_in()
-    reported = [0, 0]
-    before = 0
-    ticket = None
-    for step in [*script, "flush"]:
-        if step == "send":
-            driver.send_numbers(1)
-        elif step == "flush" and ticket is None:
-            before = driver.buffer.stats().accepted
-            ticket = driver.flush()
-        elif step == "accept" and driver.out:
-            driver.accept()
-        elif step == "reject" and driver.out:
-            driver.respond(403)
-        outcome = None if ticket is None else ticket.claim()
-        if isinstance(outcome, FlushResult):
-            stats = driver.buffer.stats()
-            assert stats.delivered + stats.failed >= before
-            reported[0] += outcome.delivered
-            reported[1] += outcome.failed
-            ticket = None
-    while driver.out:
-        driver.accept()
-    if ticket is not None:
-        outcome = ticket.claim()
-        assert isinstance(outcome, FlushResult)
-        reported[0] += outcome.delivered
-        reported[1] += outcome.failed
-    last = driver.flush()
-    while driver.out:
-        driver.accept()
-    outcome = last.claim()
-    assert isinstance(outcome, FlushResult)
-    stats = driver.buffer.stats()
-    assert (reported[0] + outcome.delivered, reported[1] + outcome.failed) == (
-        stats.delivered,
-        stats.failed,
-    )
 
 
 # ── drain ────────────────────────────────────────────────────────────────────────────────────

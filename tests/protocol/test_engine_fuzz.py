@@ -8,6 +8,7 @@ import traceback
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+from chaos.responses import BODIES, EXAMPLES, HEADERS, KEY, TOKEN, statuses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +22,6 @@ from masivo.protocol import (
     SendEventResult,
     configure,
 )
-
-from .responses import BODIES, EXAMPLES, HEADERS, KEY, TOKEN, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
