@@ -23,7 +23,8 @@ class Resending(Driver):
     def __init__(self, **options: Unpack[ClientOptions]) -> None:
         self.told: list[object] = []
         self.again: list[Delivery] = []
-        super().__init__(on_error=self.on_error, **options)
+        options["on_error"] = self.on_error
+        super().__init__(**options)
 
     def on_error(self, failure: FailedEvent) -> None:
         """Send it with another number."""

@@ -141,8 +141,8 @@ class Outbox:
         self._context.touch(self)
 
     def enqueue_again(self, delivery: Delivery) -> None:
-        """As ``enqueue``, for an event that ``on_error`` sends. If nothing can go, and that ends the
-        event, ``on_error`` is not called: a function that sends what failed would never end."""
+        """As ``enqueue``, for an event that ``on_error`` sends. If nothing can go, and that ends
+        the event, it is not called: a function that sends what failed would never end."""
         context = self._context
         error = self._authorizer.refusal() or context.backoff.long_hold(context.now)
         if error is not None:
