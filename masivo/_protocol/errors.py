@@ -53,6 +53,13 @@ class MasivoError(Exception):
         self.status = status
         self.details = details
 
+    @property
+    def retryable(self) -> bool:
+        """True if to send the same event again later may help: 408, 429 and 5xx here. So are no
+        usable response, a refused key, a full buffer and a closed client; not once the headers of
+        a 2xx had arrived, as the event may have been accepted."""
+        return self.status is not None and (self.status in (408, 429) or self.status >= 500)
+
     def __str__(self) -> str:
         return self.message if self.status is None else f"{self.message} (HTTP {self.status})"
 
@@ -81,6 +88,11 @@ def _rebuild(
 class MasivoAuthError(MasivoError):
     """Authorization failed, or a request got a second 401, with a fresh token."""
 
+    @property
+    def retryable(self) -> bool:
+        """See MasivoError: True for a refused key, False where ``base_url`` is wrong."""
+        return self.status is None or self.status >= 400
+
 
 class MasivoServerKeyError(MasivoAuthError):
     """The key is a SERVER key; this package needs a CLIENT key. The message says what to do."""
@@ -91,6 +103,11 @@ class MasivoNetworkError(MasivoError):
 
     ``status`` is set where the status line had arrived before the response broke off.
     """
+
+    @property
+    def retryable(self) -> bool:
+        """See MasivoError: False if the response had begun with success."""
+        return self.status is None or not 200 <= self.status < 300
 
 
 class MasivoValidationError(MasivoError, ValueError):
@@ -105,9 +122,19 @@ class MasivoConfigError(MasivoError, ValueError):
 class MasivoQueueFullError(MasivoError):
     """The buffer was full (``max_queue`` events or ``max_queue_bytes`` bytes)."""
 
+    @property
+    def retryable(self) -> bool:
+        """See MasivoError: True."""
+        return True
+
 
 class MasivoClosedError(MasivoError):
     """The client was closed or destroyed before this could be done."""
+
+    @property
+    def retryable(self) -> bool:
+        """See MasivoError: True."""
+        return True
 
 
 for _name in __all__:

@@ -194,7 +194,8 @@ class FailedEvent:
     """An accepted event that finally failed, as ``on_error`` gets it."""
 
     event: dict[str, Json] = field(repr=False)
-    """The event, decoded from what was encoded."""
+    """The event as it was sent, with its ``issued_at``; stamped now, if it never was in a batch. So
+    it can be sent again later as it is."""
     error: MasivoError
     """Why it failed."""
 

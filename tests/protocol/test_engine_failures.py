@@ -18,6 +18,7 @@ from .simulator import (
     in_batch,
     is_authorization,
     numbers,
+    payload,
     result_of,
 )
 
@@ -393,7 +394,7 @@ def test_a_longer_retry_after_fails_what_waits_for_a_retry() -> None:
 
 
 def test_on_error_is_called_once_for_each_event_that_finally_fails() -> None:
-    """``on_error`` gets each failed event as it was given, with its error; not one that was
+    """``on_error`` gets each failed event as it was sent, with its error; not one that was
     delivered or is retried."""
 
     def on_error(failure: FailedEvent) -> None:
@@ -403,11 +404,11 @@ def test_on_error_is_called_once_for_each_event_that_finally_fails() -> None:
     driver.dice.always = 0.0
     in_batch(driver, 1)
     driver.accept()
-    in_batch(driver, 2, 3)
+    request, _ = in_batch(driver, 2, 3)
     driver.respond(503)
     assert driver.failed == []
     driver.respond(503, {"error": "down"})
-    assert [each.event for each in driver.failed] == [event(2), event(3)]
+    assert [each.event for each in driver.failed] == payload(request)
     assert all("down" in each.error.message for each in driver.failed)
 
 

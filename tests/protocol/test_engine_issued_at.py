@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from email.utils import formatdate
 
@@ -177,11 +178,46 @@ def test_stamps_can_be_turned_off() -> None:
     assert payload(driver.batch()) == [event(1)]
 
 
-def test_on_error_gets_the_event_without_the_stamp() -> None:
-    """``on_error`` gets the event as it was given."""
+def test_on_error_gets_the_event_as_it_was_sent() -> None:
+    """``on_error`` gets the event with the stamp that it was sent with, in a part of a batch
+    too: it can be sent again later as it is."""
     driver = Driver(on_error=lambda failure: None)
     driver.sign_in()
-    driver.send(event(1))
+    driver.send(event(1), event(2, issued_at="2025-12-31T23:59:59Z"))
+    driver.advance(3.0)
     driver.flush()
+    sent = payload(driver.batch())
+    assert "issued_at" in sent[0]
+    driver.respond(422)
+    driver.advance(5.0)
+    driver.respond(422)
     driver.respond(403)
+    assert [each.event for each in driver.failed] == sent
+
+
+def test_an_event_that_never_was_in_a_batch_is_stamped_for_on_error() -> None:
+    """With the time of its acceptance, by the server's clock where that is known; one whose batch
+    was made, but not yet sent, has the stamp of that."""
+    driver = Driver(on_error=lambda failure: None)
+    driver.sign_in(headers=date(WALL + 100.0))
+    driver.send(event(1))
+    driver.advance(20.0)
+    driver.buffer.destroy()
+    driver.poll()
+    assert driver.failed[0].event == event(1, issued_at="2026-01-01T00:01:40.000Z")
+
+
+def test_without_on_error_nothing_is_stamped_for_it() -> None:
+    """It costs nothing where it is not set, and moves no later stamp."""
+    driver = Driver(max_queue=1)
+    driver.send_numbers(1)
+    driver.respond(401)
+    assert driver.outbox._stamper._last == -math.inf
+
+
+def test_on_error_gets_no_stamp_where_there_are_none() -> None:
+    """``stamp_issued_at=False`` holds there, too."""
+    driver = Driver(api=Api(stamp_issued_at=False), on_error=lambda failure: None)
+    driver.send(event(1))
+    driver.respond(401)
     assert driver.failed[0].event == event(1)

@@ -60,6 +60,31 @@ def test_the_tree_is_that_of_the_docs() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("kind", "yes", "no"),
+    [
+        (MasivoError, {408, 429, 500, 501, 503, 599}, {None, 302, 400, 403, 404, 413, 422, 499}),
+        (MasivoAuthError, {400, 401, 403, 404, 503}, {200, 302}),
+        (MasivoServerKeyError, {400, 401, 403}, set[int]()),
+        (MasivoNetworkError, {None, 301, 404, 503}, {200, 204}),
+        (MasivoValidationError, set[int](), {None}),
+        (MasivoConfigError, set[int](), {None}),
+        (MasivoQueueFullError, {None}, set[int]()),
+        (MasivoClosedError, {None}, set[int]()),
+    ],
+)
+def test_an_error_says_if_to_send_again_may_help(
+    kind: type[MasivoError], yes: set[int | None], no: set[int | None]
+) -> None:
+    """``retryable``: no usable response, 408, 429, 5xx, a refused key, a full buffer, a closed
+    client; a copy and a pickled error say the same."""
+    for status in yes | no:
+        error = kind("m", status=status)
+        assert error.retryable is (status in yes)
+        assert error.copy().retryable is error.retryable
+        assert pickle.loads(pickle.dumps(error)).retryable is error.retryable
+
+
 @pytest.mark.parametrize("kind", CLASSES)
 def test_errors_survive_pickling(kind: type[MasivoError]) -> None:
     """An error survives pickling with its class, message, status and details."""

@@ -34,7 +34,8 @@ class Callers:
         self._waiters = Waiters()
         self._waiting: dict[int, Callable[[], object]] = {}
         """The functions to be called once, by the identity of what is waited for."""
-        self._called: set[int] = set()
+        self._due: set[Callable[[], object]] = set()
+        """Those of them that the output at hand must call."""
         self._failed: list[FailedEvent] = []
         self._lines: list[str] = []
         self._levels: list[int] = []
@@ -71,14 +72,13 @@ class Callers:
 
     def wait(self, awaited: Delivery | Ticket) -> None:
         """Wait for an outcome."""
-        name = id(awaited)
 
         def wake() -> None:
-            if name in self._called or name not in self._waiting:
-                raise Violation("waiters", "called twice, or after it was given up")
-            self._called.add(name)
+            if wake not in self._due:
+                raise Violation("waiters", "called twice, early, or after it was given up")
+            self._due.discard(wake)
 
-        self._waiting[name] = wake
+        self._waiting[id(awaited)] = wake
         self._waiters.add(awaited, wake)
 
     def waits(self, awaited: Delivery | Ticket) -> bool:
@@ -95,18 +95,16 @@ class Callers:
         """Hand an output on, and see that every waiter hears of it that should."""
         ended: list[Delivery | Ticket] = [each for s in output.settled for each in s.deliveries]
         ended += [*output.tickets, *output.closes]
-        due = {id(each) for each in ended if id(each) in self._waiting}
+        # Before anything is let go of: another may come to have the same identity.
+        self._due = {self._waiting.pop(id(each)) for each in ended if id(each) in self._waiting}
         ended.clear()
         settle(output, self, self._waiters)
         if output.settled:
             raise Violation("settle", "it holds on to the deliveries")
         if any(ticket.outcome is not True for ticket in output.closes):
             raise Violation("settle", "a close does not end")
-        if self._called != due:
-            raise Violation("waiters", f"{len(self._called)} called, {len(due)} should be")
-        for name in due:  # another may come to have the same identity
-            del self._waiting[name]
-        self._called.clear()
+        if self._due:
+            raise Violation("waiters", f"{len(self._due)} are not called")
         if self._lines != output.warnings:
             raise Violation("settle", f"logged {self._lines} instead of {output.warnings}")
         if self._levels != levels_of(output.activity):

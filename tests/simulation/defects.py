@@ -35,7 +35,7 @@ from masivo._protocol.batches import (
 from masivo._protocol.batches.flushes import Flushes
 from masivo._protocol.clients import Clients
 from masivo._protocol.delivery import Delivery, Failed
-from masivo._protocol.errors import MasivoError
+from masivo._protocol.errors import MasivoClosedError, MasivoError
 from masivo._protocol.events import form
 from masivo._protocol.reporting import lines, losses
 from masivo._protocol.sending import backoff, context, timers
@@ -268,6 +268,16 @@ DEFECTS: Final[dict[str, Defect]] = {
     "a cancelled flush is reported": becomes(Flushes, "cancel", nothing),
     "on_error is told again what it sends": becomes(
         outbox.Outbox, "enqueue_again", lambda self, delivery: self.enqueue([delivery])
+    ),
+    "a failed event goes to on_error as it was given": around(
+        outcomes.Outcomes,
+        "fail",
+        lambda original, self, deliveries, numbers, error, _events=None: original(
+            self, deliveries, numbers, error, [each.encoded for each in deliveries]
+        ),
+    ),
+    "a closed client is no reason to send again": becomes(
+        MasivoClosedError, "retryable", property(lambda _self: False)
     ),
     "a drain does not wait for room": becomes(gate.Gate, "has_room", property(lambda _self: True)),
     # ── engine, clients, buffer, settle, delivery, settings ───────────────────────────────────────

@@ -213,10 +213,24 @@ def check_outcome(what: str, outcome: Outcome | None, expected: Expected) -> Non
     check_error(what, outcome.error, expected)
 
 
+def _is_retryable(error: MasivoError) -> bool:
+    """Whether to send the same event again later may help."""
+    status = error.status or 0
+    if isinstance(error, MasivoQueueFullError | MasivoClosedError):
+        return True
+    if isinstance(error, MasivoNetworkError):
+        return not 200 <= status <= 299
+    if isinstance(error, MasivoAuthError):
+        return status >= 400
+    return status in (408, 429) or status >= 500
+
+
 def check_error(what: str, error: MasivoError, expected: Wrong) -> None:
     """Raise a Violation unless ``error`` is as expected."""
     if type(error) is not expected.kind or error.status != expected.status:
         raise Violation("error", f"{what}: {error!r} instead of {expected}")
+    if error.retryable != _is_retryable(error):
+        raise Violation("retryable", f"{what}: {error!r} says {error.retryable}")
     if not isinstance(error, ALSO.get(expected.kind, MasivoError)):
         raise Violation("error", f"{what}: {expected.kind} is of the wrong family")
     cause = error.__cause__

@@ -248,14 +248,17 @@ class Checker:
                 raise Violation("body", f"{wire} instead of {event.sample.text}")
 
     def _stamp(self, client: Client, event: Event, text: Any) -> None:
+        stamp = self._is_stamp(event, text)
+        if client.plan.max_in_flight == 1 and stamp < client.last_stamp:
+            raise Violation("stamp", f"event {event.number}: {text} is before the last one")
+        client.last_stamp = stamp
+
+    def _is_stamp(self, event: Event, text: Any) -> float:
         if not isinstance(text, str) or not re.fullmatch(
             r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text
         ):
             raise Violation("stamp", f"{text!r} is none")
         stamp = datetime.fromisoformat(text).timestamp()
-        if client.plan.max_in_flight == 1 and stamp < client.last_stamp:
-            raise Violation("stamp", f"event {event.number}: {text} is before the last one")
-        client.last_stamp = stamp
         if not -0.0011 < stamp - event.moment < 0.0001:
             raise Violation("stamp", f"event {event.number}: {stamp} instead of {event.moment}")
         if (
@@ -264,6 +267,7 @@ class Checker:
             and stamp > self.server.time(event.at) + 1e-5
         ):
             raise Violation("stamp", f"event {event.number} was not accepted before {text}")
+        return stamp
 
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
@@ -301,8 +305,14 @@ class Checker:
         if call is None:
             raise Violation("on_error", f"not called for event {event.number}")
         check_error(f"on_error of event {event.number}", call[1].error, wanted)
-        if call[1].event != json.loads(event.sample.text):
+        value = {**call[1].event}
+        stamp = value.pop("issued_at", None) if event.sample.stamped else None
+        if value != json.loads(event.sample.text):
             raise Violation("on_error", f"{call[1].event} instead of {event.sample.text}")
+        if event.wire is not None and call[1].event.get("issued_at") != event.wire.get("issued_at"):
+            raise Violation("on_error", f"{call[1].event} is not as it was sent: {event.wire}")
+        if event.sample.stamped:
+            self._is_stamp(event, stamp)
         if isinstance(outcome, Failed) and outcome.error is call[1].error:
             raise Violation("on_error", "its error is shared with a waiter")
 

@@ -157,6 +157,8 @@ class KeyState:
         if event.ended:
             raise Violation("model", f"event {event.number} would end twice")
         event.ended = True
+        if event.batch is None and client.plan.on_error:
+            self.stamp(event)  # it goes to ``on_error`` as it would have been sent
         self.expected[event.number] = event, expected
         client.pending -= 1
         client.pending_bytes -= event.sample.size
@@ -232,13 +234,18 @@ class KeyState:
             if renewal.out is None:
                 renewal.not_before = self.now
 
+    def stamp(self, event: Event) -> None:
+        """Fix the time that an event without a stamp gets."""
+        client = event.client
+        if self.offset is None:
+            moment = self.wall_clock() - 2.0 - (self.now - event.at)
+        else:
+            moment = self.offset + event.at
+        event.by_server = self.offset is not None and moment > client.last_moment
+        event.moment = client.last_moment = max(client.last_moment, moment)
+
     def form(self, client: Client, events: list[Event]) -> Batch:
         """Make a batch; its stamps are fixed now."""
         for event in events:
-            if self.offset is None:
-                moment = self.wall_clock() - 2.0 - (self.now - event.at)
-            else:
-                moment = self.offset + event.at
-            event.by_server = self.offset is not None and moment > client.last_moment
-            event.moment = client.last_moment = max(client.last_moment, moment)
+            self.stamp(event)
         return client.form(events, self.now + self.jitter())

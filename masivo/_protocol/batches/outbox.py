@@ -74,7 +74,8 @@ class Outbox:
         self._requests = 0
         self._retries = 0
         self._in_flight = 0
-        self._outcomes = Outcomes(context, gate)
+        self._stamper = Stamper(context.server_clock)
+        self._outcomes = Outcomes(context, gate, self._stamper)
         self._queued = 0
         self._queued_bytes = 0
         # The bytes that a batch's events may have, a comma after each included.
@@ -83,7 +84,6 @@ class Outbox:
         self._queue: Queue = PerCustomer(settings.batch_size) if several else Fifo()
         self._batches: list[Batch] = []
         self._triggers = Triggers(settings, self._budget)
-        self._stamper = Stamper(context.server_clock)
         self._rejections = Rejections()
         self._in_batches: set[int] | None = None  # the deliveries in flight, while they are asked
         self._drains: list[Ticket] = []
@@ -506,7 +506,7 @@ class Outbox:
         part = batch.next_part()
         batch.all_rejected = batch.all_rejected and rejected
         self._land(batch, part, name, delivered=0)
-        self._outcomes.fail(part.deliveries, part.numbers, error)
+        self._outcomes.fail(part.deliveries, part.numbers, error, part.events)
 
     def _land(self, batch: Batch, part: Part, name: str, *, delivered: int) -> None:
         """Remove a batch that has no part left, or schedule its next part."""
@@ -539,7 +539,7 @@ class Outbox:
             name, failed = batch.name, len(batch)
             for part in batch.remaining():
                 self._in_flight -= len(part.deliveries)
-                self._outcomes.fail(part.deliveries, part.numbers, error)
+                self._outcomes.fail(part.deliveries, part.numbers, error, part.events)
             self._report_settled(name, 0, failed)
             self._context.forget(batch)
             self._context.timers.set((Timer.RETRY, (self, batch)), None)

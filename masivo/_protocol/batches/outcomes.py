@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .batch import Part
     from .flushes import FlushTicket
     from .gate import Gate
+    from .issued_at import Stamper
 
 __all__ = ["Outcomes"]
 
@@ -30,11 +31,12 @@ __all__ = ["Outcomes"]
 class Outcomes:
     """Ends events, and the flushes that wait for them."""
 
-    def __init__(self, context: Context, gate: Gate) -> None:
+    def __init__(self, context: Context, gate: Gate, stamper: Stamper) -> None:
         self.quiet = False
         """True while somebody else reports the failures that stay unclaimed."""
         self._context = context
         self._gate = gate
+        self._stamper = stamper
         self._flushes = Flushes()
 
     @property
@@ -59,13 +61,21 @@ class Outcomes:
         length = sum(map(len, part.events))
         self._count(part.deliveries, part.numbers, length, delivered=True)
 
-    def fail(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
+    def fail(
+        self,
+        deliveries: list[Delivery],
+        numbers: Sequence[int],
+        error: MasivoError,
+        events: list[bytes] | None = None,
+    ) -> None:
         """End events with an error.
 
         Args:
             deliveries: of the events.
             numbers: the queue's numbers of the events; empty if they were never queued.
             error: their error.
+            events: the events as they were sent; None: they never were in a batch, and are stamped
+                now for ``on_error``, to be sent again later as they are.
         """
         if not deliveries:
             return
@@ -75,11 +85,13 @@ class Outcomes:
             context.report(EventsFailed(context.now, count, kind, error.status))
         length = total_size(deliveries)
         outcome = Failed(error, count) if self.quiet else context.failed(error, count)
-        for delivery in deliveries:
+        if events is None and self._gate.settings.on_error is not None:
+            events = self._stamper.stamped(deliveries, context.now)
+        for place, delivery in enumerate(deliveries):
             origin = delivery.buffer
             told = context.untold.pop(delivery, None) is not error
-            if told and origin is not None and origin.on_error is not None:
-                event = FailedEvent(decode(delivery.encoded), error.copy())
+            if told and events and origin is not None and origin.on_error is not None:
+                event = FailedEvent(decode(events[place]), error.copy())
                 origin.calls.announced += 1
                 context.out.failed_events.append((origin, event))
             delivery.outcome = outcome
