@@ -87,15 +87,6 @@ def test_an_outage_ends_in_a_timeout(connect: Connect, emulator: Emulator) -> No
     assert not delivery.done()
 
 
-def test_a_timeout_does_not_cut_a_request_short(connect: Connect, emulator: Emulator) -> None:
-    """The request that is under way when a flush's time is over is not given up: sent once."""
-    emulator.fail(Fault(delay=0.3), route="events")
-    client = connect()
-    client.send(event(1))
-    assert client.flush(0.1) == FlushResult(1, 0)
-    assert len(emulator.batches) == 1
-
-
 def test_close_cuts_a_stuck_request_short(connect: Connect, emulator: Emulator) -> None:
     """The deadline of ``close`` counts everything."""
     emulator.fail(Fault(delay=5), route="events")
@@ -188,17 +179,6 @@ def test_a_cause_leads_to_no_secret(connect: Connect, emulator: Emulator) -> Non
     while cause is not None:
         assert cause.__traceback__ is None
         cause = cause.__cause__ or cause.__context__
-
-
-def test_proxies_are_ignored_for_loopback(
-    connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The environment's proxies do not count for this machine."""
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    client = connect()
-    client.send(event(1))
-    assert client.flush(5).delivered == 1
-    assert arrived(emulator) == [1]
 
 
 @pytest.fixture

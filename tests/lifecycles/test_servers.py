@@ -74,18 +74,6 @@ def visit(program: Program, count: int, first: int = 0) -> Counter[str]:
         return Counter(pool.map(get, range(first, first + count)))
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread"])
-def test_gunicorn_preload(tmp_path: Path, emulator: Emulator, worker: str) -> None:
-    """gunicorn with ``--preload``, two workers and a client at module level: each worker delivers
-    its own events, the master what was sent before the fork, all once, when SIGTERM ends them."""
-    write(tmp_path, {"app.py": WSGI})
-    command = (*GUNICORN, "--preload", "--worker-class", worker, "app")
-    with running(tmp_path, emulator, *command) as program:
-        visit(program, 200)
-        program.signal(signal.SIGTERM).ends()
-    assert numbers(emulator) == [*range(200), 1000]
-
-
 def test_gunicorn_with_gevent(tmp_path: Path, emulator: Emulator) -> None:
     """gunicorn's gevent workers patch before they load the application."""
     write(tmp_path, {"app.py": WSGI})
