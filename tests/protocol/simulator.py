@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 from collections import deque
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from msgspec import structs
@@ -356,8 +355,3 @@ def shown(value: object) -> str:
     if isinstance(value, MasivoError):
         texts += [repr(value.args), value.message, repr(value.details)]
     return "\n".join(texts)
-
-
-def field_names(kind: type[Any]) -> list[str]:
-    """The names of a dataclass's fields."""
-    return [each.name for each in fields(kind)]
