@@ -10,7 +10,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import threading
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["pytest_addoption", "pytest_configure"]
 
 SECONDS: Final = 120.0
-SLACK: Final = 10.0
-"""Seconds after the limit in which a process that holds the interpreter's lock is ended, too."""
+TICKS: Final = 10
+"""The limit is looked at this many times before it is over: a test costs no change of threads."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,18 +46,22 @@ class Limit:
     def __init__(self, seconds: float, errors: int) -> None:
         self._seconds = seconds
         self._errors = errors
-        self._tests: SimpleQueue[str | None] = SimpleQueue()
-        """The test that begins, or None when it has ended; an empty name ends the thread."""
+        self._test: str | None = None
+        """The test that is being run."""
+        self._ticks = 0
+        """Since it began."""
+        self._alarm = 0
+        """The ticks for which the alarm need not be set again."""
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="limit", daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
-        test: str | None = None
-        while test != "":
-            try:
-                test = self._tests.get(timeout=None if test is None else self._seconds)
-            except Empty:
-                said = f"\n{test} hangs: it is not over within {self._seconds:g} s\n"
+        while not self._over.wait(self._seconds / TICKS):
+            self._ticks += 1
+            self._alarm -= 1
+            if self._test is not None and self._ticks > TICKS:
+                said = f"\n{self._test} hangs: it is not over within {self._seconds:g} s\n"
                 os.write(self._errors, said.encode())
                 faulthandler.dump_traceback(self._errors)
                 os._exit(1)
@@ -66,17 +69,20 @@ class Limit:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Called around each test with its fixtures."""
-        self._tests.put(item.nodeid)
-        # It needs no lock of the interpreter's, which a function in C may hold while it hangs.
-        faulthandler.dump_traceback_later(self._seconds + SLACK, exit=True, file=self._errors)
+        self._ticks = 0
+        self._test = item.nodeid
+        if self._alarm <= 0:
+            self._alarm = TICKS // 2
+            # It needs no lock of the interpreter's, which a function in C may hold while it hangs.
+            faulthandler.dump_traceback_later(2 * self._seconds, exit=True, file=self._errors)
         try:
             return (yield)
         finally:
-            faulthandler.cancel_dump_traceback_later()
-            self._tests.put(None)
+            self._test = None
 
     def pytest_unconfigure(self) -> None:
         """Called at the end."""
-        self._tests.put("")
+        faulthandler.cancel_dump_traceback_later()
+        self._over.set()
         self._thread.join()
         os.close(self._errors)
