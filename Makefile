@@ -69,12 +69,17 @@ soak: $(VENV)/test
 defects: $(VENV)/test
 	$(BIN)/python -m tests.simulation.defects
 
-# Mutation testing of the core, for so many seconds: make mutants SECONDS=600
-mutants: $(VENV)/test
+# Mutation testing, for so many seconds: make mutants FOLDER=_http SECONDS=600; FOLDER=_protocol is
+# the core, and without FOLDER each gets a share. tests/mutation/folders.py lists the others.
+mutants: $(VENV)/mutants
+ifeq ($(FOLDER),_protocol)
 	$(BIN)/python -m tests.simulation.mutants --seconds $(or $(SECONDS),600)
+else
+	$(BIN)/python -m tests.mutation $(FOLDER) --seconds $(or $(SECONDS),600)
+endif
 
 clean:
-	rm -rf .venv* dist build site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv* .mutated dist build site .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One file each says what the environment holds; a change of pyproject.toml renews it.
@@ -104,6 +109,10 @@ $(VENV)/browser: $(VENV)/test
 
 $(VENV)/package: $(VENV)/run
 	@$(BIN)/python -m pip install --quiet --group package
+	@touch $@
+
+$(VENV)/mutants: $(VENV)/test
+	@$(BIN)/python -m pip install --quiet --group mutants
 	@touch $@
 
 $(VENV)/check: $(VENV)/test

@@ -1,0 +1,54 @@
+"""The folders of the package, and the tests that may kill a mutant of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["FOLDERS", "Folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A part of the package.
+
+    Args:
+        changed: its files, as patterns.
+        tests: what pytest is given.
+        without: words in the names of tests that a changed package fails in any case: they read
+            its source, or measure its pace.
+    """
+
+    changed: tuple[str, ...]
+    tests: tuple[str, ...]
+    without: tuple[str, ...] = field(default=())
+
+
+_DRIVERS: Final = ("tests/drivers", "tests/drivers_async", "tests/conformance")
+_SOURCES: Final = ("test_size", "test_imports")
+
+FOLDERS: Final = {
+    "_http": Folder(
+        ("masivo/_http/*.py",),
+        (
+            "tests/transport",
+            "tests/chaos/test_tls.py",
+            "tests/drivers/test_http.py",
+            "tests/drivers/test_broken_responses.py",
+        ),
+    ),
+    "_sync": Folder(("masivo/_sync/*.py",), _DRIVERS, _SOURCES),
+    "_async": Folder(("masivo/_async/*.py",), _DRIVERS, _SOURCES),
+    "shared": Folder(
+        tuple(f"masivo/_{name}.py" for name in ("client", "guard", "process", "session", "settle")),
+        (*_DRIVERS, "tests/security/test_hosts.py"),
+        _SOURCES,
+    ),
+    "cli": Folder(("masivo/cli/*.py",), ("tests/cli",)),
+    "emulator": Folder(
+        ("masivo/emulator/*.py",),
+        ("tests/emulator", "tests/security/test_page.py", "tests/conformance"),
+    ),
+    "testing": Folder(("masivo/testing/*.py",), ("tests/testkit", "tests/conformance")),
+}
+"""``shared`` is what the drivers share: ``masivo/_*.py``."""
