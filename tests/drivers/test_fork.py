@@ -292,6 +292,47 @@ def test_a_function_makes_one_in_each_process(tmp_path: Path, emulator: Emulator
     assert len({request.headers["x-process"] for request in emulator.requests}) == 2
 
 
+def test_no_fork_cuts_the_making_of_an_http_client_in_two(
+    tmp_path: Path, emulator: Emulator
+) -> None:
+    """A fork waits until a client that another thread makes is whole: half of it, such as an import
+    under way, would block the child for ever."""
+    fork(
+        tmp_path,
+        emulator,
+        """
+        import httpx
+        making, forking, forked = threading.Event(), threading.Event(), threading.Event()
+        half = []
+
+        def make():
+            half.append(1)
+            making.set()
+            assert forking.wait(20)
+            # Whatever does not wait for this is done long before.
+            forked.wait(0.5)
+            half.clear()
+            return httpx.Client()
+
+        # Registered later than the package's own, and so called before it.
+        os.register_at_fork(before=forking.set, after_in_parent=forked.set)
+        client = Client(http_client=make)
+        client.send_analytics_event(event(1))
+        sending = threading.Thread(target=client.flush, args=(20,))
+        sending.start()
+        assert making.wait(20)
+
+        def child():
+            assert half == []
+
+        reap(fork(child))
+        sending.join()
+        client.close()
+        """,
+    )
+    assert arrived(emulator) == [1]
+
+
 def test_forks_while_threads_are_sending(tmp_path: Path, emulator: Emulator) -> None:
     """A hundred forks beside eight senders and a few that make and close clients: no deadlock in
     parent or child, and every event arrives once."""

@@ -225,6 +225,42 @@ def test_tests_are_kept_apart(run: Callable[..., str]) -> None:
     assert "Exception ignored" not in said
 
 
+AFTER_THE_CLOCK = """
+    import asyncio, time
+    import masivo
+
+    HOUR = 3600
+    EVENT = {"type": "VIEW", "customer_id": "c", "brand_id": None}
+
+    def test_first(masivo_clock, masivo_emulator):
+        with masivo.Client() as client:
+            client.send_analytics_event(EVENT)
+            masivo_clock.advance(HOUR)
+
+    def test_second(masivo_emulator):
+        began = time.time()
+        with masivo.Client(idle_timeout=0.01) as client:
+            client.send_analytics_event(EVENT)
+            # Nothing waits by means of the client: only a clock that runs gets it there.
+            masivo_emulator.wait_for(lambda emulator: emulator.event_count == 1)
+
+        async def main():
+            async with masivo.AsyncClient(idle_timeout=0.01) as client:
+                client.send_analytics_event(EVENT)
+                while masivo_emulator.event_count == 1:
+                    await asyncio.sleep(0.001)
+
+        asyncio.run(asyncio.wait_for(main(), 20))
+        times = [request.received_at for request in masivo_emulator.requests]
+        assert all(began - 1 <= each <= time.time() + 1 for each in times)
+"""
+
+
+def test_time_is_real_again_after_a_test_with_the_clock(run: Callable[..., str]) -> None:
+    """The clients and the emulator of the next test go by the real time, in threads and loops."""
+    run(AFTER_THE_CLOCK, "-p", "no:randomly", passed=2)
+
+
 WORLDS = """
     import app, masivo, pytest
 

@@ -175,5 +175,6 @@ def test_a_name_that_is_unknown(run: Run) -> None:
         assert isinstance(failure, Failure)
         assert not failure.sent
         assert failure.reason.startswith("no connection: ")
+        assert isinstance(failure.cause, socket.gaierror)
 
     run(url, script)

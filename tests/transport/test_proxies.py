@@ -17,7 +17,8 @@ from masivo._http.proxies import Proxy, proxy_for
 from masivo._http.sockets import thread_sender
 from masivo.protocol import Failure, Response
 
-from .server import Peer, Server
+from .certificates import server_context
+from .server import OK, Peer, Server
 from .worlds import to
 
 if TYPE_CHECKING:
@@ -183,6 +184,12 @@ def test_wrong_addresses(name: str, value: str) -> None:
     assert "://" in caught.value.message
 
 
+def test_a_wrong_address_is_shown_without_credentials() -> None:
+    """Stars take their place, and what follows is as it was."""
+    with pytest.raises(MasivoConfigError, match=r"'ftp://\*\*\*@proxy\.example:21'"):
+        proxy_for(BASE, {"HTTPS_PROXY": f"ftp://user:{SECRET}@proxy.example:21"}.get)
+
+
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
 def test_socks_needs_an_extra(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it the error names it; with it the proxy is used."""
@@ -240,6 +247,30 @@ def test_a_proxy_that_refuses(kind: Kind, world: str) -> None:
     assert heard[0].startswith(b"CONNECT api.example.com:443")
     assert b"Proxy-Authorization: Basic" in heard[0]
     assert b"/v1" not in heard[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "world"), [("Client", "threads"), ("AsyncClient", "asyncio"), ("AsyncClient", "trio")]
+)
+@pytest.mark.usefixtures("trusted")
+def test_a_tunnel(kind: Kind, world: str) -> None:
+    """The API's certificate is checked by the certificates of the environment; the connection is
+    closed with the sender."""
+    closed: list[bool] = []
+
+    def talk(peer: Peer) -> None:
+        peer.head()
+        peer.say(b"HTTP/1.1 200 Connected\r\n\r\n")
+        peer.socket = server_context("api.example.com").wrap_socket(peer.socket, server_side=True)
+        assert peer.request()
+        peer.say(OK)
+        closed.append(peer.request() == b"")
+
+    with Server(talk) as server:
+        response = _send(kind, world, {"HTTPS_PROXY": f"http://127.0.0.1:{server.port}"})
+    assert isinstance(response, Response)
+    assert response.status == 200
+    assert closed == [True]
 
 
 def test_without_a_proxy_there_is_no_httpx(monkeypatch: pytest.MonkeyPatch) -> None:

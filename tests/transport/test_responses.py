@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo._http.body import BadBodyError, Body
 from masivo.protocol import MAX_BODY, Failure, Response
 
 from .server import OK, Peer, Server, respond
@@ -276,6 +277,22 @@ def test_a_bomb_does_not_go_off(run: Run, kind: str) -> None:
         run(server.url, script)
 
 
+@pytest.mark.parametrize("first", [500, 1000, 1500, 2000])
+def test_a_bomb_in_two_pieces_does_not_go_off(first: int) -> None:
+    """Whatever a piece has left of the bound, the next is inflated no further."""
+    bomb = zlib.compress(bytes(64 * MIB), 9, wbits=31)
+    body = Body({"content-encoding": "gzip"})
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadBodyError, match="larger than"):  # noqa: PT012 (one of the two)
+            body.feed(bomb[:first])
+            body.feed(bomb[first:])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * MIB
+
+
 def test_an_early_refusal_is_read(run: Run) -> None:
     """A 413 that comes while the body is still being written ends the request. The rest of the body
     is not sent, and the connection not used again."""
@@ -373,6 +390,7 @@ def test_what_would_break_out_of_a_header_is_not_sent(run: Run, value: str) -> N
             failure = await face.send(odd)
             assert isinstance(failure, Failure)
             assert not failure.sent
+            assert "a character that no header can carry" in failure.reason
             assert "x-evil" not in failure.reason
 
         run(server.url, script)

@@ -1,0 +1,67 @@
+"""Requests through an HTTP client of the caller's, as they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import trio
+
+from masivo._http.by_httpx import source_of
+from masivo._http.on_asyncio import asyncio_sender
+from masivo._http.on_trio import trio_sender
+from masivo._http.sockets import thread_sender
+from masivo.protocol import Response
+
+from .server import Peer, Server
+from .worlds import to
+
+if TYPE_CHECKING:
+    from masivo.protocol import Failure
+
+
+def _send(world: str, client: Any, url: str) -> Response | Failure:
+    if world == "threads":
+        source = source_of(client, "Client", url)
+        assert source is not None
+        with client:
+            return thread_sender(source, url).send(to(url))
+    source = source_of(client, "AsyncClient", url)
+
+    async def main() -> Response | Failure:
+        make = trio_sender if world == "trio" else asyncio_sender
+        async with client:
+            return await make(source, url).send(to(url))
+
+    return trio.run(main) if world == "trio" else asyncio.run(main())
+
+
+@pytest.mark.parametrize("world", ["threads", "asyncio", "trio"])
+def test_a_request_is_the_packages_whatever_the_client_adds(world: str) -> None:
+    """It asks for gzip alone, as only that is decoded; the client's credentials are not sent, its
+    redirects not followed; its own headers are."""
+    heard: list[bytes] = []
+
+    def talk(peer: Peer) -> None:
+        while head := peer.request().lower():
+            heard.append(head)
+            peer.say(b"HTTP/1.1 302 Found\r\nlocation: /other\r\ncontent-length: 0\r\n\r\n")
+
+    kind = httpx.Client if world == "threads" else httpx.AsyncClient
+    client = kind(
+        auth=("user", "pass"),
+        follow_redirects=True,
+        headers={"accept-encoding": "br, deflate", "x-mine": "yes"},
+    )
+    with Server(talk) as server:
+        response = _send(world, client, server.url)
+    assert isinstance(response, Response)
+    assert response.status == 302
+    (head,) = heard
+    assert [line for line in head.split(b"\r\n") if line.startswith(b"accept-encoding")] == [
+        b"accept-encoding: gzip"
+    ]
+    assert b"\r\nauthorization:" not in head
+    assert b"\r\nx-mine: yes\r\n" in head
