@@ -216,7 +216,10 @@ def _delimiter_of(name: str, delimiter: str | None) -> str:
 def _check_encoding(encoding: str) -> None:
     try:
         if "\n".encode(encoding) != b"\n":
-            raise UsageError(f"--encoding {encoding}: convert the file to UTF-8 (with iconv)")
+            raise UsageError(
+                f"--encoding {encoding}: leave it out where the file begins with a byte order "
+                "mark; else convert the file to UTF-8 (with iconv)"
+            )
     except LookupError:
         raise UsageError(f"there is no encoding {encoding!r}") from None
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import fcntl
 import gzip
+import io
 import json
+import lzma
 import os
+import tarfile
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -181,6 +186,101 @@ def test_quotation_marks_enclose_values_if_asked(shell: Shell) -> None:
     assert "add --quote" in ended.err
     assert shell.masivo("import", "f.tsv", *options, "--quote").code == 0
     assert [each["query"] for each in shell.emulator.events] == ['red\tor "blue"']
+
+
+def table_of(shell: Shell, name: str, *options: str) -> list[tuple[object, object]]:
+    """Import a table; its two columns, as they arrived."""
+    ended = shell.masivo("import", name, "-d", "type=T", "--no-brand", *options)
+    assert (ended.code, ended.err) == (0, "")
+    return [(each["customer_id"], each["note"]) for each in shell.emulator.events]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_byte_order_mark(shell: Shell, encoding: str, ending: str) -> None:
+    """A file that begins with a byte order mark is read in that encoding, and resumed."""
+    rows = ["customer_id\tnote", "c-1\tZoë→", "c-2\tx", ""]
+    path = shell.folder / "f.tsv"
+    path.write_bytes(ending.join(rows).encode(encoding))
+    assert table_of(shell, "f.tsv") == [("c-1", "Zoë→"), ("c-2", "x")]
+    path.write_bytes(ending.join([*rows[:-1], "c-3\ty"]).encode(encoding))
+    assert shell.masivo("import", "f.tsv", "--resume").code == 0
+    assert shell.emulator.event_count == 3
+    (shell.folder / "g.jsonl").write_bytes(json.dumps(event(9)).encode(encoding))
+    assert shell.masivo("import", "g.jsonl").code == 0
+
+
+@pytest.mark.parametrize("text", ["sep=;\n", "sep=;\r\n", '"sep=;"\n', "\ufeffSEP=;\n"])
+def test_a_line_for_excel(shell: Shell, text: str) -> None:
+    """The line that tells Excel the delimiter tells it here, too; lines count from there."""
+    (shell.folder / "f.csv").write_text(f"{text}customer_id;note\nc-1;a,b\nc-2;\n;x\n")
+    ended = shell.masivo("import", "f.csv", "-d", "type=T", "--no-brand", "--dry-run")
+    assert ended.out.startswith("line 5: customer_id is missing")
+    assert shell.masivo("import", "f.csv", "-d", "type=T", "--no-brand").code == 7
+    assert shell.emulator.events[0]["note"] == "a,b"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_carriage_returns(shell: Shell, packed: bool) -> None:
+    """A file whose lines end with carriage returns alone is read as lines; a single one within a
+    line of another file is a bad row, in our words."""
+    text = "customer_id,note\rc-1,Zoë\rc-2,x\r".encode()
+    (shell.folder / "f.csv").write_bytes(gzip.compress(text) if packed else text)
+    assert table_of(shell, "f.csv") == [("c-1", "Zoë"), ("c-2", "x")]
+    (shell.folder / "g.csv").write_bytes(b"customer_id,note\nc-1,a\rb\nc-2,x\n")
+    ended = shell.masivo("import", "g.csv", "-d", "type=T", "--no-brand", "--dry-run")
+    assert "line 2: this is not CSV: there is a carriage return within the line" in ended.out
+    assert "1 events are good, 1 are not" in ended.out
+
+
+def spreadsheet() -> bytes:
+    """The bytes of a workbook, as far as anybody looks."""
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("[Content_Types].xml", "<Types/>")
+        return file.getvalue()
+
+
+def archive() -> bytes:
+    """The bytes of a zip archive of a file."""
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("events.jsonl", "{}")
+        return file.getvalue()
+
+
+def tarball() -> bytes:
+    """The bytes of a tar archive."""
+    with io.BytesIO() as file:
+        with tarfile.open(fileobj=file, mode="w:gz") as archive:
+            archive.addfile(tarfile.TarInfo("events.jsonl"))
+        return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("my table.xlsx", spreadsheet(), "'my table.xlsx' is a spreadsheet"),
+        ("f.csv", spreadsheet(), "soffice --headless --convert-to csv f.csv"),
+        ("f.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "Save it as CSV UTF-8"),
+        ("f.zip", archive(), "unzip f.zip"),
+        ("f.jsonl.bz2", bz2.compress(b"{}"), "bunzip2 --keep f.jsonl.bz2"),
+        ("f.csv.xz", lzma.compress(b"{}"), "unxz --keep f.csv.xz"),
+        ("f.jsonl.zst", b"\x28\xb5\x2f\xfd\x00", "unzstd --keep f.jsonl.zst"),
+        ("f.tar.gz", tarball(), "tar -xf f.tar.gz"),
+        ("f.csv", "a,b\n".encode("utf-16-le"), "iconv -f UTF-16LE -t UTF-8 f.csv"),
+        ("f.parquet", b"PAR1\x15\x04", "a Parquet file"),
+    ],
+)
+def test_what_is_no_text(shell: Shell, name: str, content: bytes, said: str) -> None:
+    """A file that holds no lines is one error, which says what it is and the command that helps."""
+    (shell.folder / name).write_bytes(content)
+    for more in ([], ["--dry-run"], ["--format", "csv"]):
+        ended = shell.masivo("import", name, *more)
+        assert ended.code == 2
+        assert said in ended.err
+        assert ended.err.count("\n") == 1
+    assert [path.name for path in shell.folder.iterdir()] == [name]
 
 
 def test_csv_in_another_encoding(shell: Shell) -> None:
@@ -481,13 +581,42 @@ def test_a_line_beyond_all_bounds(shell: Shell) -> None:
     assert "longer than 4 MiB" in record["rejected"]["reason"]
 
 
-def test_a_quotation_mark_that_is_not_closed(shell: Shell) -> None:
-    """A CSV file of which the rest would be one value stops there, with the line."""
-    shell.write("f.csv", "customer_id", "c-1", '"c-2', *(["x" * 1000] * 5000))
-    ended = shell.masivo("import", "f.csv", "-d", "type=T", "--no-brand")
-    assert ended.code == 2
-    assert "quotation mark" in ended.err
-    assert [each["customer_id"] for each in shell.emulator.events] == ["c-1"]
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (['"c-2', *(["x" * 1000] * 5000)], 4193),
+        (['"c-2', *["x"] * 4990, 'y,"z",'], 4995),
+        (['"c-2', *["x"] * 4990, '"y"'], 4995),
+        (['"c-2', "x", "", "y"], 6),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed(shell: Shell, rows: list[str], found: int) -> None:
+    """A CSV file in which a quotation mark takes up the rows behind it ends there, with the line in
+    which it was opened; corrected, it is resumed, and also with the option that makes quotation
+    marks text."""
+    name = shell.write("f.csv", "customer_id,note", '"c-0","""two\nlines"""', "c-1,", *rows)
+    options = ["-d", "type=T", "--no-brand"]
+    for more in (["--dry-run"], []):
+        ended = shell.masivo("import", name, *options, *more)
+        assert ended.code == 2
+        assert "that opens a value in line 5 is not closed" in ended.err
+        assert "--no-quote" in ended.err
+    assert [each["customer_id"] for each in shell.emulator.events] == ["c-0", "c-1"]
+    shell.write(name, "customer_id,note", '"c-0","""two\nlines"""', "c-1,", '"c-2",')
+    assert shell.masivo("import", name, "--resume").code == 0
+    shell.write("g.csv", "customer_id", "c-1", *rows[:2])
+    assert shell.masivo("import", "g.csv", *options).code == 2
+    assert shell.masivo("import", "g.csv", "--resume", "--no-quote").code == 0
+    assert [each["customer_id"] for each in shell.emulator.events][2:] == ["c-2", "c-1", *rows[:2]]
+
+
+def test_a_row_that_is_not_csv(shell: Shell) -> None:
+    """A bad quotation mark within a line is the fault of that row alone, in our words."""
+    shell.write("f.csv", "customer_id,note", 'c-1,"a" b', "c-2,x", 'c-3,"y')
+    ended = shell.masivo("import", "f.csv", "-d", "type=T", "--no-brand", "--dry-run")
+    assert "line 2: this is not CSV: text follows a closing quotation mark" in ended.out
+    assert "line 4: this is not CSV: a quotation mark is not closed" in ended.out
+    assert "1 events are good, 2 are not" in ended.out
 
 
 def test_a_file_of_rejected_events_is_not_overwritten(shell: Shell) -> None:

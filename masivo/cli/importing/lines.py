@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import io
-import sys
+import shlex
 import zlib
 from contextlib import suppress
-from pathlib import Path
-from typing import BinaryIO, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from masivo.cli.exits import UsageError
+
+if TYPE_CHECKING:
+    Source: TypeAlias = io.BufferedReader[Any]
 
 __all__ = ["LONGEST_LINE", "DamagedInputError", "Lines", "open_lines"]
 
@@ -20,6 +22,31 @@ LONGEST_LINE: Final = 4 << 20
 _GZIP: Final = b"\x1f\x8b"
 _BOM: Final = b"\xef\xbb\xbf"
 _BUFFER: Final = 1 << 16
+
+_MARKS: Final = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+"""The byte order marks of encodings whose lines are not lines of bytes."""
+
+_ZIP: Final = b"PK\x03\x04"
+_PARTS_OF_A_SPREADSHEET: Final = (b"[Content_Types].xml", b"xl/", b"opendocument.spreadsheet")
+_SPREADSHEET: Final = (
+    "a spreadsheet",
+    "Save it as CSV UTF-8, or: soffice --headless --convert-to csv FILE",
+)
+_TAR_AT: Final = 257
+_FOREIGN: Final = {
+    _ZIP: ("a zip archive", "Unpack it, and import what is in it: unzip FILE"),
+    b"\xd0\xcf\x11\xe0": _SPREADSHEET,
+    b"BZh": ("packed by bzip2", "Unpack it: bunzip2 --keep FILE"),
+    b"\xfd7zXZ\0": ("packed by xz", "Unpack it: unxz --keep FILE"),
+    b"\x28\xb5\x2f\xfd": ("packed by zstd", "Unpack it: unzstd --keep FILE"),
+    b"ustar": ("a tar archive", "Unpack it, and import what is in it: tar -xf FILE"),
+    b"PAR1": ("a Parquet file", "Convert it to CSV or JSON Lines"),
+}
+"""The beginnings of files that are often taken for text; what they are, and the cure."""
 
 
 class DamagedInputError(Exception):
@@ -37,7 +64,7 @@ class Lines:
         size: the file's size in bytes; None if it is not known.
     """
 
-    def __init__(self, source: io.BufferedReader, raw: BinaryIO, size: int | None) -> None:
+    def __init__(self, source: Source | _Recoded, raw: io.FileIO, size: int | None) -> None:
         self.size = size
         self.number: int = 0
         """The number of the last line, from 1."""
@@ -71,8 +98,8 @@ class Lines:
         self.reading = self.is_stream
         try:
             line = self._readline(LONGEST_LINE + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or getattr(error, "reason", str(error))
             raise DamagedInputError(f"cannot read on after line {self.number}: {reason}") from None
         self.reading = False
         if line:
@@ -94,28 +121,72 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the file; standard input stays open."""
-        if self._raw is not sys.stdin.buffer:
-            self._source.close()
-            self._raw.close()
+        """Close the file; the file descriptor of standard input stays open."""
+        self._source.close()
+        self._raw.close()
+
+
+class _Recoded:
+    """The lines of text in another encoding, or with other line ends, as bytes."""
+
+    def __init__(self, source: Source, encoding: str, to: str) -> None:
+        self._text = io.TextIOWrapper(source, encoding)  # every line ends with a newline then
+        self._to = to
+        self.close = self._text.close
+
+    def readline(self, size: int) -> bytes:
+        return self._text.readline(size).encode(self._to)
 
 
 def open_lines(name: str) -> Lines:
-    """Return the lines of a file, or of standard input for ``-``. Gzip is detected by its content.
+    """Return the lines of a file, or of standard input for ``-``. Gzip is detected by its content,
+    and so are UTF-16, and carriage returns as line ends.
 
     Raises:
-        UsageError: it cannot be opened.
+        UsageError: it cannot be opened, or holds no lines.
     """
     try:
-        raw = cast("BinaryIO", sys.stdin.buffer if name == "-" else Path(name).open("rb", 0))  # noqa: SIM115
-        buffered = raw if name == "-" else io.BufferedReader(cast("io.RawIOBase", raw), _BUFFER)
-        buffered = cast("io.BufferedReader", buffered)
+        raw = io.FileIO(0 if name == "-" else name, closefd=name != "-")
         size = raw.seek(0, io.SEEK_END) if name != "-" and raw.seekable() else None
         if size is not None:
             raw.seek(0)
-        if buffered.peek(2)[:2] == _GZIP:
+        source: Source = io.BufferedReader(raw, _BUFFER)
+        if source.peek(2)[:2] == _GZIP:
             # Without a larger buffer around it, which would lose good data of a damaged file.
-            buffered = cast("io.BufferedReader", gzip.GzipFile(fileobj=buffered))
+            source = cast("Source", gzip.GzipFile(fileobj=source))
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
-    return Lines(buffered, raw, size)
+    try:
+        return Lines(_as_lines(source, name), raw, size)
+    except UsageError:
+        raw.close()
+        raise
+
+
+def _as_lines(source: Source, name: str) -> Source | _Recoded:
+    """Return the source, read as what it begins with.
+
+    Raises:
+        UsageError: as no lines at all.
+    """
+    try:
+        head = source.peek(_BUFFER)
+    except (OSError, EOFError, zlib.error):  # a damaged file: reading it will say so
+        return source
+    for mark, encoding in _MARKS.items():
+        if head.startswith(mark):
+            return _Recoded(source, encoding, "utf-8")
+    for magic, (kind, cure) in _FOREIGN.items():
+        if head.startswith(magic) or head.startswith(magic, _TAR_AT):
+            if magic == _ZIP and any(part in head for part in _PARTS_OF_A_SPREADSHEET):
+                kind, cure = _SPREADSHEET
+            name = shlex.quote("FILE" if name == "-" else name)
+            raise UsageError(f"{name} is {kind}, and no text. {cure.replace('FILE', name)}")
+    if b"\0" in head[:4]:
+        raise UsageError(
+            f"{name} is no text, as it begins with bytes that are zero. If it is UTF-16, convert "
+            f"it: iconv -f UTF-16LE -t UTF-8 {shlex.quote(name)} > NEW"
+        )
+    if b"\n" not in head and b"\r" in head[:-1]:
+        return _Recoded(source, "latin-1", "latin-1")
+    return source

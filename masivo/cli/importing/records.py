@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -237,6 +239,7 @@ class _TextLines:
 
     def begin(self) -> None:
         """Begin a new row."""
+        self.first = self._lines.number + 1
         self.size = 0
         self.text: list[str] = []
         self.damage: str | None = None
@@ -248,10 +251,7 @@ class _TextLines:
         line = next(self._lines)
         self.size += len(line)
         if self.size > LONGEST_LINE:
-            raise DamagedInputError(
-                f"the row that ends in line {self._lines.number} is longer than "
-                f"{LONGEST_LINE >> 20} MiB: a quotation mark before it is not closed"
-            )
+            raise self.not_closed()
         try:
             text = line.decode(self._encoding)
         except UnicodeDecodeError as error:
@@ -260,14 +260,46 @@ class _TextLines:
         self.text.append(text)
         return text
 
+    def not_closed(self) -> DamagedInputError:
+        """Return the error for a row of several lines that is not CSV, or is too long: it takes up
+        rows that were meant to be others."""
+        inside, opened = False, self.first
+        for number, line in enumerate(self.text, self.first):
+            if line.count('"') % 2:
+                inside = not inside
+                opened = number if inside else opened
+        return DamagedInputError(
+            f"the quotation mark that opens a value in line {opened} is not closed as CSV needs it "
+            f"(found in line {self._lines.number}). Correct line {opened}; or, if quotation marks "
+            "are text in this file, add --no-quote"
+        )
+
+
+def _reason(error: csv.Error) -> str:
+    """Return in our words what is wrong with a line of a CSV file."""
+    text = str(error)
+    if "expected after" in text:
+        return (
+            "text follows a closing quotation mark. Within a value in quotation marks, one is "
+            "written twice; if they are text in this file, add --no-quote"
+        )
+    if "unexpected end of data" in text:
+        return "a quotation mark is not closed; if they are text in this file, add --no-quote"
+    if "new-line character" in text:
+        return "there is a carriage return within the line; a value with one needs quotation marks"
+    return text
+
 
 def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[Record]:
     csv.field_size_limit(LONGEST_LINE)
     text = _TextLines(lines, shape.encoding)
-    quoted = shape.delimiter != "\t" if shape.quote is None else shape.quote
+    first = next(text, "")
+    named = re.fullmatch(r'"?sep=([^"\r\n])"?\r?\n?', first, re.IGNORECASE)  # for Excel
+    delimiter = named[1] if named else shape.delimiter
+    quoted = delimiter != "\t" if shape.quote is None else shape.quote
     reader = csv.reader(
-        text,
-        delimiter=shape.delimiter,
+        text if named else chain([first], text),
+        delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=True,
     )
@@ -278,7 +310,7 @@ def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[R
         except StopIteration:
             return
         except csv.Error as error:
-            raise UsageError(f"the header is not CSV: {error}") from None
+            raise UsageError(f"the header is not CSV: {_reason(error)}") from None
     if text.damage:
         raise UsageError(f"the header: {text.damage}")
     if not quoted and any(len(name) > 1 and name[0] == name[-1] == '"' for name in header):
@@ -297,7 +329,9 @@ def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[R
         except StopIteration:
             return
         except csv.Error as error:
-            problem = f"this is not CSV: {error}"
+            if lines.number > line:
+                raise text.not_closed() from None
+            problem = f"this is not CSV: {_reason(error)}"
         record = Record(line, lines.number, lines.crc, text.size)
         if done(record.end):
             record.skip = True
