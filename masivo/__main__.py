@@ -6,11 +6,15 @@ The emulator runs without the extra ``masivo[cli]``; the other commands need it.
 import sys
 from collections.abc import Sequence
 
+from masivo.cli.streams import open_streams
+
 _NEEDS_EXTRA = "masivo: this command needs an extra: pip install 'masivo[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; ``arguments`` is by default the process's own."""
+    if arguments is None:
+        open_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["emulator"]:
         from masivo.emulator.command import run  # the other commands need no server

@@ -9,11 +9,10 @@ import click
 
 from masivo import MasivoError, __version__
 
-from . import terminal
 from .account import forbid_keys
 from .check import check
 from .emulator import emulator
-from .exits import TABLE, Exit, UsageError, print_error
+from .exits import TABLE, Exit, UsageError, end
 from .import_file import import_file
 from .send import send
 
@@ -42,28 +41,9 @@ for _command in (check, send, import_file, emulator):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; ``arguments`` defaults to the process's own."""
-    given = None if arguments is None else list(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code: object = masivo.main(given, prog_name="masivo", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except UsageError as error:
-        terminal.fail(str(error))
-        return Exit.USAGE
-    except MasivoError as error:
-        return print_error(error)
-    except (click.Abort, KeyboardInterrupt):
-        terminal.note("Interrupted.")
-        return Exit.INTERRUPTED
-    finally:
-        _flush_output()
+    except (click.ClickException, click.Abort, KeyboardInterrupt, UsageError, MasivoError) as error:
+        return end(error, given)
     return code if isinstance(code, int) else Exit.GOOD
-
-
-def _flush_output() -> None:
-    """Flush what click has printed; its output may be closed."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        terminal.abandon(sys.stdout)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+import click
+
 from masivo import (
     MasivoAuthError,
     MasivoConfigError,
@@ -17,12 +19,13 @@ from masivo import (
 from . import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "TABLE",
     "Exit",
     "UsageError",
+    "end",
     "exit_of",
     "is_rejection_of_event",
     "print_error",
@@ -89,12 +92,37 @@ def exit_of(error: MasivoError) -> Exit:
 
 def report(error: MasivoError) -> Mapping[str, object]:
     """Return an error as a JSON object, for scripts."""
-    return {
-        "kind": type(error).__name__,
-        "message": error.message,
-        "status": error.status,
-        "details": error.details,
-    }
+    return _report(type(error).__name__, error.message, error.status, error.details)
+
+
+def _report(
+    kind: str, message: str, status: int | None = None, details: object = None
+) -> Mapping[str, object]:
+    return {"kind": kind, "message": message, "status": status, "details": details}
+
+
+_FLAGS = {"check": "ok", "send": "success", "import": "complete"}
+"""The field of a command's JSON object that is false when it fails."""
+
+
+def end(error: BaseException, arguments: Sequence[str]) -> int:
+    """Print how a command failed, with ``--json`` as one object, too; return the exit code."""
+    if isinstance(error, click.ClickException):
+        code, kind, message = error.exit_code, "UsageError", error.format_message()
+        error.show()
+    elif isinstance(error, UsageError):
+        code, kind, message = Exit.USAGE, "UsageError", str(error)
+        terminal.fail(message)
+    elif isinstance(error, MasivoError):
+        code, kind, message = print_error(error), "", ""
+    else:
+        code, kind, message = Exit.INTERRUPTED, "Interrupted", "interrupted"
+        terminal.note("Interrupted.")
+    if "--json" in arguments:
+        flag = next((_FLAGS[word] for word in arguments if word in _FLAGS), "success")
+        known = report(error) if isinstance(error, MasivoError) else _report(kind, message)
+        terminal.result_json({flag: False, "error": known})
+    return code
 
 
 def print_error(error: MasivoError, base_url: str | None = None) -> Exit:

@@ -93,6 +93,21 @@ def test_sigterm_is_as_ctrl_c(shell: Shell) -> None:
     assert [each["n"] for each in shell.emulator.events] == list(range(4_000))
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_an_ignored_signal_stays_ignored(shell: Shell, number: signal.Signals) -> None:
+    """A signal that is ignored at the start, as under ``nohup``, does not end an import."""
+    shell.write("f.jsonl", *(event(n) for n in range(4_000)))
+    command = ["/bin/sh", "-c", f"trap '' {number.value}; exec \"$0\" import f.jsonl", str(PROGRAM)]
+    with subprocess.Popen(
+        command, cwd=shell.folder, env=shell.environ(), stderr=subprocess.PIPE
+    ) as process:
+        wait_for_events(shell, 1_000)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, err
+    assert shell.emulator.event_count == 4_000
+
+
 def test_ctrl_c_twice_does_not_wait(shell: Shell) -> None:
     """A second Ctrl-C ends an import whose server does not respond; nothing counts as done."""
     shell.write("f.jsonl", *(event(n) for n in range(1_000)))

@@ -135,6 +135,98 @@ def test_closed_errors(shell: Shell) -> None:
     assert b"300 events delivered, 1 rejected" in done.stdout
 
 
+def in_shell(shell: Shell, script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of a shell in which ``masivo`` is the program."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'masivo() {{ "{PROGRAM}" "$@"; }}\n{script}'],
+        cwd=shell.folder,
+        env=shell.environ(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_not_there(shell: Shell, closed: str) -> None:
+    """A standard stream that is closed counts as the null device, for every command."""
+    shell.write("f.jsonl", *(event(n) for n in range(300)), "{bad")
+    for command, code in (
+        ("import f.jsonl", 7),
+        ("send T --customer c --no-brand", 0),
+        ("emulator --nonsense" if "<" in closed else "check --nonsense", 2),
+    ):
+        done = in_shell(shell, f"masivo {command} {closed}")
+        assert done.returncode == code, (command, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+    assert shell.emulator.event_count == 301
+    assert len(shell.read("f.jsonl.rejected.jsonl")) == 1
+
+
+def test_standard_input_that_is_not_there(shell: Shell) -> None:
+    """An import of a closed standard input is one of no lines."""
+    done = in_shell(shell, "masivo import - <&-")
+    assert (done.returncode, done.stdout) == (0, "All done: 0 events delivered, 0 rejected.\n")
+
+
+@pytest.mark.parametrize("full", [">/dev/full", "2>/dev/full"])
+def test_a_full_disk(shell: Shell, full: str) -> None:
+    """Output that cannot be written is dropped; the exit code is that of the work."""
+    shell.write("f.jsonl", *(event(n) for n in range(300)), "{bad")
+    for command, code in (
+        ("import f.jsonl", 7),
+        ("import f.jsonl --resume --json", 7),
+        ("nonsense", 2),
+        ("--help", 0),
+        ("emulator --help", 0),
+    ):
+        done = in_shell(shell, f"masivo {command} {full}")
+        assert done.returncode == code, (command, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+    assert shell.emulator.event_count == 300
+
+
+def test_the_terminal_goes_away(shell: Shell) -> None:
+    """An import whose terminal goes away ends as it would have: nothing is sent twice by a resumed
+    one, and the exit code is that of the work."""
+    shell.write("f.jsonl", *(event(n) for n in range(1_000)))
+    shell.emulator.fail(Fault(delay=0.05), route="events", times=None)
+    master, slave = os.openpty()
+    with subprocess.Popen(
+        [str(PROGRAM), "import", "f.jsonl"],
+        cwd=shell.folder,
+        env=shell.environ(TERM="xterm"),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    ) as process:
+        os.close(slave)
+        shell.emulator.wait_for(lambda emulator: emulator.event_count >= 200, timeout=LIMIT)
+        os.close(master)
+        assert process.wait(LIMIT) == 0
+    assert [each["n"] for each in shell.emulator.events] == list(range(1_000))
+
+
+def test_an_output_that_does_not_block(shell: Shell) -> None:
+    """Where another program has made the output non-blocking, it is waited for."""
+    shell.write("bad.jsonl", *({"n": n} for n in range(5_000)))
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with subprocess.Popen(
+        [str(PROGRAM), "import", "bad.jsonl", "--dry-run"],
+        cwd=shell.folder,
+        env=shell.environ(),
+        stdout=writing,
+    ) as process:
+        os.close(writing)
+        with os.fdopen(reading) as output:
+            assert len(output.readlines()) == 5_001
+        assert process.wait(LIMIT) == 7
+
+
 def test_an_output_that_is_no_unicode(shell: Shell) -> None:
     """A terminal that cannot show a character gets its number, not a traceback."""
     shell.write("g.csv", "customer_id:number", "Zoë→")

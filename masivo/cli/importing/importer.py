@@ -204,14 +204,18 @@ class Importer:
 
     @contextmanager
     def _signals(self) -> Generator[None]:
-        """Make Ctrl-C and similar signals end the import cleanly, at a safe point."""
+        """Make Ctrl-C and similar signals end the import cleanly, at a safe point. One that is
+        ignored (``nohup``, ``&`` in a script) stays ignored."""
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = [signal.signal(number, self._on_signal) for number in numbers]
+        before = {number: signal.getsignal(number) for number in numbers}
+        heeded = [number for number in numbers if before[number] is not signal.SIG_IGN]
+        for number in heeded:
+            signal.signal(number, self._on_signal)
         try:
             yield
         finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+            for number in heeded:
+                signal.signal(number, before[number])
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self.interrupted += 1

@@ -107,10 +107,7 @@ class _Bar:
         self._progress.update(
             self._task, completed=self._rates.share(sample), description="  ".join(texts)
         )
-        try:
-            self._progress.refresh()
-        except BrokenPipeError:
-            terminal.abandon(sys.stderr)
+        self._progress.refresh()
 
     def close(self) -> None:
         self._progress.stop()

@@ -1,0 +1,47 @@
+"""The standard streams of the program: nothing that becomes of them ends what a command does.
+
+A pipe is closed, a terminal goes away, a disk is full: what cannot be written is dropped, the work
+goes on to its safe end, and the exit code tells how it ended.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import sys
+from typing import Any
+
+__all__ = ["open_streams"]
+
+
+class _Output(io.FileIO):
+    def write(self, data: Any, /) -> int:
+        """Write, or drop what cannot be written; return the number of bytes."""
+        try:
+            while (written := super().write(data)) is None:  # somebody made it non-blocking
+                select.select([], [self], [])
+        except OSError:
+            return memoryview(data).nbytes
+        return written
+
+
+def open_streams() -> None:
+    """Replace the standard streams; one that is not there (``<&-``) by the null device.
+
+    The null device takes the stream's number, which otherwise the next opened file would have.
+    """
+    if sys.stdin is None:
+        nothing = io.FileIO(os.open(os.devnull, os.O_RDONLY), closefd=False)
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(nothing), "utf-8")
+    for name in ("stdout", "stderr"):
+        stream: io.TextIOWrapper | None = getattr(sys, name)
+        number = os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno()
+        raw = _Output(number, "wb", closefd=False)
+        text = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            "utf-8" if stream is None else stream.encoding,
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+        setattr(sys, name, text)
