@@ -14,7 +14,7 @@ from masivo.protocol import Engine, Response, configure, unwrap
 
 from . import terminal
 from .account import Account, find_account, options
-from .exits import TABLE, Exit, exit_of, print_error, report
+from .exits import TABLE, Exit, print_error, report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,14 +49,14 @@ def check(base_url: str | None, key_file: str | None, timeout: float, as_json: b
         if error is not None:
             document["error"] = report(error)
         terminal.result_json(document)
-        return Exit.GOOD if error is None else exit_of(error)
     if error is not None:
         code = print_error(error, account.base_url)
         if limits:
             terminal.note(_describe(limits))
         return code
-    terminal.result(f"The key is good: a CLIENT key, accepted by {account.base_url}")
-    terminal.result(_describe(limits))
+    if not as_json:
+        terminal.result(f"The key is good: a CLIENT key, accepted by {account.base_url}")
+        terminal.result(_describe(limits))
     return Exit.GOOD
 
 

@@ -11,10 +11,26 @@ from .exits import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Path", "check_paths", "parse_assignments", "parse_path", "put", "put_default"]
+__all__ = ["Path", "check_paths", "parse_assignments", "parse_path", "put", "put_default", "utf8"]
 
 Path = tuple[str, ...]
 """The names that lead to a field: ``("product", "sku")``."""
+
+
+def utf8(text: str) -> str:
+    """Return a text of the command line that is to become part of an event.
+
+    Raises:
+        UsageError: it was not UTF-8 (such bytes arrive as lone surrogates).
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{text!r} is not valid UTF-8, and nothing else can be part of an event: convert it, "
+            "for example with iconv"
+        ) from None
+    return text
 
 
 def parse_path(text: str) -> Path:
@@ -46,7 +62,7 @@ def parse_assignments(given: Iterable[str]) -> list[tuple[Path, object]]:
 
 
 def _value(text: str) -> object:
-    value = parse(text.encode("utf-8", "replace")) if text else NOT_JSON
+    value = parse(text.encode()) if text else NOT_JSON
     return text if value is NOT_JSON else value
 
 

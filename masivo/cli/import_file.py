@@ -15,7 +15,8 @@ from masivo import Client, MasivoValidationError
 
 from . import terminal
 from .account import Account, find_account, options
-from .exits import TABLE, Exit, UsageError, print_error
+from .exits import TABLE, Exit, UsageError, print_error, report
+from .fields import utf8
 from .importing.documented import problem_of
 from .importing.importer import Importer, make_client
 from .importing.ledger import Ledger
@@ -70,6 +71,7 @@ class _Job:
 @click.option(
     "--map",
     "rules",
+    type=utf8,
     multiple=True,
     metavar="FIELD=COLUMN[:KIND]",
     help="CSV: where a field comes from: --map product.value=price:number. KIND is text (the "
@@ -78,13 +80,16 @@ class _Job:
 @click.option(
     "-d",
     "--data",
+    type=utf8,
     multiple=True,
     metavar="KEY=VALUE",
     help="A field for every event that has none of its own: -d type=ADD_TO_CART.",
 )
-@click.option("--brand", metavar="ID", help="The brand of events that name none.")
+@click.option("--brand", type=utf8, metavar="ID", help="The brand of events that name none.")
 @click.option("--no-brand", is_flag=True, help="Events that name no brand are of none.")
-@click.option("--delimiter", metavar="CHAR", help="CSV: default a comma; 'tab' for tabs.")
+@click.option(
+    "--delimiter", type=utf8, metavar="CHAR", help="CSV: default a comma; 'tab' for tabs."
+)
 @click.option(
     "--quote/--no-quote",
     default=None,
@@ -418,15 +423,16 @@ def _conclude(
         terminal.note("Interrupted.")
         code = Exit.INTERRUPTED
     if job.as_json:
-        terminal.result_json(
-            {
-                "complete": state.finished,
-                "delivered": state.delivered,
-                "rejected": state.rejected,
-                "rejected_file": state.rejected_file if state.rejected else None,
-                "without_outcome": undone,
-            }
-        )
+        result: dict[str, object] = {
+            "complete": state.finished,
+            "delivered": state.delivered,
+            "rejected": state.rejected,
+            "rejected_file": state.rejected_file if state.rejected else None,
+            "without_outcome": undone,
+        }
+        if ledger.failure is not None:
+            result["error"] = report(ledger.failure)
+        terminal.result_json(result)
     else:
         so_far = "All done" if state.finished else "So far"
         terminal.result(

@@ -8,7 +8,7 @@ from masivo import Client, MasivoError
 
 from . import fields, terminal
 from .account import find_account, options
-from .exits import TABLE, Exit, UsageError, exit_of, print_error, report
+from .exits import TABLE, Exit, UsageError, print_error, report
 
 __all__ = ["send"]
 
@@ -16,13 +16,14 @@ _OWN_OPTIONS = {"type": "TYPE", "customer_id": "--customer", "brand_id": "--bran
 
 
 @click.command(epilog=TABLE, short_help="Send one event.")
-@click.argument("type_", metavar="TYPE")
-@click.option("--customer", required=True, metavar="ID", help="Who did it.")
-@click.option("--brand", metavar="ID", help="Of which brand it is.")
+@click.argument("type_", type=fields.utf8, metavar="TYPE")
+@click.option("--customer", type=fields.utf8, required=True, metavar="ID", help="Who did it.")
+@click.option("--brand", type=fields.utf8, metavar="ID", help="Of which brand it is.")
 @click.option("--no-brand", is_flag=True, help="It is of no brand.")
 @click.option(
     "-d",
     "--data",
+    type=fields.utf8,
     multiple=True,
     metavar="KEY=VALUE",
     help="A field more. The value is JSON where it can be, else text; dots nest: "
@@ -61,10 +62,9 @@ def send(
             client.flush()
             outcome = delivery.result()
         except MasivoError as error:
-            if not as_json:
-                return print_error(error, account.base_url)
-            terminal.result_json({"success": False, "error": report(error)})
-            return exit_of(error)
+            if as_json:
+                terminal.result_json({"success": False, "error": report(error)})
+            return print_error(error, account.base_url)
     if as_json:
         terminal.result_json(
             {"success": outcome.success, "status": outcome.status, "data": outcome.data}

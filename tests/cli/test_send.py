@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,6 +80,27 @@ def test_wrong_options(shell: Shell, options: list[str], said: str) -> None:
     assert not shell.emulator.requests
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["T", "--customer", "c", "--no-brand", "-d", b'q="caf\xe9"'],
+        ["T", "--customer", "c", "--no-brand", "-d", b"q=caf\xe9"],
+        ["T", "--customer", "c", "--no-brand", "-d", b"caf\xe9=1"],
+        ["T", "--customer", b"caf\xe9", "--no-brand"],
+        ["T", "--customer", "c", "--brand", b"caf\xe9"],
+        [b"caf\xe9", "--customer", "c", "--no-brand"],
+    ],
+)
+def test_what_is_not_utf_8(shell: Shell, options: list[str | bytes]) -> None:
+    """Bytes in another encoding, wherever they are, are an error of use; they are not sent as
+    something else."""
+    ended = shell.masivo("send", *map(os.fsdecode, options))
+    assert ended.code == 2
+    assert "caf\\udce9" in ended.err
+    assert "is not valid UTF-8" in ended.err
+    assert not shell.emulator.requests
+
+
 def test_a_bad_event(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """An invalid event is an error before the prompt for a key."""
     monkeypatch.delenv("MASIVO_API_KEY")
@@ -103,6 +128,67 @@ def test_json(shell: Shell) -> None:
     assert ended.code == 6
     assert ended.json()["success"] is False
     assert ended.json()["error"]["status"] == 404
+
+
+SEND = ["send", "T", "--customer", "c", "--no-brand", "--json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "code", "kind"),
+    [
+        (["send", "PURCHASE", *SEND[2:]], "k", 7, "MasivoValidationError"),
+        (SEND, "", 2, "UsageError"),
+        ([*SEND, "--base-url", "ftp://x"], "k", 2, "MasivoConfigError"),
+        (["send", "T", "--json"], "k", 2, "UsageError"),
+        (["send", "--json", "T", "--nonsense"], "k", 2, "UsageError"),
+        ([*SEND, "--token", "s3cret"], "k", 2, "UsageError"),
+        ([*SEND, "--key-file", "missing"], "k", 2, "UsageError"),
+        (["check", "--json"], "", 2, "UsageError"),
+        (["check", "--json", "--timeout", "x"], "k", 2, "UsageError"),
+        (["import", "missing", "--json"], "k", 2, "UsageError"),
+        (["import", "missing", "--json", "--dry-run"], "k", 2, "UsageError"),
+        (["import", "--json"], "k", 2, "UsageError"),
+        (["import", "f.jsonl", "--json"], "", 2, "UsageError"),
+        (["import", "f.jsonl", "--json", "--resume", "--restart"], "k", 2, "UsageError"),
+        (["import", "f.jsonl", "--json"], "two words", 2, "MasivoConfigError"),
+        (["import", "f.jsonl", "--json"], "k", 3, "MasivoAuthError"),
+    ],
+)
+def test_json_of_every_outcome(
+    shell: Shell,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    key: str,
+    code: int,
+    kind: str,
+) -> None:
+    """With --json there is one object on stdout, whatever went wrong, with the error in it; and on
+    stderr what is there without."""
+    monkeypatch.setenv("MASIVO_API_KEY", key)
+    shell.write("f.jsonl", {"type": "T", "customer_id": "c", "brand_id": None})
+    ended = shell.masivo(*arguments)
+    assert ended.code == code
+    flag = {"send": "success", "check": "ok", "import": "complete"}[arguments[0]]
+    assert ended.json()[flag] is False
+    error = ended.json()["error"]
+    assert sorted(error) == ["details", "kind", "message", "status"]
+    assert error["kind"] == kind
+    assert error["message"]
+    assert error["message"].splitlines()[0] in ended.err
+    assert "s3cret" not in ended.out + ended.err
+
+
+def test_json_of_an_interruption(shell: Shell) -> None:
+    """Ctrl-C is such an outcome."""
+    sent = threading.Event()
+    shell.emulator.fail(Fault(delay=5), route="events")
+    shell.emulator.on_request = lambda _: sent.set()
+    with shell.start(*SEND) as process:
+        assert sent.wait(60)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["error"]["kind"] == "Interrupted"
 
 
 def test_retries(shell: Shell) -> None:
