@@ -7,12 +7,12 @@ import io
 import shlex
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
 from masivo.cli.exits import UsageError
 
 if TYPE_CHECKING:
-    Source: TypeAlias = io.BufferedReader[Any]
+    _Buffered: TypeAlias = io.BufferedReader[Any]
 
 __all__ = ["LONGEST_LINE", "DamagedInputError", "Lines", "open_lines"]
 
@@ -53,6 +53,11 @@ class DamagedInputError(Exception):
     """The input cannot be read any further."""
 
 
+class _Lines(Protocol):
+    def readline(self, size: int, /) -> bytes: ...
+    def close(self) -> None: ...
+
+
 class Lines:
     """An iterator of lines that knows its position, to resume from there.
 
@@ -64,7 +69,7 @@ class Lines:
         size: the file's size in bytes; None if it is not known.
     """
 
-    def __init__(self, source: Source | _Recoded, raw: io.FileIO, size: int | None) -> None:
+    def __init__(self, source: _Buffered | _Recoded, raw: io.FileIO, size: int | None) -> None:
         self.size = size
         self.number: int = 0
         """The number of the last line, from 1."""
@@ -129,13 +134,15 @@ class Lines:
 class _Recoded:
     """The lines of text in another encoding, or with other line ends, as bytes."""
 
-    def __init__(self, source: Source, encoding: str, to: str) -> None:
+    def __init__(self, source: _Buffered, encoding: str, to: str) -> None:
         self._text = io.TextIOWrapper(source, encoding)  # every line ends with a newline then
         self._to = to
-        self.close = self._text.close
 
-    def readline(self, size: int) -> bytes:
+    def readline(self, size: int, /) -> bytes:
         return self._text.readline(size).encode(self._to)
+
+    def close(self) -> None:
+        self._text.close()
 
 
 def open_lines(name: str) -> Lines:
@@ -150,10 +157,10 @@ def open_lines(name: str) -> Lines:
         size = raw.seek(0, io.SEEK_END) if name != "-" and raw.seekable() else None
         if size is not None:
             raw.seek(0)
-        source: Source = io.BufferedReader(raw, _BUFFER)
+        source: _Buffered = io.BufferedReader(raw, _BUFFER)
         if source.peek(2)[:2] == _GZIP:
             # Without a larger buffer around it, which would lose good data of a damaged file.
-            source = cast("Source", gzip.GzipFile(fileobj=source))
+            source = cast("_Buffered", gzip.GzipFile(fileobj=source))
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
     try:
@@ -163,7 +170,7 @@ def open_lines(name: str) -> Lines:
         raise
 
 
-def _as_lines(source: Source, name: str) -> Source | _Recoded:
+def _as_lines(source: _Buffered, name: str) -> _Lines:
     """Return the source, read as what it begins with.
 
     Raises:
