@@ -69,7 +69,7 @@ class Lines:
         size: the file's size in bytes; None if it is not known.
     """
 
-    def __init__(self, source: _Buffered | _Recoded, raw: io.FileIO, size: int | None) -> None:
+    def __init__(self, source: _Lines, raw: io.FileIO, size: int | None) -> None:
         self.size = size
         self.number: int = 0
         """The number of the last line, from 1."""
