@@ -48,7 +48,8 @@ class Engine:
     Args:
         account: the key and where it is used.
         clock: monotonic seconds.
-        wall_clock: seconds since the epoch; used only where no response had a ``Date``.
+        wall_clock: seconds since the epoch; used where no response had a ``Date``, or where the
+            clock has stood still since.
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.

@@ -6,9 +6,11 @@ import math
 from datetime import UTC, datetime
 from email.utils import formatdate
 
+import pytest
+
 from masivo.protocol import Api, Request
 
-from .simulator import START, WALL, Driver, event, payload
+from .simulator import START, WALL, Driver, error_of, event, header, payload
 
 
 def stamps(request: Request) -> list[str]:
@@ -100,32 +102,49 @@ def test_the_latest_lower_bound_counts() -> None:
 
 
 def test_a_server_clock_that_was_set_back_is_followed() -> None:
-    """A response that contradicts the bound kept so far starts anew, but stamps never decrease."""
-    driver = Driver(refresh_interval=10.0)
-    driver.dice.always = 1.0
+    """A ``Date`` more than a minute below the estimate counts, and stamps decrease, once."""
+    driver = Driver()
     driver.sign_in(headers=date(WALL + 3600.0))
     driver.send(event(1))
     driver.flush()
-    driver.accept()
-    driver.sleep()
-    driver.grant(headers=date(WALL + 10.0))
+    driver.respond(200, headers=date(WALL))
     driver.send(event(2))
     driver.flush()
-    assert stamps(driver.batch()) == ["2026-01-01T01:00:00.000Z"]
-    other = driver.client(batch_size=1)
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:00.000Z"]
+    driver.respond(200, headers=date(WALL - 30.0))
+    driver.send(event(3))
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:00.000Z"]
+
+
+def test_stamps_do_not_decrease_while_the_estimate_does() -> None:
+    """A wall clock that is set back, while nothing slept, moves the estimate, but no ``Date`` has
+    shown yet that the earlier stamps were of the future."""
+    driver = Driver(refresh_interval=None)
+    driver.sign_in(headers=date(WALL))
+    driver.advance(200.0)
+    driver.send(event(1))
+    driver.flush()
     driver.accept()
-    driver.send(event(3), buffer=other)
-    assert stamps(driver.batch()) == ["2026-01-01T00:00:10.000Z"]
+    driver.wall -= 100.0
+    driver.send(event(2))
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-01T00:03:20.000Z"]
 
 
-def test_the_date_of_other_responses_does_not_count() -> None:
-    """Only authorizations tell the time: a batch's response may come from a cache or a proxy."""
-    driver = Driver(batch_size=1)
+@pytest.mark.parametrize("status", [200, 204, 400, 401, 403, 404, 429, 503])
+def test_every_response_tells_the_time(status: int) -> None:
+    """The ``Date`` of any response counts, of an authorization or of events, errors included."""
+    driver = Driver(batch_size=1, max_retries=0)
+    driver.dice.always = 0.0
     driver.sign_in(headers=date(WALL))
     driver.send(event(1))
-    driver.respond(200, headers=date(WALL + 99.0))
-    driver.send(event(2))
-    assert stamps(driver.batch()) == ["2026-01-01T00:00:00.000Z"]
+    driver.respond(status, headers=date(WALL + 99.0))
+    if status == 401:
+        driver.grant()
+    else:
+        driver.send(event(2))
+    assert stamps(driver.batch()) == ["2026-01-01T00:01:39.000Z"]
 
 
 def test_a_refused_authorization_tells_the_time_too() -> None:
@@ -139,9 +158,125 @@ def test_a_refused_authorization_tells_the_time_too() -> None:
     assert stamps(driver.batch()) == ["2026-01-01T00:01:00.000Z"]
 
 
+# ── A machine that slept ─────────────────────────────────────────────────────────────────────
+
+
+def sleep(driver: Driver, seconds: float) -> None:
+    """Let wall clock and server go on, and the engine's clock stand still."""
+    driver.wall += seconds
+
+
+def test_a_stamp_after_a_sleep_is_the_time_after_it() -> None:
+    """What is sent after a sleep has the time of then, before any response has come."""
+    driver = Driver()
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1))
+    driver.flush()
+    driver.respond(200, headers=date(WALL))
+    sleep(driver, 80 * 3600.0)
+    driver.send(event(2))
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-04T08:00:00.000Z"]
+
+
+def test_an_event_that_waited_through_a_sleep_is_not_too_old() -> None:
+    """How long an event waits is known by the clock that stood still: it is stamped as if it had
+    been sent after the sleep."""
+    driver = Driver()
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1))
+    driver.advance(5.0)
+    sleep(driver, 80 * 3600.0)
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-04T08:00:00.000Z"]
+
+
+def test_a_retry_has_new_stamps_after_a_sleep() -> None:
+    """If the estimate moved by more than a minute since the first try, a retry has new stamps,
+    under a new ``Idempotency-Key``; those of the caller's own are kept."""
+    driver = Driver()
+    driver.dice.always = 0.5
+    driver.sign_in(headers=date(WALL))
+    own = datetime(2025, 12, 31, 12, tzinfo=UTC)
+    driver.send(event(1), event(2, issued_at=own))
+    driver.flush()
+    first = driver.batch()
+    driver.respond(503)
+    sleep(driver, 80 * 3600.0)
+    driver.sleep()
+    second = driver.batch()
+    assert stamps(second) == ["2026-01-04T08:00:00.000Z", "2025-12-31T12:00:00+00:00"]
+    assert header(first, "idempotency-key") != header(second, "idempotency-key")
+    driver.respond(503, headers=date(WALL + 80 * 3600.0 - 30.0))
+    driver.sleep()
+    assert driver.batch().body == second.body
+    assert header(driver.batch(), "idempotency-key") == header(second, "idempotency-key")
+
+
+@pytest.mark.parametrize(("moved", "anew"), [(60.0, False), (61.0, True), (-61.0, True)])
+def test_a_retry_has_new_stamps_after_a_move_of_more_than_a_minute(
+    moved: float, anew: bool
+) -> None:
+    """A ``Date`` that moves the estimate by more than a minute does it, up or down."""
+    driver = Driver()
+    driver.dice.always = 0.0
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1))
+    driver.flush()
+    first = driver.batch()
+    driver.respond(503, headers=date(WALL + moved))
+    if not driver.out:
+        driver.sleep()
+    assert (driver.batch().body != first.body) == anew
+    assert (header(driver.batch(), "idempotency-key") != header(first, "idempotency-key")) == anew
+
+
+def test_a_retry_without_stamps_of_ours_keeps_its_key() -> None:
+    """Where the package stamped nothing, a moved estimate changes nothing: one key, one body."""
+    driver = Driver()
+    driver.dice.always = 0.0
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1, issued_at=datetime(2025, 12, 31, 12, tzinfo=UTC)))
+    driver.flush()
+    first = driver.batch()
+    driver.respond(401, headers=date(WALL + 5000.0))
+    driver.grant()
+    again = driver.batch()
+    assert again.body == first.body
+    assert header(again, "idempotency-key") == header(first, "idempotency-key")
+
+
+def test_parts_have_new_stamps_after_a_move_of_the_estimate() -> None:
+    """The response that rejects a batch may show that its stamps were wrong: its parts have new
+    ones."""
+    driver = Driver()
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1), event(2))
+    driver.flush()
+    for _ in range(2):
+        driver.respond(422, headers=date(WALL + 300_000.0))
+        assert stamps(driver.batch())[0] == "2026-01-04T11:20:00.000Z"
+
+
+def test_an_event_rejected_alone_for_a_wrong_stamp_goes_once_more() -> None:
+    """If the very response that rejects an event shows that its stamp was wrong by more than a
+    minute, the event is sent once more with a new one: the fault was ours. But once."""
+    driver = Driver(batch_size=1)
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1))
+    driver.respond(422, headers=date(WALL + 300_000.0))
+    assert stamps(driver.batch()) == ["2026-01-04T11:20:00.000Z"]
+    driver.accept()
+    (delivery,) = driver.send(event(2))
+    driver.respond(422, headers=date(WALL + 600_000.0))
+    driver.respond(422, headers=date(WALL + 900_000.0))
+    assert error_of(delivery).status == 422
+    assert driver.out == []
+
+
 def test_a_retry_carries_the_same_stamp() -> None:
     """The stamp is fixed when the batch is first made, and the same in a retry, after a new token
-    with another ``Date`` too."""
+    with a ``Date`` a little later too."""
     driver = Driver()
     driver.dice.always = 0.5
     driver.sign_in(headers=date(WALL))
@@ -151,7 +286,7 @@ def test_a_retry_carries_the_same_stamp() -> None:
     driver.respond(503)
     driver.sleep()
     driver.respond(401)
-    driver.grant(headers=date(WALL + 500.0))
+    driver.grant(headers=date(WALL + 50.0))
     assert driver.batch().body == first.body
 
 

@@ -53,6 +53,7 @@ class Contract(Calls):
             if attempt is None:
                 return
             attempt.out = None
+            self.learn(response.date)
             if isinstance(attempt, Batch):
                 self._batch_responded(attempt, response)
             else:
@@ -115,7 +116,11 @@ class Contract(Calls):
             batch.parts[0].halve = True
             batch.fresh()
             return
-        client = batch.client
+        part, client = batch.parts[0], batch.client
+        if not part.renewed and self.renew(part):
+            part.renewed = True
+            batch.fresh()
+            return
         if client.sends_alone and not client.warned:
             client.warned = True
             self.all_rejected += 1
@@ -176,10 +181,6 @@ class Contract(Calls):
     def _authorization_responded(
         self, authorization: Authorization, response: ServerResponse
     ) -> None:
-        if response.date is not None:
-            lower, upper = response.date - self.now, response.date + 1.0 - authorization.sent_at
-            if self.offset is None or lower > self.offset or upper < self.offset:
-                self.offset = lower
         if response.grant is not None and 200 <= response.status < 300:
             self._granted(authorization, response, response.grant)
             return

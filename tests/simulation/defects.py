@@ -38,7 +38,7 @@ from masivo._protocol.delivery import Delivery, Failed
 from masivo._protocol.errors import MasivoClosedError, MasivoError
 from masivo._protocol.events import form
 from masivo._protocol.reporting import lines, losses
-from masivo._protocol.sending import backoff, context, timers
+from masivo._protocol.sending import backoff, context, server_clock, timers
 from masivo._protocol.settle import Waiters
 from masivo._protocol.token import authorizer, life
 from masivo._protocol.token.life import Change, State
@@ -178,6 +178,21 @@ def _second_401_ends_its_batch(
     else:
         self._authorizer.reject(of.token)
         self._part_failed(of, error)
+
+
+def _batches_tell_no_time(original: Any, self: Any, request_id: int, result: Any) -> None:
+    attempt, _ = self._requests.get(request_id, (None, None))
+    if isinstance(attempt, batch.Batch):
+        self.server_clock.observe = nothing
+    original(self, request_id, result)
+    vars(self.server_clock).pop("observe", None)
+
+
+def _same_key(original: Any, self: Any, part: batch.Part, now: float) -> bool:
+    key = part.key
+    renewed: bool = original(self, part, now)
+    part.key = key
+    return renewed
 
 
 DEFECTS: Final[dict[str, Defect]] = {
@@ -355,6 +370,27 @@ DEFECTS: Final[dict[str, Defect]] = {
     "a timer fires a moment late": around(
         timers.Timers, "due", lambda original, self, now: original(self, math.nextafter(now, 0.0))
     ),
+    "authorizations alone tell the time": around(
+        context.Context, "returned", _batches_tell_no_time
+    ),
+    "a machine that slept is not noticed": around(
+        server_clock.ServerClock,
+        "offset",
+        lambda original, self, now: original(self, now) if self._offset is None else self._offset,
+    ),
+    "a retry keeps the stamps of before the sleep": becomes(
+        issued_at.Stamper, "renew", lambda *_: False
+    ),
+    "new stamps go under the old key": around(issued_at.Stamper, "renew", _same_key),
+    "an event fails for a stamp of ours": becomes(
+        outbox.Outbox, "_stamped_wrong", lambda *_: False
+    ),
+    "stamps of the future are followed by others": before(
+        issued_at.Stamper,
+        "stamped",
+        lambda self, *_: change(self, "_set_back", self._clock.set_back),
+    ),
+    "half a minute is a sleep": becomes(server_clock, "DOUBT", 20.0),
     # ── reporting ─────────────────────────────────────────────────────────────────────────────────
     "an echoed token is shown": around(
         context.Context, "secrets", lambda original, *args: original(*args)[:1]

@@ -80,7 +80,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "what is equal is set to itself": [
         ("batches/issued_at.py", "Stamper.stamped: at > moment: Gt -> GtE"),
-        ("sending/server_clock.py", "ServerClock.observe: lower > self._offset: Gt -> GtE"),
+        ("sending/server_clock.py", "ServerClock.observe: bound > self._offset: Gt -> GtE"),
     ],
     "the other threshold wakes the driver at the first event": [
         ("batches/gate.py", "Gate.__init__: 0 + 1 #5"),

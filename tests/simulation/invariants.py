@@ -154,8 +154,6 @@ class Checker:
             attempt.last_try = True
         attempt.out = request.id
         attempt.known = contract.failures
-        if isinstance(attempt, Authorization):
-            attempt.sent_at = contract.now
         contract.out[request.id] = attempt
 
     def _batch(self, client: Client, request: Request, key: str) -> None:
@@ -208,12 +206,11 @@ class Checker:
             if first not in (half, len(part.events) - half):
                 raise Violation("halves", f"{first} of {len(part.events)}")
             batch.parts.popleft()
-            batch.parts.appendleft(type(part)(part.events[first:]))
-            part = type(part)(part.events[:first])
-            batch.parts.appendleft(part)
+            batch.parts.extendleft(part.split(first)[::-1])
         if batch.client.sends_alone:
             batch.send_first_alone()
-            part = batch.parts[0]
+        part = batch.parts[0]
+        self.contract.renew(part)
         if part.events != events:
             wanted, given = ([e.number for e in each] for each in (part.events, events))
             raise Violation("order", f"{given} instead of {wanted}")

@@ -59,6 +59,15 @@ class Part:
     body: bytes = b""
     halve: bool = False
     """Whether it was rejected as a whole, and goes on in halves."""
+    offset: float = 0.0
+    """The server's clock less ours, as it was known when it was stamped."""
+    renewed: bool = False
+    """Whether it went once more for a wrong stamp."""
+
+    def split(self, first: int) -> tuple[Part, Part]:
+        """So many events, and the others."""
+        events, offset = self.events, self.offset
+        return Part(events[:first], offset=offset), Part(events[first:], offset=offset)
 
 
 @dataclass(slots=True, eq=False)
@@ -71,7 +80,6 @@ class Authorization:
     retries: int = 0
     last_try: bool = False
     failed: bool = False
-    sent_at: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -114,7 +122,7 @@ class Batch:
         part = self.parts[0]
         if not part.key and not part.halve and len(part.events) > 1:
             self.parts.popleft()
-            self.parts.extendleft([Part(part.events[1:]), Part(part.events[:1])])
+            self.parts.extendleft(part.split(1)[::-1])
 
 
 @dataclass(slots=True, eq=False)
@@ -164,6 +172,8 @@ class Client:
     last_at: float = -math.inf
     last_moment: float = -math.inf
     """The latest moment that was stamped on an event."""
+    set_back: int = 0
+    """How often the server's clock had been found to be behind when it last stamped."""
     last_stamp: float = -math.inf
     """The stamp that was last sent, in seconds since the epoch."""
     flushes: list[Flushing] = field(default_factory=list[Flushing])

@@ -227,6 +227,7 @@ _CALLS: Final = {
     "drop": 4,
     "wall": 2,
     "server_clock": 0.5,
+    "sleep": 1.5,
     "clock": 1,
     "revoke": 2,
     "grudge": 1,

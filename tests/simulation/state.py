@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from masivo.protocol import Ticket
 
     from .expect import Expected
-    from .model import Authorization, Batch, Client, Event
+    from .model import Authorization, Batch, Client, Event, Part
 
 __all__ = ["EPSILON", "KeyState"]
 
@@ -65,6 +65,11 @@ class KeyState:
         self.key_refusal: Wrong = CLOSED
         self.offset: float | None = None
         """The server's clock less ours, at least."""
+        self.seen_at = 0.0
+        self.seen_wall = 0.0
+        """Both clocks at the last ``Date``."""
+        self.set_back = 0
+        """How often a ``Date`` was more than a minute behind the estimate."""
         self.all_rejected = 0
         """Warnings that everything is rejected which this poll must bring."""
         self.inbox: list[Callable[[], None]] = []
@@ -234,18 +239,66 @@ class KeyState:
             if renewal.out is None:
                 renewal.not_before = self.now
 
+    # ── Stamps ───────────────────────────────────────────────────────────────────────────────
+
+    def drift(self) -> float:
+        """The seconds by which the wall clock went on without ours since the last ``Date``, if it
+        was more than a minute."""
+        drift = (self.wall_clock() - self.seen_wall) - (self.now - self.seen_at)
+        return drift if abs(drift) > 60.0 else 0.0
+
+    def estimate(self) -> float:
+        """The server's clock less ours, as far as it is known."""
+        if self.offset is None:
+            return self.wall_clock() - 2.0 - self.now
+        return self.offset + self.drift()
+
+    def learn(self, date: float | None) -> None:
+        """Learn the server's time from a response."""
+        if date is None:
+            return
+        before, bound = self.estimate(), date - self.now
+        if self.offset is None or not self.offset - 60.0 <= bound <= self.offset:
+            self.offset = bound
+        self.seen_at, self.seen_wall = self.now, self.wall_clock()
+        self.set_back += before - self.offset > 60.0
+
     def stamp(self, event: Event) -> None:
         """Fix the time that an event without a stamp gets."""
         client = event.client
-        if self.offset is None:
-            moment = self.wall_clock() - 2.0 - (self.now - event.at)
-        else:
-            moment = self.offset + event.at
-        event.by_server = self.offset is not None and moment > client.last_moment
+        if client.set_back != self.set_back:
+            client.set_back = self.set_back
+            client.last_moment = client.last_stamp = -math.inf
+        moment = self.estimate() + event.at
+        known = self.offset is not None and not self.drift()
+        event.by_server = known and moment > client.last_moment
         event.moment = client.last_moment = max(client.last_moment, moment)
+
+    def renew(self, part: Part) -> bool:
+        """Stamp a part anew, if the estimate moved by more than a minute since it was; whether it
+        is another request then."""
+        if abs(self.estimate() - part.offset) <= 60.0:
+            return False
+        part.offset = self.estimate()
+        before = [written(event) for event in part.events]
+        for event in part.events:
+            self.stamp(event)
+        if before == [written(event) for event in part.events]:
+            return False
+        part.key = ""
+        for event in part.events:
+            event.wire = None
+        return True
 
     def form(self, client: Client, events: list[Event]) -> Batch:
         """Make a batch; its stamps are fixed now."""
         for event in events:
             self.stamp(event)
-        return client.form(events, self.now + self.jitter())
+        batch = client.form(events, self.now + self.jitter())
+        batch.parts[0].offset = self.estimate()
+        return batch
+
+
+def written(event: Event) -> int:
+    """The stamp of an event, in whole milliseconds; 0 without one."""
+    return math.floor(event.moment * 1000.0) if event.sample.stamped else 0

@@ -200,7 +200,7 @@ class Steps:
             self._contract.accepted(event)
         if (number * 37 + x) % 100 < plan.keeps * 100:
             self._kept[number] = delivery
-            if not full and number % 3:
+            if not full and not inside and number % 3:
                 self._wait_for(number)
         elif full:
             self._overflows[client.index].kept.discard(number)
@@ -446,6 +446,12 @@ class Steps:
 
     def _server_clock(self, _client: Client, step: Step) -> None:
         self._world.server.jump((-4000.0, -2.0, 5.0, 900.0)[step.x % 4])
+
+    def _sleep(self, _client: Client, step: Step) -> None:
+        """The machine sleeps: the wall clock and the server go on, the driver's clock does not."""
+        seconds = (30.0, 90.0, 4_000.0, 288_000.0)[step.x % 4]
+        self._world.wall_ahead += seconds
+        self._world.server.jump(seconds)
 
     def _clock(self, _client: Client, step: Step) -> None:
         """The clock of the driver's machine runs backwards for a moment."""

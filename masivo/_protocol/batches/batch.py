@@ -31,22 +31,33 @@ class Part(msgspec.Struct):
     """The events as they are sent, stamps included: the same in every retry."""
     key: str
     """The ``Idempotency-Key``, the same in every retry; empty until it is first sent."""
+    offset: float
+    """The server's clock less the engine's, as it was known when the events were stamped."""
+    renewed: bool = False
+    """True once it was sent again for stamps that had proved wrong."""
 
     def split(self, first: int) -> tuple[Part, Part]:
         """Two parts, in order: this many events, and the others."""
         return (
-            Part(self.deliveries[:first], self.numbers[:first], self.events[:first], ""),
-            Part(self.deliveries[first:], self.numbers[first:], self.events[first:], ""),
+            Part(
+                self.deliveries[:first], self.numbers[:first], self.events[:first], "", self.offset
+            ),
+            Part(
+                self.deliveries[first:], self.numbers[first:], self.events[first:], "", self.offset
+            ),
         )
 
 
 class Batch(Attempt):
     """A batch in flight, sent part after part; its customers' later events wait behind it."""
 
-    def __init__(self, taken: Taken, events: list[bytes], trigger: str) -> None:
+    def __init__(
+        self, taken: Taken, events: list[bytes], trigger: str, offset: float = 0.0
+    ) -> None:
         super().__init__()
         self.customers: Collection[str] = taken.customers
-        self.parts: deque[Part] = deque([Part(taken.deliveries, taken.numbers, events, "")])
+        part = Part(taken.deliveries, taken.numbers, events, "", offset)
+        self.parts: deque[Part] = deque([part])
         self.trigger: str = trigger
         """The reason for it to go."""
         self.token: str | None = None
@@ -87,6 +98,12 @@ class Batch(Attempt):
         """Have the first event go alone, unless the part was sent as it is."""
         if not self.part.key and len(self.part.deliveries) > 1:
             self._split(1, "probe")
+
+    def send_anew(self) -> None:
+        """Have the part that was rejected go once more, as a new one."""
+        self.part.renewed = True
+        self.trigger = "new stamps"
+        self._begin_part()
 
     def _split(self, first: int, trigger: str) -> None:
         self.parts.extendleft(reversed(self.parts.popleft().split(first)))

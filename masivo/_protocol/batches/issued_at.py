@@ -9,26 +9,35 @@ import math
 from typing import TYPE_CHECKING
 
 from masivo._protocol.events.form import BRACE, opening
+from masivo._protocol.sending.server_clock import DOUBT
 from masivo._protocol.wire.dates import format_stamp
 
 if TYPE_CHECKING:
     from masivo._protocol.delivery import Delivery
     from masivo._protocol.sending.server_clock import ServerClock
 
+    from .batch import Part
+
 __all__ = ["Stamper"]
 
 
 class Stamper:
-    """Stamps one client's events; a stamp is never before an earlier one."""
+    """Stamps one client's events.
+
+    A stamp is never before an earlier one, until the clock shows that these were of the future.
+    """
 
     def __init__(self, clock: ServerClock) -> None:
         self._clock = clock
         self._last = -math.inf
+        self._set_back = clock.set_back
 
     def stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
         """The events as they are sent."""
         events: list[bytes] = []
-        offset = self._clock.time(0.0, now)  # asked once, as it is the same for all
+        offset = self._clock.offset(now)  # asked once, as it is the same for all
+        if self._set_back != self._clock.set_back:
+            self._set_back, self._last = self._clock.set_back, -math.inf
         moment = self._last
         start, until = b"", -math.inf  # the events of one millisecond share their stamp
         for delivery in deliveries:
@@ -43,3 +52,16 @@ class Stamper:
             events.append(encoded if encoded[0] == BRACE else start + encoded)
         self._last = moment
         return events
+
+    def renew(self, part: Part, now: float) -> bool:
+        """Stamp a part anew if its stamps have proved wrong since; return whether that changed it.
+        Then it is another request, under a new key."""
+        offset = self._clock.offset(now)
+        if abs(offset - part.offset) <= DOUBT:
+            return False
+        events = self.stamped(part.deliveries, now)
+        part.offset = offset
+        if events == part.events:
+            return False
+        part.events, part.key = events, ""
+        return True

@@ -319,6 +319,7 @@ class Outbox:
         if self._rejections.suspected:
             batch.send_first_alone()
         context, part = self._context, batch.part
+        self._stamper.renew(part, context.now)
         part.key = part.key or f"{context.random.getrandbits(128):032x}"
         batch.token, batch.grant = token, self._authorizer.grants
         self._requests += 1
@@ -360,7 +361,8 @@ class Outbox:
             self._queue.release(taken.customers)
             self._outcomes.fail(taken.deliveries, taken.numbers, error)
             return True
-        batch = Batch(taken, self._stamper.stamped(taken.deliveries, now), trigger)
+        events = self._stamper.stamped(taken.deliveries, now)
+        batch = Batch(taken, events, trigger, context.server_clock.offset(now))
         batch.not_before = now + context.backoff.wait()
         self._batches.append(batch)
         self._in_flight += len(taken.deliveries)
@@ -481,6 +483,10 @@ class Outbox:
     def _rejected(self, batch: Batch, error: MasivoError) -> None:
         """Find the events at fault by halving the batch, or fail them all."""
         name, isolate = batch.name, self.settings.isolate_rejected
+        if isolate and self._stamped_wrong(batch):
+            batch.send_anew()
+            self._context.touch(self)
+            return
         if not (isolate and batch.halve()):
             if isolate and (warning := self._rejections.event_rejected(error.status)) is not None:
                 self._context.out.warnings.append(warning)
@@ -490,6 +496,13 @@ class Outbox:
         if self._context.listening:
             first, second = (len(part.deliveries) for part in list(batch.parts)[:2])
             self._context.report(BatchHalved(self._context.now, name, first, second))
+
+    def _stamped_wrong(self, batch: Batch) -> bool:
+        """Return whether an event was rejected alone for a stamp of ours, perhaps: the server's
+        clock has proved another since. It has a new one then."""
+        part = batch.part
+        lone = len(part.deliveries) == 1 and not part.renewed
+        return lone and self._stamper.renew(part, self._context.now)
 
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 

@@ -161,6 +161,8 @@ class Context:
         if attempt is None or done is None:
             return
         attempt.request_id = None
+        if isinstance(result, Response):
+            self.server_clock.observe(result.headers.get("date"), self.now)
         if self.listening:
             seconds = self.now - attempt.sent_at
             if isinstance(result, Response):

@@ -12,48 +12,61 @@ from masivo._protocol.wire.dates import parse_http_date
 if TYPE_CHECKING:
     from masivo._protocol.values import Clock
 
-__all__ = ["ServerClock"]
+__all__ = ["DOUBT", "ServerClock"]
 
 WALL_CLOCK_MARGIN: Final = 2.0
 """How far behind the local clock a stamp stays where no ``Date`` was seen, in seconds: the API
 rejects a time in the future."""
 
+DOUBT: Final = 60.0
+"""Clocks that differ by more than this have been set, or have stood still, in seconds. Less is the
+network's delay, or a clock that runs fast or slow."""
+
 
 class ServerClock:
-    """The server's time, as a lower bound.
+    """The server's clock, by its distance from the engine's.
 
     ``Date`` is cut to the second and the response took time to arrive, so the server's clock reads
-    at least ``Date`` when it does. It exceeds ``Date`` by at most one second plus the
-    request's duration. A response that contradicts the bound kept so far shows that the server's
-    clock was set back: the bound starts anew.
+    at least ``Date`` when it does: each is a lower bound, and the highest counts. One that is far
+    below shows that the server's clock was set back, or that an earlier response was wrong: then it
+    counts alone.
+
+    The engine's clock may stand still while the machine sleeps. If the wall clock has gone on
+    without it since the last ``Date``, the wall clock's progress counts until the next.
     """
 
     def __init__(self, wall_clock: Clock) -> None:
         self._wall_clock = wall_clock
         self._offset: float | None = None
+        self._seen: tuple[float, float] = (0.0, 0.0)  # both clocks at the last `Date`
+        self.set_back: int = 0
+        """How often a ``Date`` showed that the server's time had been taken for a later one."""
 
-    def observe(self, date: str | None, sent_at: float, now: float) -> None:
+    def observe(self, date: str | None, now: float) -> None:
         """Learn from the ``Date`` of a response.
 
         Args:
             date: the header, or None.
-            sent_at: when the request was sent, on the engine's clock.
             now: when the response arrived, on the engine's clock.
         """
         seconds = parse_http_date(date) if date is not None else None
         if seconds is None:
             return
-        lower, upper = seconds - now, seconds + 1.0 - sent_at
-        if self._offset is None or lower > self._offset or upper < self._offset:
-            self._offset = lower
+        before, bound = self.offset(now), seconds - now
+        if self._offset is None or bound > self._offset or self._offset - bound > DOUBT:
+            self._offset = bound
+        self._seen = now, self._wall_clock()
+        if before - self._offset > DOUBT:
+            self.set_back += 1
 
-    def time(self, at: float, now: float) -> float:
-        """The server's time at the moment ``at``, in seconds since the epoch; never too late.
+    def offset(self, now: float) -> float:
+        """The seconds by which the server's clock is ahead of the engine's, at least.
 
         Args:
-            at: seconds on the engine's clock.
             now: the engine's time.
         """
-        if self._offset is not None:
-            return self._offset + at
-        return self._wall_clock() - WALL_CLOCK_MARGIN - (now - at)
+        wall = self._wall_clock()
+        if self._offset is None:
+            return wall - WALL_CLOCK_MARGIN - now
+        drift = (wall - self._seen[1]) - (now - self._seen[0])
+        return self._offset + (drift if abs(drift) > DOUBT else 0.0)

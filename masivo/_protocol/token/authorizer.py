@@ -237,7 +237,6 @@ class Authorizer:
             else:
                 self._failed(authorization, error, retryable=True)
             return
-        context.server_clock.observe(result.headers.get("date"), authorization.sent_at, context.now)
         verdict = responses.read_authorization(
             result, context.body_of(result, None), context.account.api, context.wall_clock()
         )

@@ -36,6 +36,7 @@ class VirtualClock:
         """Notified when the clock was moved, a thread parked, or anything else that the suite
         waits for has happened."""
         self._now = 0.0
+        self._slept = 0.0
         self._waits: dict[object, _Wait] = {}  # by thread, or by what stands for an alarm
 
     def monotonic(self) -> float:
@@ -44,7 +45,13 @@ class VirtualClock:
 
     def time(self) -> float:
         """Seconds since the epoch."""
-        return WALL + self._now
+        return WALL + self._now + self._slept
+
+    def suspend(self, seconds: float) -> None:
+        """Let ``time`` go on and ``monotonic`` stand still, as while a machine sleeps; for the
+        suite alone."""
+        with self.changed:
+            self._slept += math.ceil(seconds / TICK) * TICK
 
     def notify(self) -> None:
         """Have the suite look again."""

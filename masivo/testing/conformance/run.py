@@ -71,6 +71,11 @@ class Run:
         self.log(f"advance {seconds:g} s")
         self._advance(self.now + seconds)
 
+    def suspend(self, seconds: float) -> None:
+        """Let the machine sleep: wall clock and server go on, the engine's clock does not."""
+        self.log(f"suspend {seconds:g} s")
+        self._clock.suspend(seconds)
+
     def _advance(self, until: float) -> None:
         while True:
             self.rest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from email.utils import formatdate
 from enum import Enum
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,6 +13,7 @@ from uuid import UUID
 from masivo import FlushResult, MasivoConfigError, MasivoValidationError
 from masivo.emulator import Fault
 from masivo.testing.conformance.client import event
+from masivo.testing.conformance.clock import WALL
 from masivo.testing.conformance.scenario import scenario
 
 if TYPE_CHECKING:
@@ -71,6 +73,57 @@ def events_are_stamped_without_a_date(run: Run) -> None:
     client.flush().result()
     stamps = [each["issued_at"] for each in run.batch(0).events]
     run.equal(stamps, ["2025-12-31T23:59:58.000Z"], "issued_at")
+
+
+@scenario("clock-of-the-server")
+def every_response_tells_the_time(run: Run) -> None:
+    """The server's clock is learned from the ``Date`` of every response: of one more than a minute
+    below as well, and then stamps decrease, once."""
+    client = run.client(batch_size=1)
+    ahead, behind = ({"Date": formatdate(WALL + by, usegmt=True)} for by in (30, -3600))
+    run.respond(Fault(headers=ahead), Fault(status=404, headers=behind))
+    client.send_numbers(1)
+    client.send_numbers(2)
+    client.send_numbers(3)
+    run.equal(
+        [each.events[0]["issued_at"] for each in run.server.batches],
+        ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:30.000Z", "2025-12-31T23:00:00.000Z"],
+        "issued_at",
+    )
+
+
+@scenario("sleep")
+def machine_that_slept_stamps_by_the_time_after_it(run: Run) -> None:
+    """While a machine sleeps, the wall clock and the server go on, and the engine's clock does not:
+    what is sent after it has the time of then."""
+    client = run.client()
+    client.send_numbers(1)
+    client.flush().result()
+    run.suspend(80 * 3600)
+    client.send_numbers(2)
+    client.flush().result()
+    run.delivered(client.events)
+    run.sent([1], [2], [2])  # the token has expired, too
+    stamps = [each.events[0]["issued_at"] for each in run.server.batches]
+    run.equal(stamps[1:], ["2026-01-04T08:00:00.000Z"] * 2, "issued_at")
+
+
+@scenario("stamps-in-retries")
+def retry_has_new_stamps_after_a_sleep(run: Run) -> None:
+    """If the server's time has moved by more than a minute since the first try, a retry has new
+    stamps under a new ``Idempotency-Key``; an ``issued_at`` of the caller's own is kept."""
+    client = run.client()
+    run.respond(Fault(status=503), None, Fault(status=503))
+    client.send(event(1), event(2, issued_at="2026-01-01T00:00:00Z"))
+    client.flush()
+    run.suspend(48 * 3600)
+    run.advance(2)
+    run.delivered(client.events)
+    run.equal([each.token for each in run.server.batches], [1, 1, 2, 2], "tokens")
+    run.equal([each.key for each in run.server.batches], [1, 2, 2, 2], "idempotency keys")
+    first, *others = ([one["issued_at"] for one in each.events] for each in run.server.batches)
+    run.equal(first, ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00Z"], "issued_at")
+    run.equal(others, [["2026-01-03T00:00:00.000Z", "2026-01-01T00:00:00Z"]] * 3, "issued_at")
 
 
 class _Colour(Enum):
