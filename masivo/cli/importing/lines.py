@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 from masivo.cli.exits import UsageError
 
 if TYPE_CHECKING:
-    _Buffered: TypeAlias = io.BufferedReader[Any]
+    _Buffered: TypeAlias = "io.BufferedReader[Any]"
 
 __all__ = ["LONGEST_LINE", "DamagedInputError", "Lines", "open_lines"]
 
