@@ -224,6 +224,7 @@ ALONE = {
     "emulator/quota.py": "under the journal's lock",
     "emulator/records.py": "under the journal's lock",
     "testing/conformance/client.py": "by the scenario's thread",
+    "testing/conformance/clock.py": "under its lock",
 }
 """Where an attribute or an item is changed by ``+=``, and why no two threads come to it at once."""
 
