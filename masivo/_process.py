@@ -5,19 +5,34 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ._client import clients
 from ._session import registry, sessions
-from ._settle import unseen
+from ._settle import logger, unseen
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-__all__ = ["at_exit", "hold_in_forks", "register_child_exit"]
+    from ._session import SessionBase
+    from .protocol import Buffer, CloseTicket
 
+__all__ = ["at_exit", "deliver", "exiting", "hold_in_forks", "register_child_exit"]
+
+EXIT_TIMEOUT = 5.0
+"""How long open clients are flushed at interpreter exit, all together, in seconds."""
+
+AT_ONCE: Final = 0.5
+"""How long they are still flushed after Ctrl-C, in seconds."""
+
+exiting = False
+"""True once open clients are flushed, as the interpreter exits: no thread is started any more."""
+
+_spent = 0.0  # seconds of EXIT_TIMEOUT
+_now: Final = time.monotonic  # itself: tests freeze what they find in the module
 
 _locks: Final[list[threading.RLock]] = []
 _at_exit: Final[list[Callable[[], None]]] = []
@@ -48,6 +63,8 @@ def _after_fork_in_child() -> None:
             lock.release()
     for session in sessions:
         session.forked()
+    global exiting, _spent
+    exiting, _spent = False, 0.0
     sessions.clear()
     registry.clear()
     for client in clients:
@@ -71,11 +88,62 @@ def at_exit(function: Callable[[], None]) -> Callable[[], None]:
     return atexit.register(function)
 
 
+def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
+    """Close clients and wait for it, as the interpreter exits: all clients together have
+    EXIT_TIMEOUT, and after Ctrl-C AT_ONCE. One warning counts what no poll could tell of."""
+    global _spent
+    began = _now()
+    tickets: list[CloseTicket] = []
+    try:
+        try:
+            _close(clients, tickets, max(0.0, EXIT_TIMEOUT - _spent))
+        except KeyboardInterrupt:
+            _close(clients, tickets, AT_ONCE)
+    except KeyboardInterrupt:
+        pass  # the second: nothing more is waited for
+    _spent += _now() - began
+    ended = zip(clients, tickets, strict=False)
+    left = [buffer.stats() for (_, buffer), ticket in ended if ticket.outcome is None]
+    if lost := sum(stats.queued + stats.in_flight for stats in left):
+        events = "1 event was" if lost == 1 else f"{lost} events were"
+        logger.warning("%s not sent: the interpreter exited", events)
+
+
+def _close(
+    clients: list[tuple[SessionBase, Buffer]], tickets: list[CloseTicket], seconds: float
+) -> None:
+    """Close clients within so many seconds."""
+    until = _now() + seconds
+    tickets[:] = [buffer.close(seconds) for _, buffer in clients]
+    for session, _ in clients:
+        session.wake()  # all of them now, not each when those before it are done
+    # First in turns: one whose server is slow must not use up the time of the others.
+    for turn in (1, 0):
+        for n, (session, _) in enumerate(clients):
+            left = max(0.0, until - _now())
+            session.finish(tickets[n], left / (1 + turn * (len(clients) - n - 1)))
+
+
 @at_exit
 def _last_words() -> None:
-    # Registered before whatever the worlds have to do at exit, and so called after it.
-    for session in sessions:
-        session.last_words()
+    # Registered before whatever else there is to do at exit, and so called after it.
+    with suppress(KeyboardInterrupt):
+        for session in sessions:
+            session.last_words()
+
+
+@at_exit
+def _flush() -> None:
+    global exiting
+    exiting = True
+    deliver(
+        [
+            (session, buffer)
+            for session in sessions
+            if session.is_driven
+            for buffer in session.engine.buffers
+        ]
+    )
 
 
 def register_child_exit() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import random
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from masivo import MasivoClosedError
@@ -15,9 +17,12 @@ from ._settle import Waiters, logger
 from .protocol import Account, Engine, Failed
 
 if TYPE_CHECKING:
-    from .protocol import Clock
+    from .protocol import Clock, CloseTicket
 
 __all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
+
+LAST_WORDS: Final = 0.2
+"""How long the exit waits, past the time of a close, for what its end leads to, in seconds."""
 
 Key: TypeAlias = tuple[object, Account, int]
 """The place that a session runs in (an event loop; None for threads), the account, and the identity
@@ -66,6 +71,23 @@ class SessionBase(ABC):
     @abstractmethod
     def attend(self) -> None:
         """Have the engine polled: here and now where that may be, else soon."""
+
+    @property
+    @abstractmethod
+    def is_driven(self) -> bool:
+        """True if it is polled although the interpreter exits."""
+
+    def finish(self, ticket: CloseTicket, seconds: float | None) -> None:
+        """Wait on this thread, which does nothing else for it, for the end of a close.
+
+        Args:
+            ticket: the close.
+            seconds: how long it may take; None for as long as it does.
+        """
+        bell: SimpleQueue[None] = SimpleQueue()
+        with self.waiters.waiting(ticket, partial(bell.put, None)), suppress(Empty):
+            if ticket.outcome is None:
+                bell.get(timeout=None if seconds is None else seconds + LAST_WORDS)
 
     @abstractmethod
     def last_words(self) -> None:

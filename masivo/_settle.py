@@ -33,6 +33,7 @@ class _Unseen(logging.NullHandler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: dict[str, None] = {}
+        self._late = False  # what comes now is printed at once
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Keep a warning that no other handler receives."""
@@ -42,10 +43,13 @@ class _Unseen(logging.NullHandler):
         unseen = not configured and record.levelno >= logging.WARNING
         if unseen and len(self._lines) < _MAX_UNSEEN:
             self._lines[record.getMessage()] = None
+            if self._late:
+                self.print()
         return True
 
     def print(self) -> None:
         """Print the kept warnings."""
+        self._late = True
         lines, self._lines = self._lines, {}
         for line in lines:
             with suppress(Exception):  # the standard error may be gone by now

@@ -198,10 +198,16 @@ class LoopSession(SessionBase):
             self._ring()
         return following
 
+    @property
+    def is_driven(self) -> bool:
+        """See SessionBase: its loop runs in another thread."""
+        return not (self.dead or self.here())
+
     def last_words(self) -> None:
         """See SessionBase."""
-        self.engine.report_unclaimed()
+        ticket = self.engine.report_unclaimed()
         self.attend()
+        self.finish(ticket, 0.0)
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 

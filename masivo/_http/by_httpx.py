@@ -114,10 +114,11 @@ def _proxied(kind: Kind, base_url: str, lookup: Lookup) -> Source | None:
             return None
         import httpx
 
-    def through() -> object:
         from .tls import client_context
 
-        context = client_context()
+        context = client_context()  # here, as it takes its time: a loop must not wait for it later
+
+    def through() -> object:
         secure = context if proxy.url.startswith("https:") else None
         # The decision is made, by us: it must not be made again from the environment.
         return getattr(httpx, kind)(

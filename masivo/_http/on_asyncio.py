@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .by_httpx import AsyncHttpxSender
 from .connections import now
 from .transport import Transport
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from .by_httpx import Source
-    from .connections import Address
 
 __all__ = ["Asyncio", "asyncio_sender"]
+
+T = TypeVar("T")
 
 
 class Asyncio:
@@ -29,11 +30,14 @@ class Asyncio:
         virtual = isinstance(loop, base) and type(loop).time is not base.time
         self.now: Callable[[], float] = loop.time if virtual else now
 
-    async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
+    async def in_thread(self, function: Callable[[], T], seconds: float) -> T:
         """See World."""
-        loop = asyncio.get_running_loop()
+        try:
+            called = asyncio.get_running_loop().run_in_executor(None, function)
+        except RuntimeError:  # the interpreter exits: no thread is started any more
+            return function()
         async with asyncio.timeout(seconds):
-            return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return await called
 
     async def wait(
         self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float

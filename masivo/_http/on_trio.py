@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -14,12 +13,14 @@ from .connections import now
 from .transport import Transport
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from .by_httpx import Source
-    from .connections import Address
 
 __all__ = ["Trio", "trio_sender"]
+
+T = TypeVar("T")
 
 
 class Trio:
@@ -31,10 +32,13 @@ class Trio:
         mocked = testing is not None and isinstance(clock, testing.MockClock)
         self.now: Callable[[], float] = clock.current_time if mocked else now
 
-    async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
+    async def in_thread(self, function: Callable[[], T], seconds: float) -> T:
         """See World."""
         with trio.move_on_after(seconds):
-            return await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            try:
+                return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+            except RuntimeError:  # the interpreter exits: no thread is started any more
+                return function()
         raise TimeoutError
 
     async def wait(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import select
-import socket
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .by_httpx import HttpxSender
@@ -12,12 +11,12 @@ from .connections import now
 from .transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    import socket
+    from collections.abc import Callable, Coroutine, Sequence
 
     from masivo.protocol import Failure, Request, Response
 
     from .by_httpx import Source
-    from .connections import Address
 
 __all__ = ["SocketSender", "thread_sender"]
 
@@ -32,9 +31,9 @@ class _Threads:
 
     now = staticmethod(now)
 
-    async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
-        """See World. The system bounds it, not we."""
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    async def in_thread(self, function: Callable[[], T], seconds: float) -> T:
+        """See World: it is in one. What is called bounds its own time."""
+        return function()
 
     async def wait(
         self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float

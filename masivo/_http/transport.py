@@ -1,8 +1,8 @@
 """Carrying out a request over connections of our own: written once, for every world.
 
 Sockets never block here. A world (``sockets``, ``on_asyncio``, ``on_trio``) does what is left: it
-looks up names, and waits until a socket is ready. In threads that wait blocks, so there the
-coroutine runs through without ever being suspended.
+waits until a socket is ready, and calls what takes its time in a thread. In the world of threads
+both block, so there the coroutine runs through without ever being suspended.
 
 After each wait, all that has arrived is read first, and only then the clock: a response that is
 there is taken, however late it is looked for.
@@ -11,7 +11,8 @@ there is taken, however late it is looked for.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from masivo import MasivoConfigError
@@ -22,7 +23,7 @@ from .connections import Connection, Idle, has_arrived, set_out
 from .exchange import BrokenResponseError, Exchange, request_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from masivo.protocol import Request, Response
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from .tls import Tls
 
 __all__ = ["Transport", "World"]
+
+T = TypeVar("T")
 
 HEAD_START: Final = 0.25
 """How long an address has to itself before the next is tried, too, in seconds (RFC 8305)."""
@@ -51,12 +54,13 @@ class World(Protocol):
         """Return the time in seconds: real time, unless the world has a clock of its own."""
         ...
 
-    async def lookup(self, host: bytes, port: int, seconds: float) -> Sequence[Address]:
-        """Return the addresses of a name, as ``getaddrinfo`` does.
+    async def in_thread(self, function: Callable[[], T], seconds: float) -> T:
+        """Return what a function returns that takes its time, and raise what it raises.
+
+        It is called in a thread, so that a loop runs on, if one can be had.
 
         Raises:
-            OSError: it has none.
-            TimeoutError: they did not come in time, where that can be bounded.
+            TimeoutError: it did not come in time, where that can be bounded.
         """
         ...
 
@@ -83,6 +87,7 @@ class Transport:
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
         self._idle = Idle()
+        self._has_context = False
 
     def close(self) -> None:
         """Close the connections that are idle; those in use close when their request is over."""
@@ -107,7 +112,7 @@ class Transport:
             outgoing = request_bytes(request, self._origin, keep_alive=not fresh)
             connection = None if fresh else self._idle.take()
             if connection is None:
-                encryption = self._encryption()
+                encryption = await self._encryption(until)
                 connection = Connection(await self._connect(until), encryption)
                 lacks = "no secure connection"
                 while not connection.secure():
@@ -127,13 +132,15 @@ class Transport:
             if connection is not None:
                 connection.close()
 
-    def _encryption(self) -> Tls | None:
+    async def _encryption(self, until: float) -> Tls | None:
         if not self._secure:
             return None
-        with build_lock:
-            from .tls import Tls, client_context  # only a client that needs it pays for it
-
-            return Tls(client_context(), self._host)
+        make = partial(_encryption, self._host)
+        if not self._has_context:
+            encryption = await self._world.in_thread(make, self._left(until))
+            self._has_context = True
+            return encryption
+        return make()
 
     async def _response(self, connection: Connection, exchange: Exchange, until: float) -> Response:
         """Return the response, once it is complete.
@@ -213,7 +220,16 @@ class Transport:
                 host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
             )
         except socket.gaierror:
-            return await self._world.lookup(host, self._port, self._left(until))
+            look_up = partial(socket.getaddrinfo, host, self._port, type=socket.SOCK_STREAM)
+            return await self._world.in_thread(look_up, self._left(until))
+
+
+def _encryption(host: str) -> Tls:
+    """Return a connection's encryption. The first one imports ``ssl`` and reads certificates."""
+    with build_lock:
+        from .tls import Tls, client_context  # only a client that needs it pays for it
+
+        return Tls(client_context(), host)
 
 
 def failure_of(error: Exception, lack: Lack, timeout: float, status: int | None) -> Failure:

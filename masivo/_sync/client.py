@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Self, cast
 
-from masivo import protocol
+from masivo import _process, protocol
 from masivo._client import ClientBase
 from masivo._http import HttpClient, source_of, thread_sender
 from masivo.protocol import Failed, unwrap, wait_limit
@@ -70,8 +69,6 @@ class Client(ClientBase["HttpClient"]):
     called from any thread.
     """ + (ClientBase.__doc__ or "").partition("\n")[2]
 
-    _finalizer: weakref.finalize[[Buffer], Client]
-
     def _open(self, http_client: HttpClient | None) -> None:
         self._http_client = http_client
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
@@ -84,19 +81,15 @@ class Client(ClientBase["HttpClient"]):
         session = sessions.join((None, account, id(self._http_client)), sender)
         self._buffer = session.engine.attach(self._settings, Delivery, session)
         self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
-        self._finalizer = weakref.finalize(self, _let_go, self._buffer)
-        self._finalizer.atexit = False
 
     def _forked(self) -> None:
         """Begin anew in the child of a fork; not for users."""
         if not self._buffer.closed:
-            self._finalizer.detach()
             self._join()
 
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase."""
         super()._begin_anew(account)
-        self._finalizer.detach()
         self._open(self._http_client)
 
     @property
@@ -187,9 +180,7 @@ class Client(ClientBase["HttpClient"]):
             return  # closed before a fork, in the parent
         session.check_may_wait()
         ticket = self._buffer.close(limit)
-        self._finalizer.detach()
-        deadline = None if limit is None else session.clock.monotonic() + limit
-        session.finish(ticket, deadline)
+        session.finish(ticket, limit)
 
     def destroy(self) -> None:
         """Release everything now, without sending; undelivered events fail with
@@ -198,9 +189,8 @@ class Client(ClientBase["HttpClient"]):
         if session.dead:
             return  # closed before a fork, in the parent
         ticket = self._buffer.destroy()
-        self._finalizer.detach()
         if session.may_wait:
-            session.finish(ticket, session.clock.monotonic())
+            session.finish(ticket, 0.0)
         else:
             session.wake()
 
@@ -222,8 +212,14 @@ class Client(ClientBase["HttpClient"]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-
-def _let_go(buffer: Buffer) -> None:
-    """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
-    buffer.close(None)
-    cast("Session", buffer.owner).attend()
+    def __del__(self) -> None:
+        """Deliver what a client holds that was forgotten unclosed, and then detach."""
+        buffer: Buffer | None = getattr(self, "_buffer", None)
+        if buffer is None or buffer.closed or (session := self._session).dead:
+            return
+        if _process.exiting:
+            _process.deliver([(session, buffer)])
+            session.last_words()
+        else:
+            buffer.close(None)
+            session.attend()

@@ -28,7 +28,6 @@ from msgspec import structs
 
 from masivo import _process
 from masivo._session import Key, SessionBase, orphaned, registry
-from masivo._session import sessions as all_sessions
 from masivo._settle import settle
 from masivo.protocol import Delivery, Failure
 
@@ -40,10 +39,7 @@ if TYPE_CHECKING:
 
     from masivo.protocol import CloseTicket, Request, Response, Ticket
 
-__all__ = ["EXIT_TIMEOUT", "Sender", "Session", "join", "sessions"]
-
-EXIT_TIMEOUT = 5.0
-"""How long open clients are flushed at interpreter exit, all together, in seconds."""
+__all__ = ["Sender", "Session", "join", "sessions"]
 
 GRACE: Final = 1.0
 """How long past its deadline a close waits for what the deadline led to, in seconds: more than
@@ -66,9 +62,6 @@ class Sender(Protocol):
     def close(self) -> None:
         """Close the connections. Another request may come all the same."""
         ...
-
-
-_exiting = False
 
 
 def join(key: Key, sender: Sender) -> Session:
@@ -108,7 +101,7 @@ class Session(SessionBase):
         self._out: set[int] = set()  # the requests that are out
         self._left: deque[Callable[[float | None], object]] = deque()  # jobs without a helper
         self._own: set[int] = set()  # the threads that must not wait for this session
-        self._helpers = Helpers(self._own, lambda: not (_exiting or self.dead))
+        self._helpers = Helpers(self._own, lambda: not (_process.exiting or self.dead))
 
     # ── Waking: from anywhere, at any time ───────────────────────────────────────────────────
 
@@ -126,7 +119,7 @@ class Session(SessionBase):
         return self._thread is not None or self._start()
 
     def _start(self) -> bool:
-        if _exiting or self.dead:
+        if _process.exiting or self.dead:
             return False
         _process.register_child_exit()
         thread = threading.Thread(target=self._run, name="masivo", daemon=True)
@@ -329,6 +322,9 @@ class Session(SessionBase):
 
     def _is_done(self, awaited: Delivery | Ticket) -> bool:
         """Return whether ``awaited`` has its outcome, once a poll has looked that begins now."""
+        if _process.exiting:
+            self._poll()  # the polling thread may be held by a request
+            return awaited.outcome is not None
         self._wanted = True
         for _ in range(GLANCES if self._ring() else 0):
             if awaited.outcome is not None or not (self._wanted or self._poller):
@@ -336,48 +332,22 @@ class Session(SessionBase):
             time.sleep(0.001)
         return awaited.outcome is not None
 
-    def finish(self, ticket: CloseTicket, deadline: float | None) -> None:
-        """Wait for a close until its deadline, when the engine ends it.
+    @property
+    def is_driven(self) -> bool:
+        """See SessionBase: who waits polls."""
+        return not self.dead
 
-        Args:
-            ticket: the close.
-            deadline: a time on the clock; None for as long as it takes.
-        """
-        timeout = None
-        if deadline is not None:
-            timeout = max(0.0, deadline - self.clock.monotonic()) + (0.0 if _exiting else GRACE)
+    def finish(self, ticket: CloseTicket, seconds: float | None) -> None:
+        """See SessionBase."""
+        exiting, deadline, timeout = _process.exiting, None, None
+        if seconds is not None:
+            deadline = self.clock.monotonic() + seconds
+            timeout = seconds + (0.0 if exiting else GRACE)
         with suppress(TimeoutError):
             self.wait(ticket, timeout, "", cut_at=deadline)
-        if ticket.outcome is None and _exiting:
+        if ticket.outcome is None and exiting:
             self.work(deadline)  # the thread that should have done it may be held by a request
 
     def last_words(self) -> None:
         """See SessionBase."""
-        self.finish(self.engine.report_unclaimed(), self.clock.monotonic() + LAST_WORDS)
-
-    # ── Ending ───────────────────────────────────────────────────────────────────────────────
-
-    def forked(self) -> None:
-        """See SessionBase."""
-        global _exiting
-        _exiting = False
-        super().forked()
-
-
-@_process.at_exit
-def _flush_at_exit() -> None:
-    """Deliver what open clients hold, for at most EXIT_TIMEOUT in all, without a new thread."""
-    global _exiting
-    _exiting = True
-    clock = clocks.current.monotonic
-    deadline = clock() + EXIT_TIMEOUT
-    closing = [
-        (session, buffer.close(deadline - clock()))
-        for session in all_sessions
-        if isinstance(session, Session)
-        for buffer in session.engine.buffers
-    ]
-    for session, _ in closing:
-        session.wake()  # all of them now, not each when those before it are done
-    for session, ticket in closing:
-        session.finish(ticket, deadline)
+        self.finish(self.engine.report_unclaimed(), LAST_WORDS)

@@ -22,7 +22,7 @@ LOG = "import logging; logging.basicConfig(format='LOG %(message)s')\n"
 """Goes before a program: logs to the standard error."""
 
 # Shortens the time that the end may take, where that is not the subject.
-HASTE = "from masivo._sync import session; session.EXIT_TIMEOUT = 1.0\n"
+HASTE = "from masivo import _process; _process.EXIT_TIMEOUT = 1.0\n"
 
 # Goes before a program that sets `began`: prints how long its end took, last of all.
 CLOCK = "import atexit, time; atexit.register(lambda: print(time.monotonic() - began))\n"
@@ -380,6 +380,46 @@ atexit.register(last_words)
     assert arrived(emulator) == [0, 2]
 
 
+LATE_CLIENTS = {
+    "local": "client = Client(); client.send_analytics_event(event(1))",
+    "in a cycle": "client = Client(); client.me = client; client.send_analytics_event(event(1))",
+    "global": "globals().update(other=Client()); other.send_analytics_event(event(1))",
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "hangs"),
+    [
+        ("local", False),
+        ("global", False),
+        ("local", True),
+        pytest.param("global", True, marks=pytest.mark.full),
+        pytest.param("in a cycle", False, marks=pytest.mark.full),
+    ],
+)
+def test_a_client_that_an_exit_function_makes_after_the_flush(
+    tmp_path: Path, emulator: Emulator, made: str, hangs: bool
+) -> None:
+    """Its events are delivered when it is let go, at the latest with the program's own objects;
+    within the time of the exit, or a warning counts them."""
+    if hangs:
+        emulator.fail(Fault(delay=60), number=range(3, 99))
+    ended = run(
+        tmp_path,
+        emulator,
+        "client = Client()\nclient.send_analytics_event(event(0))\n",
+        prelude=f"import atexit\n@atexit.register\ndef late(): {LATE_CLIENTS[made]}\n"
+        + (HASTE if hangs else ""),
+    )
+    assert ended.code == 0
+    if hangs:
+        assert arrived(emulator) == [0]
+        [line] = lost(ended.err)
+        assert "1 event" in line
+    else:
+        assert (arrived(emulator), ended.err) == ([0, 1], "")
+
+
 def test_a_thread_that_outlives_main(tmp_path: Path, emulator: Emulator) -> None:
     """What an ordinary thread sends after the main one has ended arrives; a daemon thread that
     sends to the very last moment breaks nothing."""
@@ -459,26 +499,65 @@ while True:
 
 
 def test_ctrl_c_at_the_end(tmp_path: Path, emulator: Emulator) -> None:
-    """Ctrl-C while the end waits for a server that hangs ends the wait at once."""
-    emulator.fail(Fault(delay=60), route="events", times=None)
+    """Ctrl-C while the end waits for a server that hangs ends the wait: what can be delivered at
+    once is. No traceback shows the package's frames, and the usual warning counts what was lost."""
+    with Emulator() as stuck:
+        stuck.fail(Fault(delay=60), route="events", times=None)
+        emulator.fail(Fault(delay=0.2), route="events")
 
-    def interrupt(process: subprocess.Popen[str]) -> None:
-        emulator.wait_for(lambda e: len(e.batches) == 1, timeout=20)
-        process.send_signal(signal.SIGINT)
+        def interrupt(process: subprocess.Popen[str]) -> None:
+            stuck.wait_for(lambda e: len(e.batches) == 1, timeout=20)
+            process.send_signal(signal.SIGINT)
 
-    ended = run(
-        tmp_path,
-        emulator,
-        """
-        client = Client()
-        client.send_analytics_event(event(0))
-        began = time.monotonic()
-        """,
-        prelude=CLOCK + LOG,
-        meanwhile=interrupt,
-    )
-    assert "KeyboardInterrupt" in ended.err
+        ended = run(
+            tmp_path,
+            emulator,
+            f"""
+            slow = Client({stuck.client_key!r}, base_url={stuck.url!r})
+            client = Client()
+            client.get_token()
+            slow.send_analytics_event(event(0))
+            slow.send_analytics_event(event(1))
+            client.send_analytics_event(event(2))
+            began = time.monotonic()
+            """,
+            prelude=CLOCK + LOG,
+            meanwhile=interrupt,
+        )
+    assert "Traceback" not in ended.err
+    assert "KeyboardInterrupt" not in ended.err
+    [line] = lost(ended.err)
+    assert "2 events" in line
+    assert arrived(emulator) == [2]
     assert float(ended.out) < 4
+
+
+def test_a_slow_server_leaves_time_to_the_others(tmp_path: Path, emulator: Emulator) -> None:
+    """Where no thread can be had, the exit sends by itself, for one client after the other: one
+    whose server hangs does not use up the time of those around it."""
+    with Emulator() as stuck:
+        stuck.fail(Fault(delay=60), times=None)
+        ended = run(
+            tmp_path,
+            emulator,
+            f"""
+            def refuse(thread, start=threading.Thread.start):
+                if thread.name == "masivo":
+                    raise RuntimeError("can't start new thread")
+                start(thread)
+
+            threading.Thread.start = refuse
+            other = {emulator.url.replace("127.0.0.1", "localhost")!r}
+            stuck = Client({stuck.client_key!r}, base_url={stuck.url!r})
+            clients = [Client(), stuck, Client(base_url=other)]
+            for n, client in enumerate(clients):
+                client.send_analytics_event(event(n))
+            """,
+            prelude=LOG + HASTE,
+        )
+    assert sorted(arrived(emulator)) == [0, 2]
+    [line] = lost(ended.err)
+    assert "1 event" in line
 
 
 def test_a_disabled_client_ends_at_once(tmp_path: Path, emulator: Emulator) -> None:

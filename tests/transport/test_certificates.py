@@ -8,8 +8,9 @@ import ssl
 import subprocess
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import anyio.lowlevel
 import certifi
 import pytest
 
@@ -19,7 +20,7 @@ from masivo.protocol import Failure, Response
 
 from .certificates import authority_file, server_context
 from .server import OK, PATIENCE, Peer, Server
-from .worlds import to
+from .worlds import run_in, to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -239,3 +240,36 @@ def test_a_file_that_vanished(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
         failure = failing(run, server)
     assert isinstance(failure.fatal, MasivoConfigError)
     assert "gone.pem" in failure.reason
+
+
+@pytest.mark.parametrize("world", ["asyncio", "uvloop", "trio"])
+@pytest.mark.usefixtures("trusted")
+def test_a_loop_runs_on_while_the_first_context_is_built(
+    world: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the certificates takes its time, and so it happens in a thread; once, as the next
+    connection has the same context."""
+    build, went_on = tls._loaded, threading.Event()
+    threads: list[int] = []
+
+    def slow(*args: Any) -> Any:
+        threads.append(threading.get_ident())
+        assert len(threads) > 1 or went_on.wait(PATIENCE)
+        return build(*args)
+
+    monkeypatch.setattr(tls, "_loaded", slow)
+    with Server(tls=server_context()) as serving:
+
+        async def script(face: Face) -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(tell)
+                assert isinstance(await face.send(to(serving.url, last_try=True)), Response)
+            assert isinstance(await face.send(to(serving.url, last_try=True)), Response)
+
+        async def tell() -> None:
+            while not threads:
+                await anyio.lowlevel.checkpoint()
+            went_on.set()
+
+        run_in(world)(serving.url, script)
+    assert threads[0] != threading.get_ident() == threads[1]

@@ -98,10 +98,10 @@ class Counted:
         if self._left == 0:
             self._then()
 
-    async def lookup(self, *args: Any) -> Any:
+    async def in_thread(self, *args: Any) -> Any:
         """Count, and go on."""
         self._count()
-        return await self._world.lookup(*args)
+        return await self._world.in_thread(*args)
 
     async def wait(self, *args: Any) -> None:
         """Count, and go on."""
