@@ -99,6 +99,7 @@ def test_a_token_is_a_jwt_with_times_in_seconds() -> None:
     bench = Bench(now=1_000_000.25)
     parts = bench.token().split(".")
     assert len(parts) == 3
+    assert json.loads(base64.urlsafe_b64decode(parts[0] + "==")) == {"alg": "HS256", "typ": "JWT"}
     claims: dict[str, object] = json.loads(base64.urlsafe_b64decode(parts[1] + "=="))
     assert claims["iat"] == 1_000_000
     assert claims["exp"] == 1_003_601

@@ -5,12 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
 from masivo.__main__ import main
 from masivo.emulator import Emulator
+from masivo.emulator.command import _print_request
+
+from .clients import connected
 
 
 def command(*arguments: str) -> list[str]:
@@ -47,6 +52,28 @@ def test_it_runs_until_it_is_interrupted(stop: signal.Signals) -> None:
     assert "secret" not in rest
     assert errors == ""
     assert process.returncode == 0
+
+
+def test_its_help_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """What it does, and every option."""
+    with pytest.raises(SystemExit, match="^0$"):
+        main(["emulator", "--help"])
+    said = capsys.readouterr().out
+    assert "Run a local server that behaves as the Masivo API does." in said
+    for option in ("--host", "--port", "--client-key", "--server-key", "--token-ttl SECONDS"):
+        assert option in said
+    assert "--daily-quota REQUESTS" in said
+
+
+def test_a_line_has_the_time_of_its_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the emulator's clock, here."""
+    with Emulator() as emulator, connected(emulator) as client:
+        client.send(client.token())
+        record = emulator.requests[-1]
+    at = time.strftime("%H:%M:%S", time.localtime(1_000_000_000))
+    _print_request(replace(record, received_at=1_000_000_000.5))
+    said = capsys.readouterr().out
+    assert said == f"{at} POST /api/storefront/v1/behavior/events/bulk -> 200, 1 of 1 events\n"
 
 
 def test_it_survives_a_closed_output() -> None:

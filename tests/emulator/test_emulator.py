@@ -4,6 +4,8 @@ import contextlib
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -81,8 +83,10 @@ def test_a_taken_port() -> None:
 
 def test_arguments_are_checked() -> None:
     """Wrong arguments are a ValueError at construction."""
-    with pytest.raises(ValueError, match="port"):
-        Emulator(port=70_000)
+    for port in (-1, 65_536):
+        with pytest.raises(ValueError, match="port"):
+            Emulator(port=port)
+    Emulator(port=65_535)
     with pytest.raises(ValueError, match="token_ttl"):
         Emulator(token_ttl=0)
     with pytest.raises(ValueError, match="daily_quota"):
@@ -357,6 +361,18 @@ def test_wait_for_says_what_happened(emulator: Emulator, client: Client) -> None
     client.token()
     with pytest.raises(TimeoutError, match=r"0.01 s, after 1 requests and 0 .*GET authorize"):
         emulator.wait_for(lambda e: e.event_count == 1, timeout=0.01)
+
+
+def test_its_tokens_can_be_opaque() -> None:
+    """Then they have no parts to read."""
+    with Emulator(opaque_tokens=True) as emulator, connected(emulator) as client:
+        assert "." not in client.token()
+
+
+def test_one_that_is_not_stopped_keeps_no_program_alive() -> None:
+    """A program that forgets to stop it ends all the same."""
+    program = "from masivo.emulator import Emulator; Emulator().start()"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)
 
 
 def test_reprs_show_no_secret(emulator: Emulator, client: Client) -> None:

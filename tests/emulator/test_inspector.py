@@ -34,11 +34,15 @@ class Page:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """Send a request and read the whole response."""
+        """Send a request and read the whole response; an error must say what is wrong."""
         self.connection.request(method, path, body, dict(headers or {}))
         response = self.connection.getresponse()
         names = {name.lower(): value for name, value in response.getheaders()}
-        return Reply(response.status, names, response.read())
+        reply = Reply(response.status, names, response.read())
+        if reply.status >= 400:
+            assert isinstance(reply.document["error"], str)
+            assert isinstance(reply.document["details"], str)
+        return reply
 
     def post(self, path: str, document: object, headers: Mapping[str, str] | None = None) -> Reply:
         """Post a JSON document, as the page's own script does; `headers` replace its own."""
@@ -248,14 +252,16 @@ def test_tokens_and_their_end(emulator: Emulator, client: Client, page: Page) ->
 
 def test_a_whole_event(emulator: Emulator, client: Client, page: Page) -> None:
     """The feed holds the beginning of an event, and the whole of it can be had."""
-    large = event(filler="x" * 5_000, exact=2**60 + 1)
+    large = event(filler="x" * 5_000, exact=2**60 + 1, name="Zoë")
     client.send(client.token(), batch(event(), large))
     row = page.rows()[1]
     preview = _lists(row["events"])[1][3]
     assert isinstance(preview, str)
     assert len(preview) == feed_module.PREVIEW
     reply = page.request("GET", f"/inspector/event?run={page.run}&request={row['serial']}&index=1")
-    assert json.loads(str(reply.document["event"])) == large
+    shown = str(reply.document["event"])
+    assert json.loads(shown) == large
+    assert '  "name": "Zoë"' in shown.splitlines()
     for query in (
         f"run={page.run}&request={row['serial']}&index=2",
         f"run={page.run}&request={row['serial']}&index=-1",
@@ -486,6 +492,14 @@ def test_only_the_page_itself_changes_anything(
         token = client.token()
         assert page.post(path, {"response": "500"}, headers).status == status
         assert client.send(token).status == 200
+
+
+def test_a_change_without_an_origin_gets_a_403(page: Page) -> None:
+    """Every browser names the origin of a POST."""
+    reply = page.request(
+        "POST", "/inspector/revoke", b"{}", headers={"Content-Type": "application/json"}
+    )
+    assert reply.status == 403
 
 
 def test_no_preflight_is_granted(page: Page) -> None:

@@ -96,6 +96,8 @@ def test_a_status_in_place_of_the_api() -> None:
     assert headers[b"date"] == b"base"
     assert json.loads(body)["error"] == "Service Unavailable"
     assert isinstance(json.loads(body)["details"], str)
+    status, _, body = parsed(sent(performed(Fault(status=202), response=None)))
+    assert (status, json.loads(body)) == (202, {"data": {"status": "PENDING"}})
 
 
 @pytest.mark.parametrize(
@@ -162,10 +164,12 @@ def test_truncate(kept: int) -> None:
 
 
 def test_truncate_headers() -> None:
-    """The response can end in the middle of its headers."""
+    """The response can end in the middle of its headers, slowly too."""
     done = performed(Fault(truncate_headers=20))
     assert sent(done) == b"HTTP/1.1 201 Created"
     assert done[-1] == Close()
+    done = performed(Fault(truncate_headers=2, drip=0.25))
+    assert done == [Send(b"H"), Wait(0.25), Send(b"T"), Wait(0.25), Close()]
 
 
 @pytest.mark.parametrize("length", [0, 3, 10_000])

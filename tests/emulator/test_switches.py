@@ -61,10 +61,17 @@ def test_parse() -> None:
     assert Switches.parse(document) == Switches(1, "429", 60, "all")
 
 
+def test_the_bounds_are_included() -> None:
+    """From no time at all to a day."""
+    assert Switches.parse({"latency": 0, "retry_after": 0}).retry_after == 0
+    assert Switches.parse({"latency": 86_400, "retry_after": 86_400}).latency == 86_400
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [
         ([], "object"),
+        ({"latency": 86_400.1}, "latency must be a number of seconds from 0 to 86400"),
         ({"latency": -1}, "latency"),
         ({"latency": float("nan")}, "latency"),
         ({"latency": float("inf")}, "latency"),
@@ -73,7 +80,7 @@ def test_parse() -> None:
         ({"retry_after": None}, "retry_after"),
         ({"response": "418"}, "response"),
         ({"response": [1]}, "response"),
-        ({"scope": {}}, "scope"),
+        ({"scope": {}}, "scope must be one of all, events, authorize"),
         ({"delay": 1}, "delay"),
     ],
 )
