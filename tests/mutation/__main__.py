@@ -140,6 +140,8 @@ def _reach(folder: Folder) -> tuple[dict[str, float], dict[str, list[str]]]:
         os.chdir("mutants")
         found = reach([*folder.tests, *(without if folder.without else [])])
         os.chdir("..")
+        for test in sorted(found.failed):
+            print(f"left out, as it fails without a mutant: {test}")
         known = {"digest": digest, "seconds": found.seconds, "tests": found.tests}
         kept.write_text(json.dumps(known), "utf-8")
     return known["seconds"], known["tests"]
