@@ -59,12 +59,13 @@ def test_odd_lines(shell: Shell, ending: str) -> None:
 
 def test_numbers_stay_exact(shell: Shell) -> None:
     """Numbers that no float can hold pass as they are."""
-    line = json.dumps(event(1))[:-1] + ', "a": 0.12345678901234567890123, "b": 1e400, "c": 19.90}'
+    line = json.dumps(event(1))[:-1] + ', "a": 0.12345678901234567890123, "b": 1e400, "c": 19.90'
+    line += ', "d": 9007199254740.993}'
     shell.write("f.jsonl", line)
     shell.emulator.on_response = lambda record: bodies.append(record.body)
     bodies: list[bytes] = []
     assert shell.masivo("import", "f.jsonl").code == 0
-    assert b'"a":0.12345678901234567890123,"b":1E+400,"c":19.9' in bodies[-1]
+    assert b'"a":0.12345678901234567890123,"b":1E+400,"c":19.9,"d":9007199254740.993' in bodies[-1]
 
 
 def test_numbers_of_a_table_stay_exact(shell: Shell) -> None:
@@ -324,6 +325,13 @@ def test_what_cannot_be_meant(
         assert ended.code == 2
         assert said in ended.err
     assert not shell.emulator.batches
+
+
+def test_a_file_that_is_not_there(shell: Shell) -> None:
+    """It is named, with the reason."""
+    ended = shell.masivo("import", "nofile")
+    assert ended.code == 2
+    assert "cannot read nofile: No such file or directory" in ended.err
 
 
 def test_a_file_that_breaks_off(shell: Shell) -> None:

@@ -62,7 +62,7 @@ def test_values(shell: Shell) -> None:
     ("options", "said"),
     [
         (["--no-brand", "-d", "x"], "KEY=VALUE"),
-        (["--no-brand", "-d", "a=1", "-d", "a=2"], "hide"),
+        (["--no-brand", "-d", "a=1", "-d", "a=2"], "-d gives a and a: one of them would hide"),
         (["--no-brand", "-d", "a=1", "-d", "a.b=2"], "hide"),
         (["--no-brand", "-d", "a.b=1", "-d", "a=2"], "hide"),
         (["--no-brand", "-d", "a..b=1"], "not the name of a field"),

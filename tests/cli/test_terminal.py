@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo.cli.importing import progress
 from masivo.emulator import Fault
 
 from .conftest import LIMIT, PROGRAM, event
@@ -64,6 +65,26 @@ def test_progress(shell: Shell, width: int) -> None:
     if width >= 80:
         assert any(re.search(r"\d+% +\d+ events +[\d,]+/s +0:0\d left", each) for each in lines)
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h")  # the cursor is back
+
+
+def test_a_bar_shows_the_share_that_is_read() -> None:
+    """Where the size is not known there is no share to show."""
+    for size, percentage in ((200, 50.0), (None, 0.0)):
+        bar = progress._Bar(progress._Rates(size), known=size is not None)
+        bar.update(progress.Sample(1, 0, 100))
+        bar.close()
+        (task,) = bar._progress.tasks
+        assert task.percentage == percentage
+        assert (task.total is None) is (size is None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (3599, "59:59"), (3660, "1:01:00")],
+)
+def test_the_time_left_is_shown_as_on_a_clock(seconds: float, text: str) -> None:
+    """Minutes and seconds, with the hours if there are any."""
+    assert progress._clock(seconds) == text
 
 
 def test_no_color(shell: Shell) -> None:

@@ -56,7 +56,7 @@ def test_it_runs_until_it_is_interrupted(stop: signal.Signals) -> None:
 
 def test_its_help_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     """What it does, and every option."""
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         main(["emulator", "--help"])
     said = capsys.readouterr().out
     assert "Run a local server that behaves as the Masivo API does." in said

@@ -6,7 +6,47 @@ from typing import Final
 
 __all__ = ["EQUIVALENT"]
 
-_BY_REASON: Final[dict[str, list[str]]] = {}
+_BY_REASON: Final[dict[str, list[str]]] = {
+    "only its truth counts": [
+        (
+            "masivo/_http/by_httpx.py _failure_of: "
+            "return Failure(error.message, sent=False, fatal=error) => "
+            "return Failure(error.message, sent=None, fatal=error)"
+        ),
+        (
+            "masivo/emulator/inspector/feed.py Inspector._guess: "
+            "self._guesses.popitem(last=False) => self._guesses.popitem(last=None)"
+        ),
+    ],
+    "the default is the same": [
+        (
+            "masivo/emulator/tokens.py Tokens.issue: token = secrets.token_urlsafe(32) "
+            "if self._opaque else self._jwt(now, expires_at) => "
+            "token = secrets.token_urlsafe(None) "
+            "if self._opaque else self._jwt(now, expires_at)"
+        ),
+    ],
+    "a host has no capital letters": [
+        (
+            'masivo/_http/proxies.py _is_excluded: host = (parts.hostname or "").rstrip(".") => '
+            'host = (parts.hostname or "").rstrip("XX.XX")'
+        ),
+    ],
+    "an instant of real time, which no test can meet": [
+        (
+            "masivo/_http/transport.py Transport._response: late = until <= self._world.now() "
+            "# known before the last look, not after it => late = until < self._world.now() "
+            "# known before the last look, not after it"
+        ),
+    ],
+    "a choice that could have been another": [
+        (
+            "masivo/emulator/emulator.py Emulator.wait_for: def wait_for(self, predicate: "
+            "Callable[[Self], object], timeout: float = 5.0) -> None: => def wait_for(self, "
+            "predicate: Callable[[Self], object], timeout: float = 6.0) -> None:"
+        ),
+    ],
+}
 
 EQUIVALENT: Final = {mutant: why for why, mutants in _BY_REASON.items() for mutant in mutants}
 """By mutant, as the report prints it, the reason."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from drivers.events import closed_port
 
+from masivo._http.connections import has_arrived
 from masivo._http.transport import HEAD_START, Transport
 from masivo.protocol import Failure, Response
 
@@ -70,6 +71,29 @@ def test_a_black_hole_does_not_swallow_requests(run: Run, resolve: Any) -> None:
 
         run(server.url, script)
         assert server.opened == 3
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_an_address_has_its_head_start(
+    run: Run, resolve: Any, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """An address that takes a moment is waited for, and no other is tried meanwhile."""
+    looks: list[socket.socket] = []
+
+    def not_at_once(sock: socket.socket) -> bool:
+        looks.append(sock)
+        return len(looks) > 1 and has_arrived(sock)
+
+    monkeypatch.setattr("masivo._http.transport.has_arrived", not_at_once)
+    with Server() as server:
+        resolve([address(server.port) for _ in range(1 + others)])
+
+        async def script(face: Face) -> None:
+            assert isinstance(await face.send(to(server.url)), Response)
+
+        run(server.url, script)
+        assert server.opened == 1
+    assert looks == [looks[0]] * 2
 
 
 def test_a_short_time_is_shared(run: Run, resolve: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
@@ -13,13 +13,10 @@ from masivo._http.by_httpx import source_of
 from masivo._http.on_asyncio import asyncio_sender
 from masivo._http.on_trio import trio_sender
 from masivo._http.sockets import thread_sender
-from masivo.protocol import Response
+from masivo.protocol import Failure, Response
 
 from .server import Peer, Server
 from .worlds import to
-
-if TYPE_CHECKING:
-    from masivo.protocol import Failure
 
 
 def _send(world: str, client: Any, url: str) -> Response | Failure:
@@ -65,3 +62,21 @@ def test_a_request_is_the_packages_whatever_the_client_adds(world: str) -> None:
     ]
     assert b"\r\nauthorization:" not in head
     assert b"\r\nx-mine: yes\r\n" in head
+
+
+class _SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_an_exception_without_words_is_named() -> None:
+    """Its class is all that the failure says."""
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        raise _SpeechlessError
+
+    with Server() as server:
+        client = httpx.Client(transport=httpx.MockTransport(handle))
+        failure = _send("threads", client, server.url)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "the request failed: _SpeechlessError"
