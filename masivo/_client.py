@@ -92,6 +92,10 @@ class ClientBase(Generic[H]):
             only the events at fault fail. Default True.
         on_error: called once for each accepted event that finally fails, with a FailedEvent,
             from the driver. It must not wait for the client. Default: none.
+        before_send: given a copy of each event, in the call to send and before it is checked;
+            what it returns is sent in the event's place, None drops the event. An Exception of it
+            is a MasivoValidationError. It runs wherever the call is made, signal handlers and
+            finalizers included, so it must take no lock. Default: none.
         http_client: your own httpx (or httpx2) client, which is never closed; or a function that
             makes one, which is (needed where the process forks). Default: connections of our own.
         enabled: False: events are validated and nothing is sent (also by ``MASIVO_DISABLED=1``).

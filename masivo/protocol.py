@@ -87,6 +87,7 @@ from ._protocol.settings import (
 from ._protocol.settle import Waiters, settle
 from ._protocol.values import (
     MAX_BODY,
+    BeforeSend,
     Clock,
     FailedEvent,
     Failure,
@@ -109,6 +110,7 @@ __all__ = [
     "BatchHalved",
     "BatchSent",
     "BatchSettled",
+    "BeforeSend",
     "Buffer",
     "CallWaits",
     "ClientOptions",

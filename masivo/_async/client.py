@@ -258,7 +258,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     def stats(self) -> Stats:
         """A snapshot of the client's counters."""
-        return Stats(0, 0, 0, 0, 0, 0, 0, 0, 0) if self._joined is None else self._joined.stats()
+        unused = Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
+        return unused if self._joined is None else self._joined.stats()
 
     def _is_usable(self) -> bool:
         return self._is_open and not (self._joined is not None and self._joined.closed)

@@ -9,6 +9,7 @@ from .batches.flushes import FlushTicket
 from .calls import is_inside
 from .delivery import Awaited, CloseTicket, Delivery, DeliveryType, Origin, Ticket, TokenTicket
 from .errors import MasivoClosedError, MasivoConfigError, MasivoQueueFullError, closed_error
+from .events.before_send import replaced
 from .events.encoding import encoder
 from .events.form import size
 from .values import SendEventResult
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Buffer"]
 
-_DISABLED: Final = SendEventResult(success=False, status=0)
+_NOT_SENT: Final = SendEventResult(success=False, status=0)
 
 
 class Buffer(Origin):
@@ -47,6 +48,7 @@ class Buffer(Origin):
         self._encode = encoder(settings)
         self._make = delivery_type
         self._per_customer = settings.max_in_flight > 1
+        self._before_send = settings.before_send
         self._awaits = settings.await_linger is not None
 
     @property
@@ -71,12 +73,17 @@ class Buffer(Origin):
         gate = self._gate
         if gate.closed:
             raise closed_error()
+        if self._before_send is not None:
+            scrubbed = replaced(event, self._before_send)
+            if scrubbed is None:
+                return self._dropped()
+            event = scrubbed
         encoded, customer = self._encode(event)
         delivery = self._make(
             encoded, self._clock(), customer if self._per_customer else None, self
         )
         if not self._enabled:
-            delivery.outcome, delivery.encoded = _DISABLED, b""
+            delivery.outcome, delivery.encoded = _NOT_SENT, b""
             return delivery
         length = size(encoded)
         arrivals = gate.arrivals
@@ -198,7 +205,7 @@ class Buffer(Origin):
 
     def stats(self) -> Stats:
         """A snapshot of the counters."""
-        return self.outbox.stats()
+        return self.outbox.stats(self)
 
     # ── Shared steps ─────────────────────────────────────────────────────────────────────────
 
@@ -211,6 +218,17 @@ class Buffer(Origin):
         if self.detached and self.calls.idle:
             ticket.outcome = True
         return ticket.outcome is not None
+
+    def _dropped(self) -> Delivery:
+        """The delivery of an event that ``before_send`` dropped."""
+        dropped = self._gate.dropped
+        dropped.add()
+        if dropped.is_long:
+            self._input(dropped.fold)
+            self._wake()
+        delivery = self._make(b"", self._clock(), None, self)
+        delivery.outcome = _NOT_SENT
+        return delivery
 
     def _overflow(self, delivery: Delivery) -> Delivery:
         """Fail an event for which there is no room. All between two polls share their error."""

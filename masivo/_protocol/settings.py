@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .errors import MasivoConfigError
-from .values import LONGEST, OnError
+from .values import LONGEST, BeforeSend, OnError
 from .wire.api import PUBLIC_BASE_URL, Api, is_header_value, is_text
 
 __all__ = [
@@ -106,7 +106,7 @@ def _brand(name: str, value: object) -> str | None:
     return cast("str | None", value)
 
 
-def _callback(name: str, value: object) -> OnError | None:
+def _callback(name: str, value: object) -> Any:
     if value is None:
         return None
     if not callable(value):
@@ -117,7 +117,7 @@ def _callback(name: str, value: object) -> OnError | None:
         raise MasivoConfigError(
             f"{name} must be a plain function: nobody would await a coroutine function"
         )
-    return cast("OnError", value)
+    return value
 
 
 # ── Settings ─────────────────────────────────────────────────────────────────────────────────
@@ -150,6 +150,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_bytes: Count = 4_194_304
     isolate_rejected: Flag = True
     on_error: Annotated[OnError | None, _callback] = None
+    before_send: Annotated[BeforeSend | None, _callback] = None
     enabled: Flag = True
 
 
@@ -172,6 +173,7 @@ class ClientOptions(TypedDict, total=False):
     max_batch_bytes: int
     isolate_rejected: bool
     on_error: OnError | None
+    before_send: BeforeSend | None
     enabled: bool
     api: Api
 

@@ -36,6 +36,11 @@ class Tally:
         """The number now."""
         return sum(self._parts[:])
 
+    @property
+    def is_long(self) -> bool:
+        """True once ``fold`` is worthwhile."""
+        return len(self._parts) > 1000
+
     def fold(self) -> None:
         """Take no more memory than at first. By one thread at a time."""
         parts = self._parts[:]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BODY",
+    "BeforeSend",
     "Clock",
     "FailedEvent",
     "Failure",
@@ -167,7 +168,7 @@ class FlushResult:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A snapshot of a client's counters; all but the last two only ever grow."""
+    """A snapshot of a client's counters; all but the last three only ever grow."""
 
     accepted: int
     """Events taken into the buffer."""
@@ -177,6 +178,8 @@ class Stats:
     """Accepted events that ended with an error."""
     overflowed: int
     """Events not accepted because the buffer was full."""
+    dropped: int
+    """Events that ``before_send`` dropped."""
     retries: int
     """Batches sent again after no usable response, or one that allows a retry."""
     requests: int
@@ -187,6 +190,8 @@ class Stats:
     """Events that wait in the buffer."""
     in_flight: int
     """Events in batches that are being sent or wait for a retry."""
+    oldest: float | None
+    """For how many seconds the oldest event without an outcome has waited; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,3 +206,7 @@ class FailedEvent:
 
 
 OnError: TypeAlias = Callable[[FailedEvent], object]
+"""Is told of each accepted event that finally fails."""
+
+BeforeSend: TypeAlias = Callable[[dict[str, Any]], Mapping[str, object] | None]
+"""Given a copy of an event, returns what is sent in its place; None drops it."""

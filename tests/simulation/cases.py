@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .plan import ClientPlan
 
-__all__ = ["check_settings", "misuse", "settings_of"]
+__all__ = ["DROPPED", "REFUSED", "check_settings", "misuse", "settings_of"]
 
 DEFAULTS: Final[dict[str, object]] = {
     "brand_id": None,
@@ -48,6 +48,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "max_batch_bytes": 4_194_304,
     "isolate_rejected": True,
     "on_error": None,
+    "before_send": None,
     "enabled": True,
 }
 """The defaults of ``docs/reference/settings.md#settings``."""
@@ -70,11 +71,29 @@ def settings_of(plan: ClientPlan, account: Account, on_error: OnError) -> Settin
     values = asdict(plan)
     del values["keeps"], values["ending"], values["sends_again"]
     values["on_error"] = on_error if plan.on_error else None
+    values["before_send"] = scrubbed if plan.before_send else None
     settings = configure(account.api_key, base_url=account.base_url, api=account.api, **values)
     for name, value in values.items():
         if getattr(settings, name) != value:
             raise Violation("settings", f"{name}={value} became {getattr(settings, name)}")
     return settings
+
+
+DROPPED: Final = 3
+REFUSED: Final = 5
+"""The numbers of events, modulo 7, that ``scrubbed`` drops, and for which it raises."""
+
+
+def scrubbed(event: dict[str, Any]) -> dict[str, Any] | None:
+    """The ``before_send`` of every client that has one: adds a field, drops, or fails; and spoils
+    what it was given."""
+    sent = {**event, "scrubbed": True}
+    event.clear()
+    if sent["n"] % 7 == DROPPED:
+        return None
+    if sent["n"] % 7 == REFUSED:
+        raise ZeroDivisionError
+    return sent
 
 
 async def _coroutine(_failed: object) -> None:
@@ -103,6 +122,8 @@ WRONG: Final[tuple[dict[str, Any], ...]] = (
     {"max_event_bytes": 100, "max_batch_bytes": 99},
     {"on_error": 5},
     {"on_error": _coroutine},
+    {"before_send": 5},
+    {"before_send": _coroutine},
     {"enabled": 1},
     {"isolate_rejected": None},
     {"api": {}},

@@ -218,6 +218,10 @@ DEFECTS: Final[dict[str, Defect]] = {
             msgspec.structs.replace(settings, max_event_bytes=settings.max_batch_bytes)
         ),
     ),
+    "before_send is not for this event": becomes(buffer, "replaced", lambda event, _hook: event),
+    "an event that before_send drops is sent": around(
+        buffer, "replaced", lambda original, event, hook: original(event, hook) or event
+    ),
     "the size of an event is without its stamp": becomes(form, "STAMP_SIZE", 0),
     # ── batches ───────────────────────────────────────────────────────────────────────────────────
     "max_wait does not count": around(triggers.Triggers, "__init__", _settings(max_wait=1e9)),
@@ -277,6 +281,7 @@ DEFECTS: Final[dict[str, Defect]] = {
     "a retry is taken apart": before(
         batch.Batch, "send_first_alone", lambda self: change(self.part, "key", "")
     ),
+    "a batch does not know its oldest event": becomes(batch.Batch, "_note_oldest", nothing),
     "a part has only the retries that are left": becomes(
         batch.Batch, "_begin_part", lambda self: change(self, "unauthorized", False)
     ),

@@ -414,6 +414,7 @@ class Checker:
             client.delivered,
             client.failed,
             client.overflowed,
+            client.dropped,
             client.retries,
             client.requests,
             self.contract.authorizations,
@@ -423,6 +424,15 @@ class Checker:
         stats = client.buffer.stats()
         if counters(stats) != expected:
             raise Violation("stats", f"client {client.index}: {stats} instead of {expected}")
+        pending = (client.waiting, client.inbox, *(batch.events() for batch in client.batches))
+        oldest = min((event.at for events in pending for event in events), default=None)
+        age = None if oldest is None else self.contract.now - oldest
+        if (age is None) != (stats.oldest is None) or (
+            age is not None
+            and abs(age - (stats.oldest or 0.0)) > EPSILON
+            and not self.server.set_back
+        ):
+            raise Violation("stats", f"client {client.index}: {stats.oldest} instead of {age}")
         if stats.accepted != stats.delivered + stats.failed + stats.queued + stats.in_flight:
             raise Violation("stats", f"they do not add up: {stats}")
         if (
@@ -454,8 +464,8 @@ class Numbered(Delivery, gc=False, eq=False, weakref=False):
 
 
 counters: Final = attrgetter(
-    *("accepted", "delivered", "failed", "overflowed", "retries", "requests", "authorizations"),
-    *("queued", "in_flight"),
+    *("accepted", "delivered", "failed", "overflowed", "dropped", "retries", "requests"),
+    *("authorizations", "queued", "in_flight"),
 )
 """The counters of ``Stats``, in order."""
 

@@ -167,6 +167,7 @@ class Client:
     delivered: int = 0
     failed: int = 0
     overflowed: int = 0
+    dropped: int = 0
     retries: int = 0
     requests: int = 0
     last_at: float = -math.inf

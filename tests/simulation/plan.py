@@ -39,6 +39,7 @@ class ClientPlan:
     isolate_rejected: bool = True
     enabled: bool = True
     on_error: bool = False
+    before_send: bool = False
     sends_again: bool = False
     """Whether ``on_error`` sends through it."""
     keeps: float = 1.0
@@ -196,6 +197,7 @@ def _client(random: Random) -> ClientPlan:
         sends_again=random.random() < 0.2,
         keeps=pick(0.0, 0.5, 1.0),
         await_linger=pick(None, 0.05, 0.5, 4.0, 4.0),
+        before_send=random.random() < 0.15,
         ending=pick("close", "close", "deadline", "deadline", "destroy", "abandon"),
     )
 

@@ -8,7 +8,7 @@ from masivo._protocol.errors import MasivoClosedError, MasivoConfigError, Masivo
 from masivo.protocol import Failed, FlushResult, SendEventResult
 
 from .callers import own_error
-from .cases import check_settings, misuse, settings_of
+from .cases import DROPPED, REFUSED, check_settings, misuse, settings_of
 from .expect import FULL, Violation, check_outcome, shown
 from .invariants import Numbered, numbered
 from .model import Client, Event
@@ -16,7 +16,7 @@ from .server import KEY
 from .traffic import INVALID, make_event, oversized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from masivo.protocol import Output, Settled, Ticket
 
@@ -168,6 +168,10 @@ class Steps:
         if client.closed:
             self._raises(MasivoClosedError, lambda: client.buffer.send(sample.given))
             return
+        if plan.before_send and self._next % 7 in (DROPPED, REFUSED):
+            self._next += 1
+            self._scrub(client, sample.given, drop=(self._next - 1) % 7 == DROPPED)
+            return
         envelope = plan.max_batch_bytes + 1 - client.budget
         if sample.size > min(plan.max_event_bytes, plan.max_batch_bytes - envelope):
             self._raises(MasivoValidationError, lambda: client.buffer.send(sample.given))
@@ -206,6 +210,16 @@ class Steps:
             self._overflows[client.index].kept.discard(number)
             self._overflows[client.index].dropped += 1
 
+    def _scrub(self, client: Client, given: Mapping[str, object], *, drop: bool) -> None:
+        """Send an event that ``before_send`` drops, or refuses."""
+        if not drop:
+            self._raises(MasivoValidationError, lambda: client.buffer.send(given))
+            return
+        client.dropped += 1
+        outcome = client.buffer.send(given).claim()
+        if outcome != SendEventResult(success=False, status=0, data=None):
+            raise Violation("before_send", shown(outcome))
+
     def _overflowed(self, client: Client, number: int) -> None:
         """Note an event for which there was no room."""
         if not client.overflowing:
@@ -238,7 +252,7 @@ class Steps:
         self._world.interrupt_after = step.y % 60
 
     def _invalid(self, client: Client, step: Step) -> None:
-        if client.closed:
+        if client.closed or client.plan.before_send:
             return
         change, names = INVALID[step.x % len(INVALID)]
         event: dict[Any, object] = {"type": "V", "customer_id": "c", "brand_id": None}

@@ -102,6 +102,8 @@ def make_event(
         brand = {"brand_id": client.brand_id}
     else:
         given.update(brand)
+    if client.before_send:
+        wire["scrubbed"] = True
     if length:
         given["pad"] = wire["pad"] = "p" * length
     if bad:

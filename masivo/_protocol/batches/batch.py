@@ -67,6 +67,9 @@ class Batch(Attempt):
         self.unauthorized: int | None = None
         """How many tokens the key had been granted at the first of the 401s in a row; None: the
         last response was no 401."""
+        self.oldest: float = 0.0
+        """When its oldest event without an outcome was accepted."""
+        self._note_oldest()
         self.all_rejected: bool = True
         """True while the API has rejected every event that has its outcome."""
 
@@ -84,7 +87,17 @@ class Batch(Attempt):
         """Remove and return the part that has its outcome."""
         part = self.parts.popleft()
         self._begin_part()
+        if self.parts:
+            self._note_oldest()
         return part
+
+    def _note_oldest(self) -> None:
+        # In order, unless several customers take turns. (An event that waits behind one of these
+        # for its customer is younger.)
+        deliveries = self.part.deliveries
+        if self.customers:
+            deliveries = [each for part in self.parts for each in part.deliveries]
+        self.oldest = min([each.at for each in deliveries]) if self.customers else deliveries[0].at
 
     def halve(self) -> bool:
         """Put two halves in the place of the part that was rejected; False if it is one event."""

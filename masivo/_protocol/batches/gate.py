@@ -28,11 +28,13 @@ class Gate:
     __slots__ = (
         "arrivals",
         "closed",
+        "dropped",
         "ended",
         "ended_bytes",
         "full_bytes",
         "full_count",
         "known",
+        "oldest",
         "overflow",
         "overflowed",
         "settings",
@@ -55,11 +57,15 @@ class Gate:
         It is true for as long as that item is the first."""
         self.overflowed: Tally = Tally()
         """Events for which there was no room."""
+        self.dropped: Tally = Tally()
+        """Events that ``before_send`` dropped."""
         self.overflow: Failed | None = None
         """The outcome of events for which there was no room since the last poll."""
         # Written by polls.
         self.ended: int = 0
         self.ended_bytes: int = 0
+        self.oldest: float | None = None
+        """When the oldest event without an outcome that a poll has seen was accepted."""
         self.full_count: int = settings.max_queue
         """The largest number of events, with those that have ended, that may have come in."""
         self.full_bytes: int = settings.max_queue_bytes

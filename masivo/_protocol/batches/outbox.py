@@ -37,6 +37,7 @@ from .rejections import Rejections
 from .triggers import Missing, Triggers
 
 if TYPE_CHECKING:
+    from masivo._protocol.delivery import Origin
     from masivo._protocol.sending.context import Context
     from masivo._protocol.settings import Settings
     from masivo._protocol.token.authorizer import Authorizer
@@ -105,8 +106,12 @@ class Outbox:
         """The number of events that were taken from the inbox and have no outcome."""
         return self._queued - self.gate.ended
 
-    def stats(self) -> Stats:
-        """A snapshot of the counters."""
+    def stats(self, origin: Origin) -> Stats:
+        """A snapshot of the counters.
+
+        Args:
+            origin: the client, as its deliveries know it.
+        """
         delivered, failed = self._outcomes.delivered, self._outcomes.failed
         in_flight = self._in_flight
         # A caller that was interrupted may have passed its event on without counting it.
@@ -116,12 +121,23 @@ class Outbox:
             delivered=delivered,
             failed=failed,
             overflowed=self.gate.overflowed.value,
+            dropped=self.gate.dropped.value,
             retries=self._retries,
             requests=self._requests,
             authorizations=self._authorizer.count,
             queued=accepted - delivered - failed - in_flight,
             in_flight=in_flight,
+            oldest=self._oldest(origin) if accepted > delivered + failed else None,
         )
+
+    def _oldest(self, origin: Origin) -> float:
+        """For how many seconds the oldest event without an outcome has waited."""
+        context, at = self._context, self.gate.oldest
+        if at is None:  # none that a poll has seen
+            inbox = context.inbox.copy()
+            mine = (each for each in inbox if not callable(each) and each.buffer is origin)
+            at = min((each.at for each in mine), default=math.inf)
+        return max(0.0, context.clock() - at)
 
     # ── Effects of inputs ────────────────────────────────────────────────────────────────────
 
@@ -377,6 +393,10 @@ class Outbox:
     def _wait(self, now: float) -> None:
         """Set the timer of the next batch, and the numbers at which a sender wakes the driver."""
         self.gate.fold()
+        self.gate.dropped.fold()
+        waiting = self._queue.oldest()
+        times = [batch.oldest for batch in self._batches]
+        self.gate.oldest = min(times if waiting is None else [*times, waiting[0]], default=None)
         missing, until, gate = self._missing(now), self._triggers.await_until(), self.gate
         at = until if missing.at is None else min(missing.at, until)
         self._context.timers.set((Timer.LINGER, self), None if at == math.inf else at)

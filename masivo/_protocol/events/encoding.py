@@ -19,7 +19,7 @@ from .plain import convert, is_plain, plain_text, reading
 if TYPE_CHECKING:
     from masivo._protocol.settings import Settings
 
-__all__ = ["Encode", "encoder"]
+__all__ = ["Encode", "as_dict", "encoder"]
 
 Encode: TypeAlias = Callable[[Mapping[str, object]], tuple[bytes, str]]
 """From an event to its encoded form and its customer."""
@@ -43,7 +43,7 @@ def encoder(settings: Settings) -> Encode:
     def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
         kind_of_event: object = type(event)
         if kind_of_event is not dict:
-            event = _as_dict(event)
+            event = as_dict(event)
         kind = event.get("type")
         customer = event.get("customer_id")
         if type(kind) is not str or not kind:
@@ -77,7 +77,12 @@ def encoder(settings: Settings) -> Encode:
 # ── The fields that the API requires ─────────────────────────────────────────────────────────
 
 
-def _as_dict(event: object) -> dict[str, object]:
+def as_dict(event: object) -> dict[str, object]:
+    """A copy of an event.
+
+    Raises:
+        MasivoValidationError: it is no mapping, or cannot be read.
+    """
     with reading("the event"):
         if isinstance(event, Mapping):
             return dict(cast("Mapping[str, object]", event))

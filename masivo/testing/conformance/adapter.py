@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from masivo.protocol import Api, FlushResult, OnError, SendEventResult, Stats
+    from masivo.protocol import Api, BeforeSend, FlushResult, OnError, SendEventResult, Stats
 
     from .clock import VirtualClock
 
@@ -78,6 +78,7 @@ class ClientSettings(TypedDict, total=False):
     max_batch_bytes: int
     isolate_rejected: bool
     on_error: OnError | None
+    before_send: BeforeSend | None
     enabled: bool
     api: Api
 

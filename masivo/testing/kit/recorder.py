@@ -114,6 +114,8 @@ class Recorder:
             encoded: bytes, at: float, customer: str | None, origin: Origin
         ) -> Delivery:
             delivery = delivery_type(encoded, at, customer, origin)
+            if not encoded:  # ``before_send`` dropped it
+                return delivery
             record = Sent(encoded, in_threads=in_threads)
             # Recorded before the core has it: another thread may settle it before `send` returns.
             if settings.enabled:

@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from email.utils import formatdate
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from masivo import FlushResult, MasivoConfigError, MasivoValidationError
+from masivo import FlushResult, MasivoConfigError, MasivoValidationError, SendEventResult
 from masivo.emulator import Fault
 from masivo.testing.conformance.client import event
 from masivo.testing.conformance.clock import WALL
@@ -18,6 +18,29 @@ from masivo.testing.conformance.scenario import scenario
 
 if TYPE_CHECKING:
     from masivo.testing.conformance.run import Run
+
+
+@scenario("before_send")
+def before_send_changes_and_drops_events(run: Run) -> None:
+    """What ``before_send`` returns is sent, None drops the event, and an exception refuses it."""
+
+    def before_send(given: dict[str, Any]) -> dict[str, Any] | None:
+        given["customer_id"] = "hidden"
+        return given if given["n"] // given["n"] == given["n"] else None
+
+    client = run.client(before_send=before_send)
+    own = event(1)
+    client.send(own, event(2))
+    run.equal(own["customer_id"], "c", "the caller's event")
+    error = client.raises(MasivoValidationError, event(0))
+    run.equal(type(error.__cause__), ZeroDivisionError, "cause")
+    (kept, dropped) = client.events
+    run.equal(dropped.result(), SendEventResult(False, 0, None), "the dropped event")
+    client.flush().result()
+    run.delivered([kept])
+    run.sent([1])
+    run.equal(run.batch(0).events[0]["customer_id"], "hidden", "sent")
+    run.equal(client.stats().dropped, 1, "dropped")
 
 
 @scenario("default-brand")
