@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import stat
 import sys
 from dataclasses import dataclass
@@ -92,13 +93,8 @@ def find_account(base_url: str | None, key_file: str | None) -> Account:
 
 def _read_key(path: Path) -> Secret:
     try:
-        with path.open(encoding="utf-8") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if stat.S_ISREG(mode) and mode & 0o077:
-                raise UsageError(
-                    f"{path} can be read by other users of this machine (mode "
-                    f"{stat.S_IMODE(mode):04o}), and so can the key in it: chmod 600 {path}"
-                )
+        with path.open(encoding="utf-8-sig") as file:
+            _check_private(path, file.fileno())
             key = Secret(file.read(10_000).strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
@@ -106,6 +102,34 @@ def _read_key(path: Path) -> Secret:
     if not key.reveal():
         raise UsageError(f"{path} is empty: it should hold the CLIENT key")
     return key
+
+
+def _check_private(path: Path, number: int) -> None:
+    """Check that other users cannot read a file.
+
+    Exempt are a pipe, and a file on a read-only mount, as orchestrators mount secrets: nobody can
+    change its mode. That a group can read a file of another owner is how that owner gives it to us.
+
+    Raises:
+        UsageError: they can.
+    """
+    status = os.fstat(number)
+    mode, ours = status.st_mode, status.st_uid == os.geteuid()
+    others = stat.S_IRWXG | stat.S_IRWXO if ours else stat.S_IRWXO
+    if not stat.S_ISREG(mode) or not mode & others:
+        return
+    if os.fstatvfs(number).f_flag & os.ST_RDONLY:
+        return
+    name = shlex.quote(str(path))
+    cure = (
+        f"chmod 600 {name}"
+        if ours
+        else f"it is not yours, so make a copy that is: install -m 600 {name} ~/masivo-key"
+    )
+    raise UsageError(
+        f"{path} can be read by other users of this machine (mode {stat.S_IMODE(mode):04o}), and "
+        f"so can the key in it: {cure}"
+    )
 
 
 def _ask() -> Secret:

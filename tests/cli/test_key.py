@@ -6,6 +6,7 @@ import os
 import pty
 import select
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,6 +94,49 @@ def test_key_file(shell: Shell) -> None:
     path.chmod(0o600)
     ended = shell.run("check", "--key-file", "key", MASIVO_API_KEY="")
     assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_key_file_of_any_editor(shell: Shell, mark: str, ending: str) -> None:
+    """A byte order mark and a line end are no part of the key."""
+    path = shell.folder / "key"
+    path.touch(0o600)
+    path.write_bytes(f"{mark}{shell.emulator.client_key}{ending}".encode())
+    assert shell.masivo("check", "--key-file", "key").code == 0
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o440, 0o644])
+def test_key_file_on_a_read_only_mount(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """A secret that an orchestrator mounts is taken with the mode that it has."""
+    path = shell.folder / "key"
+    path.write_text(shell.emulator.client_key)
+    path.chmod(mode)
+
+    def read_only(number: int) -> SimpleNamespace:
+        assert os.path.samestat(os.fstat(number), path.stat())
+        return SimpleNamespace(f_flag=os.ST_RDONLY)
+
+    monkeypatch.setattr(os, "fstatvfs", read_only)
+    assert shell.masivo("check", "--key-file", "key").code == 0
+
+
+@pytest.mark.parametrize(("mode", "code"), [(0o640, 0), (0o440, 0), (0o644, 2), (0o604, 2)])
+def test_key_file_of_another_owner(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, mode: int, code: int
+) -> None:
+    """It is taken if not everybody can read it; its group is how we can. Else the error says how to
+    get a file of one's own, as its mode is not ours to change."""
+    path = shell.folder / "a key"
+    path.write_text(shell.emulator.client_key)
+    path.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    ended = shell.masivo("check", "--key-file", "a key")
+    assert ended.code == code
+    assert ("install -m 600 'a key'" in ended.err) == (code == 2)
+    assert "chmod" not in ended.err
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604])
