@@ -288,7 +288,8 @@ def _run(job: _Job) -> Exit:
         state = _begin(job, account, lines) if old is None else _resume(job, account, old)
         rejects = Rejects(Path(state.rejected_file))
         if state.rejected_file != known:
-            rejects.check_new()
+            # Standard input has no state, and jobs that read it do so again and again.
+            rejects.check(new=not lines.is_stream)
         if old is not None:
             _check_unchanged(job, state)
             rejects.resume(state.rejected_size, state.covers)

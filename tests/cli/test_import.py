@@ -641,6 +641,24 @@ def test_a_file_of_rejected_events_is_not_overwritten(shell: Shell) -> None:
     assert len(shell.read("other")) == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--rejected", "mine"]])
+def test_standard_input_again_and_again(shell: Shell, options: list[str]) -> None:
+    """A job that imports standard input goes on after a run with rejected events: they are added
+    to those of earlier runs, and it says where. A line without an end that somebody wrote there
+    stays one."""
+    path = shell.folder / (options[-1] if options else "stdin.rejected.jsonl")
+    for run in range(3):
+        text = json.dumps(event(run)).encode() + b"\n{bad"
+        ended = shell.run("import", "-", *options, stdin=text)
+        assert ended.code == 7
+        assert f"The rejected events are in {path}" in ended.err
+        assert shell.emulator.event_count == run + 1
+        assert len(path.read_bytes().splitlines()) == run + 1 + (run > 1)
+        if run == 1:
+            path.write_bytes(path.read_bytes() + b"a note")
+    assert shell.run("import", "-", *options, stdin=b"").code == 0
+
+
 # ── Interrupting and resuming ────────────────────────────────────────────────────────────────
 
 

@@ -37,15 +37,15 @@ class Rejects:
         self._file: int | None = None
         self._unwritten: list[bytes] = []
 
-    def check_new(self) -> None:
-        """Check that the file does not exist, and that it can be created.
+    def check(self, *, new: bool) -> None:
+        """Check that the file can be created, and that it does not exist, if it has to be ``new``.
 
         Raises:
             UsageError: it exists, or cannot be created.
         """
         if not os.access(self.path.parent, os.W_OK):
             raise UsageError(f"cannot write to {self.path.parent}: name another with --rejected")
-        if self.path.exists():
+        if new and self.path.exists():
             raise UsageError(
                 f"{self.path} exists already, from an earlier import: move it away, or name "
                 "another file with --rejected"
