@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._session import SessionBase
     from .protocol import Buffer, CloseTicket
 
-__all__ = ["at_exit", "deliver", "exiting", "hold_in_forks", "register_child_exit"]
+__all__ = ["at_exit", "deliver", "exiting", "hold_in_forks", "notice_fork", "register_child_exit"]
 
 EXIT_TIMEOUT = 5.0
 """How long open clients are flushed at interpreter exit, all together, in seconds."""
@@ -31,6 +31,7 @@ AT_ONCE: Final = 0.5
 exiting = False
 """True once open clients are flushed, as the interpreter exits: no thread is started any more."""
 
+_pid = os.getpid()
 _spent = 0.0  # seconds of EXIT_TIMEOUT
 _now: Final = time.monotonic  # itself: tests freeze what they find in the module
 
@@ -57,14 +58,35 @@ def _after_fork_in_parent() -> None:
         lock.release()
 
 
+def notice_fork(*, resent: int = 0) -> None:
+    """Begin anew if this process was forked and nobody has told Python. To be called where that is
+    cheap, and before a wait.
+
+    Args:
+        resent: how many of the events that wait here for a poll are sent once more.
+    """
+    if os.getpid() == _pid:
+        return
+    buffers = [buffer for session in sessions for buffer in session.engine.buffers]
+    unread = sum(buffer.outbox.unread for buffer in buffers) - resent
+    _after_fork_in_child()
+    if unread > 0:
+        events = "1 event" if unread == 1 else f"up to {unread} events"
+        logger.warning(
+            "%s not sent: this process was forked without Python's knowledge, and they cannot be "
+            "told from its parent's; fork by os.fork, or make clients in the child",
+            events,
+        )
+
+
 def _after_fork_in_child() -> None:
     for lock in _locks:
         with suppress(RuntimeError):  # it is not taken: uWSGI tells Python of the child alone
             lock.release()
     for session in sessions:
         session.forked()
-    global exiting, _spent
-    exiting, _spent = False, 0.0
+    global exiting, _pid, _spent
+    exiting, _pid, _spent = False, os.getpid(), 0.0
     sessions.clear()
     registry.clear()
     for client in clients:
@@ -135,6 +157,7 @@ def _last_words() -> None:
 @at_exit
 def _flush() -> None:
     global exiting
+    notice_fork()
     exiting = True
     deliver(
         [

@@ -94,7 +94,12 @@ class Client(ClientBase["HttpClient"]):
 
     @property
     def _session(self) -> Session:
-        return cast("Session", self._buffer.owner)
+        return cast("Session", self._here().owner)
+
+    def _here(self) -> Buffer:
+        """The buffer, in the process that this is now."""
+        _process.notice_fork()
+        return self._buffer
 
     def send_analytics_event(self, event: Mapping[str, object]) -> Delivery:
         """Take an event into the buffer. Returns at once; never waits, never does I/O.
@@ -112,7 +117,10 @@ class Client(ClientBase["HttpClient"]):
             MasivoValidationError: the event is invalid; the message says where and why.
             MasivoClosedError: the client is closed.
         """
-        return self._send(event)
+        send = self._send
+        delivery = send(event)
+        # Else its wake has noticed a fork: this process has another buffer.
+        return delivery if send is self._send else self._send(event)
 
     def flush(self, timeout: float | None = None) -> FlushResult:
         """Send what is buffered now, and wait until every event so far has its outcome.
@@ -130,7 +138,7 @@ class Client(ClientBase["HttpClient"]):
             RuntimeError: called from ``on_error``.
         """
         what = "not every event has its outcome yet; they stay on their way"
-        return cast("FlushResult", self._wait(self._buffer.flush(), timeout, what))
+        return cast("FlushResult", self._wait(self._here().flush(), timeout, what))
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the buffer has room for a batch; meanwhile batches go out at once.
@@ -145,7 +153,7 @@ class Client(ClientBase["HttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``.
         """
-        self._wait(self._buffer.drain(), timeout, "the buffer has no room yet")
+        self._wait(self._here().drain(), timeout, "the buffer has no room yet")
 
     def get_token(self, timeout: float | None = None) -> str:
         """Return the current bearer token; authorizes first if need be. For sibling packages.
@@ -161,7 +169,7 @@ class Client(ClientBase["HttpClient"]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error``.
         """
-        return cast("str", self._wait(self._buffer.token(), timeout, "there is no token yet"))
+        return cast("str", self._wait(self._here().token(), timeout, "there is no token yet"))
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush, then release everything. Works more than once; ``with`` calls it.
@@ -215,7 +223,10 @@ class Client(ClientBase["HttpClient"]):
     def __del__(self) -> None:
         """Deliver what a client holds that was forgotten unclosed, and then detach."""
         buffer: Buffer | None = getattr(self, "_buffer", None)
-        if buffer is None or buffer.closed or (session := self._session).dead:
+        if buffer is None or buffer.closed:
+            return
+        session = cast("Session", buffer.owner)
+        if session.dead:
             return
         if _process.exiting:
             _process.deliver([(session, buffer)])

@@ -107,6 +107,7 @@ class Session(SessionBase):
 
     def wake(self) -> None:
         """See SessionBase. The polling thread polls."""
+        _process.notice_fork(resent=1)  # by the client whose event this may be for
         self._ring()
 
     def _ring(self) -> bool:
@@ -298,6 +299,9 @@ class Session(SessionBase):
             TimeoutError: it has none in time.
             RuntimeError: this thread is one of the session's.
         """
+        _process.notice_fork()
+        if self.dead:
+            raise orphaned()
         self.check_may_wait()
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         bell: SimpleQueue[None] = SimpleQueue()
@@ -314,6 +318,7 @@ class Session(SessionBase):
                     until = min(times, default=None)
                 if awaited.outcome is None:
                     self.clock.wait_for(bell, until)
+                _process.notice_fork()
                 if self.dead:
                     raise orphaned()
                 late = deadline is not None and self.clock.monotonic() >= deadline

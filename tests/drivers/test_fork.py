@@ -574,3 +574,76 @@ def test_a_fork_after_the_flush_at_exit(tmp_path: Path, emulator: Emulator) -> N
     )
     assert (ended.code, ended.err) == (0, "")
     assert arrived(emulator) == [0, 1]
+
+
+UNTOLD = """
+import ctypes, os
+os.fork = ctypes.CDLL(None).fork
+"""
+"""Goes before a program: its forks are the C library's, of which Python is not told."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library is found otherwise elsewhere")
+@pytest.mark.parametrize(
+    "child",
+    [
+        "assert client.send_analytics_event(event(1)).result(10).success",
+        "client.send_analytics_event(event(1)); assert client.flush(10).delivered == 1",
+        "client.get_token(10); client.send_analytics_event(event(1)); client.close()",
+        "batch.send_analytics_event(event(1)).result(10); assert client.flush(10).delivered == 0",
+    ],
+    ids=["result", "flush", "token", "batch"],
+)
+def test_a_fork_that_python_is_not_told_of(tmp_path: Path, emulator: Emulator, child: str) -> None:
+    """The child begins anew as soon as a batch is due or somebody waits, and sends its own events,
+    the one by which it has noticed included."""
+    ended = run(
+        tmp_path,
+        emulator,
+        f"""
+        client, batch = Client(), Client(batch_size=1)
+        client.send_analytics_event(event(0))
+        client.flush(10)
+
+        def child():
+            {child}
+
+        reap(fork(child))
+        client.send_analytics_event(event(2))
+        assert client.flush(10).delivered == 1
+        """,
+        prelude=UNTOLD + FORK,
+    )
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert arrived(emulator) == [0, 1, 2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library is found otherwise elsewhere")
+def test_events_that_cannot_be_told_from_the_parents(tmp_path: Path, emulator: Emulator) -> None:
+    """Where events of the parent wait, those that the child sends before it notices are not sent,
+    and a warning counts them. The parent's are sent by the parent alone, and their deliveries end
+    in the child with an error. The child's exit sends none of them either."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        client = Client()
+        client.get_token()
+        inherited = client.send_analytics_event(event(0))
+        while client._buffer.outbox.unread:
+            time.sleep(0.001)
+
+        pid = os.fork()
+        if not pid:
+            client.send_analytics_event(event(1))
+            assert client.flush(10).delivered == 0
+            assert "forked" in str(inherited.exception(0))
+            client.send_analytics_event(event(2))
+            sys.exit()
+        reap(pid)
+        """,
+        prelude=UNTOLD + FORK,
+    )
+    assert ended.code == 0, ended.err
+    assert "masivo: 1 event not sent: this process was forked" in ended.err
+    assert sorted(arrived(emulator)) == [0, 2]

@@ -97,6 +97,11 @@ class Outbox:
         return self.gate.pending
 
     @property
+    def unread(self) -> int:
+        """The number of events that no poll has seen yet."""
+        return self.gate.accepted - self._queued
+
+    @property
     def wants_poll(self) -> bool:
         """True if enough events came in since the last poll to make another worthwhile."""
         return self.gate.due and self.gate.accepted > self._queued
