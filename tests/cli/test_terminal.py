@@ -169,7 +169,10 @@ def in_shell(shell: Shell, script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [*(pytest.param(one, marks=pytest.mark.full) for one in (">&-", "2>&-")), "<&- >&- 2>&-"],
+)
 def test_a_stream_that_is_not_there(shell: Shell, closed: str) -> None:
     """A standard stream that is closed counts as the null device, for every command."""
     shell.write("f.jsonl", *(event(n) for n in range(300)), "{bad")
@@ -192,7 +195,9 @@ def test_standard_input_that_is_not_there(shell: Shell) -> None:
     assert (done.returncode, done.stdout) == (0, "All done: 0 events delivered, 0 rejected.\n")
 
 
-@pytest.mark.parametrize("full", [">/dev/full", "2>/dev/full"])
+@pytest.mark.parametrize(
+    "full", [">/dev/full", pytest.param("2>/dev/full", marks=pytest.mark.full)]
+)
 def test_a_full_disk(shell: Shell, full: str) -> None:
     """Output that cannot be written is dropped; the exit code is that of the work."""
     shell.write("f.jsonl", *(event(n) for n in range(300)), "{bad")
