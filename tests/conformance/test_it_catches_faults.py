@@ -6,6 +6,7 @@ that is named beside it must then fail; `test_three_worlds` shows that it passes
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from functools import partial
@@ -392,3 +393,21 @@ def test_a_driver_that_does_less_is_caught_by_its_transcript(
     )
     with pytest.raises(NonconformityError, match="data: expected"):
         assert_conforms(scenario, WORLDS["threads"], limit=LIMIT)
+
+
+def test_a_transcript_that_differs_is_shown_beside_that_of_the_reference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a diff, which names both, below the guarantee."""
+    scenario = next(each for each in SCENARIOS if each.name == "flush_waits_for_what_is_in_flight")
+    reference = expected(scenario)
+    longer = dataclasses.replace(reference, transcript=(*reference.transcript, "and one more"))
+    monkeypatch.setattr("masivo.testing.conformance.compare.expected", lambda *_, **__: longer)
+    with pytest.raises(NonconformityError) as caught:
+        assert_conforms(scenario, WORLDS["threads"], limit=LIMIT)
+    said = str(caught.value).splitlines()
+    assert said[0] == (
+        f"{scenario.name}: threads differs from the reference (see {scenario.guarantee})"
+    )
+    assert said[1:3] == ["--- reference", "+++ threads"]
+    assert said[-1] == "-and one more"

@@ -39,6 +39,21 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "# known before the last look, not after it"
         ),
     ],
+    "the suite's server does not look at it": [
+        (
+            "masivo/testing/conformance/worlds/reference.py _send: connection.putrequest("
+            "request.method, url.path, skip_accept_encoding=True) => "
+            f"connection.putrequest(request.method, url.path, {rest})"
+        )
+        for rest in ("skip_accept_encoding=False", "")
+    ],
+    "for a test that fails and leaves a thread behind": [
+        (
+            "masivo/testing/conformance/adapter.py start_thread: thread = threading.Thread("
+            'target=run, name="conformance-call", daemon=True) => thread = threading.Thread('
+            'target=run, name="conformance-call", )'
+        ),
+    ],
     "a choice that could have been another": [
         (
             "masivo/emulator/emulator.py Emulator.wait_for: def wait_for(self, predicate: "

@@ -111,6 +111,29 @@ def test_an_event_of_another_thread_can_be_waited_for(masivo_events: MasivoEvent
         masivo_events.expect(customer_id="never", timeout=0.01)
 
 
+def test_a_number_of_events_of_another_thread_can_be_waited_for(
+    masivo_events: MasivoEvents,
+) -> None:
+    """With ``count`` it waits for all of them, not for the first."""
+    client = masivo.Client()
+    client.send_analytics_event(event("early"))
+    go = threading.Event()
+
+    def is_looked_for(_: object) -> bool:
+        go.set()
+        return True
+
+    def send() -> None:
+        assert go.wait(20)
+        client.send_analytics_event(event("late"))
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    found = masivo_events.expect(customer_id=is_looked_for, count=2, timeout=20)
+    assert [each["customer_id"] for each in found] == ["early", "late"]
+    thread.join()
+
+
 def test_the_nearest_miss_is_shown_field_by_field(masivo_events: MasivoEvents) -> None:
     """With what was expected where it differs, a name that was perhaps meant, and all events."""
     client = masivo.Client()

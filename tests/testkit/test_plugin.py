@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from textwrap import dedent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -289,6 +289,30 @@ WORLDS = """
 def test_it_works_with_anyio(run: Callable[..., str]) -> None:
     """Its plugin runs asynchronous fixtures and tests in one loop, in both worlds."""
     run(WORLDS, passed=2)
+
+
+ITEMS = """
+    import pytest
+
+    def pytest_collect_file(file_path, parent):
+        if file_path.suffix == ".txt":
+            return Page.from_parent(parent, path=file_path)
+
+    class Page(pytest.File):
+        def collect(self):
+            yield Line.from_parent(self, name="line")
+
+    class Line(pytest.Item):
+        def runtest(self):
+            assert self.path.read_text() == "x"
+"""
+
+
+def test_an_item_that_is_no_function_is_run(run: Callable[..., str], pytester: Any) -> None:
+    """Other plugins collect what has no fixtures."""
+    pytester.makeconftest(ITEMS)
+    (pytester.path / "page.txt").write_text("x")
+    run("", passed=1)
 
 
 @pytest.mark.full
