@@ -45,13 +45,6 @@ class _Kit:
         """The recorder of the test, if it has an emulator."""
         self.clock: MasivoClock | None = None
 
-    def enter(self, variables: Mapping[str, str]) -> None:
-        """Set these variables, and the guard unless the whole run has opted out of it."""
-        if self.opted_out:
-            self.environment.lift({**self.environment.shell, **variables})
-        else:
-            self.environment.guard(variables)
-
     def reset_clients(self, variables: Mapping[str, str]) -> None:
         """Reset all clients; those of the kit get this address."""
         if "masivo._client" in sys.modules:

@@ -56,6 +56,7 @@ def test_batches_go_out_by_the_clock_in_threads(
         masivo_clock.advance(11.9)
         assert masivo_emulator.event_count == (1 if number < 5 else 7)
     assert masivo_clock.elapsed == pytest.approx(30 + 6 * 11.9)
+    assert repr(masivo_clock) == "<MasivoClock after 101.4 s>"
 
 
 def test_on_error_has_been_called_when_advance_returns(

@@ -32,9 +32,6 @@ __all__ = ["MISSING", "Field", "compare", "fits", "nearness"]
 class _Missing:
     """The value of a missing field."""
 
-    def __repr__(self) -> str:
-        return "missing"
-
 
 MISSING: Final = _Missing()
 
