@@ -191,13 +191,16 @@ class Engine:
         inbox = self._context.inbox
         for _ in range(len(inbox)):
             item = inbox.popleft()
-            if row and (callable(item) or item.buffer is not row[0].buffer or len(row) == _ROW):
+            if callable(item):
+                if row:
+                    self._enqueue(row)
+                    row = []
+                item()
+                continue
+            if row and (item.buffer is not row[0].buffer or len(row) == _ROW):
                 self._enqueue(row)
                 row = []
-            if callable(item):
-                item()
-            else:
-                row.append(item)
+            row.append(item)
         if row:
             self._enqueue(row)
 

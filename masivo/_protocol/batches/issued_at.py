@@ -28,6 +28,8 @@ class Stamper:
     """
 
     def __init__(self, clock: ServerClock) -> None:
+        self.offset: float = 0.0
+        """The server's clock less the engine's, by the last stamps."""
         self._clock = clock
         self._last = -math.inf
         self._set_back = clock.set_back
@@ -35,7 +37,7 @@ class Stamper:
     def stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
         """The events as they are sent."""
         events: list[bytes] = []
-        offset = self._clock.offset(now)  # asked once, as it is the same for all
+        offset = self.offset = self._clock.offset(now)  # asked once, as it is the same for all
         if self._set_back != self._clock.set_back:
             self._set_back, self._last = self._clock.set_back, -math.inf
         moment = self._last

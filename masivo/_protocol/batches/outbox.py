@@ -383,7 +383,7 @@ class Outbox:
             self._outcomes.fail(taken.deliveries, taken.numbers, error)
             return True
         events = self._stamper.stamped(taken.deliveries, now)
-        batch = Batch(taken, events, trigger, context.server_clock.offset(now))
+        batch = Batch(taken, events, trigger, self._stamper.offset)
         batch.not_before = now + context.backoff.wait()
         self._batches.append(batch)
         self._in_flight += len(taken.deliveries)
