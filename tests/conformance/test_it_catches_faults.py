@@ -26,7 +26,7 @@ from masivo._http.transport import Transport
 from masivo._session import registry
 from masivo._sync.session import Session
 from masivo.protocol import Failure, Response
-from masivo.testing.conformance import SCENARIOS, NonconformityError, assert_conforms
+from masivo.testing.conformance import SCENARIOS, NonconformityError, Report, assert_conforms
 from masivo.testing.conformance.compare import expected
 
 from .worlds import WORLDS
@@ -402,7 +402,11 @@ def test_a_transcript_that_differs_is_shown_beside_that_of_the_reference(
     scenario = next(each for each in SCENARIOS if each.name == "flush_waits_for_what_is_in_flight")
     reference = expected(scenario)
     longer = dataclasses.replace(reference, transcript=(*reference.transcript, "and one more"))
-    monkeypatch.setattr("masivo.testing.conformance.compare.expected", lambda *_, **__: longer)
+
+    def another(*_: object, **__: object) -> Report:
+        return longer
+
+    monkeypatch.setattr("masivo.testing.conformance.compare.expected", another)
     with pytest.raises(NonconformityError) as caught:
         assert_conforms(scenario, WORLDS["threads"], limit=LIMIT)
     said = str(caught.value).splitlines()
