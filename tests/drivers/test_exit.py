@@ -552,9 +552,11 @@ def test_a_slow_server_leaves_time_to_the_others(tmp_path: Path, emulator: Emula
             clients = [Client(), stuck, Client(base_url=other)]
             for n, client in enumerate(clients):
                 client.send_analytics_event(event(n))
+            began = time.monotonic()
             """,
-            prelude=LOG + HASTE,
+            prelude=CLOCK + LOG + HASTE,
         )
+    assert float(ended.out) < 3
     assert sorted(arrived(emulator)) == [0, 2]
     [line] = lost(ended.err)
     assert "1 event" in line

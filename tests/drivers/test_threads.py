@@ -182,6 +182,23 @@ def test_without_threads_who_waits_does_the_work(connect: Connect, emulator: Emu
 
 
 @pytest.mark.usefixtures("no_threads")
+def test_without_threads_a_close_still_meets_its_deadline(
+    connect: Connect, emulator: Emulator
+) -> None:
+    """Where no thread can be had, the closing thread sends by itself, and cuts off a request whose
+    server hangs (``docs/reference/guarantees.md#deadline-of-a-close``)."""
+    emulator.fail(Fault(delay=60), route="events", times=None)
+    client = connect(timeout=15)
+    client.get_token(10)
+    delivery = client.send_analytics_event(event())
+    began = time.monotonic()
+    client.close(1.0)
+    assert 0.9 < time.monotonic() - began < 4
+    assert delivery.done()
+    emulator.stop()
+
+
+@pytest.mark.usefixtures("no_threads")
 def test_an_interrupt_in_the_callers_own_request(connect: Connect) -> None:
     """Ctrl-C while the caller's thread sends: that batch may have been sent, the one after it goes
     out when somebody waits again, and each has its outcome."""
