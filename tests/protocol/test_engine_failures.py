@@ -370,6 +370,20 @@ def test_a_longer_retry_after_of_an_authorization_does_the_same() -> None:
     assert is_authorization(driver.only())
 
 
+def test_a_token_is_fetched_at_the_end_of_a_longer_retry_after() -> None:
+    """What waits then has its token fetched at once, as a first event has, not when it is due."""
+    driver = Driver(max_retries=0)
+    driver.dice.always = 0.0
+    driver.send_numbers(1)
+    driver.respond(429, headers={"retry-after": "301"})
+    driver.now += 300.0
+    driver.send_numbers(2)
+    assert driver.out == []
+    driver.sleep()
+    driver.authorization()
+    assert driver.now == START + 301.0
+
+
 def test_a_longer_retry_after_fails_what_waits_for_a_retry() -> None:
     """Batches that wait for a retry fail with it at once: those of other clients, and parts of a
     batch that was halved."""

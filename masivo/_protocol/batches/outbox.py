@@ -428,6 +428,10 @@ class Outbox:
                 in_flight=bool(self._batches),
                 draining=bool(self._drains),
             )
+            over = backoff.long_hold_until
+            if now < over and missing.at is not None and self._queue.ready:
+                # What waits then needs a token, as the first event does.
+                missing = Missing(min(missing.at, over), missing.events, missing.bytes)
         else:  # a hold keeps it back, if it does not wait for the token
             at = backoff.hold_until if now < backoff.hold_until else None
             missing = Missing(at, math.inf, math.inf)
