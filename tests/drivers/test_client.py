@@ -4,6 +4,7 @@ environment, arguments, sessions. What holds for every driver is in the conforma
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Mapping
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -12,11 +13,12 @@ import httpx
 import pytest
 
 from masivo import AnalyticsEvent, Api, FlushResult, MasivoConfigError, MasivoValidationError
-from masivo.emulator import Emulator, Fault
 
 from .events import arrived, event, sent, statuses
 
 if TYPE_CHECKING:
+    from masivo.emulator import Emulator
+
     from .conftest import Connect
 
 
@@ -106,14 +108,26 @@ def test_what_the_type_describes_is_taken(connect: Connect, emulator: Emulator) 
 
 
 def test_waits_that_run_out_are_timeouts(connect: Connect, emulator: Emulator) -> None:
-    """``result``, ``exception``, ``flush`` raise TimeoutError; the event stays pending."""
-    emulator.fail(Fault(delay=0.4), route="events")
-    client = connect()
+    """Each call raises a TimeoutError that says what is not yet so; the event stays pending."""
+    tried = threading.Event()
+
+    def respond_later(_: object) -> None:
+        assert tried.wait(20)
+
+    emulator.on_request = respond_later
+    client = connect(batch_size=1, max_queue=1)
     delivery = client.send_analytics_event(event(1))
-    for wait in (delivery.result, delivery.exception, client.flush):
-        with pytest.raises(TimeoutError):
+    for wait, said in (
+        (delivery.result, "the event has no outcome yet; it stays on its way"),
+        (delivery.exception, "the event has no outcome yet; it stays on its way"),
+        (client.flush, "not every event has its outcome yet; they stay on their way"),
+        (client.drain, "the buffer has no room yet"),
+        (client.get_token, "there is no token yet"),
+    ):
+        with pytest.raises(TimeoutError, match=said):
             wait(0.02)
     assert not delivery.done()
+    tried.set()
     assert delivery.result(5).success
     assert arrived(emulator) == [1]
 
