@@ -127,6 +127,12 @@ def _described(data: SourceFileMutationData, name: str) -> str:
     return f"{data.path} {function}: {sides[0]} => {sides[1]}"
 
 
+def _arguments(folder: Folder) -> list[str]:
+    """Return what pytest is given."""
+    without = " and ".join(f"not {word}" for word in folder.without)
+    return [*folder.tests, "-k", without]
+
+
 def _reach(folder: Folder) -> tuple[dict[str, float], dict[str, list[str]]]:
     """Return the seconds of every test, and the tests that reach each function, as kept or anew."""
     from .judge import reach
@@ -136,10 +142,8 @@ def _reach(folder: Folder) -> tuple[dict[str, float], dict[str, list[str]]]:
     digest, kept = sha256(content).hexdigest(), Path("reach.json")
     known: dict[str, Any] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
     if known.get("digest") != digest:
-        without = ["-k", " and ".join(f"not {word}" for word in folder.without)]
-        os.chdir("mutants")
-        found = reach([*folder.tests, *(without if folder.without else [])])
-        os.chdir("..")
+        with contextlib.chdir("mutants"):
+            found = reach(_arguments(folder))
         for test in sorted(found.failed):
             print(f"left out, as it fails without a mutant: {test}")
         known = {"digest": digest, "seconds": found.seconds, "tests": found.tests}
@@ -154,42 +158,40 @@ def _run(
     folder: Folder, mutants: list[tuple[SourceFileMutationData, str]], options: argparse.Namespace
 ) -> None:
     """Judge as many as there is time for."""
-    from .judge import judge
+    from .judge import Trial, judge
 
     data = {name: file for file, name in mutants}
     names = [name for name in data if data[name].exit_code_by_key[name] is None][: options.count]
     if not names:
         return
-    seconds, tests = _reach(folder)
-    todo: list[tuple[str, list[str], float]] = []
-    for name in names:
-        chosen = tests.get(name.partition("__mutmut_")[0], [])
-        if chosen:
-            chosen = sorted(chosen, key=seconds.__getitem__)
-            limit = 20.0 + 4.0 * sum(map(seconds.__getitem__, chosen))
-            if len(todo) % 20 == 10:
-                # Nothing is changed, and nothing may fail: how often it does says how far to
-                # trust the results.
-                todo.append(("", chosen, limit))
-            todo.append((name, chosen, limit))
-        else:
-            data[name].exit_code_by_key[name] = 33
-            data[name].save()
-    os.chdir("mutants")
+    seconds, reaching = _reach(folder)
+    trials: list[Trial] = []
+    for number, name in enumerate(names):
+        tests = reaching.get(name.partition("__mutmut_")[0], [])
+        tests = sorted(tests, key=seconds.__getitem__)
+        limit = 20.0 + 4.0 * sum(map(seconds.__getitem__, tests))
+        if number % 20 == 10:
+            # Nothing is changed, and nothing may fail: how often it does says how far to trust
+            # the results.
+            trials.append(Trial("", tests, limit))
+        trials.append(Trial(name, tests, limit))
     tried = Counter[int]()
-    for done, (name, result) in enumerate(
-        judge(todo, time.monotonic() + options.seconds, options.jobs)
-    ):
+
+    def tell(name: str, result: int) -> None:
         if not name:
             tried[result] += 1
-            continue
-        os.chdir("..")
-        data[name].exit_code_by_key[name] = result
-        data[name].save()
-        if result != 1:
-            print(f"{done}/{len(todo)} {NAMES[result]}: {_described(data[name], name)}", flush=True)
-        os.chdir("mutants")
-    os.chdir("..")
+            return
+        if result == 0 and name.partition("__mutmut_")[0] not in reaching:
+            result = 33
+        with contextlib.chdir(".."):
+            data[name].exit_code_by_key[name] = result
+            data[name].save()
+            if result != 1:
+                print(f"{NAMES[result]}: {_described(data[name], name)}", flush=True)
+
+    with contextlib.chdir("mutants"):
+        until = time.monotonic() + options.seconds
+        judge(_arguments(folder), trials, until, options.jobs, tell)
     print(f"without a change: {tried.total()} tried, {tried.total() - tried[0]} killed")
 
 

@@ -6,7 +6,8 @@ import contextlib
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Final
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
 
 import pytest
 from mutmut.mutation.trampoline import set_mutant_under_test
@@ -14,9 +15,11 @@ from mutmut.mutation.trampoline import set_mutant_under_test
 from .child import reached
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
-__all__ = ["Reach", "Running", "judge", "reach"]
+    Tell: TypeAlias = Callable[[str, int], None]
+
+__all__ = ["Reach", "Trial", "judge", "reach"]
 
 SURVIVED: Final = 0
 KILLED: Final = 1
@@ -24,14 +27,8 @@ TIMEOUT: Final = 36
 """As mutmut writes them down."""
 
 _OPTIONS: Final = (
-    "-q",
-    "-x",
-    "--rootdir=.",
-    "--tb=short",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:xdist",
+    *("-q", "--rootdir=.", "--tb=short"),
+    *("-p", "no:cacheprovider", "-p", "no:xdist"),
 )
 
 
@@ -74,22 +71,68 @@ def reach(arguments: Sequence[str]) -> Reach:
     return plugin
 
 
-class Running:
+def judge(
+    arguments: Sequence[str], mutants: Iterable[Trial], until: float, jobs: int, tell: Tell
+) -> None:
+    """Judge mutants until a time; tell what became of each.
+
+    Tests are collected once: each mutant has a fork of this process, and runs its own there.
+    """
+    options = [*_OPTIONS, "-s", "--no-header", "--no-summary", *arguments]
+    pytest.main(options, plugins=[_Judge(mutants, until, jobs, tell)])
+
+
+class Trial(NamedTuple):
+    """A mutant, and how it is judged."""
+
+    mutant: str
+    tests: Sequence[str]
+    """Those that reach it, in this order."""
+    seconds: float
+    """For all of them; one that takes longer waits for ever."""
+
+
+class _Judge:
+    def __init__(self, mutants: Iterable[Trial], until: float, jobs: int, tell: Tell) -> None:
+        self._waiting = iter(mutants)
+        self._until = until
+        self._jobs = jobs
+        self._tell = tell
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Called once in place of running the tests that were collected."""
+        running: list[_Running] = []
+        while True:
+            while len(running) < self._jobs and time.monotonic() < self._until:
+                if (trial := next(self._waiting, None)) is None:
+                    break
+                running.append(_Running(trial, session))
+            if not running:
+                return True
+            time.sleep(0.02)
+            for each in list(running):
+                if (result := each.result()) is not None:
+                    running.remove(each)
+                    self._tell(each.mutant, result)
+
+
+class _Running:
     """The process that judges one mutant."""
 
-    def __init__(self, mutant: str, tests: Iterable[str], seconds: float) -> None:
-        self.mutant = mutant
-        self._until = time.monotonic() + seconds
+    def __init__(self, trial: Trial, session: pytest.Session) -> None:
+        self.mutant = trial.mutant
+        self._until = time.monotonic() + trial.seconds
         self._pid = os.fork()
         if self._pid == 0:
-            _test(mutant, tests)
+            _test(trial, session)
 
     def result(self) -> int | None:
         """Return what became of the mutant, or None while that is open."""
         pid, status = os.waitpid(self._pid, os.WNOHANG)
         if pid:
             self._end()  # programs that the tests have left behind
-            # A test that ends its process, or has pytest fail, has noticed the mutant.
+            # A test that ends its process has noticed the mutant, too.
             return SURVIVED if status == 0 else KILLED
         if time.monotonic() < self._until:
             return None
@@ -102,36 +145,22 @@ class Running:
             os.killpg(self._pid, signal.SIGKILL)
 
 
-def _test(mutant: str, tests: Iterable[str]) -> None:
-    """Run tests in this process, and end it."""
+def _test(trial: Trial, session: pytest.Session) -> NoReturn:
+    """Run tests in this process until one fails, and end it."""
     status = KILLED
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
-        set_mutant_under_test(mutant)
-        status = int(pytest.main(["-x", *_OPTIONS, *tests]))
+        set_mutant_under_test(trial.mutant)
+        known = {item.nodeid: item for item in session.items}
+        items = [known[test] for test in trial.tests]
+        for item, following in zip_longest(items, items[1:]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.testsfailed:
+                break
+        else:
+            status = SURVIVED
     finally:
         os._exit(status)
-
-
-def judge(
-    mutants: Iterable[tuple[str, Sequence[str], float]], until: float, jobs: int
-) -> Generator[tuple[str, int]]:
-    """Judge mutants until a time, each by its tests within its seconds; yield their results."""
-    waiting = iter(mutants)
-    running: list[Running] = []
-    while True:
-        while len(running) < jobs and time.monotonic() < until:
-            following = next(waiting, None)
-            if following is None:
-                break
-            running.append(Running(*following))
-        if not running:
-            return
-        time.sleep(0.05)
-        for each in list(running):
-            if (result := each.result()) is not None:
-                running.remove(each)
-                yield each.mutant, result
