@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -161,7 +162,11 @@ def _run(
     from .judge import Trial, judge
 
     data = {name: file for file, name in mutants}
-    names = [name for name in data if data[name].exit_code_by_key[name] is None][: options.count]
+    names = [
+        name
+        for name in data
+        if data[name].exit_code_by_key[name] is None and fnmatch(name, options.only)
+    ][: options.count]
     if not names:
         return
     seconds, reaching = _reach(folder)
@@ -259,6 +264,7 @@ def main() -> int:
     parser.add_argument("folder", nargs="?", choices=list(FOLDERS), help="the core too without")
     parser.add_argument("--seconds", type=float, default=600.0, help="for how long")
     parser.add_argument("--count", type=int, help="how many at most")
+    parser.add_argument("--only", default="*", help="those whose name is like this: *_send__*")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--again", nargs="*", default=[], help="judge anew what came to this")
     options = parser.parse_args()
