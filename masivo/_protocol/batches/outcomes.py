@@ -51,6 +51,8 @@ class Outcomes:
 
     def deliver(self, part: Part, result: SendEventResult) -> None:
         """End the events of a part that the API accepted."""
+        length = sum(map(len, part.events))
+        self._count(part.deliveries, part.numbers, length, delivered=True)
         for delivery in part.deliveries:
             delivery.outcome = result
             delivery.encoded = b""
@@ -58,8 +60,7 @@ class Outcomes:
             for delivery in part.deliveries:
                 untold.pop(delivery, None)
         self._context.out.settled.append(Settled(part.deliveries, result))
-        length = sum(map(len, part.events))
-        self._count(part.deliveries, part.numbers, length, delivered=True)
+        self._end_flushes()
 
     def fail(
         self,
@@ -83,7 +84,7 @@ class Outcomes:
         if context.listening:
             kind = type(error).__name__
             context.report(EventsFailed(context.now, count, kind, error.status))
-        length = total_size(deliveries)
+        self._count(deliveries, numbers, total_size(deliveries), delivered=False)
         outcome = Failed(error, count) if self.quiet else context.failed(error, count)
         if events is None and self._gate.settings.on_error is not None:
             events = self._stamper.stamped(deliveries, context.now)
@@ -97,7 +98,7 @@ class Outcomes:
             delivery.outcome = outcome
             delivery.encoded = b""
         context.out.settled.append(Settled(deliveries, outcome))
-        self._count(deliveries, numbers, length, delivered=False)
+        self._end_flushes()
 
     def open_flush(self, ticket: FlushTicket, mark: int, pending: int) -> None:
         """Begin a flush, see ``Flushes.open``; it ends at once where nothing is pending."""
@@ -111,10 +112,9 @@ class Outcomes:
     def _count(
         self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
     ) -> None:
-        """Count events that have their outcome: a caller of ``flush`` may see this at once."""
+        """Count events that are about to have their outcome: who sees that finds them counted."""
         self._gate.end(len(deliveries), length)
         self._flushes.count(len(deliveries), numbers, delivered=delivered)
-        self._end_flushes()
 
     def _end_flushes(self) -> None:
         context = self._context
