@@ -55,9 +55,9 @@ class MasivoError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """True if to send the same event again later may help: 408, 429 and 5xx here. So are no
-        usable response, a refused key, a full buffer and a closed client; not once the headers of
-        a 2xx had arrived, as the event may have been accepted."""
+        """True where sending the same event again later may help: statuses 408, 429 and 5xx, no
+        usable response, a refused key, a full buffer, a closed client. False once the headers of a
+        2xx had arrived, as the event may have been accepted."""
         return self.status is not None and (self.status in (408, 429) or self.status >= 500)
 
     def __str__(self) -> str:
