@@ -92,6 +92,9 @@ class ClientBase(Generic[H]):
             only the events at fault fail. Default True.
         on_error: called once for each accepted event that finally fails, with a FailedEvent,
             from the driver. It must not wait for the client. Default: none.
+        on_activity: called with a small value (Activity) for each thing that the client does, one
+            call at a time and in order, from the driver. It must not wait for the client. Default:
+            none.
         before_send: given a copy of each event, in the call to send and before it is checked;
             what it returns is sent in the event's place, None drops the event. An Exception of it
             is a MasivoValidationError. It runs wherever the call is made, signal handlers and

@@ -20,8 +20,8 @@ waits. How to call it:
    Once the headers of a response have arrived, its status belongs into a Failure too: from a 2xx
    on, the batch is not sent again.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
-   logs, calls ``on_error``, and then ends closes. ``on_error`` is the user's code: a call that
-   would wait for you from inside it must raise a RuntimeError instead.
+   logs, calls ``on_activity`` and ``on_error``, and then ends closes. These two are the user's
+   code: a call that would wait for you from inside them must raise a RuntimeError instead.
 6. Wait until ``wake_at`` (on your clock; None: until an input), or until ``wake`` is called, or
    a response arrives. Then go to 3. Polling too early or too often is harmless.
 7. When ``closed`` is True, the last client has detached. Nobody waits for what is out any more:
@@ -66,6 +66,7 @@ from ._protocol.reporting.activity import (
     Idle,
     KeyRefused,
     LongHold,
+    OnActivity,
     RenewalFailed,
     RequestAbandoned,
     RequestFailed,
@@ -134,6 +135,7 @@ __all__ = [
     "Logger",
     "LongHold",
     "MAX_BODY",
+    "OnActivity",
     "OnError",
     "Origin",
     "Outcome",

@@ -166,7 +166,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         Raises:
             TimeoutError: not all have an outcome yet; they stay on their way.
             MasivoClosedError: the client is closed.
-            RuntimeError: called from ``on_error``, or in another event loop.
+            RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
         what = "not every event has its outcome yet; they stay on their way"
         return cast("FlushResult", await self._wait(self._bound().flush(), timeout, what))
@@ -183,7 +183,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         Raises:
             TimeoutError: there is no room yet.
             MasivoClosedError: the client is closed.
-            RuntimeError: called from ``on_error``, or in another event loop.
+            RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
         await self._wait(self._bound().drain(), timeout, "the buffer has no room yet")
 
@@ -200,7 +200,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoNetworkError: there was no usable response.
             TimeoutError: there is no token yet.
             MasivoClosedError: the client is closed.
-            RuntimeError: called from ``on_error``, or in another event loop.
+            RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
         token = await self._wait(self._bound().token(), timeout, "there is no token yet")
         return cast("str", token)
@@ -215,7 +215,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
                 retries take.
 
         Raises:
-            RuntimeError: called from ``on_error``, or in another event loop.
+            RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
         timeout = wait_limit(timeout)
         if self._joined is not None:

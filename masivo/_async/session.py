@@ -220,7 +220,7 @@ class LoopSession(SessionBase):
         if self._busy:
             raise RuntimeError(
                 "this would wait for itself: do not call flush, aclose, drain or get_token, "
-                "nor await an unfinished delivery, from inside on_error"
+                "nor await an unfinished delivery, from inside on_error or on_activity"
             )
 
     async def wait(self, awaited: Delivery | Ticket, timeout: float | None, what: str) -> None:

@@ -36,7 +36,7 @@ class Buffer(Origin):
 
     def __init__(self, context: Context, outbox: Outbox, delivery_type: DeliveryType) -> None:
         settings = outbox.settings
-        super().__init__(outbox.owner, settings.on_error)
+        super().__init__(outbox.owner, settings.on_error, settings.on_activity)
         self.settings: Settings = settings
         self.outbox: Outbox = outbox
         self._context = context

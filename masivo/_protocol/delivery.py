@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .errors import MasivoError
+    from .reporting.activity import OnActivity
 
 __all__ = [
     "Awaited",
@@ -104,12 +105,18 @@ Outcome: TypeAlias = SendEventResult | Failed
 class Origin:
     """A client, as its deliveries know it."""
 
-    def __init__(self, owner: object, on_error: OnError | None = None) -> None:
+    def __init__(
+        self,
+        owner: object,
+        on_error: OnError | None = None,
+        on_activity: OnActivity | None = None,
+    ) -> None:
         self.owner: object = owner
         """The driver's own; the core does not look at it."""
         self.on_error: OnError | None = on_error
+        self.on_activity: OnActivity | None = on_activity
         self.calls: Calls = Calls()
-        """The calls of ``on_error``, and the ends of closes behind them."""
+        """The calls of ``on_activity`` and ``on_error``, and the ends of closes behind them."""
         self.orphaned: Failed | None = None
         """The outcome of pending deliveries in a process that forked away from this client."""
 

@@ -99,6 +99,8 @@ class Engine:
         outbox = Outbox(context, self._authorizer, Gate(settings), owner)
         buffer = Buffer(context, outbox, delivery_type)
         self._clients.add(buffer)
+        if settings.on_activity is not None:
+            context.listeners[outbox.gate] = buffer
         context.attached = True
         if self._authorizer.state is not State.ABSENT:
             # It may want the token renewed sooner than the others do.
@@ -174,7 +176,8 @@ class Engine:
         self._polling = True
         try:
             context.now = max(context.now, context.clock())
-            context.listening = self._listening is not None and self._listening()
+            context.logged = self._listening is not None and self._listening()
+            context.listening = context.logged or bool(context.listeners)
             self._take_inbox()
             self._run()
         finally:
@@ -212,16 +215,18 @@ class Engine:
         stepped: dict[Outbox, None] = {}
         while True:
             for timer, owner in context.timers.due(context.now):
+                if isinstance(owner, tuple):  # a batch is to be sent again
+                    owner = cast("tuple[object, object]", owner)[0]
+                outbox = owner if isinstance(owner, Outbox) else None
                 if context.listening:
-                    context.report(TimerFired(context.now, timer.name))
+                    gate = None if outbox is None else outbox.gate
+                    context.report(TimerFired(context.now, timer.name), gate)
                 if timer is Timer.REFRESH:
                     self._authorizer.renew()
                 elif timer is Timer.LOG:
                     context.out.warnings.extend(context.losses.due(context.now))
-                elif isinstance(owner, Outbox):
-                    owner.fire(timer)
-                elif isinstance(owner, tuple):  # a batch is to be sent again
-                    context.touch(cast("tuple[object, object]", owner)[0])
+                elif outbox is not None:
+                    outbox.fire(timer)
             touched = cast("dict[Outbox, None]", context.touched)
             if context.all_touched:
                 touched.update(dict.fromkeys(self._clients.outboxes))

@@ -52,6 +52,8 @@ class Output(msgspec.Struct):
     """Closes of released clients; ``settle`` ends them."""
     failed_events: list[tuple[Origin, FailedEvent]] = []
     """Calls of a client's ``on_error`` to be made, outside every lock."""
+    client_activity: list[tuple[Origin, Activity]] = []
+    """Calls of a client's ``on_activity`` to be made, in order and outside every lock."""
     warnings: list[str] = []
     """Lines for the ``masivo`` logger, at level WARNING."""
     activity: list[Activity] = []

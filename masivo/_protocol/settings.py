@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .errors import MasivoConfigError
+from .reporting.activity import OnActivity
 from .values import LONGEST, BeforeSend, OnError
 from .wire.api import PUBLIC_BASE_URL, Api, is_header_value, is_text
 
@@ -150,6 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_bytes: Count = 4_194_304
     isolate_rejected: Flag = True
     on_error: Annotated[OnError | None, _callback] = None
+    on_activity: Annotated[OnActivity | None, _callback] = None
     before_send: Annotated[BeforeSend | None, _callback] = None
     enabled: Flag = True
 
@@ -173,6 +175,7 @@ class ClientOptions(TypedDict, total=False):
     max_batch_bytes: int
     isolate_rejected: bool
     on_error: OnError | None
+    on_activity: OnActivity | None
     before_send: BeforeSend | None
     enabled: bool
     api: Api

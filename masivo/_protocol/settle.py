@@ -1,4 +1,5 @@
-"""An output handed on, alike in every driver: to waiters, the log, ``on_error`` and closes."""
+"""An output handed on, alike in every driver: to waiters, the log, the functions of callers
+(``on_activity``, ``on_error``), and closes."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from .delivery import Awaited, CloseTicket
     from .output import Logger, Output
+    from .reporting.activity import Activity, OnActivity
     from .values import FailedEvent, OnError
 
 __all__ = ["Waiters", "settle"]
@@ -103,7 +105,7 @@ def settle(
 
     Args:
         output: what ``Engine.poll`` returned; its ``settled`` is empty afterwards.
-        logger: where its activity and warnings go, and what ``on_error`` raises.
+        logger: where its activity and warnings go, and what ``on_activity`` and ``on_error`` raise.
         waiters: who is to be woken: always the same for an engine.
         start: has a function called that calls the application's code, which may block, and that
             may ``start`` another; by default it is called here and now.
@@ -120,11 +122,14 @@ def settle(
         log.announced += 1
         log.add(partial(_write, output, logger))
         start(log.make)
+    for origin, activity in output.client_activity:
+        origin.calls.add(partial(_report, origin.on_activity, activity, logger))
     for origin, failed in output.failed_events:
         origin.calls.add(partial(_tell, origin.on_error, failed, logger))
-    for calls in {origin.calls: None for origin, _ in output.failed_events}:
+    told = (*output.client_activity, *output.failed_events)
+    for calls in {origin.calls: None for origin, _ in told}:
         start(calls.make)
-    # A close ends after the lines of the log and the calls of `on_error` that there were so far.
+    # A close ends after the lines of the log and the calls of the caller's functions so far.
     for ticket in output.closes:
         ended = partial(ticket.calls.then, partial(waiters.end, ticket), start)
         log.then(ended, start)
@@ -139,6 +144,15 @@ def _write(output: Output, logger: Logger) -> None:
     for warning in output.warnings:
         with suppress(Exception):
             logger.warning(warning)
+
+
+def _report(on_activity: OnActivity | None, activity: Activity, logger: Logger) -> None:
+    try:
+        if on_activity is not None:
+            on_activity(activity)
+    except BaseException:
+        with suppress(Exception):
+            logger.error("on_activity raised; the client goes on", exc_info=True)
 
 
 def _tell(on_error: OnError | None, failed: FailedEvent, logger: Logger) -> None:

@@ -41,7 +41,7 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
         Raises:
             MasivoError: the event failed; the class says how.
             TimeoutError: there is no outcome yet; the event stays on its way.
-            RuntimeError: called from ``on_error`` while there is no outcome.
+            RuntimeError: called from ``on_error`` or ``on_activity`` while there is no outcome.
         """
         return unwrap(self._wait(timeout))
 
@@ -135,7 +135,7 @@ class Client(ClientBase["HttpClient"]):
         Raises:
             TimeoutError: not all have an outcome yet; they stay on their way.
             MasivoClosedError: the client is closed.
-            RuntimeError: called from ``on_error``.
+            RuntimeError: called from ``on_error`` or ``on_activity``.
         """
         what = "not every event has its outcome yet; they stay on their way"
         return cast("FlushResult", self._wait(self._here().flush(), timeout, what))
@@ -151,7 +151,7 @@ class Client(ClientBase["HttpClient"]):
         Raises:
             TimeoutError: there is no room yet.
             MasivoClosedError: the client is closed.
-            RuntimeError: called from ``on_error``.
+            RuntimeError: called from ``on_error`` or ``on_activity``.
         """
         self._wait(self._here().drain(), timeout, "the buffer has no room yet")
 
@@ -167,7 +167,7 @@ class Client(ClientBase["HttpClient"]):
             MasivoNetworkError: there was no usable response.
             TimeoutError: there is no token yet.
             MasivoClosedError: the client is closed.
-            RuntimeError: called from ``on_error``.
+            RuntimeError: called from ``on_error`` or ``on_activity``.
         """
         return cast("str", self._wait(self._here().token(), timeout, "there is no token yet"))
 
@@ -180,7 +180,7 @@ class Client(ClientBase["HttpClient"]):
                 retries take. Within it, ``on_error`` has been called for all that failed.
 
         Raises:
-            RuntimeError: called from ``on_error``.
+            RuntimeError: called from ``on_error`` or ``on_activity``.
         """
         limit = wait_limit(timeout)
         session = self._session

@@ -266,7 +266,7 @@ class Session(SessionBase):
         if not self.may_wait:
             raise RuntimeError(
                 "this would wait for the thread that it runs on: do not call flush, close, drain, "
-                "get_token or an unfinished delivery's result from inside on_error"
+                "get_token or an unfinished delivery's result from inside on_error or on_activity"
             )
 
     def attend(self) -> None:

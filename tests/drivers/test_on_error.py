@@ -16,12 +16,15 @@ import pytest
 
 import masivo
 from masivo.emulator import Emulator, Fault
+from masivo.protocol import BatchSettled
 
 from .conftest import join_workers
 from .events import arrived, event, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from masivo.protocol import Activity
 
     from .conftest import Connect
 
@@ -226,6 +229,27 @@ def test_a_wait_inside_it_is_an_error_at_once(
     assert client.flush(5).delivered == 1
     client.close()
     assert arrived(emulator) == [2]
+    join_workers()
+
+
+def test_a_wait_inside_on_activity_is_an_error_too(connect: Connect) -> None:
+    """And ``on_activity`` is called by none of the caller's threads."""
+    raised: list[BaseException] = []
+
+    def on_activity(activity: Activity) -> None:
+        assert threading.current_thread() is not threading.main_thread()
+        if isinstance(activity, BatchSettled):
+            try:
+                client.flush(5)
+            except BaseException as error:
+                raised.append(error)
+
+    client = connect(on_activity=on_activity)
+    client.send_analytics_event(event(1))
+    assert client.flush(5).delivered == 1
+    client.close()
+    assert [type(error) for error in raised] == [RuntimeError]
+    assert "on_activity" in str(raised[0])
     join_workers()
 
 

@@ -11,6 +11,7 @@ from drivers.events import arrived, event
 
 import masivo
 from masivo.emulator import Emulator, Fault
+from masivo.protocol import BatchSettled
 
 from .loops import error_of, eventually, logged, session_of, until
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from masivo import AsyncDelivery, FailedEvent
+    from masivo.protocol import Activity
 
     from .conftest import AnyClient, Connect
 
@@ -137,6 +139,22 @@ async def test_on_error_must_not_wait_for_the_driver(
         assert error_of(failed) is not None
         client.send_analytics_event(event(2))
     assert arrived(emulator) == [2]
+
+
+async def test_on_activity_must_not_wait_either(connect: Connect) -> None:
+    """A call inside on_activity that would wait for the driver is a RuntimeError at once."""
+    refused: list[RuntimeError] = []
+
+    def on_activity(activity: Activity) -> None:
+        if isinstance(activity, BatchSettled):
+            with pytest.raises(RuntimeError, match="on_activity") as caught:
+                _ = client.flush()
+            refused.append(caught.value)
+
+    async with connect(on_activity=on_activity) as client:
+        client.send_analytics_event(event(1))
+        assert (await client.flush(timeout=10)).delivered == 1
+    assert len(refused) == 1
 
 
 async def test_on_error_must_not_await_an_unfinished_delivery(

@@ -63,6 +63,7 @@ def test_the_defaults_are_those_that_are_promised() -> None:
         "max_batch_bytes": 4_194_304,
         "isolate_rejected": True,
         "on_error": None,
+        "on_activity": None,
         "before_send": None,
         "enabled": True,
     }

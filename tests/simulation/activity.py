@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from masivo.protocol import (
     AuthorizationSent,
@@ -20,6 +20,7 @@ from masivo.protocol import (
     RequestFailed,
     ResponseReceived,
     RetryScheduled,
+    TokenGranted,
     TokenRevoked,
 )
 
@@ -28,6 +29,8 @@ from .server import SECRETS
 
 if TYPE_CHECKING:
     from masivo.protocol import Activity, Output
+
+    from .model import Client
 
 __all__ = ["ActivityCheck", "levels_of"]
 
@@ -39,6 +42,13 @@ UNEXPECTED: Final = (
     *(RenewalFailed, RequestFailed, RetryScheduled, TokenRevoked),
 )
 """Activity that is logged at level INFO."""
+
+
+KEY_WIDE: Final = (
+    *(AuthorizationSent, Idle, KeyRefused, LongHold),
+    *(RenewalFailed, TokenGranted, TokenRevoked),
+)
+"""Activity that concerns every client of the key."""
 
 
 def levels_of(activity: list[Activity]) -> list[int]:
@@ -59,6 +69,10 @@ class ActivityCheck:
     def __init__(self) -> None:
         self._out: set[int] = set()
         """The requests that are out, by what was reported."""
+        self._owners: dict[int, int] = {}
+        """The clients of requests, by number."""
+        self._batches: dict[str, int] = {}
+        """The clients of batches, by name."""
 
     def compare(self, output: Output, now: float, *, listening: bool) -> None:
         """Raise a Violation unless the output's activity is right.
@@ -108,6 +122,53 @@ class ActivityCheck:
                 landed -= count
         if landed or any(failed.values()):
             raise Violation("activity", f"too many or few outcomes reported: {landed}, {failed}")
+
+    def compare_clients(self, output: Output, clients: list[Client], *, logged: bool) -> None:
+        """Raise a Violation unless each client that listens is told what concerns it, in order.
+
+        Args:
+            output: of the poll.
+            clients: all that ever attached.
+            logged: whether ``output.activity`` has everything.
+        """
+        heard: dict[int, list[Activity]] = {}
+        for origin, each in output.client_activity:
+            heard.setdefault(cast("int", origin.owner), []).append(each)
+            if any(secret in repr(each) for secret in SECRETS):
+                raise Violation("secret", f"in {each}")
+        for request in output.requests:
+            if request.owner is not None:
+                self._owners[request.id] = cast("int", request.owner)
+        for each in output.activity:
+            if isinstance(each, BatchSent):
+                self._batches[each.batch] = self._owners[each.request]
+        for number, told in heard.items():
+            client = clients[number]
+            if not client.plan.on_activity:
+                raise Violation("on_activity", f"client {number} does not listen: {told}")
+            failed = sum(each.events for each in told if isinstance(each, EventsFailed))
+            ended = (each for each in output.settled if isinstance(each.outcome, Failed))
+            own = (d for each in ended for d in each.deliveries if d.buffer is client.buffer)
+            if failed != sum(1 for _ in own) and not client.detached:  # then it is told no more
+                raise Violation("on_activity", f"client {number}: {failed} failed events")
+        for client in clients if logged else ():
+            if client.plan.on_activity and not client.detached:
+                told = [each for each in heard.get(client.index, ()) if self._owner(each) != -1]
+                mine = [
+                    each for each in output.activity if self._owner(each) in (None, client.index)
+                ]
+                if told != mine:
+                    raise Violation("on_activity", f"client {client.index}: {told}, not {mine}")
+
+    def _owner(self, each: Activity) -> int | None:
+        """The client that an activity concerns; None for all, -1 where it does not say."""
+        if isinstance(each, KEY_WIDE):
+            return None
+        if isinstance(each, BatchSent | ResponseReceived | RequestFailed | RequestAbandoned):
+            return self._owners.get(each.request)
+        if isinstance(each, RetryScheduled):
+            return None if each.batch is None else self._batches[each.batch]
+        return self._batches[each.batch] if isinstance(each, BatchHalved) else -1
 
     def _returned(self, each: ResponseReceived | RequestFailed | RequestAbandoned) -> None:
         if each.request not in self._out:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from masivo.protocol import Failed, Waiters, settle, unwrap
 
@@ -13,7 +13,7 @@ from .server import SECRETS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo.protocol import Delivery, FailedEvent, Output, Ticket
+    from masivo.protocol import Activity, Delivery, FailedEvent, OnActivity, Output, Ticket
 
 __all__ = ["Callers", "Interruption", "own_error"]
 
@@ -37,6 +37,7 @@ class Callers:
         self._due: set[Callable[[], object]] = set()
         """Those of them that the output at hand must call."""
         self._failed: list[FailedEvent] = []
+        self._heard: list[tuple[int, Activity]] = []
         self._lines: list[str] = []
         self._levels: list[int] = []
         self._raised = 0
@@ -56,9 +57,20 @@ class Callers:
 
     def error(self, msg: str, /, *, exc_info: bool) -> None:
         """See ``Logger``."""
-        if "on_error" not in msg or not exc_info:
+        if not ("on_error" in msg or "on_activity" in msg) or not exc_info:
             raise Violation("on_error", f"what it raised is logged as {msg!r}")
         self._logged += 1
+
+    def listener(self, client: int) -> OnActivity:
+        """The ``on_activity`` of a client; it fails now and then."""
+
+        def on_activity(activity: Activity) -> None:
+            self._heard.append((client, activity))
+            if len(self._heard) % 5 == 0:
+                self._raised += 1
+                raise Interruption
+
+        return on_activity
 
     def on_error(self, failed: FailedEvent) -> None:
         """The ``on_error`` of every client that has one; it fails now and then."""
@@ -111,16 +123,24 @@ class Callers:
             raise Violation("log", f"{output.activity} at the levels {self._levels}")
         if len(self._failed) != len(output.failed_events):
             raise Violation("on_error", f"called {len(self._failed)} times")
+        said = [(cast("int", origin.owner), each) for origin, each in output.client_activity]
+        if sorted(self._heard, key=_client) != sorted(said, key=_client):  # each in its order
+            raise Violation("on_activity", f"called with {self._heard}")
         if self._logged != self._raised:
             raise Violation("on_error", f"{self._raised} errors, {self._logged} logged")
         self._lines.clear()
         self._levels.clear()
+        self._heard.clear()
         self._failed.clear()
 
     def check_end(self) -> None:
         """See that all waits are over."""
         if self._waiting:
             raise Violation("waiters", f"{len(self._waiting)} wait for ever")
+
+
+def _client(heard: tuple[int, Activity]) -> int:
+    return heard[0]
 
 
 def own_error(outcome: object) -> None:

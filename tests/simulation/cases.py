@@ -26,7 +26,7 @@ from .server import KEY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from masivo.protocol import Delivery, Engine, OnError
+    from masivo.protocol import Delivery, Engine, OnActivity, OnError
 
     from .plan import ClientPlan
 
@@ -49,6 +49,7 @@ DEFAULTS: Final[dict[str, object]] = {
     "isolate_rejected": True,
     "on_error": None,
     "before_send": None,
+    "on_activity": None,
     "enabled": True,
 }
 """The defaults of ``docs/reference/settings.md#settings``."""
@@ -66,11 +67,14 @@ API: Final = {
 """The defaults of ``docs/explanation/wire.md#not-public``."""
 
 
-def settings_of(plan: ClientPlan, account: Account, on_error: OnError) -> Settings:
+def settings_of(
+    plan: ClientPlan, account: Account, on_error: OnError, on_activity: OnActivity
+) -> Settings:
     """A client's settings."""
     values = asdict(plan)
     del values["keeps"], values["ending"], values["sends_again"]
     values["on_error"] = on_error if plan.on_error else None
+    values["on_activity"] = on_activity if plan.on_activity else None
     values["before_send"] = scrubbed if plan.before_send else None
     settings = configure(account.api_key, base_url=account.base_url, api=account.api, **values)
     for name, value in values.items():
@@ -124,6 +128,8 @@ WRONG: Final[tuple[dict[str, Any], ...]] = (
     {"on_error": _coroutine},
     {"before_send": 5},
     {"before_send": _coroutine},
+    {"on_activity": 5},
+    {"on_activity": _coroutine},
     {"enabled": 1},
     {"isolate_rejected": None},
     {"api": {}},

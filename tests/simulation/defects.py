@@ -409,6 +409,16 @@ DEFECTS: Final[dict[str, Defect]] = {
         "EventsFailed",
         lambda original, at, events, *args: original(at, events - 1, *args),
     ),
+    "a client is told what concerns another": around(
+        context.Context,
+        "report",
+        lambda original, self, activity, _client=None: original(self, activity),
+    ),
+    "a client is not told what concerns the key": around(
+        context.Context,
+        "report",
+        lambda original, self, activity, client=0: original(self, activity, client),
+    ),
     "the expected is logged at INFO": becomes(lines, "DEBUG", lines.INFO),
 }
 """Each by the name of what is wrong then, room by room."""

@@ -40,6 +40,7 @@ class ClientPlan:
     enabled: bool = True
     on_error: bool = False
     before_send: bool = False
+    on_activity: bool = False
     sends_again: bool = False
     """Whether ``on_error`` sends through it."""
     keeps: float = 1.0
@@ -198,6 +199,7 @@ def _client(random: Random) -> ClientPlan:
         keeps=pick(0.0, 0.5, 1.0),
         await_linger=pick(None, 0.05, 0.5, 4.0, 4.0),
         before_send=random.random() < 0.15,
+        on_activity=random.random() < 0.2,
         ending=pick("close", "close", "deadline", "deadline", "destroy", "abandon"),
     )
 

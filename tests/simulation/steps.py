@@ -80,7 +80,9 @@ class Steps:
         world = self._world
         index = len(self._clients)
         plan = world.plan.clients[index % len(world.plan.clients)]
-        settings = settings_of(plan, world.account, world.callers.on_error)
+        settings = settings_of(
+            plan, world.account, world.callers.on_error, world.callers.listener(index)
+        )
         buffer = world.engine.attach(settings, Numbered, index)
         key = world.plan.events_key
         envelope = 2 if key is None else len(key) + 7

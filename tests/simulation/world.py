@@ -301,6 +301,7 @@ class World:
         checker.tickets(output)
         checker.state(self.engine, output)
         self.activity.compare(output, self._polled_at, listening=self.plan.listening)
+        self.activity.compare_clients(output, checker.everyone, logged=self.plan.listening)
         self.callers.settle(output)
 
     def _quiet(self) -> None:

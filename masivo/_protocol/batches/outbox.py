@@ -38,6 +38,7 @@ from .triggers import Missing, Triggers
 
 if TYPE_CHECKING:
     from masivo._protocol.delivery import Origin
+    from masivo._protocol.reporting.activity import Activity
     from masivo._protocol.sending.context import Context
     from masivo._protocol.settings import Settings
     from masivo._protocol.token.authorizer import Authorizer
@@ -156,7 +157,7 @@ class Outbox:
         self._queued += len(deliveries)
         self._queued_bytes += length
         if self._context.listening:
-            self._context.report(EventsQueued(self._context.now, len(deliveries), self._unended))
+            self._report(EventsQueued(self._context.now, len(deliveries), self._unended))
         if refusal is not None:
             self._outcomes.fail(deliveries, (), refusal)
         self._context.touch(self)
@@ -241,9 +242,12 @@ class Outbox:
         self._report_call(call)
         self._context.touch(self)
 
+    def _report(self, activity: Activity) -> None:
+        self._context.report(activity, self.gate)
+
     def _report_call(self, call: str) -> None:
         if self._context.listening:
-            self._context.report(CallWaits(self._context.now, call, self._unended))
+            self._report(CallWaits(self._context.now, call, self._unended))
 
     def want_token(self, ticket: Ticket) -> None:
         """End the ticket with the token, once there is one."""
@@ -290,7 +294,8 @@ class Outbox:
         self._drains, self._closes = [], []
         if self._context.listening:
             delivered, failed = self._outcomes.delivered, self._outcomes.failed
-            self._context.report(ClientReleased(self._context.now, delivered, failed))
+            self._report(ClientReleased(self._context.now, delivered, failed))
+        self._context.listeners.pop(self.gate, None)
         self._authorizer.detach(self)
         self._outcomes.quiet = False
 
@@ -349,7 +354,7 @@ class Outbox:
         timeout, retries = self.settings.timeout, self.settings.max_retries
         request = context.send(batch, done, call, timeout, retries=retries, owner=self.owner)
         if context.listening:
-            context.report(
+            self._report(
                 BatchSent(
                     context.now,
                     request.id,
@@ -384,6 +389,7 @@ class Outbox:
             return True
         events = self._stamper.stamped(taken.deliveries, now)
         batch = Batch(taken, events, trigger, self._stamper.offset)
+        batch.client = self.gate
         batch.not_before = now + context.backoff.wait()
         self._batches.append(batch)
         self._in_flight += len(taken.deliveries)
@@ -524,7 +530,7 @@ class Outbox:
         self._context.touch(self)
         if self._context.listening:
             first, second = (len(part.deliveries) for part in list(batch.parts)[:2])
-            self._context.report(BatchHalved(self._context.now, name, first, second))
+            self._report(BatchHalved(self._context.now, name, first, second))
 
     def _stamped_wrong(self, batch: Batch) -> bool:
         """Return whether an event was rejected alone for a stamp of ours, perhaps: the server's
@@ -589,4 +595,4 @@ class Outbox:
 
     def _report_settled(self, name: str, delivered: int, failed: int) -> None:
         if self._context.listening:
-            self._context.report(BatchSettled(self._context.now, name, delivered, failed))
+            self._report(BatchSettled(self._context.now, name, delivered, failed))

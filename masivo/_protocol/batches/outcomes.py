@@ -83,7 +83,7 @@ class Outcomes:
         context, count = self._context, len(deliveries)
         if context.listening:
             kind = type(error).__name__
-            context.report(EventsFailed(context.now, count, kind, error.status))
+            context.report(EventsFailed(context.now, count, kind, error.status), self._gate)
         self._count(deliveries, numbers, total_size(deliveries), delivered=False)
         outcome = Failed(error, count) if self.quiet else context.failed(error, count)
         if events is None and self._gate.settings.on_error is not None:
@@ -123,4 +123,5 @@ class Outcomes:
             ticket.outcome = result
             context.out.tickets.append(ticket)
             if context.listening:
-                context.report(FlushEnded(context.now, result.delivered, result.failed))
+                ended = FlushEnded(context.now, result.delivered, result.failed)
+                context.report(ended, self._gate)

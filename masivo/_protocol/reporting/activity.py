@@ -1,14 +1,17 @@
 """The engine's activity: a small value for each thing that it does.
 
 Values hold numbers, statuses, addresses and names of classes: no key, no token, nothing of an
-event, and nothing that the server said. They are made only while somebody listens (``Engine``:
-``listening``), and handed out in ``Output.activity``, in order.
+event, and nothing that the server said. They are made only while somebody listens: the log
+(``Engine``: ``listening``), or a client by its ``on_activity``.
 
 Every ``at`` is a time on the engine's clock; every duration is in seconds. What belongs to one
 request bears its number (``Request.id``).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import msgspec
 
@@ -26,6 +29,7 @@ __all__ = [
     "Idle",
     "KeyRefused",
     "LongHold",
+    "OnActivity",
     "RenewalFailed",
     "RequestAbandoned",
     "RequestFailed",
@@ -42,6 +46,10 @@ class Activity(msgspec.Struct, frozen=True):
 
     at: float
     """When, on the engine's clock."""
+
+
+OnActivity: TypeAlias = Callable[[Activity], object]
+"""Is told what the engine does, one call at a time and in order."""
 
 
 # ── Requests ─────────────────────────────────────────────────────────────────────────────────

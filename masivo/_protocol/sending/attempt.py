@@ -9,6 +9,8 @@ class Attempt:
     """Something that is sent, and perhaps sent again: a batch or an authorization."""
 
     def __init__(self) -> None:
+        self.client: object = None
+        """The gate of the client whose it is; None: it is for all clients."""
         self.request_id: int | None = None
         """The request that is out; None while waiting."""
         self.sent_at: float = 0.0

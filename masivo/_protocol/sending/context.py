@@ -32,7 +32,7 @@ from .timers import Timers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo._protocol.delivery import CloseTicket, Delivery, Ticket
+    from masivo._protocol.delivery import CloseTicket, Delivery, Origin, Ticket
     from masivo._protocol.reporting.activity import Activity
     from masivo._protocol.settings import Account
     from masivo._protocol.values import Clock, RandomSource
@@ -77,8 +77,12 @@ class Context:
         """The clients that look at their state again in this poll."""
         self.all_touched: bool = False
         """True if all clients do."""
+        self.listeners: dict[object, Origin] = {}
+        """The clients with an ``on_activity``, by their gates."""
+        self.logged: bool = False
+        """True while ``Output.activity`` is read."""
         self.listening: bool = False
-        """True while activity is reported."""
+        """True while activity is reported, there or to a client."""
         self.out: Output = Output()
         self.untold: dict[Delivery, MasivoError] = {}
         """Events that ``on_error`` sent while nothing could go, with the reason: if that ends
@@ -96,7 +100,7 @@ class Context:
         """Forget what is out: the last client is gone."""
         self.backoff = Backoff(self.random)
         for request_id in self._requests:
-            self._abandoned(request_id)
+            self._abandoned(request_id, None)
         self._requests.clear()
         self.timers.clear()
         self.untold.clear()
@@ -107,9 +111,19 @@ class Context:
         """Have a client look at its state again, in this poll."""
         self.touched[client] = None
 
-    def report(self, activity: Activity) -> None:
-        """Hand out activity. Ask ``listening`` before you make it."""
-        self.out.activity.append(activity)
+    def report(self, activity: Activity, client: object = None) -> None:
+        """Hand out activity. Ask ``listening`` before you make it.
+
+        Args:
+            activity: the activity.
+            client: the gate of the client that it concerns; None: it concerns all clients.
+        """
+        if self.logged:
+            self.out.activity.append(activity)
+        for gate, origin in list(self.listeners.items()):  # a client may attach meanwhile
+            if client is None or client is gate:
+                origin.calls.announced += 1
+                self.out.client_activity.append((origin, activity))
 
     # ── Requests ─────────────────────────────────────────────────────────────────────────────
 
@@ -165,28 +179,30 @@ class Context:
             self.server_clock.observe(result.headers.get("date"), self.now)
         if self.listening:
             seconds = self.now - attempt.sent_at
+            report: Activity
             if isinstance(result, Response):
-                self.report(
-                    ResponseReceived(self.now, request_id, attempt.name, result.status, seconds)
+                report = ResponseReceived(
+                    self.now, request_id, attempt.name, result.status, seconds
                 )
             else:
                 causes = causes_of(result.cause or result.fatal)
                 status, sent = result.status, result.sent
-                self.report(
-                    RequestFailed(self.now, request_id, attempt.name, status, seconds, causes, sent)
+                report = RequestFailed(
+                    self.now, request_id, attempt.name, status, seconds, causes, sent
                 )
+            self.report(report, attempt.client)
         done(result)
 
     def forget(self, attempt: Attempt) -> None:
         """Ignore the result of the request that is out."""
         if attempt.request_id is not None:
-            self._abandoned(attempt.request_id)
+            self._abandoned(attempt.request_id, attempt.client)
             del self._requests[attempt.request_id]
             attempt.request_id = None
 
-    def _abandoned(self, request_id: int) -> None:
+    def _abandoned(self, request_id: int, client: object) -> None:
         if self.listening:
-            self.report(RequestAbandoned(self.now, request_id))
+            self.report(RequestAbandoned(self.now, request_id), client)
 
     def retry(self, attempt: Attempt, *, retries: int, hurry: bool) -> bool:
         """Schedule a retry; False if there were enough.
@@ -206,7 +222,8 @@ class Context:
             by_hold = hold > attempt.not_before
             why = "last try" if hurry else "Retry-After" if by_hold else "backoff"
             wait = max(attempt.not_before, hold) - self.now
-            self.report(RetryScheduled(self.now, attempt.name, attempt.retries, wait, why))
+            retry = RetryScheduled(self.now, attempt.name, attempt.retries, wait, why)
+            self.report(retry, attempt.client)
         return True
 
     def waits_until(self, attempt: Attempt, *, hurry: bool) -> float | None:

@@ -35,7 +35,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
-    from masivo.protocol import Api, BeforeSend, FlushResult, OnError, SendEventResult, Stats
+    from masivo.protocol import (
+        Api,
+        BeforeSend,
+        FlushResult,
+        OnActivity,
+        OnError,
+        SendEventResult,
+        Stats,
+    )
 
     from .clock import VirtualClock
 
@@ -78,6 +86,7 @@ class ClientSettings(TypedDict, total=False):
     max_batch_bytes: int
     isolate_rejected: bool
     on_error: OnError | None
+    on_activity: OnActivity | None
     before_send: BeforeSend | None
     enabled: bool
     api: Api

@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING
 
 from masivo import MasivoError, MasivoNetworkError
 from masivo.emulator import Fault
+from masivo.protocol import (
+    BatchSent,
+    BatchSettled,
+    ClientReleased,
+    FlushEnded,
+    ResponseReceived,
+    RetryScheduled,
+    TokenGranted,
+)
 from masivo.testing.conformance.client import event
 from masivo.testing.conformance.clock import WALL
 from masivo.testing.conformance.scenario import scenario
@@ -16,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from masivo.emulator import Json
+    from masivo.protocol import Activity
     from masivo.testing.conformance.run import Run
 
 
@@ -404,6 +414,34 @@ def on_error_is_called_for_each_failure(run: Run) -> None:
     run.failed(broken.send_numbers(5), MasivoError, status=403)
     run.delivered(broken.send_numbers(6))
     run.until(lambda: run.warnings, "what on_error raised is not logged")
+
+
+@scenario("on_activity")
+def on_activity_is_told_what_the_client_does(run: Run) -> None:
+    """``on_activity`` is called in order with what the client does; what it raises is logged and
+    harms nothing."""
+    told: list[Activity] = []
+
+    def on_activity(activity: Activity) -> None:
+        told.append(activity)
+        if isinstance(activity, RetryScheduled):
+            raise ZeroDivisionError
+
+    client = run.client(batch_size=2, on_activity=on_activity)
+    run.respond(Fault(status=503))
+    client.send_numbers(1, 2)
+    run.advance(1)
+    run.delivered(client.events)
+    client.close().result()
+    run.until(lambda: run.warnings, "what on_activity raised is not logged")
+    kinds = (BatchSent, ResponseReceived, RetryScheduled, TokenGranted, BatchSettled, FlushEnded)
+    seen = [type(each).__name__ for each in told if isinstance(each, (*kinds, ClientReleased))]
+    sent = ["BatchSent", "ResponseReceived"]
+    granted = ["ResponseReceived", "TokenGranted"]
+    ended = ["BatchSettled", "ClientReleased"]
+    run.equal(seen, [*granted, *sent, "RetryScheduled", *sent, *ended], "activity")
+    times = [each.at for each in told]
+    run.check(times == sorted(times), "the activity is out of order")
 
 
 def _bad(numbers: set[int]) -> Callable[[dict[str, Json]], str | None]:
