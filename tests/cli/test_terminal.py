@@ -257,7 +257,7 @@ def test_an_output_that_is_no_unicode(shell: Shell) -> None:
     """A terminal that cannot show a character gets its number, not a traceback."""
     shell.write("g.csv", "customer_id:number", "Zoë→")
     done = subprocess.run(
-        [str(PROGRAM), "import", "g.csv", "--dry-run"],
+        [str(PROGRAM), "import", "g.csv", "--dry-run", "-d", "type=T", "--no-brand"],
         cwd=shell.folder,
         env=shell.environ(PYTHONIOENCODING="ascii"),
         capture_output=True,

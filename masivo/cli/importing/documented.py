@@ -12,9 +12,10 @@ from masivo.emulator.schema import problem_with
 
 __all__ = ["problem_of"]
 
+_STAMP = "; an event without issued_at gets the time at which it is sent"
 _CURES = {
-    "issued_at must": ", such as 2026-01-05T10:00:00Z",
-    "issued_at is": "; an event without issued_at gets the time at which it is sent",
+    "issued_at must": f", such as 2026-01-05T10:00:00Z{_STAMP}",
+    "issued_at is": _STAMP,
 }
 
 

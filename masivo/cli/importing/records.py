@@ -211,6 +211,14 @@ def _kept_event(kind: str, whole: dict[str, Any]) -> object:
 # ── CSV ──────────────────────────────────────────────────────────────────────────────────────
 
 
+_REQUIRED: Final = {
+    "type": "--map type=COLUMN (or -d type=TYPE, if it is the same for all)",
+    "customer_id": "--map customer_id=COLUMN",
+    "brand_id": "--no-brand (or --brand ID, or --map brand_id=COLUMN)",
+}
+"""The fields that every event needs, and the options that give them."""
+
+
 def _check_header(header: list[str], columns: list[table.Column], shape: Shape) -> None:
     """Raise UsageError for a header that was probably meant differently."""
     found = next((each for each in ";\t|," if len(header) == 1 and each in header[0]), None)
@@ -221,12 +229,14 @@ def _check_header(header: list[str], columns: list[table.Column], shape: Shape) 
         )
     given = {path for path, _ in parse_assignments(shape.assignments())}
     given |= {column.path for column in columns}
-    for name in ("type", "customer_id", "brand_id"):
-        if name in header and (name,) not in given:
-            raise UsageError(
-                f"with --map, columns without a rule are left out, and the file has one that every "
-                f"event needs: add --map {name}={name}"
-            )
+    missing = [name for name in _REQUIRED if (name,) not in given]
+    if missing:
+        cures = (f"--map {name}={name}" if name in header else _REQUIRED[name] for name in missing)
+        raise UsageError(
+            f"every event needs {' and '.join(missing)}, and nothing says where "
+            f"{'it comes' if len(missing) == 1 else 'they come'} from. "
+            f"Add {', and '.join(cures)}. The columns of the file are: {', '.join(header)}"
+        )
 
 
 class _TextLines:

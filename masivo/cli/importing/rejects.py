@@ -8,6 +8,7 @@ or ``text``, a line that is not JSON; or ``row``, a row of a CSV file that makes
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -50,6 +51,12 @@ class Rejects:
                 f"{self.path} exists already, from an earlier import: move it away, or name "
                 "another file with --rejected"
             )
+
+    def remove(self, size: int) -> None:
+        """Remove a file of this size, the one that an import left: other sizes are edited ones."""
+        with suppress(OSError):
+            if size and self.path.stat().st_size == size:
+                self.path.unlink()
 
     def resume(self, size: int, done: Callable[[int], bool]) -> None:
         """Remove records that a killed import wrote after ``size`` bytes but did not account for.
