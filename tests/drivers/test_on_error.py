@@ -247,6 +247,7 @@ def test_a_wait_inside_on_activity_is_an_error_too(connect: Connect) -> None:
     client = connect(on_activity=on_activity)
     client.send_analytics_event(event(1))
     assert client.flush(5).delivered == 1
+    until(lambda: raised)  # it may come after those who wait have been woken
     client.close()
     assert [type(error) for error in raised] == [RuntimeError]
     assert "on_activity" in str(raised[0])
