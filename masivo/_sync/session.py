@@ -303,6 +303,8 @@ class Session(SessionBase):
         if self.dead:
             raise orphaned()
         self.check_may_wait()
+        if timeout == 0 and isinstance(awaited, Delivery):
+            raise TimeoutError(what)  # its caller has only looked
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         bell: SimpleQueue[None] = SimpleQueue()
         with self.waiters.waiting(awaited, partial(bell.put, None)):
