@@ -199,19 +199,6 @@ def test_without_threads_a_close_still_meets_its_deadline(
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_without_threads_a_close_ends_in_time(connect: Connect, emulator: Emulator) -> None:
-    """Where no thread can be had and the server hangs, its own request is cut off at its
-    deadline."""
-    emulator.fail(Fault(delay=60), times=None)
-    client = connect()
-    delivery = client.send_analytics_event(event(1))
-    began = time.monotonic()
-    client.close(0.5)
-    assert 0.4 < time.monotonic() - began < 5
-    assert isinstance(delivery.exception(0), MasivoError)
-
-
-@pytest.mark.usefixtures("no_threads")
 def test_an_interrupt_in_the_callers_own_request(connect: Connect) -> None:
     """Ctrl-C while the caller's thread sends: that batch may have been sent, the one after it goes
     out when somebody waits again, and each has its outcome."""
