@@ -24,7 +24,10 @@ class Folder:
     without: tuple[str, ...] = field(default=())
 
 
-_DRIVERS: Final = ("tests/drivers", "tests/drivers_async", "tests/conformance")
+_DRIVERS: Final = (
+    *("tests/drivers", "tests/drivers_async", "tests/conformance"),
+    "tests/testkit/test_plugin.py",
+)
 _SOURCES: Final = ("test_size", "test_imports")
 
 FOLDERS: Final = {
