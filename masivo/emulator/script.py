@@ -111,7 +111,6 @@ def _head(response: Response, fault: Fault) -> h11.Response:
     headers = list(response.headers)
     removed = {name.lower() for name in fault.headers or {}}
     if fault.content_length is not None:
-        headers = [each for each in headers if each[0].lower() != "content-length"]
         headers.append(("Content-Length", str(fault.content_length)))
     elif not fault.endless and "content-length" not in removed and response.status not in _BODILESS:
         headers.append(("Content-Length", str(len(response.body))))

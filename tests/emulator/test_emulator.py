@@ -270,6 +270,7 @@ def test_a_body_that_is_too_large(
     assert reply.status == 413
     assert reply.headers["connection"] == "close"
     assert emulator.events == []
+    assert emulator.requests[-1].route == "events"
 
 
 def test_a_client_that_still_sends_can_read_the_response(

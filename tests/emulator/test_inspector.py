@@ -341,6 +341,8 @@ def test_clear_begins_a_new_run(emulator: Emulator, client: Client, page: Page) 
     page.poll()
     run = page.run
     emulator.clear()
+    assert page.rows() == []
+    assert page.cursor == 0
     client.token()
     (row,) = page.rows()
     assert row["number"] == 1

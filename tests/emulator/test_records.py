@@ -1,7 +1,10 @@
 """The journal's records, and their order."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
+
+import pytest
 
 from masivo.emulator import RecordedRequest
 from masivo.emulator.records import Journal, Ticket
@@ -80,6 +83,36 @@ def test_changes() -> None:
     third = journal.reserve("events")
     journal.enter(third, record(third))
     assert journal.changes(0)[0].version > changes[1].version
+
+
+CALLS: list[Callable[[Journal], object]] = [
+    lambda journal: journal.reserve("events"),
+    lambda journal: journal.enter(Ticket(1, 1, 1), record(Ticket(1, 1, 1))),
+    lambda journal: journal.accept(Ticket(1, 1, 1), record(Ticket(1, 1, 1)), [{}]),
+    lambda journal: journal.requests(),
+    lambda journal: journal.changes(0),
+    lambda journal: journal.events(),
+    lambda journal: journal.request_count(),
+    lambda journal: journal.clear(),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_nothing_comes_between_two_steps_of_a_holder(call: Callable[[Journal], object]) -> None:
+    """Who holds `changed` sees no change that is half done, and nobody sees half of theirs."""
+    journal = Journal()
+    ended = threading.Event()
+
+    def run() -> None:
+        call(journal)
+        ended.set()
+
+    thread = threading.Thread(target=run)
+    with journal.changed:
+        thread.start()
+        assert not ended.wait(0.02)
+    assert ended.wait(20)
+    thread.join()
 
 
 def test_request_count() -> None:

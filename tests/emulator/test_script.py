@@ -179,6 +179,8 @@ def test_a_wrong_content_length(length: int) -> None:
     head, _, body = sent(done).partition(b"\r\n\r\n")
     assert head.lower().count(b"content-length") == 1
     assert f"Content-Length: {length}".encode() in head
+    twice = Fault(content_length=length, headers={"content-length": str(length)})
+    assert sent(performed(twice)).lower().count(b"content-length: ") == 1
     assert body == RESPONSE.body
     assert done[-1] == Close()
 
