@@ -22,6 +22,10 @@ class VirtualTime(Protocol):
         """Seconds that never run backwards."""
         ...
 
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
     def alarm(
         self, until: float | None, wake: Callable[[], object]
     ) -> AbstractContextManager[object]:

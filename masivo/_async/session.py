@@ -57,7 +57,10 @@ class LoopSession(SessionBase):
     def __init__(self, key: Key, sender: AsyncSender, clock: Clock) -> None:
         self.sender = sender
         self._time = clocks.current
-        super().__init__(key, clock if self._time is None else self._time.monotonic, time.time)
+        if self._time is None:
+            super().__init__(key, clock, time.time)
+        else:
+            super().__init__(key, self._time.monotonic, self._time.time)
         registry[key] = self
         self._wanted = False  # somebody asked for a poll since the last one began
         self._busy = False  # in the middle of a step: a finalizer may call from inside it

@@ -155,7 +155,14 @@ def masivo_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
     """
     from masivo.emulator import Emulator
     from masivo.testing.kit.recorder import Recorder
+    from masivo.testing.kit.travel import real_waits
 
+    if "autojump_clock" in request.fixturenames:
+        raise RuntimeError(
+            "masivo_emulator and pytest-trio's autojump_clock do not go together: while a request "
+            "to the emulator is under way, no task of trio runs, so that its time jumps to the "
+            "end of every timeout. Use masivo_clock in place of autojump_clock"
+        )
     kit = request.config.stash[_kit]
     marker = request.node.get_closest_marker("masivo_emulator")
     options: dict[str, Any] = {"clock": kit.time, **(marker.kwargs if marker else {})}
@@ -163,8 +170,8 @@ def masivo_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
         kit.recorders.append(recorder)
         here = address(emulator.client_key, emulator.url)
         kit.ours.add(emulator.url)
-        kit.reset_clients(here)
-        with pytest.MonkeyPatch.context() as patch:
+        with real_waits(), pytest.MonkeyPatch.context() as patch:
+            kit.reset_clients(here)
             for name, value in here.items():
                 patch.setenv(name, value)
             yield emulator

@@ -55,6 +55,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[
         *arguments: str,
         ini: str = "",
         passed: int,
+        errors: int = 0,
         apart: bool = False,
         loops: bool = False,
     ) -> str:
@@ -63,7 +64,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[
         start = pytester.runpytest_subprocess if apart else pytester.runpytest_inprocess
         without = ["cacheprovider", "hypothesispytest", *(() if loops else ("asyncio", "trio"))]
         result = start(*(f"-pno:{name}" for name in without), "-rA", *arguments)
-        result.assert_outcomes(passed=passed)
+        result.assert_outcomes(passed=passed, errors=errors)
         return result.stdout.str()
 
     return run
@@ -259,6 +260,78 @@ AFTER_THE_CLOCK = """
 def test_time_is_real_again_after_a_test_with_the_clock(run: Callable[..., str]) -> None:
     """The clients and the emulator of the next test go by the real time, in threads and loops."""
     run(AFTER_THE_CLOCK, "-p", "no:randomly", passed=2)
+
+
+LEAKED = """
+    import asyncio, time
+    import app, masivo, pytest, trio
+
+    def test_in_virtual_time(masivo_clock, masivo_emulator):
+        app.add("c1")
+        masivo_clock.advance(3600)
+        assert masivo_emulator.event_count == 1
+
+        async def main(kind):
+            async with kind() as client:
+                app.add("c2", client)
+                await masivo_clock.aadvance(3600)
+
+        asyncio.run(main(masivo.AsyncClient))
+        trio.run(main, masivo.TrioClient)
+
+    def test_in_real_time(masivo_emulator):
+        began = time.monotonic()
+        kept = masivo.Client(idle_timeout=0.1)
+        assert app.add("c1", kept).result(10).success
+        assert app.add("c2", app.client).result(10).success
+
+        async def main(kind):
+            async with kind(idle_timeout=0.1, await_linger=None) as client:
+                assert (await app.add("c3", client)).success
+
+        async def in_asyncio():
+            await asyncio.wait_for(main(masivo.AsyncClient), 10)
+
+        async def in_trio():
+            with trio.fail_after(10):
+                await main(masivo.TrioClient)
+
+        asyncio.run(in_asyncio())
+        trio.run(in_trio)
+        assert time.monotonic() - began > 0.3  # nothing let the time run but itself
+        seen = [each.received_at for each in masivo_emulator.requests]
+        assert max(abs(at - time.time()) for at in seen) < 60
+
+    def test_in_real_time_without_a_fixture():
+        from masivo._async import clock as loops
+        from masivo._sync import clock as threads
+        assert loops.current is None
+        assert type(threads.current) is threads.Clock
+"""
+
+
+def test_virtual_time_ends_with_its_test(run: Callable[..., str]) -> None:
+    """After a test with ``masivo_clock`` the time is the real one, in all worlds, for clients that
+    are kept and for new ones, and for the emulator."""
+    run(LEAKED, "-p", "no:randomly", passed=3)
+
+
+def test_autojump_clock_is_refused(run: Callable[..., str]) -> None:
+    """pytest-trio's ``autojump_clock`` lets time run while requests are under way: an error that
+    names it, and what to use in its place, comes in place of a hang."""
+    tests = """
+        import pytest
+
+        @pytest.fixture
+        def autojump_clock():
+            pass
+
+        def test_both(autojump_clock, masivo_events):
+            pass
+    """
+    said = run(tests, passed=0, errors=1)
+    assert "autojump_clock do not go together" in said
+    assert "Use masivo_clock in place of autojump_clock" in said
 
 
 WORLDS = """

@@ -21,6 +21,7 @@ from masivo.testing.conformance.watch import Watch
 from masivo.testing.conformance.worlds import threads
 
 from .loops import in_loop
+from .travel import is_travelling, monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,10 +67,10 @@ class VirtualTime:
     def wait_until_idle(self, bell: SimpleQueue[None] | None = None) -> None:
         """Wait until everything due now is done, or ``bell`` has rung."""
         __tracebackhide__ = True
-        deadline = time.monotonic() + LIMIT
+        deadline = monotonic() + LIMIT
         with self.clock.changed:
             while (bell is None or bell.empty()) and (why := self._busy_reason()):
-                if time.monotonic() > deadline:
+                if monotonic() > deadline:
                     raise RuntimeError(f"masivo_clock: after {LIMIT:g} real seconds {why}")
                 self.clock.changed.wait(CHECK_EVERY)
 
@@ -112,14 +113,14 @@ class VirtualTime:
         return self._watch
 
     def __enter__(self) -> Self:
+        self._before = thread_clocks.current, loop_clocks.current
         thread_clocks.current = _ThreadClock(self.clock, self)
         loop_clocks.current = self.clock
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Use the real time again in new sessions."""
-        thread_clocks.current = thread_clocks.Clock()
-        loop_clocks.current = None
+        """Use the time of before again in new sessions."""
+        thread_clocks.current, loop_clocks.current = self._before
 
     def is_test(self) -> bool:
         """Return whether this is the test's thread, without a running event loop."""
@@ -127,7 +128,10 @@ class VirtualTime:
 
 
 class _Clock(VirtualClock):
-    """A clock whose wall time starts at the real time, which code under test may have read."""
+    """A clock whose wall time starts at the real time, which code under test may have read.
+
+    Where a test travels in time, it starts wherever the test is.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,7 +139,7 @@ class _Clock(VirtualClock):
 
     def time(self) -> float:
         """Return the seconds since the epoch."""
-        return self._began + self.monotonic()
+        return (time.time() if is_travelling() else self._began) + self.monotonic()
 
 
 class _ThreadClock(threads._ThreadClock):  # noqa: SLF001
