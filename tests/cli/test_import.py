@@ -902,6 +902,18 @@ def test_a_state_of_no_use(shell: Shell, content: bytes) -> None:
     assert not shell.emulator.requests
 
 
+def test_a_name_that_is_not_utf_8(shell: Shell) -> None:
+    """A file of any name is imported, with a name for the file of rejected events that is UTF-8."""
+    name = os.fsdecode(b"caf\xe9.jsonl")
+    shell.write(name, event(1), "{bad")
+    ended = shell.masivo("import", name)
+    assert ended.code == 2
+    assert "is not UTF-8: name another file with --rejected" in ended.err
+    assert not shell.emulator.requests
+    assert shell.run("import", name, "--rejected", "r").code == 7
+    assert len(shell.read("r")) == 1
+
+
 def test_a_state_that_cannot_be_written(shell: Shell) -> None:
     """Before anything is sent it is known whether the state can be kept."""
     shell.write("f.jsonl", event(1))

@@ -95,8 +95,14 @@ class StateFile:
             UsageError: it cannot be written.
         """
         try:
+            data = msgspec.json.encode(state)
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"the name {state.rejected_file!r} is not UTF-8: name another file with --rejected"
+            ) from None
+        try:
             with self._next.open("wb") as file:
-                file.write(msgspec.json.encode(state))
+                file.write(data)
                 if safe:
                     file.flush()
                     os.fsync(file.fileno())
