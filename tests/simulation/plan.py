@@ -234,7 +234,7 @@ _CALLS: Final = {
     "sleep": 1.5,
     "clock": 1,
     "revoke": 2,
-    "grudge": 1,
+    "grudge": 2,
     "roll": 6,
     "invalid": 3,
     "misuse": 0.5,
