@@ -179,6 +179,23 @@ def test_quotation_marks_are_text_between_tabs(
     ]
 
 
+def test_rows_within_a_value(shell: Shell) -> None:
+    """Where lines that look like rows are one value, as two quotation marks that may be text
+    enclose them, the import ends there, and is resumed with what they are."""
+    shell.write("f.csv", *(line.replace("|", ",") for line in MARKS[:4]))
+    options = ["-d", "type=T", "--no-brand"]
+    for more in (["--dry-run"], []):
+        ended = shell.masivo("import", "f.csv", *options, *more)
+        assert ended.code == 2
+        assert "lines 2 to 4 are one row" in ended.err
+        assert "--no-quote" in ended.err
+    assert shell.emulator.event_count == 0
+    assert shell.masivo("import", "f.csv", "--resume", "--no-quote").code == 0
+    assert [each["query"] for each in shell.emulator.events] == ['"red', "shoes", 'blue"']
+    assert shell.masivo("import", "f.csv", *options, "--restart", "--quote").code == 0
+    assert shell.emulator.events[-1]["query"] == "red\nc2,shoes\nc3,blue"
+
+
 def test_quotation_marks_enclose_values_if_asked(shell: Shell) -> None:
     """With --quote they enclose the values of a tab-separated file, as Excel writes them; a header
     in quotation marks is an error that names the option."""

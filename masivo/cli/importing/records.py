@@ -270,6 +270,12 @@ class _TextLines:
         self.text.append(text)
         return text
 
+    def looks_like_rows(self, delimiter: str, columns: int) -> bool:
+        """Return whether the row is of several lines, each of which could be a row of this many
+        columns: two quotation marks that are text may have made one of them."""
+        counts = {line.count(delimiter) for line in self.text}
+        return len(self.text) > 1 and columns > 1 and counts == {columns - 1}
+
     def not_closed(self) -> DamagedInputError:
         """Return the error for a row of several lines that is not CSV, or is too long: it takes up
         rows that were meant to be others."""
@@ -347,6 +353,12 @@ def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[R
             record.skip = True
             yield record
             continue
+        if shape.quote is None and text.looks_like_rows(delimiter, len(header)):
+            raise DamagedInputError(
+                f"lines {line} to {record.end} are one row, as quotation marks enclose a value of "
+                "several lines, but each looks like a row of its own. Add --no-quote if quotation "
+                "marks are text in this file, --quote if it is one row"
+            )
         problem = problem or text.damage
         if problem is not None:
             record.problem = problem
