@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -175,7 +176,7 @@ def _run(
         tests = reaching.get(name.partition("__mutmut_")[0], [])
         tests = sorted(tests, key=seconds.__getitem__)
         limit = 20.0 + 4.0 * sum(map(seconds.__getitem__, tests))
-        if number % 20 == 10:
+        if number % 20 == 2:
             # Nothing is changed, and nothing may fail: how often it does says how far to trust
             # the results.
             trials.append(Trial("", tests, limit))
@@ -198,6 +199,8 @@ def _run(
         until = time.monotonic() + options.seconds
         judge(_arguments(folder), trials, until, options.jobs, tell)
     print(f"without a change: {tried.total()} tried, {tried.total() - tried[0]} killed")
+    if tried.total() > tried[0]:
+        print(f"see {Path('control.txt').absolute()}: what kills these may have killed others")
 
 
 def _report(name: str, mutants: list[tuple[SourceFileMutationData, str]]) -> bool:
@@ -237,14 +240,19 @@ def _report(name: str, mutants: list[tuple[SourceFileMutationData, str]]) -> boo
 def _judge(name: str, options: argparse.Namespace) -> bool:
     folder, target = FOLDERS[name], ROOT / ".mutated" / name
     target.mkdir(parents=True, exist_ok=True)
-    _copy(target)
-    _enter(target)
-    mutants = _make(folder)
-    for data, mutant in mutants:
-        if NAMES.get(data.exit_code_by_key[mutant]) in options.again:
-            data.exit_code_by_key[mutant] = None
-    _run(folder, mutants, options)
-    return _report(name, mutants)
+    with (target / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit(f"another run judges the mutants of {name}") from None
+        _copy(target)
+        _enter(target)
+        mutants = _make(folder)
+        for data, mutant in mutants:
+            if NAMES.get(data.exit_code_by_key[mutant]) in options.again:
+                data.exit_code_by_key[mutant] = None
+        _run(folder, mutants, options)
+        return _report(name, mutants)
 
 
 def _each(seconds: float) -> bool:

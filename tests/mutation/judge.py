@@ -99,6 +99,11 @@ class _Judge:
         self._jobs = jobs
         self._tell = tell
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Called after each step of a test, in the fork."""
+        if report.failed:
+            print(f"{report.nodeid} ({report.when}):\n{report.longreprtext}", flush=True)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Called once in place of running the tests that were collected."""
@@ -150,9 +155,12 @@ def _test(trial: Trial, session: pytest.Session) -> NoReturn:
     status = KILLED
     try:
         os.setsid()
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        # A test that fails without a change is to be seen.
+        said = os.devnull if trial.mutant else "../control.txt"
+        written = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for stream in (1, 2):
+            os.dup2(written, stream)
         set_mutant_under_test(trial.mutant)
         known = {item.nodeid: item for item in session.items}
         items = [known[test] for test in trial.tests]
