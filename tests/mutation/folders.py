@@ -30,20 +30,20 @@ _DRIVERS: Final = (
 )
 _SOURCES: Final = ("test_size", "test_imports")
 
+_SHARED: Final = ("client", "guard", "living", "process", "session", "settle")
+
 FOLDERS: Final = {
     "_http": Folder(
         ("masivo/_http/*.py",),
         (
             "tests/transport",
-            "tests/chaos/test_tls.py",
             "tests/drivers/test_http.py",
-            "tests/drivers/test_broken_responses.py",
         ),
     ),
     "_sync": Folder(("masivo/_sync/*.py",), _DRIVERS, _SOURCES),
     "_async": Folder(("masivo/_async/*.py",), _DRIVERS, _SOURCES),
     "shared": Folder(
-        tuple(f"masivo/_{name}.py" for name in ("client", "guard", "process", "session", "settle")),
+        tuple(f"masivo/_{name}.py" for name in _SHARED),
         (*_DRIVERS, "tests/security/test_hosts.py"),
         _SOURCES,
     ),
