@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
@@ -153,6 +153,19 @@ def _reach(folder: Folder) -> tuple[dict[str, float], dict[str, list[str]]]:
     return known["seconds"], known["tests"]
 
 
+def _in_order(tests: list[str], seconds: dict[str, float]) -> list[str]:
+    """Return tests file by file, as they expect each other; what takes longer comes later."""
+    files = defaultdict[str, float](float)
+    for test in tests:
+        files[test.partition("::")[0]] += seconds[test]
+
+    def rank(test: str) -> tuple[float, str, float]:
+        file = test.partition("::")[0]
+        return files[file], file, seconds[test]
+
+    return sorted(tests, key=rank)
+
+
 # ── A run ────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -174,7 +187,7 @@ def _run(
     trials: list[Trial] = []
     for number, name in enumerate(names):
         tests = reaching.get(name.partition("__mutmut_")[0], [])
-        tests = sorted(tests, key=seconds.__getitem__)
+        tests = _in_order(tests, seconds)
         limit = 20.0 + 4.0 * sum(map(seconds.__getitem__, tests))
         if number % 20 == 2:
             # Nothing is changed, and nothing may fail: how often it does says how far to trust
@@ -198,9 +211,15 @@ def _run(
     with contextlib.chdir("mutants"):
         until = time.monotonic() + options.seconds
         judge(_arguments(folder), trials, until, options.jobs, tell)
-    print(f"without a change: {tried.total()} tried, {tried.total() - tried[0]} killed")
-    if tried.total() > tried[0]:
+    killed = tried.total() - tried[0]
+    print(f"without a change: {tried.total()} tried, {killed} killed")
+    if killed:
         print(f"see {Path('control.txt').absolute()}: what kills these may have killed others")
+    if 2 * killed > tried.total():
+        for name in names:
+            data[name].exit_code_by_key[name] = None
+            data[name].save()
+        raise SystemExit("these results say nothing, and are not kept")
 
 
 def _report(name: str, mutants: list[tuple[SourceFileMutationData, str]]) -> bool:
