@@ -426,6 +426,29 @@ def test_children_of_multiprocessing_flush_at_exit(
     assert sorted(arrived(emulator)) == [0, *range(10, 15), *range(20, 25)]
 
 
+def test_a_child_of_multiprocessing_says_what_it_lost(tmp_path: Path, emulator: Emulator) -> None:
+    """Where no logging is set up, the warning is printed at the end of the child, as at that of any
+    other process."""
+    emulator.fail(Fault(status=403), route="events", times=None)
+    ended = fork(
+        tmp_path,
+        emulator,
+        """
+        import multiprocessing
+
+        def work():
+            Client().send_analytics_event(event(1))
+
+        if __name__ == "__main__":
+            process = multiprocessing.get_context("fork").Process(target=work)
+            process.start()
+            process.join(20)
+            assert process.exitcode == 0, process.exitcode
+        """,
+    )
+    assert ended.err.count("masivo: 1 event was not delivered (MasivoError, HTTP 403") == 1
+
+
 def test_a_pool_of_processes(tmp_path: Path, emulator: Emulator) -> None:
     """Workers of a process pool send as they like; what they flush or leave at the end arrives."""
     fork(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo._settle import _Terminal
 from masivo.emulator import Fault
 
 from .programs import run
@@ -231,3 +235,13 @@ client.destroy()
     assert "Logging error" not in printed
     assert "Traceback" not in printed
     assert "DEBUG" in printed
+
+
+def test_a_line_that_cannot_be_printed_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever logs, an application to a logger below ours too, is not disturbed."""
+    closed = io.StringIO()
+    closed.close()
+    record = logging.makeLogRecord({"msg": "a line", "levelno": logging.WARNING})
+    for gone in (closed, None):
+        monkeypatch.setattr(sys, "stderr", gone)
+        _Terminal().emit(record)
