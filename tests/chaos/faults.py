@@ -116,9 +116,15 @@ SHARES: list[tuple[float, Sequence[Draw]]] = [
 STALLS = 0.01
 """How often an answer stalls for longer than the client waits: each costs a whole timeout."""
 
+SPARED = 40
+"""The number of requests after a 401 that get none."""
+
 
 class Storm:
-    """Decides on the fault of each request, by the seed and the request's number alone.
+    """Decides on the fault of each request, by the seed and the request's number.
+
+    After a 401 the next requests get none: a second one to the same batch, for a fresh token, would
+    have the key rest, and end the storm for half a minute.
 
     Args:
         seed: of the storm.
@@ -130,6 +136,7 @@ class Storm:
         self.seed = seed
         self.timeout = timeout
         self.secrets = secrets
+        self._spared = 0  # requests up to this number get no 401
 
     def __call__(self, record: RecordedRequest) -> Fault | None:
         """The fault of a request; what ``Emulator.on_request`` wants."""
@@ -146,8 +153,16 @@ class Storm:
                 # A definitive refusal of the key would end the storm for half a minute.
                 if authorizing and kind in (REFUSED, BEGUN_WELL, WELL):
                     return None
-                return dice.choice(kind)(dice)
+                return self._spare(dice.choice(kind)(dice), record.number)
         return None
+
+    def _spare(self, fault: Fault, number: int) -> Fault | None:
+        if fault.status != 401:
+            return fault
+        if number <= self._spared:
+            return None
+        self._spared = number + SPARED
+        return fault
 
     def _stall(self, dice: random.Random) -> Fault:
         late = self.timeout * 1.5
