@@ -12,6 +12,7 @@ __all__ = ["STAMP_LENGTH", "format_stamp", "parse_http_date"]
 STAMP_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 """The width of a stamp, in bytes."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
 _TO_SECONDS: Final = len("2026-01-01T00:00:00")
 
 _MONTHS: Final[tuple[str, ...]] = (
@@ -47,7 +48,9 @@ def parse_http_date(text: str) -> float | None:
         )
     except ValueError:
         return None
-    return moment.timestamp()
+    # Not `timestamp()`: since CPython 3.14 it imports, which fails at the end of the interpreter.
+    days = moment.toordinal() - _EPOCH
+    return days * 86_400.0 + moment.hour * 3_600 + moment.minute * 60 + moment.second
 
 
 def format_stamp(seconds: float) -> bytes:
