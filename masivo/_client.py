@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import sys
+
 # Not for type checkers alone: who validates by annotations resolves those of AnalyticsEvent.
 from collections.abc import Mapping  # noqa: TC003
 from contextlib import suppress
-from datetime import datetime  # noqa: TC003
-from typing import TYPE_CHECKING, Generic, Required, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Required, TypeAlias, TypeVar, Unpack
 
 from msgspec import structs
 
 from masivo import _guard
 from masivo._living import Living
-from masivo.protocol import Secret, configure
+from masivo.protocol import NotCopied, Secret, configure
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
+    from typing import TypedDict
+else:
+    try:  # pydantic, which brings it, takes no other on this Python
+        from typing_extensions import TypedDict
+    except ImportError:
+        from typing import TypedDict
 
 if TYPE_CHECKING:
-    from typing import Any
+    from datetime import datetime
 
     from masivo.protocol import Account, Buffer, ClientOptions, Settings, Stats
 
@@ -27,8 +36,15 @@ clients: Living[ClientBase[Any]] = Living()
 """Every client of every world that somebody still refers to."""
 
 
+if TYPE_CHECKING:
+    Moment: TypeAlias = datetime | str
+else:
+    Moment = Any  # msgspec has no union of the two
+
+
 class AnalyticsEvent(TypedDict, total=False):
-    """An event, for type checkers. Any mapping will do; further keys are passed through.
+    """An event, for type checkers, and for pydantic and msgspec to validate by. Any mapping will
+    do; further keys are passed through.
 
     The fields are the vendor's (``docs/explanation/wire.md#documented-by-the-vendor``).
     """
@@ -58,11 +74,16 @@ class AnalyticsEvent(TypedDict, total=False):
     """A field of the vendor's; passed through as it is."""
     metadata: Mapping[str, object]
     """Anything of your own."""
-    issued_at: datetime | str
+    issued_at: Moment
     """When it happened: at most 72 hours ago, not in the future. Stamped where absent."""
 
 
-class ClientBase(Generic[H]):
+if not TYPE_CHECKING:
+    # Further keys are kept by pydantic, too, as they are passed through.
+    AnalyticsEvent.__pydantic_config__ = {"extra": "allow"}
+
+
+class ClientBase(NotCopied, Generic[H]):
     """The common part of the clients.
 
     Args:

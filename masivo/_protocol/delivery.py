@@ -8,7 +8,7 @@ as it is never part of a cycle: nothing that a delivery refers to holds on to a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, SupportsIndex, TypeAlias, TypeVar, cast
 
 import msgspec
 
@@ -28,6 +28,7 @@ __all__ = [
     "Delivery",
     "DeliveryType",
     "Failed",
+    "NotCopied",
     "Origin",
     "Outcome",
     "Ticket",
@@ -102,7 +103,23 @@ Outcome: TypeAlias = SendEventResult | Failed
 """The end of an event."""
 
 
-class Origin:
+class NotCopied:
+    """A client, or what belongs to one: neither copied nor pickled, as it would be of no use in
+    another process, and there twice in this one."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> NoReturn:
+        self.__reduce_ex__(0)
+
+    def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn:
+        raise TypeError(
+            f"a client is not copied or pickled, nor is what belongs to it (a "
+            f"{type(self).__name__}): make one in each process"
+        )
+
+
+class Origin(NotCopied):
     """A client, as its deliveries know it."""
 
     def __init__(
@@ -132,7 +149,7 @@ class Origin:
         """Input: a caller has given up such a wait."""
 
 
-class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
+class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
     """One event's way to its outcome.
 
     Drivers derive from it to add their world's way of waiting.
@@ -179,12 +196,6 @@ class Delivery(msgspec.Struct, gc=False, eq=False, weakref=False):
             state = f"success={outcome.success} status={outcome.status}"
         return f"<{type(self).__name__} {state}>"
 
-    def __reduce__(self) -> str:
-        raise TypeError("a Delivery cannot be copied or pickled: it belongs to its client")
-
-    def __copy__(self) -> Self:
-        return self
-
 
 DeliveryType: TypeAlias = "Callable[[bytes, float, str | None, Origin], Delivery]"
 """A subclass of Delivery, or a function that makes one: of the encoded event, the time of its
@@ -194,7 +205,7 @@ TicketValue: TypeAlias = FlushResult | str | bool
 """The value of a ticket: a flush's counts, a token, or the plain word that it is done."""
 
 
-class Ticket:
+class Ticket(NotCopied):
     """The wait for a flush, a drain, a close or a token."""
 
     __slots__ = ("outcome",)

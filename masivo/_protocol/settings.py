@@ -17,6 +17,7 @@ import msgspec
 
 from .errors import MasivoConfigError
 from .reporting.activity import OnActivity
+from .reporting.redaction import redacted
 from .values import LONGEST, BeforeSend, OnError
 from .wire.api import PUBLIC_BASE_URL, Api, is_header_value, is_text
 
@@ -230,8 +231,9 @@ def configure(
     if not isinstance(api, Api):
         raise MasivoConfigError(f"api must be a masivo.Api, not {_kind(api)}")
     # First, as a test that forgot the emulator has no key either.
-    address = _base_url(given.pop("base_url", None), lookup, enabled=enabled)
-    account = Account(_api_key(api_key, lookup, enabled=enabled), address, api)
+    key = api_key or Secret(lookup.get("MASIVO_API_KEY", ""))
+    address = _base_url(given.pop("base_url", None), lookup, key, enabled=enabled)
+    account = Account(_api_key(key, enabled=enabled), address, api)
     values = {name: _checks()[name][0](name, value) for name, value in given.items()}
     settings = Settings(account=account, enabled=enabled, **values)
     if settings.max_event_bytes > settings.max_batch_bytes:
@@ -271,16 +273,17 @@ class _Lookup:
         self.get = environ.get
 
 
-def _api_key(given: Secret | None, environ: _Lookup, *, enabled: bool) -> Secret:
+def _api_key(key: Secret, *, enabled: bool) -> Secret:
     # The text has no name here: a traceback with local variables would show it.
-    key = Secret(environ.get("MASIVO_API_KEY", "")) if given is None else given
     if not _is_str(key.reveal()):
         raise MasivoConfigError(f"api_key must be a str, not {_kind(key.reveal())}")
     if not key.reveal():
         if not enabled:
             return key
         raise MasivoConfigError(
-            "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key"
+            "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key. Where "
+            "nothing is to be sent (an image is built, static files are collected), set "
+            "MASIVO_DISABLED=1"
         )
     if not is_header_value(key.reveal()):
         raise MasivoConfigError(
@@ -294,16 +297,20 @@ def _is_str(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _base_url(given: str | None, environ: _Lookup, *, enabled: bool) -> str:
-    url = given if given is not None else environ.get("MASIVO_BASE_URL") or PUBLIC_BASE_URL
-    match = _BASE_URL.fullmatch(url) if isinstance(url, str) else None
+def _base_url(given: object, environ: _Lookup, key: Secret, *, enabled: bool) -> str:
+    place = "" if given is not None else ", from MASIVO_BASE_URL"
+    if given is None:
+        given = environ.get("MASIVO_BASE_URL") or PUBLIC_BASE_URL
+    url = given if isinstance(given, str) else _text_of(given)
+    match = _BASE_URL.fullmatch(url)
     try:
         if match is None or urlsplit(url).port == 0:
             raise ValueError  # noqa: TRY301 (urlsplit raises the same for a port out of range)
     except ValueError:
         raise MasivoConfigError(
             "base_url must look like 'https://host[:port][/path]', in ASCII and without user, "
-            f"query or fragment; the public endpoint is {PUBLIC_BASE_URL!r}"
+            f"query or fragment, not {_shown_url(url, key)!r} (of type {_kind(given)}{place}); "
+            f"the public endpoint is {PUBLIC_BASE_URL!r}"
         ) from None
     if match["scheme"] == "http" and not is_loopback(url):
         raise MasivoConfigError(
@@ -320,6 +327,23 @@ def _base_url(given: str | None, environ: _Lookup, *, enabled: bool) -> str:
             "masivo_real_api = true in that configuration"
         )
     return url.rstrip("/")
+
+
+def _text_of(value: object) -> str:
+    """The text of an object such as pydantic's HttpUrl; an empty one if it has none."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 (a caller's class can raise anything)
+        return ""
+
+
+def _shown_url(url: str, key: Secret) -> str:
+    """A wrong address as a message may show it: without credentials, a query, or the key."""
+    text = re.sub(r"//[^/@]*@", "//[redacted]@", re.sub(r"([?#]).*", r"\1…", url, flags=re.DOTALL))
+    secret = key.reveal()
+    if isinstance(cast("object", secret), str) and secret:
+        text = redacted(text, [secret])
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def is_loopback(url: str) -> bool:

@@ -16,7 +16,6 @@ from .errors import MasivoConfigError  # noqa: TC001 (`Failure` has a signature)
 
 if TYPE_CHECKING:
     from .errors import MasivoError
-    from .json import Json
 
 __all__ = [
     "MAX_BODY",
@@ -149,7 +148,7 @@ class SendEventResult:
     """True for a 2xx; False only where the client is disabled."""
     status: int
     """The HTTP status; 0 where the client is disabled."""
-    data: Json = field(default=None)
+    data: Any = field(default=None)
     """The whole body of the response, parsed; None for an empty one. Do not change it: the other
     events of the batch hold the same."""
 
@@ -198,7 +197,7 @@ class Stats:
 class FailedEvent:
     """An accepted event that finally failed, as ``on_error`` gets it."""
 
-    event: dict[str, Json] = field(repr=False)
+    event: dict[str, Any] = field(repr=False)
     """The event as it was sent, with its ``issued_at``; stamped now, if it never was in a batch. So
     it can be sent again later as it is."""
     error: MasivoError

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.utils import formatdate
+from typing import Any
 
 from masivo._protocol.wire.bodies import read_body
 from masivo.emulator.quota import Quota
@@ -58,7 +59,7 @@ class StorefrontApi:
         opaque_tokens: bool = False,
         events_path: str = "/behavior/events/bulk",
         events_key: str | None = "events",
-        reject: Callable[[dict[str, Json]], str | None] | None = None,
+        reject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
         self.reject = reject
         self._client_key = client_key

@@ -5,7 +5,7 @@ import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Self
+from typing import Any, Self
 
 from masivo.emulator.api import BASE_PATH, StorefrontApi
 from masivo.emulator.exchange import Desk, Exchange
@@ -13,7 +13,6 @@ from masivo.emulator.faults import Fault
 from masivo.emulator.inspector import Inspector, Visit, is_visit
 from masivo.emulator.loopback import check_loopback
 from masivo.emulator.records import RecordedRequest
-from masivo.emulator.responses import Json
 from masivo.emulator.server import Server
 from masivo.emulator.switches import NO_SWITCHES
 
@@ -58,7 +57,7 @@ class Emulator:
         opaque_tokens: bool = False,
         events_path: str = "/behavior/events/bulk",
         events_key: str | None = "events",
-        reject: Callable[[dict[str, Json]], str | None] | None = None,
+        reject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
         check_loopback(host)
         if not 0 <= port <= 65_535:
@@ -153,7 +152,7 @@ class Emulator:
     # Records
 
     @property
-    def events(self) -> list[dict[str, Json]]:
+    def events(self) -> list[dict[str, Any]]:
         """The accepted events, in order; a copy of the list."""
         return self._journal.events()
 
@@ -267,7 +266,7 @@ class Emulator:
         self._desk.on_response = report
 
     @property
-    def reject(self) -> Callable[[dict[str, Json]], str | None] | None:
+    def reject(self) -> Callable[[dict[str, Any]], str | None] | None:
         """The function called with each otherwise valid event: the reason to reject it, or None.
 
         It is called with the emulator's lock held.
@@ -275,7 +274,7 @@ class Emulator:
         return self._desk.api.reject
 
     @reject.setter
-    def reject(self, reject: Callable[[dict[str, Json]], str | None] | None) -> None:
+    def reject(self, reject: Callable[[dict[str, Any]], str | None] | None) -> None:
         self._desk.api.reject = reject
 
     def __repr__(self) -> str:

@@ -4,9 +4,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from masivo.emulator.faults import Fault
-from masivo.emulator.responses import Json
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,7 +29,7 @@ class RecordedRequest:
     """Names in lower case; the values of a header that occurs twice are joined with a comma."""
     body: bytes
     """The whole body, or the part of it that was read."""
-    events: list[Json] | None
+    events: list[Any] | None
     """The events in the body; None if the body is missing or malformed."""
     received_at: float
     """The emulator's clock when the body was complete, in seconds since the epoch."""
@@ -96,7 +96,7 @@ class Journal:
         self._versions: dict[int, int] = {}
         # The number of calls of `clear`.
         self.clearings: int = 0
-        self._events: list[dict[str, Json]] = []
+        self._events: list[dict[str, Any]] = []
 
     def reserve(self, route: str) -> Ticket:
         """Number a request whose headers have arrived."""
@@ -117,7 +117,7 @@ class Journal:
             self.changed.notify_all()
 
     def accept(
-        self, ticket: Ticket, record: RecordedRequest, events: Sequence[dict[str, Json]]
+        self, ticket: Ticket, record: RecordedRequest, events: Sequence[dict[str, Any]]
     ) -> RecordedRequest:
         """Enter the events that the API accepted from a request; return its new record."""
         with self.changed:
@@ -147,7 +147,7 @@ class Journal:
                 changes.append(Change(version, serial, record))
         return changes[::-1]
 
-    def events(self) -> list[dict[str, Json]]:
+    def events(self) -> list[dict[str, Any]]:
         """Return the accepted events, in order."""
         with self.changed:
             return list(self._events)

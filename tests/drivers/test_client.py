@@ -84,7 +84,7 @@ EXAMPLES: dict[object, object] = {
     bool: True,
     float: 1.5,
     type(None): None,
-    dt.datetime: dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1),
+    Any: dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1),  # of issued_at
     list[str]: ["x"],
     Mapping[str, object]: {},
     list[Mapping[str, object]]: [{}],
@@ -100,7 +100,6 @@ def test_what_the_type_describes_is_taken(connect: Connect, emulator: Emulator) 
         (field, kind): client.send_analytics_event(event(0, **{field: EXAMPLES[kind]}))
         for field, hint in get_type_hints(AnalyticsEvent).items()
         for kind in (get_args(hint) if isinstance(hint, UnionType) else (hint,))
-        if not (field == "issued_at" and kind is str)  # a text of a form of its own
     }
     client.flush(10)
     assert [which for which, each in deliveries.items() if each.exception(5)] == []

@@ -165,11 +165,4 @@ def started(
 
 def numbers(emulator: Emulator) -> list[int]:
     """The numbers of the accepted events, sorted."""
-    found: list[int] = []
-    for each in emulator.events:
-        metadata = each["metadata"]
-        assert isinstance(metadata, dict)
-        number = metadata["n"]
-        assert isinstance(number, int)
-        found.append(number)
-    return sorted(found)
+    return sorted(each["metadata"]["n"] for each in emulator.events)

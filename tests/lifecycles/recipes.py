@@ -131,9 +131,4 @@ class Recipe:
 
     def arrived(self) -> list[int]:
         """The numbers of the items whose events the API accepted, sorted."""
-        found: list[int] = []
-        for each in self._emulator.events:
-            product = each["product"]
-            assert isinstance(product, dict)
-            found.append(int(str(product["sku"])))
-        return sorted(found)
+        return sorted(int(each["product"]["sku"]) for each in self._emulator.events)

@@ -393,9 +393,11 @@ def test_orphaned_deliveries_end_with_what_the_fork_left() -> None:
 
 
 def test_a_delivery_is_neither_copied_nor_pickled() -> None:
-    """A delivery belongs to its client: a copy is itself, and pickling is a TypeError."""
+    """It belongs to its client, and so do tickets and the buffer: each way is a TypeError that
+    says what to do."""
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
-    assert copy.copy(delivery) is delivery
-    with pytest.raises(TypeError):
-        pickle.dumps(delivery)
+    for each in (delivery, driver.flush(), driver.buffer.token(), driver.close(), driver.buffer):
+        for way in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="make one in each process"):
+                way(each)

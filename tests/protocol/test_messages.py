@@ -44,7 +44,11 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
         ({"key": 5}, "api_key must be a str, not int"),
         (
             {"key": ""},
-            "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key",
+            (
+                "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key. Where "
+                "nothing is to be sent (an image is built, static files are collected), set "
+                "MASIVO_DISABLED=1"
+            ),
         ),
         (
             {"key": "a b"},
@@ -58,7 +62,7 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
             {"base_url": "x"},
             (
                 "base_url must look like 'https://host[:port][/path]', in ASCII and without user, "
-                "query or fragment; the public endpoint is "
+                "query or fragment, not 'x' (of type str); the public endpoint is "
                 "'https://app.masivo.ai/api/storefront/v1'"
             ),
         ),
@@ -326,7 +330,8 @@ def test_what_must_not_be_copied_says_so() -> None:
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
     assert message_of(TypeError, lambda: pickle.dumps(delivery)) == (
-        "a Delivery cannot be copied or pickled: it belongs to its client"
+        "a client is not copied or pickled, nor is what belongs to it (a Delivery): make one in "
+        "each process"
     )
     assert message_of(TypeError, lambda: pickle.dumps(Secret("x"))) == "a secret is not pickled"
     assert message_of(TypeError, lambda: copy.deepcopy(driver.only())) == (

@@ -212,6 +212,68 @@ def test_is_loopback(url: str, loopback: bool) -> None:
     assert is_loopback(url) is loopback
 
 
+class Url:
+    """An address as libraries have it (pydantic's HttpUrl, yarl's URL)."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
+class Mute:
+    """An object without a text."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def test_any_object_whose_text_is_an_address_is_taken() -> None:
+    """``str()`` of it counts."""
+    given = made(base_url=Url("https://host.example/v1/"))
+    assert given.account.base_url == "https://host.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("https://host.example\n", "not 'https://host.example\\n' (of type str)"),
+        ('"https://host.example"', "not '\"https://host.example\"' (of type str)"),
+        (Url("host.example"), "not 'host.example' (of type Url)"),
+        (b"https://host.example", "(of type bytes)"),
+        (Mute(), "not '' (of type Mute)"),
+        (5, "not '5' (of type int)"),
+        ("https://me:secret@host.example", "not 'https://[redacted]@host.example'"),
+        ("https://host.example/v1?token=secret", "not 'https://host.example/v1?…'"),
+        ("https://host.example/v1#secret", "not 'https://host.example/v1#…'"),
+        (KEY, "not '[redacted]' (of type str)"),
+        ("x" * 10_000, "x…'"),
+    ],
+)
+def test_a_wrong_address_is_shown(value: object, says: str) -> None:
+    """With its type, and without what may be secret in it."""
+    message = refusal(base_url=value)
+    assert says in message
+    assert "secret" not in message
+    assert KEY not in message
+    assert len(message) < 500
+
+
+def test_a_wrong_address_of_the_environment_names_the_variable() -> None:
+    """So that one knows where to look for the quotation marks."""
+    with pytest.raises(MasivoConfigError, match=r"type str, from MASIVO_BASE_URL") as caught:
+        from_environment(MASIVO_API_KEY=KEY, MASIVO_BASE_URL="'https://host.example'")
+    assert "\"'https://host.example'\"" in caught.value.message
+
+
+def test_a_missing_key_says_how_to_do_without() -> None:
+    """Where an image is built there is no key."""
+    with pytest.raises(MasivoConfigError, match="MASIVO_DISABLED=1"):
+        from_environment()
+    assert not from_environment(MASIVO_DISABLED="1").enabled
+
+
 # ── Numbers and the rest ─────────────────────────────────────────────────────────────────────
 
 COUNTS = [

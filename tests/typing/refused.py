@@ -139,7 +139,6 @@ def results(result: SendEventResult, flushed: FlushResult, stats: Stats) -> None
     flushed.delivered = 3  # type: ignore[misc]
     stats.accepted += 1  # type: ignore[misc]
     print(result.error, flushed.total)  # type: ignore[attr-defined]
-    print(result.data["data"])  # type: ignore[call-overload, index]
 
 
 # ── Drivers ──────────────────────────────────────────────────────────────────────────────────

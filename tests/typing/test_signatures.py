@@ -19,6 +19,16 @@ from masivo import protocol
 SPECIAL = ("__init__", "__await__", "__enter__", "__exit__", "__aenter__", "__aexit__")
 """The special methods that users call, by their syntax."""
 
+JSON = {
+    "AnalyticsEvent": ("issued_at",),
+    "SendEventResult": ("data", "__init__: data"),
+    "FailedEvent": ("event", "__init__: event"),
+    "BeforeSend": ("itself",),
+    "Settings": ("before_send",),
+    "ClientOptions": ("before_send",),
+}
+"""The places of public objects whose type is that of any JSON."""
+
 EXPORTED = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in (masivo, protocol)
@@ -128,8 +138,10 @@ def test_the_three_clients_are_alike() -> None:
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_nothing_public_is_vague(name: str) -> None:
-    """No parameter, result or attribute of a public name is ``Any``, nor is anything in it."""
-    assert vague(EXPORTED[name]) == []
+    """No parameter, result or attribute of a public name is ``Any``, nor is anything in it; but for
+    JSON of an event or a response, which programs index (``result.data["x"]``)."""
+    allowed = JSON.get(name.rpartition(".")[2], ())
+    assert vague(EXPORTED[name]) == [*allowed]
 
 
 @pytest.mark.parametrize("name", EXPORTED)

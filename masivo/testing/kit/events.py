@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from masivo.emulator.schema import problem_with
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from masivo._async.client import LoopClient
     from masivo._sync.client import Client
     from masivo.emulator import Emulator
-    from masivo.protocol import Json
 
     from .recorder import Recorder, Sent
 
@@ -30,7 +29,7 @@ __all__ = ["MasivoEvents"]
 _NOTHING: Final[Mapping[str, object]] = {}
 
 
-class MasivoEvents(Sequence["dict[str, Json]"]):
+class MasivoEvents(Sequence["dict[str, Any]"]):
     """The events that code under test has sent, in order; the fixture ``masivo_events``.
 
     An event counts from the call of ``send_analytics_event`` on, whether it is pending or
@@ -45,7 +44,7 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         self._recorder = recorder
 
     @property
-    def all(self) -> list[dict[str, Json]]:
+    def all(self) -> list[dict[str, Any]]:
         """All events as a list, for comparisons and for pytest's own diffs."""
         return [record.event for record in self._counted()]
 
@@ -63,13 +62,13 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         return len(self._counted())
 
     @overload
-    def __getitem__(self, index: int) -> dict[str, Json]: ...
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
     @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Json]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Json] | list[dict[str, Json]]:
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
         return self.all[index]
 
-    def __iter__(self) -> Iterator[dict[str, Json]]:
+    def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.all)
 
     def __repr__(self) -> str:
@@ -86,7 +85,7 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         count: None = ...,
         timeout: float = ...,
         **fields: object,
-    ) -> dict[str, Json]: ...
+    ) -> dict[str, Any]: ...
     @overload
     def expect(
         self,
@@ -96,7 +95,7 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         count: int,
         timeout: float = ...,
         **fields: object,
-    ) -> list[dict[str, Json]]: ...
+    ) -> list[dict[str, Any]]: ...
     def expect(
         self,
         like: Mapping[str, object] = _NOTHING,
@@ -105,7 +104,7 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
         count: int | None = None,
         timeout: float = 0.0,
         **fields: object,
-    ) -> dict[str, Json] | list[dict[str, Json]]:
+    ) -> dict[str, Any] | list[dict[str, Any]]:
         """Fail the test unless an event with these fields was sent.
 
         Args:
@@ -224,7 +223,7 @@ class MasivoEvents(Sequence["dict[str, Json]"]):
     def _unmet(
         self,
         wanted: Mapping[str, object],
-        events: list[dict[str, Json]],
+        events: list[dict[str, Any]],
         matching: int,
         count: int | None,
     ) -> str:

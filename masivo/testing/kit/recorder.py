@@ -35,7 +35,7 @@ class Sent:
     """True if the client is one for threads, which can be flushed from anywhere."""
 
     @property
-    def event(self) -> dict[str, Json]:
+    def event(self) -> dict[str, Any]:
         """The event as passed (with the default brand, without a stamp)."""
         return decode(self.encoded)
 
