@@ -30,7 +30,13 @@ _LIMITS = {
 
 @click.command(epilog=TABLE, short_help="Is the key good?")
 @options
-@click.option("--timeout", type=click.FloatRange(0.1), default=10.0, show_default=True)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.1),
+    default=10.0,
+    show_default=True,
+    help="Seconds for the one request.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def check(base_url: str | None, key_file: str | None, timeout: float, as_json: bool) -> Exit:
     """Is the key good? Authorizes once, and shows the limits that the server reports.

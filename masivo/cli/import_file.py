@@ -103,7 +103,13 @@ class _Job:
     "--rejected", metavar="FILE", help="Where rejected events go. Default: FILE.rejected.jsonl."
 )
 @click.option("--state", metavar="FILE", help="What --resume needs. Default: FILE.masivo-import.")
-@click.option("--batch-size", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="Events in a batch.",
+)
 @click.option(
     "--in-flight",
     type=click.IntRange(1, 64),
@@ -231,7 +237,7 @@ def _check_encoding(encoding: str) -> None:
 
 def _plain_shape(name: str) -> Shape:
     """Return the shape of a file of this name without any option."""
-    return Shape(_format_of(name), _delimiter_of(name, None), guessed=True)
+    return Shape(_format_of(name), _delimiter_of(name, None))
 
 
 # ── Dry run ──────────────────────────────────────────────────────────────────────────────────

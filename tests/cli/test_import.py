@@ -9,6 +9,7 @@ import io
 import json
 import lzma
 import os
+import shlex
 import subprocess
 import sys
 import tarfile
@@ -753,6 +754,22 @@ def test_network_failure(shell: Shell) -> None:
     assert (ended.json()["delivered"], ended.json()["complete"]) == (500, True)
     assert numbers(shell.emulator) == list(range(500))
     assert not (shell.folder / "f.jsonl.rejected.jsonl").exists()
+
+
+def test_the_command_to_resume_is_complete(shell: Shell) -> None:
+    """It names the state, the address and the file of the key, where they were given, and can be
+    pasted into a shell."""
+    shell.write("an event.jsonl", event(1))
+    (shell.folder / "key").write_text(shell.emulator.client_key)
+    (shell.folder / "key").chmod(0o600)
+    shell.emulator.fail(Fault(status=503), route="events", times=None)
+    options = ["--state", "s", "--base-url", shell.emulator.url, "--key-file", "key"]
+    ended = shell.masivo("import", "an event.jsonl", *options, "--retries", "0")
+    command = f"masivo import 'an event.jsonl' {' '.join(options)} --resume"
+    assert f"To resume: {command}" in ended.err
+    shell.emulator.heal()
+    assert shell.masivo(*shlex.split(command)[1:]).code == 0
+    assert numbers(shell.emulator) == [1]
 
 
 @pytest.mark.parametrize(

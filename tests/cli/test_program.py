@@ -8,9 +8,11 @@ import sys
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 import masivo
+from masivo.cli import app
 from masivo.cli.exits import MEANINGS, Exit, exit_of
 
 from .conftest import LIMIT
@@ -49,6 +51,17 @@ def test_help_of_commands(shell: Shell, command: str) -> None:
     assert ended.code == 0
     assert "Exit codes:" in ended.out
     assert "--api-key" not in ended.out
+
+
+def test_every_option_says_what_it_is_for() -> None:
+    """In the help of its command."""
+    silent = [
+        (name, option.name)
+        for name, command in app.masivo.commands.items()
+        for option in command.params
+        if isinstance(option, click.Option) and not (option.help or option.hidden)
+    ]
+    assert silent == []
 
 
 def test_version(shell: Shell) -> None:
