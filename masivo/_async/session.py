@@ -215,12 +215,12 @@ class LoopSession(SessionBase):
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
     def check_may_wait(self) -> None:
-        """Refuse a wait that was asked for inside ``on_error``.
+        """Refuse a wait that was asked for inside ``on_error`` or ``on_activity``.
 
         Raises:
             RuntimeError: it was.
         """
-        if self._busy:
+        if self._busy and self.here():  # another thread learns from ``check_loop`` what is wrong
             raise RuntimeError(
                 "this would wait for itself: do not call flush, aclose, drain or get_token, "
                 "nor await an unfinished delivery, from inside on_error or on_activity"
