@@ -1,8 +1,8 @@
 """The caller's own client, and the way through a proxy: both by ``httpx``, or ``httpx2`` of the
 same surface.
 
-Only what their documentation names is used. So in threads ``timeout`` bounds each step of a request
-(connecting, a read, a write) by the time that is left when it begins; in event loops the whole.
+Only what their documentation names is used. So in threads a step of a request (connecting, a read,
+a write) may go on after ``timeout``; whoever waits for the request gives it up (``given_up``).
 """
 
 from __future__ import annotations
@@ -185,6 +185,10 @@ class HttpxSender(_Sender):
         source: where the HTTP client comes from.
     """
 
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self._statuses: dict[int, int] = {}  # of responses whose headers have arrived
+
     def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception; for several threads at once."""
         status = None
@@ -194,6 +198,7 @@ class HttpxSender(_Sender):
             response = client.send(_outgoing(client, request, timeout), **_AS_IT_IS)
             try:
                 status, headers = index(response.status_code), _headers_of(response)
+                self._statuses[request.id] = status
                 is_read = response.is_stream_consumed  # by a hook or a transport of the caller's
                 body = Body({} if is_read else headers)
                 for chunk in [response.content] if is_read else response.iter_raw():
@@ -204,6 +209,12 @@ class HttpxSender(_Sender):
                 response.close()
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
             return _failure_of(error, request.timeout, status)
+        finally:
+            self._statuses.pop(request.id, None)
+
+    def given_up(self, request: Request) -> Failure:
+        """Return the failure of a request that is not over in time: it is in a step that waits."""
+        return _failure_of(TimeoutError(), request.timeout, self._statuses.get(request.id))
 
     def close(self) -> None:
         """Close what this object opened; the caller's own client is left alone."""

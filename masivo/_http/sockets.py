@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .by_httpx import HttpxSender
 from .connections import now
-from .transport import Transport
+from .transport import Transport, failure_of
 
 if TYPE_CHECKING:
     import socket
@@ -60,6 +60,10 @@ class SocketSender:
     def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception; for several threads at once."""
         return _run(self._transport.send(request))
+
+    def given_up(self, request: Request) -> Failure:
+        """Return the failure of a request that is not over in time: a name is being looked up."""
+        return failure_of(TimeoutError(), "no response", request.timeout, None)
 
     def close(self) -> None:
         """Close the connections. Another request may come all the same."""

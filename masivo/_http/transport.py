@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .connections import Address
     from .tls import Tls
 
-__all__ = ["Transport", "World"]
+__all__ = ["Transport", "World", "failure_of"]
 
 T = TypeVar("T")
 

@@ -27,6 +27,10 @@ class Clock:
     time = staticmethod(time.time)
     """Seconds since the epoch."""
 
+    def over_by(self, timeout: float) -> float:
+        """Return when a request that goes out now is to be over; never, where time is not real."""
+        return self.monotonic() + timeout
+
     def sleep(self, bell: SimpleQueue[None], until: float | None) -> None:
         """Wait for a ring of ``bell`` and take it; at most until a time of ``monotonic``.
 

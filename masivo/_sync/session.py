@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from msgspec import structs
 
 from masivo import _process
+from masivo._overdue import Outstanding
 from masivo._session import Key, SessionBase, orphaned, registry
 from masivo._settle import settle
 from masivo.protocol import Delivery, Failure
@@ -57,6 +58,10 @@ class Sender(Protocol):
 
     def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception; called by several threads at once."""
+        ...
+
+    def given_up(self, request: Request) -> Failure:
+        """Return the failure of a request that was not over in time, and is not waited for."""
         ...
 
     def close(self) -> None:
@@ -98,7 +103,7 @@ class Session(SessionBase):
         self._over = False  # the last poll found no client
         self._wanted = False  # a poll is wanted, since the last one began
         self._wake_at: float | None = None
-        self._out: set[int] = set()  # the requests that are out
+        self._out = Outstanding()
         self._left: deque[Callable[[float | None], object]] = deque()  # jobs without a helper
         self._own: set[int] = set()  # the threads that must not wait for this session
         self._helpers = Helpers(self._own, lambda: not (_process.exiting or self.dead))
@@ -148,6 +153,8 @@ class Session(SessionBase):
             while self._thread in (me, None):
                 self._thread = me
                 self._hush()
+                for request in self._out.overdue(self.clock.monotonic()):
+                    self.engine.hand_back(request.id, self._sender.given_up(request))
                 self.work()
                 if self.dead:
                     return  # this is the child of a fork
@@ -156,7 +163,7 @@ class Session(SessionBase):
                     if self._bell.empty():  # who rings later starts another
                         return
                 else:
-                    self.clock.sleep(self._bell, self._wake_at)
+                    self.clock.sleep(self._bell, self._out.next(self._wake_at))
         finally:
             if self._thread is me:
                 self._thread = None
@@ -204,7 +211,7 @@ class Session(SessionBase):
                 self._wake_at, self._over = output.wake_at, output.closed
                 settle(output, self.waiters, self._call)
                 for request in output.requests:
-                    self._out.add(request.id)
+                    self._out.add(request, self.clock.over_by(request.timeout))
                     if not self._helpers.take(partial(self._send_and_wake, request)):
                         self._left.append(partial(self._send, request))
                 if self.is_over:
@@ -237,7 +244,7 @@ class Session(SessionBase):
                 result = Failure("there was no time left for the request", sent=False)
         finally:
             self.engine.hand_back(request.id, result)
-            self._out.discard(request.id)
+            self._out.discard(request)
 
     def _send_and_wake(self, request: Request) -> None:
         with suppress(BaseException):  # the engine knows of its failure

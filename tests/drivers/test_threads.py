@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import random
+import socket
 import sys
 import threading
 import time
@@ -16,11 +17,19 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from masivo import Client, FlushResult, MasivoClosedError, MasivoError, MasivoQueueFullError
+from masivo import (
+    Client,
+    FlushResult,
+    MasivoClosedError,
+    MasivoError,
+    MasivoNetworkError,
+    MasivoQueueFullError,
+)
+from masivo._overdue import PATIENCE, Outstanding
 from masivo._sync.clock import Clock
 from masivo._sync.session import sessions
 from masivo.emulator import Emulator, Fault
-from masivo.protocol import Engine
+from masivo.protocol import Engine, Request
 
 from .conftest import workers
 from .events import arrived, event, number, sent, until
@@ -648,3 +657,45 @@ def test_a_far_time_can_be_waited_for() -> None:
     assert bell.empty()
     bell.put(None)
     clock.wait_for(bell, clock.monotonic() + 1e15)
+
+
+def test_a_request_that_is_overdue_is_looked_at_twice() -> None:
+    """A request is given up only if somebody has looked after its time, and again later: after a
+    freeze of the process its response may be there, for its own thread to read."""
+    out = Outstanding()
+    first, second = (Request(number, "GET", "http://127.0.0.1", (), b"", 1.0) for number in (1, 2))
+    assert not out
+    assert out.next() is None
+    out.add(first, until=10.0)
+    out.add(second, until=20.0)
+    assert out.next() == out.next(15.0) == 10.0 + PATIENCE
+    assert out.next(5.0) == 5.0
+    assert out.overdue(10.0) == []
+    assert out.overdue(500.0) == []
+    assert out.next() == 500.0 + PATIENCE
+    out.discard(second)
+    assert out.overdue(500.0) == []
+    assert out.overdue(500.0 + PATIENCE) == [first]
+    assert not out
+    out.discard(first)
+
+
+def test_a_name_that_is_looked_up_for_ever_is_given_up(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system bounds how long a name is looked up; a request is not waited for beyond its
+    timeout (``docs/reference/guarantees.md#timeout-of-a-request``)."""
+    over = threading.Event()
+
+    def look_up(*_: Any, flags: int = 0, **__: Any) -> Any:
+        if not flags:
+            over.wait(20)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    client = connect(base_url="https://slow.invalid/v1", timeout=0.2, max_retries=0)
+    began = time.monotonic()
+    with pytest.raises(MasivoNetworkError, match=r"within 0\.2 s"):
+        client.get_token(20)
+    assert time.monotonic() - began < 5
+    over.set()

@@ -80,3 +80,23 @@ def test_an_exception_without_words_is_named() -> None:
         failure = _send("threads", client, server.url)
     assert isinstance(failure, Failure)
     assert failure.reason == "the request failed: _SpeechlessError"
+
+
+def test_a_success_whose_headers_have_arrived_is_given_up_with_its_status() -> None:
+    """A request that is given up in threads says which status has arrived: after a success the
+    batch is not sent again (``docs/reference/guarantees.md#success-is-final``)."""
+    asked: list[int | None] = []
+
+    class Body(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            asked.append(sender.given_up(request).status)
+            yield b"{}"
+
+    request = to("http://127.0.0.1/v1")
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Body()))
+    with httpx.Client(transport=transport) as mine:
+        sender = thread_sender(source_of(mine, "Client", request.url), request.url)
+        assert sender.given_up(request).status is None
+        assert isinstance(sender.send(request), Response)
+    assert asked == [200]
+    assert sender.given_up(request).status is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import suppress
@@ -40,6 +41,9 @@ class _ThreadClock(clocks.Clock):
 
     def time(self) -> float:
         return self._clock.time()
+
+    def over_by(self, timeout: float) -> float:
+        return math.inf
 
     def sleep(self, bell: SimpleQueue[None], until: float | None) -> None:
         self._clock.park(bell.get, lambda: bell.put(None), until)
