@@ -101,7 +101,7 @@ class Buffer(Origin):
             self._input(delivery)
         arrivals.append(length)
         items += 1
-        if len(arrivals) == items:
+        if len(arrivals) == items and arrivals[0] is folded:
             gate.known = folded, items, total
         else:
             folded, items, total = gate.count()

@@ -115,6 +115,29 @@ def test_a_sender_that_was_stopped_for_long_undoes_no_count() -> None:
         assert driver.buffer.stats().queued == 2
 
 
+def test_a_sender_that_was_stopped_during_a_poll_wakes_the_driver() -> None:
+    """A call that is stopped anywhere, while a poll takes what came before and others send as much
+    again, counts them all: where its event fills the batch, it wakes the driver."""
+    woken: list[int] = []
+
+    def two_wait() -> Driver:
+        driver = signed_in(batch_size=5)
+        send(driver)
+        send(driver)
+        return driver
+
+    def poll_and_send(driver: Driver) -> None:
+        driver.poll()
+        woken[:] = [driver.wakes]
+        send(driver)
+        send(driver)
+
+    for driver in steps(two_wait, send, poll_and_send):
+        assert driver.wakes > woken[0]
+        driver.poll()
+        assert len(numbers(driver.batch())) == 5
+
+
 def _length() -> int:
     """The bytes that one event counts."""
     driver = signed_in()
