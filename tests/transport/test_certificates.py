@@ -89,17 +89,18 @@ def test_a_file_of_certificates(run: Run, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_directory_of_certificates(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So is ``SSL_CERT_DIR``, whose files have hashed names."""
+    """So are those of ``SSL_CERT_DIR``, whose files have hashed names."""
     file = authority_file(tmp_path)
     command = ["openssl", "x509", "-noout", "-subject_hash", "-in", str(file)]
     try:
         hashed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     except FileNotFoundError:
         pytest.skip("this machine has no openssl command, which names such files")
-    folder = tmp_path / "certs"
+    other, folder = tmp_path / "none here", tmp_path / "our certs"
+    other.mkdir()
     folder.mkdir()
     (folder / f"{hashed}.0").write_bytes(file.read_bytes())
-    monkeypatch.setenv("SSL_CERT_DIR", str(folder))
+    monkeypatch.setenv("SSL_CERT_DIR", f"{other}{os.pathsep}{folder}")
     with Server(tls=server_context()) as server:
         works(run, server)
 

@@ -184,10 +184,19 @@ def test_wrong_addresses(name: str, value: str) -> None:
     assert "://" in caught.value.message
 
 
-def test_a_wrong_address_is_shown_without_credentials() -> None:
-    """Stars take their place, and what follows is as it was."""
-    with pytest.raises(MasivoConfigError, match=r"'ftp://\*\*\*@proxy\.example:21'"):
-        proxy_for(BASE, {"HTTPS_PROXY": f"ftp://user:{SECRET}@proxy.example:21"}.get)
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (f"ftp://user:{SECRET}@proxy.example:21", "'ftp://***@proxy.example:21'"),
+        (f"http://user:{SECRET}@proxy example:1", "'http://***@...'"),
+        (f"user:{SECRET}@proxy example:1", "'...'"),
+    ],
+)
+def test_a_wrong_address_is_shown_without_credentials(value: str, shown: str) -> None:
+    """Stars take their place; what cannot be read is not shown at all."""
+    with pytest.raises(MasivoConfigError) as caught:
+        proxy_for(BASE, {"HTTPS_PROXY": value}.get)
+    assert f"HTTPS_PROXY is {shown}, which is no proxy" in caught.value.message
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
