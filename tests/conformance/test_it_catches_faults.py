@@ -131,7 +131,7 @@ def swallowed_exception(patch: pytest.MonkeyPatch) -> None:
         result = self._sender.send(request)
         if isinstance(result, Response):
             self.engine.hand_back(request.id, result)
-        self._out.discard(request.id)  # its thread ends all the same
+        self._out.discard(request)  # its thread ends all the same
 
     patch.setattr(Session, "_send", swallow)
 
