@@ -18,6 +18,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "self._guesses.popitem(last=False) => self._guesses.popitem(last=None)"
         ),
     ],
+    "only its speed differs: it looks again under the lock": [
+        (
+            "masivo/_http/by_httpx.py _Sender._get: client = self._client # once: a close may "
+            "forget it meanwhile => client = None # once: a close may forget it meanwhile"
+        ),
+    ],
     "the default is the same": [
         (
             "masivo/emulator/tokens.py Tokens.issue: token = secrets.token_urlsafe(32) "

@@ -220,6 +220,8 @@ def test_wrong_paths(name: str, kind: str, tmp_path: Path) -> None:
     with pytest.raises(MasivoConfigError, match=name) as caught:
         tls.check_certificates({name: str(path)}.get)
     assert str(path) in caught.value.message
+    if name == "SSL_CERT_DIR" and kind != "missing":
+        assert "no certificate has a hashed name there, see `openssl rehash`" in str(caught.value)
 
 
 def test_a_file_wins_over_a_directory(tmp_path: Path) -> None:

@@ -365,9 +365,10 @@ def test_a_request_as_it_arrives(run: Run) -> None:
             await face.send(to(server.url + "/a?b", b"{}"))
             await face.send(to(server.url, b"", method="GET"))
             await face.send(to(server.url, b""))
+            await face.send(to(server.url.removesuffix("/v1"), b""))
 
         run(server.url, script)
-    post, get, empty = got
+    post, get, empty, root = got
     assert (
         post
         == (
@@ -377,6 +378,7 @@ def test_a_request_as_it_arrives(run: Run) -> None:
     )
     assert b"content-length" not in get
     assert b"content-length: 0\r\n" in empty
+    assert root.startswith(b"POST / HTTP/1.1\r\n")
 
 
 @pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\0b", "caf\xe9", "\u2028"])
