@@ -8,6 +8,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
+import trio.testing
 
 from masivo._http import on_asyncio, on_trio
 from masivo._http.connections import Connection
@@ -263,3 +265,16 @@ def test_a_response_in_time(run: Run) -> None:
             assert isinstance(await face.send(to(server.url, timeout=1e9)), Response)
 
         run(server.url, script)
+
+
+def test_under_a_mock_clock_of_trio_requests_go_by_its_time() -> None:
+    """A test that moves the time on lets requests run out of theirs."""
+    clock = trio.testing.MockClock()
+
+    async def main() -> None:
+        world = on_trio.Trio()
+        began = world.now()
+        clock.jump(1000.0)
+        assert world.now() - began == 1000.0
+
+    trio.run(main, clock=clock)

@@ -216,9 +216,8 @@ class MasivoEvents(Sequence["dict[str, Any]"]):
         raise AssertionError("\n".join(lines))
 
     def _wait(self, is_met: Callable[[], bool], timeout: float) -> None:
-        if timeout > 0:
-            with suppress(TimeoutError):
-                self._emulator.wait_for(lambda _: is_met(), timeout)
+        with suppress(TimeoutError):
+            self._emulator.wait_for(lambda _: is_met(), timeout)
 
     def _unmet(
         self,
