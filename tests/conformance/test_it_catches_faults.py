@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -28,6 +29,7 @@ from masivo._sync.session import Session
 from masivo.protocol import Failure, Response
 from masivo.testing.conformance import SCENARIOS, NonconformityError, Report, assert_conforms
 from masivo.testing.conformance.compare import expected
+from masivo.testing.conformance.worlds import threads
 
 from .worlds import WORLDS
 
@@ -283,6 +285,11 @@ def ignored_timeout(patch: pytest.MonkeyPatch) -> None:
     change_requests(patch, lambda request: replace(request, timeout=1000.0))
 
 
+def another_clock(patch: pytest.MonkeyPatch) -> None:
+    """The engine goes by a clock of the driver's."""
+    patch.setattr(threads._ThreadClock, "monotonic", lambda _: time.monotonic())
+
+
 @dataclass(frozen=True)
 class Case:
     """A fault in one driver, and the scenario that must catch it."""
@@ -361,6 +368,12 @@ CASES: Final = (
     Case(hasty_flush, "threads", "flush_waits_for_what_is_in_flight", "flush did not wait"),
     Case(endless_close, "asyncio", "close_ends_at_its_deadline", "event 1 does not end"),
     Case(ignored_timeout, "trio", "request_is_bounded_by_its_timeout", "outlasts its timeout"),
+    Case(
+        another_clock,
+        "threads",
+        "flush_waits_for_what_is_in_flight",
+        r"an engine's clock is not Adapter\.clock\.monotonic",
+    ),
 )
 
 
