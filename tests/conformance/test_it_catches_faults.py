@@ -287,7 +287,11 @@ def ignored_timeout(patch: pytest.MonkeyPatch) -> None:
 
 def another_clock(patch: pytest.MonkeyPatch) -> None:
     """The engine goes by a clock of the driver's."""
-    patch.setattr(threads._ThreadClock, "monotonic", lambda _: time.monotonic())
+
+    def monotonic(_: threads._ThreadClock) -> float:
+        return time.monotonic()
+
+    patch.setattr(threads._ThreadClock, "monotonic", monotonic)
 
 
 @dataclass(frozen=True)
