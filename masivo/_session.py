@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
 
 LAST_WORDS: Final = 0.2
-"""How long the exit waits, past the time of a close, for what its end leads to, in seconds."""
+"""How long the exit waits for what is to be logged, in seconds; and past the time of a close, for
+what that leads to."""
 
 Key: TypeAlias = tuple[object, Account, int]
 """The place that a session runs in (an event loop; None for threads), the account, and the identity
@@ -89,9 +90,11 @@ class SessionBase(ABC):
             if ticket.outcome is None:
                 bell.get(timeout=None if seconds is None else seconds + LAST_WORDS)
 
-    @abstractmethod
     def last_words(self) -> None:
         """Log failures that are still unclaimed: the interpreter exits."""
+        ticket = self.engine.report_unclaimed()
+        self.attend()
+        self.finish(ticket, LAST_WORDS)
 
     def abort(self, why: str) -> None:
         """End everything; nothing is waited for."""

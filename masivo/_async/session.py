@@ -206,12 +206,6 @@ class LoopSession(SessionBase):
         """See SessionBase: its loop runs in another thread."""
         return not (self.dead or self.here())
 
-    def last_words(self) -> None:
-        """See SessionBase."""
-        ticket = self.engine.report_unclaimed()
-        self.attend()
-        self.finish(ticket, 0.0)
-
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
     def check_may_wait(self) -> None:

@@ -49,9 +49,6 @@ enough, unless ``on_error`` does not return."""
 GLANCES: Final = 500
 """How often a call whose time is over looks, each millisecond, if the polling thread has polled."""
 
-LAST_WORDS: Final = 0.2
-"""How long a helper has, at exit, to log what it is about to, in seconds."""
-
 
 class Sender(Protocol):
     """Sends one session's requests."""
@@ -361,7 +358,3 @@ class Session(SessionBase):
             self.wait(ticket, timeout, "", cut_at=deadline)
         if ticket.outcome is None and exiting:
             self.work(deadline)  # the thread that should have done it may be held by a request
-
-    def last_words(self) -> None:
-        """See SessionBase."""
-        self.finish(self.engine.report_unclaimed(), LAST_WORDS)
