@@ -30,7 +30,7 @@ _DRIVERS: Final = (
 )
 _SOURCES: Final = ("test_size", "test_imports")
 
-_SHARED: Final = ("client", "guard", "living", "process", "session", "settle")
+_SHARED: Final = ("client", "guard", "living", "overdue", "process", "session", "settle")
 
 FOLDERS: Final = {
     "_http": Folder(
