@@ -20,7 +20,6 @@ SPECIAL = ("__init__", "__await__", "__enter__", "__exit__", "__aenter__", "__ae
 """The special methods that users call, by their syntax."""
 
 JSON = {
-    "AnalyticsEvent": ("issued_at",),
     "SendEventResult": ("data", "__init__: data"),
     "FailedEvent": ("event", "__init__: event"),
     "BeforeSend": ("itself",),
@@ -67,7 +66,12 @@ def hints(annotated: Any) -> dict[str, Any]:
         if each.__module__.startswith("masivo"):
             names = {**ALL_NAMES, **names_of(sys.modules[each.__module__])}
             annotations = vars(each).get("__annotations__", each.__annotations__)
-            public = {name: hint for name, hint in annotations.items() if name[0] != "_"}
+            # Of a forward reference its text, as others may have resolved it in their own way.
+            public = {
+                name: getattr(hint, "__forward_arg__", hint)
+                for name, hint in annotations.items()
+                if name[0] != "_"
+            }
             found |= get_type_hints(SimpleNamespace(__annotations__=public), names, names)
     return found
 
