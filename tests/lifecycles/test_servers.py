@@ -79,8 +79,14 @@ def test_gunicorn_with_gevent(tmp_path: Path, emulator: Emulator) -> None:
     write(tmp_path, {"app.py": WSGI})
     with running(tmp_path, emulator, *GUNICORN, "--worker-class", "gevent", "app") as program:
         visit(program, 50)
+        emulator.wait_for(_both_workers_have_begun, 30)  # one may have served every visit
         program.signal(signal.SIGTERM).ends()
     assert numbers(emulator) == [*range(50), 1000, 1000]
+
+
+def _both_workers_have_begun(emulator: Emulator) -> bool:
+    """Whether two processes have fetched a token, as each does at its first event."""
+    return sum(each.route == "authorize" for each in emulator.requests) == 2
 
 
 def test_gunicorn_preload_with_gevent(tmp_path: Path, emulator: Emulator) -> None:
