@@ -8,15 +8,17 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pydantic
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 import masivo
 from masivo import AnalyticsEvent, SendEventResult
 
 from .events import event
+
+pytest.importorskip("fastapi", reason="of the group lifecycles, which `make test-all` installs")
+import pydantic  # noqa: E402 (only where it is installed)
+from fastapi import FastAPI  # noqa: E402 (as above)
+from fastapi.testclient import TestClient  # noqa: E402 (as above)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
