@@ -16,9 +16,9 @@ from masivo import AnalyticsEvent, SendEventResult
 from .events import event
 
 pytest.importorskip("fastapi", reason="of the group lifecycles, which `make test-all` installs")
-import pydantic  # noqa: E402 (only where it is installed)
-from fastapi import FastAPI  # noqa: E402 (as above)
-from fastapi.testclient import TestClient  # noqa: E402 (as above)
+import pydantic
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
