@@ -134,7 +134,7 @@ def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
 def _close(
     clients: list[tuple[SessionBase, Buffer]], tickets: list[CloseTicket], seconds: float
 ) -> None:
-    """Close clients within so many seconds."""
+    """Close clients within this many seconds."""
     until = _now() + seconds
     tickets[:] = [buffer.close(seconds) for _, buffer in clients]
     for session, _ in clients:
