@@ -43,6 +43,8 @@ NAMES: Final[dict[int | None, str]] = {
 }
 WANTED: Final = 85.0
 """Percent of a folder's mutants that tests kill."""
+SLOW: Final = 2.0
+"""Seconds that a test takes which is left for last."""
 
 
 # ── The copy ─────────────────────────────────────────────────────────────────────────────────
@@ -154,14 +156,15 @@ def _reach(folder: Folder) -> tuple[dict[str, float], dict[str, list[str]]]:
 
 
 def _in_order(tests: list[str], seconds: dict[str, float]) -> list[str]:
-    """Return tests file by file, as they expect each other; what takes longer comes later."""
+    """Return tests file by file, as they expect each other; what takes longer comes later, and the
+    slow ones, which survivors alone meet, last."""
     files = defaultdict[str, float](float)
     for test in tests:
         files[test.partition("::")[0]] += seconds[test]
 
-    def rank(test: str) -> tuple[float, str, float]:
+    def rank(test: str) -> tuple[bool, float, str, float]:
         file = test.partition("::")[0]
-        return files[file], file, seconds[test]
+        return seconds[test] > SLOW, files[file], file, seconds[test]
 
     return sorted(tests, key=rank)
 
@@ -185,21 +188,11 @@ def _run(
         return
     seconds, reaching = _reach(folder)
     trials: list[Trial] = []
-    for number, name in enumerate(names):
+    for name in names:
         tests = reaching.get(name.partition("__mutmut_")[0], [])
-        tests = _in_order(tests, seconds)
-        limit = 20.0 + 4.0 * sum(map(seconds.__getitem__, tests))
-        if number % 20 == 2:
-            # Nothing is changed, and nothing may fail: how often it does says how far to trust
-            # the results.
-            trials.append(Trial("", tests, limit))
-        trials.append(Trial(name, tests, limit))
-    tried = Counter[int]()
+        trials.append(Trial(name, {test: seconds[test] for test in _in_order(tests, seconds)}))
 
     def tell(name: str, result: int) -> None:
-        if not name:
-            tried[result] += 1
-            return
         if result == 0 and name.partition("__mutmut_")[0] not in reaching:
             result = 33
         with contextlib.chdir(".."):
@@ -210,16 +203,9 @@ def _run(
 
     with contextlib.chdir("mutants"):
         until = time.monotonic() + options.seconds
-        judge(_arguments(folder), trials, until, options.jobs, tell)
-    killed = tried.total() - tried[0]
-    print(f"without a change: {tried.total()} tried, {killed} killed")
-    if killed:
-        print(f"see {Path('control.txt').absolute()}: what kills these may have killed others")
-    if 2 * killed > tried.total():
-        for name in names:
-            data[name].exit_code_by_key[name] = None
-            data[name].save()
-        raise SystemExit("these results say nothing, and are not kept")
+        unfit = judge(_arguments(folder), trials, until, options.jobs, tell)
+    for test in sorted(unfit):
+        print(f"left out, as it fails without a mutant, see control.txt: {test}")
 
 
 def _report(name: str, mutants: list[tuple[SourceFileMutationData, str]]) -> bool:

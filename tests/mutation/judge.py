@@ -7,7 +7,8 @@ import os
 import signal
 import time
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
 
 import pytest
 from mutmut.mutation.trampoline import set_mutant_under_test
@@ -73,23 +74,28 @@ def reach(arguments: Sequence[str]) -> Reach:
 
 def judge(
     arguments: Sequence[str], mutants: Iterable[Trial], until: float, jobs: int, tell: Tell
-) -> None:
+) -> set[str]:
     """Judge mutants until a time; tell what became of each.
 
-    Tests are collected once: each mutant has a fork of this process, and runs its own there.
+    Tests are collected once: each mutant has a fork of this process, and runs its own there. The
+    test that fails runs again in forks of its own, without the mutant and with it: one that fails
+    for another reason, as on a busy machine, kills nothing.
+
+    Returns:
+        The tests that failed without a change.
     """
     options = [*_OPTIONS, "-s", "--no-header", "--no-summary", *arguments]
-    pytest.main(options, plugins=[_Judge(mutants, until, jobs, tell)])
+    plugin = _Judge(mutants, until, jobs, tell)
+    pytest.main(options, plugins=[plugin])
+    return plugin.unfit
 
 
 class Trial(NamedTuple):
     """A mutant, and how it is judged."""
 
     mutant: str
-    tests: Sequence[str]
-    """Those that reach it, in this order."""
-    seconds: float
-    """For all of them; one that takes longer waits for ever."""
+    tests: dict[str, float]
+    """Those that reach it, in this order, and the seconds that each takes without a change."""
 
 
 class _Judge:
@@ -98,6 +104,7 @@ class _Judge:
         self._until = until
         self._jobs = jobs
         self._tell = tell
+        self.unfit: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Called after each step of a test, in the fork."""
@@ -107,64 +114,84 @@ class _Judge:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Called once in place of running the tests that were collected."""
-        running: list[_Running] = []
+        running: list[tuple[Trial, Generator[None, None, int]]] = []
         while True:
             while len(running) < self._jobs and time.monotonic() < self._until:
                 if (trial := next(self._waiting, None)) is None:
                     break
-                running.append(_Running(trial, session))
+                running.append((trial, self._judged(trial, session)))
             if not running:
                 return True
             time.sleep(0.02)
-            for each in list(running):
-                if (result := each.result()) is not None:
-                    running.remove(each)
-                    self._tell(each.mutant, result)
+            for trial, steps in list(running):
+                try:
+                    next(steps)
+                except StopIteration as ended:
+                    running.remove((trial, steps))
+                    self._tell(trial.mutant, ended.value)
+
+    def _judged(self, trial: Trial, session: pytest.Session) -> Generator[None, None, int]:
+        """Return what became of a mutant."""
+        left = {test: each for test, each in trial.tests.items() if test not in self.unfit}
+        while left:
+            result, test = yield from _run(trial.mutant, left, session)
+            if result == SURVIVED:
+                break
+            alone = {test: left[test]}
+            without, _ = yield from _run("", alone, session)
+            if without == SURVIVED:
+                again, _ = yield from _run(trial.mutant, alone, session)
+                if again != SURVIVED:
+                    return result
+            else:
+                self.unfit.add(test)
+            while test in left:
+                del left[next(iter(left))]
+        return SURVIVED
 
 
-class _Running:
-    """The process that judges one mutant."""
-
-    def __init__(self, trial: Trial, session: pytest.Session) -> None:
-        self.mutant = trial.mutant
-        self._until = time.monotonic() + trial.seconds
-        self._pid = os.fork()
-        if self._pid == 0:
-            _test(trial, session)
-
-    def result(self) -> int | None:
-        """Return what became of the mutant, or None while that is open."""
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
-        if pid:
-            self._end()  # programs that the tests have left behind
-            # A test that ends its process has noticed the mutant, too.
-            return SURVIVED if status == 0 else KILLED
-        if time.monotonic() < self._until:
-            return None
-        self._end()
-        os.waitpid(self._pid, 0)
-        return TIMEOUT
-
-    def _end(self) -> None:
+def _run(
+    mutant: str, tests: dict[str, float], session: pytest.Session
+) -> Generator[None, None, tuple[int, str]]:
+    """Run tests in a process of their own until one fails; return how it ended, and at which."""
+    until = time.monotonic() + 20.0 + 4.0 * sum(tests.values())  # then it waits for ever
+    with TemporaryFile("w+", encoding="utf-8") as running:
+        pid = os.fork()
+        if pid == 0:
+            _test(mutant, tests, session, running)
+        result = None
+        while result is None and time.monotonic() < until:
+            yield
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                # A test that ends its process has noticed the mutant, too.
+                result = SURVIVED if status == 0 else KILLED
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._pid, signal.SIGKILL)
+            os.killpg(pid, signal.SIGKILL)  # and programs that the tests have left behind
+        if result is None:
+            os.waitpid(pid, 0)
+            result = TIMEOUT
+        running.seek(0)
+        return result, running.read().split("\n")[-1]
 
 
-def _test(trial: Trial, session: pytest.Session) -> NoReturn:
+def _test(mutant: str, tests: Iterable[str], session: pytest.Session, running: IO[str]) -> NoReturn:
     """Run tests in this process until one fails, and end it."""
     status = KILLED
     try:
         os.setsid()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         # A test that fails without a change is to be seen.
-        said = os.devnull if trial.mutant else "../control.txt"
-        written = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        said = os.devnull if mutant else "../control.txt"
+        written = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for stream in (1, 2):
             os.dup2(written, stream)
-        set_mutant_under_test(trial.mutant)
+        set_mutant_under_test(mutant)
         known = {item.nodeid: item for item in session.items}
-        items = [known[test] for test in trial.tests]
+        items = [known[test] for test in tests]
         for item, following in zip_longest(items, items[1:]):
+            running.write(f"\n{item.nodeid}")
+            running.flush()
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 break
