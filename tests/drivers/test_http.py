@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import traceback
 from importlib import import_module
@@ -11,7 +12,13 @@ import httpx
 import pytest
 from transport.server import Peer, Server
 
-from masivo import FlushResult, MasivoConfigError, MasivoError, MasivoNetworkError
+from masivo import (
+    FlushResult,
+    MasivoClosedError,
+    MasivoConfigError,
+    MasivoError,
+    MasivoNetworkError,
+)
 from masivo.emulator import Emulator, Fault
 
 from .events import arrived, event, until
@@ -63,6 +70,30 @@ def test_a_function_makes_a_client_that_is_closed(
     assert len(made) == 1
     until(lambda: made[0].is_closed)
     assert arrived(emulator) == [1]
+
+
+def test_a_client_that_a_function_made_outlives_its_requests(connect: Connect, family: Any) -> None:
+    """It is closed once none of its requests is out, also where their events have been given up:
+    no request is cut off by it."""
+    out, go = threading.Event(), threading.Event()
+    closed: list[bool] = []
+
+    def hang(request: Any) -> Any:
+        if request.method == "POST":
+            out.set()
+            go.wait(10)
+            closed.append(made[0].is_closed)
+        return family.Response(200, json={"data": "a-token"})
+
+    made = [family.Client(transport=family.MockTransport(hang))]
+    client = connect(http_client=lambda: made[0], batch_size=1)
+    delivery = client.send_analytics_event(event())
+    assert out.wait(10)
+    client.destroy()
+    assert isinstance(delivery.exception(10), MasivoClosedError)
+    go.set()
+    until(lambda: made[0].is_closed)
+    assert closed == [False]
 
 
 def test_a_client_of_the_other_kind_is_refused(connect: Connect, family: Any) -> None:

@@ -256,11 +256,13 @@ def test_a_wait_inside_on_activity_is_an_error_too(connect: Connect) -> None:
 
 @pytest.mark.usefixtures("no_threads")
 def test_a_wait_inside_it_on_the_callers_thread(connect: Connect, emulator: Emulator) -> None:
-    """Where the caller's own thread does the work, as no other can be had, the same holds."""
+    """Where the caller's own thread does the work, as no other can be had, the same holds; also
+    after work inside that work, such as the end of a client that is forgotten unused."""
     raised: list[BaseException] = []
 
     def on_error(_failed: masivo.FailedEvent) -> None:
         assert threading.current_thread() is threading.main_thread()
+        masivo.Client(emulator.client_key, base_url=emulator.url)
         try:
             other.flush(5)
         except BaseException as error:

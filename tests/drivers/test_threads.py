@@ -208,6 +208,29 @@ def test_without_threads_a_close_still_meets_its_deadline(
 
 
 @pytest.mark.usefixtures("no_threads")
+def test_without_threads_nothing_begins_after_the_deadline_of_a_close(connect: Connect) -> None:
+    """A batch whose turn comes when the time of the close is over is not sent at all: it could
+    only be cut off (``docs/reference/guarantees.md#deadline-of-a-close``)."""
+    sent: list[httpx.Request] = []
+    over = 0.0
+
+    def slow(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            sent.append(request)
+            until(lambda: time.monotonic() > over)
+        return httpx.Response(200, json={"data": "a-token"})
+
+    with httpx.Client(transport=httpx.MockTransport(slow)) as http:
+        client = connect(http_client=http, batch_size=1, max_in_flight=2)
+        client.get_token(10)
+        deliveries = [client.send_analytics_event(event(customer_id=each)) for each in "ab"]
+        over = time.monotonic() + 0.2
+        client.close(0.2)
+    assert len(sent) == 1
+    assert isinstance(deliveries[1].exception(0), MasivoClosedError)
+
+
+@pytest.mark.usefixtures("no_threads")
 def test_an_interrupt_in_the_callers_own_request(connect: Connect) -> None:
     """Ctrl-C while the caller's thread sends: that batch may have been sent, the one after it goes
     out when somebody waits again, and each has its outcome."""
@@ -394,6 +417,26 @@ def test_a_call_without_time_sees_what_a_poll_is_about_to_end(
     threading.Timer(0.02, go.set).start()
     assert client.flush(0) == FlushResult(0, 0)
     assert client.get_token(0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_polling_thread_that_ends_is_replaced(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the polling thread, such as an exception that a library raises in every thread
+    of the process: the next event, or the next call that waits, starts another."""
+    client = connect(batch_size=1)
+    client.send_analytics_event(event(1)).result(10)
+    session = client._session
+    polling = session._thread
+    assert polling is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "_hush", sys.exit)
+        session.wake()
+        polling.join(10)
+        assert not polling.is_alive()
+    assert client.send_analytics_event(event(2)).result(10).success
+    assert session._thread is not polling
 
 
 def test_threads_do_not_pile_up(connect: Connect, emulator: Emulator) -> None:

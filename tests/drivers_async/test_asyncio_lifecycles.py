@@ -471,6 +471,41 @@ def test_a_task_that_is_cancelled_with_its_second_request(
     assert arrived(emulator) == [0, 1, 1]
 
 
+def test_an_http_client_is_closed_when_its_requests_are_over(run: Callable[..., Any]) -> None:
+    """The session of a key whose last client is gone breaks off what is out, and waits until it
+    has cleaned up, before it closes the HTTP client that a function made."""
+    steps: list[str] = []
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":
+                return httpx.Response(200, json={"data": "a-token"})
+            out.set()
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                for _ in range(5):
+                    await asyncio.sleep(0)
+                steps.append("cleaned up")
+            raise AssertionError
+
+        async def aclose(self) -> None:
+            steps.append("closed")
+
+    async def main() -> None:
+        client = AsyncClient(
+            "a-key", http_client=lambda: httpx.AsyncClient(transport=Slow()), batch_size=1
+        )
+        client.send_analytics_event(event())
+        await out.wait()
+        client.destroy()
+        await client.aclose()
+        assert steps == ["cleaned up", "closed"]
+
+    out = asyncio.Event()
+    run(main())
+
+
 def interrupt(main: Coroutine[Any, Any, None]) -> None:
     """Run what Ctrl-C breaks off, in a loop that does not catch it, and go on until it is still."""
     loop = asyncio.new_event_loop()

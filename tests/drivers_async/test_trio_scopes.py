@@ -166,6 +166,39 @@ def test_a_cancelled_client_does_not_end_its_neighbours(
     assert arrived(emulator) == [2, 3]
 
 
+def test_a_cancelled_block_takes_its_requests_along() -> None:
+    """The requests for a client's events are in its own nursery: none of them is left when its
+    cancelled block has ended, though another client of the key goes on."""
+    steps: list[str] = []
+
+    async def hang(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json={"data": "a-token"})
+        out.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            steps.append("broken off")
+        raise AssertionError
+
+    async def main() -> None:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(hang)) as http,
+            TrioClient("a-key", http_client=http),
+        ):
+            with trio.CancelScope() as scope:
+                async with TrioClient("a-key", http_client=http, batch_size=1) as leaves:
+                    leaves.send_analytics_event(event())
+                    await out.wait()
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+            steps.append("left")
+
+    out = trio.Event()
+    trio.run(main)
+    assert steps == ["broken off", "left"]
+
+
 def test_waiting_is_a_checkpoint_always(
     connect: Callable[..., TrioClient], emulator: Emulator
 ) -> None:

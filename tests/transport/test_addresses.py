@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import time
 from contextlib import ExitStack, contextmanager
@@ -132,6 +133,21 @@ def test_an_unknown_family_is_passed(run: Run, resolve: Any) -> None:
             assert isinstance(await face.send(to(server.url)), Response)
 
         run(server.url, script)
+
+
+def test_an_address_that_is_none(run: Run, resolve: Any) -> None:
+    """What cannot be an address fails the request; its socket is closed all the same."""
+    resolve([address(70_000)])
+    url = "http://127.0.0.1:9/v1"
+
+    async def script(face: Face) -> None:
+        failure = await face.send(to(url))
+        assert isinstance(failure, Failure)
+        assert not failure.sent
+        assert isinstance(failure.cause, OverflowError)
+
+    run(url, script)
+    gc.collect()  # an open socket would warn
 
 
 def test_all_refuse(run: Run, resolve: Any) -> None:

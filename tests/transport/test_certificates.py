@@ -19,7 +19,7 @@ from masivo._http import tls
 from masivo.protocol import Failure, Response
 
 from .certificates import authority_file, server_context
-from .server import OK, PATIENCE, Peer, Server
+from .server import OK, PATIENCE, Peer, Server, respond
 from .worlds import run_in, to
 
 if TYPE_CHECKING:
@@ -138,6 +138,28 @@ def test_versions_that_are_broken(run: Run, trusted: None) -> None:
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with Server(tls=context) as server:
         assert failing(run, server).reason.startswith("no secure connection: ")
+
+
+def test_http_1_1_is_agreed_on(run: Run, trusted: None) -> None:
+    """A server that speaks HTTP/2 as well is asked for HTTP/1.1, before anything is sent."""
+    agreed: list[str | None] = []
+
+    def talk(peer: Peer) -> None:
+        assert isinstance(peer.socket, ssl.SSLSocket)
+        agreed.append(peer.socket.selected_alpn_protocol())
+        respond()(peer)
+
+    context = server_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with Server(talk, tls=context) as server:
+        works(run, server)
+    assert agreed == ["http/1.1"]
+
+
+def test_no_server_renegotiates() -> None:
+    """A server can have no second handshake, in the middle of which a write would wait for a
+    read."""
+    assert tls.client_context().options & ssl.OP_NO_RENEGOTIATION
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
