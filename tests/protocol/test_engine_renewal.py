@@ -454,6 +454,7 @@ def test_an_expired_token_is_not_used() -> None:
         jwt(exp=1e308, iat=-1e308),
         "a.b.c",
         "a.!!!!.c",
+        "a.e+/.c",
         "..",
         "a.e30.c.d",
         "a.W10.c",

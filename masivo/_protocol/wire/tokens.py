@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 
 from masivo._protocol.json import parse
@@ -30,8 +29,10 @@ def lifetime(token: str, date: str | None, wall_time: float) -> float | None:
     parts = token.split(".")
     if len(parts) != 3:
         return None
+    # Base64url, or what some servers write for it: a token that is no JWT can look like one.
+    part = parts[1].replace("-", "+").replace("_", "/")
     try:
-        claims = parse(base64.urlsafe_b64decode(parts[1] + "=="))
+        claims = parse(binascii.a2b_base64(part + "=="))
     except (binascii.Error, ValueError):
         return None
     if not isinstance(claims, dict):
