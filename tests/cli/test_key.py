@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import pty
 import select
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -22,10 +23,17 @@ def in_terminal(shell: Shell, typed: bytes, *arguments: str, **environ: str) -> 
     variables = {**shell.environ(), "TERM": "xterm", **environ}
     if "MASIVO_API_KEY" not in environ:
         variables.pop("MASIVO_API_KEY")
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(shell.folder)
-        os.execve(PROGRAM, [str(PROGRAM), *arguments], variables)
+    terminal, its_end = os.openpty()
+    program = [str(PROGRAM), *arguments]
+    # In a process of its own: a fork beside the emulator's threads could hang.
+    attached = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+    child = subprocess.Popen(
+        [sys.executable, "-c", attached, *program],
+        cwd=shell.folder,
+        env=variables,
+        stdin=its_end,
+    )
+    os.close(its_end)
     screen, until = b"", time.monotonic() + LIMIT
     while time.monotonic() < until:
         if not select.select([terminal], [], [], 1.0)[0]:
@@ -39,7 +47,7 @@ def in_terminal(shell: Shell, typed: bytes, *arguments: str, **environ: str) -> 
             os.write(terminal, typed)
             typed = b""
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), screen.decode()
+    return child.wait(LIMIT), screen.decode()
 
 
 def test_prompt(shell: Shell) -> None:
