@@ -1,7 +1,6 @@
 """What a run leaves behind: a table on the screen, a file of results, a page for people.
 
-A full run writes the page and the plots into the documentation, and a little of it into the README;
-a quick one keeps them to itself.
+A full run writes the page and the plots into the documentation; a quick one keeps them to itself.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ __all__ = ["DISTRIBUTIONS", "IMAGES", "PAGE", "as_page", "as_text", "machine", "
 
 PAGE = Path("docs/explanation/performance.md")
 """The page that holds the results, between two marks."""
-_README, _SHOWN = Path("README.md"), ("call.svg", "end-to-end.svg")
 IMAGES = Path("docs/images/bench")
 """The folder of the plots."""
 _BEGIN, _END = "<!-- `make bench` writes from here -->", "<!-- to here -->"
@@ -166,16 +164,6 @@ def as_page(
     return "\n".join(lines) + "\n"
 
 
-def _as_teaser(rows: Sequence[Row], about: dict[str, Any]) -> str:
-    """What the README shows."""
-    shown = [f"![Plot: {plot.removesuffix('.svg')}]({IMAGES / plot})" for plot in _SHOWN]
-    said = (
-        f"Measured on {about['date']} with Python {about['python']} on {about['cores']} cores. "
-        f"{_tally(rows)}: [all figures]({PAGE})."
-    )
-    return "\n\n".join([said, *shown]) + "\n"
-
-
 def _tally(rows: Sequence[Row]) -> str:
     targets = [row for row in rows if row.met is not None]
     return f"{sum(bool(row.met) for row in targets)} of {len(targets)} targets are met"
@@ -217,7 +205,6 @@ def write(
         page = root / PAGE
         where = os.path.relpath(images, page.parent) + "/"
         _replace_marked(page, as_page(rows, about, list(plots), images=where))
-        _replace_marked(root / _README, _as_teaser(rows, about))
     return [folder, images, page]
 
 

@@ -45,9 +45,9 @@ def test_the_demo_ends_well() -> None:
 @pytest.mark.full
 def test_a_clone(tmp_path: Path) -> None:
     """Who follows the README in a clone, with nothing made before, sees the demo end well, and has
-    an environment to enter. Its other command is what ``.ci/run`` types."""
+    an environment to enter. The README's other command is what ``.ci/run`` types."""
     page = Page(ROOT / "README.md")
-    make, enter = (each.code for each in page.blocks if "test_a_clone" in (each.run_by or ""))
+    (make,) = (each.code for each in page.blocks if "test_a_clone" in (each.run_by or ""))
     demo, test = make.splitlines()
     assert test.split("#")[0].strip() == "make test"
     assert "\nmake test " in (ROOT / ".ci" / "run").read_text("utf-8")
@@ -60,7 +60,7 @@ def test_a_clone(tmp_path: Path) -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(of_make)}
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     done = subprocess.run(
-        ["bash", "-e", "-c", f"{demo}\n{enter}\ntype -p masivo"],
+        ["bash", "-e", "-c", f"{demo}\nsource .venv/bin/activate\ntype -p masivo"],
         cwd=clone,
         env=environ,
         stdout=subprocess.PIPE,

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 HOW_TO = (ROOT / "docs/how-to/bulk-import.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -31,7 +30,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 EXAMPLES = [
     *(text for text in blocks(HOW_TO, "sh") if "pip install" not in text),
-    *(text for text in blocks(README, "sh") if text.startswith("masivo ")),
+    *blocks(REFERENCE, "sh"),
 ]
 
 

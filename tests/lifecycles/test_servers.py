@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import signal
-import textwrap
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,21 +16,22 @@ from docs.blocks import ROOT, Page
 from .programs import numbers, running, started, write
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from masivo.emulator import Emulator
 
     from .programs import Program
 
 pytestmark = pytest.mark.full
 
-README = Path(__file__).parent.parent.parent / "README.md"
+DEPLOYMENT = Page(ROOT / "docs/how-to/deployment.md")
 
 
 def advice(word: str) -> str:
-    """The code in the README's advice that contains a word, so that what is tested stands there."""
-    blocks = re.findall(
-        r"^  ```py\n(.*?)^  ```", README.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    """The code on the page about deployment that contains a word."""
+    (found,) = (
+        block.code for block in DEPLOYMENT.blocks if block.language == "py" and word in block.code
     )
-    (found,) = (textwrap.dedent(block) for block in blocks if word in block)
     return found
 
 
@@ -211,7 +210,7 @@ django = get_asgi_application()
 
 def test_django_under_asgi(tmp_path: Path, emulator: Emulator) -> None:
     """Django under ASGI has no lifespan, and uvicorn ends by the signal, so that nothing runs at
-    exit: the README's wrapper closes the client when the server stops."""
+    exit: the page's wrapper closes the client when the server stops."""
     write(tmp_path, {"app.py": DJANGO, "asgi.py": DJANGO_ASGI})
     with running(tmp_path, emulator, *UVICORN, "asgi:application") as program:
         visit(program, 100)
@@ -248,7 +247,7 @@ for n in range(30):
 
 def test_celery_prefork(tmp_path: Path, emulator: Emulator) -> None:
     """Celery's prefork workers, with a client at module level: each delivers its own events; at
-    the end by the README's signal, as the workers run nothing at exit."""
+    the end by the page's signal, as the workers run nothing at exit."""
     (tmp_path / "queue").mkdir()
     (tmp_path / "control").mkdir()
     write(tmp_path, {"tasks.py": CELERY, "produce.py": CELERY_PRODUCER})
