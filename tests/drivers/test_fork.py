@@ -600,10 +600,21 @@ def test_a_fork_after_the_flush_at_exit(tmp_path: Path, emulator: Emulator) -> N
 
 
 UNTOLD = """
-import ctypes, os
-os.fork = ctypes.CDLL(None).fork
+import ctypes, os, sys
+
+def untold_fork():
+    sys.setswitchinterval(1e6)
+    pid = ctypes.PyDLL(None).fork()
+    sys.setswitchinterval(0.005)
+    return pid
+
+os.fork = untold_fork
 """
-"""Goes before a program: its forks are the C library's, of which Python is not told."""
+"""Goes before a program: its forks are the C library's, of which Python is not told.
+
+The forking thread keeps the interpreter's lock, and nobody asks for it meanwhile: else the child
+may wait for ever for a thread that only its parent has.
+"""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library is found otherwise elsewhere")
