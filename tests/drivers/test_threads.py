@@ -144,6 +144,38 @@ def test_one_thread_for_one_client(connect: Connect, emulator: Emulator) -> None
     client.close()
 
 
+def test_one_thread_sends_one_request_after_another(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that has sent a request waits for the next: none is started for each."""
+    monkeypatch.setattr("masivo._sync.helpers.LINGER", 10.0)
+    senders: set[threading.Thread] = set()
+
+    def note(_request: httpx.Request) -> httpx.Response:
+        senders.add(threading.current_thread())
+        return httpx.Response(200, json={"data": "a-token"})
+
+    with httpx.Client(transport=httpx.MockTransport(note)) as http:
+        client = connect(http_client=http, batch_size=1)
+        for n in range(5):
+            client.send_analytics_event(event(n)).result(10)
+        client.close()
+    assert len(senders) == 1
+
+
+def test_the_threads_of_the_application_may_wait_whatever_ended_before_them(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that gets the identity of one that the package had, as the system reuses them, is
+    the application's: it may wait."""
+    monkeypatch.setattr("masivo._sync.helpers.LINGER", 0.0)
+    client = connect(batch_size=1)
+    for n in range(10):
+        client.send_analytics_event(event(n)).result(10)
+        until(lambda: len(workers()) == 1)
+        in_threads(2, lambda _: client.flush(10))
+
+
 def test_one_thread_for_many_clients(connect: Connect, emulator: Emulator) -> None:
     """Clients of one key share the thread that polls, and the one that sends while their requests
     do not overlap."""

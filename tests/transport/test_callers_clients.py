@@ -64,6 +64,21 @@ def test_a_request_is_the_packages_whatever_the_client_adds(world: str) -> None:
     assert b"\r\nx-mine: yes\r\n" in head
 
 
+@pytest.mark.parametrize("world", ["threads", "asyncio", "trio"])
+def test_headers_that_come_twice_are_joined(world: str) -> None:
+    """As over connections of our own: in order, by commas."""
+
+    def talk(peer: Peer) -> None:
+        while peer.request():
+            peer.say(b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\ncontent-length: 0\r\n\r\n")
+
+    kind = httpx.Client if world == "threads" else httpx.AsyncClient
+    with Server(talk) as server:
+        response = _send(world, kind(), server.url)
+    assert isinstance(response, Response)
+    assert response.headers["x-a"] == "1, 2"
+
+
 class _SpeechlessError(Exception):
     def __str__(self) -> str:
         raise ValueError("no text")

@@ -85,6 +85,14 @@ def test_both_readers_agree(
     assert read(pieces) == by_h11(pieces)
 
 
+@pytest.mark.parametrize("line", [part for part in PARTS if part[-2:] == b"\r\n" and b":" in part])
+def test_both_readers_agree_on_each_header(line: bytes) -> None:
+    """A header that changes how the response is read, or what becomes of the connection, does so in
+    both."""
+    start, rest = SEEDS[0][:17], SEEDS[0][17:]
+    assert read([start + line + rest]) == by_h11([start + line + rest])
+
+
 def test_the_common_response_is_read_without_h11() -> None:
     """That it is fast is why it is there."""
     for seed in SEEDS[:2]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,18 @@ def test_one_request_after_another_takes_one_connection(run: Run) -> None:
 
         run(server.url, script)
         assert server.opened == 1
+
+
+def test_nothing_is_held_back(run: Run) -> None:
+    """A connection does not wait for more to send: a small request leaves at once."""
+    with Server() as server:
+
+        async def script(face: Face) -> None:
+            assert good(await face.send(to(server.url)))
+            (connection,) = face.transport._idle._connections
+            assert connection.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+        run(server.url, script)
 
 
 def test_requests_at_once_have_a_connection_each(run: Run) -> None:

@@ -80,6 +80,7 @@ EXCLUDED = [
     (".example.com", NAME, True),
     ("*.example.com", NAME, True),
     ("example.com.", NAME, True),
+    ("api.example.com", f"{NAME}.", True),
     ("com", NAME, True),
     ("*", NAME, True),
     ("*", V6, True),
