@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import signal
 import time
-from itertools import zip_longest
-from tempfile import TemporaryFile
-from typing import IO, TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
 
 import pytest
 from mutmut.mutation.trampoline import set_mutant_under_test
@@ -154,29 +153,32 @@ def _run(
     mutant: str, tests: dict[str, float], session: pytest.Session
 ) -> Generator[None, None, tuple[int, str]]:
     """Run tests in a process of their own until one fails; return how it ended, and at which."""
-    until = time.monotonic() + 20.0 + 4.0 * sum(tests.values())  # then it waits for ever
-    with TemporaryFile("w+", encoding="utf-8") as running:
-        pid = os.fork()
-        if pid == 0:
-            _test(mutant, tests, session, running)
-        result = None
-        while result is None and time.monotonic() < until:
-            yield
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                # A test that ends its process has noticed the mutant, too.
-                result = SURVIVED if status == 0 else KILLED
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # and programs that the tests have left behind
-        if result is None:
-            os.waitpid(pid, 0)
-            result = TIMEOUT
-        running.seek(0)
-        return result, running.read().split("\n")[-1]
+    names, running = list(tests), mmap.mmap(-1, 4)
+    pid = os.fork()
+    if pid == 0:
+        _test(mutant, names, session, running)
+    test, result, until = "", None, 0.0
+    while result is None:
+        yield
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            # A test that ends its process has noticed the mutant, too.
+            result = SURVIVED if status == 0 else KILLED
+        if (now := names[int.from_bytes(running[:])]) != test:
+            test, until = now, time.monotonic() + 20.0 + 4.0 * tests[now]
+        elif result is None and time.monotonic() > until:
+            result = TIMEOUT  # it waits for ever
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # and programs that the tests have left behind
+    if result == TIMEOUT:
+        os.waitpid(pid, 0)
+    return result, test
 
 
-def _test(mutant: str, tests: Iterable[str], session: pytest.Session, running: IO[str]) -> NoReturn:
-    """Run tests in this process until one fails, and end it."""
+def _test(
+    mutant: str, tests: Sequence[str], session: pytest.Session, running: mmap.mmap
+) -> NoReturn:
+    """Run tests in this process until one fails, and end it; ``running`` gets each one's number."""
     status = KILLED
     try:
         os.setsid()
@@ -189,9 +191,9 @@ def _test(mutant: str, tests: Iterable[str], session: pytest.Session, running: I
         set_mutant_under_test(mutant)
         known = {item.nodeid: item for item in session.items}
         items = [known[test] for test in tests]
-        for item, following in zip_longest(items, items[1:]):
-            running.write(f"\n{item.nodeid}")
-            running.flush()
+        for number, item in enumerate(items):
+            running[:] = number.to_bytes(4)
+            following = items[number + 1] if number + 1 < len(items) else None
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if session.testsfailed:
                 break
