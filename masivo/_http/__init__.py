@@ -9,12 +9,12 @@ Connections of our own, where no ``http_client`` is given and no proxy applies:
   world
 - ``sockets``, ``on_asyncio``, ``on_trio``: looking up names and waiting, in each world
 
-Else ``by_httpx``; ``proxies`` decides whether a proxy applies.
+Else ``by_httpx``; ``sources`` decides which, and ``proxies`` whether a proxy applies.
 """
 
 from __future__ import annotations
 
-from .by_httpx import AsyncHttpClient, HttpClient, Source, source_of
 from .sockets import thread_sender
+from .sources import AsyncHttpClient, HttpClient, Source, source_of
 
 __all__ = ["AsyncHttpClient", "HttpClient", "Source", "source_of", "thread_sender"]

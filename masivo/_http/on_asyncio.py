@@ -6,7 +6,6 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from .by_httpx import AsyncHttpxSender
 from .connections import now
 from .transport import Transport
 
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from .by_httpx import Source
+    from .by_httpx import AsyncHttpxSender
+    from .sources import Source
 
 __all__ = ["Asyncio", "asyncio_sender"]
 
@@ -69,4 +69,6 @@ def asyncio_sender(source: Source | None, base_url: str) -> Transport | AsyncHtt
     """Return what sends requests from asyncio. See ``thread_sender``."""
     if source is None:
         return Transport(Asyncio(), base_url)
+    from .by_httpx import AsyncHttpxSender  # only a client that needs it pays for it
+
     return AsyncHttpxSender(source, asyncio.timeout, partial(asyncio.sleep, 0))

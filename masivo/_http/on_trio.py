@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from .by_httpx import AsyncHttpxSender
 from .connections import now
 from .transport import Transport
 
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from .by_httpx import Source
+    from .by_httpx import AsyncHttpxSender
+    from .sources import Source
 
 __all__ = ["Trio", "trio_sender"]
 
@@ -68,6 +68,8 @@ def trio_sender(source: Source | None, base_url: str) -> Transport | AsyncHttpxS
     """Return what sends requests from trio. See ``thread_sender``."""
     if source is None:
         return Transport(Trio(), base_url)
+    from .by_httpx import AsyncHttpxSender  # only a client that needs it pays for it
+
     return AsyncHttpxSender(source, _bound, trio.lowlevel.checkpoint)
 
 

@@ -36,10 +36,9 @@ Lookup: TypeAlias = "Callable[[str], str | None]"
 """Gives the value of an environment variable, None where it is not set."""
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
-_ENTRY: Final = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*))(?::(?P<port>[0-9]+))?")
-_ADDRESS: Final = re.compile(
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?/?"
-)
+# Not compiled here: most clients need none of them.
+_ENTRY: Final = r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*))(?::(?P<port>[0-9]+))?"
+_ADDRESS: Final = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?/?"
 
 
 class Proxy(NamedTuple):
@@ -95,7 +94,7 @@ def _matches(entry: str, host: str, port: int) -> bool:
         return True
     if not entry.startswith("[") and entry.count(":") > 1:
         return _contains(entry, host)  # an IPv6 address without brackets, which has no port
-    match = _ENTRY.fullmatch(entry)
+    match = re.fullmatch(_ENTRY, entry)
     if match is None or (match["port"] and int(match["port"]) != port):
         return False
     named = (match["v6"] or match["host"] or "").removeprefix("*").strip(".")
@@ -119,7 +118,7 @@ def _checked(name: str, value: str) -> Proxy:
     scheme, separator, rest = value.rpartition("://")
     scheme = scheme.lower() if separator else "http"
     credentials, at, address = rest.rpartition("@")
-    match = _ADDRESS.fullmatch(address)
+    match = re.fullmatch(_ADDRESS, address)
     port = 0 if match is None else int(match["port"] or 1)
     if scheme not in _SCHEMES or not 0 < port < 65_536:
         raise MasivoConfigError(
@@ -140,5 +139,5 @@ def _shown(value: str) -> str:
     scheme, separator, rest = value.rpartition("://")
     _, at, address = rest.rpartition("@")
     scheme = scheme if scheme.isalnum() else "..."
-    address = address if _ADDRESS.fullmatch(address) else "..."
+    address = address if re.fullmatch(_ADDRESS, address) else "..."
     return f"{scheme}{separator}{'***@' if at else ''}{address}" if separator else "..."

@@ -6,7 +6,6 @@ import math
 import select
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from .by_httpx import HttpxSender
 from .connections import now
 from .transport import Transport, failure_of
 
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Failure, Request, Response
 
-    from .by_httpx import Source
+    from .by_httpx import HttpxSender
+    from .sources import Source
 
 __all__ = ["SocketSender", "thread_sender"]
 
@@ -89,4 +89,8 @@ def thread_sender(source: Source | None, base_url: str) -> SocketSender | HttpxS
         source: see ``source_of``.
         base_url: its scheme, host and port are where requests go.
     """
-    return SocketSender(base_url) if source is None else HttpxSender(source)
+    if source is None:
+        return SocketSender(base_url)
+    from .by_httpx import HttpxSender  # only a client that needs it pays for it
+
+    return HttpxSender(source)

@@ -9,7 +9,6 @@ import os
 import re
 import ssl
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from masivo import MasivoConfigError
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Tls", "check_certificates", "client_context"]
 
 _CHUNK: Final = 65_536
-_HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
+_HASHED: Final = r"[0-9a-f]{8}\.[0-9]+"
 
 
 def check_certificates(lookup: Lookup) -> None:
@@ -63,8 +62,10 @@ def _named(lookup: Lookup) -> tuple[str | None, str | None]:
 
 
 def _is_hashed(directory: str) -> bool:
+    from pathlib import Path  # only a client that needs it pays for it
+
     return any(
-        _HASHED.fullmatch(each.name)
+        re.fullmatch(_HASHED, each.name)
         for part in directory.split(os.pathsep)
         for each in Path(part).iterdir()
     )

@@ -9,10 +9,10 @@ import httpx
 import pytest
 import trio
 
-from masivo._http.by_httpx import source_of
 from masivo._http.on_asyncio import asyncio_sender
 from masivo._http.on_trio import trio_sender
 from masivo._http.sockets import thread_sender
+from masivo._http.sources import source_of
 from masivo.protocol import Failure, Response
 
 from .server import Peer, Server

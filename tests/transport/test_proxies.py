@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 from masivo import MasivoConfigError
-from masivo._http import by_httpx, proxies
-from masivo._http.by_httpx import source_of
+from masivo._http import proxies
 from masivo._http.on_asyncio import asyncio_sender
 from masivo._http.on_trio import trio_sender
 from masivo._http.proxies import Proxy, proxy_for
 from masivo._http.sockets import thread_sender
+from masivo._http.sources import source_of
 from masivo.protocol import Failure, Response
 
 from .certificates import server_context
@@ -22,7 +23,7 @@ from .server import OK, Peer, Server
 from .worlds import to
 
 if TYPE_CHECKING:
-    from masivo._http.by_httpx import Kind
+    from masivo._http.sources import Kind
 
 BASE = "https://api.example.com/v1"
 PROXY = "http://proxy.example:3128"
@@ -285,7 +286,7 @@ def test_a_tunnel(kind: Kind, world: str) -> None:
 
 def test_without_a_proxy_there_is_no_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then connections of our own are used."""
-    monkeypatch.setitem(vars(by_httpx), "_through", None)
+    monkeypatch.setitem(sys.modules, "httpx", None)
     assert (
         source_of(None, "Client", BASE, lookup={"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}.get) is None
     )
