@@ -9,6 +9,23 @@ from collections.abc import Sequence
 from masivo.cli.streams import open_streams
 
 _NEEDS_EXTRA = "masivo: this command needs an extra: pip install 'masivo[cli]'"
+_HELP = """\
+Usage: masivo [OPTIONS] COMMAND [ARGS]...
+
+  Event delivery for the Masivo loyalty platform, from the shell.
+
+Options:
+  --version   Show the version and exit.
+  -h, --help  Show this message and exit.
+
+Commands:
+  emulator  Run a local server that behaves as the API does.
+
+With the extra (pip install 'masivo[cli]'):
+  check     Is the key good?
+  send      Send one event.
+  import    Send the events of a file.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,9 +42,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("click", "rich"):
             raise
-        print(_NEEDS_EXTRA, "(only `masivo emulator` works without it)", file=sys.stderr)
-        return 2
+        return _without_extra(given)
     return cli_main(given)
+
+
+def _without_extra(given: Sequence[str]) -> int:
+    """Run what needs neither click nor rich; return the exit code."""
+    match given:
+        case [] | ["--help" | "-h", *_]:
+            print(_HELP, end="")
+        case ["--version", *_]:
+            from masivo import __version__
+
+            print(f"masivo, version {__version__}")
+        case _:
+            print(_NEEDS_EXTRA, "(only `masivo emulator` works without it)", file=sys.stderr)
+            return 2
+    return 0
 
 
 if __name__ == "__main__":

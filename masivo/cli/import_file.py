@@ -269,7 +269,7 @@ def _dry_run(job: _Job) -> Exit:
     if job.as_json:
         terminal.result_json({"dry_run": True, "good": good, "bad": bad})
     else:
-        terminal.result(f"{good:,} events are good, {bad:,} are not. Nothing was sent.")
+        terminal.result(f"{terminal.events(good)} valid, {bad:,} invalid. Nothing was sent.")
     return Exit.EVENTS_REJECTED if bad else Exit.GOOD
 
 
@@ -331,12 +331,14 @@ def _begin(job: _Job, account: Account, lines: Lines) -> State:
 def _resume(job: _Job, account: Account, old: State) -> State:
     if not job.resume:
         raise UsageError(
-            f"{job.name} was imported before: {old.delivered:,} events delivered, "
+            f"{job.name} was imported before: {terminal.events(old.delivered)} delivered, "
             f"{old.rejected:,} rejected, "
             + ("all of it. " if old.finished else "and not to its end. ")
             + "--resume continues after what is done; --restart starts over, and sends again what "
             "has been delivered"
         )
+    if not old.delivered:
+        old.base_url = account.base_url  # the old one may have been mistyped
     if old.base_url != account.base_url:
         raise UsageError(
             f"this import was started at {old.base_url}, and now the address is "
@@ -446,7 +448,7 @@ def _conclude(
     else:
         so_far = "All done" if state.finished else "So far"
         terminal.result(
-            f"{so_far}: {state.delivered:,} events delivered, {state.rejected:,} rejected."
+            f"{so_far}: {terminal.events(state.delivered)} delivered, {state.rejected:,} rejected."
         )
     if state.rejected:
         for reason in ledger.reasons:
@@ -471,7 +473,7 @@ def _say_how_to_resume(job: _Job, lines: Lines, undone: int, *, sent: bool, prob
         return
     if undone and sent and not probed:
         terminal.note(
-            f"{undone:,} events were sent and have no outcome. They will be sent again; those "
-            "that had reached the API may then count twice."
+            f"Without an outcome: {terminal.events(undone)}. These will be sent again; what has "
+            "reached the API may then count twice."
         )
     terminal.note(f"To resume: {job.resume_command()}")

@@ -9,7 +9,7 @@ from typing import IO
 
 from masivo._protocol.errors import one_line
 
-__all__ = ["color", "fail", "is_live", "note", "printable", "result", "result_json"]
+__all__ = ["color", "events", "fail", "is_live", "note", "printable", "result", "result_json"]
 
 
 def result(text: str) -> None:
@@ -31,6 +31,11 @@ def fail(text: str) -> None:
     """Print what went wrong. It may quote a server or a file, so only printable text is printed."""
     prefix = "\x1b[1;31merror:\x1b[0m" if color(sys.stderr) else "error:"
     note(f"{prefix} {printable(text)}")
+
+
+def events(count: int) -> str:
+    """Return a number of events as words."""
+    return "1 event" if count == 1 else f"{count:,} events"
 
 
 def printable(text: str) -> str:

@@ -25,7 +25,7 @@ MAX_BODY = 64 * 1024 * 1024
 # The number of bad events in a batch that an error names.
 MAX_NAMED = 10
 
-_METHODS = {"authorize": "GET", "events": "POST", "event": "POST"}
+METHODS = {"authorize": "GET", "events": "POST", "event": "POST"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class StorefrontApi:
         return token.key if token is not None else None
 
     def _process(self, call: Call, now: float) -> Response:
-        method = _METHODS.get(call.route)
+        method = METHODS.get(call.route)
         if method is None:
             if call.route == BASE_PATH or call.route.startswith(f"{BASE_PATH}/"):
                 return error_response(404, "Not Found", f"There is no route {call.route}")

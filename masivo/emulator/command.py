@@ -6,9 +6,51 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
 
 from masivo.emulator.emulator import Emulator
 from masivo.emulator.records import RecordedRequest
+
+PORT = 8310
+"""The default port. It and the default keys are fixed, so that an emulator that is started again
+needs no new settings."""
+CLIENT_KEY = "emulator-client-key"
+SERVER_KEY = "emulator-server-key"
+
+_HELP = f"""\
+Usage: {{program}} [OPTIONS]
+
+  Run a local server that behaves as the Masivo API does.
+
+  It prints what a client needs to reach it, the address of a page that shows
+  what arrives, and a line for each request. Ctrl-C stops it.
+
+Options:
+  --host HOST             Loopback address.  [default: 127.0.0.1]
+  --port PORT             Port; 0 for any free one.  [default: {PORT}, or any
+                          free one while that is in use]
+  --client-key KEY        CLIENT key to accept.  [default: {CLIENT_KEY}]
+  --server-key KEY        SERVER key to know.  [default: {SERVER_KEY}]
+  --env-file FILE         Write MASIVO_BASE_URL and MASIVO_API_KEY to FILE.
+  --token-ttl SECONDS     Lifetime of a token.  [default: 3600]
+  --daily-quota REQUESTS  Requests a day.  [default: no limit]
+  -h, --help              Show this message and exit.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Prints help and errors in the form of the other commands, without their extra."""
+
+    def format_help(self) -> str:
+        return _HELP.format(program=self.prog)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(
+            2,
+            f"Usage: {self.prog} [OPTIONS]\nTry '{self.prog} --help' for help.\n\n"
+            f"Error: {message}\n",
+        )
 
 
 def run(arguments: Sequence[str], program: str) -> int:
@@ -20,50 +62,70 @@ def run(arguments: Sequence[str], program: str) -> int:
         arguments: the arguments after the command's name.
         program: the name shown in its help.
     """
-    parser = argparse.ArgumentParser(
-        prog=program, description="Run a local server that behaves as the Masivo API does."
-    )
-    _add_arguments(parser)
-    return _run(parser.parse_args(arguments))
+    return _run(make_parser(program).parse_args(arguments))
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="loopback address (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=0, help="port (default: a free one)")
-    parser.add_argument("--client-key", help="CLIENT key to accept (default: a random one)")
-    parser.add_argument("--server-key", help="SERVER key to know (default: a random one)")
-    parser.add_argument(
-        "--token-ttl", type=float, default=3600.0, metavar="SECONDS", help="default: 3600"
-    )
-    parser.add_argument(
-        "--daily-quota", type=int, metavar="REQUESTS", help="requests a day (default: no limit)"
-    )
+def make_parser(program: str) -> argparse.ArgumentParser:
+    """The command's parser."""
+    parser = _Parser(prog=program)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--client-key", default=CLIENT_KEY)
+    parser.add_argument("--server-key", default=SERVER_KEY)
+    parser.add_argument("--env-file", type=Path)
+    parser.add_argument("--token-ttl", type=float, default=3600.0)
+    parser.add_argument("--daily-quota", type=int)
+    return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
     # SIGTERM stops it, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        emulator = Emulator(
+        emulator = start(arguments)
+    except ValueError as error:
+        return _fail(str(error))
+    except OSError as error:
+        address = f"{arguments.host}:{PORT if arguments.port is None else arguments.port}"
+        return _fail(f"cannot listen on {address}: {error.strerror or error}; try another --port")
+    with emulator:
+        try:
+            if arguments.env_file is not None:
+                arguments.env_file.write_text(_settings(emulator), "utf-8")
+            _print(_introduction(emulator))
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            _print("")
+        except OSError as error:
+            return _fail(f"cannot write {arguments.env_file}: {error.strerror or error}")
+    return 0
+
+
+def start(arguments: argparse.Namespace) -> Emulator:
+    """A running emulator, on the given port, else on the default one, else on a free one."""
+
+    def emulator(port: int) -> Emulator:
+        made = Emulator(
             host=arguments.host,
-            port=arguments.port,
+            port=port,
             client_key=arguments.client_key,
             server_key=arguments.server_key,
             token_ttl=arguments.token_ttl,
             daily_quota=arguments.daily_quota,
         )
-        emulator.on_response = _print_request
-        with emulator:
-            _print(_introduction(emulator))
-            threading.Event().wait()
-    except KeyboardInterrupt:
-        _print("")
-    except ValueError as error:
-        return _fail(str(error))
-    except OSError as error:
-        address = f"{arguments.host}:{arguments.port}"
-        return _fail(f"cannot listen on {address}: {error.strerror or error}; try another --port")
-    return 0
+        made.on_response = _print_request
+        return made.start()
+
+    if arguments.port is not None:
+        return emulator(arguments.port)
+    try:
+        return emulator(PORT)
+    except OSError:
+        return emulator(0)
+
+
+def _settings(emulator: Emulator) -> str:
+    return f"MASIVO_BASE_URL={emulator.url}\nMASIVO_API_KEY={emulator.client_key}\n"
 
 
 def _introduction(emulator: Emulator) -> str:
@@ -73,9 +135,8 @@ def _introduction(emulator: Emulator) -> str:
         f"  SERVER key: {emulator.server_key} (a client refuses to work with it)\n"
         "\n"
         "To send to it, in another shell:\n"
-        f"  export MASIVO_BASE_URL={emulator.url}\n"
-        f"  export MASIVO_API_KEY={emulator.client_key}\n"
-        "\n"
+        + "".join(f"  export {line}\n" for line in _settings(emulator).splitlines())
+        + "\n"
         f"To see what arrives, and to switch faults on: {emulator.inspector_url}\n"
         "\n"
         "Ctrl-C stops it. Requests:"
@@ -89,10 +150,14 @@ def _print_request(record: RecordedRequest) -> None:
     _print(f"{at} {record.method} {record.path.partition('?')[0]} -> {status}{sent}")
 
 
+_printing = threading.Lock()
+
+
 def _print(text: str) -> None:
-    print(text, flush=True)
+    with _printing:  # one line of several connections after another
+        print(text, flush=True)
 
 
 def _fail(message: str) -> int:
-    print(f"masivo emulator: {message}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr)
     return 2

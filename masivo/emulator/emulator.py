@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from masivo.emulator.api import BASE_PATH, StorefrontApi
+from masivo.emulator.api import BASE_PATH, METHODS, StorefrontApi
 from masivo.emulator.exchange import Desk, Exchange
 from masivo.emulator.faults import Fault
 from masivo.emulator.inspector import Inspector, Visit, is_visit
@@ -207,7 +207,7 @@ class Emulator:
 
     def fail(
         self,
-        fault: Fault,
+        fault: Fault | int,
         *,
         route: str | None = None,
         number: int | Iterable[int] | None = None,
@@ -218,16 +218,28 @@ class Emulator:
         A fault by number takes precedence; the others apply in the order in which they were queued.
 
         Args:
-            fault: the fault to apply.
-            route: "authorize", "events" (batches), "event", or a path; None for any.
+            fault: the fault to apply; a number is short for `Fault(status=number)`.
+            route: "authorize", "events" (batches), "event", or a path from "/" on; None for any.
             number: apply to exactly the request or requests of this number, from 1, since the start
                 or `clear`; counted on the route if one is given, else over all routes. `times` is
                 ignored then.
             times: apply to this many requests; None for all, until `heal`.
 
         Raises:
-            ValueError: a number, or `times`, is below 1.
+            ValueError: a number, or `times`, is below 1; there is no such route.
+            TypeError: the fault is neither a Fault nor a number.
         """
+        if isinstance(fault, int) and not isinstance(fault, bool):
+            fault = Fault(status=fault)
+        elif not isinstance(fault, Fault):
+            raise TypeError(f"a fault is a Fault or the number of a status, not {fault!r}")
+        if route is not None and route.startswith("/"):
+            route = self._desk.api.route(route)
+        elif route is not None and route not in METHODS:
+            raise ValueError(
+                f"there is no route {route!r}: use 'authorize', 'events' (batches), 'event', or a "
+                "path that begins with '/'"
+            )
         with self._journal.changed:
             self._desk.plan.add(fault, route=route, number=number, times=times)
 

@@ -251,7 +251,7 @@ def test_carriage_returns(shell: Shell, packed: bool) -> None:
     (shell.folder / "g.csv").write_bytes(b"customer_id,note\nc-1,a\rb\nc-2,x\n")
     ended = shell.masivo("import", "g.csv", "-d", "type=T", "--no-brand", "--dry-run")
     assert "line 2: this is not CSV: there is a carriage return within the line" in ended.out
-    assert "1 events are good, 1 are not" in ended.out
+    assert "1 event valid, 1 invalid" in ended.out
 
 
 def spreadsheet() -> bytes:
@@ -391,6 +391,7 @@ def test_a_column_of_a_number_is_a_number(shell: Shell) -> None:
         ("type\tcustomer_id\tbrand_id", [], "--delimiter tab"),
         ("type,customer_id,brand_id", ["--map", "customer_id=customer_id"], "--map type=type"),
         ("id,customer_id", ["--map", "type=id", "--no-brand"], "--map customer_id=customer_id"),
+        ("id,price", ["--map", "product.value=price:float"], "A KIND is one of text, number, bool"),
     ],
 )
 def test_a_header_that_was_meant_otherwise(
@@ -496,7 +497,7 @@ def test_dry_run(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "customer_id is missing" in lines[1]
     assert "reserved" in lines[2]
     assert "must be a mapping" in lines[3]
-    assert lines[-1] == "1 events are good, 4 are not. Nothing was sent."
+    assert lines[-1] == "1 event valid, 4 invalid. Nothing was sent."
     assert not shell.emulator.requests
     assert [path.name for path in shell.folder.iterdir()] == ["f.jsonl"]
 
@@ -596,7 +597,7 @@ def test_rejected_events_can_be_corrected_and_imported(shell: Shell) -> None:
     )
     ended = shell.masivo("import", "f.jsonl")
     assert ended.code == 7
-    assert ended.out == "All done: 1 events delivered, 3 rejected.\n"
+    assert ended.out == "All done: 1 event delivered, 3 rejected.\n"
     path = shell.folder / "f.jsonl.rejected.jsonl"
     assert f"masivo import {path}" in ended.err
     records = {each["rejected"]["line"]: each for each in shell.read(path.name)}
@@ -702,7 +703,7 @@ def test_a_row_that_is_not_csv(shell: Shell) -> None:
     ended = shell.masivo("import", "f.csv", "-d", "type=T", "--no-brand", "--dry-run")
     assert "line 2: this is not CSV: text follows a closing quotation mark" in ended.out
     assert "line 4: this is not CSV: a quotation mark is not closed" in ended.out
-    assert "1 events are good, 2 are not" in ended.out
+    assert "1 event valid, 2 invalid" in ended.out
 
 
 def test_a_file_of_rejected_events_is_not_overwritten(shell: Shell) -> None:
@@ -820,8 +821,8 @@ def test_imported_before(shell: Shell) -> None:
     assert shell.masivo("import", "f.jsonl").code == 7
     ended = shell.masivo("import", "f.jsonl")
     assert ended.code == 2
-    assert "imported before: 1 events delivered, 1 rejected, all of it" in ended.err
-    assert shell.masivo("import", "f.jsonl", "--resume").out.startswith("All done: 1 events")
+    assert "imported before: 1 event delivered, 1 rejected, all of it" in ended.err
+    assert shell.masivo("import", "f.jsonl", "--resume").out.startswith("All done: 1 event")
     assert shell.emulator.event_count == 1
     assert len(shell.read("f.jsonl.rejected.jsonl")) == 1
     assert shell.masivo("import", "f.jsonl", "--restart", "--rejected", "r").code == 7
@@ -883,6 +884,18 @@ def test_other_options_and_another_address(shell: Shell) -> None:
     assert f"--base-url {shell.emulator.url}" in ended.err
     assert shell.masivo("import", "f.csv", "--resume").code == 0
     assert shell.emulator.event_count == 300
+    assert {str(each["type"]) for each in shell.emulator.events} == {"T"}
+
+
+def test_a_mistyped_address(shell: Shell) -> None:
+    """An import that no server has accepted an event of resumes at another address, with the
+    options of the first run."""
+    shell.write("f.csv", "id", *("c" for _ in range(300)))
+    options = ["--map", "customer_id=id", "-d", "type=T", "--no-brand", "--retries", "0"]
+    mistyped = ["--base-url", "http://127.0.0.1:9/v1"]
+    assert shell.masivo("import", "f.csv", *options, *mistyped).code == 5
+    ended = shell.masivo("import", "f.csv", "--resume")
+    assert (ended.code, shell.emulator.event_count) == (0, 300)
     assert {str(each["type"]) for each in shell.emulator.events} == {"T"}
 
 
@@ -976,7 +989,7 @@ def test_a_real_table(shell: Shell) -> None:
     (shell.folder / "shop.csv").write_bytes(table)
     command = ["import", "shop.csv", "--map", "customer_id=user_id", "--map", "type=event"]
     ended = shell.masivo(*command, "--no-brand", "--map", "issued_at=timestamp", "--dry-run")
-    assert ended.out.splitlines()[-1] == "0 events are good, 32,283 are not. Nothing was sent."
+    assert ended.out.splitlines()[-1] == "0 events valid, 32,283 invalid. Nothing was sent."
     assert shell.masivo(*command, "--no-brand", "--dry-run").code == 0
     ended = shell.masivo(*command, "--no-brand")
     assert ended.out == "All done: 32,283 events delivered, 0 rejected.\n"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
+from docs.blocks import ROOT, Page
 
 from masivo.cli.app import masivo
 from masivo.cli.exits import MEANINGS
+from masivo.emulator.command import make_parser
 
 if TYPE_CHECKING:
     from .conftest import Shell
 
-ROOT = Path(__file__).parent.parent.parent
 HOW_TO = (ROOT / "docs/how-to/bulk-import.md").read_text(encoding="utf-8")
 REFERENCE = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
 
@@ -30,7 +30,11 @@ def blocks(page: str, language: str) -> list[str]:
 
 EXAMPLES = [
     *(text for text in blocks(HOW_TO, "sh") if "pip install" not in text),
-    *blocks(REFERENCE, "sh"),
+    *(
+        block.code
+        for block in Page(ROOT / "docs/reference/cli.md").blocks
+        if (block.run_by or "").endswith("test_examples_run")
+    ),
 ]
 
 
@@ -64,6 +68,16 @@ def test_table_of_exit_codes() -> None:
     table = REFERENCE.split("## Exit codes")[1].split("Results go")[0]
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", table, re.MULTILINE)
     assert rows == [(str(code.value), meaning) for code, meaning in MEANINGS.items()]
+
+
+def test_table_of_the_emulators_options() -> None:
+    """Every option of ``masivo emulator`` is in its table and in its help, and no other."""
+    section = REFERENCE.split("## `masivo emulator")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE)
+    parser = make_parser("masivo emulator")
+    known = {option for option in parser._option_string_actions if option.startswith("--")}
+    shown = re.findall(r"^  (?:-h, )?(--[a-z-]+)", parser.format_help(), re.MULTILINE)
+    assert {*named, "--help"} == known == {*shown}
 
 
 @pytest.mark.parametrize("name", ["check", "send", "import"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import click
 import pytest
+from docs.blocks import ROOT, Page
 
 import masivo
 from masivo.cli import app
 from masivo.cli.exits import MEANINGS, Exit, exit_of
 
-from .conftest import LIMIT
+from .conftest import LIMIT, PROGRAM
 
 if TYPE_CHECKING:
     from .conftest import Shell
@@ -125,6 +128,54 @@ def test_without_the_extra(shell: Shell) -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "pip install 'masivo[cli]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "With the extra (pip install 'masivo[cli]'):\n  check "),
+        (["--help"], "With the extra (pip install 'masivo[cli]'):\n  check "),
+        (["-h"], "Commands:\n  emulator "),
+        (["--version"], f"masivo, version {masivo.__version__}\n"),
+    ],
+)
+def test_help_and_version_without_the_extra(shell: Shell, arguments: list[str], said: str) -> None:
+    """Help and version need no extra; the help says which commands do."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRA, *arguments],
+        env=shell.environ(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    assert said in done.stdout
+    assert done.stderr == ""
+    if "--version" not in arguments:  # each command has the line that it has with the extra
+        for name, command in app.masivo.commands.items():
+            line = rf"^  {name} +{re.escape(command.short_help or '')}$"
+            assert re.search(line, done.stdout, re.MULTILINE)
+
+
+def test_shell_completion() -> None:
+    """The line that the reference shows for ``.bashrc`` defines the completion of commands."""
+    page = Page(ROOT / "docs/reference/cli.md")
+    (line,) = (each.code for each in page.blocks if "completion" in (each.run_by or ""))
+    environ = {**os.environ, "PATH": f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            line + "COMP_WORDS=(masivo im) COMP_CWORD=1; _masivo_completion masivo; "
+            "echo ${COMPREPLY[@]}",
+        ],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    assert done.stdout == "import\n"
 
 
 def test_unknown_command(shell: Shell) -> None:

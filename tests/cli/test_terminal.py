@@ -78,6 +78,20 @@ def test_a_bar_shows_the_share_that_is_read() -> None:
         assert (task.total is None) is (size is None)
 
 
+def test_no_time_is_promised_while_nothing_has_an_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What has been read says nothing of how long the rest will take."""
+    times = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr("masivo.cli.importing.progress.time.monotonic", lambda: next(times))
+    rates = progress._Rates(1000)
+    for delivered, position in ((0, 0), (0, 500)):
+        rates.add(progress.Sample(delivered, 0, position))
+    assert rates.texts() == ["50%", "0 events", "0/s"]
+    rates.add(progress.Sample(10, 0, 500))
+    assert rates.texts() == ["50%", "10 events", "5/s", "0:02 left"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0:00"), (59.4, "0:59"), (59.6, "1:00"), (3599, "59:59"), (3660, "1:01:00")],

@@ -5,15 +5,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from masivo.__main__ import main
-from masivo.emulator import Emulator
-from masivo.emulator.command import _print_request
+from masivo.emulator import Emulator, RecordedRequest
+from masivo.emulator.command import CLIENT_KEY, _print_request, make_parser, start
 
 from .clients import connected
 
@@ -65,11 +67,17 @@ def test_its_help_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--daily-quota REQUESTS" in said
 
 
+def _a_record(emulator: Emulator) -> RecordedRequest:
+    """A batch, as the emulator has recorded it."""
+    with connected(emulator) as client:
+        client.send(client.token())
+    return emulator.requests[-1]
+
+
 def test_a_line_has_the_time_of_its_request(capsys: pytest.CaptureFixture[str]) -> None:
     """That of the emulator's clock, here."""
-    with Emulator() as emulator, connected(emulator) as client:
-        client.send(client.token())
-        record = emulator.requests[-1]
+    with Emulator() as emulator:
+        record = _a_record(emulator)
     at = time.strftime("%H:%M:%S", time.localtime(1_000_000_000))
     _print_request(replace(record, received_at=1_000_000_000.5))
     said = capsys.readouterr().out
@@ -95,6 +103,71 @@ def test_it_survives_a_closed_output() -> None:
         connection.close()
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=5) == 0
+
+
+def test_the_settings_are_those_of_the_last_start(tmp_path: Path) -> None:
+    """The keys are fixed, and the settings are also in a file for programs that read one."""
+    file = tmp_path / ".env"
+    for _ in range(2):
+        with subprocess.Popen(
+            command("--env-file", str(file)), stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            said = "".join(iter(process.stdout.readline, "Ctrl-C stops it. Requests:\n"))
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=5)
+        address, key = file.read_text("utf-8").splitlines()
+        assert address.startswith("MASIVO_BASE_URL=http://127.0.0.1:")
+        assert key == f"MASIVO_API_KEY={CLIENT_KEY}"
+        assert f"  export {address}\n  export {key}\n" in said
+
+
+def test_a_taken_default_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the default port is in use, a free one is taken."""
+    options = make_parser("masivo emulator").parse_args([])
+    with Emulator() as taken:
+        monkeypatch.setattr("masivo.emulator.command.PORT", urlsplit(taken.url).port)
+        with start(options) as emulator:
+            assert emulator.url != taken.url
+    with start(options) as emulator:
+        assert emulator.url == taken.url
+
+
+def test_an_env_file_that_cannot_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is one clear line and exit code 2."""
+    file = tmp_path / "missing" / ".env"
+    assert main(["emulator", "--port", "0", "--env-file", str(file)]) == 2
+    assert capsys.readouterr().err == f"error: cannot write {file}: No such file or directory\n"
+
+
+def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is reported in the form of the other commands."""
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["emulator", "--prot", "1"])
+    assert capsys.readouterr().err == (
+        "Usage: masivo emulator [OPTIONS]\nTry 'masivo emulator --help' for help.\n\n"
+        "Error: unrecognized arguments: --prot 1\n"
+    )
+
+
+def test_lines_do_not_run_together(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each request has a line of its own, however many are answered at once."""
+    record = _a_record(emulator)
+
+    def print_many() -> None:
+        for _ in range(50):
+            _print_request(record)
+
+    threads = [threading.Thread(target=print_many) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 400
+    assert len(set(said)) == 1
 
 
 def test_a_taken_port(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,34 @@ def test_a_status_for_the_next_batches(emulator: Emulator, client: Client) -> No
     assert emulator.batches[0].fault == Fault.unavailable(retry_after=2)
 
 
+def test_a_number_is_a_status(emulator: Emulator, client: Client) -> None:
+    """`fail(503)` is short for a fault with that status."""
+    emulator.fail(503, route="events")
+    assert client.send(client.token()).status == 503
+    assert emulator.batches[0].fault == Fault(status=503)
+
+
+@pytest.mark.parametrize("route", ["events", "/api/storefront/v1/behavior/events/bulk"])
+def test_a_route_by_its_path(emulator: Emulator, client: Client, route: str) -> None:
+    """A route has a name and a path."""
+    emulator.fail(503, route=route)
+    assert client.send(client.token()).status == 503
+
+
+@pytest.mark.parametrize("route", ["bulk", ""])
+def test_an_unknown_route(emulator: Emulator, route: str) -> None:
+    """A name that no route has is an error of the call, with the names that there are."""
+    with pytest.raises(ValueError, match=r"use 'authorize', 'events' \(batches\), 'event', or"):
+        emulator.fail(503, route=route)
+
+
+@pytest.mark.parametrize("fault", ["503", None, True])
+def test_what_is_no_fault(emulator: Emulator, fault: Fault) -> None:
+    """Anything but a Fault or a number is an error of the call."""
+    with pytest.raises(TypeError, match="a fault is a Fault or the number of a status"):
+        emulator.fail(fault)
+
+
 def test_a_status_although_it_was_accepted(emulator: Emulator, client: Client) -> None:
     """With `process` the events count, whatever the response says."""
     emulator.fail(Fault(status=500, process=True), route="events", number=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
@@ -104,6 +105,18 @@ def test_a_wrong_setting_has_its_message(changes: dict[str, Any], message: str) 
 async def _coroutine(_failed: object) -> None: ...
 
 
+class _Model:
+    """The part of a pydantic model that counts."""
+
+    def model_dump(self) -> dict[str, object]:
+        return {}
+
+
+@dataclass
+class _Fields:
+    type: str
+
+
 class _Awaited:
     async def __call__(self, _failed: object) -> None: ...
 
@@ -180,6 +193,11 @@ def test_a_value_that_json_cannot_carry_has_its_message(value: object, message: 
     ("wrong", "message"),
     [
         (5, "an event must be a mapping such as a dict, not int"),
+        (_Model(), "an event must be a mapping such as a dict, not _Model; pass its .model_dump()"),
+        (
+            _Fields("V"),
+            "an event must be a mapping such as a dict, not _Fields; pass dataclasses.asdict(it)",
+        ),
         ({}, "type is missing"),
         ({"type": ""}, "type must be a non-empty str, not an empty one"),
         ({"type": 5}, "type must be a non-empty str, not int"),
@@ -194,6 +212,13 @@ def test_a_value_that_json_cannot_carry_has_its_message(value: object, message: 
             (
                 "brand_id is missing: pass a str, or None where no brand applies "
                 "(or give the event a platform and the client a default brand_id)"
+            ),
+        ),
+        (
+            {"type": "V", "customer_id": "c", "platform": "web"},
+            (
+                "brand_id is missing: pass a str, or None where no brand applies "
+                "(or give the client a default brand_id)"
             ),
         ),
         (

@@ -14,7 +14,7 @@ from masivo._protocol.json import encode
 from masivo._protocol.wire.requests import envelope_size
 
 from .form import STAMP_SIZE, size
-from .plain import convert, is_plain, plain_text, reading
+from .plain import convert, is_plain, model_cure, plain_text, reading
 
 if TYPE_CHECKING:
     from masivo._protocol.settings import Settings
@@ -86,7 +86,9 @@ def as_dict(event: object) -> dict[str, object]:
     with reading("the event"):
         if isinstance(event, Mapping):
             return dict(cast("Mapping[str, object]", event))
-    raise MasivoValidationError(f"an event must be a mapping such as a dict, not {_kind(event)}")
+    raise MasivoValidationError(
+        f"an event must be a mapping such as a dict, not {_kind(event)}{model_cure(event)}"
+    )
 
 
 def _required(event: Mapping[str, object], name: str) -> str:
@@ -115,6 +117,8 @@ def _missing_brand(event: Mapping[str, object], *, has_default: bool) -> NoRetur
     cure = (
         "the client's default brand_id is filled only into events that have a platform"
         if has_default
+        else "or give the client a default brand_id"
+        if event.get("platform") is not None
         else "or give the event a platform and the client a default brand_id"
     )
     raise MasivoValidationError(

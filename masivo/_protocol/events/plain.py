@@ -23,7 +23,7 @@ from masivo._protocol.errors import MasivoValidationError
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["convert", "is_plain", "plain_text", "reading"]
+__all__ = ["convert", "is_plain", "model_cure", "plain_text", "reading"]
 
 _type_of: Final = cast("Callable[[object], object]", type)
 
@@ -199,17 +199,27 @@ def _cure(value: object) -> str:
         return "; pass a list (sorted, if order matters)"
     if kind.__name__ == "timedelta":
         return "; pass its total_seconds()"
+    if cure := model_cure(value):
+        return cure
+    if hasattr(kind, "tolist") and getattr(value, "ndim", None):  # numpy, pandas
+        return "; pass its .tolist()"
+    if hasattr(kind, "item"):
+        return "; pass its .item()"
+    return "; pass str, int, float, bool, None, a list or a dict"
+
+
+def model_cure(value: object) -> str:
+    """The way from an object with fields to a dict; empty for any other object."""
+    kind = type(value)
     if hasattr(kind, "model_dump"):  # pydantic
         return "; pass its .model_dump()"
     if hasattr(kind, "__attrs_attrs__"):
         return "; pass attrs.asdict(it)"
     if hasattr(kind, "__struct_fields__"):
         return "; pass msgspec.to_builtins(it)"
-    if hasattr(kind, "tolist") and getattr(value, "ndim", None):  # numpy, pandas
-        return "; pass its .tolist()"
-    if hasattr(kind, "item"):
-        return "; pass its .item()"
-    return "; pass str, int, float, bool, None, a list or a dict"
+    if hasattr(kind, "__dataclass_fields__"):
+        return "; pass dataclasses.asdict(it)"
+    return ""
 
 
 def _invalid(path: str, why: str) -> NoReturn:

@@ -119,7 +119,10 @@ def find_columns(header: Sequence[str], rules: Sequence[str]) -> list[Column]:
         count = header.count(column.name)
         if count != 1:
             has = "has no column" if count == 0 else f"has {count} columns"
-            raise UsageError(f"the file {has} {column.name!r}; its header is: {', '.join(header)}")
+            kinds = f". A KIND is one of {', '.join(KINDS)}" if ":" in column.name else ""
+            raise UsageError(
+                f"the file {has} {column.name!r}; its header is: {', '.join(header)}{kinds}"
+            )
     return columns
 
 
