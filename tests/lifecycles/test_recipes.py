@@ -24,6 +24,8 @@ pytestmark = pytest.mark.full
 GUNICORN = "gunicorn app:app --bind 127.0.0.1:8000 --workers 2"
 CELERY = "celery -A tasks worker --loglevel INFO --concurrency 2"
 
+MANAGE_TEST = "env MASIVO_API_KEY=test MASIVO_BASE_URL=http://127.0.0.1:9/v1 python manage.py test"
+
 Shop: TypeAlias = "Callable[[str], Recipe]"
 
 
@@ -148,6 +150,40 @@ def test_a_worker_that_is_stuck(shop: Shop) -> None:
         app.fill_carts(range(20, 25))  # by the worker in its place
         server.signal(signal.SIGTERM).ends()
     assert app.arrived() == list(range(25))
+
+
+# ── Tests and commands of the applications ───────────────────────────────────────────────────
+
+
+def test_the_tests_of_the_fastapi_shop(shop: Shop) -> None:
+    """The plugin's fixtures work under Starlette's TestClient, as the page shows them."""
+    assert "3 passed" in shop("fastapi").run("python -m pytest -q")
+
+
+def test_the_tests_of_the_django_shop(shop: Shop, emulator: Emulator) -> None:
+    """``manage.py test`` runs the page's tests, and nothing of them reaches another API."""
+    said = shop("django").run(MANAGE_TEST)
+    assert "Ran 2 tests" in said
+    assert "\nOK\n" in said
+    assert emulator.requests == []
+
+
+def test_the_backfill_of_the_django_shop(shop: Shop, emulator: Emulator) -> None:
+    """The command reports every order once. After a failure it says where to continue, and sends
+    then what is left."""
+    app = shop("django")
+    lines = ["number,customer", *(f"{n},customer-{n % 7}" for n in range(1, 2501))]
+    (app.folder / "orders.csv").write_text("\n".join(lines), "utf-8")
+    emulator.fail(Fault(status=401), route="events", number=[12, 13, 14])
+    with app.running("python manage.py backfill orders.csv") as program:
+        said = program.ends(code=1)
+    assert "1000 delivered, up to 1000\n" in said
+    assert "Continue with --after 1000" in said
+    before = [each["metadata"]["order"] for each in emulator.events]
+    said = app.run("python manage.py backfill orders.csv --after 1000")
+    assert said.endswith("1500 delivered, 0 failed\n")
+    assert {*before, *range(1001, 2501)} == {each["metadata"]["order"] for each in emulator.events}
+    assert before[:1000] == list(range(1, 1001))
 
 
 # ── Celery ───────────────────────────────────────────────────────────────────────────────────
