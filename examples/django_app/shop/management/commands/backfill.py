@@ -47,12 +47,11 @@ class Command(BaseCommand):
                     }
                 )
                 if number % 1000 == 0:  # so often the outcome of all so far is known
-                    client.flush()
-                    if failures:
+                    if client.flush().failed:
                         break
                     sent = number
                     self.stdout.write(f"{client.stats().delivered} delivered, up to {sent}")
-            client.flush()
-            self.stdout.write(f"{client.stats().delivered} delivered, {len(failures)} failed")
+        stats = client.stats()  # leaving the block has delivered the rest
+        self.stdout.write(f"{stats.delivered} delivered, {stats.failed} failed")
         if failures:
             raise CommandError(f"{failures[0].error}. Continue with --after {sent}")
