@@ -79,6 +79,7 @@ def imports(source: ast.Module, package: str) -> list[tuple[str, str | None]]:
     return found
 
 
+@cache
 def arrows(package: Path) -> Graph:
     """The files of a package, each with those of its files that it imports."""
     files, homes = modules(package), lazy_homes(package)
@@ -261,10 +262,11 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.endswith("__")
 
 
-def attributes(source: ast.Module) -> set[str]:
+@cache
+def attributes(path: Path) -> set[str]:
     """The private attributes that the classes of a file define."""
     found: set[str] = set()
-    for each in ast.walk(source):
+    for each in ast.walk(tree(path)):
         if not isinstance(each, ast.ClassDef):
             continue
         for node in ast.walk(each):
@@ -284,8 +286,8 @@ def foreign(folder: str) -> frozenset[str]:
     """The private attributes of the core's classes, but for those that a class of this folder of
     the package (or a class beside the folders) has as well: a use of it is taken for that one."""
     near = [path for path in OUTSIDE if part(path) in (folder, "")]
-    inside = (attributes(tree(path)) for path in CORE.rglob("*.py"))
-    return frozenset(set[str]().union(*inside).difference(*(attributes(tree(p)) for p in near)))
+    inside = (attributes(path) for path in CORE.rglob("*.py"))
+    return frozenset(set[str]().union(*inside).difference(*map(attributes, near)))
 
 
 def part(path: Path) -> str:
@@ -300,18 +302,19 @@ def private_uses(source: ast.Module, folder: str) -> list[str]:
         for base, name in imports(source, "masivo")
         if "_protocol" in base.split(".") and name is not None and is_private(name)
     ]
+    private = foreign(folder)
     for node in ast.walk(source):
-        if isinstance(node, ast.Attribute) and node.attr in foreign(folder):
+        if isinstance(node, ast.Attribute) and node.attr in private:
             found.append(f"line {node.lineno}: .{node.attr}")
-        elif isinstance(node, ast.Constant) and node.value in foreign(folder):
+        elif isinstance(node, ast.Constant) and node.value in private:
             found.append(f"line {node.lineno}: {node.value!r}")
     return found
 
 
-@pytest.mark.parametrize("path", OUTSIDE, ids=lambda path: shown(path, PACKAGE))
-def test_no_private_name_of_the_core_is_used_outside_it(path: Path) -> None:
+def test_no_private_name_of_the_core_is_used_outside_it() -> None:
     """Neither imported nor read nor replaced: a private name can change on any day."""
-    assert private_uses(tree(path), part(path)) == []
+    used = {shown(path, PACKAGE): private_uses(tree(path), part(path)) for path in OUTSIDE}
+    assert {path: names for path, names in used.items() if names} == {}
 
 
 @pytest.mark.parametrize(

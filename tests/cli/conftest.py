@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import pytest
 from masivo.__main__ import main
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
     from masivo.emulator import Emulator
 
@@ -42,6 +43,22 @@ class Ended:
         return document
 
 
+@contextmanager
+def standard_input(text: bytes) -> Generator[None]:
+    """Put a pipe with a short text in the place of this process's standard input."""
+    before = os.dup(0)
+    reading, writing = os.pipe()
+    os.write(writing, text)
+    os.close(writing)
+    os.dup2(reading, 0)
+    os.close(reading)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
 class Shell:
     """Runs commands in a folder, against an emulator."""
 
@@ -52,13 +69,14 @@ class Shell:
         self.emulator = emulator
         self._capsys = capsys
 
-    def masivo(self, *arguments: str) -> Ended:
+    def masivo(self, *arguments: str, stdin: bytes = b"") -> Ended:
         """Run a command in this process."""
         self._capsys.readouterr()
-        try:
-            code = main(arguments)
-        except SystemExit as error:  # argparse
-            code = int(error.code or 0)
+        with standard_input(stdin):
+            try:
+                code = main(arguments)
+            except SystemExit as error:  # argparse
+                code = int(error.code or 0)
         out, err = self._capsys.readouterr()
         return Ended(code, out, err)
 

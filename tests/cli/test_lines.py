@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import zlib
 
 import pytest
@@ -36,8 +37,9 @@ class _Damaged(io.BufferedReader):
 )
 def test_it_says_after_which_line_it_breaks_off(error: Exception, reason: str) -> None:
     """And the reason in words, without a number of the system's."""
-    lines = Lines(_Damaged(error), io.BytesIO(), None)  # type: ignore[arg-type]
-    assert next(lines) == b"one\n"
-    with pytest.raises(DamagedInputError) as caught:
-        next(lines)
+    with io.FileIO(os.devnull) as raw:
+        lines = Lines(_Damaged(error), raw, None)
+        assert next(lines) == b"one\n"
+        with pytest.raises(DamagedInputError) as caught:
+            next(lines)
     assert str(caught.value) == f"cannot read on after line 1: {reason}"

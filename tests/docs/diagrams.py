@@ -14,7 +14,8 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from protocol.simulator import START, Driver, is_authorization, numbers
+from protocol.requests import is_authorization, numbers
+from protocol.simulator import START, Driver
 
 from masivo._protocol.sending.backoff import FIRST_WAIT, LONGEST_HOLD, LONGEST_WAIT, full_jitter
 from masivo._protocol.token.life import TRANSITIONS, Change, State

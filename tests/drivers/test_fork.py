@@ -334,7 +334,7 @@ def test_no_fork_cuts_the_making_of_an_http_client_in_two(
 
 
 def test_forks_while_threads_are_sending(tmp_path: Path, emulator: Emulator) -> None:
-    """A hundred forks beside eight senders and a few that make and close clients: no deadlock in
+    """Fifty forks beside eight senders and a few that make and close clients: no deadlock in
     parent or child, and every event arrives once."""
     ended = fork(
         tmp_path,
@@ -367,7 +367,7 @@ def test_forks_while_threads_are_sending(tmp_path: Path, emulator: Emulator) -> 
         for thread in threads:
             thread.start()
         pids = []
-        for n in range(100):
+        for n in range(50):
             pids.append(fork(child if n % 10 == 0 else lambda: client.destroy()))
             if len(pids) == 5:
                 reap(pids.pop(0))
@@ -386,7 +386,7 @@ def test_forks_while_threads_are_sending(tmp_path: Path, emulator: Emulator) -> 
     numbers = arrived(emulator)
     expected = [index * 10_000 + n for index, count in enumerate(counts) for n in range(count)]
     assert sorted(n for n in numbers if 0 <= n < 900_000) == expected
-    assert numbers.count(-1) == 10
+    assert numbers.count(-1) == 5
 
 
 @pytest.mark.parametrize(

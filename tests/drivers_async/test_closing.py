@@ -69,14 +69,18 @@ async def test_an_exception_releases_at_once_and_comes_out_plain(
     emulator.fail(STUCK, route=route)
     deliveries: list[masivo.AsyncDelivery] = []
     began = time.monotonic()
-    with pytest.raises(BlockError) as caught:  # noqa: PT012
+
+    async def work() -> None:
         async with connect(batch_size=2) as client:
-            deliveries += [client.send_analytics_event(event(n)) for n in range(3)]
+            deliveries.extend(client.send_analytics_event(event(n)) for n in range(3))
             await until(
                 emulator,
                 lambda emulator: emulator.requests and emulator.requests[-1].route == route,
             )
             raise BlockError
+
+    with pytest.raises(BlockError) as caught:
+        await work()
     assert time.monotonic() - began < 5
     assert type(caught.value) is BlockError
     assert [type(error_of(each)) for each in deliveries] == [CLOSED] * 3
@@ -131,7 +135,7 @@ async def test_a_request_of_a_closed_client_is_broken_off(
         client.send_analytics_event(event(2))
         await client.aclose(timeout=0)
         batches = len(emulator.batches)
-        await anyio.sleep(0.1)
+        await anyio.sleep(0.1)  # in which a retry would come
         assert len(emulator.batches) == batches
 
 

@@ -33,12 +33,12 @@ def send(client):
 
 async def use_asyncio():
     send(masivo.AsyncClient())
-    await asyncio.sleep(60)
+    await asyncio.sleep(60)  # longer than the program
 
 async def use_trio():
     async with masivo.TrioClient() as client:
         send(client)
-        await trio.sleep(60)
+        await trio.sleep(60)  # longer than the program
 
 {loop}
 threading.Thread(target=run, daemon=True).start()

@@ -48,10 +48,15 @@ def test_a_compressed_body_is_read() -> None:
         (BODY, "gzip", "not gzip"),
         (zlib.compress(BODY, wbits=31)[:-4], "gzip", "cut short"),
         (zlib.compress(BODY, wbits=31) + b"more", "gzip", "something follows"),
-        (zlib.compress(bytes(MAX_BODY + 1), 1, wbits=31), "gzip", "longer than"),
         (BODY, "br", "not known"),
     ],
 )
 def test_a_body_that_is_not_as_it_says_is_malformed(body: bytes, encoding: str, fault: str) -> None:
-    """The API names the fault, and inflates no more than its bound."""
+    """The API names the fault."""
     assert fault in (malformed(body, encoding) or "")
+
+
+def test_a_compressed_body_has_a_bound() -> None:
+    """The API inflates no more than its bound."""
+    body = zlib.compress(bytes(MAX_BODY + 1), 1, wbits=31)
+    assert "longer than" in (malformed(body) or "")

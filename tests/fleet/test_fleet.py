@@ -16,18 +16,6 @@ BUCKET = 60.0
 """A fleet of 200 makes 40 authorizations in so many seconds, as 10,000 do 333 in ten."""
 
 
-def small(kind: Outage, *, one_key: bool = False) -> Plan:
-    """200 processes for two and a half hours; an outage after 100 minutes."""
-    return Plan(
-        200,
-        9000.0,
-        (6000.0, 6600.0),
-        kind,
-        one_key=one_key,
-        revoked_at=8000.0 if one_key else None,
-    )
-
-
 def run(plan: Plan) -> tuple[Traffic, Peaks]:
     """Run a plan; the traffic, and the peaks of its authorizations."""
     traffic = Fleet(plan).run()
@@ -42,7 +30,7 @@ def test_there_is_no_thundering_herd(kind: Outage) -> None:
     """Processes that start together authorize apart: from the second hour on, peaks stay near the
     mean; and after an outage they do not come back as one, not even if the server tells them all
     the same instant."""
-    traffic, peaks = run(small(kind))
+    traffic, peaks = run(Plan(200, 9000.0, (6000.0, 6600.0), kind))
     assert 0.6 < peaks.steady < 0.7  # 200 processes every 300 s
     assert peaks.undisturbed <= 1.6  # of 40; of 10,000 processes: 1.5
     assert peaks.after_outage <= 3.0
@@ -53,7 +41,7 @@ def test_there_is_no_thundering_herd(kind: Outage) -> None:
 def test_a_revoked_token_brings_no_herd() -> None:
     """When the server revokes the tokens of a whole fleet, each process authorizes anew with its
     own next batch, not at once."""
-    traffic, peaks = run(small("503", one_key=True))
+    traffic, peaks = run(Plan(200, 5400.0, (0.0, 0.0), one_key=True, revoked_at=4400.0))
     assert peaks.after_revocation <= 3.0
     assert traffic.failed < traffic.sent / 10
 

@@ -6,10 +6,9 @@ same time is quiet, and ``wake_at`` is None or in the future.
 
 from __future__ import annotations
 
-import json
 import random
 from collections import deque
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
 from msgspec import structs
 
@@ -31,6 +30,8 @@ from masivo.protocol import (
     configure,
     unwrap,
 )
+
+from .requests import is_authorization, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,32 +91,6 @@ class Dice:
 def event(number: int = 0, customer: str = "c", **more: object) -> dict[str, object]:
     """A small valid event that can be told from others by its ``n``."""
     return {"type": "VIEW", "customer_id": customer, "brand_id": None, "n": number} | more
-
-
-def payload(request: Request) -> list[dict[str, Any]]:
-    """The events that a request carries."""
-    value = cast("dict[str, list[dict[str, Any]]]", parsed(request.body))
-    return value["events"]
-
-
-def parsed(text: bytes) -> Json:
-    """A JSON text's value."""
-    return cast("Json", json.loads(text))
-
-
-def numbers(request: Request) -> list[int]:
-    """The ``n`` of the events that a request carries, in order."""
-    return [each["n"] for each in payload(request)]
-
-
-def is_authorization(request: Request) -> bool:
-    """Whether a request asks for a token."""
-    return request.method == "GET"
-
-
-def header(request: Request, name: str) -> str | None:
-    """The value of a request's header, None without one."""
-    return dict(request.headers).get(name)
 
 
 def result_of(delivery: Delivery) -> SendEventResult:

@@ -10,20 +10,8 @@ from masivo._protocol.events.form import size
 from masivo._protocol.wire.requests import envelope_size
 from masivo.protocol import Api, FlushResult, SendEventResult
 
-from .simulator import (
-    BASE_URL,
-    KEY,
-    START,
-    Driver,
-    event,
-    header,
-    in_batch,
-    is_authorization,
-    numbers,
-    parsed,
-    payload,
-    result_of,
-)
+from .requests import header, is_authorization, numbers, parsed, payload
+from .simulator import BASE_URL, KEY, START, Driver, event, in_batch, result_of
 
 # ── What is sent ─────────────────────────────────────────────────────────────────────────────
 

@@ -7,7 +7,8 @@ from masivo._protocol.errors import MasivoQueueFullError
 from masivo._protocol.events.form import size
 from masivo.protocol import Api
 
-from .simulator import Driver, error_of, event, in_batch, numbers
+from .requests import numbers
+from .simulator import Driver, error_of, event, in_batch
 
 
 def event_of(size: int, number: int = 0) -> dict[str, object]:

@@ -10,16 +10,8 @@ import pytest
 from masivo._protocol.errors import MasivoAuthError, MasivoClosedError
 from masivo.protocol import BatchSent, Delivery, Failed, FlushResult
 
-from .simulator import (
-    START,
-    Driver,
-    error_of,
-    event,
-    in_batch,
-    is_authorization,
-    numbers,
-    result_of,
-)
+from .requests import is_authorization, numbers
+from .simulator import START, Driver, error_of, event, in_batch, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,19 +8,8 @@ import pytest
 from masivo._protocol.errors import MasivoError, MasivoNetworkError
 from masivo.protocol import Failed, FailedEvent, Failure, SendEventResult
 
-from .simulator import (
-    START,
-    WALL,
-    Driver,
-    error_of,
-    event,
-    header,
-    in_batch,
-    is_authorization,
-    numbers,
-    payload,
-    result_of,
-)
+from .requests import header, is_authorization, numbers, payload
+from .simulator import START, WALL, Driver, error_of, event, in_batch, result_of
 
 DATES = [
     ("Thu, 01 Jan 2026 00:00:20 GMT", "Thu, 01 Jan 2026 00:00:00 GMT", 20.0),

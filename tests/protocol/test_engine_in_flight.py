@@ -7,7 +7,8 @@ import pytest
 
 from masivo.protocol import Api, Request
 
-from .simulator import START, Driver, event, numbers, payload, result_of
+from .requests import numbers, payload
+from .simulator import START, Driver, event, result_of
 
 
 def send(driver: Driver, *customers: str) -> None:

@@ -10,18 +10,8 @@ from hypothesis import strategies as st
 from masivo._protocol.errors import MasivoError
 from masivo.protocol import Delivery, Failed, Request
 
-from .simulator import (
-    START,
-    Driver,
-    error_of,
-    event,
-    header,
-    in_batch,
-    is_authorization,
-    numbers,
-    payload,
-    result_of,
-)
+from .requests import header, is_authorization, numbers, payload
+from .simulator import START, Driver, error_of, event, in_batch, result_of
 
 
 def judge(driver: Driver, bad: set[int], status: int = 422) -> list[list[int]]:

@@ -10,7 +10,8 @@ import pytest
 
 from masivo.protocol import Api, Request
 
-from .simulator import START, WALL, Driver, error_of, event, header, payload
+from .requests import header, payload
+from .simulator import START, WALL, Driver, error_of, event
 
 
 def stamps(request: Request) -> list[str]:

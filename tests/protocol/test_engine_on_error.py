@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Unpack
 from masivo._protocol.errors import MasivoAuthError, MasivoQueueFullError
 from masivo.protocol import settle
 
-from .simulator import Driver, error_of, event, numbers
+from .requests import numbers
+from .simulator import Driver, error_of, event
 from .test_settle import Log
 
 if TYPE_CHECKING:
@@ -43,6 +44,16 @@ class Resending(Driver):
         self.send_numbers(1)
         self.respond(403, {"error": "no"}, to=self.authorization())
 
+    def outlive_a_hold(self) -> None:
+        """Send event 1, whose failure is told in a long hold; after it, event 101 is in flight."""
+        self.dice.always = 0.0
+        self.sign_in()
+        self.send_numbers(1)
+        self.flush()
+        self.respond(503, headers={"retry-after": "301"})
+        self.now += 301.0
+        self.flush()
+
 
 def test_an_event_that_fails_at_once_is_not_told_again() -> None:
     """While the key rests, an event that ``on_error`` sends fails, and that is the end of it; its
@@ -70,13 +81,7 @@ def test_an_event_that_fails_at_once_in_a_long_hold_is_not_told_again() -> None:
 def test_an_event_that_outlives_what_kept_it_is_told() -> None:
     """An event that ``on_error`` sends in a long hold, and that fails after it, is told."""
     driver = Resending(refresh_interval=None)
-    driver.dice.always = 0.0
-    driver.sign_in()
-    driver.send_numbers(1)
-    driver.flush()
-    driver.respond(503, headers={"retry-after": "301"})
-    driver.now += 301.0
-    driver.flush()
+    driver.outlive_a_hold()
     driver.respond(403)
     assert driver.told == [1, 101]
 
@@ -84,13 +89,7 @@ def test_an_event_that_outlives_what_kept_it_is_told() -> None:
 def test_what_is_delivered_is_forgotten() -> None:
     """Nothing is kept of an event that went well after all."""
     driver = Resending(refresh_interval=None)
-    driver.dice.always = 0.0
-    driver.sign_in()
-    driver.send_numbers(1)
-    driver.flush()
-    driver.respond(503, headers={"retry-after": "301"})
-    driver.now += 301.0
-    driver.flush()
+    driver.outlive_a_hold()
     driver.accept()
     assert driver.core.untold == {}
 

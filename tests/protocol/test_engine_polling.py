@@ -10,18 +10,10 @@ from typing import Any, cast
 import pytest
 
 from masivo._protocol.errors import MasivoAuthError, MasivoError
-from masivo.protocol import Api, Delivery, Engine, Failed, Failure, Response, unwrap
+from masivo.protocol import Api, Buffer, Delivery, Engine, Failed, Failure, Response, unwrap
 
-from .simulator import (
-    START,
-    Dice,
-    Driver,
-    error_of,
-    event,
-    in_batch,
-    numbers,
-    result_of,
-)
+from .requests import numbers
+from .simulator import START, WALL, Dice, Driver, error_of, event, in_batch, result_of, settings
 
 
 class Reentrant(Mapping[str, object]):
@@ -67,6 +59,22 @@ class InPoll:
         return self.dice.getrandbits(k)
 
 
+def acting_in_polls() -> tuple[Engine, Buffer, InPoll]:
+    """An engine whose random source may act, with a client that has sent an event."""
+    source = InPoll()
+    chosen = settings()
+    engine = Engine(
+        chosen.account,
+        clock=lambda: START,
+        wall_clock=lambda: WALL,
+        random=source,
+        wake=lambda: None,
+    )
+    buffer = engine.attach(chosen)
+    buffer.send(event(1))
+    return engine, buffer, source
+
+
 def test_a_second_poll_at_the_same_time_returns_nothing_new() -> None:
     """``poll`` returns each thing once; a second poll at the same time is quiet and asks for the
     same wake-up, and early polls change nothing."""
@@ -98,17 +106,7 @@ def test_all_work_is_done_by_poll() -> None:
 
 def test_a_poll_within_a_poll_is_an_error() -> None:
     """``poll`` must not run twice at once: a RuntimeError, and the outer one is unharmed."""
-    driver = Driver()
-    source = InPoll()
-    engine = Engine(
-        driver.settings.account,
-        clock=lambda: driver.now,
-        wall_clock=lambda: 0.0,
-        random=source,
-        wake=lambda: None,
-    )
-    buffer = engine.attach(driver.settings)
-    buffer.send(event(1))
+    engine, buffer, source = acting_in_polls()
     (request,) = engine.poll().requests
     raised: list[RuntimeError] = []
 
@@ -304,17 +302,7 @@ def test_a_poll_asks_for_another_where_events_came_in_meanwhile() -> None:
 
 def test_a_failure_of_the_random_source_does_not_lock_the_engine() -> None:
     """An exception out of ``poll`` (a broken clock or random source) leaves it callable."""
-    driver = Driver()
-    source = InPoll()
-    engine = Engine(
-        driver.settings.account,
-        clock=lambda: driver.now,
-        wall_clock=lambda: 0.0,
-        random=source,
-        wake=lambda: None,
-    )
-    buffer = engine.attach(driver.settings)
-    buffer.send(event(1))
+    engine, _, source = acting_in_polls()
     (request,) = engine.poll().requests
 
     def fail() -> None:

@@ -12,21 +12,10 @@ from masivo._protocol.errors import (
     MasivoServerKeyError,
 )
 from masivo._protocol.token.life import State
-from masivo.protocol import Api, Failure, FlushResult, Json
+from masivo.protocol import Api, Failure, FlushResult, Json, Request
 
-from .simulator import (
-    BASE_URL,
-    KEY,
-    START,
-    Driver,
-    error_of,
-    event,
-    header,
-    in_batch,
-    is_authorization,
-    numbers,
-    result_of,
-)
+from .requests import header, is_authorization, numbers
+from .simulator import BASE_URL, KEY, START, Driver, error_of, event, in_batch, result_of
 
 SERVER_KEY_SAID: Json = {"error": "SERVER keys are not allowed here", "details": "use CLIENT"}
 
@@ -519,8 +508,8 @@ def test_a_401_to_a_token_that_came_before_the_first_401_is_no_second_one() -> N
     assert driver.out == []
 
 
-def test_a_renewal_on_its_way_is_forgotten_when_the_key_comes_to_rest() -> None:
-    """The token that it brings is not used, though it may come before the 30 s have passed."""
+def renewing_after_a_401() -> tuple[Driver, Request]:
+    """A driver whose batch goes with a second token, while a renewal is out; the batch."""
     driver = Driver(batch_size=1, refresh_interval=10.0)
     driver.dice.always = 0.0
     in_batch(driver, 1)
@@ -528,6 +517,12 @@ def test_a_renewal_on_its_way_is_forgotten_when_the_key_comes_to_rest() -> None:
     driver.grant()
     batch = driver.batch()
     driver.sleep()
+    return driver, batch
+
+
+def test_a_renewal_on_its_way_is_forgotten_when_the_key_comes_to_rest() -> None:
+    """The token that it brings is not used, though it may come before the 30 s have passed."""
+    driver, batch = renewing_after_a_401()
     driver.respond(401, to=batch)
     driver.grant()
     assert type(error_of(driver.send_numbers(2)[0])) is MasivoAuthError
@@ -536,13 +531,7 @@ def test_a_renewal_on_its_way_is_forgotten_when_the_key_comes_to_rest() -> None:
 
 def test_a_newer_token_goes_with_the_one_that_got_the_second_401() -> None:
     """If another token came meanwhile, it is not tried before the key has rested either."""
-    driver = Driver(batch_size=1, refresh_interval=10.0)
-    driver.dice.always = 0.0
-    in_batch(driver, 1)
-    revoke(driver)
-    driver.grant()
-    batch = driver.batch()
-    driver.sleep()
+    driver, batch = renewing_after_a_401()
     driver.grant()
     driver.respond(401, to=batch)
     assert type(error_of(driver.send_numbers(2)[0])) is MasivoAuthError

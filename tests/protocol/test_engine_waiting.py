@@ -10,7 +10,8 @@ import pytest
 from masivo._protocol.batches.flushes import Flushes
 from masivo.protocol import FlushResult
 
-from .simulator import START, Driver, event, in_batch, is_authorization, numbers, result_of
+from .requests import is_authorization, numbers
+from .simulator import START, Driver, event, in_batch, result_of
 
 if TYPE_CHECKING:
     from masivo._protocol.batches.flushes import FlushTicket

@@ -17,7 +17,8 @@ import masivo._protocol
 from masivo._protocol.errors import MasivoError
 from masivo.protocol import Delivery, Failed
 
-from .simulator import Driver, event, numbers
+from .requests import numbers
+from .simulator import Driver, event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

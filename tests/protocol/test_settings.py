@@ -284,10 +284,10 @@ DURATIONS = ["idle_timeout", "max_wait", "await_linger", "refresh_interval", "ti
 
 
 @pytest.mark.parametrize("name", [*COUNTS, "max_retries"])
-@pytest.mark.parametrize("value", [-1, 1.0, 1.5, "5", None, True, math.nan, math.inf, b"1"])
-def test_counts_are_whole_numbers(name: str, value: object) -> None:
+def test_counts_are_whole_numbers(name: str) -> None:
     """Counts are int from 1 on (``max_retries`` from 0); the message names the setting."""
-    assert name in refusal(**{name: value})
+    for value in (-1, 1.0, 1.5, "5", None, True, math.nan, math.inf, b"1"):
+        assert name in refusal(**{name: value})
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -298,11 +298,10 @@ def test_counts_begin_at_1(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DURATIONS)
-@pytest.mark.parametrize("value", [0, -1, 0.0, -0.5, "5", True, math.nan, math.inf, 1.1e9])
-def test_durations_are_positive_seconds(name: str, value: object) -> None:
+def test_durations_are_positive_seconds(name: str) -> None:
     """Durations are numbers above 0 (and at most some 31 years); the message names the setting."""
-    assert name in refusal(**{name: value})
-    assert name in refusal(**{name: 10**400})
+    for value in (0, -1, 0.0, -0.5, "5", True, math.nan, math.inf, 1.1e9, 10**400):
+        assert name in refusal(**{name: value})
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "max_wait", "timeout"])
@@ -314,10 +313,10 @@ def test_some_durations_may_be_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DURATIONS)
-@pytest.mark.parametrize("value", [1, 0.001, 1e9])
-def test_durations_are_kept_as_floats(name: str, value: float) -> None:
+def test_durations_are_kept_as_floats(name: str) -> None:
     """Any number in the range is taken."""
-    assert getattr(made(**{name: value}), name) == value
+    for value in (1, 0.001, 1e9):
+        assert getattr(made(**{name: value}), name) == value
 
 
 def test_an_event_must_fit_a_batch() -> None:

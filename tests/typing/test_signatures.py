@@ -6,15 +6,17 @@ import ast
 import inspect
 import pkgutil
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType, ModuleType, SimpleNamespace
-from typing import Any, TypeVar, cast, get_args, get_type_hints
-
-import pytest
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_type_hints
 
 import masivo
 from masivo import protocol
+
+if TYPE_CHECKING:
+    import pytest
 
 SPECIAL = ("__init__", "__await__", "__enter__", "__exit__", "__aenter__", "__aexit__")
 """The special methods that users call, by their syntax."""
@@ -35,6 +37,7 @@ EXPORTED = {
 }
 
 
+@cache
 def names_of(module: ModuleType) -> dict[str, Any]:
     """What the annotations of a module may name: what it holds, and what it imports for type
     checkers alone."""
@@ -47,6 +50,7 @@ def names_of(module: ModuleType) -> dict[str, Any]:
     return names
 
 
+@cache
 def all_names() -> dict[str, Any]:
     """The same of every module of the core and the clients: aliases are resolved in it."""
     names: dict[str, Any] = {}
@@ -56,15 +60,12 @@ def all_names() -> dict[str, Any]:
     return names
 
 
-ALL_NAMES = all_names()
-
-
 def hints(annotated: Any) -> dict[str, Any]:
     """The resolved annotations of a class or a function, but for private names."""
     found: dict[str, Any] = {}
     for each in reversed(annotated.__mro__) if isinstance(annotated, type) else [annotated]:
         if each.__module__.startswith("masivo"):
-            names = {**ALL_NAMES, **names_of(sys.modules[each.__module__])}
+            names = {**all_names(), **names_of(sys.modules[each.__module__])}
             annotations = vars(each).get("__annotations__", each.__annotations__)
             # Of a forward reference its text, as others may have resolved it in their own way.
             public = {
@@ -140,23 +141,20 @@ def test_the_three_clients_are_alike() -> None:
     assert {"close", "destroy", "drain", "flush", "get_token", "stats"} < set(threads)
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_nothing_public_is_vague(name: str) -> None:
+def test_nothing_public_is_vague() -> None:
     """No parameter, result or attribute of a public name is ``Any``, nor is anything in it; but for
     JSON of an event or a response, which programs index (``result.data["x"]``)."""
-    allowed = JSON.get(name.rpartition(".")[2], ())
-    assert vague(EXPORTED[name]) == [*allowed]
+    found = {name: tuple(vague(exported)) for name, exported in EXPORTED.items()}
+    assert found == {name: JSON.get(name.rpartition(".")[2], ()) for name in EXPORTED}
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_everything_public_is_annotated(name: str) -> None:
+def test_everything_public_is_annotated() -> None:
     """Each parameter of each public function has a type, and so has its result."""
-    exported = EXPORTED[name]
-    if isinstance(exported, type):
-        found = functions(exported)
-    else:
-        found = {name: exported} if isinstance(exported, FunctionType) else {}
-    for function in found.values():
+    found = [each for each in EXPORTED.values() if isinstance(each, FunctionType)]
+    for exported in EXPORTED.values():
+        if isinstance(exported, type):
+            found += functions(exported).values()
+    for function in found:
         parameters = set(inspect.signature(function).parameters) - {"self", "cls"}
         assert parameters | {"return"} <= set(function.__annotations__), function.__qualname__
 
@@ -178,7 +176,7 @@ def test_the_walk_finds_what_is_vague(monkeypatch: pytest.MonkeyPatch) -> None:
     """``Any`` is found in attributes, parameters and properties."""
     for member in (Vague, Vague.method, vars(Vague)["value"].fget):
         monkeypatch.setattr(member, "__module__", "masivo.protocol")
-    monkeypatch.setitem(ALL_NAMES, "Any", Any)
+    monkeypatch.setitem(all_names(), "Any", Any)
     assert vague(Vague) == ["at", "method: two", "value: return"]
 
 

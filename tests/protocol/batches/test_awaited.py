@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import pytest
 
 from masivo.protocol import BatchSent, Waiters
-from protocol.simulator import START, Driver, event, in_batch, numbers, result_of
+from protocol.requests import numbers
+from protocol.simulator import START, Driver, event, in_batch, result_of
 
 if TYPE_CHECKING:
     from masivo.protocol import ClientOptions, Delivery
@@ -17,11 +18,11 @@ LINGER = 0.25
 """A number that is exact in binary."""
 
 
-def ready(**options: object) -> Driver:
+def ready(**options: Unpack[ClientOptions]) -> Driver:
     """A driver with a token, and nothing else to do."""
-    chosen: ClientOptions = {"await_linger": LINGER, "refresh_interval": None}
-    chosen.update(options)  # type: ignore[typeddict-item]
-    driver = Driver(listening=True, **chosen)
+    options.setdefault("await_linger", LINGER)
+    options.setdefault("refresh_interval", None)
+    driver = Driver(listening=True, **options)
     driver.sign_in()
     return driver
 

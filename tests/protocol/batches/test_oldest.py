@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from protocol.simulator import Driver, event, in_batch, numbers
+from protocol.requests import numbers
+from protocol.simulator import Driver, event, in_batch
 
 if TYPE_CHECKING:
     from masivo.protocol import Buffer

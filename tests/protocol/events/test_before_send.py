@@ -11,7 +11,8 @@ import pytest
 
 from masivo._protocol.errors import MasivoConfigError, MasivoValidationError
 from masivo.protocol import Api, BeforeSend, SendEventResult
-from protocol.simulator import Driver, event, payload, settings
+from protocol.requests import payload
+from protocol.simulator import Driver, event, settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -35,7 +35,8 @@ from masivo.protocol import (
     TokenGranted,
     TokenRevoked,
 )
-from protocol.simulator import BASE_URL, KEY, START, TOKEN, WALL, Driver, event, header, in_batch
+from protocol.requests import header
+from protocol.simulator import BASE_URL, KEY, START, TOKEN, WALL, Driver, event, in_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable

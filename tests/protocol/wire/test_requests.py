@@ -12,7 +12,8 @@ from masivo._protocol import __version__
 from masivo._protocol.errors import MasivoConfigError
 from masivo._protocol.wire import bodies, requests
 from masivo.protocol import Api
-from protocol.simulator import Driver, event, header, in_batch
+from protocol.requests import header
+from protocol.simulator import Driver, event, in_batch
 
 COMMON = {"accept": "application/json", "user-agent": f"masivo-python/{__version__}"}
 PACKED = gzip.compress(b"x", mtime=0)
