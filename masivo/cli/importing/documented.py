@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 
 from masivo._protocol.json import decode_encoded, encode
-from masivo.emulator.schema import problem_with
 
 __all__ = ["problem_of"]
 
@@ -21,6 +20,8 @@ _CURES = {
 
 def problem_of(event: object) -> str | None:
     """Return why the API would reject a valid event, or None."""
+    from masivo.emulator.schema import problem_with  # with the emulator, which few runs need
+
     sent = decode_encoded(encode(event))
     problem = problem_with(sent, now=time.time(), reserved=frozenset())
     if problem is None:
