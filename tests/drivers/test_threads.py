@@ -472,9 +472,9 @@ def test_a_polling_thread_that_ends_is_replaced(
 
 
 def test_threads_do_not_pile_up(connect: Connect, emulator: Emulator) -> None:
-    """Hundreds of clients, made and closed, with failures among them, leave no thread behind."""
+    """Dozens of clients, made and closed, with failures among them, leave no thread behind."""
     emulator.on_request = lambda request: Fault(status=403) if request.number % 5 == 0 else None
-    for n in range(100):
+    for n in range(50):
         with connect() as client:
             client.send_analytics_event(event(n))
         assert len(workers()) <= 6  # three at most for a client, and for the one before it
@@ -486,31 +486,27 @@ def test_threads_do_not_pile_up(connect: Connect, emulator: Emulator) -> None:
 
 @pytest.mark.usefixtures("nervous")
 def test_every_event_arrives_exactly_once(connect: Connect, emulator: Emulator) -> None:
-    """32 threads, 500 events each, at the highest rate of switches: 16,000 arrive, once each, in
+    """32 threads, 250 events each, at the highest rate of switches: 8,000 arrive, once each, in
     each thread's order, after one authorization; the counters add up."""
     client = connect()
     deliveries: list[list[Delivery]] = [[] for _ in range(32)]
 
     def work(index: int) -> None:
-        for n in range(500):
-            deliveries[index].append(client.send_analytics_event(event(index * 500 + n)))
+        for n in range(250):
+            deliveries[index].append(client.send_analytics_event(event(index * 250 + n)))
 
     in_threads(32, work)
     told = client.flush(60)
-    assert (told.delivered, told.failed) == (16_000, 0)
+    assert (told.delivered, told.failed) == (8_000, 0)
     numbers = arrived(emulator)
-    assert sorted(numbers) == list(range(16_000))
+    assert sorted(numbers) == list(range(8_000))
     for index in range(32):
-        own = [n for n in numbers if n // 500 == index]
+        own = [n for n in numbers if n // 250 == index]
         assert own == sorted(own)
     assert all(each.result(0).success for own in deliveries for each in own)
     stats = client.stats()
-    assert (stats.accepted, stats.delivered, stats.failed, stats.overflowed) == (
-        16_000,
-        16_000,
-        0,
-        0,
-    )
+    counts = stats.accepted, stats.delivered, stats.failed, stats.overflowed
+    assert counts == (8_000, 8_000, 0, 0)
     assert (stats.queued, stats.in_flight, stats.authorizations) == (0, 0, 1)
     assert len(emulator.authorizations) == 1
     client.close()

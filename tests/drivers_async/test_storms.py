@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.anyio
 
-SEEDS = range(3)
+SEEDS = range(2)
 
 
 def faults(dice: random.Random) -> list[Fault | None]:
