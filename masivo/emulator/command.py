@@ -93,7 +93,9 @@ def _run(arguments: argparse.Namespace) -> int:
             if arguments.env_file is not None:
                 arguments.env_file.write_text(_settings(emulator), "utf-8")
             _print(_introduction(emulator))
-            threading.Event().wait()
+            never = threading.Event()
+            while not never.wait(1.0):  # of a signal just before a wait Python learns after it
+                pass
         except KeyboardInterrupt:
             _print("")
         except OSError as error:
