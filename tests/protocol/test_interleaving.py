@@ -38,6 +38,8 @@ def steps(
 ) -> Iterator[T]:
     """Call ``call`` again and again, each time with ``other`` called before another one of its
     bytecodes; give what ``prepare`` made for it, which both get."""
+    # Before the first: some Pythons count bytecodes only of code that has been traced before.
+    _interrupted(partial(call, made := prepare()), partial(other, made), sys.maxsize)
     step = 1
     while _interrupted(partial(call, made := prepare()), partial(other, made), step):
         yield made
