@@ -114,8 +114,8 @@ class NotCopied:
 
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn:
         raise TypeError(
-            f"a client is not copied or pickled, nor is what belongs to it (a "
-            f"{type(self).__name__}): make one in each process"
+            "a client is not copied or pickled, nor is what belongs to it "
+            f"({type(self).__name__}): make one in each process"
         )
 
 

@@ -355,7 +355,7 @@ def test_what_must_not_be_copied_says_so() -> None:
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
     assert message_of(TypeError, lambda: pickle.dumps(delivery)) == (
-        "a client is not copied or pickled, nor is what belongs to it (a Delivery): make one in "
+        "a client is not copied or pickled, nor is what belongs to it (Delivery): make one in "
         "each process"
     )
     assert message_of(TypeError, lambda: pickle.dumps(Secret("x"))) == "a secret is not pickled"
