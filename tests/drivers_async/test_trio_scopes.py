@@ -356,6 +356,24 @@ def test_timers_run_on_trios_clock() -> None:
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_a_clock_that_does_not_wait_for_sockets_is_named(
+    connect: Callable[..., TrioClient],
+) -> None:
+    """A MockClock that jumps at once ends every request in the instant in which it begins: the
+    event fails without a retry, and the error says what to use."""
+    said: list[str] = []
+
+    async def main() -> None:
+        async with connect() as client:
+            with pytest.raises(masivo.MasivoConfigError) as caught:
+                await client.send_analytics_event(event())
+            said.append(str(caught.value))
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert "autojump_threshold=0" in said[0]
+    assert "masivo_clock" in said[0]
+
+
 def test_an_interrupt_during_a_step_loses_nothing(
     connect: Callable[..., TrioClient], emulator: Emulator
 ) -> None:
