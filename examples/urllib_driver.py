@@ -70,7 +70,7 @@ class Session(protocol.Engine):
             while True:
                 output = self.poll()
                 protocol.settle(output, logging.getLogger("masivo"))
-                # 7. Once it is closed, nobody waits for an answer any more.
+                # 7. Once it is closed, nothing waits for a response.
                 self.todo = [] if output.closed else self.todo + output.requests
                 if self.clock() >= until or not (self.todo or self.pending):
                     return math.inf if output.wake_at is None else output.wake_at
@@ -129,7 +129,7 @@ class Client:
     def send(self, event: Mapping[str, object]) -> protocol.Delivery:
         """Take an event; ``wait`` for the delivery, or ``flush``, to learn what became of it."""
         delivery = self.buffer.send(event)
-        if not self.session.pumping:  # else on_error sends, or a signal handler: the pump goes on
+        if not self.session.pumping:  # else on_error or a signal handler sends: a pump runs
             self.pump()
         return delivery
 
@@ -182,11 +182,11 @@ class Http(HTTPHandler, HTTPSHandler):
         outgoing = Request(request.url, body, headers, method=request.method)
         try:
             with self._opener.open(outgoing, timeout=max(timeout, 0.001)) as response:
-                status = response.status  # before the body: from a 2xx on, nothing is repeated
+                status = response.status  # before the body: after a 2xx nothing is retried
                 body = response.read(protocol.MAX_BODY + 1)
                 headers = {name.lower(): value for name, value in response.headers.items()}
             if response.length or len(body) > protocol.MAX_BODY or "content-encoding" in headers:
-                return Failure("the answer is cut off, too large, or encoded", True, status)
+                return Failure("the response is cut off, too large, or encoded", True, status)
             return Response(status, headers, body)
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
             return Failure(f"the request failed: {error!r}", self.sent, status, error)
@@ -211,8 +211,8 @@ class SecureConnection(Connection, HTTPSConnection):
 
 
 def timed_response(deadline: float, sock: Any, **options: Any) -> HTTPResponse:
-    """A response each of whose reads is given what is left of the time: else it begins anew with
-    every byte that arrives."""
+    """A response whose reads share the time that is left: a socket's timeout restarts with every
+    byte that arrives."""
     response = HTTPResponse(sock, **options)
 
     def timed(buffer: Any, readinto: Any = response.fp.raw.readinto) -> Any:

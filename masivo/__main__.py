@@ -22,7 +22,7 @@ Commands:
   emulator  Run a local server that behaves as the API does.
 
 With the extra (pip install 'masivo[cli]'):
-  check     Is the key good?
+  check     Check the key.
   send      Send one event.
   import    Send the events of a file.
 """

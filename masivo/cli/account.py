@@ -28,8 +28,8 @@ F = TypeVar("F", bound="Callable[..., Any]")
 _NEVER = (
     "an API key is never taken from the command line: it would stay in your shell's history, and "
     "every user of this machine could read it in the list of processes. Set MASIVO_API_KEY, or "
-    "leave it out and type the key when you are asked. If it was a real key, make a new one: this "
-    "one may have been read"
+    "leave it out and type the key at the prompt. If it was a real key, create a new one: this one "
+    "may have been read"
 )
 
 
@@ -49,12 +49,12 @@ def _forbid_key(_context: click.Context, _option: click.Parameter, value: str | 
 def options(command: F) -> F:
     """Add the options that every sending command has."""
     command = click.option(
-        "--base-url", metavar="URL", help="Where the API is. Default: MASIVO_BASE_URL."
+        "--base-url", metavar="URL", help="Address of the API. Default: MASIVO_BASE_URL."
     )(command)
     command = click.option(
         "--key-file",
         metavar="FILE",
-        help="A file that holds the key, and that only you can read.",
+        help="File with the key, readable by you only.",
     )(command)
     return forbid_keys(command)
 
@@ -136,7 +136,7 @@ def _ask() -> Secret:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
             "no API key: set MASIVO_API_KEY (or pass --key-file). It must be a CLIENT key. "
-            "In a terminal you would be asked for it"
+            "A terminal would show a prompt"
         )
     try:
         key = Secret(getpass.getpass("CLIENT key (it is not shown): ").strip())

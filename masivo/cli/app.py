@@ -30,8 +30,8 @@ __all__ = ["main"]
 def masivo() -> None:
     """Event delivery for the Masivo loyalty platform, from the shell.
 
-    The key is that of MASIVO_API_KEY, or you are asked for it; the address is that of
-    MASIVO_BASE_URL, else the public one.
+    The key comes from MASIVO_API_KEY, else from a prompt; the address from MASIVO_BASE_URL, else it
+    is the public one.
     """
 
 

@@ -28,20 +28,20 @@ _LIMITS = {
 }
 
 
-@click.command(epilog=TABLE, short_help="Is the key good?")
+@click.command(epilog=TABLE, short_help="Check the key.")
 @options
 @click.option(
     "--timeout",
     type=click.FloatRange(0.1),
     default=10.0,
     show_default=True,
-    help="Seconds for the one request.",
+    help="Limit of the one request, in seconds.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def check(base_url: str | None, key_file: str | None, timeout: float, as_json: bool) -> Exit:
-    """Is the key good? Authorizes once, and shows the limits that the server reports.
+    """Check the key: authorize once, and show the limits that the server reports.
 
-    Nothing is sent but the authorization. It is not retried when it fails.
+    Nothing else is sent, and a failed authorization is not retried.
     """
     account = find_account(base_url, key_file)
     error, response = _authorize(account, timeout)

@@ -47,7 +47,7 @@ class Exit(IntEnum):
 
 
 MEANINGS = {
-    Exit.GOOD: "all is well",
+    Exit.GOOD: "success",
     Exit.USAGE: "a wrong option, setting or file, or no key",
     Exit.KEY_REFUSED: "the API refused the key",
     Exit.SERVER_KEY: "the key is a SERVER key",

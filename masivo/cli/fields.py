@@ -27,8 +27,7 @@ def utf8(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise UsageError(
-            f"{text!r} is not valid UTF-8, and nothing else can be part of an event: convert it, "
-            "for example with iconv"
+            f"{text!r} is not valid UTF-8, as an event must be: convert it, for example with iconv"
         ) from None
     return text
 

@@ -74,7 +74,7 @@ class _Job:
     type=utf8,
     multiple=True,
     metavar="FIELD=COLUMN[:KIND]",
-    help="CSV: where a field comes from: --map product.value=price:number. KIND is text (the "
+    help="CSV: the column of a field: --map product.value=price:number. KIND is text (the "
     "default), number, bool or json. Without --map, every column is the field of its name.",
 )
 @click.option(
@@ -83,10 +83,10 @@ class _Job:
     type=utf8,
     multiple=True,
     metavar="KEY=VALUE",
-    help="A field for every event that has none of its own: -d type=ADD_TO_CART.",
+    help="A field for every event without it: -d type=ADD_TO_CART.",
 )
-@click.option("--brand", type=utf8, metavar="ID", help="The brand of events that name none.")
-@click.option("--no-brand", is_flag=True, help="Events that name no brand are of none.")
+@click.option("--brand", type=utf8, metavar="ID", help="Brand ID of events without one.")
+@click.option("--no-brand", is_flag=True, help="Events without a brand have none.")
 @click.option(
     "--delimiter", type=utf8, metavar="CHAR", help="CSV: default a comma; 'tab' for tabs."
 )
@@ -96,13 +96,17 @@ class _Job:
     help="CSV: whether quotation marks enclose values; default: yes, but not with tabs.",
 )
 @click.option("--encoding", default="utf-8", show_default=True, help="CSV: how text is encoded.")
-@click.option("--dry-run", is_flag=True, help="Send nothing; name every line that is not good.")
-@click.option("--resume", is_flag=True, help="Go on where an earlier run was broken off.")
-@click.option("--restart", is_flag=True, help="Begin anew although there was an earlier run.")
+@click.option("--dry-run", is_flag=True, help="Send nothing; print every invalid line.")
+@click.option("--resume", is_flag=True, help="Continue an earlier run.")
+@click.option("--restart", is_flag=True, help="Start over, although there was an earlier run.")
 @click.option(
-    "--rejected", metavar="FILE", help="Where rejected events go. Default: FILE.rejected.jsonl."
+    "--rejected", metavar="FILE", help="File for rejected events. Default: FILE.rejected.jsonl."
 )
-@click.option("--state", metavar="FILE", help="What --resume needs. Default: FILE.masivo-import.")
+@click.option(
+    "--state",
+    metavar="FILE",
+    help="File with the progress, for --resume. Default: FILE.masivo-import.",
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 10_000),
@@ -115,14 +119,14 @@ class _Job:
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Batches on their way at once; above 1, order is kept for each customer.",
+    help="Concurrent batches; above 1, order is kept for each customer.",
 )
 @click.option(
     "--retries",
     type=click.IntRange(0, 100),
     default=8,
     show_default=True,
-    help="How often a batch is retried when there is no response.",
+    help="Retries of a batch without a response.",
 )
 @options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -150,8 +154,8 @@ def import_file(
 ) -> Exit:
     """Send the events of FILE: JSON Lines or CSV, gzip or not; - is standard input.
 
-    Rejected events are written, with the reason, to a file that can be corrected and imported as
-    it is. Ctrl-C loses nothing: --resume goes on.
+    Rejected events are written, with the reason, to a file that you can correct and import as it
+    is. Ctrl-C loses nothing: --resume continues.
 
     \b
     masivo import events.jsonl --dry-run
@@ -346,8 +350,8 @@ def _resume(job: _Job, account: Account, old: State) -> State:
         )
     if job.shape not in (old.shape, _plain_shape(job.name)):
         raise UsageError(
-            "this import was started with other options for what its lines mean (--format, --map, "
-            "-d, --brand and so on); --resume takes them from there: leave them out"
+            "this import was started with other options for its lines (--format, --map, -d, "
+            "--brand and so on); --resume keeps those: leave these out"
         )
     if job.shape.quote is not None:  # the advice for a quotation mark that is not closed
         old.shape = replace(old.shape, quote=job.shape.quote)
@@ -419,9 +423,9 @@ def _conclude(
         code = print_error(ledger.failure, state.base_url)
         if ledger.probing:
             terminal.note(
-                "This event was sent alone, as all that were read so far seem to break rules of "
-                "the API. No other was sent. Add --dry-run to see what is wrong with each line. "
-                "To send them all the same, resume the import."
+                "This event was sent alone, as all events so far seem to break rules of the API. "
+                "No other was sent. Add --dry-run to see the problem of each line. To send them "
+                "all the same, resume the import."
             )
     elif importer.all_refused:
         terminal.fail(

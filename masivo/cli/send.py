@@ -17,16 +17,16 @@ _OWN_OPTIONS = {"type": "TYPE", "customer_id": "--customer", "brand_id": "--bran
 
 @click.command(epilog=TABLE, short_help="Send one event.")
 @click.argument("type_", type=fields.utf8, metavar="TYPE")
-@click.option("--customer", type=fields.utf8, required=True, metavar="ID", help="Who did it.")
-@click.option("--brand", type=fields.utf8, metavar="ID", help="Of which brand it is.")
-@click.option("--no-brand", is_flag=True, help="It is of no brand.")
+@click.option("--customer", type=fields.utf8, required=True, metavar="ID", help="Customer ID.")
+@click.option("--brand", type=fields.utf8, metavar="ID", help="Brand ID.")
+@click.option("--no-brand", is_flag=True, help="The event has no brand.")
 @click.option(
     "-d",
     "--data",
     type=fields.utf8,
     multiple=True,
     metavar="KEY=VALUE",
-    help="A field more. The value is JSON where it can be, else text; dots nest: "
+    help="Extra field. A value that is valid JSON is read as JSON, else as text; dots nest: "
     "-d product.sku=A1. To send digits as text, quote them: -d 'zip=\"04109\"'.",
 )
 @options
@@ -41,18 +41,18 @@ def send(
     key_file: str | None,
     as_json: bool,
 ) -> Exit:
-    """Send one event of this TYPE and say what became of it.
+    """Send one event of this TYPE, and print its outcome.
 
     \b
     masivo send ADD_TO_CART --customer c-1 --brand shoes \\
         -d platform=web -d product.sku=A1 -d product.value=19.99
     """
     if (brand is None) != no_brand:
-        raise UsageError("say of which brand the event is, by one of --brand ID and --no-brand")
+        raise UsageError("pass either --brand ID or --no-brand")
     event: dict[str, object] = {"type": type_, "customer_id": customer, "brand_id": brand}
     for path, value in fields.parse_assignments(data):
         if path[0] in _OWN_OPTIONS:
-            raise UsageError(f"-d {path[0]}=…: use {_OWN_OPTIONS[path[0]]} for it")
+            raise UsageError(f"-d {path[0]}=…: use {_OWN_OPTIONS[path[0]]} instead")
         fields.put(event, path, value)
     _check(event)
     account = find_account(base_url, key_file)

@@ -878,7 +878,7 @@ def test_other_options_and_another_address(shell: Shell) -> None:
     shell.emulator.heal()
     ended = shell.masivo("import", "f.csv", "--resume", "-d", "type=OTHER")
     assert ended.code == 2
-    assert "leave them out" in ended.err
+    assert "leave these out" in ended.err
     ended = shell.masivo("import", "f.csv", "--resume", "--base-url", "http://127.0.0.1:9/other")
     assert ended.code == 2
     assert f"--base-url {shell.emulator.url}" in ended.err

@@ -188,10 +188,10 @@ def _as_lines(source: _Buffered, name: str) -> _Lines:
             if magic == _ZIP and any(part in head for part in _PARTS_OF_A_SPREADSHEET):
                 kind, cure = _SPREADSHEET
             name = shlex.quote("FILE" if name == "-" else name)
-            raise UsageError(f"{name} is {kind}, and no text. {cure.replace('FILE', name)}")
+            raise UsageError(f"{name} is {kind}, not text. {cure.replace('FILE', name)}")
     if b"\0" in head[:4]:
         raise UsageError(
-            f"{name} is no text, as it begins with bytes that are zero. If it is UTF-16, convert "
+            f"{name} is not text: it begins with null bytes. If it is UTF-16, convert "
             f"it: iconv -f UTF-16LE -t UTF-8 {shlex.quote(name)} > NEW"
         )
     if b"\n" not in head and b"\r" in head[:-1]:
