@@ -61,7 +61,7 @@ package: $(VENV)/package $(VENV)/test
 	$(BIN)/python -m pytest -n auto -m package --limit 1200 tests/docs
 	$(BIN)/python -m tests.package.installed dist/*.tar.gz
 
-# The simulator, for so many seconds: make soak SECONDS=600
+# The simulator: make soak SECONDS=600
 soak: $(VENV)/test
 	$(BIN)/python -m tests.simulation --soak $(or $(SECONDS),60) --first $(or $(FIRST),100000)
 
@@ -69,7 +69,7 @@ soak: $(VENV)/test
 defects: $(VENV)/test
 	$(BIN)/python -m tests.simulation.defects
 
-# Mutation testing, for so many seconds: make mutants FOLDER=_http SECONDS=600; FOLDER=_protocol is
+# Mutation testing: make mutants FOLDER=_http SECONDS=600; FOLDER=_protocol is
 # the core, and without FOLDER each gets a share. tests/mutation/folders.py lists the others.
 mutants: $(VENV)/mutants
 ifeq ($(FOLDER),_protocol)

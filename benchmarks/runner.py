@@ -1,6 +1,6 @@
 """Runs the cases of a plan, interleaved over rounds, so that a change of the machine meets all.
 
-Each sample is written down at once; a run that was interrupted goes on where it stopped.
+Each sample is written down at once; a run that was interrupted resumes where it stopped.
 """
 
 from __future__ import annotations
