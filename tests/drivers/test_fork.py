@@ -582,7 +582,8 @@ def test_a_fork_after_the_flush_at_exit(tmp_path: Path, emulator: Emulator) -> N
         emulator,
         """
         def child():
-            delivery = Client(batch_size=1).send_analytics_event(event(1))
+            client = Client(batch_size=1)  # not let go, which would deliver
+            delivery = client.send_analytics_event(event(1))
             deadline = time.monotonic() + 10
             while not delivery.done():
                 assert time.monotonic() < deadline

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo._settle import _Unseen, logger
 from masivo.emulator import Emulator, Fault
 
 from .conftest import join_workers
@@ -15,6 +17,7 @@ from .events import event, until
 from .programs import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .conftest import Connect
@@ -127,3 +130,56 @@ def test_other_loggers_are_left_alone(tmp_path: Path, emulator: Emulator) -> Non
         prelude=STATE,
     )
     assert (ended.code, ended.out, ended.err) == (0, "[]\nTrue 0 True\n", "")
+
+
+def warning(message: str, level: int = logging.WARNING) -> logging.LogRecord:
+    """A record of the package's logger."""
+    return logging.makeLogRecord({"msg": message, "levelno": level})
+
+
+@contextmanager
+def unseen() -> Iterator[_Unseen]:
+    """The package's handler in a program that has no other."""
+    handler = _Unseen()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(logger, "handlers", [handler])
+        patched.setattr(logging.getLogger(), "handlers", [])
+        yield handler
+
+
+def test_the_first_unseen_warnings_are_printed_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Five different ones, each once, and nothing below a warning; what is logged after that, by an
+    exit function, is printed at once."""
+    with unseen() as handler:
+        for message in "abacdefg":
+            handler.handle(warning(message))
+        handler.handle(warning("an activity", logging.INFO))
+        assert capsys.readouterr().err == ""
+        handler.print()
+        assert capsys.readouterr().err == "".join(f"masivo: {each}\n" for each in "abcde")
+        handler.print()
+        assert capsys.readouterr().err == ""
+        handler.handle(warning("late"))
+        assert capsys.readouterr().err == "masivo: late\n"
+
+
+@pytest.mark.parametrize("name", [None, "masivo"])
+def test_a_warning_that_a_handler_receives_is_not_printed_again(
+    capsys: pytest.CaptureFixture[str], name: str | None
+) -> None:
+    """The handler may be the root's or the package's: the application has seen to it."""
+    with unseen() as handler:
+        logging.getLogger(name).addHandler(logging.NullHandler())
+        handler.handle(warning("seen"))
+        handler.print()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_standard_error_that_is_gone_ends_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be printed at the end is left out."""
+    monkeypatch.setattr("sys.stderr", None)
+    with unseen() as handler:
+        handler.handle(warning("lost"))
+        handler.print()
