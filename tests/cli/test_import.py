@@ -10,6 +10,7 @@ import json
 import lzma
 import os
 import shlex
+import stat
 import subprocess
 import sys
 import tarfile
@@ -618,6 +619,18 @@ def test_rejected_events_can_be_corrected_and_imported(shell: Shell) -> None:
         event(3),
         {**event(4), "type": "MY_BIRTHDAY"},
     ]
+
+
+def test_rejected_events_are_nobody_elses(shell: Shell) -> None:
+    """They are of customers: only the user can read the file, as wide as the mask may be."""
+    before = os.umask(0)
+    try:
+        shell.write("f.jsonl", {**event(1), "type": "BIRTHDAY"})
+        assert shell.masivo("import", "f.jsonl").code == 7
+    finally:
+        os.umask(before)
+    mode = (shell.folder / "f.jsonl.rejected.jsonl").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o600
 
 
 def test_uncorrected_records_are_rejected_again(shell: Shell) -> None:

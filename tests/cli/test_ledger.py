@@ -3,6 +3,7 @@ once."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from random import Random
@@ -161,6 +162,26 @@ def test_every_record_counts_once(seed: int, tmp_path: Path) -> None:
         written = [msgspec.json.decode(line)["event"]["end"] for line in lines]
     assert sorted(written) == sorted(ends - good)
     assert (state.delivered, state.rejected) == (len(good), len(ends - good))
+
+
+def test_the_end_is_on_the_disk_before_it_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last state is synced before it replaces the one before it, so that a failure of the
+    machine leaves a whole one; after each batch that would take too long."""
+    synced: list[tuple[bytes, bytes]] = []
+
+    def note(_number: int) -> None:
+        synced.append((file.path.read_bytes(), (tmp_path / "state.next").read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    file, state = StateFile(tmp_path / "state"), State("url", Shape("jsonl"), "r")
+    file.save(state)
+    assert synced == []
+    before = file.path.read_bytes()
+    state.finished = True
+    file.save(state, safe=True)
+    assert synced == [(before, file.path.read_bytes())]
 
 
 def test_a_state_is_small(tmp_path: Path) -> None:

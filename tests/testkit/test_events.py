@@ -54,6 +54,19 @@ def test_an_event_counts_from_the_call_on(
     assert not masivo_events.all
 
 
+def test_what_before_send_makes_of_an_event_counts(masivo_events: MasivoEvents) -> None:
+    """In its place; an event that it drops was not sent, and is nothing to wait for."""
+
+    def before_send(each: dict[str, object]) -> dict[str, object] | None:
+        return None if each["customer_id"] == "dropped" else {**each, "customer_id": "changed"}
+
+    client = masivo.Client(before_send=before_send)
+    for customer in ("dropped", "sent"):
+        client.send_analytics_event(event(customer))
+    assert [each["customer_id"] for each in masivo_events] == ["changed"]
+    masivo_events.expect_delivered()
+
+
 def test_an_event_counts_in_asyncio_and_in_trio(masivo_events: MasivoEvents) -> None:
     """At once, from inside the loop."""
 
