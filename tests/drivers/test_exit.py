@@ -154,6 +154,28 @@ def test_several_keys_share_the_time(tmp_path: Path, emulator: Emulator) -> None
         assert "2 events" in ended.err or len(lost(ended.err)) == 2
 
 
+def test_all_keys_are_flushed_at_once(tmp_path: Path, emulator: Emulator) -> None:
+    """None begins when those before it are done: together they take no longer than the slowest."""
+    with Emulator() as second, Emulator() as third:
+        servers = emulator, second, third
+        for server in servers:
+            server.fail(Fault(delay=1.5), route="events")
+        ended = run(
+            tmp_path,
+            emulator,
+            f"""
+            servers = {[(server.client_key, server.url) for server in servers]!r}
+            clients = [Client(key, base_url=url) for key, url in servers]
+            for n, client in enumerate(clients):
+                client.send_analytics_event(event(n))
+                client.get_token()  # its thread has polled then, and sleeps
+            """,
+            prelude=LOG + HASTE.replace("1.0", "3.0"),
+        )
+        assert (ended.code, ended.err) == (0, "")
+        assert [arrived(server) for server in servers] == [[0], [1], [2]]
+
+
 @pytest.mark.parametrize(
     "held",
     [pytest.param(True, marks=pytest.mark.full), False],

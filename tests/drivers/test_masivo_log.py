@@ -237,6 +237,24 @@ client.destroy()
     assert "DEBUG" in printed
 
 
+def test_a_handler_that_no_line_reaches_is_no_reason_to_be_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the application has switched ``propagate`` off, its root's handler prints nothing of
+    ours."""
+    printed = io.StringIO()
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", printed)
+    with monkeypatch.context() as patched:
+        patched.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(printed)])
+        record = logging.makeLogRecord({"msg": "a line", "levelno": logging.WARNING})
+        terminal.handle(record)
+        assert printed.getvalue() == ""
+        patched.setattr(logging.getLogger("masivo"), "propagate", False)
+        terminal.handle(record)
+        assert "a line" in printed.getvalue()
+
+
 def test_a_line_that_cannot_be_printed_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever logs, an application to a logger below ours too, is not disturbed."""
     closed = io.StringIO()

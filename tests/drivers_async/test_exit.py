@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,20 @@ def test_a_loop_that_still_runs_delivers(
     ended = run(tmp_path, emulator, program, base_url=url)
     assert (ended.code, ended.err) == (0, "")
     assert arrived(emulator) == list(range(150))
+
+
+def test_an_unclaimed_failure_in_a_loop_that_still_runs_is_told(
+    tmp_path: Path, emulator: Emulator, program: str
+) -> None:
+    """One whose delivery the program has kept, and never asked, is logged at the end."""
+    emulator.fail(Fault(status=403), route="events", times=None)
+    program = program.replace(
+        "        client.send_analytics_event(event(n))",
+        "        kept.append((client, client.send_analytics_event(event(n))))",
+    )
+    ended = run(tmp_path, emulator, program, prelude="kept = []\n")
+    assert ended.code == 0
+    assert sum(map(int, re.findall(r"(\d+) events were not delivered", ended.err))) == 150
 
 
 def test_a_loop_that_is_blocked(tmp_path: Path, emulator: Emulator, program: str) -> None:

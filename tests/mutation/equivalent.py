@@ -24,6 +24,20 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "forget it meanwhile => client = None # once: a close may forget it meanwhile"
         ),
     ],
+    "only its speed differs": [
+        ("masivo/_async/on_asyncio.py AsyncioSession._sleep: if self._bell.is_set(): => if True:"),
+        (
+            "masivo/_async/on_asyncio.py AsyncioSession.__init__: usual = getattr(self.loop.time, "
+            '"__func__", None) is asyncio.BaseEventLoop.time => usual = getattr(self.loop.time, '
+            '"XX__func__XX", None) is asyncio.BaseEventLoop.time'
+        ),
+    ],
+    "an instant between the making of a session and its first client": [
+        (
+            "masivo/_sync/session.py Session.__init__: self._over = False # the last poll found no "
+            "client => self._over = True # the last poll found no client"
+        ),
+    ],
     "the default is the same": [
         (
             "masivo/emulator/tokens.py Tokens.issue: token = secrets.token_urlsafe(32) "
