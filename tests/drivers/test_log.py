@@ -17,7 +17,7 @@ from .events import event, until
 from .programs import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     from .conftest import Connect
@@ -138,7 +138,7 @@ def warning(message: str, level: int = logging.WARNING) -> logging.LogRecord:
 
 
 @contextmanager
-def unseen() -> Iterator[_Unseen]:
+def unseen() -> Generator[_Unseen]:
     """The package's handler in a program that has no other."""
     handler = _Unseen()
     with pytest.MonkeyPatch.context() as patched:

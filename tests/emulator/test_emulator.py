@@ -273,20 +273,37 @@ def test_a_body_that_is_too_large(
     assert emulator.requests[-1].route == "events"
 
 
+def test_a_body_of_the_largest_size(
+    emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read like any other, and its connection carries the next request."""
+    body = batch(event(filler="x" * 3_000))
+    for module in ("api", "connection", "exchange"):
+        monkeypatch.setattr(f"masivo.emulator.{module}.MAX_BODY", len(body))
+    token = client.token()
+    sock = client.connection.sock
+    assert client.send(token, body).status == 200
+    assert client.send(token).status == 200
+    assert client.connection.sock is sock
+
+
 def test_a_client_that_still_sends_can_read_the_response(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The connection is not reset while the client of a body over the limit still sends."""
+    """The connection is not reset while the client of a body over the limit still sends, nor is it
+    after the response."""
     for module in ("connection", "exchange"):
         monkeypatch.setattr(f"masivo.emulator.{module}.MAX_BODY", 1000)
+    monkeypatch.setattr("masivo.emulator.connection.LINGER", 10.0)
     with plain_socket(emulator) as sock:
         sock.sendall(head(emulator, "POST", "/x", "Content-Length: 5000") + b"a" * 2000)
-        emulator.wait_for(lambda e: e.requests and e.requests[0].settled)
-        response = sock.recv(1)
+        response = read_all(sock)
+        (serving,) = (each for each in emulator_threads() if each.name.endswith("connection"))
         for _ in range(3):
             sock.sendall(b"a" * 1000)
         sock.shutdown(socket.SHUT_WR)
-        response += read_all(sock)
+        serving.join(10)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
     assert response.startswith(b"HTTP/1.1 413 ")
 
 
@@ -307,6 +324,21 @@ def test_many_connections_at_once(emulator: Emulator) -> None:
     assert [each.number for each in emulator.requests] == list(range(1, 162))
     batches = [emulator.events[at : at + 10] for at in range(0, 1600, 10)]
     assert all(each == [each[0]] * 10 for each in batches)
+
+
+def test_connections_that_have_ended_are_forgotten(emulator: Emulator) -> None:
+    """However many there were, an emulator that runs for days does not grow by them."""
+    for _ in range(20):
+        with connected(emulator) as client:
+            client.authorize()
+    while len(emulator_threads()) > 1:
+        for thread in emulator_threads():
+            if thread.name.endswith("connection"):
+                thread.join(10)
+    with connected(emulator) as client:
+        client.authorize()
+        assert emulator._server is not None
+        assert len(emulator._server._connections) == 1
 
 
 def test_tls() -> None:

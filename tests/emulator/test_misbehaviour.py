@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import threading
 import time
 
 import pytest
@@ -202,3 +203,24 @@ def test_a_fork_does_not_keep_connections_open(emulator: Emulator, client: Clien
         os.close(writing)
         os.close(reading)
         os.waitpid(child, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_keep_the_emulator_up(emulator: Emulator) -> None:
+    """It stops at once though a child process goes on that had inherited its sockets."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        os.read(reading, 1)
+        os._exit(0)
+    stopping = threading.Thread(target=emulator.stop)
+    stopping.start()
+    stopping.join(10)
+    stopped = not stopping.is_alive()
+    os.close(writing)
+    os.close(reading)
+    os.waitpid(child, 0)
+    stopping.join(10)
+    assert stopped

@@ -12,6 +12,8 @@ import pytest
 import trio
 
 import masivo
+from masivo import _guard
+from masivo.testing.kit.environment import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -433,6 +435,21 @@ def test_it_works_with_pytest_asyncio_and_pytest_trio(run: Callable[..., str]) -
     """
     ini = "asyncio_default_fixture_loop_scope = function"
     run(tests, "-W", "error", ini=ini, passed=4, apart=True, loops=True)
+
+
+def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the run is over, variables and guard are as they were before it, whatever tests set."""
+    monkeypatch.setattr(_guard, "loopback_only", False)
+    monkeypatch.setenv("MASIVO_API_KEY", "the shell's")
+    monkeypatch.delenv("MASIVO_DISABLED", raising=False)
+    environment = Environment()
+    environment.guard({"MASIVO_API_KEY": "a test's", "MASIVO_DISABLED": "1"})
+    assert _guard.loopback_only
+    assert _guard.environ()["MASIVO_API_KEY"] == "a test's"
+    environment.restore()
+    assert not _guard.loopback_only
+    assert os.environ["MASIVO_API_KEY"] == "the shell's"
+    assert "MASIVO_DISABLED" not in os.environ
 
 
 def test_being_installed_costs_next_to_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import threading
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -183,3 +184,13 @@ def test_a_clock_that_is_never_changed(travel: Journey) -> None:
         inside = kit.monotonic()
     assert not kit.is_travelling()
     assert before <= inside <= kit.monotonic() < before + 10
+
+
+def test_a_timer_ends_with_its_wait() -> None:
+    """No thread is left waiting for a time that a loop has no need of any more."""
+    woken: list[bool] = []
+    with kit._LoopTime().alarm(kit.monotonic() + 3600, lambda: woken.append(True)):
+        (timer,) = (each for each in threading.enumerate() if isinstance(each, threading.Timer))
+    timer.join(10)
+    assert not timer.is_alive()
+    assert woken == []
