@@ -1,0 +1,58 @@
+"""The spool: a client's events on disk, so that they outlive its process.
+
+Decided here: what a record looks like, who holds a log, and what is left of one after a crash, a
+full disk or damage. Not decided here: what is stored, noted, read and removed, and when. The core
+decides that, and its driver carries it out on a ``Store``, which this room implements. The room
+knows no HTTP, no event loop and no engine; time comes in as numbers.
+
+``Spool`` is one client's store in one directory:
+
+- ``append`` is part of the call to send: one write to one file, without a lock, from any thread,
+  signal handler or finalizer, in the middle of another append too. The event is on disk when it
+  returns its position.
+- Everything else is the poll's side: one call at a time, from whatever thread, never in an event
+  loop's own. ``own`` and each log of ``adopt`` are a ``StoredLog``: ``noted``, ``read``, ``note``,
+  ``remove``, ``release``.
+- ``forked`` is for the child of a fork, ``release`` for the end.
+
+On disk, in the directory (mode 0700, files 0600); NAME is a log's::
+
+    NAME.lock          held by flock while a process has the log; says whose it is
+    NAME.000001.log    the first segment: records of events, appended
+    NAME.000001.notes  what was noted and removed while that segment was the newest
+    NAME.bad           what could not be read of it
+    rejected.jsonl     rejected events with their errors
+
+The files of the room:
+
+- ``store``: what the core and a driver know of a store: protocols and values
+- ``records``: the bytes of a record, and reading on after what is damaged
+- ``ranges``: sets of positions
+- ``disk``: every operation on files that the others use; a fake one can take its place
+- ``tail``: the end of a segment, to which callers append
+- ``lock``: the lock of a log
+- ``log``: one log: segments, notes, removals
+- ``rejected``: the file of rejected events
+- ``spool``: one client's logs: its own, and those that it adopts
+- ``place``: the checks of a directory
+"""
+
+from __future__ import annotations
+
+from .place import check_place
+from .spool import Spool
+from .store import Note, Noted, Place, Rejected, Store, Stored, StoredLog, StoreError, Window
+
+__all__ = [
+    "Note",
+    "Noted",
+    "Place",
+    "Rejected",
+    "Spool",
+    "Store",
+    "StoreError",
+    "Stored",
+    "StoredLog",
+    "Window",
+    "check_place",
+]

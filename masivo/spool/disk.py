@@ -1,0 +1,221 @@
+"""Every operation on files that a spool is made of; a fake one can take its place.
+
+A simulator implements ``Disk`` to crash between any two operations and to lose what was not yet on
+the disk. All names are of one directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Protocol
+
+from .lock import Lock
+from .place import make_place
+from .tail import Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Disk", "DiskLock", "DiskTail", "Folder"]
+
+
+class DiskLock(Protocol):
+    """A lock that is held (``Lock``)."""
+
+    @property
+    def is_held(self) -> bool:
+        """False if it was lost: the file deleted, or the descriptor closed by others."""
+        ...
+
+    def delete(self) -> None:
+        """Delete the file and release the lock."""
+        ...
+
+    def release(self) -> None:
+        """Release the lock."""
+        ...
+
+
+class DiskTail(Protocol):
+    """The end of a segment, to which callers append (``Tail``)."""
+
+    generation: int
+
+    def write(self, data: bytes, /) -> None:
+        """Append a record, in one write. From anywhere, at any time.
+
+        Raises:
+            LostError: the descriptor is not ours any more. Nothing was written.
+            OSError: it was not written as a whole.
+        """
+        ...
+
+    @property
+    def is_linked(self) -> bool:
+        """False if the file was deleted, or the descriptor is not ours."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """The bytes in the segment.
+
+        Raises:
+            OSError: the descriptor is not ours any more.
+        """
+        ...
+
+    def move(self, name: str) -> None:
+        """Go on in another segment, which is made.
+
+        Raises:
+            OSError: it cannot be made; nothing has changed.
+            LostError: the descriptor is not ours any more.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Have every later write fail. Never raises."""
+        ...
+
+    def close(self) -> None:
+        """Close it: nobody can be writing any more."""
+        ...
+
+
+class Disk(Protocol):
+    """The files of one directory. Each method may raise OSError, unless it says otherwise."""
+
+    @property
+    def path(self) -> str:
+        """The directory, for messages."""
+        ...
+
+    def process(self) -> int:
+        """A number that is another one in the child of a fork. Never raises."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """The names of all files."""
+        ...
+
+    def size(self, name: str) -> int:
+        """The bytes in a file; 0 if there is none."""
+        ...
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """Bytes of a file: fewer than asked for, or none, at its end, and where there is none."""
+        ...
+
+    def append(self, name: str, data: bytes) -> None:
+        """Append to a file, as a whole, or OSError; it is made where it is missing."""
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Replace the content of a file, at once and as a whole."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete a file. Never raises."""
+        ...
+
+    def make_lock(self, name: str, content: bytes) -> DiskLock | None:
+        """Make a file that is locked and complete from the start; None: try another name. Makes
+        the directory, too."""
+        ...
+
+    def take_lock(self, name: str, *, wait: bool = False, create: bool = False) -> DiskLock | None:
+        """Take a file's lock; None if somebody holds it, or there is no such file."""
+        ...
+
+    def make_tail(self, name: str) -> DiskTail:
+        """Make a segment to append to."""
+        ...
+
+
+_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+_REPLACE: Final = os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC
+
+
+class Folder:
+    """A directory: the ``Disk`` of every client.
+
+    It uses ``os`` alone, as ``pathlib`` would double the time of an append that makes a log.
+
+    Args:
+        path: absolute.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path: str = path
+
+    process = staticmethod(os.getpid)
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+    def names(self) -> Sequence[str]:
+        """See Disk."""
+        return os.listdir(self.path)  # noqa: PTH208
+
+    def size(self, name: str) -> int:
+        """See Disk."""
+        try:
+            return os.stat(self._at(name)).st_size  # noqa: PTH116
+        except FileNotFoundError:
+            return 0
+
+    def read(self, name: str, offset: int, size: int) -> bytes:
+        """See Disk."""
+        try:
+            fd = os.open(self._at(name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return b""
+        try:
+            return os.pread(fd, size, offset)
+        finally:
+            os.close(fd)
+
+    def append(self, name: str, data: bytes) -> None:
+        """See Disk."""
+        self._write(name, _APPEND, data)
+
+    def _write(self, name: str, flags: int, data: bytes) -> None:
+        fd = os.open(self._at(name), flags, 0o600)
+        try:
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(fd)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """See Disk."""
+        draft = f".{name}"
+        try:
+            self._write(draft, _REPLACE, data)
+            os.rename(self._at(draft), self._at(name))  # noqa: PTH104
+        except BaseException:
+            self.delete(draft)
+            raise
+
+    def delete(self, name: str) -> None:
+        """See Disk."""
+        with suppress(OSError):
+            os.unlink(self._at(name))  # noqa: PTH108
+
+    def make_lock(self, name: str, content: bytes) -> Lock | None:
+        """See Disk."""
+        try:
+            return Lock.make(self._at(name), content)
+        except FileNotFoundError:
+            make_place(self.path)
+            return Lock.make(self._at(name), content)
+
+    def take_lock(self, name: str, *, wait: bool = False, create: bool = False) -> Lock | None:
+        """See Disk."""
+        return Lock.take(self._at(name), wait=wait, create=create)
+
+    def make_tail(self, name: str) -> Tail:
+        """See Disk."""
+        return Tail(self.path, name)

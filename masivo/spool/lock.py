@@ -1,0 +1,119 @@
+"""The lock of a log: a file under ``flock``, held for as long as a process has the log.
+
+``flock`` belongs to the open file, not to the process: it survives that the process opens, copies
+and closes the file elsewhere, and that a child closes its copy of the descriptor. It is never
+unlocked but by closing: ``LOCK_UN`` in a child would free its parent's.
+
+The file is the last of a log to be deleted, under the lock. So whoever gets the lock looks whether
+the path still leads to the file that was locked.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+
+__all__ = ["Lock"]
+
+
+class Lock:
+    """A lock that is held; ``make`` and ``take`` give one.
+
+    Args:
+        path: of the file.
+        fd: of the file, under ``flock``.
+    """
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        status = os.fstat(fd)
+        self._identity = status.st_dev, status.st_ino
+
+    @classmethod
+    def make(cls, path: str, content: bytes) -> Lock | None:
+        """Make a locked file with this content; it comes into being locked and complete. None if
+        somebody interfered: try again, under another name.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        folder, name = os.path.split(path)
+        draft = os.path.join(folder, "." + name)  # noqa: PTH118 (this is in the call to send)
+        fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(fd, content)  # for people to read: none of ours relies on it
+            os.rename(draft, path)  # noqa: PTH104
+            return cls(path, fd)
+        except (BlockingIOError, FileNotFoundError):  # it was taken for one that was left behind
+            os.close(fd)
+            return None
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(draft)  # noqa: PTH108
+            os.close(fd)
+            raise
+
+    @classmethod
+    def take(cls, path: str, *, wait: bool = False, create: bool = False) -> Lock | None:
+        """Take the lock of a file that is there; None if somebody holds it, or it is not there.
+
+        Args:
+            path: of the file.
+            wait: wait for whoever holds it.
+            create: make the file where it is missing.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        while True:
+            try:
+                fd = os.open(path, flags, 0o600)
+            except FileNotFoundError:
+                return None
+            lock = None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                lock = cls(path, fd)
+            except BlockingIOError:
+                return None
+            finally:
+                if lock is None:
+                    os.close(fd)
+            if lock.is_held:
+                return lock
+            lock.release()
+            if not create:
+                return None
+
+    @property
+    def is_held(self) -> bool:
+        """False if the descriptor was closed by others, or the file deleted or replaced."""
+        try:
+            ours = os.fstat(self._fd)
+            there = os.stat(self.path)  # noqa: PTH116
+        except OSError:
+            return False
+        return self._identity == (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+
+    def delete(self) -> None:
+        """Delete the file and release the lock."""
+        if self.is_held:
+            with suppress(OSError):
+                os.unlink(self.path)  # noqa: PTH108
+        self.release()
+
+    def release(self) -> None:
+        """Release the lock, by closing. In a child of a fork that leaves its parent's alone."""
+        fd, self._fd = self._fd, -1
+        with suppress(OSError):
+            status = os.fstat(fd)
+            if (status.st_dev, status.st_ino) == self._identity:
+                os.close(fd)
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            self.release()

@@ -1,0 +1,417 @@
+"""One log that this process holds: its segments, its notes, and what is removed of it.
+
+All of it is the poll's side, one call at a time; callers append to the newest segment meanwhile.
+
+A segment is deleted when it was read to its end, and all that was found in it is removed. Before
+the newest segment is read to its end, ``Tail.move`` has callers write to another one; a caller
+whose write may have come too late for the reading writes its record again (``Tail.generation``).
+So a position can be in two segments: a reader passes over the second.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from .ranges import Ranges
+from .records import CERTAIN, NOTE, REMOVAL, UNCERTAIN, Bad, Record, encode, scan
+from .store import Note, Noted, Place, Stored, StoreError, Window
+from .tail import LostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .disk import Disk, DiskLock, DiskTail
+
+__all__ = ["Log", "Segment", "first_segment"]
+
+_FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
+
+_pack: Final = msgspec.msgpack.encode
+_unpack_note: Final = msgspec.msgpack.Decoder(tuple[list[int], str, bytes]).decode
+_unpack_removal: Final = msgspec.msgpack.Decoder(list[int]).decode
+
+
+class Segment:
+    """One file of events.
+
+    Attributes:
+        present: the positions in it, as far as it was read.
+        read: the offset up to which it was read.
+        whole: True if that was its end, and nothing can come after it.
+        size: its bytes, as known.
+    """
+
+    __slots__ = ("present", "read", "size", "whole")
+
+    def __init__(self, size: int = 0) -> None:
+        self.present = Ranges()
+        self.read: int = 0
+        self.whole: bool = False
+        self.size: int = size
+
+
+def first_segment(name: str) -> str:
+    """The file of a log's first segment."""
+    return _file(name, 1, "log")
+
+
+def _file(name: str, number: int, kind: str) -> str:
+    return f"{name}.{number:06d}.{kind}"
+
+
+class Log:
+    """See StoredLog.
+
+    Args:
+        disk: of the directory.
+        name: the log's.
+        lock: the log's, held.
+        tail: where callers append, to the first segment; None for a log that is adopted.
+        torn: grows with each of its records that the disk took only in part, at the call.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        name: str,
+        lock: DiskLock,
+        tail: DiskTail | None = None,
+        torn: Sequence[object] = (),
+    ) -> None:
+        self.name: str = name
+        self._disk = disk
+        self._process = disk.process()
+        self._lock: DiskLock | None = lock
+        self._tail = tail
+        self._growing = 0 if tail is None else 1  # the segment that callers append to; 0: none
+        self._torn = torn
+        self._explained = 0  # this many of them were met
+        self._segments: dict[int, Segment] = {}
+        self._newest = 1
+        self._notes: dict[int, int] = {}  # the files of notes, with their bytes
+        self._removed = Ranges()
+        self._unwritten = Ranges()  # removals that are not in a file yet
+        self._open: list[tuple[Note, Ranges]] = []  # batches that an earlier owner had noted
+        self._to_sweep = False  # a segment has become whole
+        self._damaged = 0  # bad parts that no window has reported yet
+        if tail is None:
+            self._load()
+        else:
+            self._segments[1] = Segment()
+
+    # ── Adoption ─────────────────────────────────────────────────────────────────────────────
+
+    def _load(self) -> None:
+        """Take in the notes; the segments are read when asked for."""
+        numbers: list[int] = []
+        for file in self._disk.names():
+            match = _FILE.fullmatch(file)
+            if match is not None and match[1] == self.name:
+                number, size = int(match[2]), self._disk.size(file)
+                if match[3] == "log":
+                    self._segments[number] = Segment(size)
+                else:
+                    self._notes[number] = size
+                numbers.append(number)
+        self._segments = dict(sorted(self._segments.items()))
+        self._newest = max(numbers, default=1)
+        for number in sorted(self._notes):
+            self._load_notes(_file(self.name, number, "notes"))
+
+    def _load_notes(self, file: str) -> None:
+        for record in scan(partial(self._disk.read, file), 0):
+            if isinstance(record, Bad):
+                self._keep_bad(record.body)
+                continue
+            try:
+                if record.kind == NOTE:
+                    runs, key, stamps = _unpack_note(record.body)
+                    positions = _positions(runs)
+                    ranges = Ranges.of(positions)
+                    self._supersede(ranges)
+                    self._open.append((Note(positions, key, stamps), ranges))
+                elif record.kind == REMOVAL:
+                    ranges = Ranges(_unpack_removal(record.body))
+                    self._supersede(ranges)
+                    self._removed.update(ranges)
+                else:
+                    self._keep_newer(record)
+            except (msgspec.MsgspecError, ValueError):
+                self._keep_newer(record)
+
+    def _supersede(self, ranges: Ranges) -> None:
+        """Forget the notes of these events: they went on as something else."""
+        self._open = [each for each in self._open if not each[1].meets(ranges)]
+
+    def noted(self) -> list[Noted]:
+        """See StoredLog."""
+        wanted = Ranges()
+        for _, ranges in self._open:
+            wanted.update(ranges)
+        found: dict[int, Stored] = {}
+        missing = len(wanted)
+        for number in list(self._segments) if self._is_mine else ():
+            if not missing:
+                break
+            for _, stored in self._events(number, 0):
+                if stored.position in wanted and stored.position not in found:
+                    found[stored.position] = stored
+                    missing -= 1
+                    if not missing:
+                        break
+        return [
+            Noted(note, [found[position] for position in note.positions])
+            for note, _ in self._open
+            if all(position in found for position in note.positions)
+        ]
+
+    # ── Reading ──────────────────────────────────────────────────────────────────────────────
+
+    def read(self, after: Place | None, events: int, size: int) -> Window:
+        """See StoredLog."""
+        found: list[Stored] = []
+        total = 0
+        place = after or Place(0, 0)
+        for number in list(self._segments) if self._is_mine else ():
+            if number < place.segment:
+                continue
+            offset = place.offset if number == place.segment else 0
+            for start, stored in self._events(number, offset):
+                if stored.position in self._removed:
+                    continue
+                total += len(stored.event)
+                if found and (len(found) >= events or total > size):
+                    return self._window(found, Place(number, start), end=False)
+                found.append(stored)
+            place = Place(number, max(offset, self._segments[number].read))
+        return self._window(found, place, end=True)
+
+    def _window(self, found: list[Stored], after: Place, *, end: bool) -> Window:
+        if self._to_sweep:
+            self._sweep()
+        damaged, self._damaged = self._damaged, 0
+        return Window(found, after, end, damaged)
+
+    def _events(self, number: int, offset: int) -> Iterator[tuple[int, Stored]]:
+        """The events of a segment from an offset on, removed ones too, each with its offset."""
+        segment = self._segments[number]
+        earlier = [each.present for before, each in self._segments.items() if before < number]
+        late = max((present.span[1] for present in earlier), default=0)
+        is_growing = number == self._growing
+        read = partial(self._disk.read, _file(self.name, number, "log"))
+        try:
+            for record in scan(read, min(offset, segment.read)):
+                if isinstance(record, Bad):
+                    if record.last and self._tail is not None:
+                        break  # somebody is writing it, or was, when there was no more room
+                    if record.start >= segment.read:
+                        segment.read = record.end
+                        self._keep_bad(record.body)
+                    continue
+                position = record.position
+                if record.start >= segment.read:
+                    segment.read = record.end
+                    if record.kind not in (CERTAIN, UNCERTAIN):
+                        self._keep_newer(record)
+                        continue
+                    segment.present.add(position, position + 1)
+                if record.start < offset or record.kind not in (CERTAIN, UNCERTAIN):
+                    continue
+                if position < late and any(position in present for present in earlier):
+                    continue
+                certain = record.kind == CERTAIN
+                yield record.start, Stored(position, record.body, record.at, certain)
+        except OSError:
+            self._damaged += 1
+        else:
+            if not (is_growing or segment.whole):
+                segment.whole = self._to_sweep = True
+
+    def _keep_newer(self, record: Record) -> None:
+        """Keep a record that a newer version has written."""
+        self._keep_bad(encode(record.kind, record.position, record.at, record.body))
+
+    def _keep_bad(self, data: bytes) -> None:
+        if self._explained < len(self._torn):
+            self._explained += 1
+            return
+        self._damaged += 1
+        with suppress(OSError):
+            self._disk.append(f"{self.name}.bad", data)
+
+    def left(self) -> tuple[int, int, float | None]:
+        """See StoredLog."""
+        count = size = 0
+        oldest: float | None = None
+        for number in list(self._segments) if self._is_mine else ():
+            for _, stored in self._events(number, 0):
+                if stored.position not in self._removed:
+                    count += 1
+                    size += len(stored.event)
+                    oldest = stored.at if oldest is None else min(oldest, stored.at)
+        return count, size, oldest
+
+    # ── Notes and removals ───────────────────────────────────────────────────────────────────
+
+    def note(self, note: Note) -> None:
+        """See StoredLog."""
+        if not self._is_mine:
+            return
+        body = _pack((_runs(note.positions), note.key, note.stamps))
+        try:
+            self._write(encode(NOTE, 0, 0.0, body))
+        except OSError as error:
+            raise StoreError(f"the spool cannot be written: {error.strerror or error}") from None
+
+    def remove(self, positions: Sequence[int]) -> None:
+        """See StoredLog."""
+        if not self._is_mine:
+            return
+        ranges = Ranges.of(positions)
+        self._removed.update(ranges)
+        self._unwritten.update(ranges)
+        self._write_removals()
+        self._sweep(ranges)
+
+    def _write_removals(self) -> None:
+        if self._unwritten:
+            try:
+                self._write(encode(REMOVAL, 0, 0.0, _pack(self._unwritten.flat())))
+            except OSError:
+                return  # later
+            self._unwritten = Ranges()
+
+    def _write(self, data: bytes) -> None:
+        self._disk.append(_file(self.name, self._newest, "notes"), data)
+        self._notes[self._newest] = self._notes.get(self._newest, 0) + len(data)
+
+    def _sweep(self, removed: Ranges | None = None) -> None:
+        """Delete segments of which nothing is left: of those that held these events, or of all."""
+        if self._to_sweep:
+            removed, self._to_sweep = None, False
+        for number, segment in list(self._segments.items()):
+            if (
+                segment.whole
+                and (removed is None or segment.present.meets(removed))
+                and self._removed.covers(segment.present)
+            ):
+                self._disk.delete(_file(self.name, number, "log"))
+                del self._segments[number]
+        # The notes beside a segment are of events in it and in those before it.
+        first = next(iter(self._segments), self._newest)
+        for number in [each for each in self._notes if each < first]:
+            self._disk.delete(_file(self.name, number, "notes"))
+            del self._notes[number]
+
+    # ── The newest segment ───────────────────────────────────────────────────────────────────
+
+    @property
+    def size(self) -> int:
+        """See StoredLog."""
+        growing = self._segments.get(self._growing)
+        return self.closed_size + (0 if growing is None else growing.size)
+
+    @property
+    def closed_size(self) -> int:
+        """The bytes of all but the segment to which callers append."""
+        closed = (each.size for number, each in self._segments.items() if number != self._growing)
+        return sum(closed) + sum(self._notes.values())
+
+    @property
+    def is_linked(self) -> bool:
+        """False if the files were deleted, or the descriptors closed by others."""
+        return (
+            self._lock is not None
+            and self._lock.is_held
+            and (self._tail is None or self._tail.is_linked)
+        )
+
+    def tend(self, most: int) -> None:
+        """Begin a new segment where the newest is large; write what could not be written.
+
+        Args:
+            most: the bytes from which on a segment is large.
+        """
+        if not self._is_mine:
+            return
+        if self._tail is not None:
+            newest = self._segments[self._newest]
+            try:
+                newest.size = self._tail.size
+                if newest.size >= most:
+                    self._rotate(self._tail)
+            except (OSError, LostError):
+                pass  # later
+        self._write_removals()
+
+    def _rotate(self, tail: DiskTail) -> None:
+        tail.move(_file(self.name, self._newest + 1, "log"))
+        closed, self._newest = self._newest, self._newest + 1
+        self._growing = self._newest
+        self._segments[self._newest] = Segment()
+        self._finish(closed)
+        self._sweep()
+
+    def _finish(self, number: int) -> None:
+        """Read a segment to its end."""
+        segment = self._segments[number]
+        for _ in self._events(number, segment.read):
+            pass
+        segment.size = self._disk.size(_file(self.name, number, "log"))
+
+    # ── The end ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _is_mine(self) -> bool:
+        return self._lock is not None and self._disk.process() == self._process
+
+    def release(self) -> None:
+        """See StoredLog."""
+        lock, tail = self._lock, self._tail
+        if lock is None:
+            return
+        if self._is_mine and self.is_linked:
+            if tail is not None:
+                tail.stop()
+                self._growing = 0
+                self._finish(self._newest)
+            self._write_removals()
+            self._sweep()
+            if not self._segments:
+                for number in self._notes:
+                    self._disk.delete(_file(self.name, number, "notes"))
+                lock.delete()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the descriptors, and do nothing more: the log is another process's, or lost."""
+        lock, self._lock = self._lock, None
+        if self._tail is not None:
+            self._tail.stop()
+        self._tail = None
+        if lock is not None:
+            lock.release()
+
+
+def _runs(positions: Sequence[int]) -> list[int]:
+    """Positions in their order, as pairs: the first of a run, and its length."""
+    runs: list[int] = []
+    following = -1
+    for position in positions:
+        if position == following:
+            runs[-1] += 1
+        else:
+            runs += (position, 1)
+        following = position + 1
+    return runs
+
+
+def _positions(runs: list[int]) -> list[int]:
+    """The positions again."""
+    pairs = zip(runs[::2], runs[1::2], strict=True)
+    return [position for first, count in pairs for position in range(first, first + count)]

@@ -1,0 +1,90 @@
+"""Sets of positions, as ranges: next to nothing in memory where the positions follow each other."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["Ranges"]
+
+
+class Ranges:
+    """A set of whole numbers that only grows."""
+
+    def __init__(self, flat: Iterable[int] = ()) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        numbers = iter(flat)
+        for start, end in zip(numbers, numbers, strict=False):
+            self.add(start, end)
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> Ranges:
+        """A set of single numbers."""
+        ranges = cls()
+        for number in numbers:
+            ranges.add(number, number + 1)
+        return ranges
+
+    def add(self, start: int, end: int) -> None:
+        """Add the numbers from ``start`` to before ``end``."""
+        starts, ends = self._starts, self._ends
+        if start >= end:
+            return
+        if ends and start == ends[-1]:  # by far the most frequent
+            ends[-1] = end
+            return
+        first = bisect_right(ends, start - 1)  # the first range that ends at ``start`` or later
+        last = bisect_right(starts, end)  # behind the last that begins at ``end`` or before
+        if first < last:
+            start, end = min(start, starts[first]), max(end, ends[last - 1])
+        starts[first:last] = [start]
+        ends[first:last] = [end]
+
+    def update(self, other: Ranges) -> None:
+        """Add all numbers of another set."""
+        for start, end in other:
+            self.add(start, end)
+
+    def __contains__(self, number: int) -> bool:
+        index = bisect_right(self._starts, number) - 1
+        return index >= 0 and number < self._ends[index]
+
+    def covers(self, other: Ranges) -> bool:
+        """Return whether every number of another set is in this one."""
+        for start, end in other:
+            index = bisect_right(self._starts, start) - 1
+            if index < 0 or end > self._ends[index]:
+                return False
+        return True
+
+    def meets(self, other: Ranges) -> bool:
+        """Return whether a number of another set is in this one."""
+        for start, end in other:
+            index = bisect_right(self._starts, end - 1) - 1
+            if index >= 0 and self._ends[index] > start:
+                return True
+        return False
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first number and the one after the last; two zeros if there is none."""
+        return (self._starts[0], self._ends[-1]) if self._starts else (0, 0)
+
+    def flat(self) -> list[int]:
+        """Start and end of each range, one after the other; the argument of the class."""
+        return [number for pair in self for number in pair]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """The ranges, each as its start and its end."""
+        return zip(self._starts, self._ends, strict=True)
+
+    def __len__(self) -> int:
+        """The number of numbers."""
+        return sum(end - start for start, end in self)
+
+    def __bool__(self) -> bool:
+        return bool(self._starts)

@@ -1,0 +1,129 @@
+"""The bytes of a record, and reading on after what is damaged.
+
+A record is a mark, a CRC-32 of what follows it, and then kind, length, position, time and body::
+
+    "\\n" 0xFF | crc: 4 | kind: 1 | length: 4 | position: 8 | time: 8 | body
+
+all numbers in little-endian order. The mark does not occur in UTF-8, so it cannot be in an event.
+Whatever happens to a file, a reader goes on at the next mark that begins a whole record.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = [
+    "CERTAIN",
+    "FRAME",
+    "LONGEST",
+    "NOTE",
+    "REMOVAL",
+    "UNCERTAIN",
+    "Bad",
+    "Record",
+    "encode",
+    "scan",
+]
+
+MARK: Final = b"\n\xff"
+CERTAIN: Final = 0x41
+"""An event with the server's time."""
+UNCERTAIN: Final = 0x42
+"""An event with the wall clock's time."""
+NOTE: Final = 0x43
+"""A batch that is about to be sent."""
+REMOVAL: Final = 0x44
+"""Events that have their outcome."""
+
+_pack: Final = Struct("<BIQd").pack
+_unpack: Final = Struct("<IBIQd").unpack_from
+_CRC: Final = len(MARK)
+_CHECKED: Final = _CRC + 4
+FRAME: Final = _CHECKED + 21
+"""The bytes of a record beside its body."""
+LONGEST: Final = 67_108_864
+"""The most bytes of a body. What claims to be longer is damaged."""
+_PIECE: Final = 65_536
+"""Bytes that are read at once: few enough that a thread which wants to run need not wait."""
+_BAD: Final = 1_048_576
+"""Bytes after which a bad part is cut in two, so that memory stays bounded."""
+
+
+class Record(NamedTuple):
+    """A whole record."""
+
+    start: int
+    end: int
+    kind: int
+    position: int
+    at: float
+    body: bytes
+
+
+class Bad(NamedTuple):
+    """Bytes that are no record."""
+
+    start: int
+    end: int
+    body: bytes
+    last: bool
+    """True if the file ends with them: it may be a record that is just being written."""
+
+
+def encode(kind: int, position: int, at: float, body: bytes) -> bytes:
+    """The bytes of a record."""
+    checked = _pack(kind, len(body), position, at) + body
+    return MARK + crc32(checked).to_bytes(4, "little") + checked
+
+
+def scan(read: Callable[[int, int], bytes], offset: int) -> Iterator[Record | Bad]:
+    """Yield everything from an offset on.
+
+    Args:
+        read: returns bytes of the file, given an offset and a number; fewer than that, or none,
+            at its end.
+        offset: where to begin.
+    """
+    data, base, at = b"", offset, 0  # ``data`` is what lies from ``base`` on
+    bad = -1  # where the bad part began that is being passed
+    more = True
+    while True:
+        missing = FRAME - len(data) + at
+        if missing <= 0 and data.startswith(MARK, at):
+            crc, kind, length, position, time = _unpack(data, at + _CRC)
+            end = at + FRAME + length
+            missing = end - len(data)
+            if length > LONGEST:
+                missing = 0
+            elif missing <= 0 and crc32(data[at + _CHECKED : end]) == crc:
+                if bad >= 0:
+                    yield Bad(base + bad, base + at, data[bad:at], last=False)
+                    bad = -1
+                yield Record(base + at, base + end, kind, position, time, data[at + FRAME : end])
+                at = end
+                continue
+        if missing > 0 and more:
+            kept = at if bad < 0 else bad
+            data, base = data[kept:], base + kept
+            at, bad = at - kept, min(bad, 0)
+            piece = read(base + len(data), max(missing, _PIECE))
+            more = bool(piece)
+            data += piece
+            continue
+        if at >= len(data):
+            break
+        if bad < 0:
+            bad = at
+        at = data.find(MARK, at + 1)
+        if at < 0:
+            at = len(data) - (more and data.endswith(MARK[:1]))
+        if at - bad > _BAD:
+            yield Bad(base + bad, base + at, data[bad:at], last=False)
+            bad = at
+    if bad >= 0:
+        yield Bad(base + bad, base + len(data), data[bad:], last=True)

@@ -1,0 +1,107 @@
+"""The files of rejected events: kept for people to look at, for a while, in bounded space.
+
+They are JSON Lines that ``masivo import`` takes again. Each process writes files of its own, so no
+lock is needed; the name of a file says when it was begun.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from .store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .disk import Disk
+    from .store import Rejected
+
+__all__ = ["SUFFIX", "RejectedFiles"]
+
+SUFFIX: Final = ".rejected.jsonl"
+_KEPT: Final = 30 * 86_400
+"""Seconds for which an event is kept at least."""
+_BEGUN: Final = 86_400
+"""Seconds after which another file is begun: an event is kept this much longer at most."""
+_FILES: Final = 10
+"""About this many files make up the bound; the oldest makes way."""
+
+
+class RejectedFiles:
+    """The writer of the files.
+
+    Args:
+        disk: of the directory.
+        most: the bytes of all files of the directory.
+    """
+
+    def __init__(self, disk: Disk, most: int) -> None:
+        self._disk = disk
+        self._most = most
+        self._name = ""
+        self._size = 0
+        self._process = 0
+
+    def add(self, events: Sequence[Rejected], now: float) -> int:
+        """Write events; return how many older ones had to make way.
+
+        Raises:
+            StoreError: they cannot be written.
+        """
+        data = b"".join(map(_line, events))
+        process = self._disk.process()
+        if (
+            not self._name
+            or process != self._process
+            or self._size >= self._most // _FILES
+            or now - _begun(self._name) > _BEGUN
+        ):
+            self._name = f"{int(now * 1000):013d}-{os.urandom(4).hex()}{SUFFIX}"
+            self._size, self._process = 0, process
+        try:
+            self._disk.append(self._name, data)
+        except OSError as error:
+            raise StoreError(f"rejected events cannot be kept: {error.strerror or error}") from None
+        self._size += len(data)
+        return self.clean(now)
+
+    def clean(self, now: float) -> int:
+        """Delete files past their time, and the oldest ones past the bound; return how many events
+        had to make way before their time."""
+        crowded_out = total = 0
+        try:
+            names = sorted(each for each in self._disk.names() if each.endswith(SUFFIX))
+            for name in reversed(names):
+                total += self._disk.size(name)
+                if now - _begun(name) > _KEPT + _BEGUN:
+                    self._disk.delete(name)
+                elif total > self._most and name != self._name:
+                    crowded_out += _count(self._disk, name)
+                    self._disk.delete(name)
+        except OSError:
+            pass  # at the next opportunity
+        return crowded_out
+
+
+def _line(event: Rejected) -> bytes:
+    why = {"reason": event.reason, "status": event.status, "at": event.at}
+    return b'{"rejected":%b,"event":%b}\n' % (msgspec.json.encode(why), event.event)
+
+
+def _begun(name: str) -> float:
+    """When a file was begun; now and for ever, for one that is none of ours."""
+    try:
+        return int(name.partition("-")[0]) / 1000
+    except ValueError:
+        return float("inf")
+
+
+def _count(disk: Disk, name: str) -> int:
+    count = offset = 0
+    while piece := disk.read(name, offset, 1 << 20):
+        count += piece.count(b"\n")
+        offset += len(piece)
+    return count

@@ -1,0 +1,346 @@
+"""One client's store: the log of its own, and those that it adopts.
+
+The own log is made by whoever appends first, in whatever thread, without a lock: of several that
+were made at once, the one that is entered first counts, and the others are deleted. The same way
+another log takes its place, in the child of a fork, or where it was lost.
+
+The name of a log says which account it is of: a directory is as good as its names, and a power
+failure can empty a file that was never flushed to the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from contextlib import suppress
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from .disk import Folder
+from .log import Log, first_segment
+from .records import CERTAIN, LONGEST, UNCERTAIN, encode
+from .rejected import RejectedFiles
+from .store import StoreError
+from .tail import LostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .disk import Disk, DiskLock, DiskTail
+    from .store import Rejected
+
+__all__ = ["Header", "Spool", "account_digest"]
+
+VERSION: Final = 1
+_SEGMENT: Final = 4_194_304
+"""Bytes after which a segment is closed, at most."""
+_PART: Final = 16
+"""At least this many segments make up the bound, so that space comes back in time."""
+_REJECTED: Final = 10
+"""The part of the bound that rejected events may take."""
+_ALIKE: Final = 64
+"""Every so many appends the bound is looked at; after a large event at once."""
+_LARGE: Final = 4_096
+_BLOCK: Final = 4_096
+
+
+class Header(msgspec.Struct):
+    """The content of a log's lock file, for people and for ``masivo spool``."""
+
+    version: int
+    account: str
+    base_url: str
+    pid: int
+    made: float
+
+
+def account_digest(api_key: str, base_url: str) -> str:
+    """The name of an account that does not show its key."""
+    return sha256(f"{base_url}\0{api_key}".encode()).hexdigest()
+
+
+class _Numbers:
+    """Numbers that are never given out twice, whatever threads and signal handlers ask for them."""
+
+    def __init__(self) -> None:
+        self._ready = deque(range(_BLOCK))
+        self._next = 1
+        self._claims: dict[int, object] = {}
+
+    def take(self) -> int:
+        while True:
+            try:
+                return self._ready.popleft()
+            except IndexError:
+                block, mine = self._next, object()
+                won = self._claims.setdefault(block, mine) is mine
+                self._next = block + 1
+                if won:
+                    self._ready.extend(range(block * _BLOCK, (block + 1) * _BLOCK))
+                    self._claims.pop(block - 64, None)
+
+
+class _Held:
+    """A log of one's own, as callers know it."""
+
+    def __init__(
+        self, serial: int, process: int, name: str, lock: DiskLock, tail: DiskTail
+    ) -> None:
+        self.serial = serial
+        self.process = process
+        self.name = name
+        self.lock = lock
+        self.tail = tail
+        self.torn: list[int] = []
+
+
+class Spool:
+    """See Store.
+
+    Args:
+        disk: of the directory.
+        api_key: of the account; it is not kept.
+        base_url: of the account.
+        max_bytes: the most bytes of this client's logs, what it adopted included.
+        segment: bytes after which a segment is closed.
+    """
+
+    def __init__(
+        self,
+        disk: Disk | str,
+        api_key: str,
+        base_url: str,
+        max_bytes: int,
+        segment: int = _SEGMENT,
+    ) -> None:
+        self._disk: Disk = Folder(disk) if isinstance(disk, str) else disk
+        self._base_url = base_url
+        self._account = account_digest(api_key, base_url)
+        self._max_bytes = max_bytes
+        self._segment = max(1, min(segment, max_bytes // _PART))
+        self._process = self._disk.process
+        self._take = _Numbers().take
+        self._held: _Held | None = None
+        self._successors: dict[int, _Held] = {}
+        self._released = False
+        self._full = False
+        self._other_size = 0  # bytes of all but the segment that callers append to
+        self._own: Log | None = None
+        self._own_held: _Held | None = None
+        self._adopted: list[Log] = []
+        self._strangers: set[str] = set()
+        self._rejected = RejectedFiles(self._disk, max_bytes // _REJECTED)
+
+    def __repr__(self) -> str:
+        return f"<Spool {self._disk.path} {self._base_url}>"
+
+    # ── In the call to send: from anywhere, at any time ──────────────────────────────────────
+
+    def append(self, event: bytes, at: float, certain: bool) -> int:
+        """See Store."""
+        position = self._take()
+        record = encode(CERTAIN if certain else UNCERTAIN, position, at, event)
+        if self._full or not position % _ALIKE or len(record) > _LARGE:
+            self._check_bound(len(record))
+        while True:
+            held = self._held
+            if held is None or held.process != self._process():
+                if held is not None:
+                    self.forked()
+                self._begin(None)
+                continue
+            tail = held.tail
+            generation = tail.generation
+            try:
+                tail.write(record)
+            except LostError:
+                self._begin(held)
+                continue
+            except OSError as error:
+                if self._released:
+                    raise _released() from None
+                held.torn.append(position)
+                raise self._unwritable(error) from None
+            if tail.generation == generation:
+                return position
+
+    def _check_bound(self, size: int) -> None:
+        if size > LONGEST:
+            raise StoreError(f"the event is too large for the spool ({size} bytes)")
+        held = self._held
+        try:
+            newest = 0 if held is None else held.tail.size
+        except OSError:
+            newest = 0
+        self._full = self._other_size + newest + size > self._max_bytes
+        if self._full:
+            raise StoreError(
+                f"the spool is full (spool_max_bytes={self._max_bytes}, in {self._disk.path})"
+            )
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        why = error.strerror or str(error)
+        return StoreError(f"the spool in {self._disk.path} cannot be written: {why}")
+
+    def _begin(self, former: _Held | None) -> _Held:
+        """Enter a new log in the place of a former one, or return the one that others entered."""
+        if self._released:
+            raise _released()
+        serial = 0 if former is None else former.serial
+        held = self._successors.get(serial)
+        if held is None:
+            try:
+                fresh = self._make(serial + 1)
+            except OSError as error:
+                raise self._unwritable(error) from None
+            held = self._successors.setdefault(serial, fresh)
+            if held is not fresh or self._released:
+                Log(self._disk, fresh.name, fresh.lock, fresh.tail).release()
+        self._held = held
+        return held
+
+    def _make(self, serial: int) -> _Held:
+        made = time.time()
+        process = self._process()
+        content = msgspec.json.encode(
+            Header(VERSION, self._account, self._base_url, process, round(made, 3))
+        )
+        while True:
+            name = f"{_prefix(self._account)}{int(made * 1000):013d}-{os.urandom(4).hex()}"
+            lock = self._disk.make_lock(f"{name}.lock", content)
+            if lock is not None:
+                try:
+                    tail = self._disk.make_tail(first_segment(name))
+                except OSError:
+                    lock.delete()
+                    raise
+                return _Held(serial, process, name, lock, tail)
+
+    @property
+    def due(self) -> bool:
+        """See Store."""
+        held = self._held
+        if held is None or held.process != self._process():
+            return False
+        try:
+            return self._full or held is not self._own_held or held.tail.size >= self._segment
+        except OSError:
+            return True
+
+    # ── The poll's side ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def own(self) -> Log | None:
+        """See Store."""
+        held = self._held
+        if held is None or held.process != self._process():
+            return None
+        if held is not self._own_held:
+            if self._own is not None:
+                self._own.let_go()
+            self._own = Log(self._disk, held.name, held.lock, held.tail, held.torn)
+            self._own_held = held
+        return self._own
+
+    def tend(self) -> bool:
+        """See Store."""
+        former = self._own
+        own = self.own
+        kept = former is None or own is former
+        if own is not None:
+            if not own.is_linked and not self._released:
+                kept = False
+                with suppress(StoreError):  # the next append tries again
+                    self._begin(self._own_held)
+                own = self.own or own
+            own.tend(self._segment)
+        self._adopted = [log for log in self._adopted if log.is_linked]
+        for log in self._adopted:
+            log.tend(self._segment)
+        self._measure()
+        self._rejected.clean(time.time())
+        return kept
+
+    def _measure(self) -> None:
+        adopted = sum(log.size for log in self._adopted)
+        self._other_size = adopted + (0 if self._own is None else self._own.closed_size)
+
+    def adopt(self) -> Iterator[Log]:
+        """See Store."""
+        try:
+            names = sorted(self._disk.names())
+        except OSError:
+            return
+        strangers: set[str] = set()
+        for file in names:
+            if not file.endswith(".lock") or self._released:
+                continue
+            try:
+                if file.startswith("."):  # made by one that was killed before it went on
+                    lock = self._disk.take_lock(file)
+                    if lock is not None:
+                        lock.delete()
+                    continue
+                is_ours = file.startswith(_prefix(self._account))
+                if not is_ours and file in self._strangers:
+                    strangers.add(file)
+                    continue
+                lock = self._disk.take_lock(file)
+                if lock is None:
+                    continue
+                if not is_ours:
+                    lock.release()
+                    strangers.add(file)
+                    continue
+                log = Log(self._disk, file.removesuffix(".lock"), lock)
+            except OSError:
+                continue  # it may be better next time
+            self._adopted.append(log)
+            self._measure()
+            yield log
+        self._strangers = strangers
+
+    @property
+    def strangers(self) -> int:
+        """See Store."""
+        return len(self._strangers)
+
+    def reject(self, events: Sequence[Rejected]) -> int:
+        """See Store."""
+        return self._rejected.add(events, time.time())
+
+    # ── The end ──────────────────────────────────────────────────────────────────────────────
+
+    def release(self) -> None:
+        """See Store."""
+        self._released = True
+        own = self.own
+        for log in self._adopted if own is None else [*self._adopted, own]:
+            log.release()
+        self._adopted = []
+
+    def forked(self) -> None:
+        """See Store."""
+        for log in self._adopted:
+            log.let_go()
+        self._adopted = []
+        held, self._held = self._held, None
+        self._own = self._own_held = None
+        self._successors = {}
+        self._full = False
+        self._other_size = 0
+        if held is not None:
+            held.lock.release()
+            held.tail.stop()
+
+
+def _prefix(account: str) -> str:
+    """The beginning of the names of an account's logs: the format's version, and whose they are."""
+    return f"v{VERSION}-{account[:16]}-"
+
+
+def _released() -> StoreError:
+    return StoreError("the spool was released: its client is closed")

@@ -1,0 +1,142 @@
+"""The end of a segment, to which callers append.
+
+The descriptor is never closed while a caller may be about to write to it: the next segment takes
+its number over (``dup2``), and so does a stand-in at the end, to which nothing can be written.
+
+Somebody else may close it, a daemonizer say, and the number then be a stranger's: its socket must
+not get our events. On Linux the file's own position tells: with O_APPEND, ``pwrite`` appends
+whatever its offset, and moves no position. So it stays where we put it, at a number drawn by chance
+that no other file is at. Elsewhere ``fstat`` tells, which takes longer.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import sys
+from typing import Final
+
+__all__ = ["LostError", "Tail"]
+
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+class LostError(Exception):
+    """The descriptor is not ours any more."""
+
+
+class Tail:
+    """Where callers append.
+
+    Args:
+        folder: of the segments.
+        name: of the first one, which is made.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    # Class attributes, for a tail whose making was interrupted.
+    _fd = -1
+    _identity: tuple[int, int] | None = None
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.generation: int = 0
+        """Grows when ``write`` has begun to write elsewhere. A write that began in one generation
+        and ended in another may have come too late for those who read the former file to its
+        end."""
+        self._seal = random.SystemRandom().randrange(1 << 30, 1 << 31)
+        self._folder = folder
+        self._fd = os.open(f"{folder}/{name}", _FLAGS, 0o600)
+        self._identity = _identity(self._fd)
+        os.lseek(self._fd, self._seal, os.SEEK_SET)
+
+    def write_in_place(self, data: bytes) -> None:
+        """See ``write``; for Linux."""
+        try:
+            if os.lseek(self._fd, 0, os.SEEK_CUR) != self._seal:
+                raise LostError
+        except OSError:  # closed, or a socket
+            raise LostError from None
+        if os.pwrite(self._fd, data, 0) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write_checked(self, data: bytes) -> None:
+        """See ``write``; for any system."""
+        if not self.is_ours:
+            raise LostError
+        if os.write(self._fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write = write_in_place if sys.platform == "linux" else write_checked
+    """Append a record, in one write. From anywhere, at any time.
+
+    Raises:
+        LostError: the descriptor is not ours any more. Nothing was written.
+        OSError: it was not written as a whole.
+    """
+
+    @property
+    def is_ours(self) -> bool:
+        """False if the descriptor is a stranger's, or closed."""
+        try:
+            return _identity(self._fd) == self._identity
+        except OSError:
+            return False
+
+    @property
+    def is_linked(self) -> bool:
+        """False if the file was deleted, or the descriptor is not ours."""
+        try:
+            return self.is_ours and os.fstat(self._fd).st_nlink > 0
+        except OSError:
+            return False
+
+    @property
+    def size(self) -> int:
+        """The bytes in the segment."""
+        return os.fstat(self._fd).st_size
+
+    def move(self, name: str) -> None:
+        """Go on in another segment, which is made.
+
+        Raises:
+            OSError: it cannot be made; nothing has changed.
+            LostError: the descriptor is not ours any more.
+        """
+        self._replace(os.open(f"{self._folder}/{name}", _FLAGS, 0o600))
+
+    def stop(self) -> None:
+        """Have every later write fail. The descriptor stays open until nobody can be writing."""
+        try:
+            self._replace(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except (LostError, OSError):
+            self.generation += 1
+
+    def _replace(self, fd: int) -> None:
+        try:
+            if not self.is_ours:
+                raise LostError
+            os.lseek(fd, self._seal, os.SEEK_SET)
+            identity = _identity(fd)
+            os.dup2(fd, self._fd, inheritable=False)
+            self._identity = identity
+            self.generation += 1
+        finally:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close the descriptor, if it is ours."""
+        if self.is_ours:
+            os.close(self._fd)
+        self._fd = -1
+
+    def __del__(self) -> None:
+        if self._fd >= 0:
+            self.close()
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
