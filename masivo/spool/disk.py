@@ -112,10 +112,6 @@ class Disk(Protocol):
         """Append to a file, as a whole, or OSError; it is made where it is missing."""
         ...
 
-    def replace(self, name: str, data: bytes) -> None:
-        """Replace the content of a file, at once and as a whole."""
-        ...
-
     def delete(self, name: str) -> None:
         """Delete a file. Never raises."""
         ...
@@ -125,8 +121,13 @@ class Disk(Protocol):
         the directory, too."""
         ...
 
-    def take_lock(self, name: str, *, wait: bool = False, create: bool = False) -> DiskLock | None:
-        """Take a file's lock; None if somebody holds it, or there is no such file."""
+    def take_lock(self, name: str, *, create: bool = False) -> DiskLock | None:
+        """Take a file's lock; None if somebody holds it, or there is no such file.
+
+        Args:
+            name: of the file.
+            create: make the file where it is missing.
+        """
         ...
 
     def make_tail(self, name: str) -> DiskTail:
@@ -135,7 +136,6 @@ class Disk(Protocol):
 
 
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-_REPLACE: Final = os.O_WRONLY | os.O_TRUNC | os.O_CREAT | os.O_CLOEXEC
 
 
 class Folder:
@@ -179,25 +179,14 @@ class Folder:
 
     def append(self, name: str, data: bytes) -> None:
         """See Disk."""
-        self._write(name, _APPEND, data)
-
-    def _write(self, name: str, flags: int, data: bytes) -> None:
-        fd = os.open(self._at(name), flags, 0o600)
+        fd = os.open(self._at(name), _APPEND, 0o600)
         try:
-            if os.write(fd, data) != len(data):
+            written = os.write(fd, data)
+            if written != len(data):
+                os.ftruncate(fd, os.fstat(fd).st_size - written)  # nobody else writes to it
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(fd)
-
-    def replace(self, name: str, data: bytes) -> None:
-        """See Disk."""
-        draft = f".{name}"
-        try:
-            self._write(draft, _REPLACE, data)
-            os.rename(self._at(draft), self._at(name))  # noqa: PTH104
-        except BaseException:
-            self.delete(draft)
-            raise
 
     def delete(self, name: str) -> None:
         """See Disk."""
@@ -212,9 +201,9 @@ class Folder:
             make_place(self.path)
             return Lock.make(self._at(name), content)
 
-    def take_lock(self, name: str, *, wait: bool = False, create: bool = False) -> Lock | None:
+    def take_lock(self, name: str, *, create: bool = False) -> Lock | None:
         """See Disk."""
-        return Lock.take(self._at(name), wait=wait, create=create)
+        return Lock.take(self._at(name), create=create)
 
     def make_tail(self, name: str) -> Tail:
         """See Disk."""

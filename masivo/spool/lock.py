@@ -57,37 +57,30 @@ class Lock:
             raise
 
     @classmethod
-    def take(cls, path: str, *, wait: bool = False, create: bool = False) -> Lock | None:
-        """Take the lock of a file that is there; None if somebody holds it, or it is not there.
+    def take(cls, path: str, *, create: bool = False) -> Lock | None:
+        """Take the lock of a file; None if somebody holds it, or it is not there.
 
         Args:
             path: of the file.
-            wait: wait for whoever holds it.
             create: make the file where it is missing.
 
         Raises:
             OSError: it cannot be opened.
         """
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-        while True:
-            try:
-                fd = os.open(path, flags, 0o600)
-            except FileNotFoundError:
-                return None
-            lock = None
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                lock = cls(path, fd)
-            except BlockingIOError:
-                return None
-            finally:
-                if lock is None:
-                    os.close(fd)
-            if lock.is_held:
-                return lock
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        except FileNotFoundError:
+            return None
+        lock = cls(path, fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             lock.release()
-            if not create:
-                return None
+            return None
+        if not lock.is_held:
+            lock.release()
+            return None
+        return lock
 
     @property
     def is_held(self) -> bool:

@@ -5,7 +5,7 @@ All of it is the poll's side, one call at a time; callers append to the newest s
 A segment is deleted when it was read to its end, and all that was found in it is removed. Before
 the newest segment is read to its end, ``Tail.move`` has callers write to another one; a caller
 whose write may have come too late for the reading writes its record again (``Tail.generation``).
-So a position can be in two segments: a reader passes over the second.
+So a position can be in it twice, or in two segments: a reader passes over the second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
     from .disk import Disk, DiskLock, DiskTail
 
-__all__ = ["Log", "Segment", "first_segment"]
+__all__ = ["LOCK", "Log", "Segment", "first_segment", "lock_of"]
+
+LOCK: Final = ".lock"
+"""The ending of a log's lock file."""
 
 _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
 
@@ -42,14 +45,16 @@ class Segment:
     Attributes:
         present: the positions in it, as far as it was read.
         read: the offset up to which it was read.
+        again: the offsets of records that had been met before, here or in another segment.
         whole: True if that was its end, and nothing can come after it.
         size: its bytes, as known.
     """
 
-    __slots__ = ("present", "read", "size", "whole")
+    __slots__ = ("again", "present", "read", "size", "whole")
 
     def __init__(self, size: int = 0) -> None:
         self.present = Ranges()
+        self.again: set[int] = set()
         self.read: int = 0
         self.whole: bool = False
         self.size: int = size
@@ -58,6 +63,12 @@ class Segment:
 def first_segment(name: str) -> str:
     """The file of a log's first segment."""
     return _file(name, 1, "log")
+
+
+def lock_of(file: str) -> str | None:
+    """The lock file of the log that a segment or a file of notes belongs to; None for others."""
+    match = _FILE.fullmatch(file)
+    return None if match is None else match[1] + LOCK
 
 
 def _file(name: str, number: int, kind: str) -> str:
@@ -94,6 +105,7 @@ class Log:
         self._segments: dict[int, Segment] = {}
         self._newest = 1
         self._notes: dict[int, int] = {}  # the files of notes, with their bytes
+        self._highest = 0  # behind the highest position that was met
         self._removed = Ranges()
         self._unwritten = Ranges()  # removals that are not in a file yet
         self._open: list[tuple[Note, Ranges]] = []  # batches that an earlier owner had noted
@@ -200,8 +212,6 @@ class Log:
     def _events(self, number: int, offset: int) -> Iterator[tuple[int, Stored]]:
         """The events of a segment from an offset on, removed ones too, each with its offset."""
         segment = self._segments[number]
-        earlier = [each.present for before, each in self._segments.items() if before < number]
-        late = max((present.span[1] for present in earlier), default=0)
         is_growing = number == self._growing
         read = partial(self._disk.read, _file(self.name, number, "log"))
         try:
@@ -219,10 +229,12 @@ class Log:
                     if record.kind not in (CERTAIN, UNCERTAIN):
                         self._keep_newer(record)
                         continue
-                    segment.present.add(position, position + 1)
-                if record.start < offset or record.kind not in (CERTAIN, UNCERTAIN):
-                    continue
-                if position < late and any(position in present for present in earlier):
+                    self._enter(segment, record)
+                if (
+                    record.start < offset
+                    or record.start in segment.again
+                    or record.kind not in (CERTAIN, UNCERTAIN)
+                ):
                     continue
                 certain = record.kind == CERTAIN
                 yield record.start, Stored(position, record.body, record.at, certain)
@@ -231,6 +243,15 @@ class Log:
         else:
             if not (is_growing or segment.whole):
                 segment.whole = self._to_sweep = True
+
+    def _enter(self, segment: Segment, record: Record) -> None:
+        """Enter a record that is read for the first time."""
+        position = record.position
+        if position >= self._highest:
+            self._highest = position + 1
+        elif any(position in each.present for each in self._segments.values()):
+            segment.again.add(record.start)
+        segment.present.add(position, position + 1)
 
     def _keep_newer(self, record: Record) -> None:
         """Keep a record that a newer version has written."""

@@ -40,6 +40,7 @@ NOTE: Final = 0x43
 REMOVAL: Final = 0x44
 """Events that have their outcome."""
 
+_mark: Final = Struct("<2sI").pack
 _pack: Final = Struct("<BIQd").pack
 _unpack: Final = Struct("<IBIQd").unpack_from
 _CRC: Final = len(MARK)
@@ -78,7 +79,7 @@ class Bad(NamedTuple):
 def encode(kind: int, position: int, at: float, body: bytes) -> bytes:
     """The bytes of a record."""
     checked = _pack(kind, len(body), position, at) + body
-    return MARK + crc32(checked).to_bytes(4, "little") + checked
+    return _mark(MARK, crc32(checked)) + checked
 
 
 def scan(read: Callable[[int, int], bytes], offset: int) -> Iterator[Record | Bad]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from .disk import Folder
-from .log import Log, first_segment
+from .log import LOCK, Log, first_segment, lock_of
 from .records import CERTAIN, LONGEST, UNCERTAIN, encode
 from .rejected import RejectedFiles
 from .store import StoreError
@@ -41,8 +41,8 @@ _PART: Final = 16
 """At least this many segments make up the bound, so that space comes back in time."""
 _REJECTED: Final = 10
 """The part of the bound that rejected events may take."""
-_ALIKE: Final = 64
-"""Every so many appends the bound is looked at; after a large event at once."""
+_ALIKE: Final = 63
+"""The bound is looked at for each position without these bits, and for a large event."""
 _LARGE: Final = 4_096
 _BLOCK: Final = 4_096
 
@@ -62,25 +62,22 @@ def account_digest(api_key: str, base_url: str) -> str:
     return sha256(f"{base_url}\0{api_key}".encode()).hexdigest()
 
 
-class _Numbers:
-    """Numbers that are never given out twice, whatever threads and signal handlers ask for them."""
+class _Positions(deque[int]):
+    """Numbers of which ``popleft`` gives out none twice, whatever threads and signal handlers ask;
+    where it is empty, they refill it."""
 
     def __init__(self) -> None:
-        self._ready = deque(range(_BLOCK))
+        super().__init__(range(_BLOCK))
         self._next = 1
         self._claims: dict[int, object] = {}
 
-    def take(self) -> int:
-        while True:
-            try:
-                return self._ready.popleft()
-            except IndexError:
-                block, mine = self._next, object()
-                won = self._claims.setdefault(block, mine) is mine
-                self._next = block + 1
-                if won:
-                    self._ready.extend(range(block * _BLOCK, (block + 1) * _BLOCK))
-                    self._claims.pop(block - 64, None)
+    def refill(self) -> None:
+        block, mine = self._next, object()
+        won = self._claims.setdefault(block, mine) is mine
+        self._next = block + 1
+        if won:
+            self.extend(range(block * _BLOCK, (block + 1) * _BLOCK))
+            self._claims.pop(block - 64, None)
 
 
 class _Held:
@@ -122,7 +119,9 @@ class Spool:
         self._max_bytes = max_bytes
         self._segment = max(1, min(segment, max_bytes // _PART))
         self._process = self._disk.process
-        self._take = _Numbers().take
+        self._owner = self._process()  # the process whose logs these are
+        self._positions = _Positions()
+        self._next = self._positions.popleft
         self._held: _Held | None = None
         self._successors: dict[int, _Held] = {}
         self._released = False
@@ -130,6 +129,7 @@ class Spool:
         self._other_size = 0  # bytes of all but the segment that callers append to
         self._own: Log | None = None
         self._own_held: _Held | None = None
+        self._lost = False  # another one has taken its place
         self._adopted: list[Log] = []
         self._strangers: set[str] = set()
         self._rejected = RejectedFiles(self._disk, max_bytes // _REJECTED)
@@ -141,14 +141,19 @@ class Spool:
 
     def append(self, event: bytes, at: float, certain: bool) -> int:
         """See Store."""
-        position = self._take()
+        while True:
+            try:
+                position = self._next()
+                break
+            except IndexError:
+                self._positions.refill()
         record = encode(CERTAIN if certain else UNCERTAIN, position, at, event)
-        if self._full or not position % _ALIKE or len(record) > _LARGE:
+        if self._full or not position & _ALIKE or len(record) > _LARGE:
             self._check_bound(len(record))
         while True:
             held = self._held
             if held is None or held.process != self._process():
-                if held is not None:
+                if self._owner != self._process():
                     self.forked()
                 self._begin(None)
                 continue
@@ -160,6 +165,8 @@ class Spool:
                 self._begin(held)
                 continue
             except OSError as error:
+                if error.errno is None:  # raised by a signal handler: a timeout, say
+                    raise
                 if self._released:
                     raise _released() from None
                 held.torn.append(position)
@@ -195,6 +202,8 @@ class Spool:
             try:
                 fresh = self._make(serial + 1)
             except OSError as error:
+                if error.errno is None:
+                    raise
                 raise self._unwritable(error) from None
             held = self._successors.setdefault(serial, fresh)
             if held is not fresh or self._released:
@@ -210,12 +219,13 @@ class Spool:
         )
         while True:
             name = f"{_prefix(self._account)}{int(made * 1000):013d}-{os.urandom(4).hex()}"
-            lock = self._disk.make_lock(f"{name}.lock", content)
+            lock = self._disk.make_lock(f"{name}{LOCK}", content)
             if lock is not None:
                 try:
                     tail = self._disk.make_tail(first_segment(name))
-                except OSError:
-                    lock.delete()
+                except OSError as error:
+                    if error.errno is not None:  # else it was interrupted: adopters clean up
+                        lock.delete()
                     raise
                 return _Held(serial, process, name, lock, tail)
 
@@ -241,18 +251,16 @@ class Spool:
         if held is not self._own_held:
             if self._own is not None:
                 self._own.let_go()
+                self._lost = True
             self._own = Log(self._disk, held.name, held.lock, held.tail, held.torn)
             self._own_held = held
         return self._own
 
     def tend(self) -> bool:
         """See Store."""
-        former = self._own
         own = self.own
-        kept = former is None or own is former
         if own is not None:
             if not own.is_linked and not self._released:
-                kept = False
                 with suppress(StoreError):  # the next append tries again
                     self._begin(self._own_held)
                 own = self.own or own
@@ -262,7 +270,8 @@ class Spool:
             log.tend(self._segment)
         self._measure()
         self._rejected.clean(time.time())
-        return kept
+        lost, self._lost = self._lost, False
+        return not lost
 
     def _measure(self) -> None:
         adopted = sum(log.size for log in self._adopted)
@@ -271,37 +280,43 @@ class Spool:
     def adopt(self) -> Iterator[Log]:
         """See Store."""
         try:
-            names = sorted(self._disk.names())
+            names = set(self._disk.names())
         except OSError:
             return
+        locks = {name for name in names if name.endswith(LOCK)}
+        # A log's lock comes before its segments and goes after them; but who knows.
+        locks.update(filter(None, map(lock_of, names)))
         strangers: set[str] = set()
-        for file in names:
-            if not file.endswith(".lock") or self._released:
-                continue
-            try:
-                if file.startswith("."):  # made by one that was killed before it went on
-                    lock = self._disk.take_lock(file)
-                    if lock is not None:
-                        lock.delete()
-                    continue
-                is_ours = file.startswith(_prefix(self._account))
-                if not is_ours and file in self._strangers:
+        for file in sorted(locks):
+            log = None
+            with suppress(OSError):  # it may be better next time
+                if file.startswith(_prefix(self._account)):
+                    log = self._adopt(file, create=file not in names)
+                elif file.startswith("."):
+                    self._clear(file)
+                elif file in self._strangers or self._is_left(file):
                     strangers.add(file)
-                    continue
-                lock = self._disk.take_lock(file)
-                if lock is None:
-                    continue
-                if not is_ours:
-                    lock.release()
-                    strangers.add(file)
-                    continue
-                log = Log(self._disk, file.removesuffix(".lock"), lock)
-            except OSError:
-                continue  # it may be better next time
-            self._adopted.append(log)
-            self._measure()
-            yield log
+            if log is not None:
+                self._adopted.append(log)
+                self._measure()
+                yield log
         self._strangers = strangers
+
+    def _adopt(self, file: str, *, create: bool) -> Log | None:
+        lock = None if self._released else self._disk.take_lock(file, create=create)
+        return None if lock is None else Log(self._disk, file.removesuffix(LOCK), lock)
+
+    def _clear(self, file: str) -> None:
+        """Delete the draft of a lock whose maker was killed before it went on."""
+        lock = self._disk.take_lock(file)
+        if lock is not None:
+            lock.delete()
+
+    def _is_left(self, file: str) -> bool:
+        lock = self._disk.take_lock(file)
+        if lock is not None:
+            lock.release()
+        return lock is not None
 
     @property
     def strangers(self) -> int:
@@ -324,11 +339,13 @@ class Spool:
 
     def forked(self) -> None:
         """See Store."""
+        self._owner = self._process()
         for log in self._adopted:
             log.let_go()
         self._adopted = []
         held, self._held = self._held, None
         self._own = self._own_held = None
+        self._lost = False
         self._successors = {}
         self._full = False
         self._other_size = 0

@@ -57,8 +57,10 @@ class Tail:
         try:
             if os.lseek(self._fd, 0, os.SEEK_CUR) != self._seal:
                 raise LostError
-        except OSError:  # closed, or a socket
-            raise LostError from None
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.ESPIPE):  # closed, or a socket
+                raise LostError from None
+            raise
         if os.pwrite(self._fd, data, 0) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,0 +1,2 @@
+"""The spool's store: over real files in processes of their own, and over a disk that fails on
+order."""

@@ -1,0 +1,121 @@
+"""Records are read as they were written, and reading goes on after whatever is damaged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from masivo.spool import records
+from masivo.spool.records import CERTAIN, FRAME, MARK, Bad, Record, encode, scan
+
+if TYPE_CHECKING:
+    import pytest
+
+BODIES = st.lists(
+    st.binary(max_size=40) | st.sampled_from([MARK, b"\n", b"", MARK * 20, b"x" * 200]),
+    max_size=12,
+)
+
+
+def read(data: bytes, piece: int = 1 << 20, offset: int = 0) -> list[Record | Bad]:
+    """Everything in a file that gives this many bytes at a time."""
+    return list(scan(lambda at, size: data[at : at + min(size, piece)], offset))
+
+
+def written(bodies: list[bytes]) -> list[bytes]:
+    """The records of some bodies."""
+    return [encode(CERTAIN, number, number / 2, body) for number, body in enumerate(bodies)]
+
+
+@given(bodies=BODIES, piece=st.integers(1, 300))
+def test_what_is_written_is_read(bodies: list[bytes], piece: int) -> None:
+    """Whatever is in a body, and wherever a read ends."""
+    found = read(b"".join(written(bodies)), piece)
+    assert [each.body for each in found] == bodies
+    assert [(each.position, each.at) for each in found if isinstance(each, Record)] == [
+        (number, number / 2) for number in range(len(bodies))
+    ]
+
+
+@given(bodies=BODIES, start=st.integers(0, 12))
+def test_reading_begins_at_any_record(bodies: list[bytes], start: int) -> None:
+    """At the end of the one before."""
+    parts = written(bodies)
+    offset = len(b"".join(parts[:start]))
+    assert [each.body for each in read(b"".join(parts), offset=offset)] == bodies[start:]
+
+
+@given(
+    bodies=BODIES,
+    piece=st.integers(1, 300),
+    at=st.integers(0, 1500),
+    garbage=st.binary(max_size=60) | st.just(MARK * 3),
+    length=st.integers(0, 80),
+)
+def test_damage_costs_what_it_covers(
+    bodies: list[bytes], piece: int, at: int, garbage: bytes, length: int
+) -> None:
+    """Bytes that are overwritten, cut out or put in: the records beside them are read, and what is
+    left of the others is handed out, byte for byte."""
+    parts = written(bodies)
+    data = b"".join(parts)
+    at = min(at, len(data))
+    damaged = data[:at] + garbage + data[at + length :]
+    found = read(damaged, piece)
+    assert b"".join(damaged[each.start : each.end] for each in found) == damaged
+    end = 0
+    whole: list[int] = []
+    for number, part in enumerate(parts):
+        start, end = end, end + len(part)
+        if end <= at or start >= at + length:
+            whole.append(number)
+    kept = [each.position for each in found if isinstance(each, Record)]
+    if not (garbage and length == 0 and at not in {0, len(data)}):
+        assert set(whole) <= set(kept)
+    assert all(each.body == bodies[each.position] for each in found if isinstance(each, Record))
+    for each in found:
+        if isinstance(each, Bad):
+            assert each.body == damaged[each.start : each.end]
+            assert not each.last or each.end == len(damaged)
+
+
+def test_a_record_that_is_just_being_written_is_the_last_bad_part() -> None:
+    """Whatever is there of it."""
+    first, second = written([b"one", b"two"])
+    for length in range(1, len(second)):
+        found = read(first + second[:length])
+        assert [type(each) for each in found] == [Record, Bad]
+        assert isinstance(found[1], Bad)
+        assert found[1].last
+
+
+def test_a_garbled_length_does_not_make_it_read_everything() -> None:
+    """A length past all bounds is damage; records behind it are read."""
+    one, two = written([b"one", b"two"])
+    garbled = bytearray(one)
+    garbled[7:11] = b"\xff\xff\xff\xff"
+    asked: list[int] = []
+    data = bytes(garbled) + two
+
+    def give(at: int, size: int) -> bytes:
+        asked.append(size)
+        return data[at : at + size]
+
+    assert [type(each) for each in scan(give, 0)] == [Bad, Record]
+    assert max(asked) < 1 << 20
+
+
+def test_a_file_of_garbage_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes in parts of bounded size."""
+    monkeypatch.setattr(records, "_BAD", 1000)
+    monkeypatch.setattr(records, "_PIECE", 100)
+    found = read(b"garbage" * 5000)
+    assert all(isinstance(each, Bad) and len(each.body) <= 1200 for each in found)
+    assert b"".join(each.body for each in found) == b"garbage" * 5000
+
+
+def test_the_frame_is_small() -> None:
+    """An event takes its bytes and at most 40 more."""
+    assert len(encode(CERTAIN, 1 << 40, 1.7e9, b"")) == FRAME <= 40
