@@ -194,13 +194,17 @@ def test_the_check_finds_a_circle(tmp_path: Path) -> None:
 
 # ── Maps ─────────────────────────────────────────────────────────────────────────────────────
 
-FOLDERS = [CORE, *sorted(path.parent for path in CORE.glob("*/__init__.py"))]
+FOLDERS = [
+    CORE,
+    *sorted(path.parent for path in CORE.glob("*/__init__.py")),
+    PACKAGE / "spool",
+]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_a_map_names_what_is_there(folder: Path) -> None:
-    """The docstring of the core's ``__init__.py``, and that of each room, lists the files and the
-    rooms that are there: each once, and no other."""
+    """The docstring of the core's ``__init__.py``, and that of each room and of the spool, lists the
+    files and the rooms that are there: each once, and no other."""
     text = ast.get_docstring(tree(folder / "__init__.py")) or ""
     there = {path.stem for path in folder.glob("*.py")} | {
         path.parent.name for path in folder.glob("*/__init__.py")

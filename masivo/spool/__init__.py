@@ -3,7 +3,8 @@
 Decided here: what a record looks like, who holds a log, and what is left of one after a crash, a
 full disk or damage. Not decided here: what is stored, noted, read and removed, and when. The core
 decides that, and its driver carries it out on a ``Store``, which this room implements. The room
-knows no HTTP, no event loop and no engine; time comes in as numbers.
+knows no HTTP, no event loop and no engine. Nothing is flushed to the disk: the crash of a process
+costs nothing, a power failure what the system had not yet written.
 
 ``Spool`` is one client's store in one directory:
 
@@ -20,8 +21,8 @@ On disk, in the directory (mode 0700, files 0600); NAME is a log's::
     NAME.lock          held by flock while a process has the log; says whose it is
     NAME.000001.log    the first segment: records of events, appended
     NAME.000001.notes  what was noted and removed while that segment was the newest
-    NAME.bad           what could not be read of it
-    rejected.jsonl     rejected events with their errors
+    TIME-….bad         what could not be read of a log
+    TIME-….rejected.jsonl   rejected events with their errors
 
 The files of the room:
 
@@ -32,7 +33,7 @@ The files of the room:
 - ``tail``: the end of a segment, to which callers append
 - ``lock``: the lock of a log
 - ``log``: one log: segments, notes, removals
-- ``rejected``: the file of rejected events
+- ``rejected``: the files of rejected events, and of what was damaged
 - ``spool``: one client's logs: its own, and those that it adopts
 - ``place``: the checks of a directory
 """

@@ -82,6 +82,7 @@ class Log:
         disk: of the directory.
         name: the log's.
         lock: the log's, held.
+        bad_file: takes what cannot be read.
         tail: where callers append, to the first segment; None for a log that is adopted.
         torn: grows with each of its records that the disk took only in part, at the call.
     """
@@ -91,6 +92,7 @@ class Log:
         disk: Disk,
         name: str,
         lock: DiskLock,
+        bad_file: str,
         tail: DiskTail | None = None,
         torn: Sequence[object] = (),
     ) -> None:
@@ -100,6 +102,7 @@ class Log:
         self._lock: DiskLock | None = lock
         self._tail = tail
         self._growing = 0 if tail is None else 1  # the segment that callers append to; 0: none
+        self._bad_file = bad_file
         self._torn = torn
         self._explained = 0  # this many of them were met
         self._segments: dict[int, Segment] = {}
@@ -263,7 +266,7 @@ class Log:
             return
         self._damaged += 1
         with suppress(OSError):
-            self._disk.append(f"{self.name}.bad", data)
+            self._disk.append(self._bad_file, data)
 
     def left(self) -> tuple[int, int, float | None]:
         """See StoredLog."""

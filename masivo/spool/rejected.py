@@ -1,7 +1,8 @@
-"""The files of rejected events: kept for people to look at, for a while, in bounded space.
+"""The files that are kept for people to look at, for a while and in bounded space: rejected events,
+and what could not be read of a log.
 
-They are JSON Lines that ``masivo import`` takes again. Each process writes files of its own, so no
-lock is needed; the name of a file says when it was begun.
+Rejected events are JSON Lines that ``masivo import`` takes again. Each process writes files of its
+own, so no lock is needed; the name of a file says when it was begun.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
     from .disk import Disk
     from .store import Rejected
 
-__all__ = ["SUFFIX", "RejectedFiles"]
+__all__ = ["BAD", "SUFFIX", "RejectedFiles", "kept_file"]
 
 SUFFIX: Final = ".rejected.jsonl"
+BAD: Final = ".bad"
 _KEPT: Final = 30 * 86_400
 """Seconds for which an event is kept at least."""
+_NEVER: Final = float("inf")
 _BEGUN: Final = 86_400
 """Seconds after which another file is begun: an event is kept this much longer at most."""
 _FILES: Final = 10
@@ -59,7 +62,7 @@ class RejectedFiles:
             or self._size >= self._most // _FILES
             or now - _begun(self._name) > _BEGUN
         ):
-            self._name = f"{int(now * 1000):013d}-{os.urandom(4).hex()}{SUFFIX}"
+            self._name = kept_file(now, SUFFIX)
             self._size, self._process = 0, process
         try:
             self._disk.append(self._name, data)
@@ -73,17 +76,24 @@ class RejectedFiles:
         had to make way before their time."""
         crowded_out = total = 0
         try:
-            names = sorted(each for each in self._disk.names() if each.endswith(SUFFIX))
+            names = sorted(each for each in self._disk.names() if each.endswith((SUFFIX, BAD)))
             for name in reversed(names):
+                if _begun(name) == _NEVER:
+                    continue
                 total += self._disk.size(name)
                 if now - _begun(name) > _KEPT + _BEGUN:
                     self._disk.delete(name)
                 elif total > self._most and name != self._name:
-                    crowded_out += _count(self._disk, name)
+                    crowded_out += _count(self._disk, name) if name.endswith(SUFFIX) else 0
                     self._disk.delete(name)
         except OSError:
             pass  # at the next opportunity
         return crowded_out
+
+
+def kept_file(now: float, suffix: str) -> str:
+    """The name of a file that is begun now."""
+    return f"{int(now * 1000):013d}-{os.urandom(4).hex()}{suffix}"
 
 
 def _line(event: Rejected) -> bytes:
@@ -92,11 +102,11 @@ def _line(event: Rejected) -> bytes:
 
 
 def _begun(name: str) -> float:
-    """When a file was begun; now and for ever, for one that is none of ours."""
+    """When a file was begun; never, for one that is none of ours."""
     try:
         return int(name.partition("-")[0]) / 1000
     except ValueError:
-        return float("inf")
+        return _NEVER
 
 
 def _count(disk: Disk, name: str) -> int:

@@ -22,12 +22,12 @@ import msgspec
 from .disk import Folder
 from .log import LOCK, Log, first_segment, lock_of
 from .records import CERTAIN, LONGEST, UNCERTAIN, encode
-from .rejected import RejectedFiles
+from .rejected import BAD, RejectedFiles, kept_file
 from .store import StoreError
 from .tail import LostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .disk import Disk, DiskLock, DiskTail
     from .store import Rejected
@@ -103,6 +103,7 @@ class Spool:
         base_url: of the account.
         max_bytes: the most bytes of this client's logs, what it adopted included.
         segment: bytes after which a segment is closed.
+        clock: seconds since the epoch.
     """
 
     def __init__(
@@ -112,9 +113,11 @@ class Spool:
         base_url: str,
         max_bytes: int,
         segment: int = _SEGMENT,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._disk: Disk = Folder(disk) if isinstance(disk, str) else disk
         self._base_url = base_url
+        self._clock = clock
         self._account = account_digest(api_key, base_url)
         self._max_bytes = max_bytes
         self._segment = max(1, min(segment, max_bytes // _PART))
@@ -207,12 +210,12 @@ class Spool:
                 raise self._unwritable(error) from None
             held = self._successors.setdefault(serial, fresh)
             if held is not fresh or self._released:
-                Log(self._disk, fresh.name, fresh.lock, fresh.tail).release()
+                self._log_of(fresh).release()
         self._held = held
         return held
 
     def _make(self, serial: int) -> _Held:
-        made = time.time()
+        made = self._clock()
         process = self._process()
         content = msgspec.json.encode(
             Header(VERSION, self._account, self._base_url, process, round(made, 3))
@@ -252,9 +255,13 @@ class Spool:
             if self._own is not None:
                 self._own.let_go()
                 self._lost = True
-            self._own = Log(self._disk, held.name, held.lock, held.tail, held.torn)
+            self._own = self._log_of(held)
             self._own_held = held
         return self._own
+
+    def _log_of(self, held: _Held) -> Log:
+        bad = kept_file(self._clock(), BAD)
+        return Log(self._disk, held.name, held.lock, bad, held.tail, held.torn)
 
     def tend(self) -> bool:
         """See Store."""
@@ -269,7 +276,7 @@ class Spool:
         for log in self._adopted:
             log.tend(self._segment)
         self._measure()
-        self._rejected.clean(time.time())
+        self._rejected.clean(self._clock())
         lost, self._lost = self._lost, False
         return not lost
 
@@ -277,7 +284,7 @@ class Spool:
         adopted = sum(log.size for log in self._adopted)
         self._other_size = adopted + (0 if self._own is None else self._own.closed_size)
 
-    def adopt(self) -> Iterator[Log]:
+    def adopt(self, *, replaced_key: bool = False) -> Iterator[Log]:
         """See Store."""
         try:
             names = set(self._disk.names())
@@ -290,7 +297,9 @@ class Spool:
         for file in sorted(locks):
             log = None
             with suppress(OSError):  # it may be better next time
-                if file.startswith(_prefix(self._account)):
+                if file.startswith(_prefix(self._account)) or (
+                    replaced_key and self._is_of_this_url(file)
+                ):
                     log = self._adopt(file, create=file not in names)
                 elif file.startswith("."):
                     self._clear(file)
@@ -304,13 +313,22 @@ class Spool:
 
     def _adopt(self, file: str, *, create: bool) -> Log | None:
         lock = None if self._released else self._disk.take_lock(file, create=create)
-        return None if lock is None else Log(self._disk, file.removesuffix(LOCK), lock)
+        if lock is None:
+            return None
+        return Log(self._disk, file.removesuffix(LOCK), lock, kept_file(self._clock(), BAD))
 
     def _clear(self, file: str) -> None:
         """Delete the draft of a lock whose maker was killed before it went on."""
         lock = self._disk.take_lock(file)
         if lock is not None:
             lock.delete()
+
+    def _is_of_this_url(self, file: str) -> bool:
+        try:
+            header = msgspec.json.decode(self._disk.read(file, 0, 65_536), type=Header)
+        except msgspec.MsgspecError:
+            return False
+        return header.version == VERSION and header.base_url == self._base_url
 
     def _is_left(self, file: str) -> bool:
         lock = self._disk.take_lock(file)
@@ -325,7 +343,7 @@ class Spool:
 
     def reject(self, events: Sequence[Rejected]) -> int:
         """See Store."""
-        return self._rejected.add(events, time.time())
+        return self._rejected.add(events, self._clock())
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────
 

@@ -185,9 +185,13 @@ class Store(Protocol):
         closed by others): events that are in memory should be appended again."""
         ...
 
-    def adopt(self) -> Iterator[StoredLog]:
+    def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:
         """Take over the logs of the same account that nobody holds, the oldest first, each when the
-        iterator comes to it."""
+        iterator comes to it.
+
+        Args:
+            replaced_key: those of the same ``base_url``, whatever their key.
+        """
         ...
 
     @property

@@ -75,6 +75,21 @@ def test_other_accounts_are_left_alone_and_counted(
     assert spool.strangers == 2
 
 
+def test_logs_of_a_replaced_key_are_adopted_on_demand(
+    folder: Path, make: Callable[..., Spool]
+) -> None:
+    """Those of the same ``base_url``, and no others; live ones never."""
+    for key, url in (("former", URL), (KEY, "https://other.test"), ("live", URL)):
+        spool = make(key, url=url)
+        spool.append(key.encode(), 1.0, True)
+        if key != "live":
+            spool.release()
+    (log,) = make().adopt(replaced_key=True)
+    assert bodies(log) == [b"former"]
+    log.release()
+    assert empty(folder, "former") == ([b"former"], 0)
+
+
 def test_what_a_crash_left_before_it_came_to_a_log_is_deleted(
     folder: Path, make: Callable[..., Spool]
 ) -> None:

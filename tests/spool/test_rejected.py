@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from masivo.spool.disk import Folder
-from masivo.spool.rejected import RejectedFiles
+from masivo.spool.rejected import BAD, RejectedFiles, kept_file
 from masivo.spool.store import Rejected
 
 if TYPE_CHECKING:
@@ -62,6 +62,18 @@ def test_events_go_after_their_time(folder: Path) -> None:
         kept = lines(folder)
         assert set(range(max(0, day - 30), day + 1)) <= set(kept)
         assert min(kept) >= day - 32
+
+
+def test_damaged_parts_go_the_same_way(folder: Path) -> None:
+    """They count for the bound, but are no events; files of others stay."""
+    (folder / kept_file(NOW, BAD)).write_bytes(b"x\n" * 4_000)
+    (folder / "theirs.bad").write_bytes(b"x" * 20_000)
+    files = RejectedFiles(Folder(str(folder)), 10_000)
+    assert files.add([rejected(n) for n in range(30)], NOW + 1) == 0
+    assert {path.name[-6:] for path in folder.iterdir()} == {".jsonl", "rs.bad"}
+    (folder / kept_file(NOW, BAD)).write_bytes(b"x")
+    assert files.clean(NOW + 32 * DAY) == 0
+    assert [path.name for path in folder.iterdir()] == ["theirs.bad"]
 
 
 def test_several_processes_keep_files_of_their_own(folder: Path) -> None:
