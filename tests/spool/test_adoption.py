@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
+
+import pytest
 
 from masivo.spool import Spool
 
@@ -140,6 +143,29 @@ def ask(processes: list[Popen[bytes]], line: bytes) -> list[bytes]:
         assert process.stdin is not None
         process.stdin.write(line)
     return [process.stdout.readline().strip() for process in processes if process.stdout]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["gone", "another"])
+def test_a_log_that_was_finished_before_its_lock_was_had_is_not_adopted(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """An adopter that has opened the lock file when another one deletes it: what it locks then is
+    no log, though a file of the same name may be there again."""
+    spool = make()
+    spool.append(b"event", 1.0, True)
+    spool.release()
+    (path,) = files(folder, "lock")
+    flock = fcntl.flock
+
+    def late(fd: int, operation: int) -> None:
+        monkeypatch.undo()
+        assert empty(folder) == ([b"event"], 0)
+        if again:
+            path.write_bytes(b"")
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert list(make().adopt()) == []
 
 
 def test_owners_come_and_go_under_adopters(folder: Path) -> None:

@@ -129,6 +129,58 @@ def call(*command: str) -> int:
     return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
 
 
+def half(write: Callable[..., int]) -> Callable[..., int]:
+    """A write that the system cuts short."""
+
+    def write_half(fd: int, data: bytes, *at: int) -> int:
+        return write(fd, data[: len(data) // 2], *at)
+
+    return write_half
+
+
+def test_a_record_that_was_refused_half_written_is_no_damage(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it lies: its call has failed."""
+    spool = make()
+    for n in range(6):
+        spool.append(b"whole-%d" % n, 1.0, True)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", half(os.pwrite))
+            patch.setattr(os, "write", half(os.write))
+            with pytest.raises(StoreError, match="No space left on device"):
+                spool.append(b"torn-%d" % n, 1.0, True)
+    assert spool.own is not None
+    window = everything(spool.own)
+    assert [each.event for each in window.events] == [b"whole-%d" % n for n in range(6)]
+    assert window.damaged == 0
+    spool.release()
+    assert len(empty(folder)[0]) == 6
+
+
+def test_notes_that_were_refused_half_written_are_not_there(
+    make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those after them are whole; a removal is written later."""
+    spool = make()
+    positions = [spool.append(b"%d" % n, 1.0, True) for n in range(6)]
+    assert spool.own is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half(os.write))
+        with pytest.raises(StoreError, match="No space left on device"):
+            spool.own.note(Note(positions[:3], "half", b""))
+        spool.own.remove(positions[:2])
+    assert len(everything(spool.own).events) == 4
+    spool.own.note(Note(positions[4:], "whole", b""))
+    spool.tend()
+    spool.release()
+    (log,) = make().adopt()
+    assert [each.note.key for each in log.noted()] == ["whole"]
+    window = everything(log)
+    assert [each.position for each in window.events] == positions[2:]
+    assert window.damaged == 0
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="it mounts a file system")
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
 def test_a_full_disk_is_left_again_by_what_is_sent(folder: Path) -> None:
