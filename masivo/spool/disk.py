@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from .lock import Lock
 from .place import make_place
-from .tail import Tail
+from .tail import DEFAULT, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class DiskLock(Protocol):
 class DiskTail(Protocol):
     """The end of a segment, to which callers append (``Tail``)."""
 
-    generation: int
+    generation: object
 
     def write(self, data: bytes, /) -> None:
         """Append a record, in one write. From anywhere, at any time.
@@ -147,10 +147,14 @@ class Folder:
         path: absolute.
     """
 
+    tail: type[Tail] = DEFAULT
+
     def __init__(self, path: str) -> None:
         self.path: str = path
 
-    process = staticmethod(os.getpid)
+    def process(self) -> int:
+        """See Disk."""
+        return os.getpid()
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"
@@ -207,4 +211,4 @@ class Folder:
 
     def make_tail(self, name: str) -> Tail:
         """See Disk."""
-        return Tail(self.path, name)
+        return self.tail(self.path, name)

@@ -53,7 +53,7 @@ class Segment:
     __slots__ = ("again", "present", "read", "size", "whole")
 
     def __init__(self, size: int = 0) -> None:
-        self.present = Ranges()
+        self.present: Ranges = Ranges()
         self.again: set[int] = set()
         self.read: int = 0
         self.whole: bool = False

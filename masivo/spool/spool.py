@@ -45,6 +45,7 @@ _ALIKE: Final = 63
 """The bound is looked at for each position without these bits, and for a large event."""
 _LARGE: Final = 4_096
 _BLOCK: Final = 4_096
+"""Positions that are made at once."""
 
 
 class Header(msgspec.Struct):
@@ -62,22 +63,31 @@ def account_digest(api_key: str, base_url: str) -> str:
     return sha256(f"{base_url}\0{api_key}".encode()).hexdigest()
 
 
+class _Block:
+    """Some positions that follow each other, and the block after them, which is claimed once."""
+
+    __slots__ = ("following", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.following: dict[None, _Block] = {}
+
+
 class _Positions(deque[int]):
     """Numbers of which ``popleft`` gives out none twice, whatever threads and signal handlers ask;
     where it is empty, they refill it."""
 
     def __init__(self) -> None:
         super().__init__(range(_BLOCK))
-        self._next = 1
-        self._claims: dict[int, object] = {}
+        self._last = _Block(0)
 
     def refill(self) -> None:
-        block, mine = self._next, object()
-        won = self._claims.setdefault(block, mine) is mine
-        self._next = block + 1
-        if won:
-            self.extend(range(block * _BLOCK, (block + 1) * _BLOCK))
-            self._claims.pop(block - 64, None)
+        last = self._last
+        mine = _Block(last.number + 1)
+        following = last.following.setdefault(None, mine)
+        self._last = following
+        if following is mine:
+            self.extend(range(mine.number * _BLOCK, (mine.number + 1) * _BLOCK))
 
 
 class _Held:
@@ -174,7 +184,7 @@ class Spool:
                     raise _released() from None
                 held.torn.append(position)
                 raise self._unwritable(error) from None
-            if tail.generation == generation:
+            if tail.generation is generation:
                 return position
 
     def _check_bound(self, size: int) -> None:

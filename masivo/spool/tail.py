@@ -6,7 +6,7 @@ its number over (``dup2``), and so does a stand-in at the end, to which nothing 
 Somebody else may close it, a daemonizer say, and the number then be a stranger's: its socket must
 not get our events. On Linux the file's own position tells: with O_APPEND, ``pwrite`` appends
 whatever its offset, and moves no position. So it stays where we put it, at a number drawn by chance
-that no other file is at. Elsewhere ``fstat`` tells, which takes longer.
+that no other file is at. Elsewhere ``fstat`` tells (``CheckedTail``), which takes longer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import random
 import sys
 from typing import Final
 
-__all__ = ["LostError", "Tail"]
+__all__ = ["DEFAULT", "CheckedTail", "LostError", "Tail"]
 
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -42,8 +42,8 @@ class Tail:
     _identity: tuple[int, int] | None = None
 
     def __init__(self, folder: str, name: str) -> None:
-        self.generation: int = 0
-        """Grows when ``write`` has begun to write elsewhere. A write that began in one generation
+        self.generation: object = object()
+        """Another one as soon as ``write`` writes elsewhere. A write that began in one generation
         and ended in another may have come too late for those who read the former file to its
         end."""
         self._seal = random.SystemRandom().randrange(1 << 30, 1 << 31)
@@ -52,8 +52,13 @@ class Tail:
         self._identity = _identity(self._fd)
         os.lseek(self._fd, self._seal, os.SEEK_SET)
 
-    def write_in_place(self, data: bytes) -> None:
-        """See ``write``; for Linux."""
+    def write(self, data: bytes) -> None:
+        """Append a record, in one write. From anywhere, at any time.
+
+        Raises:
+            LostError: the descriptor is not ours any more. Nothing was written.
+            OSError: it was not written as a whole.
+        """
         try:
             if os.lseek(self._fd, 0, os.SEEK_CUR) != self._seal:
                 raise LostError
@@ -63,21 +68,6 @@ class Tail:
             raise
         if os.pwrite(self._fd, data, 0) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def write_checked(self, data: bytes) -> None:
-        """See ``write``; for any system."""
-        if not self.is_ours:
-            raise LostError
-        if os.write(self._fd, data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    write = write_in_place if sys.platform == "linux" else write_checked
-    """Append a record, in one write. From anywhere, at any time.
-
-    Raises:
-        LostError: the descriptor is not ours any more. Nothing was written.
-        OSError: it was not written as a whole.
-    """
 
     @property
     def is_ours(self) -> bool:
@@ -114,7 +104,7 @@ class Tail:
         try:
             self._replace(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
         except (LostError, OSError):
-            self.generation += 1
+            self.generation = object()
 
     def _replace(self, fd: int) -> None:
         try:
@@ -124,7 +114,7 @@ class Tail:
             identity = _identity(fd)
             os.dup2(fd, self._fd, inheritable=False)
             self._identity = identity
-            self.generation += 1
+            self.generation = object()
         finally:
             os.close(fd)
 
@@ -137,6 +127,21 @@ class Tail:
     def __del__(self) -> None:
         if self._fd >= 0:
             self.close()
+
+
+class CheckedTail(Tail):
+    """A tail for any system; an append costs twice as much."""
+
+    def write(self, data: bytes) -> None:
+        """See Tail."""
+        if not self.is_ours:
+            raise LostError
+        if os.write(self._fd, data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+DEFAULT: Final[type[Tail]] = Tail if sys.platform == "linux" else CheckedTail
+"""The tail for this system."""
 
 
 def _identity(fd: int) -> tuple[int, int]:

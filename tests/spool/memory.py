@@ -193,7 +193,7 @@ class MemoryTail:
     """See DiskTail."""
 
     def __init__(self, process: Process, name: str) -> None:
-        self.generation = 0
+        self.generation: object = object()
         self._process = process
         self._file: File | None = None
         self._open(name)
@@ -230,13 +230,13 @@ class MemoryTail:
         """See DiskTail."""
         killed = self._process.step(writes=True)
         self._open(name)
-        self.generation += 1
+        self.generation = object()
         self._process.end(killed)
 
     def stop(self) -> None:
         """See DiskTail."""
         self._file = None
-        self.generation += 1
+        self.generation = object()
 
     def close(self) -> None:
         """See DiskTail."""

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from itertools import count
+from itertools import count, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ import pytest
 
 from masivo.spool import Spool, StoreError
 from masivo.spool import spool as module
-from masivo.spool.tail import Tail
+from masivo.spool.disk import Folder
+from masivo.spool.tail import CheckedTail, Tail
 
 from .conftest import BOUND, KEY, URL
 from .reading import bodies, empty, everything, files, listing
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from masivo.spool.disk import Disk
-
-
-WAYS = ("write_in_place", "write_checked")
 
 
 @pytest.fixture
@@ -276,7 +274,7 @@ def test_positions_are_never_given_out_twice(monkeypatch: pytest.MonkeyPatch) ->
             except IndexError:
                 positions.refill()
 
-    positions._claims[positions._next] = object()  # by one that never came to extend it
+    positions._last.following[None] = module._Block(1)  # by one that never came to extend it
     threads = [threading.Thread(target=take, args=(mine,)) for mine in taken]
     for thread in threads:
         thread.start()
@@ -300,23 +298,23 @@ def finalizing() -> bool:
 
 
 @pytest.mark.parametrize(
-    ("write", "stranger"),
+    ("tail", "stranger"),
     [
-        *((way, other) for way in WAYS for other in ("nobody", "socket", "pipe", "file")),
-        ("write_in_place", "same"),  # for ``fstat`` two openings of one file are the same
+        *product((Tail, CheckedTail), ("nobody", "socket", "pipe", "file")),
+        (Tail, "same"),  # for ``fstat`` two openings of one file are the same
     ],
 )
 def test_nothing_is_written_to_a_number_that_became_a_strangers(
     folder: Path,
     make: Callable[..., Spool],
     monkeypatch: pytest.MonkeyPatch,
-    write: str,
+    tail: type[Tail],
     stranger: str,
 ) -> None:
     """Somebody closes descriptors, as daemonizers do, and opens others under their numbers: not a
     byte of ours arrives there, at no call. Another log is begun; the former one is there for
     whoever adopts it."""
-    monkeypatch.setattr(Tail, "write", getattr(Tail, write))
+    monkeypatch.setattr(Folder, "tail", tail)
     spool = make()
     spool.append(b"before", 1.0, True)
     assert spool.tend()
