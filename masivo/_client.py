@@ -26,7 +26,7 @@ else:
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from masivo.protocol import Account, Buffer, ClientOptions, Settings, Stats
+    from masivo.protocol import Account, Buffer, ClientOptions, Settings, Stats, Store
 
 __all__ = ["AnalyticsEvent", "ClientBase", "clients"]
 
@@ -122,6 +122,9 @@ class ClientBase(NotCopied, Generic[H]):
             finalizers included, so it must take no lock. Default: none.
         http_client: your own httpx (or httpx2) client, which is never closed; or a function that
             makes one, which is (needed where the process forks). Default: connections of our own.
+        spool: a directory in which accepted events are kept until they have their outcome, so that
+            they outlive the process; default: the environment's ``MASIVO_SPOOL``, else none.
+        spool_max_bytes: the most bytes of this client's events in it. Default 1 GiB.
         enabled: False: events are validated and nothing is sent (also by ``MASIVO_DISABLED=1``).
         api: what the vendor does not document, see Api.
 
@@ -143,12 +146,30 @@ class ClientBase(NotCopied, Generic[H]):
         secret = None if api_key is None else Secret(api_key)
         del api_key
         self._settings = configure(secret, environ=_guard.environ(), **options)
+        if self._settings.spool is not None and self._settings.enabled:
+            from masivo.spool import check_place  # here, as only those with a spool pay for it
+
+            self._settings = structs.replace(
+                self._settings, spool=check_place(self._settings.spool)
+            )
         self._open(http_client)
         clients.add(self)
 
     def _open(self, http_client: H | None) -> None:
         """Check ``http_client`` and join the clients of the same key; sets ``_buffer``."""
         raise TypeError(f"{type(self).__name__} is not a client of any world")
+
+    def _store(self) -> Store | None:
+        """Make what keeps the client's events, if it has a spool."""
+        settings = self._settings
+        if settings.spool is None or not settings.enabled:
+            return None
+        from masivo.spool import Spool
+
+        account = settings.account
+        return Spool(
+            settings.spool, account.api_key.reveal(), account.base_url, settings.spool_max_bytes
+        )
 
     @property
     def _is_open(self) -> bool:

@@ -17,7 +17,7 @@ from ._settle import Waiters, logger
 from .protocol import Account, Engine, Failed
 
 if TYPE_CHECKING:
-    from .protocol import Clock, CloseTicket
+    from .protocol import Clock, CloseTicket, StoreWork
 
 __all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
 
@@ -78,6 +78,14 @@ class SessionBase(ABC):
     def is_driven(self) -> bool:
         """True if it is polled although the interpreter exits."""
 
+    def carry_out(self, work: StoreWork) -> None:
+        """Do work on a store, here and now, whatever happens."""
+        done = work.interrupted
+        try:
+            done = work.run()
+        finally:
+            self.engine.hand_back(work.id, done)
+
     def finish(self, ticket: CloseTicket, seconds: float | None) -> None:
         """Wait on this thread, which does nothing else for it, for the end of a close.
 
@@ -111,4 +119,4 @@ class SessionBase(ABC):
         """Do nothing more, in the child of a fork: threads, loops and events are its parent's."""
         self.dead = True
         for buffer in self.engine.buffers:
-            buffer.orphaned = Failed(orphaned())
+            buffer.forked(Failed(orphaned()))

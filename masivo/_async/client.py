@@ -258,7 +258,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     def stats(self) -> Stats:
         """A snapshot of the client's counters."""
-        unused = Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
+        unused = Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
         return unused if self._joined is None else self._joined.stats()
 
     def _is_usable(self) -> bool:

@@ -131,7 +131,7 @@ class AsyncioSession(LoopSession):
         task = cast("asyncio.Task[None]", asyncio.current_task())
         while following is not None:
             self._requests[task] = following
-            following = await self.carry_out(following)
+            following = await self.send(following)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         request = self._requests.pop(task)
@@ -200,10 +200,11 @@ class AsyncClient(LoopClient):
         if not isinstance(session, AsyncioSession):
             sender = asyncio_sender(self._source, self._settings.account.base_url)
             session = AsyncioSession(key, sender)
-        buffer = session.engine.attach(self._settings, AsyncDelivery, Member(session))
+        store = self._store()
+        buffer = session.engine.attach(self._settings, AsyncDelivery, Member(session), store)
         session.start()
         return buffer
 
     async def __aenter__(self) -> Self:
-        self._bound()
+        self._bound().use()
         return self

@@ -98,7 +98,7 @@ class TrioSession(LoopSession):
             self._sending.add(scope)
             try:
                 while following is not None:
-                    following = await self.carry_out(following)
+                    following = await self.send(following)
             finally:
                 self._sending.discard(scope)
 
@@ -150,7 +150,9 @@ class TrioClient(LoopClient):
             session = TrioSession(key, sender)
             trio.lowlevel.spawn_system_task(session.drive, context=copy_context())
         member = Member(session, nursery)
-        buffer = self._joins(session.engine.attach(self._settings, AsyncDelivery, member))
+        attached = session.engine.attach(self._settings, AsyncDelivery, member, self._store())
+        buffer = self._joins(attached)
+        buffer.use()
         nursery.start_soon(session.watch, buffer)
         return self
 

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
+from masivo import _process
+from masivo._helpers import Helpers
 from masivo._session import Key, SessionBase, registry
 from masivo._settle import settle
 from masivo.protocol import Delivery
@@ -18,7 +21,15 @@ from . import clock as clocks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo.protocol import Clock, Failure, Origin, Request, Response, Ticket
+    from masivo.protocol import (
+        Clock,
+        Failure,
+        Origin,
+        Request,
+        Response,
+        StoreWork,
+        Ticket,
+    )
 
 __all__ = ["GRACE", "AsyncSender", "LoopSession", "Member", "session_of"]
 
@@ -66,6 +77,8 @@ class LoopSession(SessionBase):
         self._busy = False  # in the middle of a step: a finalizer may call from inside it
         self._driven = False  # a task is in `drive`
         self._wake_at: float | None = None  # the last poll's
+        # Work on stores: the loop does not wait for disks.
+        self._helpers = Helpers(set(), lambda: not (_process.exiting or self.dead))
 
     # ── Each loop in its own way ─────────────────────────────────────────────────────────────
 
@@ -99,7 +112,7 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     def _start(self, request: Request) -> None:
-        """Have a task ``carry_out`` the request, and those that it returns."""
+        """Have a task ``send`` the request, and those that it returns."""
 
     @abstractmethod
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
@@ -153,6 +166,9 @@ class LoopSession(SessionBase):
             output = self.engine.poll()
             self._wake_at = output.wake_at
             settle(output, self.waiters)
+            for work in output.storage:
+                if not self._helpers.take(partial(self._work, work)):
+                    self._work(work)
         finally:
             self._busy = False
         own = (each for each in output.requests if keep_for is not None and each.owner is keep_for)
@@ -163,6 +179,10 @@ class LoopSession(SessionBase):
         if not self.engine.attached:
             self.leave()
         return kept
+
+    def _work(self, work: StoreWork) -> None:
+        self.carry_out(work)
+        self.wake()
 
     async def drive(self) -> None:
         """Do what is to be done, until no client is attached."""
@@ -185,7 +205,7 @@ class LoopSession(SessionBase):
             with self._time.alarm(until, self.wake):
                 await self._sleep(None)
 
-    async def carry_out(self, request: Request) -> Request | None:
+    async def send(self, request: Request) -> Request | None:
         """Send a request, hand its response in and do what is to be done then.
 
         The driving task need not know, unless it must wake up sooner.

@@ -28,6 +28,7 @@ The rooms behind it; each says in its ``__init__`` what is decided there:
 
 - ``events``: the check and the encoding of one event
 - ``batches``: when events go, in which order, and with which outcome
+- ``storage``: what is stored of an event, and the work on a store
 - ``token``: when a token is fetched, renewed and thrown away
 - ``sending``: requests and retries, time and timers
 - ``wire``: everything that the vendor's API looks like

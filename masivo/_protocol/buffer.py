@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Final
 
 from .batches.flushes import FlushTicket
 from .calls import is_inside
-from .delivery import Awaited, CloseTicket, Delivery, DeliveryType, Origin, Ticket, TokenTicket
+from .delivery import (
+    Awaited,
+    CloseTicket,
+    Delivery,
+    DeliveryType,
+    Failed,
+    Origin,
+    Ticket,
+    TokenTicket,
+)
 from .errors import MasivoClosedError, MasivoConfigError, MasivoQueueFullError, closed_error
 from .events.before_send import replaced
 from .events.encoding import encoder
 from .events.form import size
+from .storage.store import StoreError
 from .values import SendEventResult
 
 if TYPE_CHECKING:
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
     from .batches.outbox import Outbox
     from .sending.context import Context
     from .settings import Settings
+    from .storage.store import Store
     from .values import Stats
 
 __all__ = ["Buffer"]
@@ -34,9 +45,16 @@ class Buffer(Origin):
     or a finalizer. The next ``Engine.poll`` acts on inputs (``Outbox``).
     """
 
-    def __init__(self, context: Context, outbox: Outbox, delivery_type: DeliveryType) -> None:
+    def __init__(
+        self,
+        context: Context,
+        outbox: Outbox,
+        delivery_type: DeliveryType,
+        store: Store | None = None,
+    ) -> None:
         settings = outbox.settings
         super().__init__(outbox.owner, settings.on_error, settings.on_activity)
+        outbox.origin = self
         self.settings: Settings = settings
         self.outbox: Outbox = outbox
         self._context = context
@@ -47,7 +65,8 @@ class Buffer(Origin):
         self._enabled = settings.enabled
         self._encode = encoder(settings)
         self._make = delivery_type
-        self._per_customer = settings.max_in_flight > 1
+        self._store = store
+        self._per_customer = settings.max_in_flight > 1 or store is not None
         self._before_send = settings.before_send
         self._awaits = settings.await_linger is not None
 
@@ -92,8 +111,12 @@ class Buffer(Origin):
             folded, items, total = gate.count()
         total += length
         accepted = folded[0] + items + 1
-        if accepted > gate.full_count or total > gate.full_bytes:
-            return self._overflow(delivery)
+        full = accepted > gate.full_count or total > gate.full_bytes
+        if full or self._store is not None:
+            if self._store is None:
+                return self._overflow(delivery)
+            if not self._stored(delivery, self._store, full=full):
+                return delivery
         # In this order: of several callers at once, the last counts only what a poll can find.
         if self.on_error is not None and is_inside(self.on_error):
             self._input(partial(self.outbox.enqueue_again, delivery))
@@ -124,15 +147,20 @@ class Buffer(Origin):
             self._context.input(lambda: self.outbox.flush(ticket))
         return ticket
 
+    def use(self) -> None:
+        """Say that the client is used, though it sends nothing: it takes over what others have left
+        in its store."""
+        self._input(self.outbox.use)
+
     def drain(self) -> Ticket:
-        """Wait for room for a batch; the ticket ends when there is.
+        """Wait for room for a batch, or in the store; the ticket ends when there is.
 
         Raises:
             MasivoClosedError: the client is closed.
         """
         self._check_open()
         ticket = Ticket()
-        if self._gate.has_room:
+        if self.outbox.has_room:
             ticket.outcome = True
         else:
             self._context.input(lambda: self.outbox.drain(ticket))
@@ -203,6 +231,16 @@ class Buffer(Origin):
         self._gate.closed = True
         self._context.input(lambda: self.outbox.abandon(why))
 
+    def forked(self, outcome: Failed) -> None:
+        """Belong to the parent of this process from now on.
+
+        Args:
+            outcome: of the deliveries that are pending.
+        """
+        self.orphaned = outcome
+        if self._store is not None:
+            self._store.forked()
+
     def stats(self) -> Stats:
         """A snapshot of the counters."""
         return self.outbox.stats(self)
@@ -230,7 +268,42 @@ class Buffer(Origin):
         delivery.outcome = _NOT_SENT
         return delivery
 
-    def _overflow(self, delivery: Delivery) -> Delivery:
+    def _stored(self, delivery: Delivery, store: Store, *, full: bool) -> bool:
+        """Store an event; return whether it is kept in memory, too. Else its delivery has ended:
+        the store has no room for it, or memory has none."""
+        gate, clock = self._gate, self._context.server_clock
+        behind = full or gate.behind
+        if behind:
+            gate.behind = True  # before it is in the log: who comes later stays behind it
+        at = delivery.at
+        try:
+            position = store.append(delivery.encoded, at + clock.offset(at), clock.is_known)
+        except StoreError as error:
+            if gate.closed:
+                raise closed_error() from None
+            gate.unwritable = True
+            self._overflow(delivery, f"{error}: the event was not accepted")
+            return False
+        delivery.position = position
+        if not behind:
+            return True
+        outcome, fresh = gate.alone, gate.alone is None
+        if outcome is None:
+            settings = self.settings
+            outcome = gate.alone = Failed(
+                MasivoQueueFullError(
+                    f"the buffer is full (max_queue={settings.max_queue} events, "
+                    f"max_queue_bytes={settings.max_queue_bytes}), or older events wait on disk",
+                    spooled=True,
+                )
+            )
+        delivery.outcome, delivery.encoded = outcome, b""
+        self._input(partial(self.outbox.stored_alone, position))
+        if fresh:
+            self._wake()
+        return False
+
+    def _overflow(self, delivery: Delivery, why: str | None = None) -> Delivery:
         """Fail an event for which there is no room. All between two polls share their error."""
         self._gate.overflowed.add()
         overflow = self._gate.overflow
@@ -238,7 +311,8 @@ class Buffer(Origin):
         if overflow is None:  # two callers at once may make one each
             overflow = self._gate.overflow = self._context.failed(
                 MasivoQueueFullError(
-                    f"the buffer is full (max_queue={settings.max_queue} events, "
+                    why
+                    or f"the buffer is full (max_queue={settings.max_queue} events, "
                     f"max_queue_bytes={settings.max_queue_bytes}): the event was not accepted. "
                     "Call drain() before sending, to wait for room, or raise the bound"
                 ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .token.life import REFUSAL_LASTS
+
 if TYPE_CHECKING:
     from .batches.outbox import Outbox
     from .buffer import Buffer
@@ -55,6 +57,10 @@ class Clients:
     def hurry(self) -> bool:
         """See ``authorizer.Clients``."""
         return any(outbox.hurry and outbox.pending for outbox in self.outboxes)
+
+    def longest_rest(self) -> float:
+        """See ``authorizer.Clients``."""
+        return max((outbox.longest_rest for outbox in self.outboxes), default=REFUSAL_LASTS)
 
     def any_patient(self, asking: list[object]) -> bool:
         """See ``authorizer.Clients``."""

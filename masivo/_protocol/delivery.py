@@ -165,6 +165,8 @@ class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
     """Where it waits; None once a failure was claimed."""
     outcome: Outcome | None = None
     """Its outcome; None until it has one. Set by ``Engine.poll``, read by everyone."""
+    position: int | None = None
+    """Where it is stored on disk, in the log of its client; None: it is not."""
 
     def done(self) -> bool:
         """Return whether the event has its outcome: delivered, or failed with an error."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from .batches.gate import Gate
 from .batches.outbox import Outbox
+from .batches.spooled import SpooledOutbox
 from .buffer import Buffer
 from .calls import Calls
 from .clients import Clients
@@ -20,6 +21,7 @@ from .reporting.activity import Idle, TimerFired
 from .reporting.losses import not_sent
 from .sending.context import Context
 from .sending.timers import Slot, Timer
+from .storage.work import StoreDone
 from .token.authorizer import Authorizer
 from .token.life import State
 from .values import Failure, Response
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .settings import Account, Settings
+    from .storage.store import Store
     from .values import Clock, RandomSource
 
 __all__ = ["Engine"]
@@ -81,7 +84,11 @@ class Engine:
     # ── Inputs ───────────────────────────────────────────────────────────────────────────────
 
     def attach(
-        self, settings: Settings, delivery_type: DeliveryType = Delivery, owner: object = None
+        self,
+        settings: Settings,
+        delivery_type: DeliveryType = Delivery,
+        owner: object = None,
+        store: Store | None = None,
     ) -> Buffer:
         """Add a client; its inputs are methods of the buffer that is returned.
 
@@ -89,6 +96,8 @@ class Engine:
             settings: the client's settings, of this engine's account.
             delivery_type: makes what ``Buffer.send`` returns; a subclass of Delivery, usually.
             owner: kept as ``Buffer.owner``, for the driver.
+            store: where the client's events are kept until they have their outcome; None: nowhere.
+                It is the client's alone, and released with it.
 
         Raises:
             ValueError: the settings are of another account.
@@ -96,8 +105,13 @@ class Engine:
         context = self._context
         if settings.account != context.account:
             raise ValueError("these settings are of another account than the engine's")
-        outbox = Outbox(context, self._authorizer, Gate(settings), owner)
-        buffer = Buffer(context, outbox, delivery_type)
+        gate = Gate(settings)
+        outbox: Outbox
+        if store is None or not settings.enabled:
+            outbox, store = Outbox(context, self._authorizer, gate, owner), None
+        else:
+            outbox = SpooledOutbox(context, self._authorizer, gate, owner, store)
+        buffer = Buffer(context, outbox, delivery_type, store)
         self._clients.add(buffer)
         if settings.on_activity is not None:
             context.listeners[outbox.gate] = buffer
@@ -123,18 +137,19 @@ class Engine:
         """True while inputs wait for a poll."""
         return bool(self._context.inbox)
 
-    def hand_back(self, request_id: int, result: Response | Failure) -> None:
-        """Hand back the result of a request. Late and unknown ones are ignored.
+    def hand_back(self, request_id: int, result: Response | Failure | StoreDone) -> None:
+        """Hand back the result of a request, or of work on a store. Late and unknown ones are
+        ignored.
 
         Args:
-            request_id: the request's.
-            result: the complete response, or how it failed to come.
+            request_id: the request's, or the work's.
+            result: the complete response, or how it failed to come; for work, the value of ``run``.
 
         Raises:
-            TypeError: ``result`` is neither.
+            TypeError: ``result`` is something else.
         """
-        if not isinstance(result, Response | Failure):
-            raise TypeError("hand_back takes a Response or a Failure")
+        if not isinstance(result, Response | Failure | StoreDone):
+            raise TypeError("hand_back takes a Response, a Failure or a StoreDone")
         self._context.input(partial(self._context.returned, request_id, result))
 
     def report_unclaimed(self) -> CloseTicket:
@@ -156,7 +171,7 @@ class Engine:
 
     def _abandon(self, why: str) -> None:
         outboxes = self._clients.outboxes
-        lost = sum(outbox.pending for outbox in outboxes)
+        lost = sum(outbox.unsaved for outbox in outboxes)
         error = MasivoClosedError(f"{why} before this could be delivered")
         for outbox in outboxes:
             outbox.release(error, quiet=True)

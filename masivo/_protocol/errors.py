@@ -45,52 +45,73 @@ class MasivoError(Exception):
         status: the HTTP status, or None where there was no response.
         details: the ``details`` of the response where it has them, else its parsed body, else its
             text, else None.
+        spooled: True if the event is kept on disk and will be sent later: do not send it again.
     """
 
-    def __init__(self, message: str, *, status: int | None = None, details: Json = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        details: Json = None,
+        spooled: bool = False,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.details = details
+        self.spooled = spooled
 
     @property
     def retryable(self) -> bool:
         """True where sending the same event again later may help: statuses 408, 429 and 5xx, no
         usable response, a refused key, a full buffer, a closed client. False once the headers of a
-        2xx had arrived, as the event may have been accepted."""
+        2xx had arrived, as the event may have been accepted; and where it is ``spooled``."""
+        return not self.spooled and self._may_be_retried
+
+    @property
+    def _may_be_retried(self) -> bool:
         return self.status is not None and (self.status in (408, 429) or self.status >= 500)
 
     def __str__(self) -> str:
-        return self.message if self.status is None else f"{self.message} (HTTP {self.status})"
+        text = self.message if self.status is None else f"{self.message} (HTTP {self.status})"
+        return f"{text}; the event is kept on disk and will be sent later" if self.spooled else text
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.message!r}, status={self.status!r})"
 
     def __reduce__(
         self,
-    ) -> tuple[Callable[..., MasivoError], tuple[type[MasivoError], str, int | None, Json]]:
-        return _rebuild, (type(self), self.message, self.status, self.details)
+    ) -> tuple[Callable[..., MasivoError], tuple[type[MasivoError], str, int | None, Json, bool]]:
+        return _rebuild, (type(self), self.message, self.status, self.details, self.spooled)
 
     def copy(self) -> Self:
         """An equal error of its own traceback: raising an exception changes it, so every waiter
         needs one for itself. The cause is shared: it is never raised again."""
-        error = type(self)(self.message, status=self.status, details=self.details)
+        return self._with(spooled=self.spooled)
+
+    def as_spooled(self) -> Self:
+        """A copy that says that the event is kept on disk."""
+        return self._with(spooled=True)
+
+    def _with(self, *, spooled: bool) -> Self:
+        error = type(self)(self.message, status=self.status, details=self.details, spooled=spooled)
         error.__cause__ = self.__cause__
         return error
 
 
 def _rebuild(
-    kind: type[MasivoError], message: str, status: int | None, details: Json
+    kind: type[MasivoError], message: str, status: int | None, details: Json, spooled: bool = False
 ) -> MasivoError:
-    return kind(message, status=status, details=details)
+    return kind(message, status=status, details=details, spooled=spooled)
 
 
 class MasivoAuthError(MasivoError):
     """Authorization failed, or a request got a second 401, with a fresh token."""
 
     @property
-    def retryable(self) -> bool:
-        """See MasivoError: True for a refused key, False where ``base_url`` is wrong."""
+    def _may_be_retried(self) -> bool:
+        # True for a refused key, False where ``base_url`` is wrong.
         return self.status is None or self.status >= 400
 
 
@@ -105,8 +126,8 @@ class MasivoNetworkError(MasivoError):
     """
 
     @property
-    def retryable(self) -> bool:
-        """See MasivoError: False if the response had begun with success."""
+    def _may_be_retried(self) -> bool:
+        # False if the response had begun with success.
         return self.status is None or not 200 <= self.status < 300
 
 
@@ -123,8 +144,7 @@ class MasivoQueueFullError(MasivoError):
     """The buffer was full (``max_queue`` events or ``max_queue_bytes`` bytes)."""
 
     @property
-    def retryable(self) -> bool:
-        """See MasivoError: True."""
+    def _may_be_retried(self) -> bool:
         return True
 
 
@@ -132,8 +152,7 @@ class MasivoClosedError(MasivoError):
     """The client was closed or destroyed before this could be done."""
 
     @property
-    def retryable(self) -> bool:
-        """See MasivoError: True."""
+    def _may_be_retried(self) -> bool:
         return True
 
 

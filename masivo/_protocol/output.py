@@ -9,6 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from .delivery import CloseTicket, Delivery, Origin, Outcome, Ticket
     from .reporting.activity import Activity
+    from .storage.work import StoreWork
     from .values import FailedEvent, Request
 
 __all__ = ["Logger", "Output", "Settled"]
@@ -44,6 +45,8 @@ class Output(msgspec.Struct):
 
     requests: list[Request] = []
     """To be sent; the result of each is handed back by ``Engine.hand_back``."""
+    storage: list[StoreWork] = []
+    """Work on stores, to be run where it may block; each result is handed back likewise."""
     settled: list[Settled] = []
     """Deliveries whose waiters can go on."""
     tickets: list[Ticket] = []

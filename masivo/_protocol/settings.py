@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import Annotated, Any, Final, TypeAlias, TypedDict, Unpack, cast
+from typing import Annotated, Any, Final, Protocol, TypeAlias, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -63,6 +63,14 @@ class Secret:
         raise TypeError("a secret is not pickled")
 
 
+class PathLike(Protocol):
+    """A path, as ``os.PathLike[str]`` is."""
+
+    def __fspath__(self) -> str:
+        """Return it as a str."""
+        ...
+
+
 class Account(msgspec.Struct, frozen=True):
     """The part of the settings that clients which share a token have in common."""
 
@@ -106,6 +114,15 @@ def _brand(name: str, value: object) -> str | None:
             f"{name} must be a non-empty str that UTF-8 can encode, or None for no default"
         )
     return cast("str | None", value)
+
+
+def _directory(name: str, value: object) -> str | None:
+    if value is None:
+        return None
+    path = value.__fspath__() if hasattr(value, "__fspath__") else value
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise MasivoConfigError(f"{name} must be the path of a directory, or None for no spool")
+    return path
 
 
 def _callback(name: str, value: object) -> Any:
@@ -154,6 +171,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     on_error: Annotated[OnError | None, _callback] = None
     on_activity: Annotated[OnActivity | None, _callback] = None
     before_send: Annotated[BeforeSend | None, _callback] = None
+    spool: Annotated[str | None, _directory] = None
+    spool_max_bytes: Count = 1_073_741_824
     enabled: Flag = True
 
 
@@ -178,6 +197,8 @@ class ClientOptions(TypedDict, total=False):
     on_error: OnError | None
     on_activity: OnActivity | None
     before_send: BeforeSend | None
+    spool: str | PathLike | None
+    spool_max_bytes: int
     enabled: bool
     api: Api
 
@@ -211,8 +232,9 @@ def configure(
 
     Args:
         api_key: the key; None: that of the environment.
-        environ: where ``MASIVO_API_KEY``, ``MASIVO_BASE_URL``, ``MASIVO_DISABLED`` and
-            ``MASIVO_LOOPBACK_ONLY`` are looked up: ``os.environ``, or nothing.
+        environ: where ``MASIVO_API_KEY``, ``MASIVO_BASE_URL``, ``MASIVO_SPOOL``,
+            ``MASIVO_DISABLED`` and ``MASIVO_LOOPBACK_ONLY`` are looked up: ``os.environ``, or
+            nothing.
         options: see ClientOptions.
 
     Raises:
@@ -234,6 +256,7 @@ def configure(
     key = api_key or Secret(lookup.get("MASIVO_API_KEY", ""))
     address = _base_url(given.pop("base_url", None), lookup, key, enabled=enabled)
     account = Account(_api_key(key, enabled=enabled), address, api)
+    given.setdefault("spool", lookup.get("MASIVO_SPOOL") or None)
     values = {name: _checks()[name][0](name, value) for name, value in given.items()}
     settings = Settings(account=account, enabled=enabled, **values)
     if settings.max_event_bytes > settings.max_batch_bytes:

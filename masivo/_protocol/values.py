@@ -162,23 +162,31 @@ class FlushResult:
     delivered: int
     """How many the API accepted."""
     failed: int
-    """How many ended with an error."""
+    """How many ended with an error, and are not kept."""
+    spooled: int = 0
+    """How many could not be delivered now, and stay in the spool: they are sent later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A snapshot of a client's counters; all but the last three only ever grow."""
+    """A snapshot of a client's counters; all but the last four only ever grow.
+
+    Each event of the client is counted once: ``accepted + adopted`` is ``delivered + failed +
+    queued + in_flight + spooled``.
+    """
 
     accepted: int
-    """Events taken into the buffer."""
+    """Events taken into the buffer, or into the spool alone."""
     delivered: int
     """Events that the API accepted."""
     failed: int
-    """Accepted events that ended with an error."""
+    """Accepted events that ended with an error, and are not kept in a spool."""
     overflowed: int
     """Events not accepted because the buffer was full."""
     dropped: int
     """Events that ``before_send`` dropped."""
+    adopted: int
+    """Events of earlier processes, taken over from the spool."""
     retries: int
     """Batches sent again after no usable response, or one that allows a retry."""
     requests: int
@@ -189,6 +197,8 @@ class Stats:
     """Events that wait in the buffer."""
     in_flight: int
     """Events in batches that are being sent or wait for a retry."""
+    spooled: int
+    """Events that lie in the spool without a delivery, and are sent later."""
     oldest: float | None
     """For how many seconds the oldest event without an outcome has waited; None without one."""
 

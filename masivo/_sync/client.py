@@ -79,8 +79,14 @@ class Client(ClientBase["HttpClient"]):
         account = self._settings.account
         sender = thread_sender(self._source, account.base_url)
         session = sessions.join((None, account, id(self._http_client)), sender)
-        self._buffer = session.engine.attach(self._settings, Delivery, session)
-        self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
+        store = self._store()
+        self._buffer = session.engine.attach(self._settings, Delivery, session, store)
+        send = self._buffer.send if store is None else self._send_here
+        self._send = cast("Callable[[Mapping[str, object]], Delivery]", send)
+
+    def _send_here(self, event: Mapping[str, object]) -> protocol.Delivery:
+        # An event is stored once, in the log of the process that this is.
+        return self._here().send(event)
 
     def _forked(self) -> None:
         """Begin anew in the child of a fork; not for users."""

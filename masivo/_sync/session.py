@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from msgspec import structs
 
 from masivo import _process
+from masivo._helpers import Helpers, start_thread
 from masivo._overdue import Outstanding
 from masivo._session import Key, SessionBase, orphaned, registry
 from masivo._settle import settle
 from masivo.protocol import Delivery, Failure
 
 from . import clock as clocks
-from .helpers import Helpers, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,6 +207,9 @@ class Session(SessionBase):
                 output = self.engine.poll()
                 self._wake_at, self._over = output.wake_at, output.closed
                 settle(output, self.waiters, self._call)
+                for work in output.storage:
+                    self._wanted = True
+                    self.carry_out(work)
                 for request in output.requests:
                     self._out.add(request, self.clock.over_by(request.timeout))
                     if not self._helpers.take(partial(self._send_and_wake, request)):

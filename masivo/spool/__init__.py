@@ -2,9 +2,9 @@
 
 Decided here: what a record looks like, who holds a log, and what is left of one after a crash, a
 full disk or damage. Not decided here: what is stored, noted, read and removed, and when. The core
-decides that, and its driver carries it out on a ``Store``, which this room implements. The room
-knows no HTTP, no event loop and no engine. Nothing is flushed to the disk: the crash of a process
-costs nothing, a power failure what the system had not yet written.
+decides that, and its driver carries it out on a ``Store`` (``masivo.protocol``), which this room
+implements. It knows no HTTP, no event loop and no engine. Nothing is flushed to the disk: the crash
+of a process costs nothing, a power failure what the system had not yet written.
 
 ``Spool`` is one client's store in one directory:
 
@@ -26,7 +26,6 @@ On disk, in the directory (mode 0700, files 0600); NAME is a log's::
 
 The files of the room:
 
-- ``store``: what the core and a driver know of a store: protocols and values
 - ``records``: the bytes of a record, and reading on after what is damaged
 - ``ranges``: sets of positions
 - ``disk``: every operation on files that the others use; a fake one can take its place
@@ -42,18 +41,5 @@ from __future__ import annotations
 
 from .place import check_place
 from .spool import Spool
-from .store import Note, Noted, Place, Rejected, Store, Stored, StoredLog, StoreError, Window
 
-__all__ = [
-    "Note",
-    "Noted",
-    "Place",
-    "Rejected",
-    "Spool",
-    "Store",
-    "StoreError",
-    "Stored",
-    "StoredLog",
-    "Window",
-    "check_place",
-]
+__all__ = ["Spool", "check_place"]

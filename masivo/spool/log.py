@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from masivo.protocol import Note, Noted, Place, Stored, StoreError, Window
+
 from .ranges import Ranges
 from .records import CERTAIN, NOTE, REMOVAL, UNCERTAIN, Bad, Record, encode, scan
-from .store import Note, Noted, Place, Stored, StoreError, Window
 from .tail import LostError
 
 if TYPE_CHECKING:

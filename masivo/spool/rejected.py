@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from .store import StoreError
+from masivo.protocol import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from masivo.protocol import RejectedEvent
+
     from .disk import Disk
-    from .store import Rejected
 
 __all__ = ["BAD", "SUFFIX", "RejectedFiles", "kept_file"]
 
@@ -48,7 +49,7 @@ class RejectedFiles:
         self._size = 0
         self._process = 0
 
-    def add(self, events: Sequence[Rejected], now: float) -> int:
+    def add(self, events: Sequence[RejectedEvent], now: float) -> int:
         """Write events; return how many older ones had to make way.
 
         Raises:
@@ -96,7 +97,7 @@ def kept_file(now: float, suffix: str) -> str:
     return f"{int(now * 1000):013d}-{os.urandom(4).hex()}{suffix}"
 
 
-def _line(event: Rejected) -> bytes:
+def _line(event: RejectedEvent) -> bytes:
     why = {"reason": event.reason, "status": event.status, "at": event.at}
     return b'{"rejected":%b,"event":%b}\n' % (msgspec.json.encode(why), event.event)
 

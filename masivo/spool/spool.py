@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from masivo.protocol import StoreError
+
 from .disk import Folder
 from .log import LOCK, Log, first_segment, lock_of
 from .records import CERTAIN, LONGEST, UNCERTAIN, encode
 from .rejected import BAD, RejectedFiles, kept_file
-from .store import StoreError
 from .tail import LostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from masivo.protocol import RejectedEvent
+
     from .disk import Disk, DiskLock, DiskTail
-    from .store import Rejected
 
 __all__ = ["Header", "Spool", "account_digest"]
 
@@ -201,6 +203,16 @@ class Spool:
                 f"the spool is full (spool_max_bytes={self._max_bytes}, in {self._disk.path})"
             )
 
+    @property
+    def has_room(self) -> bool:
+        """See Store."""
+        held = self._held
+        try:
+            newest = 0 if held is None else held.tail.size
+        except OSError:
+            newest = 0
+        return self._other_size + newest < self._max_bytes
+
     def _unwritable(self, error: OSError) -> StoreError:
         why = error.strerror or str(error)
         return StoreError(f"the spool in {self._disk.path} cannot be written: {why}")
@@ -351,7 +363,7 @@ class Spool:
         """See Store."""
         return len(self._strangers)
 
-    def reject(self, events: Sequence[Rejected]) -> int:
+    def reject(self, events: Sequence[RejectedEvent]) -> int:
         """See Store."""
         return self._rejected.add(events, self._clock())
 

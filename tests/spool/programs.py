@@ -16,7 +16,8 @@ LIMIT = 60.0
 
 PRELUDE = f"""
 import ctypes, gc, os, resource, signal, socket, sys, threading, time
-from masivo.spool import Note, Spool, StoreError
+from masivo.protocol import Note, StoreError
+from masivo.spool import Spool
 
 FOLDER = sys.argv[1]
 EVERYTHING = 10**9

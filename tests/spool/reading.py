@@ -11,7 +11,7 @@ from .conftest import BOUND, KEY, URL
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from masivo.spool import Stored, StoredLog, Window
+    from masivo.protocol import Stored, StoredLog, Window
 
 EVERYTHING = 10**9
 

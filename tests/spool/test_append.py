@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from masivo.spool import Spool, StoreError
+from masivo.protocol import StoreError
+from masivo.spool import Spool
 from masivo.spool import spool as module
 from masivo.spool.disk import Folder
 from masivo.spool.tail import CheckedTail, Tail

@@ -12,7 +12,8 @@ from collections import Counter
 
 import pytest
 
-from masivo.spool import Note, Spool, StoredLog, StoreError
+from masivo.protocol import Note, StoredLog, StoreError
+from masivo.spool import Spool
 
 from .memory import Killed, Machine, Process
 

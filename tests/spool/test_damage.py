@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.spool import Note, Spool, records
+from masivo.protocol import Note
+from masivo.spool import Spool, records
 
 from .reading import empty, everything, files
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.spool import Note, Rejected, Spool, StoreError
+from masivo.protocol import Note, RejectedEvent, StoreError
+from masivo.spool import Spool
 
 from .programs import run
 from .reading import bodies, empty, everything, files, listing
@@ -248,7 +249,7 @@ def test_a_directory_that_cannot_be_written_fails_the_call(
         assert spool.tend()
         assert list(spool.adopt()) == []
         with pytest.raises(StoreError, match="Permission denied"):
-            spool.reject([Rejected(b"{}", "why", 422, 1.0)])
+            spool.reject([RejectedEvent(b"{}", "why", 422, 1.0)])
     spool.append(b"event", 1.0, True)
     assert bodies(spool.own) == [b"event"]
 

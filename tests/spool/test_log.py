@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.spool import Note, Place, Spool, StoreError
+from masivo.protocol import Note, Place, StoreError
+from masivo.spool import Spool
 
 from .conftest import KEY, URL
 from .reading import EVERYTHING, bodies, empty, everything, files, in_windows, listing
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from masivo.spool import StoredLog
+    from masivo.protocol import StoredLog
     from masivo.spool.log import Log
 
 

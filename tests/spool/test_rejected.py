@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from masivo.spool.disk import Folder
 from masivo.spool.rejected import BAD, RejectedFiles, kept_file
-from masivo.spool.store import Rejected
+from masivo.protocol import RejectedEvent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,9 +17,9 @@ DAY = 86_400.0
 NOW = 1.7e9
 
 
-def rejected(n: int) -> Rejected:
+def rejected(n: int) -> RejectedEvent:
     """A rejected event."""
-    return Rejected(b'{"n":%d,"type":"X"}' % n, "it is bad", 422, NOW + n)
+    return RejectedEvent(b'{"n":%d,"type":"X"}' % n, "it is bad", 422, NOW + n)
 
 
 def lines(folder: Path) -> list[int]:

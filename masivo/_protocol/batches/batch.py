@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -35,6 +36,14 @@ class Part(msgspec.Struct):
     """The server's clock less the engine's, as it was known when the events were stamped."""
     renewed: bool = False
     """True once it was sent again for stamps that had proved wrong."""
+    noted: str = ""
+    """The key under which it was noted in a store; empty: it was not."""
+    adopted: bool = False
+    """True if another process may have sent it already."""
+    well: bool = False
+    """True if the API had just accepted something when it was sent, retries aside."""
+    failures: int = 0
+    """How often it could not be delivered."""
 
     def split(self, first: int) -> tuple[Part, Part]:
         """Two parts, in order: this many events, and the others."""
@@ -45,6 +54,17 @@ class Part(msgspec.Struct):
             Part(
                 self.deliveries[first:], self.numbers[first:], self.events[first:], "", self.offset
             ),
+        )
+
+    def without(self, events: Sequence[bool]) -> Part:
+        """A part of its own, without the events that are marked."""
+        kept = [n for n, marked in enumerate(events) if not marked]
+        return Part(
+            [self.deliveries[n] for n in kept],
+            [self.numbers[n] for n in kept],
+            [self.events[n] for n in kept],
+            "",
+            self.offset,
         )
 
 
@@ -69,7 +89,9 @@ class Batch(Attempt):
         last response was no 401."""
         self.oldest: float = 0.0
         """When its oldest event without an outcome was accepted."""
-        self._note_oldest()
+        self.note_oldest()
+        self.guilty: bool = False
+        """True once it could not be delivered although the API accepted others."""
         self.all_rejected: bool = True
         """True while the API has rejected every event that has its outcome."""
 
@@ -88,10 +110,11 @@ class Batch(Attempt):
         part = self.parts.popleft()
         self._begin_part()
         if self.parts:
-            self._note_oldest()
+            self.note_oldest()
         return part
 
-    def _note_oldest(self) -> None:
+    def note_oldest(self) -> None:
+        """Set ``oldest``."""
         # In order, unless several customers take turns. (An event that waits behind one of these
         # for its customer is younger.)
         deliveries = self.part.deliveries
@@ -106,6 +129,33 @@ class Batch(Attempt):
             self._split(count // 2, "halving")
             self._begin_part()
         return count > 1
+
+    def without_part(self) -> Batch | None:
+        """Take all but the current part out, to go on without it; None if nothing can.
+
+        The events of the part's customers stay, behind it.
+        """
+        part, *others = self.parts
+        stay = {each.customer for each in part.deliveries}
+        rest: list[Part] = []
+        behind = [part]
+        for each in others:
+            marks = [delivery.customer in stay for delivery in each.deliveries]
+            if not all(marks):
+                rest.append(each if not any(marks) else each.without(marks))
+            if any(marks):
+                behind.append(each if all(marks) else each.without([not mark for mark in marks]))
+        if not rest:
+            return None
+        self.parts = deque(behind)
+        customers = {each.customer or "" for one in rest for each in one.deliveries}
+        self.customers = {customer for customer in self.customers if customer not in customers}
+        self.note_oldest()
+        batch = copy(self)
+        batch.parts, batch.customers = deque(rest), customers
+        batch.begin()
+        batch.note_oldest()
+        return batch
 
     def send_first_alone(self) -> None:
         """Have the first event go alone, unless the part was sent as it is."""

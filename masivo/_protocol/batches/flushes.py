@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from masivo._protocol.delivery import Ticket
 from masivo._protocol.values import FlushResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from masivo._protocol.delivery import Failed
 
 __all__ = ["FlushTicket", "Flushes"]
 
+End: TypeAlias = Literal["delivered", "failed", "spooled"]
+"""The counter of an event's end."""
+
 
 class FlushTicket(Ticket):
     """A flush: it waits for every event numbered below ``mark``."""
 
-    __slots__ = ("delivered", "failed", "mark", "pending", "reported")
+    __slots__ = (
+        "delivered",
+        "done",
+        "failed",
+        "left",
+        "mark",
+        "more",
+        "pending",
+        "reported",
+        "spooled",
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self.mark: int = 0
         self.pending: int = 0
         """How many of these have no outcome yet."""
-        self.reported: tuple[int, int] = (0, 0)
-        """How many delivered and failed events earlier flushes had reported."""
+        self.done: set[int] = set()
+        """The numbers of events that were left in a store meanwhile: they are counted."""
+        self.left: bool = False
+        """True once an event that it waits for was left in a store."""
+        self.more: set[int] = set()
+        """The numbers of events that it waits for beside those: they were read from a store."""
+        self.reported: tuple[int, int, int] = (0, 0, 0)
+        """How many events earlier flushes had reported: delivered, failed, spooled."""
         self.delivered: int = 0
         self.failed: int = 0
+        self.spooled: int = 0
 
     def claim(self) -> FlushResult | Failed | None:
         """The counts, or None while events are without an outcome."""
@@ -36,7 +56,11 @@ class FlushTicket(Ticket):
 
     def result(self) -> FlushResult:
         """The counts since the flush before."""
-        return FlushResult(self.delivered, self.failed)
+        return FlushResult(self.delivered, self.failed, self.spooled)
+
+
+def _always(_ticket: FlushTicket) -> bool:
+    return True
 
 
 class Flushes:
@@ -45,8 +69,17 @@ class Flushes:
     def __init__(self) -> None:
         self.delivered = 0
         self.failed = 0
+        self.spooled = 0
+        """How often an event was left in a store, to be sent later."""
+        self.may_end: Callable[[FlushTicket], bool] = _always
+        """Tells if a flush may end whose events have all been counted."""
         self._flushes: list[FlushTicket] = []
-        self._reported: tuple[int, int] = (0, 0)
+        self._reported: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def any_open(self) -> bool:
+        """True while a flush waits."""
+        return bool(self._flushes)
 
     def open(self, ticket: FlushTicket, mark: int, pending: int) -> None:
         """Begin a flush of the events numbered below ``mark``, ``pending`` of them without an
@@ -54,39 +87,45 @@ class Flushes:
         ticket.mark, ticket.pending, ticket.reported = mark, pending, self._reported
         ticket.delivered = self.delivered - self._reported[0]
         ticket.failed = self.failed - self._reported[1]
+        ticket.spooled = self.spooled - self._reported[2]
         self._flushes.append(ticket)
+
+    def extend(self, numbers: Sequence[int]) -> None:
+        """Have the open flushes wait for events that were read from a store."""
+        for ticket in self._flushes:
+            ticket.more.update(numbers)
+            ticket.pending += len(numbers)
 
     def cancel(self, ticket: FlushTicket) -> None:
         """Forget a flush without a waiter: the next one reports its counts."""
         if ticket in self._flushes:
             self._flushes.remove(ticket)
 
-    def count(self, events: int, numbers: Sequence[int], *, delivered: bool) -> None:
+    def count(self, end: End, events: int, numbers: Sequence[int]) -> None:
         """Count events that ended, with their numbers (none, if they were never queued)."""
-        if delivered:
-            self.delivered += events
-        else:
-            self.failed += events
+        setattr(self, end, getattr(self, end) + events)
         for ticket in self._flushes:
             ended = len(numbers)
-            if numbers and max(numbers) >= ticket.mark:  # else all are counted at once
-                ended = sum([number < ticket.mark for number in numbers])
+            if end == "spooled" or ticket.done:
+                mine = {n for n in numbers if n < ticket.mark or n in ticket.more} - ticket.done
+                ended = len(mine)
+                if end == "spooled" and mine:
+                    ticket.done |= mine
+                    ticket.left = True
+            elif numbers and max(numbers) >= ticket.mark:  # else all are counted at once
+                ended = sum([each < ticket.mark or each in ticket.more for each in numbers])
             ticket.pending -= ended
-            if delivered:
-                ticket.delivered += ended
-            else:
-                ticket.failed += ended
+            setattr(ticket, end, getattr(ticket, end) + ended)
 
     def finished(self) -> list[FlushTicket]:
         """Remove and return the flushes that wait for nothing more."""
         if not self._flushes:
             return []
-        done = [ticket for ticket in self._flushes if not ticket.pending]
-        self._flushes = [ticket for ticket in self._flushes if ticket.pending]
+        done = [each for each in self._flushes if not each.pending and self.may_end(each)]
+        self._flushes = [each for each in self._flushes if each not in done]
         for ticket in done:
-            delivered, failed = ticket.reported
-            self._reported = (
-                max(self._reported[0], delivered + ticket.delivered),
-                max(self._reported[1], failed + ticket.failed),
-            )
+            counts = ticket.delivered, ticket.failed, ticket.spooled
+            reported = zip(self._reported, ticket.reported, counts, strict=True)
+            delivered, failed, spooled = (max(now, was + more) for now, was, more in reported)
+            self._reported = delivered, failed, spooled
         return done

@@ -26,7 +26,9 @@ class Gate:
     """
 
     __slots__ = (
+        "alone",
         "arrivals",
+        "behind",
         "closed",
         "dropped",
         "ended",
@@ -38,6 +40,7 @@ class Gate:
         "overflow",
         "overflowed",
         "settings",
+        "unwritable",
         "wake_bytes",
         "wake_count",
         "wake_wait",
@@ -61,6 +64,14 @@ class Gate:
         """Events that ``before_send`` dropped."""
         self.overflow: Failed | None = None
         """The outcome of events for which there was no room since the last poll."""
+        self.behind: bool = False
+        """True while events lie in the client's own log that are not in memory: later ones stay
+        behind them. Written by polls, too."""
+        self.alone: Failed | None = None
+        """The outcome of events that were taken into the store alone since the last poll."""
+        self.unwritable: bool = False
+        """True from when the store took no event until it may take one again. Written by polls,
+        too."""
         # Written by polls.
         self.ended: int = 0
         self.ended_bytes: int = 0

@@ -8,17 +8,38 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from masivo._protocol.events.form import BRACE, opening
+from masivo._protocol.events.form import BRACE, opening, stamp_in
 from masivo._protocol.sending.server_clock import DOUBT
-from masivo._protocol.wire.dates import format_stamp
+from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from masivo._protocol.delivery import Delivery
     from masivo._protocol.sending.server_clock import ServerClock
 
     from .batch import Part
 
-__all__ = ["Stamper"]
+__all__ = ["Stamper", "stamps_of", "with_stamps"]
+
+
+def stamps_of(deliveries: Sequence[Delivery], events: Sequence[bytes]) -> bytes:
+    """The stamps that were put into events, one after another, for ``with_stamps``."""
+    pairs = zip(deliveries, events, strict=True)
+    return b"".join([stamp_in(event) for each, event in pairs if each.encoded[0] != BRACE])
+
+
+def with_stamps(encoded: Sequence[bytes], stamps: bytes) -> list[bytes]:
+    """Events with the stamps that they had before."""
+    events: list[bytes] = []
+    at = 0
+    for each in encoded:
+        if each[0] == BRACE:
+            events.append(each)
+        else:
+            events.append(opening(stamps[at : at + STAMP_LENGTH]) + each)
+            at += STAMP_LENGTH
+    return events
 
 
 class Stamper:

@@ -24,7 +24,7 @@ from masivo._protocol.reporting.activity import (
 )
 from masivo._protocol.reporting.losses import not_sent
 from masivo._protocol.sending.timers import Timer
-from masivo._protocol.token.life import State
+from masivo._protocol.token.life import REFUSAL_LASTS, State
 from masivo._protocol.values import Response, SendEventResult, Stats
 from masivo._protocol.wire import requests, responses
 
@@ -32,7 +32,7 @@ from .batch import Batch
 from .flushes import FlushTicket
 from .issued_at import Stamper
 from .outcomes import Outcomes
-from .queues import Fifo, PerCustomer, Queue, total_size
+from .queues import Fifo, PerCustomer, Queue, Taken, total_size
 from .rejections import Rejections
 from .triggers import Missing, Triggers
 
@@ -65,7 +65,11 @@ class Outbox:
         settings = gate.settings
         self.settings: Settings = settings
         self.owner: object = owner
+        self.origin: Origin
+        """The client, as its deliveries know it; set by its buffer."""
         self.gate: Gate = gate
+        self.released: bool = False
+        """True once it takes no more events, and sends none."""
         self.detached: bool = False
         """True once the engine is done with it."""
         self.hurry: bool = False
@@ -98,6 +102,21 @@ class Outbox:
         return self.gate.pending
 
     @property
+    def unsaved(self) -> int:
+        """The number of events that are lost if they are not sent."""
+        return self.pending
+
+    @property
+    def longest_rest(self) -> float:
+        """For how many seconds a refused key rests at most, for this client's sake."""
+        return REFUSAL_LASTS
+
+    @property
+    def has_room(self) -> bool:
+        """True if a producer need not wait."""
+        return self.gate.has_room
+
+    @property
     def unread(self) -> int:
         """The number of events that no poll has seen yet."""
         return self.gate.accepted - self._queued
@@ -120,8 +139,10 @@ class Outbox:
         """
         delivered, failed = self._outcomes.delivered, self._outcomes.failed
         in_flight = self._in_flight
+        stored, adopted, spooled = self._counts()
         # A caller that was interrupted may have passed its event on without counting it.
-        accepted = max(self.gate.accepted, delivered + failed + in_flight)
+        ended = delivered + failed + in_flight + spooled - adopted
+        accepted = max(self.gate.accepted + stored, ended)
         return Stats(
             accepted=accepted,
             delivered=delivered,
@@ -131,10 +152,17 @@ class Outbox:
             retries=self._retries,
             requests=self._requests,
             authorizations=self._authorizer.count,
-            queued=accepted - delivered - failed - in_flight,
+            queued=accepted - ended,
             in_flight=in_flight,
-            oldest=self._oldest(origin) if accepted > delivered + failed else None,
+            adopted=adopted,
+            spooled=spooled,
+            oldest=self._oldest(origin) if accepted + adopted > delivered + failed else None,
         )
+
+    def _counts(self) -> tuple[int, int, int]:
+        """How many events a store adds to those that the gate has counted; how many were adopted,
+        and how many lie in it without a delivery."""
+        return 0, 0, 0
 
     def _oldest(self, origin: Origin) -> float:
         """For how many seconds the oldest event without an outcome has waited."""
@@ -145,22 +173,30 @@ class Outbox:
             at = min((each.at for each in mine), default=math.inf)
         return max(0.0, context.clock() - at)
 
+    @property
+    def _is_done(self) -> bool:
+        """True if nothing is left to be delivered."""
+        return not self._unended
+
     # ── Effects of inputs ────────────────────────────────────────────────────────────────────
 
     def enqueue(self, deliveries: list[Delivery]) -> None:
         """Put events into the queue, or end them where the client or its key cannot go on."""
         self._triggers.arrived(deliveries[-1].at)
         refusal = self._authorizer.refusal()
-        if self.detached:
+        if self.released:
             refusal = self._closing_error or closed_error()
         length = self._queue.extend(deliveries) if refusal is None else total_size(deliveries)
         self._queued += len(deliveries)
         self._queued_bytes += length
-        if self._context.listening:
-            self._report(EventsQueued(self._context.now, len(deliveries), self._unended))
+        self._report_queued(len(deliveries))
         if refusal is not None:
             self._outcomes.fail(deliveries, (), refusal)
         self._context.touch(self)
+
+    def _report_queued(self, events: int) -> None:
+        if self._context.listening:
+            self._report(EventsQueued(self._context.now, events, self._unended))
 
     def enqueue_again(self, delivery: Delivery) -> None:
         """As ``enqueue``, for an event that ``on_error`` sends. If nothing can go, and that ends
@@ -170,6 +206,12 @@ class Outbox:
         if error is not None:
             context.untold[delivery] = error
         self.enqueue([delivery])
+
+    def use(self) -> None:
+        """Note that the client is used, though no event came."""
+
+    def stored_alone(self, position: int) -> None:
+        """Note an event that was taken into the store alone."""
 
     def overflow(self) -> None:
         """Push what waits: there was no room for an event. Those that overflow after this poll
@@ -186,7 +228,7 @@ class Outbox:
 
     def drain(self, ticket: Ticket) -> None:
         """Push until there is room for a batch; then end the ticket."""
-        if self.detached:  # since the caller looked
+        if self.released:  # since the caller looked
             self._context.end(ticket, Failed(self._closing_error or closed_error()))
             return
         self._drains.append(ticket)
@@ -224,10 +266,9 @@ class Outbox:
             deadline: when to release at the latest, on the engine's clock; None: never.
             error: the error of what is undelivered then.
         """
-        if self.detached:
-            self._context.out.closes.append(ticket)
+        self._add_close(ticket)
+        if self.released:
             return
-        self._closes.append(ticket)
         self._push("close")
         if deadline is not None:
             slot = (Timer.CLOSE, self)
@@ -236,6 +277,9 @@ class Outbox:
                 self._context.timers.set(slot, deadline)
                 self._closing_error = error
             self.hurry = True
+
+    def _add_close(self, ticket: CloseTicket) -> None:
+        (self._context.out.closes if self.detached else self._closes).append(ticket)
 
     def _push(self, call: str) -> None:
         self._triggers.push(self._queue.arrived, call)
@@ -251,19 +295,19 @@ class Outbox:
 
     def want_token(self, ticket: Ticket) -> None:
         """End the ticket with the token, once there is one."""
-        if self.detached:
+        if self.released:
             self._context.end(ticket, Failed(MasivoClosedError("the client was closed")))
         else:
             self._authorizer.want(self, ticket)
 
     def destroy(self, ticket: CloseTicket, error: MasivoError) -> None:
         """Release, and end the ticket with that."""
+        self._add_close(ticket)
         self.release(error)
-        self._context.out.closes.append(ticket)
 
     def abandon(self, why: str) -> None:
         """Release, with one warning for all that is lost."""
-        lost = self.pending
+        lost = self.unsaved
         self.release(MasivoClosedError(f"{why} before this could be delivered"), quiet=True)
         self._context.out.warnings.extend(not_sent(lost, why))
 
@@ -274,14 +318,14 @@ class Outbox:
             error: the error of what is pending.
             quiet: whether unclaimed failures among it are reported by somebody else.
         """
-        if self.detached:
+        if self.released:
             return
         self._outcomes.quiet = quiet
         self.gate.closed = True
         self._closing_error = error
         self._fail_batches(list(self._batches), error)
         self._fail_queue(error)
-        self.detached = True
+        self.released = True
         # An event whose sender saw the client open may still come: it wakes the driver, whatever
         # was to be waited for, and one that has come during this poll has it look once more.
         self.gate.wake_count = 0
@@ -290,14 +334,20 @@ class Outbox:
             self._context.timers.set((timer, self), None)
         for ticket in self._drains:
             self._context.end(ticket, Failed(error))
+        self._drains = []
+        self._authorizer.detach(self)
+        self._outcomes.quiet = False
+        self._detach()
+
+    def _detach(self) -> None:
+        """Leave the engine."""
+        self.detached = True
         self._context.out.closes.extend(self._closes)
-        self._drains, self._closes = [], []
+        self._closes = []
         if self._context.listening:
             delivered, failed = self._outcomes.delivered, self._outcomes.failed
             self._report(ClientReleased(self._context.now, delivered, failed))
         self._context.listeners.pop(self.gate, None)
-        self._authorizer.detach(self)
-        self._outcomes.quiet = False
 
     # ── Steps of a poll ──────────────────────────────────────────────────────────────────────
 
@@ -311,18 +361,18 @@ class Outbox:
     def step(self, now: float) -> None:
         """Do what is possible now: send, form batches, end calls, set timers."""
         self._in_batches = None
-        if self.detached:
+        if self.released:
             return
         self._triggers.push_awaited(self._queue.arrived, now)
         for batch in list(self._batches):
             self._advance(batch, now)
         while self._form(now):
             pass
-        if self._drains and self.gate.has_room:
+        if self._drains and self.has_room:
             for ticket in self._drains:
                 self._context.end(ticket, True)
             self._drains = []
-        if self._closes and not self._unended:
+        if self._closes and self._is_done:
             self.release(closed_error())
             return
         self._wait(now)
@@ -334,24 +384,34 @@ class Outbox:
         context = self._context
         error = context.backoff.long_hold(now) or self._authorizer.refusal()
         if error is not None:
-            self._fail_batches([batch], error)
+            self._stop([batch], error)
             return
         at = context.waits_until(batch, hurry=self.hurry)
         context.timers.set((Timer.RETRY, (self, batch)), at)
         if at is None and (token := self._authorizer.token()) is not None:
             self._send(batch, token)
 
-    def _send(self, batch: Batch, token: str) -> None:
+    def _retries_for(self, _batch: Batch) -> int:
+        """The number of retries that a batch's part may have."""
+        return self.settings.max_retries
+
+    def _prepare(self, batch: Batch) -> Part:
+        """Make a batch's current part ready to be sent."""
         if self._rejections.suspected:
             batch.send_first_alone()
         context, part = self._context, batch.part
-        self._stamper.renew(part, context.now)
+        if not part.adopted:
+            self._stamper.renew(part, context.now)
         part.key = part.key or f"{context.random.getrandbits(128):032x}"
+        return part
+
+    def _send(self, batch: Batch, token: str) -> None:
+        context, part = self._context, self._prepare(batch)
         batch.token, batch.grant = token, self._authorizer.grants
         self._requests += 1
         call = requests.batch(self.settings.account.api, token, part.key, part.events)
         done = partial(self._returned, batch)
-        timeout, retries = self.settings.timeout, self.settings.max_retries
+        timeout, retries = self.settings.timeout, self._retries_for(batch)
         request = context.send(batch, done, call, timeout, retries=retries, owner=self.owner)
         if context.listening:
             self._report(
@@ -381,13 +441,13 @@ class Outbox:
             return False
         if error is None and now < context.backoff.hold_until and not self.hurry:
             return False
-        taken = self._queue.take(self.settings.batch_size, self._budget)
+        taken = self._take()
         self._triggers.gone(taken.deliveries)
         if error is not None:
             self._queue.release(taken.customers)
             self._outcomes.fail(taken.deliveries, taken.numbers, error)
             return True
-        events = self._stamper.stamped(taken.deliveries, now)
+        events = self._stamped(taken.deliveries, now)
         batch = Batch(taken, events, trigger, self._stamper.offset)
         batch.client = self.gate
         batch.not_before = now + context.backoff.wait()
@@ -395,6 +455,14 @@ class Outbox:
         self._in_flight += len(taken.deliveries)
         self._advance(batch, now)
         return True
+
+    def _take(self) -> Taken:
+        """Take the next batch's events out of the queue."""
+        return self._queue.take(self.settings.batch_size, self._budget)
+
+    def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
+        """Return events as they are sent."""
+        return self._stamper.stamped(deliveries, now)
 
     def _due(self, now: float) -> str | None:
         """The trigger of a batch that is due now, if one is."""
@@ -406,7 +474,7 @@ class Outbox:
         self.gate.fold()
         self.gate.dropped.fold()
         waiting = self._queue.oldest()
-        times = [batch.oldest for batch in self._batches]
+        times = self._oldest_of()
         self.gate.oldest = min(times if waiting is None else [*times, waiting[0]], default=None)
         missing, until, gate = self._missing(now), self._triggers.await_until(), self.gate
         at = until if missing.at is None else min(missing.at, until)
@@ -418,6 +486,10 @@ class Outbox:
         gate.wake_wait = math.inf if until < math.inf else 0 if buffered else self._queued + 1
         if before == math.inf > gate.wake_wait and self._context.inbox:
             self._context.wake()  # perhaps a wait, which found that it need not wake
+
+    def _oldest_of(self) -> list[float]:
+        """When the oldest event of each batch was accepted."""
+        return [batch.oldest for batch in self._batches]
 
     def _missing(self, now: float) -> Missing:
         """Return the time, the events or the bytes after which a poll is worthwhile."""
@@ -465,7 +537,7 @@ class Outbox:
             self._part_failed(batch, error)
         elif result.fatal is not None:
             self._context.backoff.succeeded()
-            self._part_failed(batch, error)
+            self._give_up(batch, error)
         else:
             self._retry(batch, error, None)
 
@@ -486,7 +558,7 @@ class Outbox:
         elif isinstance(verdict, responses.Rejected):
             self._rejected(batch, verdict.error)
         else:
-            self._part_failed(batch, verdict.error)
+            self._give_up(batch, verdict.error)
 
     def _unauthorized(self, batch: Batch, error: MasivoError) -> None:
         """Throw a token away that got a 401, and send the batch again with a fresh one. If that was
@@ -509,11 +581,11 @@ class Outbox:
             if context.listening:
                 left = context.backoff.long_hold_until - context.now
                 context.report(LongHold(context.now, left))
-        elif context.retry(batch, retries=self.settings.max_retries, hurry=self.hurry):
+        elif context.retry(batch, retries=self._retries_for(batch), hurry=self.hurry):
             self._retries += 1
             context.touch(self)
             return
-        self._part_failed(batch, error)
+        self._give_up(batch, error)
 
     def _rejected(self, batch: Batch, error: MasivoError) -> None:
         """Find the events at fault by halving the batch, or fail them all."""
@@ -525,7 +597,7 @@ class Outbox:
         if not (isolate and batch.halve()):
             if isolate and (warning := self._rejections.event_rejected(error.status)) is not None:
                 self._context.out.warnings.append(warning)
-            self._part_failed(batch, error, rejected=isolate)
+            self._part_failed(batch, error, rejected=True)
             return
         self._context.touch(self)
         if self._context.listening:
@@ -549,10 +621,14 @@ class Outbox:
         self._land(batch, part, name, delivered=len(part.deliveries))
         self._outcomes.deliver(part, result)
 
+    def _give_up(self, batch: Batch, error: MasivoError) -> None:
+        """End a part that cannot be delivered now."""
+        self._part_failed(batch, error)
+
     def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
         name = batch.name
         part = batch.next_part()
-        batch.all_rejected = batch.all_rejected and rejected
+        batch.all_rejected = batch.all_rejected and rejected and self.settings.isolate_rejected
         self._land(batch, part, name, delivered=0)
         self._outcomes.fail(part.deliveries, part.numbers, error, part.events)
 
@@ -571,9 +647,17 @@ class Outbox:
 
     def fail_waiting(self, error: MasivoError) -> None:
         """Fail everything that waits: in the queue, for a retry or for a token; not what is out."""
-        self._fail_batches([each for each in self._batches if each.request_id is None], error)
-        self._fail_queue(error)
+        self._stop([each for each in self._batches if each.request_id is None], error)
+        self._stop_queue(error)
         self._context.touch(self)
+
+    def _stop(self, batches: list[Batch], error: MasivoError) -> None:
+        """End batches that cannot be sent now."""
+        self._fail_batches(batches, error)
+
+    def _stop_queue(self, error: MasivoError) -> None:
+        """End what cannot leave the queue now."""
+        self._fail_queue(error)
 
     def _fail_queue(self, error: MasivoError) -> None:
         taken = self._queue.clear()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from masivo._protocol.delivery import Failed
 from masivo._protocol.events.form import decode
 from masivo._protocol.output import Settled
-from masivo._protocol.reporting.activity import EventsFailed, FlushEnded
+from masivo._protocol.reporting.activity import EventsFailed, EventsSpooled, FlushEnded
 from masivo._protocol.values import FailedEvent, SendEventResult
 
 from .flushes import Flushes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from masivo._protocol.sending.context import Context
 
     from .batch import Part
-    from .flushes import FlushTicket
+    from .flushes import End, FlushTicket
     from .gate import Gate
     from .issued_at import Stamper
 
@@ -37,22 +37,23 @@ class Outcomes:
         self._context = context
         self._gate = gate
         self._stamper = stamper
-        self._flushes = Flushes()
+        self.flushes: Flushes = Flushes()
+        """The counts, and the flushes that wait for them."""
 
     @property
     def delivered(self) -> int:
         """The number of events that the API accepted."""
-        return self._flushes.delivered
+        return self.flushes.delivered
 
     @property
     def failed(self) -> int:
         """The number of accepted events that ended with an error."""
-        return self._flushes.failed
+        return self.flushes.failed
 
     def deliver(self, part: Part, result: SendEventResult) -> None:
         """End the events of a part that the API accepted."""
         length = sum(map(len, part.events))
-        self._count(part.deliveries, part.numbers, length, delivered=True)
+        self._count("delivered", part.deliveries, part.numbers, length)
         for delivery in part.deliveries:
             delivery.outcome = result
             delivery.encoded = b""
@@ -60,7 +61,7 @@ class Outcomes:
             for delivery in part.deliveries:
                 untold.pop(delivery, None)
         self._context.out.settled.append(Settled(part.deliveries, result))
-        self._end_flushes()
+        self.end_flushes()
 
     def fail(
         self,
@@ -84,7 +85,7 @@ class Outcomes:
         if context.listening:
             kind = type(error).__name__
             context.report(EventsFailed(context.now, count, kind, error.status), self._gate)
-        self._count(deliveries, numbers, total_size(deliveries), delivered=False)
+        self._count("failed", deliveries, numbers, total_size(deliveries))
         outcome = Failed(error, count) if self.quiet else context.failed(error, count)
         if events is None and self._gate.settings.on_error is not None:
             events = self._stamper.stamped(deliveries, context.now)
@@ -98,30 +99,58 @@ class Outcomes:
             delivery.outcome = outcome
             delivery.encoded = b""
         context.out.settled.append(Settled(deliveries, outcome))
-        self._end_flushes()
+        self.end_flushes()
+
+    def leave(
+        self, deliveries: list[Delivery], numbers: Sequence[int], kept: int, error: MasivoError
+    ) -> None:
+        """End deliveries whose events stay in the store, and are sent later.
+
+        Args:
+            deliveries: those that have no outcome yet.
+            numbers: the queue's numbers of the events, others' too that are left once more.
+            kept: the number of all the events.
+            error: why they cannot be delivered now.
+        """
+        context, count = self._context, len(deliveries)
+        self.flushes.count("spooled", kept, numbers)
+        if deliveries:
+            error = error.as_spooled()
+            if context.listening:
+                kind = type(error).__name__
+                context.report(EventsSpooled(context.now, count, kind, error.status), self._gate)
+            outcome = Failed(error, count)
+            for delivery in deliveries:
+                context.untold.pop(delivery, None)
+                delivery.outcome = outcome
+                delivery.encoded = b""
+            context.out.settled.append(Settled(deliveries, outcome))
+            context.warn_of_loss(error, count)
+        self.end_flushes()
 
     def open_flush(self, ticket: FlushTicket, mark: int, pending: int) -> None:
         """Begin a flush, see ``Flushes.open``; it ends at once where nothing is pending."""
-        self._flushes.open(ticket, mark, pending)
-        self._end_flushes()
+        self.flushes.open(ticket, mark, pending)
+        self.end_flushes()
 
     def cancel_flush(self, ticket: FlushTicket) -> None:
         """Forget a flush, see ``Flushes.cancel``."""
-        self._flushes.cancel(ticket)
+        self.flushes.cancel(ticket)
 
     def _count(
-        self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
+        self, end: End, deliveries: list[Delivery], numbers: Sequence[int], length: int
     ) -> None:
         """Count events that are about to have their outcome: who sees that finds them counted."""
         self._gate.end(len(deliveries), length)
-        self._flushes.count(len(deliveries), numbers, delivered=delivered)
+        self.flushes.count(end, len(deliveries), numbers)
 
-    def _end_flushes(self) -> None:
+    def end_flushes(self) -> None:
+        """End the flushes that wait for nothing more."""
         context = self._context
-        for ticket in self._flushes.finished():
+        for ticket in self.flushes.finished():
             result = ticket.result()
             ticket.outcome = result
             context.out.tickets.append(ticket)
             if context.listening:
-                ended = FlushEnded(context.now, result.delivered, result.failed)
+                ended = FlushEnded(context.now, result.delivered, result.failed, result.spooled)
                 context.report(ended, self._gate)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from masivo._protocol.events.form import size
+from masivo._protocol.storage.kept import source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from masivo._protocol.delivery import Delivery
 
@@ -69,6 +70,11 @@ class Queue(Protocol):
         """Let events of ``customers`` be taken again."""
         ...
 
+    def hold(self, customers: Collection[str]) -> bool:
+        """Hold the events of ``customers`` back, as ``take`` does, unless those of one of them are
+        held already."""
+        ...
+
     def clear(self) -> Taken:
         """Take everything."""
         ...
@@ -116,6 +122,10 @@ class Fifo:
     def release(self, customers: Collection[str]) -> None:
         """See ``Queue``: any event can be taken at any time."""
 
+    def hold(self, customers: Collection[str]) -> bool:
+        """See ``Queue``: nobody's events can be held back."""
+        return not customers
+
     def clear(self) -> Taken:
         """See ``Queue``."""
         taken = Taken(
@@ -148,10 +158,12 @@ class PerCustomer:
 
     Args:
         batch: the number of events in a whole batch.
+        one_log: whether a batch is to hold the events of one log alone.
     """
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, *, one_log: bool = False) -> None:
         self._batch = batch
+        self._one_log = one_log
         self.arrived = 0
         self.ready_bytes = 0
         self._ready = 0
@@ -224,7 +236,10 @@ class PerCustomer:
             while line.entries and len(taken) < count:
                 number, delivery = line.entries[0]
                 cost = size(delivery.encoded) + 1
-                if taken and total + cost > budget:
+                if taken and (
+                    total + cost > budget
+                    or (self._one_log and source_of(delivery) is not source_of(taken[0]))
+                ):
                     count = len(taken)  # the batch is full
                     break
                 line.entries.popleft()
@@ -262,6 +277,18 @@ class PerCustomer:
                 self._ready += len(line.entries)
                 self.ready_bytes += line.bytes
 
+    def hold(self, customers: Collection[str]) -> bool:
+        """See ``Queue``."""
+        if any(customer in self._busy for customer in customers):
+            return False
+        for customer in customers:
+            self._busy.add(customer)
+            line = self._lines.get(customer)
+            if line is not None:
+                self._ready -= len(line.entries)
+                self.ready_bytes -= line.bytes
+        return True
+
     def clear(self) -> Taken:
         """See ``Queue``."""
         entries = sorted(entry for line in self._lines.values() for entry in line.entries)
@@ -270,3 +297,15 @@ class PerCustomer:
         self._long.clear()
         self._ready = self.ready_bytes = 0
         return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
+
+    def entries(self, customers: Collection[str] | None = None) -> list[tuple[int, Delivery]]:
+        """Return the events with their numbers, of these customers or of all; those of one customer
+        are in order."""
+        names = self._lines if customers is None else self._lines.keys() & set(customers)
+        return [entry for name in names for entry in self._lines[name].entries]
+
+    def substitute(self, others: Mapping[int, Delivery]) -> None:
+        """Put others of the same customers in the places of the events with these numbers."""
+        for name in {each.customer or "" for each in others.values()}:
+            line = self._lines[name]
+            line.entries = deque([(n, others.get(n, each)) for n, each in line.entries])

@@ -11,7 +11,7 @@ from typing import Final, cast
 from masivo._protocol.json import Json, decode_encoded
 from masivo._protocol.wire.dates import STAMP_LENGTH
 
-__all__ = ["BRACE", "STAMP_SIZE", "decode", "opening", "size"]
+__all__ = ["BRACE", "STAMP_SIZE", "decode", "opening", "size", "stamp_in"]
 
 _OPEN: Final = b'{"issued_at":"'
 _NEXT: Final = b'",'
@@ -30,6 +30,11 @@ def size(encoded: bytes) -> int:
 def opening(stamp: bytes) -> bytes:
     """The beginning of an event that was kept without its opening brace."""
     return _OPEN + stamp + _NEXT
+
+
+def stamp_in(event: bytes) -> bytes:
+    """The stamp at the beginning of an event, where ``opening`` has put it."""
+    return event[len(_OPEN) : len(_OPEN) + STAMP_LENGTH]
 
 
 def decode(encoded: bytes) -> dict[str, Json]:

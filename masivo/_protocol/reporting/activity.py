@@ -169,6 +169,21 @@ class EventsFailed(Activity, frozen=True):
     status: int | None
 
 
+class EventsSpooled(Activity, frozen=True):
+    """Deliveries ended whose events stay in the spool, and are sent later."""
+
+    events: int
+    error: str
+    """The class of the error."""
+    status: int | None
+
+
+class EventsAdopted(Activity, frozen=True):
+    """Events of an earlier process were taken over."""
+
+    events: int
+
+
 # ── The token ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -221,6 +236,7 @@ class FlushEnded(Activity, frozen=True):
 
     delivered: int
     failed: int
+    spooled: int = 0
 
 
 class ClientReleased(Activity, frozen=True):

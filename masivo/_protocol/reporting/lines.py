@@ -10,8 +10,10 @@ from .activity import (
     BatchSent,
     CallWaits,
     ClientReleased,
+    EventsAdopted,
     EventsFailed,
     EventsQueued,
+    EventsSpooled,
     FlushEnded,
     Idle,
     KeyRefused,
@@ -40,6 +42,7 @@ _TIMERS: Final = {
     "RETRY": "a request is sent again",
     "CLOSE": "a close runs out",
     "REFRESH": "the token is renewed",
+    "SPOOL": "the spool is looked at",
     "LOG": "suppressed warnings are written",
 }
 
@@ -73,6 +76,11 @@ def line(activity: Activity) -> tuple[int, str] | None:
         case EventsFailed(events=events):
             kind = _kind(activity.error, activity.status)
             return INFO, f"{count_of(events)} failed: {kind}; ask the Delivery for the details"
+        case EventsSpooled(events=events):
+            kind = _kind(activity.error, activity.status)
+            return INFO, f"{count_of(events)} stay in the spool, to be sent later: {kind}"
+        case EventsAdopted(events=events):
+            return INFO, f"{count_of(events)} of an earlier process taken over"
         case TokenRevoked(why=why):
             return INFO, f"token: thrown away, as {why}"
         case RenewalFailed(wait=wait):
@@ -88,8 +96,9 @@ def line(activity: Activity) -> tuple[int, str] | None:
             text = f"{count_of(events)} queued; {pending} pending"
         case CallWaits(call=call, pending=pending):
             text = f"{call}: waits for {count_of(pending)}"
-        case FlushEnded(delivered=delivered, failed=failed):
-            text = f"flush: done, {delivered} delivered, {failed} failed"
+        case FlushEnded(delivered=delivered, failed=failed, spooled=spooled):
+            kept = f", {spooled} stay in the spool" if spooled else ""
+            text = f"flush: done, {delivered} delivered, {failed} failed{kept}"
         case ClientReleased(delivered=delivered, failed=failed):
             text = f"client closed: {delivered} delivered, {failed} failed in all"
         case TimerFired(timer=timer):

@@ -32,7 +32,7 @@ _CAUSES: Final[dict[type[MasivoError], str]] = {
     MasivoError: "rejected by the API",
 }
 
-_Cause: TypeAlias = tuple[type[MasivoError], int | None]
+_Cause: TypeAlias = tuple[type[MasivoError], int | None, bool]
 
 
 class Losses:
@@ -50,7 +50,7 @@ class Losses:
         self, error: MasivoError, count: int, now: float, *, suppress: bool = False
     ) -> list[str]:
         """Count failures; return the lines to be logged at once (none, with ``suppress``)."""
-        cause = (type(error), error.status)
+        cause = (type(error), error.status, error.spooled)
         if suppress or now < self._until.get(cause, now):
             self._until.setdefault(cause, now)
             self._suppressed[cause] = self._suppressed.get(cause, 0) + count
@@ -77,14 +77,19 @@ class Losses:
 
     @staticmethod
     def _line(cause: _Cause, count: int) -> str:
-        kind, status = cause
+        kind, status, spooled = cause
         events = "1 event was" if count == 1 else f"{count} events were"
         http = "" if status is None else f", HTTP {status}"
+        why = _CAUSES.get(kind, _CAUSES[MasivoError])
+        if spooled and kind is MasivoError:
+            why = "the API could not take them"
+        reason = f"{kind.__name__}{http}: {why}"
+        if spooled:
+            return f"{events} not delivered yet ({reason}); kept in the spool, to be sent later"
         # An event that found the buffer full was never accepted: on_error is not called.
         other = "" if kind is MasivoQueueFullError else ", or set on_error"
         return (
-            f"{events} not delivered ({kind.__name__}{http}: "
-            f"{_CAUSES.get(kind, _CAUSES[MasivoError])}). "
+            f"{events} not delivered ({reason}). "
             f"Check the Delivery that send_analytics_event returned{other}"
         )
 

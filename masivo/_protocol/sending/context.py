@@ -23,6 +23,7 @@ from masivo._protocol.reporting.activity import (
 )
 from masivo._protocol.reporting.losses import Losses
 from masivo._protocol.reporting.redaction import causes_of, redacted, redacted_body, stripped
+from masivo._protocol.storage.work import StoreDone, StoreWork
 from masivo._protocol.values import Failure, Request, Response
 
 from .backoff import Backoff
@@ -30,7 +31,7 @@ from .server_clock import ServerClock
 from .timers import Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from masivo._protocol.delivery import CloseTicket, Delivery, Origin, Ticket
     from masivo._protocol.reporting.activity import Activity
@@ -44,6 +45,7 @@ __all__ = ["Context"]
 
 _Input: TypeAlias = "Delivery | Callable[[], None]"
 _Done: TypeAlias = "Callable[[Response | Failure], None]"
+_Then: TypeAlias = "Callable[[StoreDone], None]"
 
 
 class Context:
@@ -94,6 +96,7 @@ class Context:
         """The last token that there was, also when it is dead: a response may still echo it."""
         self._failures: WeakValueDictionary[int, Failed] = WeakValueDictionary()
         self._requests: dict[int, tuple[Attempt, _Done]] = {}
+        self._works: dict[int, _Then] = {}
         self._last_id = 0
 
     def rest(self) -> None:
@@ -106,6 +109,18 @@ class Context:
         self.untold.clear()
         self.latest_token = None
         self.out.warnings.extend(self.losses.drain(self.now))
+
+    def work(self, owner: object, steps: Sequence[Callable[[], object]], then: _Then) -> None:
+        """Have work on a store carried out.
+
+        Args:
+            owner: see ``StoreWork.owner``.
+            steps: what is to be done, in order.
+            then: called with the result, in a later poll, whether a client is attached or not.
+        """
+        self._last_id += 1
+        self._works[self._last_id] = then
+        self.out.storage.append(StoreWork(self._last_id, steps, owner))
 
     def touch(self, client: object) -> None:
         """Have a client look at its state again, in this poll."""
@@ -169,8 +184,13 @@ class Context:
         """The request's address for a report: the caller's ``base_url`` may hold a secret."""
         return redacted(request.url, self.secrets(None))
 
-    def returned(self, request_id: int, result: Response | Failure) -> None:
-        """Hand the result of a request to whoever sent it, unless the attempt was forgotten."""
+    def returned(self, request_id: int, result: Response | Failure | StoreDone) -> None:
+        """Hand the result of a request, or of work, to whoever asked for it, unless the attempt was
+        forgotten."""
+        if isinstance(result, StoreDone):
+            if (then := self._works.pop(request_id, None)) is not None:
+                then(result)
+            return
         attempt, done = self._requests.pop(request_id, (None, None))
         if attempt is None or done is None:
             return
@@ -280,6 +300,10 @@ class Context:
         # Without a client no timer will fire: `rest` logs in this poll what is suppressed now.
         suppress = not self.attached
         self.out.warnings.extend(self.losses.note(error, count, self.now, suppress=suppress))
+
+    def warn_of_loss(self, error: MasivoError, count: int) -> None:
+        """Warn of events that ended with an error, not too often."""
+        self.out.warnings.extend(self.losses.note(error, count, self.now))
 
     def report_unclaimed(self, ticket: CloseTicket) -> None:
         """Warn of every unclaimed failure, and of those that were suppressed; then end a ticket."""

@@ -59,6 +59,11 @@ class ServerClock:
         if before - self._offset > DOUBT:
             self.set_back += 1
 
+    @property
+    def is_known(self) -> bool:
+        """True once a ``Date`` was seen."""
+        return self._offset is not None
+
     def offset(self, now: float) -> float:
         """The seconds by which the server's clock is ahead of the engine's, at least.
 

@@ -21,6 +21,8 @@ class Timer(Enum):
     """The deadline of a client's ``close``."""
     REFRESH = auto()
     """The token is renewed."""
+    SPOOL = auto()
+    """A client looks at its store: what others have left in it, what is to be written again."""
     LOG = auto()
     """Suppressed warnings are written as one."""
 

@@ -61,6 +61,10 @@ class Clients(Protocol):
         """Return whether one that closes with a deadline still has events."""
         ...
 
+    def longest_rest(self) -> float:
+        """For how many seconds a refused key rests at most."""
+        ...
+
     def any_patient(self, asking: list[object]) -> bool:
         """Return whether one that does not hurry has events, or is among those ``asking``."""
         ...
@@ -117,6 +121,15 @@ class Authorizer:
         """The error with which events fail at once while the key rests after a refusal."""
         return self._token.refusal_at(self._context.now)
 
+    @property
+    def refused_until(self) -> float:
+        """When a refused key is tried again."""
+        return self._token.refused_until
+
+    def trust(self) -> None:
+        """The API took a token of the key."""
+        self._token.trust()
+
     def want(self, client: object, ticket: Ticket) -> None:
         """End a caller's ticket with the token, once there is one."""
         token = self.token()
@@ -168,7 +181,7 @@ class Authorizer:
         if self._token.value is not None:
             self._revoke("the API takes no token of this key")
         context.backoff.succeeded()
-        self._token.refuse(error, context.now)
+        self._token.refuse(error, context.now, self._clients.longest_rest())
         if context.listening:
             wait = self._token.refused_until - context.now
             context.report(KeyRefused(context.now, type(error).__name__, error.status, wait))

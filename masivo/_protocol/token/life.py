@@ -90,6 +90,7 @@ class Token:
         """The token; None unless FRESH or STALE."""
         self.refusal: MasivoError | None = None
         """The last refusal of the key."""
+        self._refusals = 0
         self.refused_until = 0.0
         """New events fail at once with ``refusal`` before this time."""
         self._granted_at = 0.0
@@ -134,9 +135,16 @@ class Token:
             margin = min(EXPIRY_MARGIN, life * EXPIRY_SHARE)
             self._renew_before_expiry = margin * (1.0 + spread)
 
-    def refuse(self, error: MasivoError, now: float) -> None:
-        """Rest the key after a refusal."""
-        self.refusal, self.refused_until = error, now + REFUSAL_LASTS
+    def refuse(self, error: MasivoError, now: float, longest: float) -> None:
+        """Rest the key after a refusal: for twice as long as after the one before, in seconds, but
+        not for longer than ``longest``."""
+        rest = min(longest, REFUSAL_LASTS * 2.0 ** min(self._refusals, 64))
+        self._refusals += 1
+        self.refusal, self.refused_until = error, now + rest
+
+    def trust(self) -> None:
+        """Forget earlier refusals: the API took a token of the key."""
+        self._refusals = 0
 
     def refusal_at(self, now: float) -> MasivoError | None:
         """The refusal with which events fail at once at this time, if they do."""

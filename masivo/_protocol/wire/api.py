@@ -68,6 +68,9 @@ class Api:
     """Event types that only a SERVER key may send."""
     stamp_issued_at: bool = True
     """True: events without ``issued_at`` get one, from the server's clock."""
+    max_age: float | None = 259_200.0
+    """The age of an event by its ``issued_at``, in seconds (72 h), past which the API rejects it: a
+    client with a spool does not send it. None: there is no such bound."""
     is_server_key_refusal: Callable[[int, Json], bool] = field(default=_says_server, repr=False)
     """Given the status and the body of a failed authorization: whether a SERVER key was used."""
 
@@ -93,6 +96,11 @@ class Api:
         if not all(isinstance(each, str) for each in self.reserved_types):
             raise MasivoConfigError("Api.reserved_types must hold str only")
         object.__setattr__(self, "reserved_types", frozenset(self.reserved_types))
+        age: object = self.max_age
+        if age is not None and (
+            isinstance(age, bool) or not isinstance(age, int | float) or not age > 0
+        ):
+            raise MasivoConfigError("Api.max_age must be a number of seconds above 0, or None")
         if not callable(self.is_server_key_refusal):
             raise MasivoConfigError("Api.is_server_key_refusal must be callable")
         if not isinstance(self.stamp_issued_at, bool):

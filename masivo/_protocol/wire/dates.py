@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["STAMP_LENGTH", "format_stamp", "parse_http_date"]
+__all__ = ["STAMP_LENGTH", "format_stamp", "parse_http_date", "parse_stamp"]
 
 STAMP_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 """The width of a stamp, in bytes."""
@@ -48,9 +48,23 @@ def parse_http_date(text: str) -> float | None:
         )
     except ValueError:
         return None
+    return _seconds(moment)
+
+
+def parse_stamp(text: str) -> float | None:
+    """Seconds since the epoch for a time with its offset in ISO 8601, else None."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return None if moment.tzinfo is None else _seconds(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds(moment: datetime) -> float:
     # Not `timestamp()`: since CPython 3.14 it imports, which fails at the end of the interpreter.
     days = moment.toordinal() - _EPOCH
-    return days * 86_400.0 + moment.hour * 3_600 + moment.minute * 60 + moment.second
+    seconds = days * 86_400.0 + moment.hour * 3_600 + moment.minute * 60 + moment.second
+    return seconds + moment.microsecond / 1e6
 
 
 def format_stamp(seconds: float) -> bytes:

@@ -19,7 +19,7 @@ __all__ = [
     "Note",
     "Noted",
     "Place",
-    "Rejected",
+    "RejectedEvent",
     "Store",
     "StoreError",
     "Stored",
@@ -84,7 +84,7 @@ class Noted(msgspec.Struct, frozen=True):
     """All its events, in the order of the note."""
 
 
-class Rejected(msgspec.Struct, frozen=True):
+class RejectedEvent(msgspec.Struct, frozen=True):
     """An event that was rejected for its own sake, to be kept for people to look at."""
 
     event: bytes
@@ -171,6 +171,11 @@ class Store(Protocol):
         """True if ``tend`` has work. To be looked at when the engine is polled."""
         ...
 
+    @property
+    def has_room(self) -> bool:
+        """True unless the next append would pass the bound. From anywhere."""
+        ...
+
     # ── The poll's side: one call at a time ──────────────────────────────────────────────────
 
     @property
@@ -200,7 +205,7 @@ class Store(Protocol):
         of the format, as the last complete ``adopt`` found."""
         ...
 
-    def reject(self, events: Sequence[Rejected]) -> int:
+    def reject(self, events: Sequence[RejectedEvent]) -> int:
         """Keep rejected events for 30 days; to be called before they are removed. Return how many
         older ones had to make way.
 

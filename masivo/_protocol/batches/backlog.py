@@ -1,0 +1,403 @@
+"""The events of one client that lie on disk and are not in memory: which there are, and when they
+are read.
+
+The rules: ``docs/reference/guarantees.md#spool-memory``; ``docs/reference/guarantees.md#adoption``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from masivo._protocol.events.form import size
+from masivo._protocol.reporting.activity import EventsAdopted
+from masivo._protocol.storage.kept import Kept, read_back
+from masivo._protocol.storage.store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from masivo._protocol.delivery import Delivery, Origin
+    from masivo._protocol.sending.context import Context
+    from masivo._protocol.storage.store import (
+        Noted,
+        Place,
+        Store,
+        Stored,
+        StoredLog,
+        Window,
+    )
+    from masivo._protocol.storage.work import Queued
+
+    from .gate import Gate
+
+__all__ = ["Backlog", "Source"]
+
+SCAN: Final = 30.0
+"""The time between two looks for logs that nobody holds, in seconds."""
+PAUSE: Final = 1.0
+"""The wait after a log could not be read, in seconds."""
+COUNTED: Final = 16_777_216
+"""The bytes of logs whose events are counted when the client is released, at most."""
+WINDOW: Final = 1_000
+"""The events that are read together, at least; and about as many that were read are in memory."""
+WINDOW_BYTES: Final = 4_194_304
+"""The bytes of them, at most."""
+
+
+class Source:
+    """A log of an earlier process, which this client has adopted."""
+
+    def __init__(self, log: StoredLog, noted: Sequence[Noted]) -> None:
+        self.log: StoredLog = log
+        self.noted: deque[Noted] = deque(noted)
+        """Batches that its last owner may have sent: they go before the rest is read."""
+        self.after: Place | None = None
+        """Where to read on."""
+        self.ended: bool = False
+        """True once it was read to its end."""
+        self.pending: int = len(self.noted)
+        """The number of its events in memory, and of noted batches that are not."""
+        self.held: set[int] = set()
+        """The positions of those that are in memory, or were, before they were read."""
+
+
+class Backlog:
+    """The events of one client that lie on disk and are not in memory.
+
+    The client's own log is read only while it is behind: when an event was taken into the store
+    alone. Events that come later stay behind it until it was read to its end, as the log has them
+    all in order. Adopted logs are read one after another.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        gate: Gate,
+        store: Store,
+        todo: Queued,
+        origin: Callable[[], Origin],
+    ) -> None:
+        settings = gate.settings
+        self.alone: int = 0
+        """How many events were taken into the store alone."""
+        self.adopted: int = 0
+        """How many events of earlier processes came into memory."""
+        self.read: int = 0
+        """How many events came into memory from a log, adopted ones included."""
+        self.damaged: int = 0
+        """How many parts of logs could not be read, and were not reported yet."""
+        self.sources: list[Source] = []
+        """The adopted logs."""
+        self._context = context
+        self._gate = gate
+        self._store = store
+        self._todo = todo
+        self._origin = origin
+        self._window = max(WINDOW, 2 * settings.batch_size * settings.max_in_flight)
+        self._fresh: list[Delivery] = []  # read, and not entered yet
+        self._in_memory = 0  # events that were read and have not ended
+        self._busy = False  # a log is being read, or looked for
+        self._not_before = 0.0
+        # The client's own log.
+        self._log: StoredLog | None = None
+        self._after: Place | None = None
+        self._behind = False
+        self._held: set[int] = set()  # in memory
+        self._told: set[int] = set()  # taken into the store alone, and not read yet
+        self._early: set[int] = set()  # read before their call has come here
+        self._waiting: dict[int, Delivery] = {}  # behind those, by their positions
+        self._seen_end = False
+        # The logs of others.
+        self._used = False
+        self._scanning = False
+        self._logs: Iterator[StoredLog] | None = None  # of this look; in steps alone
+        self._scan_at = 0.0
+
+    # ── Numbers ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def unread(self) -> bool:
+        """True while there is, or may be, an event that is to be read."""
+        return self._used and (
+            self._behind
+            or self._scanning
+            or self._scan_at == 0.0
+            or any(not source.ended or source.noted for source in self.sources)
+        )
+
+    @property
+    def untaken(self) -> int:
+        """The number of own events that are not in memory, as known."""
+        return len(self._told)
+
+    @property
+    def waiting(self) -> int:
+        """The number of events in memory that stay behind others which are not."""
+        return len(self._waiting)
+
+    @property
+    def accepted(self) -> int:
+        """The events that the client took, less those that its gate has counted."""
+        return self.alone + len(self._early) - self.read
+
+    # ── What comes and goes ──────────────────────────────────────────────────────────────────
+
+    def use(self) -> None:
+        """Adopt logs from now on: the client is used."""
+        self._used = True
+
+    def comes(self, delivery: Delivery) -> bool | None:
+        """Take note of an event that a caller sent and that is in memory.
+
+        Returns:
+            True if it is to be queued; False if it stays behind others, and is given out by
+            ``fresh`` later; None if it was read already, and its delivery has to end.
+        """
+        position = delivery.position
+        assert position is not None  # noqa: S101
+        if position in self._early:
+            self._early.discard(position)
+            self.alone += 1
+            return None
+        if self._behind:
+            self._waiting[position] = delivery
+            return False
+        self._held.add(position)
+        return True
+
+    def comes_alone(self, position: int) -> None:
+        """Take note of an event that was taken into the store alone."""
+        self.alone += 1
+        if position in self._early:
+            self._early.discard(position)
+            return
+        self._told.add(position)
+        self._behind = self._gate.behind = True
+        self._seen_end = False
+
+    def fresh(self) -> list[Delivery]:
+        """Give out what can be queued since the last time."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
+    def gone(self, deliveries: Iterable[Delivery]) -> None:
+        """Remove events that have their outcome."""
+        own: list[int] = []
+        others: dict[Source, list[int]] = {}
+        for delivery in deliveries:
+            position = delivery.position
+            if position is None:
+                continue
+            if isinstance(delivery, Kept) and delivery.stored is not None:
+                self._in_memory -= 1
+            source = delivery.source if isinstance(delivery, Kept) else None
+            if isinstance(source, Source):
+                others.setdefault(source, []).append(position)
+            else:
+                own.append(position)
+        if own:
+            self._held.difference_update(own)
+            self._todo.add(partial(self._remove_own, own))
+        for source, positions in others.items():
+            source.pending -= len(positions)
+            self._todo.add(partial(source.log.remove, positions))
+            self._end_source(source)
+
+    def _remove_own(self, positions: list[int]) -> None:
+        if (log := self._store.own) is not None:
+            log.remove(positions)
+
+    def _end_source(self, source: Source) -> None:
+        if source.ended and not source.pending and source in self.sources:
+            self.sources.remove(source)
+            self._todo.add(source.log.release)
+
+    # ── Reading ──────────────────────────────────────────────────────────────────────────────
+
+    def next_at(self, now: float) -> float | None:
+        """When to ``plan`` again, without anything having happened; None: never."""
+        if not self._used or self._busy:
+            return None
+        return max(self._not_before, now) if self._not_before > now else max(self._scan_at, now)
+
+    def plan(self, now: float) -> None:
+        """Have read what there is room for, and logs looked for, if it is time."""
+        if not self._used or self._busy or now < self._not_before:
+            return
+        if not self._scanning and now >= self._scan_at:
+            self._scanning = True
+        room = self._gate.settings.max_queue - self._gate.pending
+        if self._waiting and not self._in_memory:
+            room = max(room, self._gate.settings.batch_size)  # these make none otherwise
+        if room <= 0 or self._in_memory > self._window // 2:
+            return
+        events = min(room, self._window)
+        bytes_ = max(1, min(WINDOW_BYTES, self._gate.settings.max_queue_bytes // 2))
+        source = next((s for s in self.sources if not s.ended and not s.noted), None)
+        if self._behind:
+            self._busy = True
+            log, after = self._log, self._after
+            self._todo.add(lambda: self._read_own(log, after, events, bytes_), self._own_read)
+        elif source is not None:
+            self._busy = True
+            self._todo.add(
+                lambda: source.log.read(source.after, events, bytes_),
+                lambda window: self._source_read(source, window),
+            )
+        elif self._scanning and not any(each.noted for each in self.sources):
+            self._busy = True
+            self._todo.add(self._adopt, self._adopted)
+
+    def _read_own(
+        self, log: StoredLog | None, after: Place | None, events: int, bytes_: int
+    ) -> tuple[StoredLog, Window] | None:
+        own = self._store.own
+        if own is None:
+            return None
+        return own, own.read(after if own is log else None, events, bytes_)
+
+    def _own_read(self, result: tuple[StoredLog, Window] | StoreError | None) -> None:
+        self._busy = False
+        if isinstance(result, StoreError):
+            self._not_before = self._context.now + PAUSE
+            return
+        found: list[Stored] = []
+        end = True
+        if result is not None:
+            self._log, window = result
+            self._after, found, end = window.after, window.events, window.end
+            self.damaged += window.damaged
+        for stored in found:
+            position = stored.position
+            if position in self._held:
+                continue
+            if (delivery := self._waiting.pop(position, None)) is not None:
+                self._fresh.append(delivery)
+                self._held.add(position)
+                continue
+            if position in self._told:
+                self._told.discard(position)
+            else:
+                self._early.add(position)
+            if self._enter(stored, None):
+                self._held.add(position)
+        if end:
+            self._own_ended(again=bool(found))
+
+    def _own_ended(self, *, again: bool) -> None:
+        """The own log was read to its end. What is missing then may have been written since; at the
+        second time it is lost with a damaged part, or with the log."""
+        if (self._told or self._waiting) and (again or not self._seen_end):
+            self._seen_end = True
+            return
+        self._told.clear()
+        self._fresh.extend(self._waiting.values())
+        self._held.update(self._waiting)
+        self._waiting.clear()
+        self._behind = self._gate.behind = False
+
+    def _adopt(self) -> tuple[StoredLog, Sequence[Noted]] | None:
+        if self._logs is None:
+            self._logs = iter(self._store.adopt())
+        log = next(self._logs, None)
+        if log is None:
+            self._logs = None
+            return None
+        return log, log.noted()
+
+    def _adopted(self, result: tuple[StoredLog, Sequence[Noted]] | StoreError | None) -> None:
+        self._busy = False
+        if result is None or isinstance(result, StoreError):
+            self._scanning = False
+            self._scan_at = self._context.now + SCAN
+            return
+        log, noted = result
+        self.sources.append(Source(log, noted))
+
+    def _source_read(self, source: Source, window: Window | StoreError) -> None:
+        self._busy = False
+        if isinstance(window, StoreError):
+            self._not_before = self._context.now + PAUSE
+            return
+        source.after, source.ended = window.after, window.end
+        self.damaged += window.damaged
+        before = self.adopted
+        for stored in window.events:
+            if stored.position not in source.held and self._enter(stored, source):
+                self.adopted += 1
+        self.report_adopted(self.adopted - before)
+        self._end_source(source)
+
+    def take_noted(self, source: Source) -> list[Kept]:
+        """The events of the next batch that the last owner of a log may have sent; empty if they
+        cannot be read."""
+        noted = source.noted.popleft()
+        source.pending -= 1
+        entries: list[Kept] = []
+        for stored in noted.events:
+            kept = self._kept(stored, source)
+            if kept is None:
+                return []
+            entries.append(kept)
+        for kept in entries:
+            self._count(kept)
+            assert kept.position is not None  # noqa: S101
+            source.held.add(kept.position)
+            source.pending += 1
+        self.adopted += len(entries)
+        return entries
+
+    def drop_waiting(self) -> list[Delivery]:
+        """Give out what stays behind others: the client is released."""
+        waiting = [*self._waiting.values()]
+        self._waiting.clear()
+        return waiting
+
+    def moved(self, delivery: Delivery, position: int | None) -> None:
+        """An own event was stored once more, at another position; None: it is not stored."""
+        if delivery.position is not None:
+            self._held.discard(delivery.position)
+        delivery.position = position
+        if position is not None and delivery.encoded:
+            self._held.add(position)
+
+    def left(self) -> int | None:
+        """Count what is on disk, in a step; None if it is too much to be counted."""
+        own = self._store.own
+        logs = [source.log for source in self.sources] + ([] if own is None else [own])
+        if sum(log.size for log in logs) > COUNTED:
+            return None
+        return sum(log.left()[0] for log in logs)
+
+    def report_adopted(self, events: int) -> None:
+        """Report events that were adopted."""
+        if events and self._context.listening:
+            self._context.report(EventsAdopted(self._context.now, events), self._gate)
+
+    def _enter(self, stored: Stored, source: Source | None) -> bool:
+        """Take an event in; False if it is none, and is removed."""
+        kept = self._kept(stored, source)
+        if kept is None:
+            self.damaged += 1
+            log = None if source is None else source.log
+            positions = [stored.position]
+            remove = self._remove_own if log is None else log.remove
+            self._todo.add(partial(remove, positions))
+            return False
+        self._count(kept)
+        if source is not None:
+            source.pending += 1
+        self._fresh.append(kept)
+        return True
+
+    def _count(self, kept: Kept) -> None:
+        self.read += 1
+        self._in_memory += 1
+        self._gate.arrivals.append(size(kept.encoded))
+
+    def _kept(self, stored: Stored, source: Source | None) -> Kept | None:
+        context = self._context
+        age = max(0.0, context.wall_clock() - stored.at)
+        return read_back(stored, source, context.now - age, self._origin())

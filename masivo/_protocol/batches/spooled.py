@@ -1,0 +1,615 @@
+"""One client's waiting events and its batches in flight, where a store keeps them.
+
+What differs from a client without a store (``outbox``): a delivery may end before its event does,
+which is then sent later; only the API's word on the event itself ends that.
+
+The rules: ``docs/reference/guarantees.md#spool-ends`` and those that follow.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from masivo._protocol.errors import (
+    MasivoConfigError,
+    MasivoError,
+    MasivoQueueFullError,
+    closed_error,
+)
+from masivo._protocol.events.form import BRACE, opening
+from masivo._protocol.sending.timers import Timer
+from masivo._protocol.storage.kept import Kept, customer_of, left_over, source_of
+from masivo._protocol.storage.store import Note, RejectedEvent, StoreError
+from masivo._protocol.storage.work import Queued
+from masivo._protocol.wire.dates import format_stamp
+
+from .backlog import Backlog, Source
+from .batch import Batch, Part
+from .issued_at import stamps_of, with_stamps
+from .outbox import Outbox
+from .queues import PerCustomer, Taken, total_size
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from masivo._protocol.delivery import CloseTicket, Delivery, Ticket
+    from masivo._protocol.sending.context import Context
+    from masivo._protocol.storage.store import Noted, Store
+    from masivo._protocol.token.authorizer import Authorizer
+    from masivo._protocol.values import SendEventResult
+
+    from .flushes import FlushTicket
+    from .gate import Gate
+
+__all__ = ["SpooledOutbox"]
+
+ALONE: Final = 10
+"""An event is at fault when it has failed alone this often in a row, the last time directly after
+the API had accepted another."""
+ROOM: Final = 1.0
+"""After this many seconds a store that took no event may be tried again."""
+LONGEST_REST: Final = 600.0
+"""The longest rest of a refused key, in seconds."""
+
+
+class SpooledOutbox(Outbox):
+    """One client with a store, as the rest of the core sees it."""
+
+    def __init__(
+        self, context: Context, authorizer: Authorizer, gate: Gate, owner: object, store: Store
+    ) -> None:
+        super().__init__(context, authorizer, gate, owner)
+        self._queue: PerCustomer = PerCustomer(self.settings.batch_size, one_log=True)
+        self._outcomes.flushes.may_end = self._may_end
+        self._store = store
+        self._todo = Queued(partial(context.work, owner))
+        self.backlog: Backlog = Backlog(context, gate, store, self._todo, lambda: self.origin)
+        self._aside: list[Batch] = []  # could not be delivered, and wait
+        self._aside_events = 0
+        self._kept_queued = 0  # events in the queue whose deliveries have ended
+        self._well = False  # the last result was that the API accepted events, or rejected them
+        self._noting: Batch | None = None
+        self._room_at = 0.0
+        self._strangers = 0  # logs of other keys that were warned of
+
+    # ── Numbers ──────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def unsaved(self) -> int:
+        """See Outbox: none."""
+        return 0
+
+    @property
+    def longest_rest(self) -> float:
+        """See Outbox."""
+        return LONGEST_REST
+
+    @property
+    def has_room(self) -> bool:
+        """See Outbox: the store has room."""
+        return self._store.has_room and not self.gate.unwritable
+
+    def _counts(self) -> tuple[int, int, int]:
+        """See Outbox."""
+        spooled = self._kept_queued + self._aside_events + self.backlog.untaken
+        return self.backlog.accepted, self.backlog.adopted, spooled
+
+    @property
+    def _is_done(self) -> bool:
+        return super()._is_done and not self.backlog.unread and self._todo.idle
+
+    def _may_end(self, ticket: FlushTicket) -> bool:
+        if self.released:
+            return True
+        return self._todo.idle and (ticket.left or not self.backlog.unread)
+
+    def _oldest_of(self) -> list[float]:
+        """See Outbox."""
+        return [batch.oldest for batch in (*self._batches, *self._aside)]
+
+    # ── Effects of inputs ────────────────────────────────────────────────────────────────────
+
+    def use(self) -> None:
+        """See Outbox."""
+        self.backlog.use()
+        self._context.touch(self)
+
+    def enqueue(self, deliveries: list[Delivery]) -> None:
+        """See Outbox."""
+        self.use()
+        self._triggers.arrived(deliveries[-1].at)
+        self._queued += len(deliveries)
+        self._queued_bytes += total_size(deliveries)
+        entries: list[Delivery] = []
+        for delivery in deliveries:
+            queued = self.backlog.comes(delivery)
+            if queued:
+                entries.append(delivery)
+            elif queued is None:
+                self.gate.end(1, total_size((delivery,)))
+                why = MasivoQueueFullError("older events wait on disk")
+                self._outcomes.leave([delivery], (), 1, why)
+        self._report_queued(len(deliveries))
+        self._take_in(entries)
+        self._context.touch(self)
+
+    def stored_alone(self, position: int) -> None:
+        """See Outbox."""
+        self.use()
+        outcome, self.gate.alone = self.gate.alone, None
+        self.backlog.comes_alone(position)
+        self._outcomes.flushes.count("spooled", 1, ())
+        if outcome is not None:
+            self._context.warn_of_loss(outcome.error, 1)
+        self._context.touch(self)
+
+    def flush(self, ticket: FlushTicket) -> None:
+        """See Outbox. What was left goes once more."""
+        self.use()
+        self._try_again()
+        self._push("flush")
+        pending = self._unended - self.backlog.waiting
+        self._outcomes.open_flush(ticket, self._queue.arrived, pending)
+
+    def drain(self, ticket: Ticket) -> None:
+        """See Outbox."""
+        self.use()
+        self._room_at = self._context.now + ROOM
+        super().drain(ticket)
+
+    def close(self, ticket: CloseTicket, deadline: float | None, error: MasivoError) -> None:
+        """See Outbox. What was left goes once more."""
+        self._try_again()
+        super().close(ticket, deadline, error)
+
+    def want_token(self, ticket: Ticket) -> None:
+        """See Outbox."""
+        self.use()
+        super().want_token(ticket)
+
+    def _try_again(self) -> None:
+        for batch in self._aside:
+            batch.not_before = self._context.now
+
+    def release(self, error: MasivoError, *, quiet: bool = False) -> None:
+        """See Outbox. What is pending stays in the store."""
+        if self.released:
+            return
+        for batch in (*self._batches, *self._aside):
+            self._context.forget(batch)
+            self._context.timers.set((Timer.RETRY, (self, batch)), None)
+            for part in batch.remaining():
+                self._drop(part.deliveries, part.numbers, error)
+        self._batches, self._aside = [], []
+        self._in_flight = self._aside_events = 0
+        taken = self._queue.clear()
+        self._drop(taken.deliveries, taken.numbers, error)
+        behind = self.backlog.fresh() + self.backlog.drop_waiting()
+        self._drop(behind, (), error)
+        self._kept_queued = 0
+        self._todo.add(self._release_store, self._store_released)
+        super().release(error, quiet=quiet)
+
+    def _drop(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
+        """Let go of events in memory; they stay in the store."""
+        if deliveries:
+            self.gate.end(len(deliveries), total_size(deliveries))
+            self._leave(deliveries, numbers, error)
+
+    def _detach(self) -> None:
+        """See Outbox: once the store is released."""
+
+    def _release_store(self) -> int | None:
+        """Release the store; return the number of events that it keeps, None for very many."""
+        left = self.backlog.left()
+        self._store.release()
+        return left
+
+    def _store_released(self, left: object) -> None:
+        place = self.settings.spool or "its directory"
+        if left != 0:
+            events = f"{left} events stay" if isinstance(left, int) else "events stay"
+            if left == 1:
+                events = "1 event stays"
+            self._context.out.warnings.append(
+                f"{events} in the spool {place}: the next client of this key sends them"
+            )
+        super()._detach()
+        self._context.touch(self)
+
+    # ── Steps of a poll ──────────────────────────────────────────────────────────────────────
+
+    def step(self, now: float) -> None:
+        """See Outbox."""
+        if not self.released:
+            if self._drains and now >= self._room_at:
+                self.gate.unwritable = False
+                self._room_at = now + ROOM
+            self._enter_read()
+            self._adopt_noted()
+            if self._outcomes.flushes.any_open or self._closes:
+                error = self._context.backoff.long_hold(now) or self._authorizer.refusal()
+                if error is not None:
+                    self._stop_queue(error)
+                    self._leave_kept(error)
+                    if self._closes and not any(b.request_id for b in self._batches):
+                        self.release(self._closing_error or closed_error())
+        super().step(now)
+        if not self.released:
+            if self._store.due:
+                self._todo.add(self._store.tend, self._tended)
+            self.backlog.plan(now)
+            self._report_store()
+        self._todo.begin()
+        self._outcomes.end_flushes()
+        at = None if self.released else self._look_at(now)
+        self._context.timers.set((Timer.SPOOL, self), at)
+
+    def _enter_read(self) -> None:
+        """Queue what was read."""
+        entries = self.backlog.fresh()
+        if not entries:
+            return
+        read = [each for each in entries if isinstance(each, Kept)]
+        self._queued += len(read)
+        self._queued_bytes += total_size(read)
+        first = self._queue.arrived
+        self._outcomes.flushes.extend(range(first, first + len(entries)))
+        self._take_in(entries)
+
+    def _take_in(self, entries: list[Delivery]) -> None:
+        """Queue events; end their deliveries where none can be delivered now."""
+        error = self._closing_error or closed_error() if self.released else None
+        if error is not None:
+            self._drop(entries, (), error)
+            return
+        first = self._queue.arrived
+        self._queue.extend(entries)
+        self._kept_queued += sum([isinstance(each, Kept) for each in entries])
+        if any(isinstance(each, Kept) for each in entries):
+            self._triggers.push(self._queue.arrived, "spool")
+        if (error := self._authorizer.refusal()) is not None and self._queue.arrived > first:
+            self._stop_queue(error)
+
+    def _adopt_noted(self) -> None:
+        """Take over batches that the last owner of a log may have sent."""
+        for source in self.backlog.sources:
+            while source.noted:
+                customers = {*map(customer_of, source.noted[0].events)}
+                if not self._queue.hold(customers):
+                    break
+                noted = source.noted[0]
+                entries = self.backlog.take_noted(source)
+                if not entries:
+                    self._queue.release(customers)
+                    continue
+                self._adopt_batch(noted, entries, customers)
+
+    def _adopt_batch(self, noted: Noted, entries: list[Kept], customers: set[str]) -> None:
+        deliveries: list[Delivery] = [*entries]
+        self._queued += len(deliveries)
+        self._queued_bytes += total_size(deliveries)
+        numbers = self._numbers(len(deliveries))
+        self._outcomes.flushes.extend(numbers)
+        events = with_stamps([each.encoded for each in deliveries], noted.note.stamps)
+        batch = Batch(Taken(deliveries, numbers, customers), events, "spool")
+        batch.client = self.gate
+        batch.part.key = batch.part.noted = noted.note.key
+        batch.part.adopted = True
+        self._put_aside(batch)
+        batch.not_before = self._context.now
+        self.backlog.report_adopted(len(entries))
+
+    def _numbers(self, count: int) -> range:
+        """New numbers, as the queue would have given."""
+        first = self._queue.arrived
+        self._queue.arrived += count
+        return range(first, first + count)
+
+    def _look_at(self, now: float) -> float | None:
+        """When to look again at what waits, without anything having happened."""
+        times = [self.backlog.next_at(now), self._room_at if self._drains else None]
+        if self._aside or self._kept_queued:
+            context = self._context
+            if self._authorizer.refusal() is not None:
+                times.append(self._authorizer.refused_until)
+            elif context.backoff.long_hold(now) is not None:
+                times.append(context.backoff.long_hold_until)
+            elif now < context.backoff.hold_until:
+                times.append(context.backoff.hold_until)
+            else:
+                times += [batch.not_before for batch in self._aside]
+        return min((at for at in times if at is not None and at > now), default=None)
+
+    def _form(self, now: float) -> bool:
+        error = self._context.backoff.long_hold(now)
+        if error is not None:
+            if self._queue.ready and self._due(now) is not None:
+                self._stop_queue(error)
+            return False
+        if self._well and self._resume(now):
+            return True
+        return super()._form(now) or self._resume(now)
+
+    def _resume(self, now: float) -> bool:
+        """Send a batch again that could not be delivered, if it is time: at once if the API has
+        just accepted another."""
+        context = self._context
+        if len(self._batches) >= self.settings.max_in_flight:
+            return False
+        batch = next((b for b in self._aside if self._well or b.not_before <= now), None)
+        if batch is None or self._authorizer.token() is None:
+            return False
+        if now < context.backoff.hold_until and not self.hurry:
+            return False
+        self._aside.remove(batch)
+        self._aside_events -= len(batch)
+        self._batches.append(batch)
+        self._in_flight += len(batch)
+        batch.not_before = now
+        self._advance(batch, now)
+        return True
+
+    def _take(self) -> Taken:
+        taken = super()._take()
+        self._kept_queued -= sum([isinstance(each, Kept) for each in taken.deliveries])
+        return taken
+
+    def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
+        events = super()._stamped(deliveries, now)
+        for n, delivery in enumerate(deliveries):
+            if isinstance(delivery, Kept) and delivery.stored and delivery.encoded[0] != BRACE:
+                moment = min(self._moment(delivery), self._stamper.offset + now)
+                events[n] = opening(format_stamp(moment)) + delivery.encoded
+        return events
+
+    def _moment(self, delivery: Delivery) -> float:
+        """The server's time at which an event was accepted, or its own ``issued_at``."""
+        if isinstance(delivery, Kept):
+            if delivery.issued_at is not None:
+                return delivery.issued_at
+            if delivery.stored is not None and delivery.stored.certain:
+                return delivery.stored.at
+        return self._stamper.offset + delivery.at
+
+    def _send(self, batch: Batch, token: str) -> None:
+        if self._end_too_old(batch):
+            return
+        part = self._prepare(batch)
+        if part.noted != part.key:
+            self._note(batch, part)
+            return
+        if not batch.retries:
+            part.well = self._well
+        super()._send(batch, token)
+
+    def _note(self, batch: Batch, part: Part) -> None:
+        """Note a part before it is first sent."""
+        if self._noting is not None:
+            return  # of several batches, one after the other
+        self._noting = batch
+        deliveries, key = part.deliveries, part.key
+        positions = [each.position for each in deliveries if each.position is not None]
+        note = Note(positions, key, stamps_of(deliveries, part.events))
+        source = source_of(deliveries[0])
+
+        def step() -> None:
+            log = source.log if isinstance(source, Source) else self._store.own
+            if log is not None:
+                log.note(note)
+
+        def then(_: object) -> None:  # if it failed, the batch may be sent all the same
+            self._noting = None
+            part.noted = key
+            self._context.touch(self)
+
+        self._todo.add(step, then)
+
+    def _end_too_old(self, batch: Batch) -> bool:
+        """End events of the current part that the API would reject for their age."""
+        age, now, part = self.settings.account.api.max_age, self._context.now, batch.part
+        if age is None:
+            return False
+        offset = self._stamper.offset = self._context.server_clock.offset(now)
+        oldest = offset + now - age
+        old = [self._moment(each) < oldest for each in part.deliveries]
+        if not any(old):
+            return False
+        error = MasivoError(
+            f"the event is older than {age / 3600.0:g} hours by its issued_at, and was not sent: "
+            "the API rejects that (Api.max_age)"
+        )
+        rest = part.without(old)
+        batch.parts[0] = part.without([not each for each in old])
+        if rest.deliveries:
+            batch.parts.insert(1, rest)
+        self._part_failed(batch, error, rejected=True)
+        return True
+
+    # ── What cannot be delivered now ─────────────────────────────────────────────────────────
+
+    def _leave(
+        self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError
+    ) -> None:
+        """End deliveries in place: their events take their places, and are sent later."""
+        live = [each for each in deliveries if not isinstance(each, Kept)]
+        for n, each in enumerate(deliveries):
+            if not isinstance(each, Kept):
+                deliveries[n] = left_over(each)
+        self._outcomes.leave(live, numbers, len(deliveries), error)
+
+    def _leave_parts(self, batch: Batch, error: MasivoError) -> None:
+        for part in batch.parts:
+            self._leave(part.deliveries, part.numbers, error)
+
+    def _leave_kept(self, error: MasivoError) -> None:
+        """Have flushes wait no longer for events that were left before."""
+        for batch in self._aside:
+            self._leave_parts(batch, error)
+        if self._kept_queued:
+            numbers = [n for n, each in self._queue.entries() if isinstance(each, Kept)]
+            self._outcomes.leave([], numbers, len(numbers), error)
+
+    def _stop(self, batches: list[Batch], error: MasivoError) -> None:
+        for batch in batches:
+            self._leave_parts(batch, error)
+            self._batches.remove(batch)
+            self._in_flight -= len(batch)
+            self._context.timers.set((Timer.RETRY, (self, batch)), None)
+            self._put_aside(batch)
+
+    def _stop_queue(self, error: MasivoError, customers: Collection[str] | None = None) -> None:
+        entries = self._queue.entries(customers)
+        live = {n: each for n, each in entries if not isinstance(each, Kept)}
+        if not live:
+            return
+        self._queue.substitute({n: left_over(each) for n, each in live.items()})
+        self._kept_queued += len(live)
+        self._triggers.gone(live.values())
+        self._triggers.push(self._queue.arrived, "spool")
+        self._outcomes.leave([*live.values()], [*live], len(live), error)
+
+    def _put_aside(self, batch: Batch) -> None:
+        batch.begin()
+        batch.unauthorized = None
+        batch.not_before = self._context.now + self._context.backoff.wait()
+        self._aside.append(batch)
+        self._aside_events += len(batch)
+        self._context.touch(self)
+
+    def _retries_for(self, batch: Batch) -> int:
+        part, most = batch.part, self.settings.max_retries
+        if not part.failures:
+            return 0 if batch.guilty and len(part.deliveries) > 1 else most
+        if len(part.deliveries) > 1 or not part.well:
+            return 0  # it is halved, or goes once more later
+        return max(most, ALONE - part.failures - 1)
+
+    def _retry(self, batch: Batch, error: MasivoError, wait: float | None) -> None:
+        self._well = False
+        super()._retry(batch, error, wait)
+
+    def _give_up(self, batch: Batch, error: MasivoError) -> None:
+        """Set a part aside that cannot be delivered now, unless it is at fault."""
+        part = batch.part
+        self._well = False
+        part.failures += batch.retries + 1
+        alone = len(part.deliveries) == 1
+        at_fault = part.well and not isinstance(error, MasivoConfigError)
+        self._leave(part.deliveries, part.numbers, error)
+        self._stop_queue(error, batch.customers)  # these wait behind it
+        if at_fault and alone and part.failures >= ALONE:
+            self._part_failed(batch, error, rejected=True)
+        elif (at_fault or batch.guilty) and not alone:
+            batch.guilty = True
+            batch.halve()
+            batch.not_before = self._context.now
+        else:
+            rest = batch.without_part()
+            self._batches.remove(batch)
+            self._in_flight -= len(batch)
+            if rest is not None:
+                self._batches.append(rest)
+            self._put_aside(batch)
+        self._context.touch(self)
+        if self._closes:
+            self.release(self._closing_error or closed_error())
+        elif self._outcomes.flushes.any_open and not at_fault:
+            self._leave_kept(error)
+
+    # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
+
+    def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
+        self._well = True
+        self._authorizer.trust()
+        deliveries = batch.part.deliveries
+        super()._part_delivered(batch, result)
+        self.backlog.gone(deliveries)
+        self._make_room()
+
+    def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
+        part = batch.part
+        if rejected and error.status is not None and error.status < 500:
+            self._well = True
+        if rejected:
+            at = self._context.wall_clock()
+            events = [
+                RejectedEvent(event, error.message, error.status, at) for event in part.events
+            ]
+            self._todo.add(lambda: self._store.reject(events), self._kept_rejected)
+        super()._part_failed(batch, error, rejected=rejected)
+        self.backlog.gone(part.deliveries)
+        self._make_room()
+
+    def _kept_rejected(self, dropped: int | StoreError) -> None:
+        if isinstance(dropped, StoreError):
+            self._warn(f"rejected events could not be kept: {dropped}")
+        elif dropped:
+            self._warn(f"{dropped} older rejected events made way for newer ones")
+
+    def _make_room(self) -> None:
+        if self.gate.unwritable:
+            self.gate.unwritable = False
+            self._todo.add(self._store.tend, self._tended)
+
+    # ── The store ────────────────────────────────────────────────────────────────────────────
+
+    def _tended(self, held: object) -> None:
+        if held is not False:
+            return
+        entries = [
+            each
+            for each in (*(each for _, each in self._queue.entries()), *self._in_hand())
+            if source_of(each) is None and each.encoded
+        ]
+        self._warn(
+            "the files of this client were deleted or closed by others; what is in memory "
+            f"({len(entries)} events) is stored once more"
+        )
+        offset = self._context.server_clock.offset(self._context.now)
+        certain = self._context.server_clock.is_known
+        records = [(each.encoded, offset + each.at) for each in entries]
+
+        def step() -> list[int | None]:
+            return [_append(self._store, event, at, certain) for event, at in records]
+
+        self._todo.add(step, partial(self._stored_again, entries))
+
+    def _in_hand(self) -> list[Delivery]:
+        """The events of all batches. Their notes are gone with the log."""
+        parts = [part for batch in (*self._batches, *self._aside) for part in batch.parts]
+        return [each for part in parts for each in part.deliveries]
+
+    def _stored_again(self, entries: list[Delivery], positions: list[int | None]) -> None:
+        ended: list[Delivery] = []
+        for each, position in zip(entries, positions, strict=True):
+            self.backlog.moved(each, position)
+            if not each.encoded:
+                ended.append(each)
+        self.backlog.gone(ended)
+
+    def _report_store(self) -> None:
+        if (damaged := self.backlog.damaged) > 0:
+            self.backlog.damaged = 0
+            parts = "1 part" if damaged == 1 else f"{damaged} parts"
+            self._warn(f"{parts} could not be read, and were kept in a file that ends in .bad")
+        strangers = self._store.strangers
+        if strangers > self._strangers:
+            logs = "1 log is" if strangers == 1 else f"{strangers} logs are"
+            self._warn(
+                f"{logs} of another key, and left alone; to send them under the present key: "
+                f"masivo spool {self.settings.spool or 'DIR'} --send --replaced-key"
+            )
+        self._strangers = strangers
+
+    def _warn(self, text: str) -> None:
+        place = f" {self.settings.spool}" if self.settings.spool else ""
+        self._context.out.warnings.append(f"spool{place}: {text}")
+
+
+def _append(store: Store, event: bytes, at: float, certain: bool) -> int | None:
+    try:
+        return store.append(event, at, certain)
+    except StoreError:
+        return None

@@ -1,0 +1,95 @@
+"""An event without a delivery of its own: its caller's has ended, or it was read from a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from masivo._protocol.delivery import Delivery
+from masivo._protocol.events.form import BRACE
+from masivo._protocol.wire.dates import parse_stamp
+
+if TYPE_CHECKING:
+    from masivo._protocol.delivery import Origin
+
+    from .store import Stored
+
+__all__ = ["Kept", "customer_of", "left_over", "read_back", "source_of"]
+
+
+class Kept(Delivery, gc=False, eq=False, weakref=False):
+    """An event that is sent without anybody to wait for it."""
+
+    source: object = None
+    """The log that it lies in; None: the client's own."""
+    stored: Stored | None = None
+    """As it was read; None: it was never out of memory."""
+    issued_at: float | None = None
+    """Its own ``issued_at``, in seconds since the epoch, where it was read; None: it is stamped."""
+
+
+class _Fields(msgspec.Struct):
+    """The fields of an event that the core looks at."""
+
+    customer_id: str = ""
+    issued_at: object = None
+
+
+_decode = msgspec.json.Decoder(_Fields).decode
+
+
+def source_of(delivery: Delivery) -> object:
+    """The adopted log that an event lies in; None for the client's own."""
+    return delivery.source if isinstance(delivery, Kept) else None
+
+
+def customer_of(stored: Stored) -> str:
+    """The customer of an event that was read; empty where it is none."""
+    fields = _fields(stored.event)
+    return "" if fields is None else fields.customer_id
+
+
+def _fields(encoded: bytes) -> _Fields | None:
+    try:
+        return _decode(encoded if encoded[0] == BRACE else b"{" + encoded)
+    except (msgspec.DecodeError, IndexError):
+        return None
+
+
+def left_over(delivery: Delivery) -> Kept:
+    """The event of a delivery that has ended before it."""
+    return Kept(
+        delivery.encoded,
+        delivery.at,
+        delivery.customer,
+        delivery.buffer,
+        position=delivery.position,
+        source=source_of(delivery),
+    )
+
+
+def read_back(stored: Stored, source: object, at: float, origin: Origin) -> Kept | None:
+    """An event that was read, or None where it is none.
+
+    Args:
+        stored: as it was read.
+        source: see ``Kept``.
+        at: when it was accepted, on the engine's clock.
+        origin: the client that sends it.
+    """
+    fields = _fields(stored.event)
+    if fields is None:
+        return None
+    text = fields.issued_at
+    issued_at = parse_stamp(text) if isinstance(text, str) else None
+    return Kept(
+        stored.event,
+        at,
+        fields.customer_id,
+        origin,
+        position=stored.position,
+        source=source,
+        stored=stored,
+        issued_at=issued_at,
+    )

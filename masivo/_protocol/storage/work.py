@@ -1,0 +1,95 @@
+"""Work on a store, as polls ask for it; a driver carries it out like a request."""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from .store import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Queued", "StoreDone", "StoreWork"]
+
+_Step: TypeAlias = "Callable[[], Any]"
+_Then: TypeAlias = "Callable[[Any], None]"
+
+
+class StoreDone(msgspec.Struct, frozen=True):
+    """The result of work on a store."""
+
+    results: Sequence[Any]
+    """What each step returned; a ``StoreError`` where it failed."""
+
+
+class StoreWork(msgspec.Struct, frozen=True):
+    """Work on a client's store. The driver runs it where it may block, and hands the result back;
+    a client's next work comes only then."""
+
+    id: int
+    """The number that its result is handed back under."""
+    steps: Sequence[_Step]
+    owner: object = None
+    """The owner (see ``Engine.attach``) of the client whose store it is."""
+
+    @property
+    def interrupted(self) -> StoreDone:
+        """The result of work that was broken off."""
+        return StoreDone([StoreError("the work on the store was interrupted")] * len(self.steps))
+
+    def run(self) -> StoreDone:
+        """Do it; raises no Exception."""
+        return StoreDone([_result(step) for step in self.steps])
+
+    def __repr__(self) -> str:
+        return f"<StoreWork {self.id}, {len(self.steps)} steps>"
+
+
+def _result(step: _Step) -> Any:
+    try:
+        return step()
+    except StoreError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 (a store of others may raise anything)
+        return StoreError(f"the store raised {type(error).__name__}: {error}")
+
+
+class Queued:
+    """The steps that are to be done on one store, in order; some of them at a time are out.
+
+    Args:
+        start: given steps and a function, has them carried out, and the function called with
+            their results in a later poll.
+    """
+
+    def __init__(self, start: Callable[[Sequence[_Step], _Then], None]) -> None:
+        self._start = start
+        self._steps: deque[tuple[_Step, _Then | None]] = deque()
+        self._out = False
+
+    @property
+    def idle(self) -> bool:
+        """True if nothing is to be done."""
+        return not (self._out or self._steps)
+
+    def add(self, step: _Step, then: _Then | None = None) -> None:
+        """Have a step done after those before it; ``then`` is called with what it returns."""
+        self._steps.append((step, then))
+
+    def begin(self) -> None:
+        """Have the steps done that were added, unless earlier ones are out."""
+        if self._out or not self._steps:
+            return
+        steps, self._steps = self._steps, deque()
+        self._out = True
+        self._start([step for step, _ in steps], partial(self._done, [then for _, then in steps]))
+
+    def _done(self, thens: Sequence[_Then | None], done: StoreDone) -> None:
+        self._out = False
+        for then, result in zip(thens, done.results, strict=True):
+            if then is not None:
+                then(result)
