@@ -21,7 +21,7 @@ from .exits import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Account", "find_account", "options", "forbid_keys"]
+__all__ = ["Account", "find_account", "find_key", "options", "forbid_keys"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -81,14 +81,20 @@ def find_account(base_url: str | None, key_file: str | None) -> Account:
     """
     if is_set(os.environ.get("MASIVO_DISABLED", "")):
         raise UsageError("MASIVO_DISABLED is set, so nothing would be sent: unset it")
-    if key_file is not None:
-        key = _read_key(Path(key_file))
-    elif os.environ.get("MASIVO_API_KEY"):
-        key = Secret(os.environ["MASIVO_API_KEY"])
-    else:
-        key = _ask()
-    settings = configure(key, environ=os.environ, base_url=base_url)
+    settings = configure(find_key(key_file) or _ask(), environ=os.environ, base_url=base_url)
     return Account(settings.account.api_key, settings.account.base_url)
+
+
+def find_key(key_file: str | None) -> Secret | None:
+    """Return the key of the file, else that of MASIVO_API_KEY, else None.
+
+    Raises:
+        UsageError: the file cannot be read, or other users can read it.
+    """
+    if key_file is not None:
+        return _read_key(Path(key_file))
+    key = os.environ.get("MASIVO_API_KEY")
+    return Secret(key) if key else None
 
 
 def _read_key(path: Path) -> Secret:

@@ -15,6 +15,7 @@ from .emulator import emulator
 from .exits import TABLE, Exit, UsageError, end
 from .import_file import import_file
 from .send import send
+from .spool import spool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def masivo() -> None:
     """
 
 
-for _command in (check, send, import_file, emulator):
+for _command in (check, send, import_file, spool, emulator):
     masivo.add_command(_command)
 
 

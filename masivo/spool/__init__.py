@@ -35,6 +35,7 @@ The files of the room:
 - ``rejected``: the files of rejected events, and of what was damaged
 - ``spool``: one client's logs: its own, and those that it adopts
 - ``place``: the checks of a directory
+- ``survey``: what lies in a directory, for people
 """
 
 from __future__ import annotations

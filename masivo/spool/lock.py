@@ -14,7 +14,7 @@ import fcntl
 import os
 from contextlib import suppress
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "is_locked"]
 
 
 class Lock:
@@ -110,3 +110,25 @@ class Lock:
     def __del__(self) -> None:
         if self._fd >= 0:
             self.release()
+
+
+def is_locked(path: str) -> bool:
+    """Return whether somebody holds the lock of a file; False where there is no file.
+
+    That can only be tried. For a moment the lock is shared, so that two who look do not take each
+    other for an owner; who wants to take it in that moment cannot.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .disk import Disk, DiskLock, DiskTail
 
-__all__ = ["Header", "Spool", "account_digest"]
+__all__ = ["Header", "Spool", "account_digest", "account_in", "prefix_of"]
 
 VERSION: Final = 1
 _SEGMENT: Final = 4_194_304
@@ -243,7 +243,7 @@ class Spool:
             Header(VERSION, self._account, self._base_url, process, round(made, 3))
         )
         while True:
-            name = f"{_prefix(self._account)}{int(made * 1000):013d}-{os.urandom(4).hex()}"
+            name = f"{prefix_of(self._account)}{int(made * 1000):013d}-{os.urandom(4).hex()}"
             lock = self._disk.make_lock(f"{name}{LOCK}", content)
             if lock is not None:
                 try:
@@ -319,7 +319,7 @@ class Spool:
         for file in sorted(locks):
             log = None
             with suppress(OSError):  # it may be better next time
-                if file.startswith(_prefix(self._account)) or (
+                if file.startswith(prefix_of(self._account)) or (
                     replaced_key and self._is_of_this_url(file)
                 ):
                     log = self._adopt(file, create=file not in names)
@@ -394,9 +394,16 @@ class Spool:
             held.tail.stop()
 
 
-def _prefix(account: str) -> str:
+def prefix_of(account: str) -> str:
     """The beginning of the names of an account's logs: the format's version, and whose they are."""
     return f"v{VERSION}-{account[:16]}-"
+
+
+def account_in(name: str) -> str | None:
+    """The part of an account's digest that the name of a log shows; None for a log of a newer
+    version of the format."""
+    version, _, rest = name.partition("-")
+    return rest.partition("-")[0] if version == f"v{VERSION}" else None
 
 
 def _released() -> StoreError:

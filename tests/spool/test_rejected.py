@@ -6,9 +6,9 @@ import json
 import stat
 from typing import TYPE_CHECKING
 
+from masivo.protocol import RejectedEvent
 from masivo.spool.disk import Folder
 from masivo.spool.rejected import BAD, RejectedFiles, kept_file
-from masivo.protocol import RejectedEvent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,7 +1,7 @@
 """The events of one client that lie on disk and are not in memory: which there are, and when they
 are read.
 
-The rules: ``docs/reference/guarantees.md#spool-memory``; ``docs/reference/guarantees.md#adoption``.
+The rules: ``docs/reference/guarantees.md#memory-with-a-spool``; ``docs/reference/guarantees.md#adoption``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 What differs from a client without a store (``outbox``): a delivery may end before its event does,
 which is then sent later; only the API's word on the event itself ends that.
 
-The rules: ``docs/reference/guarantees.md#spool-ends`` and those that follow.
+The rules: ``docs/reference/guarantees.md#two-ends`` and those that follow.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final, cast
 
 from masivo._protocol.json import Json, decode_encoded
-from masivo._protocol.wire.dates import STAMP_LENGTH
+from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
-__all__ = ["BRACE", "STAMP_SIZE", "decode", "opening", "size", "stamp_in"]
+__all__ = ["BRACE", "STAMP_SIZE", "complete", "decode", "opening", "size", "stamp_in"]
 
 _OPEN: Final = b'{"issued_at":"'
 _NEXT: Final = b'",'
@@ -35,6 +35,11 @@ def opening(stamp: bytes) -> bytes:
 def stamp_in(event: bytes) -> bytes:
     """The stamp at the beginning of an event, where ``opening`` has put it."""
     return event[len(_OPEN) : len(_OPEN) + STAMP_LENGTH]
+
+
+def complete(encoded: bytes, at: float) -> bytes:
+    """An event as complete JSON, stamped with a time where it is kept without a stamp."""
+    return encoded if encoded[0] == BRACE else opening(format_stamp(at)) + encoded
 
 
 def decode(encoded: bytes) -> dict[str, Json]:

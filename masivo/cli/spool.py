@@ -1,0 +1,279 @@
+"""``masivo spool``: what lies in a spool, and how to get it out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from masivo._protocol.events.form import complete
+from masivo._protocol.wire.dates import format_stamp
+from masivo.spool.survey import Survey
+
+from . import terminal
+from .account import find_key, options
+from .exits import TABLE, Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from masivo.protocol import Secret
+    from masivo.spool.survey import SurveyedLog
+
+__all__ = ["spool"]
+
+
+@click.command(epilog=TABLE, short_help="What lies in a spool; send or export it.")
+@click.argument("directory", metavar="DIR", type=click.Path())
+@click.option("--export", metavar="FILE", help="Write the events to FILE (- is standard output).")
+@click.option(
+    "--rejected",
+    is_flag=True,
+    help="Print the rejected events with their errors, as `masivo import` takes them again; with "
+    "--export, write them.",
+)
+@options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+def spool(
+    directory: str,
+    export: str | None,
+    rejected: bool,
+    base_url: str | None,
+    key_file: str | None,
+    as_json: bool,
+) -> Exit:
+    """Say what lies in DIR, the directory that was given to a client as its spool.
+
+    Nothing is changed, also not by --export and --rejected, which write JSON Lines.
+
+    \b
+    masivo spool var/masivo
+    masivo spool var/masivo --export events.jsonl
+    masivo spool var/masivo --rejected > rejected.jsonl
+    """
+    path = os.path.abspath(directory)  # noqa: PTH100
+    survey = Survey(path)
+    _check(path, survey)
+    try:
+        if rejected:
+            return _export(survey.rejected(), export or "-", "rejected event", as_json)
+        if export is not None:
+            return _export(_events(survey), export, "event", as_json)
+        return _show(path, survey, find_key(key_file), as_json)
+    except OSError as error:
+        raise UsageError(_unreadable(path, error)) from None
+
+
+def _check(path: str, survey: Survey) -> None:
+    """Raise UsageError for what is no spool, or cannot be read."""
+    try:
+        if survey.is_spool():
+            return
+    except FileNotFoundError:
+        raise UsageError(
+            f"there is no directory {path}: name the one that was given to the client as its spool "
+            "(a relative path counts from the directory in which that program was started)"
+        ) from None
+    except NotADirectoryError:
+        raise UsageError(f"{path} is a file: name the directory that it is in") from None
+    except OSError as error:
+        raise UsageError(_unreadable(path, error)) from None
+    raise UsageError(
+        f"{path} is no spool: none of the files in it is one of a spool. Name the directory that "
+        "was given to the client as its spool"
+    )
+
+
+def _unreadable(path: str, error: OSError) -> str:
+    """The message for files that cannot be read."""
+    with suppress(OSError):
+        owner = Path(path).stat().st_uid
+        if isinstance(error, PermissionError) and owner != os.geteuid():
+            return (
+                f"{path} belongs to another user (uid {owner}, you are {os.geteuid()}), and its "
+                f"owner alone can read it: run this as that user, with sudo -u '#{owner}'"
+            )
+    where = error.filename if isinstance(error.filename, str) else path
+    return f"cannot read {where}: {error.strerror or error}"
+
+
+# ── What lies there ──────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(slots=True)
+class _Part:
+    """The logs of one account that are held, or those that are left."""
+
+    logs: int = 0
+    events: int = 0
+    bytes: int = 0
+    oldest: float | None = None
+
+    def add(self, log: SurveyedLog) -> None:
+        self.logs += 1
+        self.events += log.events
+        self.bytes += log.bytes
+        times = [each for each in (self.oldest, log.oldest) if each is not None]
+        self.oldest = min(times, default=None)
+
+    def as_json(self) -> dict[str, object]:
+        oldest = None if self.oldest is None else format_stamp(self.oldest).decode()
+        return {
+            "logs": self.logs,
+            "events": self.events,
+            "bytes": self.bytes,
+            "oldest": oldest,
+        }
+
+
+@dataclass(slots=True)
+class _Account:
+    """The logs of one account."""
+
+    fingerprint: str | None
+    base_url: str | None
+    is_present: bool | None
+    """Whether it is that of the present key; None: no key is set."""
+    left: _Part = field(default_factory=_Part)
+    held: _Part = field(default_factory=_Part)
+    damaged: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "account": self.fingerprint,
+            "base_url": self.base_url,
+            "present_key": self.is_present,
+            "left": self.left.as_json(),
+            "held": self.held.as_json(),
+            "damaged": self.damaged,
+        }
+
+
+def _accounts(logs: Iterable[SurveyedLog], key: Secret | None) -> list[_Account]:
+    """Sum the logs up by their accounts; those with the present key come first."""
+    found: dict[tuple[str | None, str | None], _Account] = {}
+    for log in logs:
+        account = found.get((log.account, log.base_url))
+        if account is None:
+            is_present = None if key is None else log.is_of(key.reveal())
+            account = _Account(log.account, log.base_url, is_present)
+            found[log.account, log.base_url] = account
+        (account.held if log.held else account.left).add(log)
+        account.damaged += log.damaged
+    return sorted(found.values(), key=lambda each: not each.is_present)
+
+
+def _show(path: str, survey: Survey, key: Secret | None, as_json: bool) -> Exit:
+    accounts = _accounts(survey.logs(), key)
+    rejected = sum(1 for _ in survey.rejected())
+    files, size = survey.damaged()
+    if as_json:
+        terminal.result_json(
+            {
+                "directory": path,
+                "accounts": [account.as_json() for account in accounts],
+                "rejected": rejected,
+                "damaged": {"files": files, "bytes": size},
+            }
+        )
+        return Exit.GOOD
+    if not (accounts or rejected or files):
+        terminal.result(f"Nothing lies in {path}: no client holds a log there, and none left one.")
+        return Exit.GOOD
+    for account in accounts:
+        _show_account(account)
+    if rejected:
+        terminal.result(f"Rejected events, kept for 30 days: {rejected:,}")
+    if files:
+        terminal.result(f"Damaged parts of logs, kept for 30 days: {_bytes(size)} in *.bad")
+    name = shlex.quote(path)
+    if rejected:
+        terminal.note(f"To see the rejected events: masivo spool {name} --rejected")
+    return Exit.GOOD
+
+
+def _show_account(account: _Account) -> None:
+    if account.fingerprint is None:
+        logs = account.left.logs + account.held.logs
+        terminal.result(f"{_count(logs, 'log')} of a newer version of masivo: update it to read")
+        return
+    whose = {True: ", the present key", False: ", another key", None: ""}[account.is_present]
+    url = terminal.printable(account.base_url or "an address that cannot be read any more")
+    terminal.result(f"{url}, account {account.fingerprint}{whose}")
+    for what, part in (("left", account.left), ("held by a running client", account.held)):
+        if part.logs:
+            events = f"{_count(part.events, 'event')} in {_count(part.logs, 'log')}"
+            terminal.result(f"  {what}: {events}{_size_and_age(part)}")
+    if account.damaged:
+        terminal.result(f"  damaged: {_count(account.damaged, 'part')} that cannot be read")
+
+
+def _size_and_age(part: _Part) -> str:
+    if part.oldest is None:
+        return ""
+    stamp = format_stamp(part.oldest).decode()[:16].replace("T", " ")
+    age = _age(time.time() - part.oldest)
+    return f", {_bytes(part.bytes)}; the oldest is of {stamp} UTC, {age} ago"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _bytes(size: int) -> str:
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+# ── Export ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _events(survey: Survey) -> Iterator[bytes]:
+    for stored in survey.events():
+        yield complete(stored.event, stored.at)
+
+
+def _export(lines: Iterable[bytes], name: str, what: str, as_json: bool) -> Exit:
+    """Write lines to a file that does not exist yet, or to standard output."""
+    if name == "-":
+        for line in lines:
+            sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+        return Exit.GOOD
+    try:
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{name} exists already: move it away, or name another file") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {name}: {error.strerror or error}") from None
+    count = 0
+    try:
+        with os.fdopen(fd, "wb") as file:
+            for line in lines:
+                file.write(line + b"\n")
+                count += 1
+    except OSError as error:
+        raise UsageError(
+            f"{name} is incomplete: {error.strerror or error}. Delete it, and name a file elsewhere"
+        ) from None
+    if as_json:
+        terminal.result_json({"complete": True, "events": count, "file": name})
+    else:
+        terminal.result(f"{_count(count, what)} written to {name}.")
+    return Exit.GOOD
