@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .contender import Contender
     from .events import Event
 
-__all__ = ["call", "collector", "long_queue", "stall"]
+__all__ = ["call", "collector", "long_queue", "nothing", "stall", "timed"]
 
 _NS = 1e-9
 
@@ -32,11 +32,11 @@ async def call(contender: Contender, count: int) -> dict[str, float]:
         count: how many calls.
     """
     pool = events(1_000)
-    _timed(contender.send, islice(cycle(pool), 1_000))  # warm
-    empty = sorted(_timed(_nothing, islice(cycle(pool), 5_000)))
+    timed(contender.send, islice(cycle(pool), 1_000))  # warm
+    empty = sorted(timed(nothing, islice(cycle(pool), 5_000)))
     overhead = empty[len(empty) // 2]
     gc.collect()
-    times = sorted(_timed(contender.send, islice(cycle(pool), count)))
+    times = sorted(timed(contender.send, islice(cycle(pool), count)))
     return {
         "median": (times[count // 2] - overhead) * _NS,
         "p99": (times[count * 99 // 100] - overhead) * _NS,
@@ -44,11 +44,12 @@ async def call(contender: Contender, count: int) -> dict[str, float]:
     }
 
 
-def _nothing(event: Event) -> None:
+def nothing(_event: object) -> None:
     """What the taking of time itself costs."""
 
 
-def _timed(send: Callable[[Event], object], batch: Any) -> list[int]:
+def timed(send: Callable[[Any], object], batch: Any) -> list[int]:
+    """The nanoseconds of each call, the taking of time included."""
     clock = time.perf_counter_ns
     events = list(batch)
     # Not a list: an int that is kept for each call costs a page of memory now and then.
@@ -72,14 +73,14 @@ async def stall(contender: Contender, count: int) -> dict[str, float]:
     times: list[int] = []
     for start in range(0, count, 100):
         # Made beforehand: this is about the driver; the collector has a measure of its own.
-        times += _timed(contender.send, [make(number) for number in range(start, start + 100)])
+        times += timed(contender.send, [make(number) for number in range(start, start + 100)])
         await contender.pause()
     times.sort()
     await contender.finish()
     return {
         "longest": times[-1] * _NS,
         "p999": times[count * 999 // 1000] * _NS,
-        "machine": max(_timed(_nothing, islice(cycle(events(100)), 20 * count))) * _NS,
+        "machine": max(timed(nothing, islice(cycle(events(100)), 20 * count))) * _NS,
     }
 
 

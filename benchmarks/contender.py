@@ -40,6 +40,8 @@ class Options:
     """Whether events are to wait in it, and not to be sent."""
     in_flight: int = 1
     """How many requests may be on their way at once, where one can choose."""
+    spool: bool = False
+    """Whether it keeps events on disk, where it can."""
     key: str = "benchmark-key"
     """The API key."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from .contender import BATCH, LINGER, Contender, World
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 class _Masivo(Contender):
     kind: ClassVar[Literal["peer", "masivo", "limit"]] = "masivo"
+    _folder: TemporaryDirectory[str] | None = None
 
     def settings(self) -> dict[str, Any]:
         """The arguments of the client."""
@@ -34,6 +36,9 @@ class _Masivo(Contender):
             }
         if options.in_flight != 1:
             settings["max_in_flight"] = options.in_flight
+        if options.spool:
+            self._folder = TemporaryDirectory(prefix="masivo-bench-", ignore_cleanup_errors=True)
+            settings |= {"spool": self._folder.name, "spool_max_bytes": 1 << 40}
         if options.hold:
             settings |= {"timeout": LINGER, "idle_timeout": LINGER, "max_wait": LINGER}
         return settings
@@ -53,6 +58,16 @@ class _Masivo(Contender):
         """Make the client, and let it authorize."""
         raise NotImplementedError
 
+    async def _let_go(self) -> None:
+        """Destroy the client."""
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        """See Contender."""
+        await self._let_go()
+        if self._folder is not None:
+            self._folder.cleanup()
+
 
 class Threads(_Masivo):
     """masivo.Client."""
@@ -71,8 +86,8 @@ class Threads(_Masivo):
         """See Contender."""
         self._client.flush()
 
-    async def close(self) -> None:
-        """See Contender."""
+    async def _let_go(self) -> None:
+        """See _Masivo."""
         self._client.destroy()
 
 
@@ -102,8 +117,8 @@ class Asyncio(_Masivo):
         """See Contender."""
         await self._client.flush()
 
-    async def close(self) -> None:
-        """See Contender."""
+    async def _let_go(self) -> None:
+        """See _Masivo."""
         self._client.destroy()
         await self._client.aclose()
 
@@ -143,8 +158,8 @@ class Trio(_Masivo):
         """See Contender."""
         await self._client.flush()
 
-    async def close(self) -> None:
-        """See Contender."""
+    async def _let_go(self) -> None:
+        """See _Masivo."""
         self._client.destroy()
         await self._client.__aexit__(None, None, None)
 

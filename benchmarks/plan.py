@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LOOPS", "OURS", "PEERS", "Case", "plan"]
+__all__ = ["LOOPS", "OURS", "PEERS", "QUEUES", "Case", "plan"]
 
 PEERS = ("posthog", "segment", "amplitude", "mixpanel", "rudder", "snowplow")
 OURS = ("masivo", "masivo-asyncio", "masivo-trio")
+QUEUES = ("persist-queue", "litequeue")
 LOOPS = ("httpx loop", "httpx loop, asyncio", "httpx loop, trio")
 
 LATENCY = 0.02
@@ -140,4 +141,20 @@ def plan(*, quick: bool) -> list[Case]:
         name = f"{count} clients of one key" if one_key else f"{count} keys"
         who = OURS[:1] if quick else OURS
         add(name, who, "many", 1, count=count, one_key=one_key)
+
+    # The spool.
+    rounds = pick(9, 3)
+    count = pick(20_000, 10_000)
+    add("store", ("spool", "os.write", "sqlite INSERT"), "store", rounds, count=count)
+    add("store", QUEUES, "store", rounds, count=pick(2_000, 500))
+    add("removing", ("spool",), "removing", pick(5, 2), count=pick(50_000, 20_000))
+    add("backlog", ("spool",), "backlog", 1, count=pick(5_000_000, 500_000))
+    on_disk = {"spool": True}
+    add("call, spool", OURS[: pick(3, 1)], "call", rounds, {**held, **on_disk}, count=count)
+    count = pick(100_000, 40_000)
+    one = {"capacity": count, **on_disk}
+    add("stall, spool", OURS[: pick(3, 1)], "stall", pick(5, 1), one, count=count)
+    count = pick(60_000, 20_000)
+    one = {"capacity": count, **on_disk}
+    add("end to end, spool", OURS[: pick(3, 1)], "end_to_end", pick(7, 2), one, count=count)
     return cases

@@ -38,6 +38,8 @@ DISTRIBUTIONS = (
     "h11",
     "msgspec",
     "trio",
+    "persist-queue",
+    "litequeue",
     "posthog",
     "segment-analytics-python",
     "amplitude-analytics",

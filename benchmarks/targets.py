@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from .figures import Figure, best, figure, ratio
-from .plan import LOOPS, OURS, PEERS
+from .plan import LOOPS, OURS, PEERS, QUEUES
 
 if TYPE_CHECKING:
     from .runner import Results
@@ -71,6 +71,7 @@ def table(results: Results) -> list[Row]:
         *_latency(results),
         *_waiting(results),
         *_footprint(results),
+        *_spool(results),
     ]
 
 
@@ -324,3 +325,100 @@ def _many(results: Results, group: str) -> list[Row]:
                 what = f"{label}: {'CPU' if metric == 'cpu' else 'memory'} per client"
                 rows.append(Row(group, what, unit, _scaled(get(metric), factor)))
     return rows
+
+
+_SEGMENT = 4_194_304
+"""The bytes of a segment."""
+_CHEAPER_THAN_QUEUE = {"persist-queue": 30.0, "litequeue": 4.0}
+
+
+def _spool(results: Results) -> list[Row]:
+    group = "9. the spool"
+    append, write = ("store", "spool", "median"), ("store", "os.write", "median")
+    rows = [
+        Row(group, "a bare write of an event", "µs", _scaled(figure(results, *write), 1e6)),
+        Row(group, "an append against it", "x", ratio(results, append, write), "<=", 3.5),
+    ]
+    for each in OURS:
+        call = ("call, spool", each, "median")
+        if not figure(results, *call):
+            continue
+        name = _SHORT[each]
+        added = _added(results, call, ("call", each, "median"), write)
+        rows += [
+            Row(group, f"what it adds to a call, {name}", "x", added, "<=", 3.5),
+            Row(
+                group,
+                f"the whole call against an INSERT into SQLite, {name}",
+                "x",
+                ratio(results, call, ("store", "sqlite INSERT", "median")),
+                "<=",
+                1.2,
+            ),
+        ]
+    call = ("call, spool", "masivo", "median")
+    for queue in QUEUES:
+        dearer = ratio(results, ("store", queue, "median"), call)
+        least = _CHEAPER_THAN_QUEUE[queue]
+        rows.append(Row(group, f"a put of {queue} against the call", "x", dearer, ">=", least))
+    group = "9. the spool, while batches are removed"
+    removing = ("removing", "spool"), *(("stall, spool", each) for each in OURS)
+    for name, who in removing:
+        if not figure(results, name, who, "p999"):
+            continue
+        what = "the store alone" if who == "spool" else f"a call, {_SHORT[who]}"
+        tail, longest = (figure(results, name, who, each, min) for each in ("p999", "longest"))
+        rows += [
+            Row(group, f"p99.9 of {what}", "ms", _scaled(tail, 1e3), "<=", 0.25),
+            Row(group, f"longest of {what}", "ms", _scaled(longest, 1e3), "<=", 10.0),
+        ]
+    rows += _spooled_deliveries(results)
+    return rows + _backlog(results)
+
+
+def _spooled_deliveries(results: Results) -> list[Row]:
+    group, rows = "9. end to end with the spool", list[Row]()
+    peer = best(results, "end to end", PEERS, "rate", most=True)
+    for each in OURS:
+        ours = "end to end, spool", each
+        if not figure(results, *ours, "rate"):
+            continue
+        what = f"{_SHORT[each]} against without"
+        bare = ratio(results, (*ours, "rate"), ("end to end", each, "rate"))
+        rows.append(Row(group, what, "x", bare))
+        if peer is not None:
+            ahead = ratio(results, (*ours, "rate"), ("end to end", peer, "rate"))
+            what = f"{_SHORT[each]} against the best peer ({peer}), which has none"
+            rows.append(Row(group, what, "x", ahead, ">=", 3.0))
+        cpu = ratio(results, (*ours, "cpu"), ("end to end", _LOOP_OF[each], "cpu"))
+        what = f"{_SHORT[each]}: CPU against a bare loop over httpx"
+        rows.append(Row(group, what, "x", cpu, "<=", 2.2))
+    return rows
+
+
+def _backlog(results: Results) -> list[Row]:
+    group, get = "9. a backlog", partial(figure, results, "backlog", "spool")
+    size = _scaled(get("memory"), 1 / (1 << 20))
+    left = _scaled(get("left"), 1 / _SEGMENT)
+    return [
+        Row(group, "its events", "", get("events")),
+        Row(group, "its first batch can be sent after", "s", get("first"), "<=", 0.3),
+        Row(group, "memory for it", "MiB", size, "<=", 16.0),
+        Row(group, "read and removed", "events/s", get("rate"), ">=", 100_000.0),
+        Row(group, "left on disk", "segments", left, "<=", 1.0),
+        Row(group, "events that were not read", "", get("missing"), "<=", 0.0),
+    ]
+
+
+def _added(
+    results: Results,
+    whole: tuple[str, str, str],
+    part: tuple[str, str, str],
+    unit: tuple[str, str, str],
+) -> Figure | None:
+    """By how much ``whole`` is above ``part``, in ``unit``; see ``ratio``."""
+    above, below = ratio(results, whole, unit), ratio(results, part, unit)
+    if above is None or below is None:
+        return None
+    low, high = above.low - below.high, above.high - below.low
+    return Figure(above.value - below.value, low, high, min(above.rounds, below.rounds))

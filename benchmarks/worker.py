@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
-from . import calls, deliveries, footprint, limits, ours, peers
+from . import calls, deliveries, footprint, limits, ours, peers, storing
 from .contender import Contender, Options
 from .loopback import stay_on_loopback
 from .sink import SinkControl, raise_file_limit
@@ -40,6 +40,8 @@ _UNOPENED: dict[str, _Measure] = {"many": footprint.many}
 _ALONE: dict[str, Callable[..., dict[str, float]]] = {
     "choose": deliveries.choose,
     "imports": footprint.imports,
+    "removing": storing.removing,
+    "backlog": storing.backlog,
 }
 
 
@@ -50,6 +52,8 @@ def _sample(
     options: dict[str, Any],
     parameters: dict[str, Any],
 ) -> dict[str, float]:
+    if measure == "store":
+        return storing.store(contender, **parameters)
     if measure in _ALONE:
         return _ALONE[measure](**parameters)
     subject: Contender = _CONTENDERS[contender](Options(sink, **options))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.protocol import Note, RejectedEvent, StoreError
-from masivo.spool import Spool
 
 from .programs import run
 from .reading import bodies, empty, everything, files, listing
@@ -19,6 +18,8 @@ from .reading import bodies, empty, everything, files, listing
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from masivo.spool import Spool
 
 
 def until_full(spool: Spool, size: int = 300) -> tuple[list[int], str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.protocol import Note, Place, StoreError
-from masivo.spool import Spool
 
 from .conftest import KEY, URL
 from .reading import EVERYTHING, bodies, empty, everything, files, in_windows, listing
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from masivo.protocol import StoredLog
+    from masivo.spool import Spool
     from masivo.spool.log import Log
 
 
