@@ -150,10 +150,14 @@ class Driver:
             wake=self._wake,
             listening=lambda: self.listening,
         )
-        self.buffer = self.engine.attach(self.settings)
+        self.buffer = self.attach()
         self.core: Any = self.engine._context
         self.authorizer: Any = self.engine._authorizer
         self.outbox: Any = self.buffer.outbox
+
+    def attach(self) -> Buffer:
+        """Attach the client."""
+        return self.engine.attach(self.settings)
 
     def _wake(self) -> None:
         self.wakes += 1

@@ -343,7 +343,7 @@ def test_misuse_by_a_driver_has_its_message() -> None:
     engine = Driver().engine
     wrong = cast("Any", None)
     assert message_of(TypeError, lambda: engine.hand_back(1, wrong)) == (
-        "hand_back takes a Response or a Failure"
+        "hand_back takes a Response, a Failure or a StoreDone"
     )
     assert message_of(ValueError, lambda: engine.attach(configure(Secret("other")))) == (
         "these settings are of another account than the engine's"

@@ -65,6 +65,8 @@ def test_the_defaults_are_those_that_are_promised() -> None:
         "on_error": None,
         "on_activity": None,
         "before_send": None,
+        "spool": None,
+        "spool_max_bytes": 1_073_741_824,
         "enabled": True,
     }
     assert given.account.base_url == PUBLIC_BASE_URL == "https://app.masivo.ai/api/storefront/v1"
@@ -456,7 +458,7 @@ def test_options_are_the_same_wherever_they_stand() -> None:
 def test_the_documented_default_is_the_default(name: str) -> None:
     """A number, in the unit that it is documented in; True; or a word for None."""
     text, default = documented()[name], defaults()[name]
-    said = re.search(r"[Dd]efault:? ([\w,]+(?:\.\d+)?(?: [KM]iB)?)", text)
+    said = re.search(r"[Dd]efault:? ([\w,]+(?:\.\d+)?(?: [KMG]iB)?)", text)
     if name in ("api", "enabled"):  # the other value is what is described
         assert said is None
         assert default == (Api() if name == "api" else True)
@@ -467,7 +469,7 @@ def test_the_documented_default_is_the_default(name: str) -> None:
     if isinstance(default, bool):
         assert number == str(default)
     elif isinstance(default, int | float):
-        assert float(number) * {"": 1, "KiB": 1024, "MiB": 1024**2}[unit] == default
+        assert float(number) * {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}[unit] == default
     else:
         assert default is None
         assert number in ("none", "the")  # "the environment's ``MASIVO_BASE_URL``"

@@ -61,7 +61,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "what it lets in finds nothing to do": [
         ("batches/outbox.py", "Outbox.cancel: if isinstance(ticket, FlushTicket): always"),
-        ("batches/outbox.py", "Outbox.step: if self.detached: never"),
+        ("batches/outbox.py", "Outbox.step: if self.released: never"),
     ],
     "the other of two guards suffices: a client that is gone does not count, and is removed": [
         (

@@ -1,4 +1,4 @@
-"""The store knows no HTTP, no event loop and no engine."""
+"""The store knows no HTTP and no event loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 PROGRAM = """
 import sys
 import masivo.spool
-heavy = {"asyncio", "trio", "h11", "httpx", "ssl", "socket", "masivo._protocol.engine"}
+heavy = {"asyncio", "trio", "h11", "httpx", "ssl", "socket", "masivo._sync"}
 print(sorted(heavy.intersection(sys.modules)))
 """
 

@@ -1,7 +1,8 @@
 """The events of one client that lie on disk and are not in memory: which there are, and when they
 are read.
 
-The rules: ``docs/reference/guarantees.md#memory-with-a-spool``; ``docs/reference/guarantees.md#adoption``.
+The rules: ``docs/reference/guarantees.md#memory-with-a-spool`` and
+``docs/reference/guarantees.md#adoption``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from .gate import Gate
 
-__all__ = ["Backlog", "Source"]
+__all__ = ["SCAN", "Backlog", "Source"]
 
 SCAN: Final = 30.0
 """The time between two looks for logs that nobody holds, in seconds."""

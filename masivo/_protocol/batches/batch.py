@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from copy import copy
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from masivo._protocol.sending.attempt import Attempt
 
+from .queues import Taken
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from masivo._protocol.delivery import Delivery
-
-    from .queues import Taken
 
 __all__ = ["Batch", "Part"]
 
@@ -151,9 +150,10 @@ class Batch(Attempt):
         customers = {each.customer or "" for one in rest for each in one.deliveries}
         self.customers = {customer for customer in self.customers if customer not in customers}
         self.note_oldest()
-        batch = copy(self)
-        batch.parts, batch.customers = deque(rest), customers
-        batch.begin()
+        first = rest[0]
+        batch = Batch(Taken(first.deliveries, first.numbers, customers), [], self.trigger)
+        batch.client, batch.guilty = self.client, self.guilty
+        batch.parts = deque(rest)
         batch.note_oldest()
         return batch
 

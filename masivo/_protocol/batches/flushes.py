@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 from masivo._protocol.delivery import Ticket
 from masivo._protocol.values import FlushResult
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FlushTicket", "Flushes"]
 
-End: TypeAlias = Literal["delivered", "failed", "spooled"]
-"""The counter of an event's end."""
-
 
 class FlushTicket(Ticket):
     """A flush: it waits for every event numbered below ``mark``."""
@@ -25,12 +22,11 @@ class FlushTicket(Ticket):
         "delivered",
         "done",
         "failed",
-        "left",
         "mark",
         "more",
         "pending",
         "reported",
-        "spooled",
+        "unread",
     )
 
     def __init__(self) -> None:
@@ -40,15 +36,14 @@ class FlushTicket(Ticket):
         """How many of these have no outcome yet."""
         self.done: set[int] = set()
         """The numbers of events that were left in a store meanwhile: they are counted."""
-        self.left: bool = False
-        """True once an event that it waits for was left in a store."""
         self.more: set[int] = set()
         """The numbers of events that it waits for beside those: they were read from a store."""
-        self.reported: tuple[int, int, int] = (0, 0, 0)
-        """How many events earlier flushes had reported: delivered, failed, spooled."""
+        self.unread: int = 0
+        """How many events were on disk alone when it ended."""
+        self.reported: tuple[int, int] = (0, 0)
+        """How many delivered and failed events earlier flushes had reported."""
         self.delivered: int = 0
         self.failed: int = 0
-        self.spooled: int = 0
 
     def claim(self) -> FlushResult | Failed | None:
         """The counts, or None while events are without an outcome."""
@@ -56,11 +51,15 @@ class FlushTicket(Ticket):
 
     def result(self) -> FlushResult:
         """The counts since the flush before."""
-        return FlushResult(self.delivered, self.failed, self.spooled)
+        return FlushResult(self.delivered, self.failed, len(self.done) + self.unread)
 
 
 def _always(_ticket: FlushTicket) -> bool:
     return True
+
+
+def _waited_for(ticket: FlushTicket, numbers: Sequence[int]) -> set[int]:
+    return {n for n in numbers if n < ticket.mark or n in ticket.more} - ticket.done
 
 
 class Flushes:
@@ -69,12 +68,10 @@ class Flushes:
     def __init__(self) -> None:
         self.delivered = 0
         self.failed = 0
-        self.spooled = 0
-        """How often an event was left in a store, to be sent later."""
         self.may_end: Callable[[FlushTicket], bool] = _always
         """Tells if a flush may end whose events have all been counted."""
         self._flushes: list[FlushTicket] = []
-        self._reported: tuple[int, int, int] = (0, 0, 0)
+        self._reported: tuple[int, int] = (0, 0)
 
     @property
     def any_open(self) -> bool:
@@ -87,7 +84,6 @@ class Flushes:
         ticket.mark, ticket.pending, ticket.reported = mark, pending, self._reported
         ticket.delivered = self.delivered - self._reported[0]
         ticket.failed = self.failed - self._reported[1]
-        ticket.spooled = self.spooled - self._reported[2]
         self._flushes.append(ticket)
 
     def extend(self, numbers: Sequence[int]) -> None:
@@ -101,21 +97,28 @@ class Flushes:
         if ticket in self._flushes:
             self._flushes.remove(ticket)
 
-    def count(self, end: End, events: int, numbers: Sequence[int]) -> None:
+    def count(self, events: int, numbers: Sequence[int], *, delivered: bool) -> None:
         """Count events that ended, with their numbers (none, if they were never queued)."""
-        setattr(self, end, getattr(self, end) + events)
+        if delivered:
+            self.delivered += events
+        else:
+            self.failed += events
         for ticket in self._flushes:
             ended = len(numbers)
-            if end == "spooled" or ticket.done:
-                mine = {n for n in numbers if n < ticket.mark or n in ticket.more} - ticket.done
-                ended = len(mine)
-                if end == "spooled" and mine:
-                    ticket.done |= mine
-                    ticket.left = True
-            elif numbers and max(numbers) >= ticket.mark:  # else all are counted at once
-                ended = sum([each < ticket.mark or each in ticket.more for each in numbers])
+            if numbers and (max(numbers) >= ticket.mark or ticket.done):  # else all are its own
+                ended = len(_waited_for(ticket, numbers))
             ticket.pending -= ended
-            setattr(ticket, end, getattr(ticket, end) + ended)
+            if delivered:
+                ticket.delivered += ended
+            else:
+                ticket.failed += ended
+
+    def leave(self, numbers: Sequence[int]) -> None:
+        """Note events that stay in a store, to be sent later: no flush waits for them."""
+        for ticket in self._flushes:
+            left = _waited_for(ticket, numbers)
+            ticket.pending -= len(left)
+            ticket.done |= left
 
     def finished(self) -> list[FlushTicket]:
         """Remove and return the flushes that wait for nothing more."""
@@ -124,8 +127,9 @@ class Flushes:
         done = [each for each in self._flushes if not each.pending and self.may_end(each)]
         self._flushes = [each for each in self._flushes if each not in done]
         for ticket in done:
-            counts = ticket.delivered, ticket.failed, ticket.spooled
-            reported = zip(self._reported, ticket.reported, counts, strict=True)
-            delivered, failed, spooled = (max(now, was + more) for now, was, more in reported)
-            self._reported = delivered, failed, spooled
+            delivered, failed = ticket.reported
+            self._reported = (
+                max(self._reported[0], delivered + ticket.delivered),
+                max(self._reported[1], failed + ticket.failed),
+            )
         return done

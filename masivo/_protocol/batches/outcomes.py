@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from masivo._protocol.sending.context import Context
 
     from .batch import Part
-    from .flushes import End, FlushTicket
+    from .flushes import FlushTicket
     from .gate import Gate
     from .issued_at import Stamper
 
@@ -53,7 +53,7 @@ class Outcomes:
     def deliver(self, part: Part, result: SendEventResult) -> None:
         """End the events of a part that the API accepted."""
         length = sum(map(len, part.events))
-        self._count("delivered", part.deliveries, part.numbers, length)
+        self._count(part.deliveries, part.numbers, length, delivered=True)
         for delivery in part.deliveries:
             delivery.outcome = result
             delivery.encoded = b""
@@ -85,7 +85,7 @@ class Outcomes:
         if context.listening:
             kind = type(error).__name__
             context.report(EventsFailed(context.now, count, kind, error.status), self._gate)
-        self._count("failed", deliveries, numbers, total_size(deliveries))
+        self._count(deliveries, numbers, total_size(deliveries), delivered=False)
         outcome = Failed(error, count) if self.quiet else context.failed(error, count)
         if events is None and self._gate.settings.on_error is not None:
             events = self._stamper.stamped(deliveries, context.now)
@@ -102,18 +102,17 @@ class Outcomes:
         self.end_flushes()
 
     def leave(
-        self, deliveries: list[Delivery], numbers: Sequence[int], kept: int, error: MasivoError
+        self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError
     ) -> None:
         """End deliveries whose events stay in the store, and are sent later.
 
         Args:
             deliveries: those that have no outcome yet.
             numbers: the queue's numbers of the events, others' too that are left once more.
-            kept: the number of all the events.
             error: why they cannot be delivered now.
         """
         context, count = self._context, len(deliveries)
-        self.flushes.count("spooled", kept, numbers)
+        self.flushes.leave(numbers)
         if deliveries:
             error = error.as_spooled()
             if context.listening:
@@ -138,11 +137,11 @@ class Outcomes:
         self.flushes.cancel(ticket)
 
     def _count(
-        self, end: End, deliveries: list[Delivery], numbers: Sequence[int], length: int
+        self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
     ) -> None:
         """Count events that are about to have their outcome: who sees that finds them counted."""
         self._gate.end(len(deliveries), length)
-        self.flushes.count(end, len(deliveries), numbers)
+        self.flushes.count(len(deliveries), numbers, delivered=delivered)
 
     def end_flushes(self) -> None:
         """End the flushes that wait for nothing more."""

@@ -8,6 +8,7 @@ The rules: ``docs/reference/guarantees.md#two-ends`` and those that follow.
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,24 +19,26 @@ from masivo._protocol.errors import (
     closed_error,
 )
 from masivo._protocol.events.form import BRACE, opening
+from masivo._protocol.sending.backoff import full_jitter
 from masivo._protocol.sending.timers import Timer
 from masivo._protocol.storage.kept import Kept, customer_of, left_over, source_of
 from masivo._protocol.storage.store import Note, RejectedEvent, StoreError
 from masivo._protocol.storage.work import Queued
 from masivo._protocol.wire.dates import format_stamp
 
-from .backlog import Backlog, Source
+from .backlog import SCAN, Backlog, Source
 from .batch import Batch, Part
 from .issued_at import stamps_of, with_stamps
 from .outbox import Outbox
 from .queues import PerCustomer, Taken, total_size
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from masivo._protocol.delivery import CloseTicket, Delivery, Ticket
     from masivo._protocol.sending.context import Context
     from masivo._protocol.storage.store import Noted, Store
+    from masivo._protocol.storage.work import StoreDone
     from masivo._protocol.token.authorizer import Authorizer
     from masivo._protocol.values import SendEventResult
 
@@ -63,15 +66,28 @@ class SpooledOutbox(Outbox):
         self._queue: PerCustomer = PerCustomer(self.settings.batch_size, one_log=True)
         self._outcomes.flushes.may_end = self._may_end
         self._store = store
-        self._todo = Queued(partial(context.work, owner))
+        self._todo = Queued(self._start)
         self.backlog: Backlog = Backlog(context, gate, store, self._todo, lambda: self.origin)
-        self._aside: list[Batch] = []  # could not be delivered, and wait
+        self._aside: deque[Batch] = deque()  # could not be delivered, and wait in turn
+        self._try_at = 0.0  # when the next of them goes, if the API accepts nothing before
+        self._in_vain = 0  # how many could not be delivered since it accepted something
         self._aside_events = 0
         self._kept_queued = 0  # events in the queue whose deliveries have ended
         self._well = False  # the last result was that the API accepted events, or rejected them
         self._noting: Batch | None = None
         self._room_at = 0.0
+        self._tend_at = self._context.now + SCAN
+        self._due_at = 0.0  # not before, however much is due: it was just done
         self._strangers = 0  # logs of other keys that were warned of
+
+    def _start(
+        self, steps: Sequence[Callable[[], object]], then: Callable[[StoreDone], None]
+    ) -> None:
+        def done(result: StoreDone) -> None:
+            then(result)
+            self._context.touch(self)
+
+        self._context.work(self.owner, steps, done)
 
     # ── Numbers ──────────────────────────────────────────────────────────────────────────────
 
@@ -102,7 +118,8 @@ class SpooledOutbox(Outbox):
     def _may_end(self, ticket: FlushTicket) -> bool:
         if self.released:
             return True
-        return self._todo.idle and (ticket.left or not self.backlog.unread)
+        ticket.unread = self.backlog.untaken
+        return self._todo.idle and (bool(ticket.done) or not self.backlog.unread)
 
     def _oldest_of(self) -> list[float]:
         """See Outbox."""
@@ -129,7 +146,7 @@ class SpooledOutbox(Outbox):
             elif queued is None:
                 self.gate.end(1, total_size((delivery,)))
                 why = MasivoQueueFullError("older events wait on disk")
-                self._outcomes.leave([delivery], (), 1, why)
+                self._outcomes.leave([delivery], (), why)
         self._report_queued(len(deliveries))
         self._take_in(entries)
         self._context.touch(self)
@@ -139,7 +156,6 @@ class SpooledOutbox(Outbox):
         self.use()
         outcome, self.gate.alone = self.gate.alone, None
         self.backlog.comes_alone(position)
-        self._outcomes.flushes.count("spooled", 1, ())
         if outcome is not None:
             self._context.warn_of_loss(outcome.error, 1)
         self._context.touch(self)
@@ -169,8 +185,7 @@ class SpooledOutbox(Outbox):
         super().want_token(ticket)
 
     def _try_again(self) -> None:
-        for batch in self._aside:
-            batch.not_before = self._context.now
+        self._try_at = self._context.now
 
     def release(self, error: MasivoError, *, quiet: bool = False) -> None:
         """See Outbox. What is pending stays in the store."""
@@ -181,7 +196,7 @@ class SpooledOutbox(Outbox):
             self._context.timers.set((Timer.RETRY, (self, batch)), None)
             for part in batch.remaining():
                 self._drop(part.deliveries, part.numbers, error)
-        self._batches, self._aside = [], []
+        self._batches, self._aside = [], deque()
         self._in_flight = self._aside_events = 0
         taken = self._queue.clear()
         self._drop(taken.deliveries, taken.numbers, error)
@@ -237,7 +252,8 @@ class SpooledOutbox(Outbox):
                         self.release(self._closing_error or closed_error())
         super().step(now)
         if not self.released:
-            if self._store.due:
+            if now >= self._tend_at or (self._store.due and now >= self._due_at):
+                self._tend_at, self._due_at = now + SCAN, now + ROOM
                 self._todo.add(self._store.tend, self._tended)
             self.backlog.plan(now)
             self._report_store()
@@ -298,7 +314,7 @@ class SpooledOutbox(Outbox):
         batch.part.key = batch.part.noted = noted.note.key
         batch.part.adopted = True
         self._put_aside(batch)
-        batch.not_before = self._context.now
+        self._try_at = self._context.now
         self.backlog.report_adopted(len(entries))
 
     def _numbers(self, count: int) -> range:
@@ -319,7 +335,7 @@ class SpooledOutbox(Outbox):
             elif now < context.backoff.hold_until:
                 times.append(context.backoff.hold_until)
             else:
-                times += [batch.not_before for batch in self._aside]
+                times.append(self._try_at)
         return min((at for at in times if at is not None and at > now), default=None)
 
     def _form(self, now: float) -> bool:
@@ -338,12 +354,13 @@ class SpooledOutbox(Outbox):
         context = self._context
         if len(self._batches) >= self.settings.max_in_flight:
             return False
-        batch = next((b for b in self._aside if self._well or b.not_before <= now), None)
-        if batch is None or self._authorizer.token() is None:
+        if not self._aside or not (self._well or now >= self._try_at):
+            return False
+        if self._authorizer.token() is None:
             return False
         if now < context.backoff.hold_until and not self.hurry:
             return False
-        self._aside.remove(batch)
+        batch = self._aside.popleft()
         self._aside_events -= len(batch)
         self._batches.append(batch)
         self._in_flight += len(batch)
@@ -437,7 +454,7 @@ class SpooledOutbox(Outbox):
         for n, each in enumerate(deliveries):
             if not isinstance(each, Kept):
                 deliveries[n] = left_over(each)
-        self._outcomes.leave(live, numbers, len(deliveries), error)
+        self._outcomes.leave(live, numbers, error)
 
     def _leave_parts(self, batch: Batch, error: MasivoError) -> None:
         for part in batch.parts:
@@ -449,7 +466,7 @@ class SpooledOutbox(Outbox):
             self._leave_parts(batch, error)
         if self._kept_queued:
             numbers = [n for n, each in self._queue.entries() if isinstance(each, Kept)]
-            self._outcomes.leave([], numbers, len(numbers), error)
+            self._outcomes.leave([], numbers, error)
 
     def _stop(self, batches: list[Batch], error: MasivoError) -> None:
         for batch in batches:
@@ -468,12 +485,11 @@ class SpooledOutbox(Outbox):
         self._kept_queued += len(live)
         self._triggers.gone(live.values())
         self._triggers.push(self._queue.arrived, "spool")
-        self._outcomes.leave([*live.values()], [*live], len(live), error)
+        self._outcomes.leave([*live.values()], [*live], error)
 
     def _put_aside(self, batch: Batch) -> None:
         batch.begin()
         batch.unauthorized = None
-        batch.not_before = self._context.now + self._context.backoff.wait()
         self._aside.append(batch)
         self._aside_events += len(batch)
         self._context.touch(self)
@@ -490,11 +506,19 @@ class SpooledOutbox(Outbox):
         self._well = False
         super()._retry(batch, error, wait)
 
+    def _wait_long(self) -> None:
+        """Wait before what was put aside goes again: longer each time."""
+        context = self._context
+        self._in_vain += 1
+        wait = max(context.backoff.wait(), full_jitter(self._in_vain, context.random))
+        self._try_at = context.now + wait
+
     def _give_up(self, batch: Batch, error: MasivoError) -> None:
         """Set a part aside that cannot be delivered now, unless it is at fault."""
         part = batch.part
         self._well = False
         part.failures += batch.retries + 1
+        self._wait_long()
         alone = len(part.deliveries) == 1
         at_fault = part.well and not isinstance(error, MasivoConfigError)
         self._leave(part.deliveries, part.numbers, error)
@@ -521,26 +545,25 @@ class SpooledOutbox(Outbox):
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
     def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
-        self._well = True
+        self._well, self._in_vain = True, 0
         self._authorizer.trust()
-        deliveries = batch.part.deliveries
-        super()._part_delivered(batch, result)
-        self.backlog.gone(deliveries)
+        self.backlog.gone(batch.part.deliveries)  # first: a flush ends after the removals
         self._make_room()
+        super()._part_delivered(batch, result)
 
     def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
         part = batch.part
         if rejected and error.status is not None and error.status < 500:
-            self._well = True
+            self._well, self._in_vain = True, 0
         if rejected:
             at = self._context.wall_clock()
             events = [
                 RejectedEvent(event, error.message, error.status, at) for event in part.events
             ]
             self._todo.add(lambda: self._store.reject(events), self._kept_rejected)
-        super()._part_failed(batch, error, rejected=rejected)
         self.backlog.gone(part.deliveries)
         self._make_room()
+        super()._part_failed(batch, error, rejected=rejected)
 
     def _kept_rejected(self, dropped: int | StoreError) -> None:
         if isinstance(dropped, StoreError):
@@ -549,9 +572,8 @@ class SpooledOutbox(Outbox):
             self._warn(f"{dropped} older rejected events made way for newer ones")
 
     def _make_room(self) -> None:
-        if self.gate.unwritable:
-            self.gate.unwritable = False
-            self._todo.add(self._store.tend, self._tended)
+        self.gate.unwritable = False
+        self._due_at = 0.0
 
     # ── The store ────────────────────────────────────────────────────────────────────────────
 

@@ -64,7 +64,7 @@ def test_a_refusal_lasts_30_seconds_while_there_is_no_token() -> None:
     assert made.refusal_at(0.0) is None
     made.change(Change.NEEDED)
     made.change(Change.FAILED)
-    made.refuse(ERROR, 10.0)
+    made.refuse(ERROR, 10.0, 30.0)
     assert made.refusal_at(10.0) is ERROR
     assert made.refusal_at(39.99) is ERROR
     assert made.refusal_at(40.0) is None
@@ -73,6 +73,22 @@ def test_a_refusal_lasts_30_seconds_while_there_is_no_token() -> None:
     made.grant("t", None, 20.0, on_time=False)
     made.change(Change.REVOKED)
     assert made.refusal_at(20.0) is None
+
+
+def test_refusals_in_a_row_last_longer() -> None:
+    """Each lasts twice as long as the one before, up to a bound; a token that the API takes ends the
+    row, one that it only grants does not."""
+    made = token()
+    for lasts in (30.0, 60.0, 100.0, 100.0):
+        made.refuse(ERROR, 0.0, 100.0)
+        assert made.refused_until == lasts
+    made.change(Change.NEEDED)
+    made.grant("t", None, 0.0, on_time=False)
+    made.refuse(ERROR, 0.0, 100.0)
+    assert made.refused_until == 100.0
+    made.trust()
+    made.refuse(ERROR, 0.0, 100.0)
+    assert made.refused_until == 30.0
 
 
 @pytest.mark.parametrize(("draw", "at"), [(0.0, 130.0), (0.5, 265.0), (1.0, 400.0)])

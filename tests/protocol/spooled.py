@@ -1,0 +1,72 @@
+"""A driver with a store: the spool, over a disk in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+from masivo.spool import Spool
+from protocol.simulator import BASE_URL, KEY, START, Driver
+from spool.memory import Machine, Process
+
+if TYPE_CHECKING:
+    from masivo.protocol import Buffer, ClientOptions, Output, StoreWork
+
+__all__ = ["SpoolDriver"]
+
+
+class SpoolDriver(Driver):
+    """A process with one client, whose events are kept on a machine's disk.
+
+    Attributes:
+        disk: the machine.
+        process: the process; ``kill`` ends it.
+        held: True: work on the store is kept in ``works``, and not carried out at once.
+        works: the work that is held.
+    """
+
+    def __init__(
+        self,
+        disk: Machine | None = None,
+        *,
+        at: float = START,
+        key: str = KEY,
+        spool_max_bytes: int = 1 << 30,
+        segment: int = 1 << 22,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        self.disk = Machine() if disk is None else disk
+        self.process = Process(self.disk)
+        self.held = False
+        self.works: list[StoreWork] = []
+        self._bounds = spool_max_bytes, segment
+        super().__init__(key=key, **options)
+        self.now = at
+
+    def attach(self) -> Buffer:
+        """See Driver: with a store."""
+        most, segment = self._bounds
+        wall = lambda: self.wall + self.now - START  # noqa: E731 (as the engine's)
+        key = self.settings.account.api_key.reveal()
+        self.spool = Spool(self.process, key, BASE_URL, most, segment, wall)
+        return self.engine.attach(self.settings, store=self.spool)
+
+    def _poll(self) -> Output:
+        output = super()._poll()
+        for work in output.storage:
+            if self.held:
+                self.works.append(work)
+            else:
+                self.engine.hand_back(work.id, work.run())
+                self.wakes += 1
+        return output
+
+    def work(self) -> None:
+        """Carry out the work that is held, then poll."""
+        works, self.works = self.works, []
+        for work in works:
+            self.engine.hand_back(work.id, work.run())
+        self.poll()
+
+    def files(self, ending: str = "") -> list[str]:
+        """The files on the disk, by their ending."""
+        return [name for name in self.disk.files if name.endswith(ending)]

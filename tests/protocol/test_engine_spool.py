@@ -1,0 +1,575 @@
+"""A client with a store: two ends, notes, outages, adoption, bounds
+(``docs/reference/guarantees.md#events-on-disk``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.protocol import Api, EventsAdopted, EventsSpooled, FlushResult, unwrap
+from protocol.simulator import (
+    Driver,
+    error_of,
+    event,
+    header,
+    is_authorization,
+    numbers,
+    payload,
+    result_of,
+)
+from protocol.spooled import SpoolDriver
+
+if TYPE_CHECKING:
+    from masivo.protocol import Request
+
+
+def outage(driver: Driver, seconds: float, status: int = 503) -> None:
+    """Let the API fail for a time: whatever is sent gets this status."""
+    until = driver.now + seconds
+    while driver.now < until:
+        for request in list(driver.out):
+            if is_authorization(request):
+                driver.grant()
+            else:
+                driver.respond(status, to=request)
+        if driver.out:
+            continue
+        if driver.wake_at is None or driver.wake_at > until:
+            driver.now = until
+            driver.poll()
+        else:
+            driver.sleep()
+
+
+def recover(driver: Driver, seconds: float = 60.0) -> list[Request]:
+    """Let the API accept everything for a time; the batches, in order."""
+    accepted: list[Request] = []
+    until = driver.now + seconds
+    driver.poll()
+    while True:
+        for request in list(driver.out):
+            if is_authorization(request):
+                driver.grant()
+            else:
+                accepted.append(request)
+                driver.accept(request)
+        if driver.out:
+            continue
+        if driver.wake_at is None or driver.wake_at >= until:
+            driver.now = until
+            driver.poll()
+            return accepted
+        driver.sleep()
+
+
+def killed(driver: SpoolDriver, **options: object) -> SpoolDriver:
+    """Kill a process, and begin another on the same disk."""
+    driver.process.kill()
+    return SpoolDriver(driver.disk, at=driver.now, **options)  # type: ignore[arg-type]  # of a test
+
+
+def in_flight(driver: SpoolDriver, *which: int) -> Request:
+    """Have one batch of these events on its way."""
+    driver.send_numbers(*which)
+    driver.flush()
+    if is_authorization(driver.only()):
+        driver.grant()
+    return driver.batch()
+
+
+# ── On disk, and off it ──────────────────────────────────────────────────────────────────────
+
+
+def test_an_event_is_on_disk_when_the_call_returns() -> None:
+    """Before any poll."""
+    driver = SpoolDriver()
+    driver.buffer.send(event(1))
+    after = killed(driver)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1]]
+
+
+def test_a_delivered_event_leaves_the_disk() -> None:
+    """When the client is released, nothing is left of its log."""
+    driver = SpoolDriver()
+    in_flight(driver, 1, 2)
+    driver.accept()
+    driver.close()
+    assert driver.closed
+    assert driver.files() == []
+
+
+def test_a_batch_is_noted_before_it_is_sent() -> None:
+    """Nothing goes out while the note is not written."""
+    driver = SpoolDriver()
+    driver.sign_in()
+    driver.held = True
+    driver.send_numbers(1)
+    driver.flush()
+    while driver.works and not driver.out:
+        driver.work()
+    assert driver.files(".notes")
+    assert numbers(driver.batch()) == [1]
+
+
+def test_a_noted_batch_goes_again_as_the_same_bytes_under_the_same_key() -> None:
+    """Whatever the limits of the client that adopts it, and with the stamps that it had."""
+    driver = SpoolDriver()
+    first = in_flight(driver, 1, 2, 3)
+    after = killed(driver, batch_size=1)
+    after.advance(3600.0)
+    after.flush()
+    again, *others = recover(after)
+    assert again.body == first.body
+    assert header(again, "idempotency-key") == header(first, "idempotency-key")
+    assert others == []
+
+
+def test_each_part_of_a_rejected_batch_is_noted() -> None:
+    """A crash in the middle of a halved batch sends its second half as that, under its key."""
+    driver = SpoolDriver()
+    in_flight(driver, 1, 2, 3, 4)
+    driver.respond(422)
+    half = driver.batch()
+    assert numbers(half) == [1, 2]
+    driver.accept()
+    second = driver.batch()
+    after = killed(driver)
+    after.flush()
+    (again,) = recover(after)
+    assert again.body == second.body
+    assert header(again, "idempotency-key") == header(second, "idempotency-key")
+
+
+def test_a_flush_ends_when_the_removals_are_written() -> None:
+    """What it reports as delivered is not sent again after a crash."""
+    driver = SpoolDriver()
+    driver.sign_in()
+    driver.send_numbers(1)
+    ticket = driver.flush()
+    driver.held = True
+    driver.accept()
+    assert ticket.claim() is None
+    driver.held = False
+    driver.work()
+    assert unwrap(ticket.claim()) == FlushResult(1, 0, 0)
+    after = killed(driver)
+    after.flush()
+    assert recover(after) == []
+
+
+# ── Two ends ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_delivery_ends_before_its_event() -> None:
+    """When the retries have run out the error says that the event is kept; it is sent later, once,
+    and on_error hears nothing of it."""
+    driver = SpoolDriver(max_retries=1, on_error=lambda failed: None)
+    (delivery,) = driver.send_numbers(1)
+    ticket = driver.flush()
+    outage(driver, 20.0)
+    error = error_of(delivery)
+    assert (error.status, error.spooled, error.retryable) == (503, True, False)
+    assert "kept on disk" in str(error)
+    assert unwrap(ticket.claim()) == FlushResult(0, 0, 1)
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.delivered, stats.failed) == (1, 0, 0)
+    assert stats.spooled + stats.in_flight == 1
+    assert sum("kept in the spool" in line for line in driver.warnings) == 1
+    assert [numbers(each) for each in recover(driver)] == [[1]]
+    assert driver.failed == []
+    stats = driver.buffer.stats()
+    assert (stats.delivered, stats.spooled) == (1, 0)
+
+
+@pytest.mark.parametrize("status", [403, 404, 302, 401])
+def test_what_speaks_of_key_or_address_ends_no_event(status: int) -> None:
+    """401 (twice), 403, 404, a redirect: the delivery ends, the event waits."""
+    driver = SpoolDriver(max_retries=0)
+    (delivery,) = driver.send_numbers(1)
+    driver.flush()
+    outage(driver, 5.0, status)
+    assert error_of(delivery).spooled
+    assert [numbers(each) for each in recover(driver, 120.0)] == [[1]]
+
+
+def test_a_2xx_that_broke_off_ends_the_event() -> None:
+    """It may have been accepted, and is not sent again."""
+    driver = SpoolDriver()
+    (delivery,) = driver.send_numbers(1)
+    driver.flush()
+    driver.grant()
+    driver.break_off(status=200)
+    assert not error_of(delivery).spooled
+    assert recover(driver) == []
+    driver.close()
+    assert driver.files() == []
+
+
+def test_a_rejected_event_is_kept_with_its_error() -> None:
+    """In a file of its own; it is not sent again, and on_error hears of it."""
+    driver = SpoolDriver(on_error=lambda failed: None)
+    in_flight(driver, 1)
+    driver.respond(422, {"error": "no such brand"})
+    assert [failed.event["n"] for failed in driver.failed] == [1]
+    (name,) = driver.files(".rejected.jsonl")
+    assert b"no such brand" in driver.disk.files[name].data
+    driver.close()
+    assert driver.files() == [name]
+
+
+# ── Outages ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_deliveries_end_in_an_outage_and_all_events_go_after_it() -> None:
+    """Those behind a batch that stepped aside end with it; nothing is lost, doubled or out of a
+    customer's order."""
+    driver = SpoolDriver(max_retries=1, batch_size=10)
+    deliveries = driver.send(*(event(n, f"c{n % 7}") for n in range(100)))
+    ticket = driver.flush()
+    outage(driver, 600.0)
+    assert all(error_of(each).spooled for each in deliveries)
+    assert unwrap(ticket.claim()) == FlushResult(0, 0, 100)
+    sent = [each for request in recover(driver, 120.0) for each in payload(request)]
+    assert sorted(each["n"] for each in sent) == list(range(100))
+    for customer in range(7):
+        mine = [each["n"] for each in sent if each["customer_id"] == f"c{customer}"]
+        assert mine == sorted(mine)
+
+
+def test_a_flush_in_an_outage_ends_though_its_events_were_left_before() -> None:
+    """After one more try."""
+    driver = SpoolDriver(max_retries=0)
+    driver.send_numbers(1)
+    driver.flush()
+    outage(driver, 300.0)
+    ticket = driver.flush()
+    outage(driver, 1.0)
+    assert unwrap(ticket.claim()) == FlushResult(0, 0, 1)
+
+
+def test_the_first_last_try_that_fails_ends_a_close() -> None:
+    """The others would fail as well; they stay, and one line says how many."""
+    driver = SpoolDriver(batch_size=1, max_retries=4)
+    driver.send(event(1, "a"), event(2, "b"), event(3, "c"))
+    driver.close(10.0)
+    driver.grant()
+    driver.respond(503)  # a wait before a retry is cut short
+    driver.respond(503)
+    assert driver.closed
+    assert any("3 events stay in the spool" in line for line in driver.warnings)
+    after = SpoolDriver(driver.disk, at=driver.now)
+    after.flush()
+    assert sorted(n for each in recover(after) for n in numbers(each)) == [1, 2, 3]
+
+
+def test_one_batch_stops_nobody_for_ever() -> None:
+    """One event that the API cannot take is found among others, and rejected with its last error."""
+    driver = SpoolDriver(max_retries=1, on_error=lambda failed: None)
+
+    def respond(seconds: float) -> None:
+        until = driver.now + seconds
+        while driver.now < until:
+            for request in list(driver.out):
+                if is_authorization(request):
+                    driver.grant()
+                elif 13 in numbers(request):
+                    driver.respond(500, to=request)
+                else:
+                    driver.accept(request)
+            if not driver.out:
+                assert driver.wake_at is not None
+                driver.sleep_until(min(driver.wake_at, until))
+
+    driver.send(*(event(n, f"c{n}") for n in range(20)))
+    driver.flush()
+    respond(30.0)
+    assert driver.buffer.stats().delivered == 0  # nothing else was there to be tried
+    driver.send(event(100, "other"))
+    driver.flush()
+    respond(300.0)
+    stats = driver.buffer.stats()
+    assert (stats.delivered, stats.failed, stats.spooled) == (20, 1, 0)
+    assert [failed.event["n"] for failed in driver.failed] == [13]
+    assert driver.failed[0].error.status == 500
+
+
+# ── The key ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_events_are_accepted_while_the_key_is_refused() -> None:
+    """Their deliveries end; the key is tried again after 30 s, then 60, … up to 10 min."""
+    driver = SpoolDriver()
+    tries: list[float] = []
+    (first,) = driver.send_numbers(1)
+    for _ in range(8):
+        driver.poll()
+        (request,) = driver.out
+        tries.append(driver.now)
+        driver.respond(403, {"error": "no"}, to=request)
+        while not driver.out:
+            driver.sleep()
+    assert error_of(first).spooled
+    waits = [round(after - before) for before, after in zip(tries, tries[1:], strict=False)]
+    assert waits == [30, 60, 120, 240, 480, 600, 600]
+    (second,) = driver.send_numbers(2)
+    driver.grant()
+    assert sorted(n for each in recover(driver) for n in numbers(each)) == [1, 2]
+    assert first.claim() is not None
+    assert second.claim() is not None
+
+
+def test_a_flush_ends_at_once_while_the_key_is_refused() -> None:
+    """As without a spool."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    driver.respond(403)
+    ticket = driver.flush()
+    assert unwrap(ticket.claim()) == FlushResult(0, 0, 1)
+    driver.close(5.0)
+    assert driver.closed
+
+
+# ── Adoption ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_events_of_a_killed_process_are_adopted_in_order() -> None:
+    """From the first use on; they count as adopted, and their activity is reported."""
+    driver = SpoolDriver()
+    driver.send(*(event(n, f"c{n % 3}") for n in range(50)))
+    after = killed(driver)
+    after.listening = True
+    assert after.wake_at is None  # not before its first use
+    ticket = after.flush()
+    sent = [each for request in recover(after) for each in payload(request)]
+    for customer in range(3):
+        mine = [each["n"] for each in sent if each["customer_id"] == f"c{customer}"]
+        assert mine == list(range(customer, 50, 3))
+    assert unwrap(ticket.claim()) == FlushResult(50, 0, 0)
+    assert after.buffer.stats().adopted == 50
+    assert [each.events for each in after.activity if isinstance(each, EventsAdopted)] == [50]
+    after.close()
+    assert after.files() == []
+
+
+def test_an_adopter_may_be_killed_too() -> None:
+    """What it had delivered is not sent again, and the rest is."""
+    driver = SpoolDriver(batch_size=10)
+    driver.send(*(event(n) for n in range(30)))
+    second = killed(driver, batch_size=10)
+    second.flush()
+    second.grant()
+    assert numbers(second.batch()) == list(range(10))
+    second.accept()
+    assert numbers(second.batch()) == list(range(10, 20))
+    third = killed(second, batch_size=10)
+    third.flush()
+    assert [numbers(each) for each in recover(third)] == [
+        list(range(10, 20)),
+        list(range(20, 30)),
+    ]
+
+
+def test_a_log_that_is_held_is_left_alone() -> None:
+    """Two live clients of one account on one disk each send their own, once."""
+    first = SpoolDriver()
+    second = SpoolDriver(first.disk)
+    first.send_numbers(1)
+    second.send_numbers(2)
+    second.flush()
+    assert [numbers(each) for each in recover(second)] == [[2]]
+    first.flush()
+    assert [numbers(each) for each in recover(first)] == [[1]]
+
+
+def test_logs_are_looked_for_every_30_seconds() -> None:
+    """A process that is killed later is found."""
+    first = SpoolDriver()
+    first.send_numbers(1)
+    second = SpoolDriver(first.disk)
+    second.send_numbers(2)
+    second.flush()
+    recover(second, 10.0)
+    first.process.kill()
+    assert [numbers(each) for each in recover(second, 31.0)] == [[1]]
+
+
+def test_a_log_of_another_key_is_named_in_one_warning() -> None:
+    """With the command that sends it; it is left alone."""
+    first = SpoolDriver(key="another-key-0123456789")
+    first.send_numbers(1)
+    second = killed(first)
+    second.send_numbers(2)
+    second.flush()
+    assert [numbers(each) for each in recover(second, 100.0)] == [[2]]
+    assert sum("--send --replaced-key" in line for line in second.warnings) == 1
+
+
+# ── Bounds ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_event_for_which_memory_has_no_room_is_on_disk_alone() -> None:
+    """Its delivery has ended; it is sent in its place when there is room again."""
+    driver = SpoolDriver(max_queue=10, batch_size=5)
+    deliveries = [driver.buffer.send(event(n)) for n in range(30)]
+    driver.poll()
+    assert [each.done() for each in deliveries] == [False] * 10 + [True] * 20
+    error = error_of(deliveries[10])
+    assert type(error).__name__ == "MasivoQueueFullError"
+    assert error.spooled
+    assert driver.buffer.stats().accepted == 30
+    driver.flush()
+    sent = [n for each in recover(driver) for n in numbers(each)]
+    assert sent == list(range(30))
+    assert [bool(result_of(each).success) for each in deliveries[:10]] == [True] * 10
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.delivered, stats.queued, stats.spooled) == (30, 30, 0, 0)
+    (later,) = driver.send_numbers(31)  # memory has room again
+    assert not later.done()
+
+
+def test_an_event_behind_others_on_disk_keeps_its_place() -> None:
+    """Also one whose call ended after memory had got room again."""
+    driver = SpoolDriver(max_queue=4, batch_size=2)
+    for n in range(8):
+        driver.buffer.send(event(n))
+    driver.poll()
+    driver.grant()
+    driver.accept()
+    driver.buffer.send(event(8))
+    driver.flush()
+    rest = [n for each in recover(driver) for n in numbers(each)]
+    assert rest == list(range(2, 9))
+
+
+def test_a_full_disk_refuses_the_event() -> None:
+    """It was not accepted; what was there is whole, and when space returns so does the spool."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    driver.disk.full = True
+    (second,) = driver.send_numbers(2)
+    error = error_of(second)
+    assert type(error).__name__ == "MasivoQueueFullError"
+    assert not error.spooled
+    assert error.retryable
+    assert driver.buffer.stats().overflowed == 1
+    driver.disk.full = False
+    driver.send_numbers(3)
+    driver.flush()
+    assert sorted(n for each in recover(driver) for n in numbers(each)) == [1, 3]
+
+
+def test_drain_waits_for_room_on_the_disk() -> None:
+    """It returns when something has left the spool."""
+    driver = SpoolDriver(spool_max_bytes=20_000, segment=2_000)
+    n = 0
+    while not driver.buffer.send(event(n, text="x" * 300)).done():
+        n += 1
+    driver.poll()
+    ticket = driver.buffer.drain()
+    driver.poll()
+    assert ticket.claim() is None
+    recover(driver, 5.0)
+    assert ticket.claim() is True
+
+
+def test_an_event_past_72_hours_is_not_sent() -> None:
+    """It counts as rejected, with that reason."""
+    driver = SpoolDriver(max_retries=0)
+    driver.send_numbers(1)
+    driver.flush()
+    outage(driver, 73 * 3600.0)
+    driver.send_numbers(2)
+    driver.flush()
+    assert [numbers(each) for each in recover(driver)] == [[2]]
+    assert driver.buffer.stats().failed == 1
+    driver.close()
+    (name,) = driver.files()
+    assert b"older than 72 hours" in driver.disk.files[name].data
+
+
+def test_an_adopted_event_past_72_hours_is_not_sent() -> None:
+    """By its own ``issued_at``, too; without ``Api.max_age`` it is."""
+    driver = SpoolDriver()
+    driver.send(event(1), event(2, "d", issued_at="2025-12-20T00:00:00Z"))
+    after = killed(driver)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1]]
+    driver = SpoolDriver()
+    driver.send(event(1))
+    after = killed(driver, api=Api(max_age=None))
+    after.advance(100 * 3600.0)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1]]
+
+
+# ── Time ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_stamp_is_the_time_of_acceptance() -> None:
+    """By the server's clock where it was known; else the wall clock's, corrected by what its sender
+    finds."""
+    driver = SpoolDriver()
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:10:00 GMT"})  # ours is 10 min behind
+    driver.send_numbers(1)
+    after = killed(driver)
+    after.now += 100.0
+    after.sign_in(headers={"date": "Thu, 01 Jan 2026 00:11:40 GMT"})
+    after.flush()
+    (request,) = recover(after)
+    assert payload(request)[0]["issued_at"] == "2026-01-01T00:10:00.000Z"
+
+    driver = SpoolDriver()
+    driver.send_numbers(1)  # 2026-01-01T00:00:00 by our clock
+    after = killed(driver)
+    after.now += 100.0
+    after.sign_in(headers={"date": "Thu, 01 Jan 2026 00:11:40 GMT"})
+    after.flush()
+    (request,) = recover(after)
+    assert payload(request)[0]["issued_at"] == "2026-01-01T00:09:58.000Z"  # with the margin
+
+
+# ── The rest ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_disabled_client_stores_nothing() -> None:
+    """Nor does it look for what others have left."""
+    driver = SpoolDriver(enabled=False)
+    driver.send_numbers(1)
+    driver.flush()
+    assert driver.files() == []
+
+
+def test_a_client_whose_files_were_deleted_stores_its_events_once_more() -> None:
+    """One warning says so; nothing is lost or doubled."""
+    driver = SpoolDriver()
+    driver.send_numbers(1, 2)
+    driver.disk.files.clear()
+    driver.advance(31.0)
+    assert any("stored once more" in line for line in driver.warnings)
+    after = killed(driver)
+    after.flush()
+    assert sorted(n for each in recover(after) for n in numbers(each)) == [1, 2]
+
+
+def test_a_left_event_is_reported_to_listeners() -> None:
+    """With the class of its error."""
+    driver = SpoolDriver(max_retries=0)
+    driver.listening = True
+    driver.send_numbers(1)
+    driver.flush()
+    outage(driver, 1.0)
+    (left,) = [each for each in driver.activity if isinstance(each, EventsSpooled)]
+    assert (left.events, left.error, left.status) == (1, "MasivoError", 503)
+
+
+def test_no_secret_is_on_disk() -> None:
+    """Neither the key nor a token."""
+    driver = SpoolDriver()
+    token = driver.sign_in()
+    in_flight(driver, 1, 2)
+    for file in driver.disk.files.values():
+        assert driver.settings.account.api_key.reveal().encode() not in file.data
+        assert token.encode() not in file.data
+    assert driver.files()
