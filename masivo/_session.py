@@ -78,7 +78,7 @@ class SessionBase(ABC):
     def is_driven(self) -> bool:
         """True if it is polled although the interpreter exits."""
 
-    def carry_out(self, work: StoreWork) -> None:
+    def do_work(self, work: StoreWork) -> None:
         """Do work on a store, here and now, whatever happens."""
         done = work.interrupted
         try:

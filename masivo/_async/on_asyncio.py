@@ -131,7 +131,7 @@ class AsyncioSession(LoopSession):
         task = cast("asyncio.Task[None]", asyncio.current_task())
         while following is not None:
             self._requests[task] = following
-            following = await self.send(following)
+            following = await self.carry_out(following)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         request = self._requests.pop(task)

@@ -98,7 +98,7 @@ class TrioSession(LoopSession):
             self._sending.add(scope)
             try:
                 while following is not None:
-                    following = await self.send(following)
+                    following = await self.carry_out(following)
             finally:
                 self._sending.discard(scope)
 

@@ -112,7 +112,7 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     def _start(self, request: Request) -> None:
-        """Have a task ``send`` the request, and those that it returns."""
+        """Have a task ``carry_out`` the request, and those that it returns."""
 
     @abstractmethod
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
@@ -181,7 +181,7 @@ class LoopSession(SessionBase):
         return kept
 
     def _work(self, work: StoreWork) -> None:
-        self.carry_out(work)
+        self.do_work(work)
         self.wake()
 
     async def drive(self) -> None:
@@ -205,7 +205,7 @@ class LoopSession(SessionBase):
             with self._time.alarm(until, self.wake):
                 await self._sleep(None)
 
-    async def send(self, request: Request) -> Request | None:
+    async def carry_out(self, request: Request) -> Request | None:
         """Send a request, hand its response in and do what is to be done then.
 
         The driving task need not know, unless it must wake up sooner.

@@ -119,7 +119,7 @@ def _brand(name: str, value: object) -> str | None:
 def _directory(name: str, value: object) -> str | None:
     if value is None:
         return None
-    path = value.__fspath__() if hasattr(value, "__fspath__") else value
+    path = cast("PathLike", value).__fspath__() if hasattr(value, "__fspath__") else value
     if not isinstance(path, str) or not path or "\0" in path:
         raise MasivoConfigError(f"{name} must be the path of a directory, or None for no spool")
     return path

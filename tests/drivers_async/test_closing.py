@@ -305,7 +305,7 @@ async def test_connections_that_do_not_close_hold_nobody_up(connect: Connect) ->
 async def test_a_client_that_was_never_used_closes(emulator: Emulator, connect: Connect) -> None:
     """A client may be closed, destroyed and counted before its first use."""
     client = connect()
-    assert client.stats() == masivo.Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
+    assert client.stats() == masivo.Stats(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, None)
     client.destroy()
     await client.aclose()
     with pytest.raises(CLOSED):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
+from spool.memory import Machine, Process
+
 from masivo.spool import Spool
 from protocol.simulator import BASE_URL, KEY, START, Driver
-from spool.memory import Machine, Process
 
 if TYPE_CHECKING:
     from masivo.protocol import Buffer, ClientOptions, Output, StoreWork
@@ -30,7 +31,7 @@ class SpoolDriver(Driver):
         *,
         at: float = START,
         key: str = KEY,
-        spool_max_bytes: int = 1 << 30,
+        most: int = 1 << 30,
         segment: int = 1 << 22,
         **options: Unpack[ClientOptions],
     ) -> None:
@@ -38,7 +39,7 @@ class SpoolDriver(Driver):
         self.process = Process(self.disk)
         self.held = False
         self.works: list[StoreWork] = []
-        self._bounds = spool_max_bytes, segment
+        self._bounds = most, segment
         super().__init__(key=key, **options)
         self.now = at
 

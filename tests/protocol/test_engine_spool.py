@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -265,7 +266,7 @@ def test_the_first_last_try_that_fails_ends_a_close() -> None:
 
 
 def test_one_batch_stops_nobody_for_ever() -> None:
-    """One event that the API cannot take is found among others, and rejected with its last error."""
+    """An event that the API cannot take is found among others, and rejected with its last error."""
     driver = SpoolDriver(max_retries=1, on_error=lambda failed: None)
 
     def respond(seconds: float) -> None:
@@ -311,7 +312,7 @@ def test_events_are_accepted_while_the_key_is_refused() -> None:
         while not driver.out:
             driver.sleep()
     assert error_of(first).spooled
-    waits = [round(after - before) for before, after in zip(tries, tries[1:], strict=False)]
+    waits = [round(after - before) for before, after in pairwise(tries)]
     assert waits == [30, 60, 120, 240, 480, 600, 600]
     (second,) = driver.send_numbers(2)
     driver.grant()
@@ -462,7 +463,7 @@ def test_a_full_disk_refuses_the_event() -> None:
 
 def test_drain_waits_for_room_on_the_disk() -> None:
     """It returns when something has left the spool."""
-    driver = SpoolDriver(spool_max_bytes=20_000, segment=2_000)
+    driver = SpoolDriver(most=20_000, segment=2_000)
     n = 0
     while not driver.buffer.send(event(n, text="x" * 300)).done():
         n += 1

@@ -60,7 +60,12 @@ class Outbox:
     """
 
     def __init__(
-        self, context: Context, authorizer: Authorizer, gate: Gate, owner: object = None
+        self,
+        context: Context,
+        authorizer: Authorizer,
+        gate: Gate,
+        owner: object = None,
+        queue: Queue | None = None,
     ) -> None:
         settings = gate.settings
         self.settings: Settings = settings
@@ -86,8 +91,9 @@ class Outbox:
         self._queued_bytes = 0
         # The bytes that a batch's events may have, a comma after each included.
         self._budget = settings.max_batch_bytes - requests.envelope_size(settings.account.api) + 1
-        several = settings.max_in_flight > 1
-        self._queue: Queue = PerCustomer(settings.batch_size) if several else Fifo()
+        if queue is None:
+            queue = PerCustomer(settings.batch_size) if settings.max_in_flight > 1 else Fifo()
+        self._queue: Queue = queue
         self._batches: list[Batch] = []
         self._triggers = Triggers(settings, self._budget)
         self._rejections = Rejections()

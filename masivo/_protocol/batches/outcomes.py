@@ -101,9 +101,7 @@ class Outcomes:
         context.out.settled.append(Settled(deliveries, outcome))
         self.end_flushes()
 
-    def leave(
-        self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError
-    ) -> None:
+    def leave(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
         """End deliveries whose events stay in the store, and are sent later.
 
         Args:

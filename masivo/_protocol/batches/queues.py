@@ -70,11 +70,6 @@ class Queue(Protocol):
         """Let events of ``customers`` be taken again."""
         ...
 
-    def hold(self, customers: Collection[str]) -> bool:
-        """Hold the events of ``customers`` back, as ``take`` does, unless those of one of them are
-        held already."""
-        ...
-
     def clear(self) -> Taken:
         """Take everything."""
         ...
@@ -121,10 +116,6 @@ class Fifo:
 
     def release(self, customers: Collection[str]) -> None:
         """See ``Queue``: any event can be taken at any time."""
-
-    def hold(self, customers: Collection[str]) -> bool:
-        """See ``Queue``: nobody's events can be held back."""
-        return not customers
 
     def clear(self) -> Taken:
         """See ``Queue``."""
@@ -278,7 +269,8 @@ class PerCustomer:
                 self.ready_bytes += line.bytes
 
     def hold(self, customers: Collection[str]) -> bool:
-        """See ``Queue``."""
+        """Hold the events of ``customers`` back, as ``take`` does, unless those of one of them are
+        held already."""
         if any(customer in self._busy for customer in customers):
             return False
         for customer in customers:

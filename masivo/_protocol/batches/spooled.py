@@ -62,8 +62,8 @@ class SpooledOutbox(Outbox):
     def __init__(
         self, context: Context, authorizer: Authorizer, gate: Gate, owner: object, store: Store
     ) -> None:
-        super().__init__(context, authorizer, gate, owner)
-        self._queue: PerCustomer = PerCustomer(self.settings.batch_size, one_log=True)
+        self._lines = PerCustomer(gate.settings.batch_size, one_log=True)  # the queue
+        super().__init__(context, authorizer, gate, owner, self._lines)
         self._outcomes.flushes.may_end = self._may_end
         self._store = store
         self._todo = Queued(self._start)
@@ -293,7 +293,7 @@ class SpooledOutbox(Outbox):
         for source in self.backlog.sources:
             while source.noted:
                 customers = {*map(customer_of, source.noted[0].events)}
-                if not self._queue.hold(customers):
+                if not self._lines.hold(customers):
                     break
                 noted = source.noted[0]
                 entries = self.backlog.take_noted(source)
@@ -320,7 +320,7 @@ class SpooledOutbox(Outbox):
     def _numbers(self, count: int) -> range:
         """New numbers, as the queue would have given."""
         first = self._queue.arrived
-        self._queue.arrived += count
+        self._lines.arrived += count
         return range(first, first + count)
 
     def _look_at(self, now: float) -> float | None:
@@ -465,7 +465,7 @@ class SpooledOutbox(Outbox):
         for batch in self._aside:
             self._leave_parts(batch, error)
         if self._kept_queued:
-            numbers = [n for n, each in self._queue.entries() if isinstance(each, Kept)]
+            numbers = [n for n, each in self._lines.entries() if isinstance(each, Kept)]
             self._outcomes.leave([], numbers, error)
 
     def _stop(self, batches: list[Batch], error: MasivoError) -> None:
@@ -477,11 +477,11 @@ class SpooledOutbox(Outbox):
             self._put_aside(batch)
 
     def _stop_queue(self, error: MasivoError, customers: Collection[str] | None = None) -> None:
-        entries = self._queue.entries(customers)
+        entries = self._lines.entries(customers)
         live = {n: each for n, each in entries if not isinstance(each, Kept)}
         if not live:
             return
-        self._queue.substitute({n: left_over(each) for n, each in live.items()})
+        self._lines.substitute({n: left_over(each) for n, each in live.items()})
         self._kept_queued += len(live)
         self._triggers.gone(live.values())
         self._triggers.push(self._queue.arrived, "spool")
@@ -582,7 +582,7 @@ class SpooledOutbox(Outbox):
             return
         entries = [
             each
-            for each in (*(each for _, each in self._queue.entries()), *self._in_hand())
+            for each in (*(each for _, each in self._lines.entries()), *self._in_hand())
             if source_of(each) is None and each.encoded
         ]
         self._warn(

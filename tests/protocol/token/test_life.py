@@ -76,8 +76,8 @@ def test_a_refusal_lasts_30_seconds_while_there_is_no_token() -> None:
 
 
 def test_refusals_in_a_row_last_longer() -> None:
-    """Each lasts twice as long as the one before, up to a bound; a token that the API takes ends the
-    row, one that it only grants does not."""
+    """Each lasts twice as long as the one before, up to a bound. A token that the API takes ends
+    the row; one that it only grants does not."""
     made = token()
     for lasts in (30.0, 60.0, 100.0, 100.0):
         made.refuse(ERROR, 0.0, 100.0)
