@@ -81,12 +81,8 @@ class Client(ClientBase["HttpClient"]):
         session = sessions.join((None, account, id(self._http_client)), sender)
         store = self._store()
         self._buffer = session.engine.attach(self._settings, Delivery, session, store)
-        send = self._buffer.send if store is None else self._send_here
-        self._send = cast("Callable[[Mapping[str, object]], Delivery]", send)
-
-    def _send_here(self, event: Mapping[str, object]) -> protocol.Delivery:
-        # An event is stored once, in the log of the process that this is.
-        return self._here().send(event)
+        self._stores = store is not None
+        self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
 
     def _forked(self) -> None:
         """Begin anew in the child of a fork; not for users."""
@@ -123,6 +119,8 @@ class Client(ClientBase["HttpClient"]):
             MasivoValidationError: the event is invalid; the message says where and why.
             MasivoClosedError: the client is closed.
         """
+        if self._stores:
+            self._here()  # an event is stored once, in the log of the process that this is
         send = self._send
         delivery = send(event)
         # Else its wake has noticed a fork: this process has another buffer.
