@@ -1,8 +1,8 @@
 """The core of masivo for people who write their own driver.
 
-The core is a state machine that does no I/O. It needs you for three things: to send the HTTP
-requests that it asks for, to wake it when it asks to be woken, and to hand outcomes to whoever
-waits. How to call it:
+The core is a state machine that does no I/O. It needs you for three things: to carry out what it
+asks for (HTTP requests, and work on a store if you give it one), to wake it when it asks to be
+woken, and to hand outcomes to whoever waits. How to call it:
 
 1. Make one ``Engine`` per API key, with your clock and a ``wake`` function. Attach each
    client of the key with ``Engine.attach``, which gives its ``Buffer``; ``configure``
@@ -18,7 +18,9 @@ waits. How to call it:
    slips past is an event that hangs. Send the headers as they are; never follow a redirect; read
    at most ``MAX_BODY`` bytes; bound each by ``request.timeout``, from connecting to last byte.
    Once the headers of a response have arrived, its status belongs into a Failure too: from a 2xx
-   on, the batch is not sent again.
+   on, the batch is not sent again. Each of its ``storage`` comes back the same way: call ``run``
+   where it may block, and hand back what it returns. There is none without a ``store`` (a ``Store``,
+   such as ``masivo.spool.Spool``), which you give to ``Engine.attach``.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
    logs, calls ``on_activity`` and ``on_error``, and then ends closes. These two are the user's
    code: a call that would wait for you from inside them must raise a RuntimeError instead.

@@ -104,7 +104,8 @@ class Client(ClientBase["HttpClient"]):
         return self._buffer
 
     def send_analytics_event(self, event: Mapping[str, object]) -> Delivery:
-        """Take an event into the buffer. Returns at once; never waits, never does I/O.
+        """Take an event into the buffer. Returns at once; never waits, and does no I/O but, with a
+        spool, one write to a local file.
 
         Args:
             event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
@@ -112,7 +113,7 @@ class Client(ClientBase["HttpClient"]):
 
         Returns:
             The event's delivery, which brings its outcome; already failed with
-            MasivoQueueFullError if the buffer was full. You may drop it: an unclaimed failure is
+            MasivoQueueFullError if the buffer was full (``spooled`` tells if it is on disk). You may drop it: an unclaimed failure is
             logged.
 
         Raises:

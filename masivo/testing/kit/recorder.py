@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from masivo import MasivoError
     from masivo.emulator import Emulator
-    from masivo.protocol import DeliveryType, Json, Origin, Output, Settings
+    from masivo.protocol import DeliveryType, Json, Origin, Output, Settings, Store
 
 __all__ = ["Recorder", "Sent"]
 
@@ -107,6 +107,7 @@ class Recorder:
         settings: Settings,
         delivery_type: DeliveryType = Delivery,
         owner: object = None,
+        store: Store | None = None,
     ) -> Buffer:
         in_threads = _is_threads(owner)
 
@@ -127,7 +128,7 @@ class Recorder:
                 self._changed.notify_all()
             return delivery
 
-        return original(engine, settings, record_event, owner)
+        return original(engine, settings, record_event, owner, store)
 
     def _on_send(
         self, original: Callable[..., Delivery], buffer: Buffer, event: Mapping[str, object]
