@@ -134,8 +134,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         return unwrap(ticket.outcome)
 
     def send_analytics_event(self, event: Mapping[str, object]) -> AsyncDelivery:
-        """Take an event into the buffer. A plain call: it returns at once, and does no I/O but, with
-        a spool, one write to a local file.
+        """Take an event into the buffer. A plain call: it returns at once, and does no I/O but one
+        write to a local file, where there is a spool.
 
         Args:
             event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
@@ -143,8 +143,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
         Returns:
             The event's delivery, which brings its outcome; already failed with
-            MasivoQueueFullError if the buffer was full (``spooled`` tells if it is on disk). You may drop it: an unclaimed failure is
-            logged.
+            MasivoQueueFullError if the buffer was full (``spooled``: it is on disk all the same).
+            You may drop it: an unclaimed failure is logged.
 
         Raises:
             MasivoValidationError: the event is invalid; the message says where and why.

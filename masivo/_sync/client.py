@@ -113,8 +113,8 @@ class Client(ClientBase["HttpClient"]):
 
         Returns:
             The event's delivery, which brings its outcome; already failed with
-            MasivoQueueFullError if the buffer was full (``spooled`` tells if it is on disk). You may drop it: an unclaimed failure is
-            logged.
+            MasivoQueueFullError if the buffer was full (``spooled``: it is on disk all the same).
+            You may drop it: an unclaimed failure is logged.
 
         Raises:
             MasivoValidationError: the event is invalid; the message says where and why.
