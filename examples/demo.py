@@ -7,11 +7,15 @@ sent, or one world's requests from another's.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import trio
@@ -169,6 +173,47 @@ def deliver_real_data() -> bool:
     )
 
 
+# ── A process that is killed ─────────────────────────────────────────────────────────────────
+
+
+def send_and_tell(key: str, url: str, spool: str) -> None:
+    """Send the purchases with a spool, and tell of each call that has returned: in a process that
+    is killed meanwhile."""
+    client = Client(key, base_url=url, spool=spool)
+    for number, event in enumerate(purchases(), 1):
+        client.send_analytics_event(event)
+        print(number, flush=True)
+
+
+def survive_a_kill() -> bool:
+    """What a killed process had sent is delivered by the next one."""
+    print("\nA process is killed in the middle of its work; the next one delivers the rest:\n")
+    events = list(purchases())
+    with TemporaryDirectory() as folder, Emulator() as emulator:
+        spool = f"{folder}/spool"
+        killed = subprocess.Popen(
+            [sys.executable, __file__, emulator.client_key, emulator.url, spool],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        emulator.wait_for(lambda emulator: emulator.event_count >= 500, timeout=20)
+        killed.kill()
+        said, _ = killed.communicate()
+        told = int(said.rpartition("\n")[0].split()[-1])
+        before = emulator.event_count
+        with Client(emulator.client_key, base_url=emulator.url, spool=spool) as client:
+            client.flush(timeout=20)
+        arrived = Counter(json.dumps(event) for event in unstamped(emulator.events))
+    texts = [json.dumps(event) for event in events]
+    missing = sum((Counter(texts[:told]) - arrived).values())
+    twice = sum((arrived - Counter(texts)).values())
+    print(f"  sent before the kill       {told:>6,}")
+    print(f"  delivered before the kill  {before:>6,}")
+    print(f"  missing in the end         {missing:>6,}")
+    print(f"  delivered twice            {twice:>6,}  (the batch in flight at the kill, at most)")
+    return not missing and twice <= 100
+
+
 # ── What a user sees when something is wrong ─────────────────────────────────────────────────
 
 
@@ -219,7 +264,13 @@ def refuse_server_key() -> bool:
 
 def main() -> int:
     """Run all parts; 0 if each went as it should."""
-    parts = deliver_real_data, refuse_bad_event, isolate_rejected_event, refuse_server_key
+    parts = (
+        deliver_real_data,
+        *([survive_a_kill] if sys.platform in ("linux", "darwin") else []),
+        refuse_bad_event,
+        isolate_rejected_event,
+        refuse_server_key,
+    )
     try:
         results = [part() for part in parts]
     except (MasivoError, TimeoutError) as error:
@@ -234,4 +285,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:]:
+        send_and_tell(*sys.argv[1:])
+    else:
+        sys.exit(main())
