@@ -19,8 +19,8 @@ woken, and to hand outcomes to whoever waits. How to call it:
    at most ``MAX_BODY`` bytes; bound each by ``request.timeout``, from connecting to last byte.
    Once the headers of a response have arrived, its status belongs into a Failure too: from a 2xx
    on, the batch is not sent again. Each of its ``storage`` comes back the same way: call ``run``
-   where it may block, and hand back what it returns. There is none unless you give ``Engine.attach``
-   a ``store``, such as ``masivo.spool.Spool``.
+   where it may block, and hand back what it returns. There is none unless you give a ``store`` to
+   ``Engine.attach``, such as ``masivo.spool.Spool``.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
    logs, calls ``on_activity`` and ``on_error``, and then ends closes. These two are the user's
    code: a call that would wait for you from inside them must raise a RuntimeError instead.

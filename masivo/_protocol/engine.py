@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 from .batches.gate import Gate
 from .batches.outbox import Outbox
-from .batches.spooled import SpooledOutbox
 from .buffer import Buffer
 from .calls import Calls
 from .clients import Clients
@@ -110,6 +109,8 @@ class Engine:
         if store is None or not settings.enabled:
             outbox, store = Outbox(context, self._authorizer, gate, owner), None
         else:
+            from .batches.spooled import SpooledOutbox  # only those with a store pay for it
+
             outbox = SpooledOutbox(context, self._authorizer, gate, owner, store)
         buffer = Buffer(context, outbox, delivery_type, store)
         self._clients.add(buffer)

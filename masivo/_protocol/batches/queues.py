@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from masivo._protocol.events.form import size
-from masivo._protocol.storage.kept import source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from masivo._protocol.delivery import Delivery
 
@@ -149,12 +148,13 @@ class PerCustomer:
 
     Args:
         batch: the number of events in a whole batch.
-        one_log: whether a batch is to hold the events of one log alone.
+        source_of: gives the log that an event lies in: a batch holds the events of one. None: there
+            are no logs.
     """
 
-    def __init__(self, batch: int, *, one_log: bool = False) -> None:
+    def __init__(self, batch: int, source_of: Callable[[Delivery], object] | None = None) -> None:
         self._batch = batch
-        self._one_log = one_log
+        self._source_of = source_of
         self.arrived = 0
         self.ready_bytes = 0
         self._ready = 0
@@ -219,6 +219,7 @@ class PerCustomer:
         numbers: list[int] = []
         customers: list[str] = []
         total = 0
+        source_of = self._source_of
         leader = self._first(self._long) if self._leader is None else None
         customer = self._first(self._free) if leader is None else leader
         while customer is not None and len(taken) < count:
@@ -229,7 +230,7 @@ class PerCustomer:
                 cost = size(delivery.encoded) + 1
                 if taken and (
                     total + cost > budget
-                    or (self._one_log and source_of(delivery) is not source_of(taken[0]))
+                    or (source_of is not None and source_of(delivery) is not source_of(taken[0]))
                 ):
                     count = len(taken)  # the batch is full
                     break

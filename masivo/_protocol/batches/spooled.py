@@ -62,7 +62,7 @@ class SpooledOutbox(Outbox):
     def __init__(
         self, context: Context, authorizer: Authorizer, gate: Gate, owner: object, store: Store
     ) -> None:
-        self._lines = PerCustomer(gate.settings.batch_size, one_log=True)  # the queue
+        self._lines = PerCustomer(gate.settings.batch_size, source_of)  # the queue
         super().__init__(context, authorizer, gate, owner, self._lines)
         self._outcomes.flushes.may_end = self._may_end
         self._store = store
