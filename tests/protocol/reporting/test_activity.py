@@ -19,8 +19,10 @@ from masivo.protocol import (
     BatchSettled,
     CallWaits,
     ClientReleased,
+    EventsAdopted,
     EventsFailed,
     EventsQueued,
+    EventsSpooled,
     Failure,
     FlushEnded,
     Idle,
@@ -37,6 +39,7 @@ from masivo.protocol import (
 )
 from protocol.requests import header
 from protocol.simulator import BASE_URL, KEY, START, TOKEN, WALL, Driver, event, in_batch
+from protocol.spooled import SpoolDriver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -445,6 +448,21 @@ def test_no_activity_holds_a_secret_or_an_event() -> None:
     assert f"{BASE_URL}/events?key=[redacted]" in text
     for hidden in (KEY, TOKEN, "private", "customer_id"):
         assert hidden not in text
+
+
+def test_what_a_spool_keeps_is_reported() -> None:
+    """The events whose deliveries end before them, with the class of the error; and those that a
+    later process takes over."""
+    driver = SpoolDriver(listening=True, max_retries=0)
+    driver.sign_in()
+    driver.send(event(1), event(2))
+    driver.flush()
+    driver.respond(503)
+    assert seen(driver, EventsSpooled) == [EventsSpooled(START, 2, "MasivoError", 503)]
+    driver.process.kill()
+    after = SpoolDriver(driver.disk, listening=True)
+    after.flush()
+    assert seen(after, EventsAdopted) == [EventsAdopted(START, 2)]
 
 
 def test_every_kind_of_activity_is_tested_here() -> None:
