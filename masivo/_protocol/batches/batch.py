@@ -37,6 +37,8 @@ class Part(msgspec.Struct):
     """True once it was sent again for stamps that had proved wrong."""
     noted: str = ""
     """The key under which it was noted in a store; empty: it was not."""
+    noting: str = ""
+    """The key under which it is being noted, or was."""
     adopted: bool = False
     """True if another process may have sent it already."""
     well: bool = False

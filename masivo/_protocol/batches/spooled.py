@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.errors import (
+    MasivoClosedError,
     MasivoConfigError,
     MasivoError,
     MasivoQueueFullError,
@@ -74,7 +75,7 @@ class SpooledOutbox(Outbox):
         self._aside_events = 0
         self._kept_queued = 0  # events in the queue whose deliveries have ended
         self._well = False  # the last result was that the API accepted events, or rejected them
-        self._noting: Batch | None = None
+        self._alone: MasivoError = MasivoQueueFullError("", spooled=True)
         self._room_at = 0.0
         self._tend_at = self._context.now + SCAN
         self._due_at = 0.0  # not before, however much is due: it was just done
@@ -134,10 +135,13 @@ class SpooledOutbox(Outbox):
 
     def enqueue(self, deliveries: list[Delivery]) -> None:
         """See Outbox."""
-        self.use()
-        self._triggers.arrived(deliveries[-1].at)
         self._queued += len(deliveries)
         self._queued_bytes += total_size(deliveries)
+        if self.released:
+            self._drop(deliveries, (), self._closing_error or closed_error())
+            return
+        self.use()
+        self._triggers.arrived(deliveries[-1].at)
         entries: list[Delivery] = []
         for delivery in deliveries:
             queued = self.backlog.comes(delivery)
@@ -155,9 +159,10 @@ class SpooledOutbox(Outbox):
         """See Outbox."""
         self.use()
         outcome, self.gate.alone = self.gate.alone, None
-        self.backlog.comes_alone(position)
         if outcome is not None:
-            self._context.warn_of_loss(outcome.error, 1)
+            self._alone = outcome.error
+        self.backlog.comes_alone(position)
+        self._context.warn_of_loss(self._alone, 1)
         self._context.touch(self)
 
     def flush(self, ticket: FlushTicket) -> None:
@@ -248,8 +253,7 @@ class SpooledOutbox(Outbox):
                 if error is not None:
                     self._stop_queue(error)
                     self._leave_kept(error)
-                    if self._closes and not any(b.request_id for b in self._batches):
-                        self.release(self._closing_error or closed_error())
+                    self._end_close()
         super().step(now)
         if not self.released:
             if now >= self._tend_at or (self._store.due and now >= self._due_at):
@@ -395,18 +399,18 @@ class SpooledOutbox(Outbox):
             return
         part = self._prepare(batch)
         if part.noted != part.key:
-            self._note(batch, part)
+            self._note(part)
             return
         if not batch.retries:
             part.well = self._well
         super()._send(batch, token)
 
-    def _note(self, batch: Batch, part: Part) -> None:
+    def _note(self, part: Part) -> None:
         """Note a part before it is first sent."""
-        if self._noting is not None:
-            return  # of several batches, one after the other
-        self._noting = batch
         deliveries, key = part.deliveries, part.key
+        if part.noting == key:
+            return
+        part.noting = key
         positions = [each.position for each in deliveries if each.position is not None]
         note = Note(positions, key, stamps_of(deliveries, part.events))
         source = source_of(deliveries[0])
@@ -417,7 +421,6 @@ class SpooledOutbox(Outbox):
                 log.note(note)
 
         def then(_: object) -> None:  # if it failed, the batch may be sent all the same
-            self._noting = None
             part.noted = key
             self._context.touch(self)
 
@@ -455,6 +458,17 @@ class SpooledOutbox(Outbox):
             if not isinstance(each, Kept):
                 deliveries[n] = left_over(each)
         self._outcomes.leave(live, numbers, error)
+
+    def fail_waiting(self, error: MasivoError) -> None:
+        """See Outbox."""
+        super().fail_waiting(error)
+        self._end_close()
+
+    def _end_close(self) -> None:
+        """End a close that cannot deliver what is left; what is on its way may still be."""
+        if self._closes and not any(batch.request_id for batch in self._batches):
+            why = "the client was closed before this could be delivered"
+            self.release(MasivoClosedError(why))
 
     def _leave_parts(self, batch: Batch, error: MasivoError) -> None:
         for part in batch.parts:
@@ -538,7 +552,7 @@ class SpooledOutbox(Outbox):
             self._put_aside(batch)
         self._context.touch(self)
         if self._closes:
-            self.release(self._closing_error or closed_error())
+            self._end_close()
         elif self._outcomes.flushes.any_open and not at_fault:
             self._leave_kept(error)
 
