@@ -482,6 +482,11 @@ class SpooledOutbox(Outbox):
             numbers = [n for n, each in self._lines.entries() if isinstance(each, Kept)]
             self._outcomes.leave([], numbers, error)
 
+    def fail_waiting(self, error: MasivoError) -> None:
+        """See Outbox. Flushes do not wait for what was left before, either."""
+        super().fail_waiting(error)
+        self._leave_kept(error)
+
     def _stop(self, batches: list[Batch], error: MasivoError) -> None:
         for batch in batches:
             self._leave_parts(batch, error)
