@@ -25,6 +25,7 @@ With the extra (pip install 'masivo[cli]'):
   check     Check the key.
   send      Send one event.
   import    Send the events of a file.
+  spool     What lies in a spool; send or export it.
 """
 
 

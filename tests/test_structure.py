@@ -224,6 +224,7 @@ ALONE = {
     "_protocol/settle.py": "after polls, in order",
     "_protocol/token": "in polls",
     "cli/importing": "in the program's main thread",
+    "cli/sending.py": "by on_activity, one call at a time",
     "cli/spool.py": "in the program's main thread",
     "emulator/faults.py": "under the journal's lock",
     "emulator/inspector": "under the journal's lock",

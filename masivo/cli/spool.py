@@ -18,14 +18,17 @@ from masivo._protocol.wire.dates import format_stamp
 from masivo.spool.survey import Survey
 
 from . import terminal
-from .account import find_key, options
-from .exits import TABLE, Exit, UsageError
+from .account import find_account, find_key, options
+from .exits import TABLE, Exit, UsageError, print_error, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from masivo.protocol import Secret
     from masivo.spool.survey import SurveyedLog
+
+    from .account import Account
+    from .sending import Sent
 
 __all__ = ["spool"]
 
@@ -39,29 +42,57 @@ __all__ = ["spool"]
     help="Print the rejected events with their errors, as `masivo import` takes them again; with "
     "--export, write them.",
 )
+@click.option("--send", is_flag=True, help="Deliver what was left; what running clients hold, not.")
+@click.option(
+    "--replaced-key",
+    is_flag=True,
+    help="With --send: also what was left under other keys, of the same address.",
+)
+@click.option(
+    "--in-flight",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="With --send: batches on their way at once. Order is kept for each customer.",
+)
 @options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def spool(
     directory: str,
     export: str | None,
     rejected: bool,
+    send: bool,
+    replaced_key: bool,
+    in_flight: int,
     base_url: str | None,
     key_file: str | None,
     as_json: bool,
 ) -> Exit:
     """Say what lies in DIR, the directory that was given to a client as its spool.
 
-    Nothing is changed, also not by --export and --rejected, which write JSON Lines.
+    That changes nothing, and neither do --export and --rejected, which write JSON Lines. --send
+    delivers what was left by processes that have ended; Ctrl-C loses nothing.
 
     \b
     masivo spool var/masivo
+    masivo spool var/masivo --send
     masivo spool var/masivo --export events.jsonl
     masivo spool var/masivo --rejected > rejected.jsonl
     """
+    if send and (rejected or export is not None):
+        raise UsageError("--send cannot be combined with --export and --rejected: one at a time")
+    if replaced_key and not send:
+        raise UsageError("--replaced-key is for --send")
     path = os.path.abspath(directory)  # noqa: PTH100
     survey = Survey(path)
     _check(path, survey)
     try:
+        if send:
+            account = find_account(base_url, key_file)
+            from .sending import send_left  # it imports the client
+
+            sent = send_left(path, account, in_flight=in_flight, replaced_key=replaced_key)
+            return _conclude(path, sent, account, as_json)
         if rejected:
             return _export(survey.rejected(), export or "-", "rejected event", as_json)
         if export is not None:
@@ -194,6 +225,13 @@ def _show(path: str, survey: Survey, key: Secret | None, as_json: bool) -> Exit:
     if files:
         terminal.result(f"Damaged parts of logs, kept for 30 days: {_bytes(size)} in *.bad")
     name = shlex.quote(path)
+    left = [account for account in accounts if account.left.events]
+    if any(account.is_present is not False for account in left):
+        terminal.note(f"To deliver what was left: masivo spool {name} --send")
+    if any(account.is_present is False for account in left):
+        terminal.note(
+            f"If the present key replaces the other: masivo spool {name} --send --replaced-key"
+        )
     if rejected:
         terminal.note(f"To see the rejected events: masivo spool {name} --rejected")
     return Exit.GOOD
@@ -277,3 +315,46 @@ def _export(lines: Iterable[bytes], name: str, what: str, as_json: bool) -> Exit
     else:
         terminal.result(f"{_count(count, what)} written to {name}.")
     return Exit.GOOD
+
+
+# ── Sending ──────────────────────────────────────────────────────────────────────────────────
+
+
+def _conclude(path: str, sent: Sent, account: Account, as_json: bool) -> Exit:
+    """Print the result, and how to go on; return the exit code."""
+    code = Exit.EVENTS_REJECTED if sent.rejected else Exit.GOOD
+    if sent.error is not None:
+        code = print_error(sent.error, account.base_url)
+    elif sent.interrupted:
+        terminal.note("Interrupted.")
+        code = Exit.INTERRUPTED
+    complete = not (sent.left or sent.interrupted)
+    if as_json:
+        result: dict[str, object] = {
+            "complete": complete,
+            "delivered": sent.delivered,
+            "rejected": sent.rejected,
+            "left": sent.left,
+        }
+        if sent.error is not None:
+            result["error"] = report(sent.error)
+        terminal.result_json(result)
+    elif complete and not sent.delivered + sent.rejected:
+        terminal.result(
+            f"Nothing was left in {path} for this key and {account.base_url}. To see what lies "
+            f"there: masivo spool {shlex.quote(path)}"
+        )
+    else:
+        so_far = "All done" if complete else "So far"
+        terminal.result(
+            f"{so_far}: {_count(sent.delivered, 'event')} delivered, {sent.rejected:,} rejected."
+        )
+    name = shlex.quote(path)
+    if sent.rejected:
+        terminal.note(f"The rejected events, with their errors: masivo spool {name} --rejected")
+    if not complete:
+        terminal.note(
+            f"{_count(sent.left, 'event')} still in {path}, and will be sent later: by the next "
+            f"client of this key, or by masivo spool {name} --send"
+        )
+    return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo.emulator import Fault
 from masivo.protocol import RejectedEvent
 from masivo.spool import Spool
 
@@ -179,7 +181,7 @@ def test_export(shell: Shell) -> None:
     before = show(shell, "--json").json()
     ended = show(shell, "--export", "x.jsonl")
     assert ended.out == "3 events written to x.jsonl.\n"
-    assert shell.read("x.jsonl") == [
+    assert sorted(shell.read("x.jsonl"), key=lambda each: str(each["n"])) == [
         event(0, issued_at="2025-06-15T15:06:40.000Z"),
         event(1, issued_at="2025-06-15T15:06:41.000Z"),
         event(8, issued_at="2025-01-01T00:00:00Z"),
@@ -247,3 +249,136 @@ def test_rejected_events_are_imported_again(shell: Shell) -> None:
     assert (shell.folder / "r.jsonl").read_text() == ended.out
     assert shell.masivo("import", "r.jsonl").code == 0
     assert [each["n"] for each in shell.emulator.events] == [0, 1]
+
+
+# ── Sending ──────────────────────────────────────────────────────────────────────────────────
+
+
+def recent() -> float:
+    """A time that the API takes."""
+    return time.time() - 1_000.0
+
+
+def test_send(shell: Shell) -> None:
+    """What was left arrives, in order for each customer, with the times of its acceptance; the
+    directory is empty after."""
+    leave(shell, 350, at=recent())
+    ended = show(shell, "--send")
+    assert ended.out == "All done: 350 events delivered, 0 rejected.\n"
+    arrived = shell.emulator.events
+    assert sorted(each["n"] for each in arrived) == list(range(350))
+    for customer in range(7):
+        numbers = [each["n"] for each in arrived if each["customer_id"] == f"c-{customer}"]
+        assert numbers == sorted(numbers)
+    assert list((shell.folder / "spool").iterdir()) == []
+    again = show(shell, "--send")
+    assert again.out.startswith(f"Nothing was left in {shell.folder}/spool for this key and ")
+
+
+def test_send_leaves_to_others_what_is_theirs(shell: Shell) -> None:
+    """A log that a client holds, and one of another key."""
+    held = spool_of(shell)
+    held.append(encoded(0), recent(), True)
+    leave(shell, 1, "another-key", recent())
+    leave(shell, 2, at=recent())
+    assert show(shell, "--send", "--json").json() == {
+        "complete": True,
+        "delivered": 2,
+        "rejected": 0,
+        "left": 0,
+    }
+    assert sorted(each["n"] for each in shell.emulator.events) == [0, 1]
+    present, other = show(shell, "--json").json()["accounts"]
+    assert (present["held"]["events"], present["left"]["events"]) == (1, 0)
+    assert other["left"]["events"] == 1
+    held.release()
+
+
+def test_send_for_a_replaced_key(shell: Shell) -> None:
+    """The command is named, and sends what other keys have left for the same address."""
+    leave(shell, 3, "the-old-key", recent())
+    command = f"masivo spool {shell.folder}/spool --send --replaced-key\n"
+    assert show(shell).err.endswith(command)
+    ended = show(shell, "--send", "--replaced-key")
+    assert ended.out == "All done: 3 events delivered, 0 rejected.\n"
+    assert [each["n"] for each in shell.emulator.events] == [0, 1, 2]
+    assert list((shell.folder / "spool").iterdir()) == []
+
+
+def test_send_in_an_outage(shell: Shell) -> None:
+    """It ends when the retries have, says why, and how to try again; nothing is lost."""
+    leave(shell, 150, at=recent())
+    shell.emulator.fail(Fault(status=503), route="events", times=None)
+    ended = shell.masivo("spool", "spool", "--send", "--json")
+    assert ended.code == 6
+    document = ended.json()
+    assert document["error"]["status"] == 503
+    assert (document["complete"], document["delivered"], document["left"]) == (False, 0, 150)
+    assert f"150 events still in {shell.folder}/spool" in ended.err
+    shell.emulator.heal()
+    assert show(shell, "--send").out.startswith("All done: 150 events")
+    assert len(shell.emulator.events) == 150
+
+
+def test_send_with_a_refused_key(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error and the exit code are those of every command."""
+    leave(shell, 1, "wrong-key", recent())
+    monkeypatch.setenv("MASIVO_API_KEY", "wrong-key")
+    ended = shell.masivo("spool", "spool", "--send")
+    assert ended.code == 3
+    assert "wrong-key" not in ended.err + ended.out
+    leave(shell, 1, shell.emulator.server_key, recent())
+    monkeypatch.setenv("MASIVO_API_KEY", shell.emulator.server_key)
+    assert shell.masivo("spool", "spool", "--send").code == 4
+
+
+def test_send_without_a_server(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a failure of the network."""
+    monkeypatch.setenv("MASIVO_BASE_URL", "http://127.0.0.1:9")
+    folder = shell.folder / "spool"
+    folder.mkdir(mode=0o700)
+    spool = Spool(str(folder), shell.emulator.client_key, "http://127.0.0.1:9", BOUND)
+    spool.append(encoded(0), recent(), True)
+    spool.release()
+    ended = shell.masivo("spool", "spool", "--send")
+    assert ended.code == 5
+    assert "So far: 0 events delivered, 0 rejected." in ended.out
+
+
+def test_send_with_rejected_events(shell: Shell) -> None:
+    """They are kept with their errors, and the command that prints them is named."""
+    spool = spool_of(shell)
+    for n in range(3):
+        spool.append(encoded(n, issued_at="never") if n == 1 else encoded(n), recent(), True)
+    spool.release()
+    shell.emulator.reject = lambda each: "no" if each["issued_at"] == "never" else None
+    ended = shell.masivo("spool", "spool", "--send")
+    assert ended.code == 7
+    assert ended.out == "All done: 2 events delivered, 1 rejected.\n"
+    assert ended.err.endswith("--rejected\n")
+    (line,) = show(shell, "--rejected").out.splitlines()
+    assert json.loads(line)["event"]["n"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_send_interrupted(shell: Shell, number: signal.Signals) -> None:
+    """It ends at once; nothing is lost."""
+    leave(shell, 2_000, at=recent())
+    shell.emulator.fail(Fault(delay=0.2), route="events", times=None)
+    with shell.start("spool", "spool", "--send", "--in-flight", "1") as process:
+        shell.emulator.wait_for(lambda emulator: emulator.event_count, 30)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"So far: " in out
+    assert b"Interrupted." in err
+    shell.emulator.heal()
+    assert show(shell, "--send").out.startswith("All done: ")
+    assert {each["n"] for each in shell.emulator.events} == set(range(2_000))
+
+
+def test_options_that_exclude_each_other(shell: Shell) -> None:
+    """One thing at a time."""
+    spool_of(shell)
+    for options in (["--send", "--rejected"], ["--send", "--export", "x"], ["--replaced-key"]):
+        assert shell.masivo("spool", "spool", *options).code == 2

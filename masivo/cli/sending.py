@@ -1,0 +1,162 @@
+"""Sending of what was left in a spool, by a client like any other."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from masivo import Client, MasivoError, MasivoNetworkError
+from masivo.protocol import BatchSettled, EventsFailed, RequestFailed, ResponseReceived
+from masivo.spool import Spool, check_place
+from masivo.spool.survey import Survey
+
+from .importing.progress import Sample, show
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from types import FrameType
+
+    from masivo.protocol import Activity, Store
+    from masivo.spool.log import Log
+    from masivo.spool.survey import SurveyedLog
+
+    from .account import Account
+    from .importing.progress import Display
+
+__all__ = ["Sent", "send_left"]
+
+_PATIENCE: Final = 0.2
+"""Seconds for the token whose lack may be why nothing could be sent."""
+_EVERYTHING: Final = 1 << 62
+"""For a bound that does not apply: this client takes no new events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of the events that were left."""
+
+    delivered: int
+    rejected: int
+    left: int
+    """How many are still in the spool."""
+    error: MasivoError | None
+    """Why these could not be sent; None if there are none, or if it was interrupted."""
+    interrupted: bool
+
+
+def send_left(path: str, account: Account, *, in_flight: int, replaced_key: bool) -> Sent:
+    """Send what was left in a directory, with progress, until all of it has its outcome or it
+    turns out that it cannot be sent now.
+
+    Args:
+        path: of the directory.
+        account: whose events; it sends them.
+        in_flight: batches on their way at once.
+        replaced_key: also those of other keys that have the same address.
+
+    Raises:
+        MasivoConfigError: the directory cannot be used for a spool.
+    """
+    check_place(path)
+    key = account.key.reveal()
+
+    def is_wanted(log: SurveyedLog) -> bool:
+        if log.held or log.account is None:
+            return False
+        return log.is_of(key) or (replaced_key and log.base_url == account.base_url)
+
+    found = sum(log.events for log in Survey(path).logs() if is_wanted(log))
+    watch = _Watch(show(found or None, Sample(0, 0, 0)))
+    with _interrupts():
+        client = (_ReplacedKeyClient if replaced_key else Client)(
+            key,
+            base_url=account.base_url,
+            spool=path,
+            spool_max_bytes=_EVERYTHING,
+            max_in_flight=in_flight,
+            on_activity=watch,
+        )
+        interrupted = False
+        try:
+            client.flush()
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            watch.display.close()
+        stats = client.stats()
+        left = max(
+            stats.queued + stats.in_flight + stats.spooled, found - stats.delivered - stats.failed
+        )
+        error = _why(client, watch.last) if left > 0 and not interrupted else None
+        client.destroy()
+    return Sent(stats.delivered, stats.failed, left, error, interrupted)
+
+
+class _Watch:
+    """The client's ``on_activity``: shows the progress, and keeps the last result of a batch."""
+
+    def __init__(self, display: Display) -> None:
+        self.display = display
+        self.last: ResponseReceived | RequestFailed | None = None
+        self._delivered = 0
+        self._failed = 0
+
+    def __call__(self, activity: Activity) -> None:
+        if isinstance(activity, ResponseReceived | RequestFailed) and activity.batch is not None:
+            self.last = activity
+        elif isinstance(activity, EventsFailed):
+            self._failed += activity.events
+        elif isinstance(activity, BatchSettled):
+            self._delivered += activity.delivered
+            if time.monotonic() >= self.display.due:
+                done = self._delivered + self._failed
+                self.display.update(Sample(self._delivered, self._failed, done))
+
+
+def _why(client: Client, last: ResponseReceived | RequestFailed | None) -> MasivoError:
+    """The error for which events could not be sent."""
+    with suppress(TimeoutError):
+        try:
+            client.get_token(_PATIENCE)
+        except MasivoError as error:
+            return error
+    if isinstance(last, ResponseReceived):
+        return MasivoError(f"the API responded with status {last.status}", status=last.status)
+    return MasivoNetworkError("the API did not respond")
+
+
+class _ReplacedKeySpool(Spool):
+    def adopt(self, *, replaced_key: bool = True) -> Iterator[Log]:
+        """See Spool: those of the same address, whatever their key."""
+        return super().adopt(replaced_key=replaced_key)
+
+
+class _ReplacedKeyClient(Client):
+    """A client that adopts the logs of other keys, too."""
+
+    def _store(self) -> Store | None:
+        account, settings = self._settings.account, self._settings
+        assert settings.spool is not None  # noqa: S101 (given above)
+        return _ReplacedKeySpool(
+            settings.spool, account.api_key.reveal(), account.base_url, settings.spool_max_bytes
+        )
+
+
+@contextmanager
+def _interrupts() -> Generator[None]:
+    """Have SIGTERM end it as Ctrl-C does, unless it is ignored: nothing is lost."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        if before is not signal.SIG_IGN:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
