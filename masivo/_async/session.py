@@ -21,15 +21,7 @@ from . import clock as clocks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo.protocol import (
-        Clock,
-        Failure,
-        Origin,
-        Request,
-        Response,
-        StoreWork,
-        Ticket,
-    )
+    from masivo.protocol import Clock, Failure, Origin, Request, Response, StoreWork, Ticket
 
 __all__ = ["GRACE", "AsyncSender", "LoopSession", "Member", "session_of"]
 
