@@ -460,8 +460,9 @@ class SpooledOutbox(Outbox):
         self._outcomes.leave(live, numbers, error)
 
     def fail_waiting(self, error: MasivoError) -> None:
-        """See Outbox."""
+        """See Outbox. Flushes do not wait for what was left before, either."""
         super().fail_waiting(error)
+        self._leave_kept(error)
         self._end_close()
 
     def _end_close(self) -> None:
@@ -481,11 +482,6 @@ class SpooledOutbox(Outbox):
         if self._kept_queued:
             numbers = [n for n, each in self._lines.entries() if isinstance(each, Kept)]
             self._outcomes.leave([], numbers, error)
-
-    def fail_waiting(self, error: MasivoError) -> None:
-        """See Outbox. Flushes do not wait for what was left before, either."""
-        super().fail_waiting(error)
-        self._leave_kept(error)
 
     def _stop(self, batches: list[Batch], error: MasivoError) -> None:
         for batch in batches:
