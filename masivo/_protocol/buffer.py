@@ -54,7 +54,6 @@ class Buffer(Origin):
     ) -> None:
         settings = outbox.settings
         super().__init__(outbox.owner, settings.on_error, settings.on_activity)
-        outbox.origin = self
         self.settings: Settings = settings
         self.outbox: Outbox = outbox
         self._context = context
@@ -62,7 +61,7 @@ class Buffer(Origin):
         self._clock = context.clock
         self._input = context.input
         self._wake = context.wake
-        self._enabled = settings.enabled
+        self._plain = settings.enabled and store is None
         self._encode = encoder(settings)
         self._make = delivery_type
         self._store = store
@@ -101,8 +100,7 @@ class Buffer(Origin):
         delivery = self._make(
             encoded, self._clock(), customer if self._per_customer else None, self
         )
-        if not self._enabled:
-            delivery.outcome, delivery.encoded = _NOT_SENT, b""
+        if not self._plain and not self._goes_on(delivery):
             return delivery
         length = size(encoded)
         arrivals = gate.arrivals
@@ -111,12 +109,8 @@ class Buffer(Origin):
             folded, items, total = gate.count()
         total += length
         accepted = folded[0] + items + 1
-        full = accepted > gate.full_count or total > gate.full_bytes
-        if full or self._store is not None:
-            if self._store is None:
-                return self._overflow(delivery)
-            if not self._stored(delivery, self._store, full=full):
-                return delivery
+        if accepted > gate.full_count or total > gate.full_bytes:
+            return self._overflow(delivery)
         # In this order: of several callers at once, the last counts only what a poll can find.
         if self.on_error is not None and is_inside(self.on_error):
             self._input(partial(self.outbox.enqueue_again, delivery))
@@ -268,11 +262,14 @@ class Buffer(Origin):
         delivery.outcome = _NOT_SENT
         return delivery
 
-    def _stored(self, delivery: Delivery, store: Store, *, full: bool) -> bool:
-        """Store an event; return whether it is kept in memory, too. Else its delivery has ended:
-        the store has no room for it, or memory has none."""
-        gate, clock = self._gate, self._context.server_clock
-        behind = full or gate.behind
+    def _goes_on(self, delivery: Delivery) -> bool:
+        """Store an event; return whether it is in memory, too. Else its delivery has ended: the
+        client is disabled, the store has no room for it, or memory has none."""
+        store, gate, clock = self._store, self._gate, self._context.server_clock
+        if store is None:
+            delivery.outcome, delivery.encoded = _NOT_SENT, b""
+            return False
+        behind = gate.behind or not gate.has_room_for(size(delivery.encoded))
         if behind:
             gate.behind = True  # before it is in the log: who comes later stays behind it
         at = delivery.at
@@ -285,11 +282,16 @@ class Buffer(Origin):
             self._overflow(delivery, f"{error}: the event was not accepted")
             return False
         delivery.position = position
-        if not behind:
-            return True
+        if behind:
+            self._stays_on_disk(delivery, position)
+        return not behind
+
+    def _stays_on_disk(self, delivery: Delivery, position: int) -> None:
+        """End the delivery of an event that is in the store alone. All between two polls share an
+        error."""
+        gate, settings = self._gate, self.settings
         outcome, fresh = gate.alone, gate.alone is None
         if outcome is None:
-            settings = self.settings
             outcome = gate.alone = Failed(
                 MasivoQueueFullError(
                     f"the buffer is full (max_queue={settings.max_queue} events, "
@@ -301,10 +303,13 @@ class Buffer(Origin):
         self._input(partial(self.outbox.stored_alone, position))
         if fresh:
             self._wake()
-        return False
 
     def _overflow(self, delivery: Delivery, why: str | None = None) -> Delivery:
         """Fail an event for which there is no room. All between two polls share their error."""
+        if delivery.position is not None:  # others came between, but it is stored
+            self._gate.behind = True
+            self._stays_on_disk(delivery, delivery.position)
+            return delivery
         self._gate.overflowed.add()
         overflow = self._gate.overflow
         settings = self.settings

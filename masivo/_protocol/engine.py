@@ -113,6 +113,8 @@ class Engine:
 
             outbox = SpooledOutbox(context, self._authorizer, gate, owner, store)
         buffer = Buffer(context, outbox, delivery_type, store)
+        if store is not None:
+            outbox.origin = buffer
         self._clients.add(buffer)
         if settings.on_activity is not None:
             context.listeners[outbox.gate] = buffer

@@ -102,13 +102,16 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/backoff.py", "full_jitter: 64 + 1"),
     ],
     "speed alone: the longer way comes to the same": [
-        ("batches/flushes.py", "Flushes.count: if numbers and max(numbers) >= ticket.mark: always"),
+        (
+            "batches/flushes.py",
+            ("Flushes.count: if numbers and (max(numbers) >= ticket.mark or ticket.done): always"),
+        ),
         ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
         (
             "batches/outbox.py",
             (
-                "Outbox.__init__: PerCustomer(settings.batch_size) if several else Fifo(): "
-                "always the first"
+                "Outbox.__init__: PerCustomer(settings.batch_size) if settings.max_in_flight > 1 "
+                "else Fifo(): always the first"
             ),
         ),
         ("batches/outbox.py", "Outbox.__init__: settings.max_in_flight > 1: Gt -> GtE"),

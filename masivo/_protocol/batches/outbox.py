@@ -71,7 +71,7 @@ class Outbox:
         self.settings: Settings = settings
         self.owner: object = owner
         self.origin: Origin
-        """The client, as its deliveries know it; set by its buffer."""
+        """The client, as its deliveries know it, where there is a store."""
         self.gate: Gate = gate
         self.released: bool = False
         """True once it takes no more events, and sends none."""
