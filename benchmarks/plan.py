@@ -149,6 +149,8 @@ def plan(*, quick: bool) -> list[Case]:
     add("store", QUEUES, "store", rounds, count=pick(2_000, 500))
     add("removing", ("spool",), "removing", pick(5, 2), count=pick(50_000, 20_000))
     add("backlog", ("spool",), "backlog", 1, count=pick(5_000_000, 500_000))
+    left = pick(5_000_000, 500_000)
+    add("adopted", ("masivo",), "adopted", 1, count=left, deliver=left // 50)
     on_disk = {"spool": True}
     add("call, spool", OURS[: pick(3, 1)], "call", rounds, {**held, **on_disk}, count=count)
     count = pick(100_000, 40_000)

@@ -1,4 +1,4 @@
-"""Measures of a store on disk: of the spool's alone, beside what one would pick in its place.
+"""Measures of the spool: of its store alone, beside what one would pick for it, and of a backlog.
 
 Each is a function that gives numbers by name. All ways store the same bytes, those of an event as a
 client encodes it. Files are in the system's folder for temporary files (``TMPDIR``): where that is
@@ -19,12 +19,15 @@ from collections.abc import Callable
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .calls import nothing, timed
-from .events import events
+from .events import events, make
 
-__all__ = ["WAYS", "backlog", "removing", "store"]
+if TYPE_CHECKING:
+    from .contender import Contender
+
+__all__ = ["WAYS", "adopted", "backlog", "removing", "store"]
 
 _NS = 1e-9
 _AT: Final = 1.7e9
@@ -193,18 +196,18 @@ def removing(count: int) -> dict[str, float]:
 _LEAVE = """
 import sys
 from benchmarks.storing import leave
-leave(sys.argv[1], int(sys.argv[2]))
+leave(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
 """
 
 
-def leave(folder: str, count: int) -> None:
+def leave(folder: str, count: int, key: str, url: str) -> None:
     """Have events lie in a folder that nobody holds."""
     from masivo.spool import Spool
 
-    spool = Spool(folder, _KEY, _URL, _EVERYTHING)
-    put, pool = spool.append, _bodies(1_000)
+    spool = Spool(folder, key, url, _EVERYTHING)
+    put, pool, now = spool.append, _bodies(1_000), time.time()
     for number, body in enumerate(islice(cycle(pool), count)):
-        put(body, _AT, True)
+        put(body, now, True)
         if not number % 1_000 and spool.due:
             spool.tend()
     spool.release()
@@ -220,7 +223,7 @@ def backlog(count: int) -> dict[str, float]:
     from masivo.spool import Spool
 
     with TemporaryDirectory(prefix="masivo-bench-") as folder:
-        subprocess.run([sys.executable, "-c", _LEAVE, folder, str(count)], check=True)
+        _leave_elsewhere(folder, count, _KEY, _URL)
         before = _peak()
         begun = time.perf_counter()
         (log,) = Spool(folder, _KEY, _URL, _EVERYTHING).adopt()
@@ -243,6 +246,44 @@ def backlog(count: int) -> dict[str, float]:
             "left": float(left),
             "missing": float(count - read),
         }
+
+
+async def adopted(contender: Contender, count: int, deliver: int) -> dict[str, float]:
+    """A client that finds what another process has left: seconds until its first batch has
+    arrived, events a second, and bytes of memory beyond those of one that finds nothing.
+
+    Args:
+        contender: not opened; its options say where to.
+        count: how many events were left.
+        deliver: how many of them are waited for.
+    """
+    from masivo import Client
+
+    sink, key = contender.options.sink, contender.options.key
+    sink.set()
+    with TemporaryDirectory(prefix="masivo-bench-") as folder:
+        _leave_elsewhere(f"{folder}/left", count, key, sink.url)
+        with Client(key, base_url=sink.url, spool=f"{folder}/empty") as client:
+            client.send_analytics_event(make(0))
+            client.flush()
+        sink.set()
+        before, begun = _peak(), time.perf_counter()
+        client = Client(key, base_url=sink.url, spool=f"{folder}/left", spool_max_bytes=_EVERYTHING)
+        client.get_token()
+        first = 0.0
+        while (arrived := sink.read()["events"]) < deliver:
+            if arrived and not first:
+                first = time.perf_counter() - begun
+            await contender.sleep(0.002)
+        seconds = time.perf_counter() - begun
+        client.destroy()
+        return {"first": first, "rate": arrived / seconds, "memory": float(_peak() - before)}
+
+
+def _leave_elsewhere(folder: str, count: int, key: str, url: str) -> None:
+    os.makedirs(folder, 0o700, exist_ok=True)  # noqa: PTH103
+    command = [sys.executable, "-c", _LEAVE, folder, str(count), key, url]
+    subprocess.run(command, check=True)
 
 
 def _peak() -> int:

@@ -400,13 +400,17 @@ def _backlog(results: Results) -> list[Row]:
     group, get = "9. a backlog", partial(figure, results, "backlog", "spool")
     size = _scaled(get("memory"), 1 / (1 << 20))
     left = _scaled(get("left"), 1 / _SEGMENT)
+    first = figure(results, "adopted", "masivo", "first")
+    memory = _scaled(figure(results, "adopted", "masivo", "memory"), 1 / (1 << 20))
     return [
         Row(group, "its events", "", get("events")),
-        Row(group, "its first batch can be sent after", "s", get("first"), "<=", 0.3),
+        Row(group, "its first batch is read after", "s", get("first"), "<=", 0.3),
         Row(group, "memory for it", "MiB", size, "<=", 16.0),
         Row(group, "read and removed", "events/s", get("rate"), ">=", 100_000.0),
         Row(group, "left on disk", "segments", left, "<=", 1.0),
         Row(group, "events that were not read", "", get("missing"), "<=", 0.0),
+        Row(group, "its first batch has arrived after", "s", first, "<=", 0.3),
+        Row(group, "memory of the client for it", "MiB", memory, "<=", 16.0),
     ]
 
 

@@ -36,7 +36,7 @@ _WITH_CONTENDER: dict[str, _Measure] = {
     "memory": footprint.memory,
     "idle": footprint.idle,
 }
-_UNOPENED: dict[str, _Measure] = {"many": footprint.many}
+_UNOPENED: dict[str, _Measure] = {"many": footprint.many, "adopted": storing.adopted}
 _ALONE: dict[str, Callable[..., dict[str, float]]] = {
     "choose": deliveries.choose,
     "imports": footprint.imports,
