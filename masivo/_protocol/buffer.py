@@ -226,12 +226,8 @@ class Buffer(Origin):
         self._context.input(lambda: self.outbox.abandon(why))
 
     def forked(self, outcome: Failed) -> None:
-        """Belong to the parent of this process from now on.
-
-        Args:
-            outcome: of the deliveries that are pending.
-        """
-        self.orphaned = outcome
+        """See Origin."""
+        super().forked(outcome)
         if self._store is not None:
             self._store.forked()
 

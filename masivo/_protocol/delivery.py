@@ -137,6 +137,14 @@ class Origin(NotCopied):
         self.orphaned: Failed | None = None
         """The outcome of pending deliveries in a process that forked away from this client."""
 
+    def forked(self, outcome: Failed) -> None:
+        """Belong to the parent of this process from now on.
+
+        Args:
+            outcome: of the deliveries that are pending.
+        """
+        self.orphaned = outcome
+
     def begin_wait(self, delivery: Delivery, waiter: object) -> None:
         """Input: a caller begins to wait for the outcome of one of the client's events.
 

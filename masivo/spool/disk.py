@@ -16,7 +16,7 @@ from .place import make_place
 from .tail import DEFAULT, Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Disk", "DiskLock", "DiskTail", "Folder"]
 
@@ -148,7 +148,8 @@ class Folder:
     """
 
     tail: type[Tail] = DEFAULT
-    process = staticmethod(os.getpid)  # no call of ours around it: every append makes it
+    # No call of ours around it: every append makes it.
+    process: Callable[[], int] = staticmethod(os.getpid)
 
     def __init__(self, path: str) -> None:
         self.path: str = path

@@ -33,6 +33,7 @@ class SpoolDriver(Driver):
         key: str = KEY,
         most: int = 1 << 30,
         segment: int = 1 << 22,
+        listening: bool = False,
         **options: Unpack[ClientOptions],
     ) -> None:
         self.disk = Machine() if disk is None else disk
@@ -40,7 +41,7 @@ class SpoolDriver(Driver):
         self.held = False
         self.works: list[StoreWork] = []
         self._bounds = most, segment
-        super().__init__(key=key, **options)
+        super().__init__(key=key, listening=listening, **options)
         self.now = at
 
     def attach(self) -> Buffer:
