@@ -121,6 +121,15 @@ def test_an_ignored_signal_stays_ignored(shell: Shell, number: signal.Signals) -
     assert shell.emulator.event_count == 600
 
 
+def test_signals_are_as_before_when_it_is_over(shell: Shell) -> None:
+    """A program that calls the command in its own process has its handlers back."""
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = [signal.getsignal(number) for number in numbers]
+    shell.write("f.jsonl", event(1))
+    assert shell.masivo("import", "f.jsonl").code == 0
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 def test_ctrl_c_twice_does_not_wait(shell: Shell) -> None:
     """A second Ctrl-C ends an import whose server does not respond; nothing counts as done."""
     shell.write("f.jsonl", *(event(n) for n in range(1_000)))

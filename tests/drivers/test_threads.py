@@ -471,6 +471,30 @@ def test_a_polling_thread_that_ends_is_replaced(
     assert session._thread is not polling
 
 
+def test_a_session_that_ends_late_leaves_the_next_one_alone(connect: Connect) -> None:
+    """A request may outlive the last client of its session; when it is over, the session that the
+    key has by then stays the one that new clients join."""
+    out, go = threading.Event(), threading.Event()
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            out.set()
+            go.wait(10)
+        return httpx.Response(200, json={"data": "a-token"})
+
+    with httpx.Client(transport=httpx.MockTransport(hang)) as http:
+        first = connect(http_client=http, batch_size=1)
+        old = first._session
+        first.send_analytics_event(event())
+        assert out.wait(10)
+        first.destroy()
+        new = connect(http_client=http)._session
+        assert new is not old
+        go.set()
+        until(lambda: old._thread is None and not old.is_busy)
+        assert connect(http_client=http)._session is new
+
+
 def test_threads_do_not_pile_up(connect: Connect, emulator: Emulator) -> None:
     """Dozens of clients, made and closed, with failures among them, leave no thread behind."""
     emulator.on_request = lambda request: Fault(status=403) if request.number % 5 == 0 else None

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 from anyio.lowlevel import checkpoint
@@ -284,6 +285,26 @@ async def test_a_failure_that_was_awaited_is_not_logged(
         await eventually(lambda: logged(caplog))
     assert len(logged(caplog)) == 1
     assert "1 event was not delivered" in logged(caplog)[0]
+
+
+async def test_an_http_client_is_closed_though_the_block_is_cancelled(connect: Connect) -> None:
+    """What a function made is closed to its end, though the block that is left was cancelled."""
+    closed: list[bool] = []
+
+    class Slow(httpx.MockTransport):
+        async def aclose(self) -> None:
+            await anyio.lowlevel.checkpoint()
+            closed.append(True)
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"data": "a-token"})
+
+    with anyio.CancelScope() as scope:
+        async with connect(http_client=lambda: httpx.AsyncClient(transport=Slow(answer))) as client:
+            await client.get_token()
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    await eventually(lambda: closed)
 
 
 async def test_connections_that_do_not_close_hold_nobody_up(connect: Connect) -> None:

@@ -9,6 +9,11 @@ __all__ = ["EQUIVALENT"]
 _BY_REASON: Final[dict[str, list[str]]] = {
     "only its truth counts": [
         (
+            "masivo/_overdue.py Outstanding.add: self._out[request.id] = _Out(request, until + "
+            "PATIENCE, looked=False) => self._out[request.id] = _Out(request, until + PATIENCE, "
+            "looked=None)"
+        ),
+        (
             "masivo/_http/by_httpx.py _failure_of: "
             "return Failure(error.message, sent=False, fatal=error) => "
             "return Failure(error.message, sent=None, fatal=error)"

@@ -163,6 +163,24 @@ def drain_has_a_timeout(run: Run) -> None:
 
 
 @scenario("drain")
+def drain_that_gave_up_sends_nothing(run: Run) -> None:
+    """After a drain has run out of time, what is buffered goes by the other triggers again."""
+    client = run.client(max_queue=4, batch_size=4)
+    run.hold()
+    client.send_numbers(1)
+    flush = client.flush()
+    client.send_numbers(2, 3, 4)
+    drain = client.drain(5)
+    run.advance(5)
+    drain.raises(TimeoutError)
+    run.release()
+    flush.result()
+    run.sent([1])
+    run.advance(30)
+    run.sent([1], [2, 3, 4])
+
+
+@scenario("drain")
 def producer_that_drains_loses_nothing(run: Run) -> None:
     """With ``drain`` before each event a small buffer takes any number of them, in order."""
     client = run.client(max_queue=4, batch_size=2)
