@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from masivo.testing.kit.environment import NOWHERE, Environment, address
+from masivo.testing.kit.environment import NOWHERE, OURS, Environment, address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ class _Kit:
     def __init__(self, config: pytest.Config) -> None:
         self.environment = Environment()
         self.opted_out: bool = config.getini(_REAL_API)
-        self.ours: set[str] = {NOWHERE["MASIVO_BASE_URL"]}
-        """The base URLs of clients whose address the kit sets."""
         self.recorders: list[Recorder] = []
         """The recorder of the test, if it has an emulator."""
         self.clock: MasivoClock | None = None
@@ -50,7 +48,7 @@ class _Kit:
         if "masivo._client" in sys.modules:
             from masivo.testing.kit.isolation import reset_clients
 
-            reset_clients(variables, self.ours)
+            reset_clients(variables, OURS)
 
     def join_workers(self) -> None:
         """Wait until all worker threads have ended."""
@@ -153,9 +151,7 @@ def masivo_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
 
     ``@pytest.mark.masivo_emulator(daily_quota=10)`` gives it options.
     """
-    from masivo.emulator import Emulator
-    from masivo.testing.kit.recorder import Recorder
-    from masivo.testing.kit.travel import real_waits
+    from masivo.testing.kit.emulated import emulated
 
     if "autojump_clock" in request.fixturenames:
         raise RuntimeError(
@@ -166,18 +162,10 @@ def masivo_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
     kit = request.config.stash[_kit]
     marker = request.node.get_closest_marker("masivo_emulator")
     options: dict[str, Any] = {"clock": kit.time, **(marker.kwargs if marker else {})}
-    with Emulator(**options) as emulator, Recorder(emulator) as recorder:
+    with emulated(options) as (emulator, recorder):
         kit.recorders.append(recorder)
-        here = address(emulator.client_key, emulator.url)
-        kit.ours.add(emulator.url)
-        with real_waits(), pytest.MonkeyPatch.context() as patch:
-            kit.reset_clients(here)
-            for name, value in here.items():
-                patch.setenv(name, value)
-            yield emulator
-        kit.reset_clients(NOWHERE)
+        yield emulator
         kit.recorders.remove(recorder)
-    kit.join_workers()
 
 
 @pytest.fixture

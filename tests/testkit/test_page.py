@@ -31,7 +31,7 @@ def test_the_examples_of_the_page_run(pytester: pytest.Pytester) -> None:
     for name, text in FILES:
         Path(pytester.path / name).write_text(text, encoding="utf-8")
     result = pytester.runpytest_subprocess(*WITHOUT, "-rA")
-    result.assert_outcomes(passed=8, failed=1, skipped=1)
+    result.assert_outcomes(passed=9, failed=1, skipped=1)
     (shown,) = re.findall(r"^```text\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     said = [line.removeprefix("E").strip() for line in result.outlines if line.startswith("E ")]
     assert said == [line.strip() for line in shown.splitlines()]

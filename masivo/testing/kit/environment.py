@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NOWHERE", "Environment", "address"]
+__all__ = ["NOWHERE", "OURS", "Environment", "address"]
 
 _NAMES = "MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED", _guard.LOOPBACK_ONLY
 
@@ -25,6 +25,9 @@ def address(key: str, url: str) -> dict[str, str]:
 
 NOWHERE = address("no-key-before-a-test", "http://localhost:1/no-emulator-in-this-test")
 """The address of a client that is made during imports, until a test sets another."""
+
+OURS = {NOWHERE["MASIVO_BASE_URL"]}
+"""The base URLs of clients whose address the kit sets."""
 
 
 class Environment:

@@ -1,0 +1,85 @@
+"""The test kit for unittest, as a program runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHOP = """
+from masivo import Client
+
+client = Client(brand_id="my-brand")
+
+
+def add(customer):
+    client.send_analytics_event({"type": "ADD", "customer_id": customer, "platform": "web"})
+"""
+
+TESTS = """
+import os
+import unittest
+
+{imports}
+
+
+class ShopTest(MasivoTestCase):
+    masivo_options = {{"token_ttl": 100.0}}
+
+    def test_an_event(self):
+        shop.add("c-1")
+        self.masivo_events.expect(type="ADD", customer_id="c-1")
+        self.assertEqual(len(self.masivo_events), 1)
+        shop.client.flush()
+        self.assertEqual(self.masivo_emulator.event_count, 1)
+
+    def test_another_that_sees_nothing_of_the_first(self):
+        self.assertEqual(len(self.masivo_events), 0)
+        shop.add("c-2")
+        self.masivo_events.expect_delivered()
+        self.assertEqual(self.masivo_emulator.events[0]["customer_id"], "c-2")
+
+    def test_the_real_api_is_out_of_reach(self):
+        with self.assertRaisesRegex(ValueError, "masivo_emulator|this machine"):
+            Client(base_url="https://app.masivo.ai/api/storefront/v1")
+
+
+if __name__ == "__main__":
+    unittest.main()
+"""
+
+FIRST = "from masivo.testing import MasivoTestCase\nfrom masivo import Client\nimport shop"
+LAST = "import shop\nfrom masivo import Client\nfrom masivo.testing import MasivoTestCase"
+
+
+@pytest.mark.parametrize("runner", ["unittest", "pytest"])
+@pytest.mark.parametrize(
+    ("imports", "shell"),
+    [(FIRST, {}), (LAST, {"MASIVO_API_KEY": "a-real-key"})],
+    ids=["before the shop", "after the shop"],
+)
+def test_each_test_has_an_api(
+    tmp_path: Path, imports: str, shell: dict[str, str], runner: str
+) -> None:
+    """The application's client, whenever it was made, uses the test's emulator, and no test sees
+    anything of another, under unittest and under pytest."""
+    (tmp_path / "shop.py").write_text(SHOP, "utf-8")
+    (tmp_path / "test_shop.py").write_text(TESTS.format(imports=imports), "utf-8")
+    environ = {name: value for name, value in os.environ.items() if "MASIVO" not in name}
+    done = subprocess.run(
+        [sys.executable, "-m", runner, "test_shop.py"],
+        cwd=tmp_path,
+        env=environ | shell | {"PYTEST_ADDOPTS": "-p no:cacheprovider"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ran 3 tests" in done.stderr or "3 passed" in done.stdout
