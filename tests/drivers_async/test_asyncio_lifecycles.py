@@ -471,39 +471,53 @@ def test_a_task_that_is_cancelled_with_its_second_request(
     assert arrived(emulator) == [0, 1, 1]
 
 
-def test_an_http_client_is_closed_when_its_requests_are_over(run: Callable[..., Any]) -> None:
-    """The session of a key whose last client is gone breaks off what is out, and waits until it
-    has cleaned up, before it closes the HTTP client that a function made."""
-    steps: list[str] = []
+class Slow(httpx.AsyncBaseTransport):
+    """A transport whose requests take several turns of the loop to clean up; notes its steps."""
 
-    class Slow(httpx.AsyncBaseTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            if request.method == "GET":
-                return httpx.Response(200, json={"data": "a-token"})
-            out.set()
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                for _ in range(5):
-                    await asyncio.sleep(0)
-                steps.append("cleaned up")
-            raise AssertionError
+    def __init__(self) -> None:
+        self.out = asyncio.Event()
+        self.steps: list[str] = []
 
-        async def aclose(self) -> None:
-            steps.append("closed")
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """See httpx: grants a token, and hangs for anything else."""
+        if request.method == "GET":
+            return httpx.Response(200, json={"data": "a-token"})
+        self.out.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            self.steps.append("cleaned up")
+        raise AssertionError
 
-    async def main() -> None:
+    async def aclose(self) -> None:
+        """See httpx."""
+        self.steps.append("closed")
+
+
+@pytest.mark.parametrize("end", ["its last client is gone", "the loop ends"])
+def test_an_http_client_is_closed_when_its_requests_are_over(
+    run: Callable[..., Any], end: str
+) -> None:
+    """However a session ends, what is out is broken off once, and has cleaned up before the HTTP
+    client that a function made is closed."""
+    slow = Slow()
+
+    async def main() -> AsyncClient:
         client = AsyncClient(
-            "a-key", http_client=lambda: httpx.AsyncClient(transport=Slow()), batch_size=1
+            "a-key", http_client=lambda: httpx.AsyncClient(transport=slow), batch_size=1
         )
         client.send_analytics_event(event())
-        await out.wait()
-        client.destroy()
-        await client.aclose()
-        assert steps == ["cleaned up", "closed"]
+        await slow.out.wait()
+        if end != "the loop ends":
+            client.destroy()
+            await client.aclose()
+            assert slow.steps == ["cleaned up", "closed"]
+        return client
 
-    out = asyncio.Event()
     run(main())
+    assert slow.steps == ["cleaned up", "closed"]
 
 
 def interrupt(main: Coroutine[Any, Any, None]) -> None:
