@@ -30,7 +30,7 @@ _DRIVERS: Final = (
 )
 _SOURCES: Final = ("test_size", "test_imports")
 
-_SHARED: Final = ("client", "guard", "living", "overdue", "process", "session", "settle")
+_SHARED: Final = ("client", "guard", "helpers", "living", "overdue", "process", "session", "settle")
 
 FOLDERS: Final = {
     "_http": Folder(
@@ -47,6 +47,7 @@ FOLDERS: Final = {
         (*_DRIVERS, "tests/security/test_hosts.py"),
         _SOURCES,
     ),
+    "spool": Folder(("masivo/spool/*.py",), ("tests/spool",)),
     "cli": Folder(("masivo/cli/*.py",), ("tests/cli",)),
     "emulator": Folder(
         ("masivo/emulator/*.py",),
