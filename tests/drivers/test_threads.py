@@ -148,7 +148,7 @@ def test_one_thread_sends_one_request_after_another(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that has sent a request waits for the next: none is started for each."""
-    monkeypatch.setattr("masivo._sync.helpers.LINGER", 10.0)
+    monkeypatch.setattr("masivo._helpers.LINGER", 10.0)
     senders: set[threading.Thread] = set()
 
     def note(_request: httpx.Request) -> httpx.Response:
@@ -168,7 +168,7 @@ def test_the_threads_of_the_application_may_wait_whatever_ended_before_them(
 ) -> None:
     """A thread that gets the identity of one that the package had, as the system reuses them, is
     the application's: it may wait."""
-    monkeypatch.setattr("masivo._sync.helpers.LINGER", 0.0)
+    monkeypatch.setattr("masivo._helpers.LINGER", 0.0)
     client = connect(batch_size=1)
     for n in range(10):
         client.send_analytics_event(event(n)).result(10)
