@@ -243,6 +243,16 @@ def test_a_flush_in_an_outage_ends_though_its_events_were_left_before() -> None:
     assert unwrap(ticket.claim()) == FlushResult(0, 0, 1)
 
 
+def test_a_released_client_counts_what_it_left() -> None:
+    """As spooled: nothing waits in its buffer any more."""
+    driver = SpoolDriver(max_queue=3)
+    driver.send_numbers(1, 2, 3, 4)
+    driver.buffer.destroy()
+    driver.poll()
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.queued, stats.in_flight, stats.spooled) == (4, 0, 0, 4)
+
+
 def test_the_first_last_try_that_fails_ends_a_close() -> None:
     """The others would fail as well; they stay, and one line says how many."""
     driver = SpoolDriver(batch_size=1, max_retries=4)

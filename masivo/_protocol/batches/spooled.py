@@ -74,6 +74,7 @@ class SpooledOutbox(Outbox):
         self._in_vain = 0  # how many could not be delivered since it accepted something
         self._aside_events = 0
         self._kept_queued = 0  # events in the queue whose deliveries have ended
+        self._let_go = 0  # events that were in memory when the client was released
         self._well = False  # the last result was that the API accepted events, or rejected them
         self._alone: MasivoError = MasivoQueueFullError("", spooled=True)
         self._room_at = 0.0
@@ -109,7 +110,7 @@ class SpooledOutbox(Outbox):
 
     def _counts(self) -> tuple[int, int, int]:
         """See Outbox."""
-        spooled = self._kept_queued + self._aside_events + self.backlog.untaken
+        spooled = self._kept_queued + self._aside_events + self._let_go + self.backlog.untaken
         return self.backlog.accepted, self.backlog.adopted, spooled
 
     @property
@@ -214,6 +215,7 @@ class SpooledOutbox(Outbox):
     def _drop(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
         """Let go of events in memory; they stay in the store."""
         if deliveries:
+            self._let_go += len(deliveries)
             self.gate.end(len(deliveries), total_size(deliveries))
             self._leave(deliveries, numbers, error)
 
