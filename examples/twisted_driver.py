@@ -94,6 +94,8 @@ class Session(protocol.Engine):
         for request in output.requests:
             exchange = Deferred.fromCoroutine(self.carry_out(request))
             self.out.append(exchange.addTimeout(request.timeout, self.reactor))  # cancels it
+        for work in output.storage:  # none without a store
+            self.reactor.callInThread(self.carry_out_storage, work)
         protocol.settle(output, logging.getLogger("masivo"), waiters)
         if self.timer is not None and self.timer.active():
             self.timer.cancel()
@@ -101,6 +103,11 @@ class Session(protocol.Engine):
             self.timer = self.reactor.callLater(max(0.0, output.wake_at - self.clock()), self.ring)
         for exchange in self.out if output.closed else ():  # 7. Nobody waits for them any more.
             exchange.cancel()
+
+    def carry_out_storage(self, work: protocol.StoreWork) -> None:
+        """Do work on a store, in a thread: the reactor does not wait for disks."""
+        self.hand_back(work.id, work.run())
+        self.ring()
 
     async def carry_out(self, request: protocol.Request) -> None:
         """Send a request and hand back what became of it; a cancellation too is a Failure."""
@@ -154,12 +161,18 @@ class Client:
 
     sessions: ClassVar[dict[tuple[Any, protocol.Account], Session]] = {}
 
-    def __init__(self, settings: protocol.Settings, reactor: Any, agent: Any = None) -> None:
+    def __init__(
+        self,
+        settings: protocol.Settings,
+        reactor: Any,
+        agent: Any = None,
+        store: protocol.Store | None = None,
+    ) -> None:
         key, agent = (reactor, settings.account), agent or cast("Any", web.Agent)(reactor)
         session = self.sessions.get(key)
         if session is None or not session.attached:
             session = self.sessions[key] = Session(settings.account, reactor, agent)
-        self.session, self.buffer = session, session.attach(settings, Delivery)
+        self.session, self.buffer = session, session.attach(settings, Delivery, store=store)
 
     # 2. Inputs.
 

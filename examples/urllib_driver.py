@@ -72,6 +72,14 @@ class Session(protocol.Engine):
                 protocol.settle(output, logging.getLogger("masivo"))
                 # 7. Once it is closed, nothing waits for a response.
                 self.todo = [] if output.closed else self.todo + output.requests
+                for work in output.storage:  # none without a store
+                    done = work.interrupted
+                    try:
+                        done = work.run()
+                    finally:
+                        self.hand_back(work.id, done)
+                if output.storage:
+                    continue  # whatever the time: no store is left with half of it done
                 if self.clock() >= until or not (self.todo or self.pending):
                     return math.inf if output.wake_at is None else output.wake_at
                 if self.todo:
@@ -117,11 +125,16 @@ class Client:
 
     sessions: ClassVar[dict[protocol.Account, Session]] = {}
 
-    def __init__(self, settings: protocol.Settings, kind: type[Session] = Session) -> None:
+    def __init__(
+        self,
+        settings: protocol.Settings,
+        kind: type[Session] = Session,
+        store: protocol.Store | None = None,
+    ) -> None:
         session = self.sessions.get(settings.account)
         if session is None or not session.attached:
             session = self.sessions[settings.account] = kind(settings.account)
-        self.session, self.buffer = session, session.attach(settings)
+        self.session, self.buffer = session, session.attach(settings, store=store)
         self.pump = session.pump
 
     # 2. Inputs.

@@ -24,10 +24,16 @@ from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
 from masivo._http.transport import Transport
-from masivo._session import registry
+from masivo._session import SessionBase, registry
 from masivo._sync.session import Session
-from masivo.protocol import Failure, Response
-from masivo.testing.conformance import SCENARIOS, NonconformityError, Report, assert_conforms
+from masivo.protocol import Engine, Failure, Response, StoreDone
+from masivo.testing.conformance import (
+    SCENARIOS,
+    MemoryLog,
+    NonconformityError,
+    Report,
+    assert_conforms,
+)
 from masivo.testing.conformance.compare import expected
 from masivo.testing.conformance.worlds import threads
 
@@ -36,7 +42,7 @@ from .worlds import WORLDS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from masivo.protocol import Output, Request
+    from masivo.protocol import Buffer, Note, Output, Request, Settings, StoreWork
 
 LIMIT = 0.5
 """What a broken driver leaves undone is missed after so many seconds."""
@@ -91,6 +97,13 @@ def change_outputs(patch: pytest.MonkeyPatch, change: Callable[[Output], Output]
             settle(change(output), *how)
 
         patch.setattr(module, "settle", changed)
+
+
+def change_work(
+    patch: pytest.MonkeyPatch, change: Callable[[SessionBase, StoreWork], None]
+) -> None:
+    """Let something else be done in place of work on a store, in every driver."""
+    patch.setattr(SessionBase, "do_work", change)
 
 
 def repeat_by_itself(patch: pytest.MonkeyPatch, reason: Callable[[object], bool]) -> None:
@@ -285,6 +298,73 @@ def ignored_timeout(patch: pytest.MonkeyPatch) -> None:
     change_requests(patch, lambda request: replace(request, timeout=1000.0))
 
 
+def dropped_storage_work(patch: pytest.MonkeyPatch) -> None:
+    """Work on a store is forgotten."""
+    change_work(patch, lambda _session, _work: None)
+
+
+def storage_work_done_twice(patch: pytest.MonkeyPatch) -> None:
+    """Work on a store is done two times."""
+
+    def twice(session: SessionBase, work: StoreWork) -> None:
+        work.run()
+        session.engine.hand_back(work.id, work.run())
+
+    change_work(patch, twice)
+
+
+def storage_work_handed_back_twice(patch: pytest.MonkeyPatch) -> None:
+    """The result of work on a store is handed back two times."""
+
+    def twice(session: SessionBase, work: StoreWork) -> None:
+        done = work.run()
+        session.engine.hand_back(work.id, done)
+        session.engine.hand_back(work.id, done)
+
+    change_work(patch, twice)
+
+
+def request_before_its_note(patch: pytest.MonkeyPatch) -> None:
+    """Work on a store is handed back before it is done, so that batches go before their notes."""
+
+    def early(session: SessionBase, work: StoreWork) -> None:
+        session.engine.hand_back(work.id, StoreDone([None] * len(work.steps)))
+        work.run()
+
+    change_work(patch, early)
+
+
+def unnoted_batches(patch: pytest.MonkeyPatch) -> None:
+    """A store's work is done by halves: no batch is noted."""
+
+    def nothing(_log: MemoryLog, _note: Note) -> None:
+        pass
+
+    patch.setattr(MemoryLog, "note", nothing)
+
+
+def changed_storage_result(patch: pytest.MonkeyPatch) -> None:
+    """What work on a store has found is not what is handed back."""
+
+    def empty(session: SessionBase, work: StoreWork) -> None:
+        work.run()
+        session.engine.hand_back(work.id, work.interrupted)
+
+    change_work(patch, empty)
+
+
+def forgotten_store(patch: pytest.MonkeyPatch) -> None:
+    """The store is not given to the engine."""
+    attach = Engine.attach
+
+    def without(
+        self: Engine, settings: Settings, delivery_type: Any, owner: object, _store: object
+    ) -> Buffer:
+        return attach(self, settings, delivery_type, owner)
+
+    patch.setattr(Engine, "attach", without)
+
+
 def another_clock(patch: pytest.MonkeyPatch) -> None:
     """The engine goes by a clock of the driver's."""
 
@@ -372,6 +452,43 @@ CASES: Final = (
     Case(hasty_flush, "threads", "flush_waits_for_what_is_in_flight", "flush did not wait"),
     Case(endless_close, "asyncio", "close_ends_at_its_deadline", "event 1 does not end"),
     Case(ignored_timeout, "trio", "request_is_bounded_by_its_timeout", "outlasts its timeout"),
+    Case(
+        dropped_storage_work,
+        "asyncio",
+        "delivered_event_leaves_the_disk",
+        r"work \d+ on a store is not done",
+    ),
+    Case(
+        storage_work_done_twice,
+        "trio",
+        "events_of_a_crashed_client_are_adopted",
+        r"work \d+ on a store was done twice",
+    ),
+    Case(
+        storage_work_handed_back_twice,
+        "asyncio",
+        "delivered_event_leaves_the_disk",
+        r"request \d+ was handed back twice",
+    ),
+    Case(
+        request_before_its_note,
+        "threads",
+        "batch_is_noted_before_it_is_sent",
+        r"work \d+ on a store was handed back and is not done",
+    ),
+    Case(
+        unnoted_batches,
+        "threads",
+        "batch_is_noted_before_it_is_sent",
+        "noted at their arrival: expected",
+    ),
+    Case(
+        changed_storage_result,
+        "trio",
+        "events_of_a_crashed_client_are_adopted",
+        r"work \d+ on a store was handed back as something else",
+    ),
+    Case(forgotten_store, "threads", "event_is_on_disk_when_its_call_returns", "on disk: expected"),
     Case(
         another_clock,
         "threads",

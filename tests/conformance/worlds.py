@@ -26,5 +26,6 @@ LACKING: Final[dict[str, Callable[[VirtualClock], Adapter]]] = {
     "one at a time": partial(ReferenceAdapter, parallel=False),
     "pumped": partial(ReferenceAdapter, background=False),
     "pumped, one at a time": partial(ReferenceAdapter, parallel=False, background=False),
+    "without storage": partial(ReferenceAdapter, storage=False),
 }
 """Drivers that lack capabilities."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DRIVERS = sorted(EXAMPLES.glob("*_driver.py"))
 
-MOST_LINES = 121
+MOST_LINES = 133
 """How many lines of code a driver may have."""
 
 NO_CODE = {
@@ -62,7 +62,7 @@ def test_there_are_two_drivers() -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: driver.stem)
 def test_a_driver_is_small(driver: Path) -> None:
-    """Each has about 120 lines of code."""
+    """Each has about 130 lines of code."""
     assert lines_of_code(driver.read_text("utf-8")) <= MOST_LINES
 
 

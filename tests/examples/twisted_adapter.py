@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted_driver import Delivery
 
-    from masivo.protocol import FlushResult, SendEventResult, Stats
+    from masivo.protocol import FlushResult, SendEventResult, Stats, Store
     from masivo.testing.conformance import VirtualClock
 
 T = TypeVar("T")
@@ -178,12 +178,14 @@ class TwistedAdapter(Adapter):
         """End it."""
         self._running.stop()
 
-    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+    def make(
+        self, api_key: str, base_url: str, settings: ClientSettings, store: Store | None
+    ) -> ClientHandle:
         """See Adapter."""
         checked = configure(Secret(api_key), base_url=base_url, **settings)
         reactor = self._running.reactor
         agent = Agents.usingEndpointFactory(reactor, DirectEndpoints(reactor))
-        client = self._running.call(lambda: Client(checked, reactor, agent))
+        client = self._running.call(lambda: Client(checked, reactor, agent, store))
         return _Handle(self._running, client)
 
     def advanced(self) -> None:

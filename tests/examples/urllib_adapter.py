@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from concurrent.futures import Future
 
-    from masivo.protocol import Account, Delivery, FlushResult, SendEventResult, Stats
+    from masivo.protocol import Account, Delivery, FlushResult, SendEventResult, Stats, Store
     from masivo.testing.conformance import VirtualClock
 
 
@@ -136,10 +136,12 @@ class UrllibAdapter(Adapter):
         self._session_kind, self._client_kind = VirtualSession, VirtualClient
         self._all: list[Session] = []
 
-    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+    def make(
+        self, api_key: str, base_url: str, settings: ClientSettings, store: Store | None
+    ) -> ClientHandle:
         """See Adapter."""
         client = self._client_kind(
-            configure(Secret(api_key), base_url=base_url, **settings), self._session_kind
+            configure(Secret(api_key), base_url=base_url, **settings), self._session_kind, store
         )
         if client.session not in self._all:
             self._all.append(client.session)

@@ -11,15 +11,16 @@ With an ``Adapter`` for your driver, under pytest::
     def test_conformance(scenario: Scenario) -> None:
         assert_conforms(scenario, MyAdapter)
 
-A driver may lack two capabilities (``Adapter.parallel``, ``Adapter.background``). No scenario is
-skipped for that: one that needs them runs one request at a time, or pumped, and says so in its
-``Report.form``.
+A driver may lack three capabilities (``Adapter.parallel``, ``Adapter.background``,
+``Adapter.storage``). No scenario is skipped for that: one that needs them runs one request at a
+time, pumped, or with the work on stores done by the suite, and says so in its ``Report.form``.
 """
 
 from .adapter import Adapter, Capability, ClientHandle, ClientSettings, SentEvent, call_in_thread
 from .client import Call, Client, Event, NonconformityError, event
 from .clock import VirtualClock
 from .compare import assert_conforms
+from .disk import MemoryDisk, MemoryLog, MemoryStore
 from .perform import Report, perform
 from .run import Run
 from .scenario import Scenario, scenario
@@ -34,6 +35,9 @@ __all__ = [
     "ClientHandle",
     "ClientSettings",
     "Event",
+    "MemoryDisk",
+    "MemoryLog",
+    "MemoryStore",
     "NonconformityError",
     "Report",
     "Run",

@@ -8,7 +8,8 @@ How to connect yours:
 2. Make clients in ``make``. The suite calls them from one thread, which is not your loop's.
 3. Have whatever waits for a time look again in ``advanced``. The clock moves in jumps, never
    past a time that an engine wants to be woken at.
-4. Say what your driver lacks: ``parallel``, ``background``. Without ``background``, ``pump`` it.
+4. Say what your driver lacks: ``parallel``, ``background``, ``storage``. Without ``background``,
+   ``pump`` it.
 
 Requests go over real sockets, to an emulator whose clock is the same. How long a request may
 take (``Request.timeout``) can be counted in real or in virtual seconds, as your world does.
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         OnError,
         SendEventResult,
         Stats,
+        Store,
     )
 
     from .clock import VirtualClock
@@ -60,9 +62,9 @@ __all__ = [
 
 T = TypeVar("T")
 
-Capability: TypeAlias = Literal["parallel", "background"]
+Capability: TypeAlias = Literal["parallel", "background", "storage"]
 """A capability that a driver may lack: ``parallel``, several requests at once; ``background``, work
-between calls."""
+between calls; ``storage``, work on a store."""
 
 LIMIT: Final = 10.0
 """How long the suite waits for anything, in real seconds, before it says that it does not come."""
@@ -158,6 +160,8 @@ class Adapter(ABC):
     it run with one request at a time."""
     background: bool = True
     """True if the driver works while nobody calls it. If not, the suite calls ``pump`` for it."""
+    storage: bool = True
+    """True if the driver takes a store, and carries out work on it. If not, the suite does."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
@@ -165,7 +169,11 @@ class Adapter(ABC):
     @property
     def capabilities(self) -> frozenset[Capability]:
         """The driver's capabilities."""
-        can: dict[Capability, bool] = {"parallel": self.parallel, "background": self.background}
+        can: dict[Capability, bool] = {
+            "parallel": self.parallel,
+            "background": self.background,
+            "storage": self.storage,
+        }
         return frozenset(name for name in can if can[name])
 
     def start(self) -> None:  # noqa: B027 (not every world needs it)
@@ -175,8 +183,16 @@ class Adapter(ABC):
         """Leave the world; every client is closed or destroyed by now. Wait for what runs."""
 
     @abstractmethod
-    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+    def make(
+        self, api_key: str, base_url: str, settings: ClientSettings, store: Store | None
+    ) -> ClientHandle:
         """Make a client, ready for use.
+
+        Args:
+            api_key: its key.
+            base_url: the server.
+            settings: its other settings.
+            store: to be given to ``Engine.attach``; always None where ``storage`` is False.
 
         Raises:
             MasivoConfigError: a setting is wrong.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import TimeoutError as TooLateError
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
-from masivo import MasivoError, MasivoNetworkError
+from masivo import MasivoError, MasivoNetworkError, MasivoQueueFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .adapter import ClientHandle, SentEvent
     from .clock import VirtualClock
+    from .disk import MemoryStore
 
 __all__ = ["Call", "Client", "Event", "NonconformityError", "Steps", "describe", "event"]
 
@@ -55,7 +56,8 @@ def describe(error: BaseException) -> str:
     if not isinstance(error, MasivoError):
         return type(error).__name__
     said = "" if isinstance(error, MasivoNetworkError) else f" {error.message!r} {error.details!r}"
-    return f"{type(error).__name__} status={error.status}{said}"
+    kept = " spooled" if error.spooled else ""
+    return f"{type(error).__name__} status={error.status}{kept}{said}"
 
 
 def _wait(future: Future[T], what: str, limit: float) -> T:
@@ -87,6 +89,17 @@ class Event:
         outcome = self._sent.outcome(timeout)
         self._run.rest()
         return Call(self._run, f"the wait for event {self.number}", outcome)
+
+    @property
+    def refused(self) -> bool:
+        """True if it was not accepted: there was no room, or its client is disabled. It must have
+        its outcome."""
+        try:
+            return self.result().status == 0
+        except MasivoQueueFullError as error:
+            return not error.spooled
+        except MasivoError:
+            return False
 
     def result(self) -> SendEventResult:
         """The result, which must be there at this time.
@@ -142,11 +155,15 @@ class Client:
 
     handle: ClientHandle
 
-    def __init__(self, run: Steps, name: str, clock: VirtualClock) -> None:
+    def __init__(
+        self, run: Steps, name: str, clock: VirtualClock, store: MemoryStore | None = None
+    ) -> None:
         self.events: list[Event] = []
         """Every event that was sent."""
         self.failures: list[FailedEvent] = []
         """The arguments of the calls of ``on_error``."""
+        self.store: MemoryStore | None = store
+        """Where its events are kept; None: nowhere."""
         self._run = run
         self._name = name
         self._clock = clock
@@ -241,7 +258,7 @@ class Client:
         stats = self.stats()
         self._run.log(f"{self._name}: {stats!r}")
         self._run.check(
-            stats.accepted == stats.delivered + stats.failed,
+            self.store is not None or stats.accepted == stats.delivered + stats.failed,
             f"accepted events without an outcome: {stats!r}",
         )
         self._run.check(not stats.queued and not stats.in_flight, f"events are left: {stats!r}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from .adapter import LIMIT
 from .clock import VirtualClock
+from .disk import MemoryDisk
 from .run import Run
 from .server import Server
 from .watch import Watch
@@ -24,6 +25,7 @@ __all__ = ["Report", "perform"]
 _FORMS: Final[dict[Capability, str]] = {
     "background": "pumped",
     "parallel": "one request at a time",
+    "storage": "work on stores by the suite",
 }
 _logger: Final = logging.getLogger("masivo")
 
@@ -48,7 +50,8 @@ class Report:
 
     @property
     def form(self) -> str:
-        """How it ran: ``in full``, ``pumped``, ``one request at a time``, or the last two."""
+        """How it ran: ``in full``; where the driver lacks what it needs, ``pumped``, ``one request
+        at a time``, ``work on stores by the suite``, or several of these."""
         return ", ".join(_FORMS[each] for each in sorted(self.lacked)) or "in full"
 
 
@@ -83,8 +86,9 @@ def perform(
     clock = VirtualClock()
     with ExitStack() as stack:
         watch = stack.enter_context(Watch(clock))
-        server = stack.enter_context(Server(clock, watch))
+        server = stack.enter_context(Server(clock, watch, MemoryDisk()))
         adapter = stack.enter_context(make_adapter(clock))
+        watch.carries_out = not adapter.storage
         run = Run(adapter, watch, server, limit)
         handler = _Warnings(run.warnings)
         _logger.addHandler(handler)

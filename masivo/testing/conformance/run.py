@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .adapter import Adapter, ClientSettings
     from .client import Event
+    from .disk import MemoryDisk, MemoryStore
     from .server import Route, Scripted, Server, WireRequest
     from .watch import Watch
 
@@ -34,6 +35,7 @@ class Run:
 
     Attributes:
         server: what has arrived.
+        disk: the stores of clients that have one.
         warnings: what was logged at level WARNING or above by the logger ``masivo``.
         parallel: whether requests can be under way at once.
         background: whether the driver works while a request is out.
@@ -44,6 +46,7 @@ class Run:
         self, adapter: Adapter, watch: Watch, server: Server, limit: float = LIMIT
     ) -> None:
         self.server = server
+        self.disk: MemoryDisk = server.disk
         self.limit = limit
         self.warnings: list[str] = []
         self.parallel: bool = adapter.parallel
@@ -59,12 +62,32 @@ class Run:
 
     def client(self, api_key: str = CLIENT_KEY, **settings: Unpack[ClientSettings]) -> Client:
         """Make a client with these settings, and the constructor's defaults."""
-        client = Client(self, f"client {len(self._clients) + 1}", self._clock)
+        return self._client(api_key, settings, None)
+
+    def client_with_store(
+        self, api_key: str = CLIENT_KEY, **settings: Unpack[ClientSettings]
+    ) -> Client:
+        """Make a client whose events are kept on the disk."""
+        return self._client(api_key, settings, self.disk.store(api_key))
+
+    def _client(self, api_key: str, settings: ClientSettings, store: MemoryStore | None) -> Client:
+        client = Client(self, f"client {len(self._clients) + 1}", self._clock, store)
         settings.setdefault("on_error", client.note_failure)
-        client.handle = self._adapter.make(api_key, self.server.emulator.url, settings)
+        own, lent = (store, None) if self._adapter.storage else (None, store)
+        with self._watch.gives(lent):
+            client.handle = self._adapter.make(api_key, self.server.emulator.url, settings, own)
         self._clients.append(client)
         self.rest()
         return client
+
+    def crash(self, client: Client) -> None:
+        """End a client as a crash of its process does: what is on the disk stays as it is.
+
+        A request of its that is held is to be released then.
+        """
+        if client.store is not None:
+            client.store.crash()
+        client.destroy()
 
     def advance(self, seconds: float) -> None:
         """Let time pass: the driver is woken whenever an engine, or a wait, asks for it."""
@@ -241,11 +264,25 @@ class Run:
         self.clean_up()
         for client in self._clients:
             client.finish()
+        self._nothing_is_lost()
         for fault in self._watch.faults:
             raise NonconformityError(fault)
         requests = (line for each in self.server.requests for line in each.lines)
         warnings = (f"warning: {line}" for line in self.warnings)
         return (*self._journal, *warnings, *requests)
+
+    def _nothing_is_lost(self) -> None:
+        """Check that each event that was stored was accepted by the API, or lies on the disk."""
+        there = {*self.disk.numbers, *self.disk.rejected_numbers}
+        there.update(each["n"] for each in self.server.emulator.events)
+        for client in self._clients:
+            if client.store is not None:
+                lost = [
+                    each.number
+                    for each in client.events
+                    if not (each.refused or each.number in there)
+                ]
+                self.equal(lost, [], "events that are neither accepted nor on the disk")
 
     def clean_up(self) -> None:
         """Leave nothing behind, whatever happened."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from masivo.emulator import RecordedRequest
 
     from .clock import VirtualClock
+    from .disk import MemoryDisk
     from .watch import Asked, Watch
 
 __all__ = ["CLIENT_KEY", "HELD", "SERVER_KEY", "Held", "Route", "Scripted", "Server", "WireRequest"]
@@ -64,6 +65,8 @@ class WireRequest:
     """Which of the tokens that were used it carries, by first use, from 1; 0 for none."""
     key: int
     """Which of the idempotency keys it carries, by first use, from 1; 0 for none."""
+    noted: bool
+    """True if its batch was noted on the disk when it arrived."""
     record: RecordedRequest
     """The request."""
     asked: Asked | None
@@ -87,13 +90,15 @@ class Server:
     Args:
         clock: the scenario's time; the emulator's wall clock too.
         watch: knows what the core asked for.
+        disk: that of the clients.
     """
 
-    def __init__(self, clock: VirtualClock, watch: Watch) -> None:
+    def __init__(self, clock: VirtualClock, watch: Watch, disk: MemoryDisk) -> None:
         self.emulator: Emulator = Emulator(
             client_key=CLIENT_KEY, server_key=SERVER_KEY, clock=clock.time
         )
         self.emulator.on_request = self._decide
+        self.disk: MemoryDisk = disk
         self._clock = clock
         self._watch = watch
         self._requests: list[WireRequest] = []
@@ -199,6 +204,7 @@ class Server:
             numbers=tuple(_number(event) for event in record.events or ()),
             token=token,
             key=key,
+            noted=self.disk.is_noted(record.headers.get("idempotency-key")),
             record=record,
             asked=asked,
             lines=_lines(record, at, token, key),

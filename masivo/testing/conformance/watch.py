@@ -1,23 +1,24 @@
-"""The requests of the engines of a scenario, and the driver's work on them.
+"""The requests and the work on stores of the engines of a scenario, and a driver's work on them.
 
 The suite does not ask a driver whether it is at rest: it watches the engines that the driver
-makes. So it knows every request that the core wants sent, and which of them are out, when each
-engine wants to be woken, and whether inputs wait for a poll.
+makes. So it knows every request that the core wants sent, and all work on stores, and which of them
+are out, when each engine wants to be woken, and whether inputs wait for a poll.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from masivo.protocol import Buffer, Engine, RequestAbandoned, Ticket
+from masivo.protocol import Buffer, Engine, RequestAbandoned, StoreWork, Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
-    from masivo.protocol import Clock, Output, Request
+    from masivo.protocol import Clock, Output, Request, Store, StoreDone
 
     from .clock import VirtualClock
 
@@ -50,11 +51,24 @@ class Asked:
 
 
 @dataclass(eq=False, slots=True)
+class _Work:
+    """Work on a store that an engine asked for."""
+
+    work: StoreWork
+    begun: bool = False
+    ended: bool = False
+    done: StoreDone | None = None
+    """Its result; None: it was broken off, or has not ended."""
+
+
+@dataclass(eq=False, slots=True)
 class _Watched:
     """One engine, as it is watched."""
 
     engine: Engine
+    wake: Callable[[], None]
     out: dict[int, Asked] = field(default_factory=dict[int, Asked])
+    works: dict[int, _Work] = field(default_factory=dict[int, _Work])
     seen: set[int] = field(default_factory=set[int])
     wake_at: float | None = None
     wanted: bool = False
@@ -80,8 +94,12 @@ class Watch:
         """The faults of a driver."""
         self.poll_times: list[float] = []
         """When polls took place, in virtual seconds."""
+        self.carries_out: bool = False
+        """True: work on stores is done here, and the driver learns of none."""
         self._engines: dict[Engine, _Watched] = {}
         self._buffers: dict[Buffer, Engine] = {}
+        self._works: dict[int, _Work] = {}  # by the identity of each
+        self._store: Store | None = None
         self._originals: list[tuple[type[object], str, Callable[..., Any]]] = []
         self._tokens: dict[str, int] = {}
         self._keys: dict[str, int] = {}
@@ -107,12 +125,15 @@ class Watch:
         initialise = self._original(Engine, "__init__")
         attach = self._original(Engine, "attach")
         poll = self._original(Engine, "poll")
+        run = self._original(StoreWork, "run")
 
         def watched_init(engine: Engine, *args: Any, **options: Any) -> None:
             self._made(engine, options)
             initialise(engine, *args, **options)
 
         def watched_attach(engine: Engine, *args: Any, **options: Any) -> Buffer:
+            if self._store is not None:
+                options["store"], self._store = self._store, None
             buffer: Buffer = attach(engine, *args, **options)
             self._buffers[buffer] = engine
             return buffer
@@ -120,10 +141,14 @@ class Watch:
         def watched_poll(engine: Engine) -> Output:
             return self._polled(engine, lambda: poll(engine))
 
+        def watched_run(work: StoreWork) -> StoreDone:
+            return self._run(work, lambda: run(work))
+
         methods: list[tuple[type[object], str, Callable[..., object]]] = [
             (Engine, "__init__", watched_init),
             (Engine, "attach", watched_attach),
             (Engine, "poll", watched_poll),
+            (StoreWork, "run", watched_run),
         ]
         for kind, name, method in methods:
             setattr(kind, name, method)
@@ -137,14 +162,14 @@ class Watch:
         return original
 
     def _watch_answers(self) -> None:
-        """Take note when what became of a request is handed back."""
+        """Take note when the result of a request, or of work, is handed back."""
         hand_back = self._original(Engine, "hand_back")
 
         def watched(engine: Engine, request_id: int, result: object) -> None:
             hand_back(engine, request_id, result)
             if engine.pending:
                 self._wanted(engine)
-            self._returned(engine, request_id)
+            self._returned(engine, request_id, result)
 
         setattr(Engine, "hand_back", watched)  # noqa: B010 (a method)
 
@@ -178,7 +203,7 @@ class Watch:
                 wake()
 
             options["wake"] = watched_wake
-            self._engines[engine] = _Watched(engine)
+            self._engines[engine] = _Watched(engine, watched_wake)
 
     def _wanted(self, engine: Engine) -> None:
         watched = self._engines.get(engine)
@@ -201,6 +226,14 @@ class Watch:
                 if output is not None:
                     self._note(watched, output, now)
                 self.clock.changed.notify_all()
+            if output is not None and self.carries_out:
+                self._carry_out(watched, output)
+
+    def _carry_out(self, watched: _Watched, output: Output) -> None:
+        works, output.storage = output.storage, []
+        for work in works:
+            watched.engine.hand_back(work.id, work.run())
+            watched.wake()
 
     def _note(self, watched: _Watched, output: Output, now: float) -> None:
         self.poll_times.append(now)
@@ -216,17 +249,38 @@ class Watch:
             )
             self.asked.append(asked)
             watched.out[request.id] = asked
+        for work in output.storage:
+            watched.works[work.id] = self._works[id(work)] = _Work(work)
         for activity in output.activity:
             if isinstance(activity, RequestAbandoned) and activity.request in watched.out:
                 watched.out[activity.request].abandoned = True
 
-    def _returned(self, engine: Engine, request_id: int) -> None:
+    def _run(self, work: StoreWork, run: Callable[[], StoreDone]) -> StoreDone:
+        watched = self._works.get(id(work))
+        if watched is None:
+            return run()
+        if watched.begun:
+            self.fault(f"work {work.id} on a store was done twice")
+        watched.begun = True
+        try:
+            watched.done = done = run()
+            return done
+        finally:
+            watched.ended = True
+
+    def _returned(self, engine: Engine, request_id: int, result: object) -> None:
         watched = self._engines.get(engine)
         if watched is None:
             return
         with self.clock.changed:
             asked = watched.out.pop(request_id, None)
-            if request_id in watched.seen:
+            work = watched.works.pop(request_id, None)
+            if work is not None:
+                if not work.ended:
+                    self.fault(f"work {request_id} on a store was handed back and is not done")
+                elif work.done is not None and result is not work.done:
+                    self.fault(f"work {request_id} on a store was handed back as something else")
+            elif request_id in watched.seen:
                 self.fault(f"request {request_id} was handed back twice")
             elif asked is None:
                 self.fault(f"an unknown request was handed back: {request_id}")
@@ -254,6 +308,21 @@ class Watch:
         times = [each.wake_at for each in self._engines.values() if each.wake_at is not None]
         return min((at for at in times if at > now), default=None)
 
+    @contextmanager
+    def gives(self, store: Store | None) -> Generator[None, None, None]:
+        """While the block lasts, give a store to the client that attaches, in place of the driver.
+
+        Args:
+            store: None: the driver does that itself.
+        """
+        self._store = store
+        try:
+            yield
+            if self._store is not None:
+                self.fault("Adapter.make has attached no client")
+        finally:
+            self._store = None
+
     @property
     def holds(self) -> bool:
         """True while the server keeps a request waiting."""
@@ -276,6 +345,9 @@ class Watch:
                     return "something came in, and the engine is not polled"
                 if watched.wake_at is not None and watched.wake_at <= self.clock.monotonic():
                     return f"the engine was to be polled at {watched.wake_at:g} s, and is not"
+                for number, work in watched.works.items():
+                    what = "handed back" if work.begun else "done"
+                    return f"work {number} on a store is not {what}"
             waits = not parallel and self.holds
             for asked in self.out:
                 if not (asked.held or asked.abandoned or waits):

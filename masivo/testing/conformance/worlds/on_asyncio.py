@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from masivo import AsyncClient
 from masivo.testing.conformance.adapter import LIMIT, Adapter, ClientHandle, ClientSettings
+from masivo.testing.conformance.worlds.stores import with_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from concurrent.futures import Future
 
     from masivo._async.client import AsyncDelivery
-    from masivo.protocol import FlushResult, SendEventResult, Stats
+    from masivo.protocol import FlushResult, SendEventResult, Stats, Store
     from masivo.testing.conformance.clock import VirtualClock
 
 __all__ = ["AsyncioAdapter", "VirtualLoop"]
@@ -144,9 +145,11 @@ class AsyncioAdapter(Adapter):
         """End the loop."""
         self._loop.stop()
 
-    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+    def make(
+        self, api_key: str, base_url: str, settings: ClientSettings, store: Store | None
+    ) -> ClientHandle:
         """See Adapter."""
-        client = AsyncClient(api_key, base_url=base_url, **settings)
+        client = with_store(AsyncClient, store)(api_key, base_url=base_url, **settings)
         self._loop.begin(client.__aenter__).result(LIMIT)
         return _Handle(self._loop, client)
 

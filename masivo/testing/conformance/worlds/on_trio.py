@@ -16,12 +16,13 @@ import trio.testing
 
 from masivo import TrioClient
 from masivo.testing.conformance.adapter import LIMIT, Adapter, ClientHandle, ClientSettings
+from masivo.testing.conformance.worlds.stores import with_store
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from masivo._async.client import AsyncDelivery
-    from masivo.protocol import FlushResult, SendEventResult, Stats
+    from masivo.protocol import FlushResult, SendEventResult, Stats, Store
     from masivo.testing.conformance.clock import VirtualClock
 
 __all__ = ["TrioAdapter"]
@@ -162,9 +163,11 @@ class TrioAdapter(Adapter):
         """End the run."""
         self._run.stop()
 
-    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+    def make(
+        self, api_key: str, base_url: str, settings: ClientSettings, store: Store | None
+    ) -> ClientHandle:
         """See Adapter."""
-        client = TrioClient(api_key, base_url=base_url, **settings)
+        client = with_store(TrioClient, store)(api_key, base_url=base_url, **settings)
         self._run.enter(client)
         return _Handle(self._run, client)
 

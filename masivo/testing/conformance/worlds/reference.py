@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Request,
         SendEventResult,
         Stats,
+        Store,
         Ticket,
     )
     from masivo.testing.conformance.clock import VirtualClock
@@ -108,16 +109,23 @@ class ReferenceAdapter(Adapter):
         clock: the time of this scenario.
         parallel: whether requests are sent beside each other.
         background: whether a thread polls; else it must be pumped.
+        storage: whether it takes a store.
     """
 
     name = "reference"
 
     def __init__(
-        self, clock: VirtualClock, *, parallel: bool = True, background: bool = True
+        self,
+        clock: VirtualClock,
+        *,
+        parallel: bool = True,
+        background: bool = True,
+        storage: bool = True,
     ) -> None:
         super().__init__(clock)
         self.parallel = parallel
         self.background = background
+        self.storage = storage
         self._engines: dict[Account, Engine] = {}
         self._waiters = Waiters()
         self._lock = threading.Lock()
@@ -141,7 +149,9 @@ class ReferenceAdapter(Adapter):
         for thread in self._threads:
             thread.join(LIMIT)
 
-    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+    def make(
+        self, api_key: str, base_url: str, settings: ClientSettings, store: Store | None
+    ) -> ClientHandle:
         """See Adapter."""
         checked = configure(Secret(api_key), base_url=base_url, **settings)
         engine = self._engines.get(checked.account)
@@ -153,7 +163,7 @@ class ReferenceAdapter(Adapter):
                 random=random.Random(),
                 wake=self.wake,
             )
-        return _Handle(self, engine.attach(checked))
+        return _Handle(self, engine.attach(checked, store=store))
 
     def advanced(self) -> None:
         """End the calls whose time is over; the polling thread waits in the clock itself."""
@@ -221,6 +231,8 @@ class ReferenceAdapter(Adapter):
                 settle(output, logging.getLogger("masivo"), self._waiters)
                 if output.wake_at is not None:
                     times.append(output.wake_at)
+                for work in output.storage:
+                    engine.hand_back(work.id, work.run())
                 for request in output.requests:
                     self._begin(engine, request)
                 more = more or engine.pending

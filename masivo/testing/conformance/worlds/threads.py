@@ -17,6 +17,7 @@ from masivo.testing.conformance.adapter import (
     ClientSettings,
     call_in_thread,
 )
+from masivo.testing.conformance.worlds.stores import with_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from queue import SimpleQueue
 
     from masivo._sync.client import Delivery
-    from masivo.protocol import FlushResult, SendEventResult, Stats
+    from masivo.protocol import FlushResult, SendEventResult, Stats, Store
     from masivo.testing.conformance.clock import VirtualClock
 
 __all__ = ["ThreadsAdapter"]
@@ -114,9 +115,13 @@ class ThreadsAdapter(Adapter):
         new = set(threading.enumerate()) - self._before
         return [thread for thread in new if thread.name == "masivo"]
 
-    def make(self, api_key: str, base_url: str, settings: ClientSettings) -> ClientHandle:
+    def make(
+        self, api_key: str, base_url: str, settings: ClientSettings, store: Store | None
+    ) -> ClientHandle:
         """See Adapter."""
-        return _Handle(self.clock, Client(api_key, base_url=base_url, **settings))
+        return _Handle(
+            self.clock, with_store(Client, store)(api_key, base_url=base_url, **settings)
+        )
 
     def advanced(self) -> None:
         """Nothing: the threads wait in the clock itself."""
