@@ -16,7 +16,7 @@ from .place import make_place
 from .tail import DEFAULT, Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 __all__ = ["Disk", "DiskLock", "DiskTail", "Folder"]
 
@@ -149,7 +149,7 @@ class Folder:
 
     tail: type[Tail] = DEFAULT
     # No call of ours around it: every append makes it.
-    process: Callable[[], int] = staticmethod(os.getpid)
+    process: staticmethod[[], int] = staticmethod(os.getpid)
 
     def __init__(self, path: str) -> None:
         self.path: str = path
