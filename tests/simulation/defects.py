@@ -30,6 +30,7 @@ from masivo._protocol.batches import (
     outcomes,
     queues,
     rejections,
+    reports,
     triggers,
 )
 from masivo._protocol.batches.flushes import Flushes
@@ -405,7 +406,7 @@ DEFECTS: Final[dict[str, Defect]] = {
     ),
     "every loss is a warning of its own": becomes(losses, "INTERVAL", 0.0),
     "one event too few is reported": around(
-        outcomes,
+        reports,
         "EventsFailed",
         lambda original, at, events, *args: original(at, events - 1, *args),
     ),

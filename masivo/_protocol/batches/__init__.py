@@ -9,6 +9,7 @@
 - ``rejections``: the suspicion that the API rejects everything
 - ``issued_at``: the stamps of events
 - ``outcomes``: the outcome of each event
+- ``reports``: the activity of a client
 - ``flushes``: counts of outcomes, and the flushes that wait for them
 - ``gate``: the numbers that callers and polls share
 

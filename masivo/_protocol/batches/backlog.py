@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.events.form import size
-from masivo._protocol.reporting.activity import EventsAdopted
 from masivo._protocol.storage.kept import Kept, read_back
 from masivo._protocol.storage.store import StoreError
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from masivo._protocol.storage.work import Queued
 
     from .gate import Gate
+    from .reports import Reports
 
 __all__ = ["SCAN", "Backlog", "Source"]
 
@@ -78,6 +78,7 @@ class Backlog:
         gate: Gate,
         store: Store,
         todo: Queued,
+        reports: Reports,
         origin: Callable[[], Origin],
     ) -> None:
         settings = gate.settings
@@ -95,6 +96,7 @@ class Backlog:
         self._gate = gate
         self._store = store
         self._todo = todo
+        self._reports = reports
         self._origin = origin
         self._window = max(WINDOW, 2 * settings.batch_size * settings.max_in_flight)
         self._fresh: list[Delivery] = []  # read, and not entered yet
@@ -328,7 +330,7 @@ class Backlog:
         for stored in window.events:
             if stored.position not in source.held and self._enter(stored, source):
                 self.adopted += 1
-        self.report_adopted(self.adopted - before)
+        self._reports.adopted(self.adopted - before)
         self._end_source(source)
 
     def take_noted(self, source: Source) -> list[Kept]:
@@ -371,11 +373,6 @@ class Backlog:
         if sum(log.size for log in logs) > COUNTED:
             return None
         return sum(log.left()[0] for log in logs)
-
-    def report_adopted(self, events: int) -> None:
-        """Report events that were adopted."""
-        if events and self._context.listening:
-            self._context.report(EventsAdopted(self._context.now, events), self._gate)
 
     def _enter(self, stored: Stored, source: Source | None) -> bool:
         """Take an event in; False if it is none, and is removed."""

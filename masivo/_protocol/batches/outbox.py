@@ -13,15 +13,7 @@ from masivo._protocol.errors import (
     MasivoNetworkError,
     closed_error,
 )
-from masivo._protocol.reporting.activity import (
-    BatchHalved,
-    BatchSent,
-    BatchSettled,
-    CallWaits,
-    ClientReleased,
-    EventsQueued,
-    LongHold,
-)
+from masivo._protocol.reporting.activity import LongHold
 from masivo._protocol.reporting.losses import not_sent
 from masivo._protocol.sending.timers import Timer
 from masivo._protocol.token.life import REFUSAL_LASTS, State
@@ -34,11 +26,11 @@ from .issued_at import Stamper
 from .outcomes import Outcomes
 from .queues import Fifo, PerCustomer, Queue, Taken, total_size
 from .rejections import Rejections
+from .reports import Reports
 from .triggers import Missing, Triggers
 
 if TYPE_CHECKING:
     from masivo._protocol.delivery import Origin
-    from masivo._protocol.reporting.activity import Activity
     from masivo._protocol.sending.context import Context
     from masivo._protocol.settings import Settings
     from masivo._protocol.token.authorizer import Authorizer
@@ -86,7 +78,8 @@ class Outbox:
         self._retries = 0
         self._in_flight = 0
         self._stamper = Stamper(context.server_clock)
-        self._outcomes = Outcomes(context, gate, self._stamper)
+        self._reports = Reports(context, gate)
+        self._outcomes = Outcomes(context, gate, self._stamper, self._reports)
         self._queued = 0
         self._queued_bytes = 0
         # The bytes that a batch's events may have, a comma after each included.
@@ -195,14 +188,10 @@ class Outbox:
         length = self._queue.extend(deliveries) if refusal is None else total_size(deliveries)
         self._queued += len(deliveries)
         self._queued_bytes += length
-        self._report_queued(len(deliveries))
+        self._reports.queued(len(deliveries), self._unended)
         if refusal is not None:
             self._outcomes.fail(deliveries, (), refusal)
         self._context.touch(self)
-
-    def _report_queued(self, events: int) -> None:
-        if self._context.listening:
-            self._report(EventsQueued(self._context.now, events, self._unended))
 
     def enqueue_again(self, delivery: Delivery) -> None:
         """As ``enqueue``, for an event that ``on_error`` sends. If nothing can go, and that ends
@@ -238,7 +227,7 @@ class Outbox:
             self._context.end(ticket, Failed(self._closing_error or closed_error()))
             return
         self._drains.append(ticket)
-        self._report_call("drain")
+        self._reports.call_waits("drain", self._unended)
         self._context.touch(self)
 
     def begin_wait(self, delivery: Delivery, waiter: object, at: float) -> None:
@@ -289,15 +278,8 @@ class Outbox:
 
     def _push(self, call: str) -> None:
         self._triggers.push(self._queue.arrived, call)
-        self._report_call(call)
+        self._reports.call_waits(call, self._unended)
         self._context.touch(self)
-
-    def _report(self, activity: Activity) -> None:
-        self._context.report(activity, self.gate)
-
-    def _report_call(self, call: str) -> None:
-        if self._context.listening:
-            self._report(CallWaits(self._context.now, call, self._unended))
 
     def want_token(self, ticket: Ticket) -> None:
         """End the ticket with the token, once there is one."""
@@ -350,9 +332,7 @@ class Outbox:
         self.detached = True
         self._context.out.closes.extend(self._closes)
         self._closes = []
-        if self._context.listening:
-            delivered, failed = self._outcomes.delivered, self._outcomes.failed
-            self._report(ClientReleased(self._context.now, delivered, failed))
+        self._reports.released(self._outcomes.delivered, self._outcomes.failed)
         self._context.listeners.pop(self.gate, None)
 
     # ── Steps of a poll ──────────────────────────────────────────────────────────────────────
@@ -419,20 +399,7 @@ class Outbox:
         done = partial(self._returned, batch)
         timeout, retries = self.settings.timeout, self._retries_for(batch)
         request = context.send(batch, done, call, timeout, retries=retries, owner=self.owner)
-        if context.listening:
-            self._report(
-                BatchSent(
-                    context.now,
-                    request.id,
-                    context.address(request),
-                    batch.retries,
-                    request.timeout,
-                    batch.name,
-                    len(part.deliveries),
-                    len(request.body),
-                    batch.trigger,
-                )
-            )
+        self._reports.sent(request, batch)
 
     def _form(self, now: float) -> bool:
         """Form the next batch, if one is due and can go; whether to look for another."""
@@ -606,9 +573,7 @@ class Outbox:
             self._part_failed(batch, error, rejected=True)
             return
         self._context.touch(self)
-        if self._context.listening:
-            first, second = (len(part.deliveries) for part in list(batch.parts)[:2])
-            self._report(BatchHalved(self._context.now, name, first, second))
+        self._reports.halved(name, batch)
 
     def _stamped_wrong(self, batch: Batch) -> bool:
         """Return whether an event was rejected alone for a stamp of ours, perhaps: the server's
@@ -649,7 +614,7 @@ class Outbox:
         else:
             batch.not_before = self._context.now + self._context.backoff.wait()
         self._context.touch(self)
-        self._report_settled(name, delivered, len(part.deliveries) - delivered)
+        self._reports.settled(name, delivered, len(part.deliveries) - delivered)
 
     def fail_waiting(self, error: MasivoError) -> None:
         """Fail everything that waits: in the queue, for a retry or for a token; not what is out."""
@@ -678,11 +643,7 @@ class Outbox:
             for part in batch.remaining():
                 self._in_flight -= len(part.deliveries)
                 self._outcomes.fail(part.deliveries, part.numbers, error, part.events)
-            self._report_settled(name, 0, failed)
+            self._reports.settled(name, 0, failed)
             self._context.forget(batch)
             self._context.timers.set((Timer.RETRY, (self, batch)), None)
             self._queue.release(batch.customers)
-
-    def _report_settled(self, name: str, delivered: int, failed: int) -> None:
-        if self._context.listening:
-            self._report(BatchSettled(self._context.now, name, delivered, failed))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from masivo._protocol.delivery import Failed
 from masivo._protocol.events.form import decode
 from masivo._protocol.output import Settled
-from masivo._protocol.reporting.activity import EventsFailed, EventsSpooled, FlushEnded
 from masivo._protocol.values import FailedEvent, SendEventResult
 
 from .flushes import Flushes
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from .flushes import FlushTicket
     from .gate import Gate
     from .issued_at import Stamper
+    from .reports import Reports
 
 __all__ = ["Outcomes"]
 
@@ -31,12 +31,13 @@ __all__ = ["Outcomes"]
 class Outcomes:
     """Ends events, and the flushes that wait for them."""
 
-    def __init__(self, context: Context, gate: Gate, stamper: Stamper) -> None:
+    def __init__(self, context: Context, gate: Gate, stamper: Stamper, reports: Reports) -> None:
         self.quiet = False
         """True while somebody else reports the failures that stay unclaimed."""
         self._context = context
         self._gate = gate
         self._stamper = stamper
+        self._reports = reports
         self.flushes: Flushes = Flushes()
         """The counts, and the flushes that wait for them."""
 
@@ -82,9 +83,7 @@ class Outcomes:
         if not deliveries:
             return
         context, count = self._context, len(deliveries)
-        if context.listening:
-            kind = type(error).__name__
-            context.report(EventsFailed(context.now, count, kind, error.status), self._gate)
+        self._reports.failed(count, error)
         self._count(deliveries, numbers, total_size(deliveries), delivered=False)
         outcome = Failed(error, count) if self.quiet else context.failed(error, count)
         if events is None and self._gate.settings.on_error is not None:
@@ -113,9 +112,7 @@ class Outcomes:
         self.flushes.leave(numbers)
         if deliveries:
             error = error.as_spooled()
-            if context.listening:
-                kind = type(error).__name__
-                context.report(EventsSpooled(context.now, count, kind, error.status), self._gate)
+            self._reports.spooled(count, error)
             outcome = Failed(error, count)
             for delivery in deliveries:
                 context.untold.pop(delivery, None)
@@ -148,6 +145,4 @@ class Outcomes:
             result = ticket.result()
             ticket.outcome = result
             context.out.tickets.append(ticket)
-            if context.listening:
-                ended = FlushEnded(context.now, result.delivered, result.failed, result.spooled)
-                context.report(ended, self._gate)
+            self._reports.flush_ended(result)

@@ -68,7 +68,9 @@ class SpooledOutbox(Outbox):
         self._outcomes.flushes.may_end = self._may_end
         self._store = store
         self._todo = Queued(self._start)
-        self.backlog: Backlog = Backlog(context, gate, store, self._todo, lambda: self.origin)
+        self.backlog: Backlog = Backlog(
+            context, gate, store, self._todo, self._reports, lambda: self.origin
+        )
         self._aside: deque[Batch] = deque()  # could not be delivered, and wait in turn
         self._try_at = 0.0  # when the next of them goes, if the API accepts nothing before
         self._in_vain = 0  # how many could not be delivered since it accepted something
@@ -152,7 +154,7 @@ class SpooledOutbox(Outbox):
                 self.gate.end(1, total_size((delivery,)))
                 why = MasivoQueueFullError("older events wait on disk")
                 self._outcomes.leave([delivery], (), why)
-        self._report_queued(len(deliveries))
+        self._reports.queued(len(deliveries), self._unended)
         self._take_in(entries)
         self._context.touch(self)
 
@@ -321,7 +323,7 @@ class SpooledOutbox(Outbox):
         batch.part.adopted = True
         self._put_aside(batch)
         self._try_at = self._context.now
-        self.backlog.report_adopted(len(entries))
+        self._reports.adopted(len(entries))
 
     def _numbers(self, count: int) -> range:
         """New numbers, as the queue would have given."""
