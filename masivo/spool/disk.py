@@ -6,14 +6,13 @@ the disk. All names are of one directory.
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .lock import Lock
 from .place import make_place
-from .tail import DEFAULT, Tail
+from .tail import DEFAULT, LostError, ShortWriteError, Tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,8 +133,9 @@ class Disk(Protocol):
         """Make a segment to append to."""
         ...
 
-
-_APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    def close(self) -> None:
+        """Close what ``append`` has kept open. Never raises."""
+        ...
 
 
 class Folder:
@@ -153,6 +153,7 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self.path: str = path
+        self._open: tuple[str, Tail] | None = None  # what was appended to last
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"
@@ -181,17 +182,25 @@ class Folder:
 
     def append(self, name: str, data: bytes) -> None:
         """See Disk."""
-        fd = os.open(self._at(name), _APPEND, 0o600)
-        try:
-            written = os.write(fd, data)
-            if written != len(data):
-                os.ftruncate(fd, os.fstat(fd).st_size - written)  # nobody else writes to it
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            os.close(fd)
+        while True:
+            if self._open is None or self._open[0] != name:
+                self.close()
+                self._open = name, self.tail(self.path, name, exists=True)
+            tail = self._open[1]
+            try:
+                tail.write(data)
+            except LostError:
+                self.close()
+            except ShortWriteError as error:
+                tail.cut(error.written)  # nobody else writes to it
+                raise
+            else:
+                return
 
     def delete(self, name: str) -> None:
         """See Disk."""
+        if self._open is not None and self._open[0] == name:
+            self.close()
         with suppress(OSError):
             os.unlink(self._at(name))  # noqa: PTH108
 
@@ -210,3 +219,9 @@ class Folder:
     def make_tail(self, name: str) -> Tail:
         """See Disk."""
         return self.tail(self.path, name)
+
+    def close(self) -> None:
+        """See Disk."""
+        kept, self._open = self._open, None
+        if kept is not None:
+            kept[1].close()

@@ -20,7 +20,7 @@ import msgspec
 from masivo.protocol import Note, Noted, Place, Stored, StoreError, Window
 
 from .ranges import Ranges
-from .records import CERTAIN, NOTE, REMOVAL, UNCERTAIN, Bad, Record, encode, scan
+from .records import CERTAIN, NOTE, REMOVAL, UNCERTAIN, Bad, Record, encode, scan, skim
 from .tail import LostError
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Log:
                     if record.kind not in (CERTAIN, UNCERTAIN):
                         self._keep_newer(record)
                         continue
-                    self._enter(segment, record)
+                    self._enter(segment, record.start, position)
                 if (
                     record.start < offset
                     or record.start in segment.again
@@ -248,13 +248,12 @@ class Log:
             if not (is_growing or segment.whole):
                 segment.whole = self._to_sweep = True
 
-    def _enter(self, segment: Segment, record: Record) -> None:
-        """Enter a record that is read for the first time."""
-        position = record.position
+    def _enter(self, segment: Segment, start: int, position: int) -> None:
+        """Enter an event that is read for the first time."""
         if position >= self._highest:
             self._highest = position + 1
         elif any(position in each.present for each in self._segments.values()):
-            segment.again.add(record.start)
+            segment.again.add(start)
         segment.present.add(position, position + 1)
 
     def _keep_newer(self, record: Record) -> None:
@@ -385,6 +384,10 @@ class Log:
     def _finish(self, number: int) -> None:
         """Read a segment to its end."""
         segment = self._segments[number]
+        whole = skim(partial(self._disk.read, _file(self.name, number, "log")), segment.read)
+        for start, end, position in whole:
+            self._enter(segment, start, position)
+            segment.read = end
         for _ in self._events(number, segment.read):
             pass
         segment.size = self._disk.size(_file(self.name, number, "log"))

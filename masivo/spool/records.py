@@ -28,6 +28,7 @@ __all__ = [
     "Record",
     "encode",
     "scan",
+    "skim",
 ]
 
 MARK: Final = b"\n\xff"
@@ -51,6 +52,8 @@ LONGEST: Final = 67_108_864
 """The most bytes of a body. What claims to be longer is damaged."""
 _PIECE: Final = 65_536
 """Bytes that are read at once: few enough that a thread which wants to run need not wait."""
+_SKIMMED: Final = 262_144
+"""Bytes that ``skim`` reads at once."""
 _BAD: Final = 1_048_576
 """Bytes after which a bad part is cut in two, so that memory stays bounded."""
 
@@ -128,3 +131,32 @@ def scan(read: Callable[[int, int], bytes], offset: int) -> Iterator[Record | Ba
             bad = at
     if bad >= 0:
         yield Bad(base + bad, base + len(data), data[bad:], last=True)
+
+
+def skim(read: Callable[[int, int], bytes], offset: int) -> Iterator[tuple[int, int, int]]:
+    """Yield start, end and position of each event from an offset on, up to the first thing that is
+    none: what ``scan`` yields, in a fraction of the time.
+
+    Args:
+        read: as for ``scan``.
+        offset: where a record begins.
+    """
+    data = read(offset, _SKIMMED)
+    while len(data) >= FRAME:
+        at, length = 0, len(data)
+        while at + FRAME <= length:
+            crc, kind, size, position, _ = _unpack(data, at + _CRC)
+            end = at + FRAME + size
+            if (
+                end > length
+                or kind not in (CERTAIN, UNCERTAIN)
+                or not data.startswith(MARK, at)
+                or crc32(data[at + _CHECKED : end]) != crc
+            ):
+                break
+            yield offset + at, offset + end, position
+            at = end
+        if not at:
+            return
+        offset += at
+        data = read(offset, _SKIMMED)

@@ -376,6 +376,7 @@ class Spool:
         for log in self._adopted if own is None else [*self._adopted, own]:
             log.release()
         self._adopted = []
+        self._disk.close()
 
     def forked(self) -> None:
         """See Store."""

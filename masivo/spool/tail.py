@@ -17,13 +17,21 @@ import random
 import sys
 from typing import Final
 
-__all__ = ["DEFAULT", "CheckedTail", "LostError", "Tail"]
+__all__ = ["DEFAULT", "CheckedTail", "LostError", "ShortWriteError", "Tail"]
 
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
 
 class LostError(Exception):
     """The descriptor is not ours any more."""
+
+
+class ShortWriteError(OSError):
+    """Only so many bytes were written: there is no more room."""
+
+    def __init__(self, written: int) -> None:
+        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.written = written
 
 
 class Tail:
@@ -32,6 +40,7 @@ class Tail:
     Args:
         folder: of the segments.
         name: of the first one, which is made.
+        exists: whether it may be there already.
 
     Raises:
         OSError: it cannot be made.
@@ -39,16 +48,18 @@ class Tail:
 
     # Class attributes, for a tail whose making was interrupted.
     _fd = -1
+    _stopped = False
     _identity: tuple[int, int] | None = None
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, *, exists: bool = False) -> None:
         self.generation: object = object()
         """Another one as soon as ``write`` writes elsewhere. A write that began in one generation
         and ended in another may have come too late for those who read the former file to its
         end."""
         self._seal = random.SystemRandom().randrange(1 << 30, 1 << 31)
         self._folder = folder
-        self._fd = os.open(f"{folder}/{name}", _FLAGS, 0o600)
+        flags = _FLAGS if exists else _FLAGS | os.O_EXCL
+        self._fd = os.open(f"{folder}/{name}", flags, 0o600)
         self._identity = _identity(self._fd)
         os.lseek(self._fd, self._seal, os.SEEK_SET)
 
@@ -66,16 +77,21 @@ class Tail:
             if error.errno in (errno.EBADF, errno.ESPIPE):  # closed, or a socket
                 raise LostError from None
             raise
-        if os.pwrite(self._fd, data, 0) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = os.pwrite(self._fd, data, 0)
+        if written != len(data):
+            raise ShortWriteError(written)
 
     @property
     def is_ours(self) -> bool:
         """False if the descriptor is a stranger's, or closed."""
         try:
-            return _identity(self._fd) == self._identity
+            return _identity(self._fd) == self._identity and self._is_sealed()
         except OSError:
             return False
+
+    def _is_sealed(self) -> bool:
+        # Another file may have got the number of one that was deleted. (A device has no position.)
+        return self._stopped or os.lseek(self._fd, 0, os.SEEK_CUR) == self._seal
 
     @property
     def is_linked(self) -> bool:
@@ -84,6 +100,10 @@ class Tail:
             return self.is_ours and os.fstat(self._fd).st_nlink > 0
         except OSError:
             return False
+
+    def cut(self, length: int) -> None:
+        """Take this many bytes off the end."""
+        os.ftruncate(self._fd, self.size - length)
 
     @property
     def size(self) -> int:
@@ -97,12 +117,13 @@ class Tail:
             OSError: it cannot be made; nothing has changed.
             LostError: the descriptor is not ours any more.
         """
-        self._replace(os.open(f"{self._folder}/{name}", _FLAGS, 0o600))
+        self._replace(os.open(f"{self._folder}/{name}", _FLAGS | os.O_EXCL, 0o600))
 
     def stop(self) -> None:
         """Have every later write fail. The descriptor stays open until nobody can be writing."""
         try:
             self._replace(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            self._stopped = True
         except (LostError, OSError):
             self.generation = object()
 
@@ -120,9 +141,9 @@ class Tail:
 
     def close(self) -> None:
         """Close the descriptor, if it is ours."""
-        if self.is_ours:
-            os.close(self._fd)
-        self._fd = -1
+        ours, fd, self._fd = self.is_ours, self._fd, -1
+        if ours:
+            os.close(fd)
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -132,12 +153,16 @@ class Tail:
 class CheckedTail(Tail):
     """A tail for any system; an append costs twice as much."""
 
+    def _is_sealed(self) -> bool:
+        return True  # each write moves the position
+
     def write(self, data: bytes) -> None:
         """See Tail."""
         if not self.is_ours:
             raise LostError
-        if os.write(self._fd, data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = os.write(self._fd, data)
+        if written != len(data):
+            raise ShortWriteError(written)
 
 
 DEFAULT: Final[type[Tail]] = Tail if sys.platform == "linux" else CheckedTail

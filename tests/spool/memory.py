@@ -156,6 +156,9 @@ class Process:
         self.end(killed)
         return tail
 
+    def close(self) -> None:
+        """See Disk: nothing is kept open."""
+
 
 class MemoryLock:
     """See DiskLock."""

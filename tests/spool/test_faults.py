@@ -168,6 +168,7 @@ def test_notes_that_were_refused_half_written_are_not_there(
     positions = [spool.append(b"%d" % n, 1.0, True) for n in range(6)]
     assert spool.own is not None
     with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", half(os.pwrite))
         patch.setattr(os, "write", half(os.write))
         with pytest.raises(StoreError, match="No space left on device"):
             spool.own.note(Note(positions[:3], "half", b""))

@@ -189,6 +189,9 @@ class Backlog:
         """Remove events that have their outcome."""
         own: list[int] = []
         others: dict[Source, list[int]] = {}
+        if not self.read:  # all are own ones, and none was out of memory
+            own = [each.position for each in deliveries if each.position is not None]
+            deliveries = ()
         for delivery in deliveries:
             position = delivery.position
             if position is None:

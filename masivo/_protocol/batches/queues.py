@@ -148,13 +148,13 @@ class PerCustomer:
 
     Args:
         batch: the number of events in a whole batch.
-        source_of: gives the log that an event lies in: a batch holds the events of one. None: there
-            are no logs.
     """
 
-    def __init__(self, batch: int, source_of: Callable[[Delivery], object] | None = None) -> None:
+    def __init__(self, batch: int) -> None:
+        self.source_of: Callable[[Delivery], object] | None = None
+        """Gives the log that an event lies in: a batch holds the events of one. None: all lie in
+        the same, or in none."""
         self._batch = batch
-        self._source_of = source_of
         self.arrived = 0
         self.ready_bytes = 0
         self._ready = 0
@@ -219,7 +219,7 @@ class PerCustomer:
         numbers: list[int] = []
         customers: list[str] = []
         total = 0
-        source_of = self._source_of
+        source_of = self.source_of
         leader = self._first(self._long) if self._leader is None else None
         customer = self._first(self._free) if leader is None else leader
         while customer is not None and len(taken) < count:

@@ -63,7 +63,7 @@ class SpooledOutbox(Outbox):
     def __init__(
         self, context: Context, authorizer: Authorizer, gate: Gate, owner: object, store: Store
     ) -> None:
-        self._lines = PerCustomer(gate.settings.batch_size, source_of)  # the queue
+        self._lines = PerCustomer(gate.settings.batch_size)  # the queue
         super().__init__(context, authorizer, gate, owner, self._lines)
         self._outcomes.flushes.may_end = self._may_end
         self._store = store
@@ -275,6 +275,8 @@ class SpooledOutbox(Outbox):
         entries = self.backlog.fresh()
         if not entries:
             return
+        if self.backlog.adopted:
+            self._lines.source_of = source_of
         read = [each for each in entries if isinstance(each, Kept)]
         self._queued += len(read)
         self._queued_bytes += total_size(read)
@@ -290,8 +292,8 @@ class SpooledOutbox(Outbox):
             return
         first = self._queue.arrived
         self._queue.extend(entries)
-        self._kept_queued += sum([isinstance(each, Kept) for each in entries])
-        if any(isinstance(each, Kept) for each in entries):
+        if kept := self.backlog.read and sum([isinstance(each, Kept) for each in entries]):
+            self._kept_queued += kept
             self._triggers.push(self._queue.arrived, "spool")
         if (error := self._authorizer.refusal()) is not None and self._queue.arrived > first:
             self._stop_queue(error)
@@ -378,11 +380,14 @@ class SpooledOutbox(Outbox):
 
     def _take(self) -> Taken:
         taken = super()._take()
-        self._kept_queued -= sum([isinstance(each, Kept) for each in taken.deliveries])
+        if self._kept_queued:
+            self._kept_queued -= sum([isinstance(each, Kept) for each in taken.deliveries])
         return taken
 
     def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
         events = super()._stamped(deliveries, now)
+        if not self.backlog.read:
+            return events
         for n, delivery in enumerate(deliveries):
             if isinstance(delivery, Kept) and delivery.stored and delivery.encoded[0] != BRACE:
                 moment = min(self._moment(delivery), self._stamper.offset + now)
@@ -437,6 +442,8 @@ class SpooledOutbox(Outbox):
             return False
         offset = self._stamper.offset = self._context.server_clock.offset(now)
         oldest = offset + now - age
+        if not self.backlog.read and offset + batch.oldest >= oldest:
+            return False
         old = [self._moment(each) < oldest for each in part.deliveries]
         if not any(old):
             return False
