@@ -34,8 +34,11 @@ __all__ = ["VirtualTime"]
 
 LIMIT: Final = 30.0
 """Real seconds that everything due at one time may take; a single request may take 10."""
+FIRST_CHECK: Final = 0.001
+"""Real seconds before the first check: workers that go to sleep notify nobody, and most of them are
+about to."""
 CHECK_EVERY: Final = 0.05
-"""Real seconds between checks, because workers that go to sleep notify nobody."""
+"""Real seconds between later checks, at most."""
 
 
 class VirtualTime:
@@ -68,11 +71,13 @@ class VirtualTime:
         """Wait until everything due now is done, or ``bell`` has rung."""
         __tracebackhide__ = True
         deadline = monotonic() + LIMIT
+        pause = FIRST_CHECK
         with self.clock.changed:
             while (bell is None or bell.empty()) and (why := self._busy_reason()):
                 if monotonic() > deadline:
                     raise RuntimeError(f"masivo_clock: after {LIMIT:g} real seconds {why}")
-                self.clock.changed.wait(CHECK_EVERY)
+                notified = self.clock.changed.wait(pause)
+                pause = FIRST_CHECK if notified else min(2 * pause, CHECK_EVERY)
 
     def _busy_reason(self) -> str | None:
         why = self._watch.unrest(parallel=True)
