@@ -108,7 +108,7 @@ def test_a_notebook(run: Run, emulator: Emulator) -> None:
             "await client.aclose()",
         )
     )
-    assert said.splitlines() == ["200", "FlushResult(delivered=3, failed=0)", "True"]
+    assert said.splitlines() == ["200", "FlushResult(delivered=3, failed=0, spooled=0)", "True"]
     assert numbers(emulator) == [0, 1, 2, 3]
 
 

@@ -56,7 +56,7 @@ def test_a_fork_that_python_learns_of_afterwards(run: Run, emulator: Emulator) -
         os.waitpid(child, 0)
         client.send_analytics_event(event(2))
     """)
-    assert said == "FlushResult(delivered=1, failed=0)\n"
+    assert said == "FlushResult(delivered=1, failed=0, spooled=0)\n"
     assert numbers(emulator) == [0, 1, 2]
     keys = [dict(each.headers)["idempotency-key"] for each in emulator.batches]
     assert len(set(keys)) == 3

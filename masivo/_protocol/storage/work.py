@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Queued", "StoreDone", "StoreWork"]
 
-_Step: TypeAlias = "Callable[[], Any]"
+_Step: TypeAlias = "Callable[[], object]"
 _Then: TypeAlias = "Callable[[Any], None]"
 
 
 class StoreDone(msgspec.Struct, frozen=True):
     """The result of work on a store."""
 
-    results: Sequence[Any]
+    results: Sequence[object]
     """What each step returned; a ``StoreError`` where it failed."""
 
 
@@ -49,7 +49,7 @@ class StoreWork(msgspec.Struct, frozen=True):
         return f"<StoreWork {self.id}, {len(self.steps)} steps>"
 
 
-def _result(step: _Step) -> Any:
+def _result(step: _Step) -> object:
     try:
         return step()
     except StoreError as error:
