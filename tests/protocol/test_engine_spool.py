@@ -263,6 +263,7 @@ def test_the_first_last_try_that_fails_ends_a_close() -> None:
     driver.respond(503)
     assert driver.closed
     assert any("3 events stay in the spool" in line for line in driver.warnings)
+    assert driver.buffer.stats().oldest is None  # another's to send
     after = SpoolDriver(driver.disk, at=driver.now)
     after.flush()
     assert sorted(n for each in recover(after) for n in numbers(each)) == [1, 2, 3]

@@ -142,6 +142,7 @@ class Outbox:
         # A caller that was interrupted may have passed its event on without counting it.
         ended = delivered + failed + in_flight + spooled - adopted
         accepted = max(self.gate.accepted + stored, ended)
+        waiting = accepted + adopted > delivered + failed and not self.released
         return Stats(
             accepted=accepted,
             delivered=delivered,
@@ -155,7 +156,7 @@ class Outbox:
             in_flight=in_flight,
             adopted=adopted,
             spooled=spooled,
-            oldest=self._oldest(origin) if accepted + adopted > delivered + failed else None,
+            oldest=self._oldest(origin) if waiting else None,
         )
 
     def _counts(self) -> tuple[int, int, int]:
