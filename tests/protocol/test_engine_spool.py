@@ -15,6 +15,8 @@ from .simulator import Driver, error_of, event, result_of
 from .spooled import SpoolDriver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from masivo.protocol import Request
 
 
@@ -34,6 +36,20 @@ def outage(driver: Driver, seconds: float, status: int = 503) -> None:
             driver.poll()
         else:
             driver.sleep()
+
+
+def serve(driver: Driver, seconds: float, handle: Callable[[Request], None]) -> None:
+    """Grant tokens for a time, and have every batch handled."""
+    until = driver.now + seconds
+    while driver.now < until:
+        for request in list(driver.out):
+            if is_authorization(request):
+                driver.grant()
+            else:
+                handle(request)
+        if not driver.out:
+            assert driver.wake_at is not None
+            driver.sleep_until(min(driver.wake_at, until))
 
 
 def recover(driver: Driver, seconds: float = 60.0) -> list[Request]:
@@ -273,31 +289,62 @@ def test_one_batch_stops_nobody_for_ever() -> None:
     """An event that the API cannot take is found among others, and rejected with its last error."""
     driver = SpoolDriver(max_retries=1, on_error=lambda failed: None)
 
-    def respond(seconds: float) -> None:
-        until = driver.now + seconds
-        while driver.now < until:
-            for request in list(driver.out):
-                if is_authorization(request):
-                    driver.grant()
-                elif 13 in numbers(request):
-                    driver.respond(500, to=request)
-                else:
-                    driver.accept(request)
-            if not driver.out:
-                assert driver.wake_at is not None
-                driver.sleep_until(min(driver.wake_at, until))
+    def handle(request: Request) -> None:
+        if 13 in numbers(request):
+            driver.respond(500, to=request)
+        else:
+            driver.accept(request)
 
     driver.send(*(event(n, f"c{n}") for n in range(20)))
     driver.flush()
-    respond(30.0)
+    serve(driver, 30.0, handle)
     assert driver.buffer.stats().delivered == 0  # nothing else was there to be tried
     driver.send(event(100, "other"))
     driver.flush()
-    respond(300.0)
+    serve(driver, 300.0, handle)
     stats = driver.buffer.stats()
     assert (stats.delivered, stats.failed, stats.spooled) == (20, 1, 0)
     assert [failed.event["n"] for failed in driver.failed] == [13]
     assert driver.failed[0].error.status == 500
+
+
+def test_an_event_is_not_at_fault_for_a_request_that_was_not_sent() -> None:
+    """The API has not seen it, however often that was, and whatever it has just accepted."""
+    driver = SpoolDriver(max_retries=1)
+
+    def handle(request: Request) -> None:
+        if 1 in numbers(request):
+            driver.break_off(to=request, sent=False)
+        else:
+            driver.accept(request)
+
+    driver.send(event(1, "a"))
+    driver.flush()
+    for n in range(20):
+        serve(driver, 60.0, handle)
+        driver.send(event(100 + n, "other"))
+        driver.flush()
+    serve(driver, 60.0, handle)
+    stats = driver.buffer.stats()
+    assert (stats.delivered, stats.failed) == (20, 0)
+
+
+def test_who_is_stuck_reads_other_customers_events() -> None:
+    """A customer whose events fill the memory, and whose batches always fail, stops nobody."""
+    driver = SpoolDriver(max_retries=0, max_queue=4, batch_size=2)
+    delivered: list[int] = []
+
+    def handle(request: Request) -> None:
+        if any(n < 10 for n in numbers(request)):
+            driver.respond(500, to=request)
+        else:
+            delivered.extend(numbers(request))
+            driver.accept(request)
+
+    driver.send(*(event(n, "bad") for n in range(4)), event(10, "good"))
+    driver.flush()
+    serve(driver, 60.0, handle)
+    assert delivered == [10]
 
 
 # ── The key ──────────────────────────────────────────────────────────────────────────────────
@@ -432,6 +479,24 @@ def test_an_event_for_which_memory_has_no_room_is_on_disk_alone() -> None:
     assert not later.done()
 
 
+def test_an_event_that_ends_while_the_log_is_read_is_not_sent_again() -> None:
+    """The read may have found it before its removal was written."""
+    driver = SpoolDriver(max_queue=4, max_in_flight=2, batch_size=2)
+    driver.sign_in()
+    driver.send(event(0, "a"), event(1, "a"), event(2, "b"), event(3, "b"))
+    first, second = driver.out
+    driver.held = True
+    driver.send(event(4, "c"))  # on disk alone
+    driver.accept(first)  # now there is room, and the log is read
+    (reading,) = driver.works
+    found = reading.run()
+    driver.accept(second)
+    driver.works, driver.held = [], False
+    driver.engine.hand_back(reading.id, found)
+    driver.flush()
+    assert [numbers(each) for each in recover(driver)] == [[4]]
+
+
 def test_an_event_behind_others_on_disk_keeps_its_place() -> None:
     """Also one whose call ended after memory had got room again."""
     driver = SpoolDriver(max_queue=4, batch_size=2)
@@ -492,6 +557,15 @@ def test_an_event_past_72_hours_is_not_sent() -> None:
     assert b"older than 72 hours" in driver.disk.files[name].data
 
 
+def test_an_event_that_its_caller_dated_is_not_sent_past_72_hours() -> None:
+    """Though it was never out of memory."""
+    driver = SpoolDriver()
+    driver.send(event(1, issued_at="2025-12-20T00:00:00Z"), event(2, "d"))
+    driver.flush()
+    assert [numbers(each) for each in recover(driver)] == [[2]]
+    assert driver.buffer.stats().failed == 1
+
+
 def test_an_adopted_event_past_72_hours_is_not_sent() -> None:
     """By its own ``issued_at``, too; without ``Api.max_age`` it is."""
     driver = SpoolDriver()
@@ -531,6 +605,46 @@ def test_a_stamp_is_the_time_of_acceptance() -> None:
     after.flush()
     (request,) = recover(after)
     assert payload(request)[0]["issued_at"] == "2026-01-01T00:09:58.000Z"  # with the margin
+
+
+def test_what_was_left_keeps_the_time_of_its_call() -> None:
+    """Also behind another customer's later events."""
+    driver = SpoolDriver(max_retries=0, batch_size=1)
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    driver.send(event(1, "a"), event(2, "a"))  # at 00:00:00
+    stamps: dict[int, str] = {}
+
+    def handle(request: Request) -> None:
+        (sent,) = payload(request)
+        if sent["n"] == 1 and 3 not in stamps:
+            driver.respond(503, to=request)
+        else:
+            stamps[sent["n"]] = sent["issued_at"]
+            driver.accept(request)
+
+    serve(driver, 100.0, handle)
+    driver.send(event(3, "b"))
+    serve(driver, 100.0, handle)
+    assert [*stamps] == [3, 1, 2]
+    assert stamps[2] == "2026-01-01T00:00:00.000Z"
+    assert stamps[3] > "2026-01-01T00:01:00.000Z"
+
+
+def test_halves_of_an_adopted_batch_keep_its_stamps() -> None:
+    """They were noted with it."""
+    driver = SpoolDriver()
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:10:00 GMT"})
+    driver.send_numbers(1, 2)
+    driver.flush()
+    (request,) = driver.out
+    stamps = [each["issued_at"] for each in payload(request)]
+    after = killed(driver)
+    after.now += 100.0
+    after.flush()
+    after.grant(headers={"date": "Thu, 01 Jan 2026 00:11:40 GMT"})
+    after.respond(422)
+    halves = recover(after)
+    assert [each["issued_at"] for half in halves for each in payload(half)] == stamps
 
 
 # ── The rest ─────────────────────────────────────────────────────────────────────────────────

@@ -108,6 +108,7 @@ class Backlog:
         self._after: Place | None = None
         self._behind = False
         self._held: set[int] = set()  # in memory
+        self._ended: set[int] | None = None  # ended since a read began that may find them still
         self._told: set[int] = set()  # taken into the store alone, and not read yet
         self._early: set[int] = set()  # read before their call has come here
         self._waiting: dict[int, Delivery] = {}  # behind those, by their positions
@@ -205,6 +206,8 @@ class Backlog:
                 own.append(position)
         if own:
             self._held.difference_update(own)
+            if self._ended is not None:
+                self._ended.update(own)
             self._todo.add(partial(self._remove_own, own))
         for source, positions in others.items():
             source.pending -= len(positions)
@@ -228,22 +231,34 @@ class Backlog:
             return None
         return max(self._not_before, now) if self._not_before > now else max(self._scan_at, now)
 
-    def plan(self, now: float) -> None:
-        """Have read what there is room for, and logs looked for, if it is time."""
+    def plan(self, now: float, *, stuck: bool) -> None:
+        """Have read what there is room for, and logs looked for, if it is time.
+
+        Args:
+            now: the engine's time.
+            stuck: True if all that is in memory waits for batches that could not be delivered. Then
+                other customers' events are wanted, to tell if these batches are at fault.
+        """
         if not self._used or self._busy or now < self._not_before:
             return
         if not self._scanning and now >= self._scan_at:
             self._scanning = True
-        room = self._gate.settings.max_queue - self._gate.pending
-        if self._waiting and not self._in_memory:
-            room = max(room, self._gate.settings.batch_size)  # these make none otherwise
-        if room <= 0 or self._in_memory > self._window // 2:
+        settings = self._gate.settings
+        room = settings.max_queue - self._gate.pending
+        if stuck:
+            room = max(room, min(settings.batch_size, room + self._window))
+        elif self._waiting and not self._in_memory:
+            room = max(room, settings.batch_size)  # these make none otherwise
+        elif self._in_memory > self._window // 2:
+            return
+        if room <= 0:
             return
         events = min(room, self._window)
         bytes_ = max(1, min(WINDOW_BYTES, self._gate.settings.max_queue_bytes // 2))
         source = next((s for s in self.sources if not s.ended and not s.noted), None)
         if self._behind:
             self._busy = True
+            self._ended = set()
             log, after = self._log, self._after
             self._todo.add(lambda: self._read_own(log, after, events, bytes_), self._own_read)
         elif source is not None:
@@ -266,6 +281,7 @@ class Backlog:
 
     def _own_read(self, result: tuple[StoredLog, Window] | StoreError | None) -> None:
         self._busy = False
+        ended, self._ended = self._ended or (), None
         if isinstance(result, StoreError):
             self._not_before = self._context.now + PAUSE
             return
@@ -277,7 +293,7 @@ class Backlog:
             self.damaged += window.damaged
         for stored in found:
             position = stored.position
-            if position in self._held:
+            if position in self._held or position in ended:
                 continue
             if (delivery := self._waiting.pop(position, None)) is not None:
                 self._fresh.append(delivery)

@@ -13,12 +13,15 @@ from masivo._protocol.sending.server_clock import DOUBT
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from masivo._protocol.delivery import Delivery
     from masivo._protocol.sending.server_clock import ServerClock
 
     from .batch import Part
+
+    Stamped: TypeAlias = Callable[[list[Delivery], float], list[bytes]]
 
 __all__ = ["Stamper", "stamps_of", "with_stamps"]
 
@@ -76,13 +79,19 @@ class Stamper:
         self._last = moment
         return events
 
-    def renew(self, part: Part, now: float) -> bool:
+    def renew(self, part: Part, now: float, stamped: Stamped) -> bool:
         """Stamp a part anew if its stamps have proved wrong since; return whether that changed it.
-        Then it is another request, under a new key."""
+        Then it is another request, under a new key.
+
+        Args:
+            part: of a batch.
+            now: the engine's time.
+            stamped: makes the stamps, as ``stamped`` does.
+        """
         offset = self._clock.offset(now)
         if abs(offset - part.offset) <= DOUBT:
             return False
-        events = self.stamped(part.deliveries, now)
+        events = stamped(part.deliveries, now)
         part.offset = offset
         if events == part.events:
             return False

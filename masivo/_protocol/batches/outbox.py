@@ -388,7 +388,7 @@ class Outbox:
             batch.send_first_alone()
         context, part = self._context, batch.part
         if not part.adopted:
-            self._stamper.renew(part, context.now)
+            self._stamper.renew(part, context.now, self._stamped)
         part.key = part.key or f"{context.random.getrandbits(128):032x}"
         return part
 
@@ -581,7 +581,7 @@ class Outbox:
         clock has proved another since. It has a new one then."""
         part = batch.part
         lone = len(part.deliveries) == 1 and not part.renewed
-        return lone and self._stamper.renew(part, self._context.now)
+        return lone and self._stamper.renew(part, self._context.now, self._stamped)
 
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 

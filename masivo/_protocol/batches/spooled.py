@@ -22,9 +22,10 @@ from masivo._protocol.errors import (
 from masivo._protocol.events.form import BRACE, opening
 from masivo._protocol.sending.backoff import full_jitter
 from masivo._protocol.sending.timers import Timer
-from masivo._protocol.storage.kept import Kept, customer_of, left_over, source_of
+from masivo._protocol.storage.kept import Kept, customer_of, issued_at_of, left_over, source_of
 from masivo._protocol.storage.store import Note, RejectedEvent, StoreError
 from masivo._protocol.storage.work import Queued
+from masivo._protocol.values import Failure
 from masivo._protocol.wire.dates import format_stamp
 
 from .backlog import SCAN, Backlog, Source
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from masivo._protocol.storage.store import Noted, Store
     from masivo._protocol.storage.work import StoreDone
     from masivo._protocol.token.authorizer import Authorizer
-    from masivo._protocol.values import SendEventResult
+    from masivo._protocol.values import Response, SendEventResult
 
     from .flushes import FlushTicket
     from .gate import Gate
@@ -75,6 +76,7 @@ class SpooledOutbox(Outbox):
         self._try_at = 0.0  # when the next of them goes, if the API accepts nothing before
         self._in_vain = 0  # how many could not be delivered since it accepted something
         self._aside_events = 0
+        self._has_left = False  # a delivery ever ended before its event
         self._kept_queued = 0  # events in the queue whose deliveries have ended
         self._let_go = 0  # events that were in memory when the client was released
         self._well = False  # the last result was that the API accepted events, or rejected them
@@ -263,7 +265,8 @@ class SpooledOutbox(Outbox):
             if now >= self._tend_at or (self._store.due and now >= self._due_at):
                 self._tend_at, self._due_at = now + SCAN, now + ROOM
                 self._todo.add(self._store.tend, self._tended)
-            self.backlog.plan(now)
+            stuck = bool(self._aside) and not (self._batches or self._queue.ready)
+            self.backlog.plan(now, stuck=stuck)
             self._report_store()
         self._todo.begin()
         self._outcomes.end_flushes()
@@ -319,7 +322,8 @@ class SpooledOutbox(Outbox):
         numbers = self._numbers(len(deliveries))
         self._outcomes.flushes.extend(numbers)
         events = with_stamps([each.encoded for each in deliveries], noted.note.stamps)
-        batch = Batch(Taken(deliveries, numbers, customers), events, "spool")
+        offset = self._context.server_clock.offset(self._context.now)
+        batch = Batch(Taken(deliveries, numbers, customers), events, "spool", offset)
         batch.client = self.gate
         batch.part.key = batch.part.noted = noted.note.key
         batch.part.adopted = True
@@ -386,21 +390,20 @@ class SpooledOutbox(Outbox):
 
     def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
         events = super()._stamped(deliveries, now)
-        if not self.backlog.read:
+        if not (self.backlog.read or self._has_left):
             return events
         for n, delivery in enumerate(deliveries):
-            if isinstance(delivery, Kept) and delivery.stored and delivery.encoded[0] != BRACE:
+            if isinstance(delivery, Kept) and delivery.encoded[0] != BRACE:
                 moment = min(self._moment(delivery), self._stamper.offset + now)
                 events[n] = opening(format_stamp(moment)) + delivery.encoded
         return events
 
     def _moment(self, delivery: Delivery) -> float:
         """The server's time at which an event was accepted, or its own ``issued_at``."""
-        if isinstance(delivery, Kept):
-            if delivery.issued_at is not None:
-                return delivery.issued_at
-            if delivery.stored is not None and delivery.stored.certain:
-                return delivery.stored.at
+        if delivery.encoded[0] == BRACE and (own := issued_at_of(delivery.encoded)) is not None:
+            return own
+        if isinstance(delivery, Kept) and delivery.stored and delivery.stored.certain:
+            return delivery.stored.at
         return self._stamper.offset + delivery.at
 
     def _send(self, batch: Batch, token: str) -> None:
@@ -442,7 +445,8 @@ class SpooledOutbox(Outbox):
             return False
         offset = self._stamper.offset = self._context.server_clock.offset(now)
         oldest = offset + now - age
-        if not self.backlog.read and offset + batch.oldest >= oldest:
+        dated = any(each.encoded[0] == BRACE for each in part.deliveries)
+        if not (dated or self.backlog.read) and offset + batch.oldest >= oldest:
             return False
         old = [self._moment(each) < oldest for each in part.deliveries]
         if not any(old):
@@ -465,6 +469,7 @@ class SpooledOutbox(Outbox):
     ) -> None:
         """End deliveries in place: their events take their places, and are sent later."""
         live = [each for each in deliveries if not isinstance(each, Kept)]
+        self._has_left = True
         for n, each in enumerate(deliveries):
             if not isinstance(each, Kept):
                 deliveries[n] = left_over(each)
@@ -507,6 +512,7 @@ class SpooledOutbox(Outbox):
         live = {n: each for n, each in entries if not isinstance(each, Kept)}
         if not live:
             return
+        self._has_left = True
         self._lines.substitute({n: left_over(each) for n, each in live.items()})
         self._kept_queued += len(live)
         self._triggers.gone(live.values())
@@ -520,9 +526,15 @@ class SpooledOutbox(Outbox):
         self._aside_events += len(batch)
         self._context.touch(self)
 
+    def _returned(self, batch: Batch, result: Response | Failure) -> None:
+        if isinstance(result, Failure) and not result.sent:
+            # The API has not seen it: that is not its fault, and what was before does not count.
+            batch.part.well, batch.part.failures = False, -1 - batch.retries
+        super()._returned(batch, result)
+
     def _retries_for(self, batch: Batch) -> int:
         part, most = batch.part, self.settings.max_retries
-        if not part.failures:
+        if part.failures <= 0:
             return 0 if batch.guilty and len(part.deliveries) > 1 else most
         if len(part.deliveries) > 1 or not part.well:
             return 0  # it is halved, or goes once more later

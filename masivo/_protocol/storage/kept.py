@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .store import Stored
 
-__all__ = ["Kept", "customer_of", "left_over", "read_back", "source_of"]
+__all__ = ["Kept", "customer_of", "issued_at_of", "left_over", "read_back", "source_of"]
 
 
 class Kept(Delivery, gc=False, eq=False, weakref=False):
@@ -25,8 +25,6 @@ class Kept(Delivery, gc=False, eq=False, weakref=False):
     """The log that it lies in; None: the client's own."""
     stored: Stored | None = None
     """As it was read; None: it was never out of memory."""
-    issued_at: float | None = None
-    """Its own ``issued_at``, in seconds since the epoch, where it was read; None: it is stamped."""
 
 
 class _Fields(msgspec.Struct):
@@ -48,6 +46,14 @@ def customer_of(stored: Stored) -> str:
     """The customer of an event that was read; empty where it is none."""
     fields = _fields(stored.event)
     return "" if fields is None else fields.customer_id
+
+
+def issued_at_of(encoded: bytes) -> float | None:
+    """The ``issued_at`` that a caller has given an event, in seconds since the epoch; None if it is
+    to be stamped, or is none."""
+    fields = _fields(encoded)
+    text = None if fields is None else fields.issued_at
+    return parse_stamp(text) if isinstance(text, str) else None
 
 
 def _fields(encoded: bytes) -> _Fields | None:
@@ -81,8 +87,6 @@ def read_back(stored: Stored, source: object, at: float, origin: Origin) -> Kept
     fields = _fields(stored.event)
     if fields is None:
         return None
-    text = fields.issued_at
-    issued_at = parse_stamp(text) if isinstance(text, str) else None
     return Kept(
         stored.event,
         at,
@@ -91,5 +95,4 @@ def read_back(stored: Stored, source: object, at: float, origin: Origin) -> Kept
         position=stored.position,
         source=source,
         stored=stored,
-        issued_at=issued_at,
     )
