@@ -64,10 +64,13 @@ package: $(VENV)/package $(VENV)/test
 # The simulator: make soak SECONDS=600
 soak: $(VENV)/test
 	$(BIN)/python -m tests.simulation --soak $(or $(SECONDS),60) --first $(or $(FIRST),100000)
+	cd tests && $(abspath $(BIN))/python -m spool.simulation \
+		--soak $(or $(SECONDS),60) --first $(or $(FIRST),100000)
 
 # Every seeded defect, with the seed that finds it
 defects: $(VENV)/test
 	$(BIN)/python -m tests.simulation.defects
+	cd tests && $(abspath $(BIN))/python -m spool.simulation.defects
 
 # Mutation testing: make mutants FOLDER=_http SECONDS=600; FOLDER=_protocol is
 # the core, and without FOLDER each gets a share. tests/mutation/folders.py lists the others.

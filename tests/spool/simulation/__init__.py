@@ -1,0 +1,23 @@
+"""Clients with a spool in virtual time, over a disk in memory, driven by one seed.
+
+Processes come, send, and are killed between any two operations on the disk or calls of the core;
+the power fails, the disk fills up, the API fails in all its ways, for minutes or days.
+
+What happens:
+
+- ``plan.py``: what a seed means: settings, and steps.
+- ``world.py``: time, the steps, and the end: everything is delivered, and no log is left.
+- ``process.py``: one process: an engine, a spool, and a driver that carries out what they ask for.
+- ``server.py``: the model of the API, and what is wrong with it.
+
+What must come of it:
+
+- ``history.py``: the events, what became of each, and the rules for that.
+- ``ledger.py``: what lies on the disk, by its bytes, and the rules for that.
+
+How it is run:
+
+- ``run.py``: many seeds, and one that fails. From ``tests``,
+  ``python -m spool.simulation SEED --trace`` shows all that happens in one.
+- ``defects.py`` breaks the rules of storage, one by one, and shows the seed that finds each.
+"""

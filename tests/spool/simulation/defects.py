@@ -1,0 +1,172 @@
+"""Defects to seed into the rules of storage: the rule that each breaks, and what takes its place.
+
+``cd tests && python -m spool.simulation.defects`` shows the seed that finds each.
+"""
+
+# pyright: basic
+# Functions that replace those of the core are lambdas, which cannot be annotated.
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, Final
+
+import msgspec
+import pytest
+from simulation.defects import Defect, after, around, becomes, before, change, nothing
+
+from masivo._protocol.batches.backlog import Backlog
+from masivo._protocol.batches.batch import Batch
+from masivo._protocol.batches.outbox import Outbox
+from masivo._protocol.batches.spooled import SpooledOutbox
+from masivo.spool.log import Log
+from masivo.spool.ranges import Ranges
+from masivo.spool.spool import Spool
+
+from .run import Totals, run_seeds
+
+__all__ = ["DEFECTS", "hunt"]
+
+SEEDS: Final = 300
+"""Within this many seeds every defect is to be found."""
+
+
+def _send_without_a_note(self: Any, part: Any) -> None:
+    part.noting = part.noted = part.key
+    self._context.touch(self)
+
+
+def _halves_go_without_a_note(original: Any, self: Any, batch: Any) -> Any:
+    part = original(self, batch)
+    if batch.trigger == "halving":
+        part.noting = part.noted = part.key
+    return part
+
+
+def _fail_instead(self: Any, deliveries: Any, numbers: Any, error: Any) -> None:
+    self._outcomes.fail(deliveries, numbers, error)
+
+
+def _backwards(original: Any, self: Any, source: Any, window: Any) -> None:
+    events = [*reversed(window.events)]
+    original(self, source, msgspec.structs.replace(window, events=events))
+
+
+def _at_fault(fault: bool) -> Any:
+    def give_up(self: Any, batch: Any, *_: Any) -> None:
+        batch.part.well = fault
+        if fault:
+            batch.part.failures += 10
+
+    return give_up
+
+
+def _stamps_of_another_clock(self: Any, *_: Any) -> None:
+    if self.trigger == "spool":
+        self.part.offset = 0.0
+
+
+DEFECTS: Final[dict[str, Defect]] = {
+    # ── what is on disk, and when ─────────────────────────────────────────────────────────────────
+    "an event is accepted without being stored": becomes(Spool, "append", lambda *_: 0),
+    "a batch is sent without a note": becomes(SpooledOutbox, "_note", _send_without_a_note),
+    "a half is sent without a note": around(SpooledOutbox, "_prepare", _halves_go_without_a_note),
+    "an event is removed when it is sent": before(
+        SpooledOutbox, "_send", lambda self, of, *_: self.backlog.gone(of.part.deliveries)
+    ),
+    "what was delivered is not removed": becomes(Backlog, "_remove_own", nothing),
+    "what was adopted and delivered is not removed": becomes(Log, "remove", nothing),
+    "a segment is deleted with events in it": becomes(Ranges, "covers", lambda *_: True),
+    "an adopted log is never let go": becomes(Log, "release", nothing),
+    # ── two ends ──────────────────────────────────────────────────────────────────────────────────
+    "an outage ends events": becomes(SpooledOutbox, "_leave", _fail_instead),
+    "a batch that steps aside is forgotten": becomes(SpooledOutbox, "_put_aside", nothing),
+    "a refused key is the end of what waits": becomes(
+        SpooledOutbox, "_stop_queue", lambda self, error, *_: Outbox._stop_queue(self, error)
+    ),
+    "an outage counts as an event's fault": before(SpooledOutbox, "_give_up", _at_fault(True)),
+    "a batch at fault is never halved": before(SpooledOutbox, "_give_up", _at_fault(False)),
+    "a close does not end in an outage": becomes(SpooledOutbox, "_leave_kept", nothing),
+    "events past their age are sent": becomes(SpooledOutbox, "_end_too_old", lambda *_: False),
+    "rejected events pass in silence": around(
+        SpooledOutbox,
+        "_part_failed",
+        lambda original, self, batch, error, **_: (
+            original(self, batch, error)
+            if error.status != 422
+            else self._part_delivered(batch, None)
+        ),
+    ),
+    # ── memory ────────────────────────────────────────────────────────────────────────────────────
+    "windows are larger than the room": around(
+        Backlog,
+        "_read_own",
+        lambda original, self, log, place, events, size: original(
+            self, log, place, events * 50, size
+        ),
+    ),
+    "newer events pass those on disk": after(
+        Backlog, "comes_alone", lambda self, *_: change(self._gate, "behind", False)
+    ),
+    "an event that ended while a log was read is sent again": after(
+        Backlog, "plan", lambda self, *_, **__: change(self, "_ended", None)
+    ),
+    "who is stuck reads no other customer's events": around(
+        Backlog, "plan", lambda original, self, now, **_: original(self, now, stuck=False)
+    ),
+    # ── adoption ──────────────────────────────────────────────────────────────────────────────────
+    "adopted events go in the wrong order": around(Backlog, "_source_read", _backwards),
+    "a noted batch is not sent as it was": becomes(Log, "noted", lambda *_: []),
+    "a log is adopted while another process has it": around(
+        Spool, "adopt", lambda original, self, **named: original(_blind(self), **named)
+    ),
+    # ── issued_at ─────────────────────────────────────────────────────────────────────────────────
+    "what was left is stamped like what is new": becomes(
+        SpooledOutbox, "_stamped", Outbox._stamped
+    ),
+    "halves of an adopted batch are stamped anew": after(
+        Batch, "__init__", _stamps_of_another_clock
+    ),
+}
+
+
+def _blind(spool: Any) -> Any:
+    for file in spool._disk.machine.files.values():
+        if file.owner is not spool._disk:
+            file.owner = None
+    return spool
+
+
+def hunt(name: str, seeds: int = SEEDS) -> str | None:
+    """Return the first seed that finds a defect, and what it says; None if none does.
+
+    Raises:
+        RuntimeError: the defect does not fit the core.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        DEFECTS[name](patch)
+        found = run_seeds(range(seeds), Totals())
+    if found is None:
+        return None
+    if found[1].rule in ("AttributeError", "NameError", "TypeError"):
+        raise RuntimeError(f"{name}: {found[1].detail}")
+    return f"seed {found[0]}: {found[1].detail[:150]}"
+
+
+def main() -> int:
+    """Hunt for all; the exit status: whether all were found."""
+    began = time.monotonic()
+    missed = 0
+    with ProcessPoolExecutor() as pool:
+        for name, result in zip(DEFECTS, pool.map(hunt, DEFECTS), strict=True):
+            missed += result is None
+            print(f"{name}\n    {result or 'NOT FOUND'}", flush=True)
+    seconds = time.monotonic() - began
+    print(f"{len(DEFECTS) - missed} of {len(DEFECTS)} defects found in {seconds:.0f} s")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

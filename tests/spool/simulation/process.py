@@ -1,0 +1,453 @@
+"""One process: an engine with a client, a spool, and a driver that does what they ask for."""
+
+from __future__ import annotations
+
+import math
+import random as randomness
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from masivo._protocol.errors import MasivoClosedError, MasivoQueueFullError
+from masivo._protocol.storage.kept import Kept
+from masivo.protocol import (
+    Account,
+    Api,
+    Engine,
+    Failed,
+    Failure,
+    Response,
+    Secret,
+    StoreDone,
+    Waiters,
+    configure,
+    settle,
+)
+from masivo.spool import Spool
+from spool.memory import Killed, MemoryTail
+from spool.memory import Process as Disk
+
+from .history import Event, Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from masivo.protocol import (
+        Delivery,
+        FailedEvent,
+        Output,
+        Request,
+        StoreWork,
+        Ticket,
+    )
+
+    from .plan import Options
+    from .server import Account as ApiAccount
+    from .world import World
+
+__all__ = ["Process"]
+
+LONGEST: Final = {"flush": 40_000.0, "drain": 900_000.0, "close": 40_000.0}
+"""No call may last longer, in seconds."""
+SLOW: Final = 60.0
+"""A close may last this much longer than its timeout: the disk may be slow."""
+MOST_POLLS: Final = 2_000
+"""No process may need more polls at one moment."""
+
+
+class SharedDisk(Disk):
+    """The disk, where other threads of the process do something between two operations."""
+
+    def __init__(self, process: Process) -> None:
+        super().__init__(process.world.machine)
+        self.pid = process.number
+        self._of = process
+
+    def kill_at(self, operation: int, *, late: bool) -> None:
+        """Have the process killed at an operation, counted from now."""
+        self._kill_after, self._late = operation, late
+
+    def step(self, *, writes: bool = False) -> bool:
+        """See Process of ``memory``."""
+        if not self.killed:
+            self._of.meanwhile()
+        try:
+            return super().step(writes=writes)
+        except OSError:
+            self._of.disk_failed = True
+            raise
+
+    def make_tail(self, name: str) -> MemoryTail:
+        """See Disk."""
+        killed = self.step(writes=True)
+        tail = SharedTail(self, name)
+        self.end(killed)
+        return tail
+
+
+class SharedTail(MemoryTail):
+    """A tail, where other threads do something after a record was written, too."""
+
+    def write(self, data: bytes, /) -> None:
+        """See DiskTail."""
+        super().write(data)
+        self._process.step()
+
+
+class ReplacedKey(Spool):
+    """A spool that adopts the logs of the account's former key."""
+
+    def adopt(self, *, replaced_key: bool = False) -> Iterator[Any]:
+        """See Store."""
+        del replaced_key
+        return super().adopt(replaced_key=True)
+
+
+class Process:
+    """A process with one client.
+
+    Args:
+        world: it lives in.
+        number: its own.
+        account: its client's.
+        options: its client's settings.
+        replaced: its client adopts the logs of the account's former key.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        number: int,
+        account: ApiAccount,
+        options: Options,
+        *,
+        replaced: bool = False,
+    ) -> None:
+        self.world = world
+        self.number = number
+        self.account = account
+        self.options = options
+        self.disk_failed = False
+        """A write failed: the disk was full."""
+        self.over = False
+        """It has ended by itself."""
+        self.closing = False
+        self.died_at = math.inf
+        self.accepted = 0
+        self._random = randomness.Random(world.random.random())
+        self._began = world.now - self._random.random() * 1e6  # the origin of its clock
+        self._pending: dict[int, tuple[Delivery, Event]] = {}
+        self._calls: list[tuple[str, Ticket, float]] = []
+        self._inside = False
+        self._sending = 0
+        self._poll_at: float | None = None
+        self._polls = (0.0, 0)
+        self._waiters = Waiters()
+        self._ready: deque[StoreWork] = deque()
+        self.disk = SharedDisk(self)
+        secret = Secret(account.key)
+        store = (ReplacedKey if replaced else Spool)(
+            self.disk,
+            account.key,
+            account.url,
+            options.spool_max_bytes,
+            options.segment,
+            clock=lambda: world.wall() + number * 0.001,
+        )
+        settings = configure(
+            secret, base_url=account.url, on_error=self._on_error, **options.client()
+        )
+        self.engine = Engine(
+            Account(secret, account.url, Api()),
+            clock=lambda: world.now - self._began,
+            wall_clock=world.wall,
+            random=self._random,
+            wake=self._wake,
+        )
+        self.buffer = self.engine.attach(settings, store=store)
+        if not options.isolate_rejected:
+            world.server.whole.add(number)
+
+    def __str__(self) -> str:
+        return f"process {self.number} ({self.account.name})"
+
+    @property
+    def dead(self) -> bool:
+        """It was killed."""
+        return self.disk.killed
+
+    @property
+    def live(self) -> bool:
+        """It is there, and its client open."""
+        return not (self.dead or self.over or self.closing)
+
+    def kill(self) -> None:
+        """End it here and now."""
+        self.disk.kill()
+        self.died_at = min(self.died_at, self.world.now)
+
+    # ── Calls of the application ─────────────────────────────────────────────────────────────
+
+    def send(self, customer: str, nature: str, age: float | None = None) -> None:
+        """Send an event.
+
+        Args:
+            customer: its customer.
+            nature: see ``Event``.
+            age: how old its own ``issued_at`` is, in seconds; None: it has none.
+        """
+        world = self.world
+        time = world.server.time(world.now)
+        issued_at = time if age is None else time - age
+        event = world.history.begin(self.account.name, self.number, customer, nature, issued_at)
+        fields: dict[str, Any] = {"type": "T", "customer_id": customer, "brand_id": None}
+        fields["n"] = event.number
+        if age is not None:
+            fields["issued_at"] = world.text_of(issued_at)
+        if event.number % 7 == 0:
+            fields["more"] = "x" * (event.number % 900)
+        self._sending += 1
+        try:
+            delivery = self.buffer.send(fields)
+        except Killed:
+            event.doubtful = True
+            raise
+        except MasivoClosedError:
+            world.history.end(event, accepted=False)
+            return
+        finally:
+            self._sending -= 1
+        self._returned(event, delivery)
+
+    def _returned(self, event: Event, delivery: Delivery) -> None:
+        world, outcome = self.world, delivery.peek()
+        refused = isinstance(outcome, Failed) and not outcome.error.spooled
+        world.history.end(event, accepted=not refused)
+        world.ledger.sync()
+        world.say(f"  {event}, {event.customer}, {event.nature}: {_shown(outcome)}")
+        if refused:
+            assert isinstance(outcome, Failed)
+            if not isinstance(outcome.error, MasivoQueueFullError):
+                raise Violation("refused", f"{event}: {outcome.error!r}")
+            if world.ledger.holds(event):
+                raise Violation("refused", f"{event} is on the disk, though it was refused")
+            return
+        self.accepted += 1
+        if not world.ledger.places.get(event.number):
+            raise Violation("on disk", f"{event} is not on the disk when its call returns")
+        if outcome is None:
+            self._pending[id(delivery)] = delivery, event
+            if self._random.random() < 0.1:
+                self.buffer.begin_wait(delivery, self)
+                self.soon()
+        elif not isinstance(outcome, Failed):
+            raise Violation("delivery", f"{event} ended with {outcome} in its call")
+
+    def flush(self) -> None:
+        """Call ``flush``."""
+        self._wait("flush", self.buffer.flush())
+
+    def drain(self) -> None:
+        """Call ``drain``."""
+        self._wait("drain", self.buffer.drain())
+
+    def use(self) -> None:
+        """Enter the client's block."""
+        self.buffer.use()
+        self.soon()
+
+    def close(self, timeout: float | None) -> None:
+        """Call ``close``."""
+        self.closing = True
+        self._wait("close", self.buffer.close(timeout), timeout)
+
+    def destroy(self) -> None:
+        """Call ``destroy``."""
+        self.closing = True
+        self._wait("destroy", self.buffer.destroy(), 0.0)
+
+    def _wait(self, call: str, ticket: Ticket, timeout: float | None = None) -> None:
+        longest = LONGEST[call] if timeout is None else timeout + SLOW
+        until = self.world.now + longest
+        self._calls.append((call, ticket, until))
+        self.world.at(until + 1.0, self, self.check_calls)
+        self.soon()
+
+    @property
+    def waits(self) -> bool:
+        """True while a call has not returned."""
+        return bool(self._calls)
+
+    # ── The driver ───────────────────────────────────────────────────────────────────────────
+
+    def _wake(self) -> None:
+        self.soon()
+
+    def soon(self, at: float | None = None) -> None:
+        """Poll at this time at the latest; None: now."""
+        world = self.world
+        at = world.now if at is None else max(at, world.now)
+        if self._poll_at is None or at < self._poll_at:
+            self._poll_at = at
+            world.at(at, self, lambda: self._poll_if(at))
+
+    def _poll_if(self, at: float) -> None:
+        if self._poll_at == at:
+            self._poll_at = None
+            self.poll()
+
+    def poll(self) -> None:
+        """Poll the engine, and carry out what it asks for."""
+        if self._inside or self.over:
+            return
+        world = self.world
+        moment, polls = self._polls
+        self._polls = world.now, polls + 1 if moment == world.now else 0
+        if polls > MOST_POLLS:
+            raise Violation("no end", f"{self} polls without end")
+        self._inside = True
+        try:
+            output = self.engine.poll()
+            self._check_outcomes(output)
+            for warning in output.warnings:
+                world.say(f"  {self} warns: {warning}")
+            settle(output, world, self._waiters)
+        finally:
+            self._inside = False
+        if world.found is not None:
+            raise world.found
+        if self.dead:
+            return
+        self._check_numbers()
+        for request in output.requests:
+            world.request(self, request)
+        for work in output.storage:
+            self._work(work, [])
+        if output.wake_at is not None:
+            at = self._began + output.wake_at
+            while at - self._began < output.wake_at:  # it is rounded
+                at = math.nextafter(at, math.inf)
+            self.soon(at)
+        if self.engine.pending:
+            self.soon()
+        self.check_calls()
+        if output.closed and not self._calls:
+            self._end()
+
+    def _end(self) -> None:
+        self.over = True
+        if self._pending:
+            _, event = next(iter(self._pending.values()))
+            raise Violation("delivery", f"{event} has no outcome, and its client is closed")
+        for name, file in self.world.machine.files.items():
+            if file.owner is self.disk:
+                raise Violation("release", f"{self} ended, and holds {name}")
+
+    def _work(self, work: StoreWork, results: list[Any]) -> None:
+        """Carry out one step of work on the store after another."""
+        world = self.world
+        if len(results) == len(work.steps):
+            done = StoreDone(results)
+            world.later(world.disk_time(), self, lambda: self.hand_back(work.id, done))
+            return
+
+        def step() -> None:
+            one = type(work)(work.id, [work.steps[len(results)]], work.owner)
+            (result,) = one.run().results
+            world.ledger.sync()
+            self._work(work, [*results, result])
+
+        world.later(world.disk_time(), self, step)
+
+    def awaits(self, request: Request) -> bool:
+        """True if the result of a request is of interest: a released client's are not."""
+        return request.id in self.engine._context._requests
+
+    def hand_back(self, number: int, result: Response | Failure | StoreDone) -> None:
+        """Hand a result back."""
+        if not self.over:
+            self.engine.hand_back(number, result)
+            self.soon()
+
+    def meanwhile(self) -> None:
+        """Let other threads do something, in the middle of an operation on the disk."""
+        if self.world.calm or self._random.random() > self.options.threads:
+            return
+        if self._random.random() < 0.5:
+            self.poll()
+        elif self.live and self._sending < 3:
+            self.world.send_one(self)
+
+    # ── What must come of it ─────────────────────────────────────────────────────────────────
+
+    def _on_error(self, failed: FailedEvent) -> None:
+        try:
+            self._told(failed)
+        except Violation as violation:
+            self.world.found = violation  # what on_error raises is logged
+            raise
+
+    def _told(self, failed: FailedEvent) -> None:
+        world = self.world
+        event = world.history.events[failed.event["n"]]
+        event.reported += 1
+        world.say(f"  on_error: {event}, {failed.error!r}")
+        if failed.error.spooled:
+            raise Violation("on_error", f"{event}: {failed.error!r}, though it is kept")
+        if not world.calm and self.live and self._random.random() < 0.1:
+            world.send_one(self)
+
+    def _check_outcomes(self, output: Output) -> None:
+        world = self.world
+        world.ledger.sync()
+        for settled in output.settled:
+            for delivery in settled.deliveries:
+                if isinstance(delivery, Kept):
+                    continue
+                entry = self._pending.pop(id(delivery), None)
+                if entry is None:
+                    if self._sending:
+                        continue  # its call has not returned
+                    raise Violation("delivery", f"{delivery!r} ended twice")
+                self._check_outcome(entry[1], settled.outcome)
+
+    def _check_outcome(self, event: Event, outcome: object) -> None:
+        world = self.world
+        world.say(f"  {event} ended: {_shown(outcome)}")
+        if not isinstance(outcome, Failed):
+            if not event.processed:
+                raise Violation("delivery", f"{event} was not delivered: {outcome}")
+        elif outcome.error.spooled:
+            if not world.ledger.holds(event):
+                raise Violation("spooled", f"{event} is not on the disk: {outcome.error!r}")
+        elif not world.history.is_ended(event, world.server.time(world.now)):
+            raise Violation("rejected", f"{event}: {outcome.error!r}")
+
+    def _check_numbers(self) -> None:
+        stats, options = self.buffer.stats(), self.options
+        here = stats.delivered + stats.failed + stats.queued + stats.in_flight + stats.spooled
+        smallest = min(stats.queued, stats.in_flight, stats.spooled, stats.adopted)
+        if not (self._sending or self.engine.pending) and (
+            stats.accepted + stats.adopted != here
+            or smallest < 0
+            or stats.accepted != self.accepted
+        ):
+            raise Violation("stats", f"{self}: {stats}, accepted {self.accepted}")
+        pending, bound = self.buffer.outbox.pending, options.max_queue + options.window
+        if pending > bound and pending > bound + self.world.ledger.noted_by_others(self.number):
+            raise Violation("memory", f"{self}: {pending} of {bound}")
+
+    def check_calls(self) -> None:
+        """See which calls have returned, and that none lasts too long."""
+        now = self.world.now
+        for entry in list(self._calls):
+            call, ticket, until = entry
+            if ticket.outcome is not None:
+                self.world.say(f"  {self}: {call} returned {_shown(ticket.outcome)}")
+                self._calls.remove(entry)
+            elif now > until:
+                raise Violation("hangs", f"{self}: {call} has not returned, {self.buffer.stats()}")
+
+
+def _shown(outcome: object) -> str:
+    """An outcome for a trace, the same in every run."""
+    return repr(outcome.error if isinstance(outcome, Failed) else outcome)
