@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import import_module
 from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -67,6 +69,8 @@ def _install(mutant: Mutant) -> None:
         return compile(tree, path, "exec", dont_inherit=True)
 
     setattr(SourceFileLoader, "get_code", get_code)  # noqa: B010 (a checker's method is final)
+    # Now, as pytest has a loader of its own for what is imported later.
+    import_module(".".join(("masivo", "_protocol", *Path(mutant.file).with_suffix("").parts)))
 
 
 def _limit(seconds: float) -> None:
