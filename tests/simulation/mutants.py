@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 RESULTS: Final = ROOT / ".mutants"
 
+SPOOLED: Final = ("batches/backlog.py", "batches/spooled.py", "storage/")
+"""The files that the simulation of spools tries as well."""
+SPOOL_SEEDS: Final = 80
+"""Of that simulation."""
 FEW_SEEDS: Final = 30
 SEEDS: Final = 300
 """Of the simulator, for each mutant that the tests let live."""
@@ -85,6 +89,14 @@ def _simulate(seeds: range) -> bool:
     return run_seeds(seeds, Totals()) is None
 
 
+def _simulate_spools() -> bool:
+    sys.path.insert(0, str(ROOT / "tests"))
+    from spool.simulation.run import Totals, run_seeds
+
+    _limit(60.0)
+    return run_seeds(range(SPOOL_SEEDS), Totals()) is None
+
+
 class _Chosen:
     """Has some tests run alone, in this order, for so long each at most."""
 
@@ -124,6 +136,8 @@ def _judged(mutant: Mutant | None, reached: Reach) -> int:
     tests = list(reached.seconds) if mutant is None else reached.tests(mutant.file, mutant.span)
     if not _test(tests, reached.seconds):
         return 4
+    if mutant is not None and mutant.file.startswith(SPOOLED) and not _simulate_spools():
+        return 3
     return SURVIVED if _simulate(range(FEW_SEEDS, SEEDS)) else 3
 
 
