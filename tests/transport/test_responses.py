@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 import tracemalloc
 import zlib
 from itertools import product
@@ -13,7 +14,7 @@ import pytest
 from masivo._http.body import BadBodyError, Body
 from masivo.protocol import MAX_BODY, Failure, Response
 
-from .server import OK, Peer, Server, respond
+from .server import OK, PATIENCE, Peer, Server, respond
 from .worlds import WORLDS, run_in, to
 
 if TYPE_CHECKING:
@@ -305,18 +306,22 @@ def test_a_bomb_in_two_pieces_does_not_go_off() -> None:
 def test_an_early_refusal_is_read(run: Run) -> None:
     """A 413 that comes while the body is still being written ends the request. The rest of the body
     is not sent, and the connection not used again."""
+    read = threading.Event()  # only then does the server read on: else all may have been written
 
     def talk(peer: Peer) -> None:
         peer.head()
         peer.say(said("content-length: 2", status="413 Too Large", body=b"{}"))
+        read.wait(PATIENCE)
 
-    with Server(talk, receives=4096) as server:
+    with Server(talk, receives=65_536) as server:
 
         async def script(face: Face) -> None:
             for _ in range(2):
-                response = await face.send(to(server.url, bytes(4 * MIB)))
+                read.clear()
+                response = await face.send(to(server.url, bytes(8 * MIB)))
                 assert isinstance(response, Response)
                 assert (response.status, response.body) == (413, b"{}")
+                read.set()
                 assert server.all_are_closed()
 
         run(server.url, script)
