@@ -38,8 +38,8 @@ class Clients:
 
     @property
     def outboxes(self) -> list[Outbox]:
-        """A copy of those that the engine is not done with."""
-        return [outbox for outbox in list(self._buffers) if not outbox.detached]
+        """A copy of those that still send."""
+        return [outbox for outbox in list(self._buffers) if not outbox.released]
 
     def refresh_interval(self) -> float | None:
         """See ``authorizer.Clients``."""

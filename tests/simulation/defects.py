@@ -189,9 +189,9 @@ def _batches_tell_no_time(original: Any, self: Any, request_id: int, result: Any
     vars(self.server_clock).pop("observe", None)
 
 
-def _same_key(original: Any, self: Any, part: batch.Part, now: float) -> bool:
+def _same_key(original: Any, self: Any, part: batch.Part, *args: Any) -> bool:
     key = part.key
-    renewed: bool = original(self, part, now)
+    renewed: bool = original(self, part, *args)
     part.key = key
     return renewed
 

@@ -68,7 +68,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "clients.py",
             (
                 "Clients.outboxes: without the if in for outbox in list(self._buffers) "
-                "if not outbox.detached"
+                "if not outbox.released"
             ),
         ),
         ("engine.py", "Engine._detach: without self._authorizer.set_renewal()"),
