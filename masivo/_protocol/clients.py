@@ -48,7 +48,7 @@ class Clients:
 
     def timeout(self) -> float:
         """See ``authorizer.Clients``."""
-        return max(outbox.settings.timeout for outbox in self.outboxes)
+        return max(outbox.settings.timeout for outbox in list(self._buffers))
 
     def max_retries(self) -> int:
         """See ``authorizer.Clients``."""
