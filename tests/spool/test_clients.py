@@ -344,7 +344,8 @@ def test_a_full_disk_fails_the_delivery(emulator: Emulator, folder: Path) -> Non
     kept = out.split()
     assert 20 < len(kept) < 1000
     deliver_rest(emulator, folder)
-    assert names(emulator) == dict.fromkeys(kept, 1)
+    # What was delivered before may come again: its removal could not be written either.
+    assert names(emulator).keys() == set(kept)
 
 
 # ── Settings ─────────────────────────────────────────────────────────────────────────────────
