@@ -54,8 +54,6 @@ ALONE: Final = 10
 the API had accepted another."""
 ROOM: Final = 1.0
 """After this many seconds a store that took no event may be tried again."""
-LOOK: Final = 0.05
-"""The least time between two looks if the store is to be tended, in seconds."""
 LONGEST_REST: Final = 600.0
 """The longest rest of a refused key, in seconds."""
 
@@ -264,12 +262,9 @@ class SpooledOutbox(Outbox):
                     self._end_close()
         super().step(now)
         if not self.released:
-            if now >= self._due_at:
-                due = now >= self._tend_at or self._store.due
-                self._due_at = now + (ROOM if due else LOOK)
-                if due:
-                    self._tend_at = now + SCAN
-                    self._todo.add(self._store.tend, self._tended)
+            if now >= self._tend_at or (self._store.due and now >= self._due_at):
+                self._tend_at, self._due_at = now + SCAN, now + ROOM
+                self._todo.add(self._store.tend, self._tended)
             stuck = bool(self._aside) and not (self._batches or self._queue.ready)
             self.backlog.plan(now, stuck=stuck)
             self._report_store()
