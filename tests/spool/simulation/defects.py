@@ -18,7 +18,6 @@ import pytest
 from simulation.defects import Defect, after, around, becomes, before, change, nothing
 
 from masivo._protocol.batches.backlog import Backlog
-from masivo._protocol.batches.batch import Batch
 from masivo._protocol.batches.outbox import Outbox
 from masivo._protocol.batches.spooled import SpooledOutbox
 from masivo.spool.log import Log
@@ -88,7 +87,6 @@ DEFECTS: Final[dict[str, Defect]] = {
     ),
     "an outage counts as an event's fault": before(SpooledOutbox, "_give_up", _at_fault(True)),
     "a batch at fault is never halved": before(SpooledOutbox, "_give_up", _at_fault(False)),
-    "a close does not end in an outage": becomes(SpooledOutbox, "_leave_kept", nothing),
     "events past their age are sent": becomes(SpooledOutbox, "_end_too_old", lambda *_: False),
     "rejected events pass in silence": around(
         SpooledOutbox,
@@ -107,14 +105,8 @@ DEFECTS: Final[dict[str, Defect]] = {
             self, log, place, events * 50, size
         ),
     ),
-    "newer events pass those on disk": after(
-        Backlog, "comes_alone", lambda self, *_: change(self._gate, "behind", False)
-    ),
     "an event that ended while a log was read is sent again": after(
         Backlog, "plan", lambda self, *_, **__: change(self, "_ended", None)
-    ),
-    "who is stuck reads no other customer's events": around(
-        Backlog, "plan", lambda original, self, now, **_: original(self, now, stuck=False)
     ),
     # ── adoption ──────────────────────────────────────────────────────────────────────────────────
     "adopted events go in the wrong order": around(Backlog, "_source_read", _backwards),
@@ -125,9 +117,6 @@ DEFECTS: Final[dict[str, Defect]] = {
     # ── issued_at ─────────────────────────────────────────────────────────────────────────────────
     "what was left is stamped like what is new": becomes(
         SpooledOutbox, "_stamped", Outbox._stamped
-    ),
-    "halves of an adopted batch are stamped anew": after(
-        Batch, "__init__", _stamps_of_another_clock
     ),
 }
 
