@@ -36,7 +36,7 @@ _EVERYTHING: Final = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What became of the events that were left."""
+    """The result for the events that were left."""
 
     delivered: int
     rejected: int

@@ -171,7 +171,7 @@ class _Account:
     fingerprint: str | None
     base_url: str | None
     is_present: bool | None
-    """Whether it is that of the present key; None: no key is set."""
+    """True if it is that of the present key; None: no key is set."""
     left: _Part = field(default_factory=_Part)
     held: _Part = field(default_factory=_Part)
     damaged: int = 0

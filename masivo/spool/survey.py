@@ -1,4 +1,4 @@
-"""What lies in a directory, for people: logs, rejected events, damaged parts. Nothing is changed.
+"""The content of a directory, for people: logs, rejected events, damaged parts. Nothing changes.
 
 A log is read as it is at the moment, also one that a process holds and appends to. The only way to
 find out that somebody holds it is to try its lock: an adopter that comes in this moment passes the

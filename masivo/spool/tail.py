@@ -27,7 +27,7 @@ class LostError(Exception):
 
 
 class ShortWriteError(OSError):
-    """Only so many bytes were written: there is no more room."""
+    """Fewer bytes were written than asked for: there is no more room."""
 
     def __init__(self, written: int) -> None:
         super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -95,7 +95,7 @@ def deliver_rest(emulator: Emulator, folder: Path) -> None:
     """Have another client deliver what is left; nothing may remain but torn records."""
     with Client(emulator.client_key, base_url=emulator.url, spool=folder) as client:
         client.flush(30.0)
-    assert [name for name in os.listdir(folder) if not name.endswith(".bad")] == []  # noqa: PTH208
+    assert [name for name in os.listdir(folder) if not name.endswith(".bad")] == []  # noqa: PTH208 (names)
 
 
 # ── Killed ───────────────────────────────────────────────────────────────────────────────────
@@ -316,7 +316,7 @@ def test_a_signal_handler_sends_in_the_middle_of_a_send(emulator: Emulator, fold
     expected = {f"h-{n}": 1 for n in range(1, handler + 1)}
     expected |= {f"m-{n}": 1 for n in range(1, main + 1)}
     assert names(emulator) == expected
-    assert os.listdir(folder) == []  # noqa: PTH208
+    assert os.listdir(folder) == []  # noqa: PTH208 (names)
 
 
 def test_a_full_disk_fails_the_delivery(emulator: Emulator, folder: Path) -> None:

@@ -23,7 +23,7 @@ class StoreDone(msgspec.Struct, frozen=True):
     """The result of work on a store."""
 
     results: Sequence[object]
-    """What each step returned; a ``StoreError`` where it failed."""
+    """The value of each step; a ``StoreError`` where it failed."""
 
 
 class StoreWork(msgspec.Struct, frozen=True):
