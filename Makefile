@@ -91,7 +91,7 @@ $(VENV)/run: pyproject.toml
 	@test -x $(BIN)/python || echo "Making an environment in $(VENV), once: half a minute."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[cli,trio,httpx2]'
+	@$(BIN)/python -m pip install --quiet --editable '.[cli,trio,httpx2,relay,opentelemetry]'
 	@touch $@
 
 $(VENV)/test: $(VENV)/run
