@@ -200,10 +200,14 @@ class AsyncClient(LoopClient):
         if not isinstance(session, AsyncioSession):
             sender = asyncio_sender(self._source, self._settings.account.base_url)
             session = AsyncioSession(key, sender)
-        store = self._store()
-        buffer = session.engine.attach(self._settings, AsyncDelivery, Member(session), store)
+        member = Member(session, sender=self._own_sender(session.sender))
+        buffer = session.engine.attach(self._settings, AsyncDelivery, member, self._store())
         session.start()
         return buffer
+
+    def _own_sender(self, sender: AsyncSender) -> AsyncSender | None:
+        """Make what sends this client's batches, by its session's sender; None: that does."""
+        return None
 
     async def __aenter__(self) -> Self:
         self._bound().use()

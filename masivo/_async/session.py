@@ -47,6 +47,8 @@ class Member(NamedTuple):
     session: LoopSession
     nursery: Any = None
     """The client's own nursery, in trio."""
+    sender: AsyncSender | None = None
+    """Sends the client's batches; None: the session's does. Authorizations are the session's."""
 
 
 def session_of(buffer: Origin) -> LoopSession:
@@ -205,7 +207,9 @@ class LoopSession(SessionBase):
         Returns:
             The next request of the same client, for the same task to carry out.
         """
-        self.engine.hand_back(request.id, await self.sender.send(request))
+        member = cast("Member | None", request.owner)
+        sender = self.sender if member is None else member.sender or self.sender
+        self.engine.hand_back(request.id, await sender.send(request))
         before = self._wake_at
         following = self.step(request.owner)
         sooner = self._wake_at is not None and (before is None or self._wake_at < before)

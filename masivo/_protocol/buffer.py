@@ -146,6 +146,10 @@ class Buffer(Origin):
         in its store."""
         self._input(self.outbox.use)
 
+    def look(self) -> None:
+        """Say that something was appended to a live log (``Window.live``) of its store."""
+        self._input(self.outbox.look)
+
     def drain(self) -> Ticket:
         """Wait for room for a batch, or in the store; the ticket ends when there is.
 
@@ -230,6 +234,12 @@ class Buffer(Origin):
         super().forked(outcome)
         if self._store is not None:
             self._store.forked()
+
+    def server_time(self) -> tuple[float, bool]:
+        """The server's time in seconds since the epoch; True if it was learned from its responses,
+        False if it is the wall clock's."""
+        now, clock = self._clock(), self._context.server_clock
+        return now + clock.offset(now), clock.is_known
 
     def stats(self) -> Stats:
         """A snapshot of the counters."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.events.form import size
-from masivo._protocol.storage.kept import Kept, read_back
+from masivo._protocol.storage.kept import Kept, read_back, source_of
 from masivo._protocol.storage.store import StoreError
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from .gate import Gate
     from .reports import Reports
 
-__all__ = ["SCAN", "Backlog", "Source"]
+__all__ = ["SCAN", "Backlog", "Source", "is_live"]
 
 SCAN: Final = 30.0
 """The time between two looks for logs that nobody holds, in seconds."""
 PAUSE: Final = 1.0
 """The wait after a log could not be read, in seconds."""
+LOOK: Final = 1.0
+"""The time between two looks at a live log that had nothing more, in seconds."""
 COUNTED: Final = 16_777_216
 """The bytes of logs whose events are counted when the client is released, at most."""
 WINDOW: Final = 1_000
@@ -58,10 +60,20 @@ class Source:
         """Where to read on."""
         self.ended: bool = False
         """True once it was read to its end."""
+        self.live: bool = False
+        """True if others append to it: it has no end."""
+        self.look_at: float = 0.0
+        """When a live one may be read again."""
         self.pending: int = len(self.noted)
         """The number of its events in memory, and of noted batches that are not."""
         self.held: set[int] = set()
         """The positions of those that are in memory, or were, before they were read."""
+
+
+def is_live(delivery: Delivery) -> bool:
+    """Return whether an event lies in a log that others append to."""
+    source = source_of(delivery)
+    return isinstance(source, Source) and source.live
 
 
 class Backlog:
@@ -128,7 +140,7 @@ class Backlog:
             self._behind
             or self._scanning
             or self._scan_at == 0.0
-            or any(not source.ended or source.noted for source in self.sources)
+            or any(not (s.ended or s.live) or s.noted for s in self.sources)
         )
 
     @property
@@ -151,6 +163,11 @@ class Backlog:
     def use(self) -> None:
         """Adopt logs from now on: the client is used."""
         self._used = True
+
+    def look(self) -> None:
+        """Have live logs read: something was appended to them."""
+        for source in self.sources:
+            source.look_at = 0.0
 
     def comes(self, delivery: Delivery) -> bool | None:
         """Take note of an event that a caller sent and that is in memory.
@@ -229,15 +246,19 @@ class Backlog:
         """When to ``plan`` again, without anything having happened; None: never."""
         if not self._used or self._busy:
             return None
-        return max(self._not_before, now) if self._not_before > now else max(self._scan_at, now)
+        if self._not_before > now:
+            return self._not_before
+        looks = [s.look_at for s in self.sources if s.live and s.look_at > now]
+        return max(now, min([self._scan_at, *looks]))
 
-    def plan(self, now: float, *, stuck: bool) -> None:
+    def plan(self, now: float, *, stuck: bool, closing: bool) -> None:
         """Have read what there is room for, and logs looked for, if it is time.
 
         Args:
             now: the engine's time.
             stuck: True if all that is in memory waits for batches that could not be delivered. Then
                 other customers' events are wanted, to tell if these batches are at fault.
+            closing: True if the client waits for its end: live logs, which have none, are not read.
         """
         if not self._used or self._busy or now < self._not_before:
             return
@@ -255,7 +276,7 @@ class Backlog:
             return
         events = min(room, self._window)
         bytes_ = max(1, min(WINDOW_BYTES, self._gate.settings.max_queue_bytes // 2))
-        source = next((s for s in self.sources if not s.ended and not s.noted), None)
+        source = next((s for s in self.sources if _may_be_read(s, now, closing=closing)), None)
         if self._behind:
             self._busy = True
             self._ended = set()
@@ -263,6 +284,7 @@ class Backlog:
             self._todo.add(lambda: self._read_own(log, after, events, bytes_), self._own_read)
         elif source is not None:
             self._busy = True
+            source.look_at = now + LOOK
             self._todo.add(
                 lambda: source.log.read(source.after, events, bytes_),
                 lambda window: self._source_read(source, window),
@@ -343,7 +365,10 @@ class Backlog:
         if isinstance(window, StoreError):
             self._not_before = self._context.now + PAUSE
             return
-        source.after, source.ended = window.after, window.end
+        source.after, source.live = window.after, window.live
+        source.ended = window.end and not window.live
+        if not window.end:
+            source.look_at = 0.0
         self.damaged += window.damaged
         before = self.adopted
         for stored in window.events:
@@ -388,7 +413,7 @@ class Backlog:
     def left(self) -> int | None:
         """Count what is on disk, in a step; None if it is too much to be counted."""
         own = self._store.own
-        logs = [source.log for source in self.sources] + ([] if own is None else [own])
+        logs = [s.log for s in self.sources if not s.live] + ([] if own is None else [own])
         if sum(log.size for log in logs) > COUNTED:
             return None
         return sum(log.left()[0] for log in logs)
@@ -415,6 +440,14 @@ class Backlog:
         self._gate.arrivals.append(size(kept.encoded))
 
     def _kept(self, stored: Stored, source: Source | None) -> Kept | None:
-        context = self._context
-        age = max(0.0, context.wall_clock() - stored.at)
+        context, wall = self._context, self._context.wall_clock()
+        if stored.certain and context.server_clock.is_known:
+            wall = context.now + context.server_clock.offset(context.now)
+        age = max(0.0, wall - stored.at)
         return read_back(stored, source, context.now - age, self._origin())
+
+
+def _may_be_read(source: Source, now: float, *, closing: bool) -> bool:
+    if source.ended or source.noted:
+        return False
+    return not source.live or (now >= source.look_at and not closing)

@@ -206,6 +206,9 @@ class Outbox:
     def use(self) -> None:
         """Note that the client is used, though no event came."""
 
+    def look(self) -> None:
+        """Look at the store's live logs: something was appended to them."""
+
     def stored_alone(self, position: int) -> None:
         """Note an event that was taken into the store alone."""
 

@@ -28,7 +28,7 @@ from masivo._protocol.storage.work import Queued
 from masivo._protocol.values import Failure
 from masivo._protocol.wire.dates import format_stamp
 
-from .backlog import SCAN, Backlog, Source
+from .backlog import SCAN, Backlog, Source, is_live
 from .batch import Batch, Part
 from .issued_at import stamps_of, with_stamps
 from .outbox import Outbox
@@ -136,6 +136,11 @@ class SpooledOutbox(Outbox):
     def use(self) -> None:
         """See Outbox."""
         self.backlog.use()
+        self._context.touch(self)
+
+    def look(self) -> None:
+        """See Outbox."""
+        self.backlog.look()
         self._context.touch(self)
 
     def enqueue(self, deliveries: list[Delivery]) -> None:
@@ -266,7 +271,7 @@ class SpooledOutbox(Outbox):
                 self._tend_at, self._due_at = now + SCAN, now + ROOM
                 self._todo.add(self._store.tend, self._tended)
             stuck = bool(self._aside) and not (self._batches or self._queue.ready)
-            self.backlog.plan(now, stuck=stuck)
+            self.backlog.plan(now, stuck=stuck, closing=bool(self._closes))
             self._report_store()
         self._todo.begin()
         self._outcomes.end_flushes()
@@ -297,7 +302,10 @@ class SpooledOutbox(Outbox):
         self._queue.extend(entries)
         if kept := self.backlog.read and sum([isinstance(each, Kept) for each in entries]):
             self._kept_queued += kept
-            self._triggers.push(self._queue.arrived, "spool")
+            if is_live(entries[-1]):
+                self._triggers.arrived(entries[-1].at)
+            else:
+                self._triggers.push(self._queue.arrived, "spool")
         if (error := self._authorizer.refusal()) is not None and self._queue.arrived > first:
             self._stop_queue(error)
 
@@ -410,7 +418,7 @@ class SpooledOutbox(Outbox):
         if self._end_too_old(batch):
             return
         part = self._prepare(batch)
-        if part.noted != part.key:
+        if part.noted != part.key and not is_live(part.deliveries[0]):
             self._note(part)
             return
         if not batch.retries:

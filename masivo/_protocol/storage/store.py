@@ -63,6 +63,9 @@ class Window(msgspec.Struct, frozen=True):
     """True if nothing came after them."""
     damaged: int
     """How many damaged parts were met for the first time; they are kept in a file of their own."""
+    live: bool = False
+    """True if others append to the log: ``end`` means for now, and events wait for the ordinary
+    triggers. It is looked at again now and then, and at each ``Buffer.look``; it needs no notes."""
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -1,0 +1,196 @@
+"""A client that delivers a log to which others append (``Window.live``)."""
+
+from __future__ import annotations
+
+import pytest
+
+from masivo._protocol.batches.backlog import LOOK
+
+from .live import LiveDriver, LiveLog
+from .requests import is_authorization, numbers
+from .simulator import START, WALL
+
+
+def live(log: LiveLog | None = None, **options: object) -> LiveDriver:
+    """A client that has its token, and looked at its log just now."""
+    driver = LiveDriver(LiveLog() if log is None else log, **options)  # type: ignore[arg-type]
+    driver.sign_in()
+    return driver
+
+
+def test_an_empty_live_log_is_looked_at_again() -> None:
+    """After a second without a word, and not before."""
+    driver = live()
+    reads = driver.log.reads
+    driver.advance(LOOK / 2)
+    assert driver.log.reads == reads
+    driver.sleep()
+    assert driver.log.reads == reads + 1
+
+
+def test_a_look_reads_at_once() -> None:
+    """The store says that something came: nothing waits for the next look."""
+    driver = live(batch_size=2)
+    driver.put(1, 2)
+    driver.look()
+    assert numbers(driver.batch()) == [1, 2]
+
+
+def test_a_look_during_a_read_leads_to_another() -> None:
+    """The read may have begun before the event came."""
+    driver = live(batch_size=1)
+    driver.held = True
+    driver.advance(2 * LOOK)
+    assert len(driver.works) == 1
+    works, driver.works = driver.works, []
+    results = [(work.id, work.run()) for work in works]
+    driver.put(1)
+    driver.look()
+    for number, result in results:
+        driver.engine.hand_back(number, result)
+    driver.held = False
+    driver.poll()
+    assert numbers(driver.batch()) == [1]
+
+
+def test_more_than_a_window_is_read_without_a_pause() -> None:
+    """The next look is for an end."""
+    driver = live(batch_size=500, max_queue=10_000)
+    driver.put(*range(2_500))
+    driver.look()
+    seen: list[int] = []
+    while driver.out:
+        seen += numbers(driver.batch())
+        driver.accept()
+    assert seen == [*range(2_500)]
+    assert driver.now == START
+
+
+def test_events_wait_for_a_batch() -> None:
+    """Those of other logs go at once; these are still coming."""
+    driver = live(batch_size=3, idle_timeout=30.0)
+    driver.put(1, 2)
+    driver.look()
+    assert not driver.out
+    driver.put(3)
+    driver.look()
+    assert numbers(driver.batch()) == [1, 2, 3]
+
+
+def test_max_wait_counts_from_when_an_event_was_stored() -> None:
+    """However long it lay there before it was read."""
+    log = LiveLog()
+    log.put(1, WALL - 50.0)
+    driver = live(log, max_wait=60.0, idle_timeout=55.0)
+    log.put(2, WALL)
+    driver.look()
+    assert not driver.out
+    driver.sleep_until(START + 9.9)
+    assert not driver.out
+    driver.sleep_until(START + 10.1)
+    assert numbers(driver.batch()) == [1, 2]
+
+
+def test_idle_timeout_counts_from_the_last_event() -> None:
+    """As for a client's own events."""
+    log = LiveLog()
+    log.put(1, WALL - 4.0)
+    driver = live(log, max_wait=60.0, idle_timeout=5.0)
+    driver.sleep_until(START + 0.9)
+    assert not driver.out
+    driver.sleep_until(START + 1.1)
+    assert numbers(driver.batch()) == [1]
+
+
+def test_the_wait_is_counted_by_the_clock_that_stamped_it() -> None:
+    """An event's time may be the server's, and this machine's wall clock be an hour behind it."""
+    log = LiveLog()
+    driver = LiveDriver(log, idle_timeout=60.0, max_wait=60.0)
+    ticket = driver.buffer.token()
+    driver.poll()
+    driver.grant(headers={"date": "Thu, 01 Jan 2026 01:00:00 GMT"})
+    assert ticket.outcome is not None
+    log.put(1, WALL + 3600.0 - 59.0, certain=True)
+    driver.look()
+    assert not driver.out
+    driver.sleep_until(START + 1.5)
+    assert numbers(driver.batch()) == [1]
+
+
+def test_nothing_is_noted() -> None:
+    """A batch is not noted before it is sent; delivered, its events are removed."""
+    driver = live(batch_size=2)
+    driver.put(1, 2)
+    driver.look()
+    driver.accept()
+    assert (driver.log.notes, driver.log.events) == (0, {})
+
+
+def test_an_outage_gives_nothing_up_and_keeps_the_order() -> None:
+    """Minutes of 503: all of it is still there, and then goes in order."""
+    driver = live(batch_size=2)
+    driver.put(1, 2, 3, 4, 5, 6)
+    driver.look()
+    while driver.now < START + 300.0:
+        for request in list(driver.out):
+            driver.respond(503, to=request)
+        driver.sleep()
+    assert len(driver.log.events) == 6
+    seen: list[int] = []
+    while driver.log.events:
+        for request in list(driver.out):
+            seen += [] if is_authorization(request) else numbers(request)
+            driver.accept(request)
+        driver.sleep()
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_rejected_event_is_isolated() -> None:
+    """It is kept with its reason, and the others are delivered."""
+    driver = live(batch_size=4)
+    driver.put(1, 2, 3, 4)
+    driver.look()
+    while driver.out:
+        request = driver.batch()
+        driver.respond(422 if 3 in numbers(request) else 200, {}, to=request)
+        if not driver.out and driver.log.events:
+            driver.sleep()
+    assert [each.status for each in driver.log.rejected] == [422]
+    assert not driver.log.events
+
+
+@pytest.mark.parametrize("call", ["flush", "close"])
+def test_a_call_does_not_wait_for_others(call: str) -> None:
+    """What was read goes, and that ends the call, whatever others append meanwhile."""
+    driver = live(batch_size=10)
+    driver.put(1, 2)
+    driver.look()
+    ticket = driver.flush() if call == "flush" else driver.close()
+    driver.put(3)
+    driver.accept()
+    if call == "flush":
+        assert ticket.outcome is not None
+    else:
+        assert driver.closed
+        assert [*driver.log.events] == [3]
+
+
+def test_a_release_says_nothing_of_what_others_will_deliver() -> None:
+    """The log is let go of, with its events."""
+    driver = live()
+    driver.put(1, 2)
+    driver.look()
+    driver.buffer.destroy()
+    driver.poll()
+    assert driver.log.released
+    assert len(driver.log.events) == 2
+    assert driver.warnings == []
+
+
+def test_memory_is_bounded() -> None:
+    """A log of any length is read as there is room for it."""
+    driver = live(batch_size=10, max_queue=100)
+    driver.put(*range(1_000))
+    driver.look()
+    assert driver.buffer.stats().queued + driver.buffer.stats().in_flight <= 100
+    assert driver.buffer.stats().adopted <= 100
