@@ -6,8 +6,8 @@ event loop and no JSON library.
 Where things are: ``_protocol`` is the core, which does no I/O (``protocol`` is its public face);
 ``_sync`` and ``_async`` are the drivers for threads, asyncio and trio; ``_http`` sends their
 requests. ``_client`` is the common part of the clients, ``_process`` is for forks and exits,
-``_settle`` for the log, and ``_guard`` keeps tests off the real API. ``emulator``, ``testing`` and
-``cli`` are built on these.
+``_settle`` for the log, and ``_guard`` keeps tests off the real API. ``opentelemetry``,
+``emulator``, ``testing`` and ``cli`` are built on these.
 """
 
 from importlib import import_module

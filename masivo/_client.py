@@ -24,9 +24,13 @@ else:
         from typing import TypedDict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
-    from masivo.protocol import Account, Buffer, ClientOptions, Settings, Stats, Store
+    from masivo._session import SessionBase
+    from masivo.protocol import Account, Buffer, ClientOptions, OnActivity, Settings, Stats, Store
+
+    Listens: TypeAlias = Callable[[Buffer, SessionBase], OnActivity]
 
 __all__ = ["AnalyticsEvent", "ClientBase", "clients"]
 
@@ -134,6 +138,8 @@ class ClientBase(NotCopied, Generic[H]):
 
     _buffer: Buffer
     _settings: Settings
+    _place: tuple[Buffer, SessionBase] | None = None
+    _listeners: tuple[Listens, ...] = ()
 
     def __init__(
         self,
@@ -188,6 +194,24 @@ class ClientBase(NotCopied, Generic[H]):
             account: what the client belongs to from now on.
         """
         self._settings = structs.replace(self._settings, account=account)
+
+    def _listen(self, make: Listens) -> None:
+        """Have one more function called beside ``on_activity``, after it; not for users.
+
+        Args:
+            make: makes it, of the client's buffer and session. It is called again when the client
+                begins anew.
+        """
+        self._listeners = (*self._listeners, make)
+        if self._place is not None:
+            buffer, session = self._place
+            buffer.listen(make(buffer, session))
+
+    def _attached(self, buffer: Buffer, session: SessionBase) -> None:
+        """Note the session that was just joined, and have its buffer listened to."""
+        self._place = buffer, session
+        for make in self._listeners:
+            buffer.listen(make(buffer, session))
 
     def stats(self) -> Stats:
         """A snapshot of the client's counters."""

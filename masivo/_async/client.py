@@ -103,7 +103,9 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         return self._joined
 
     def _joins(self, buffer: Buffer) -> Buffer:
-        self._joined, self._check_loop = buffer, session_of(buffer).check_loop
+        session = session_of(buffer)
+        self._joined, self._check_loop = buffer, session.check_loop
+        self._attached(buffer, session)
         self._finalizer = weakref.finalize(self, _let_go, buffer)
         self._finalizer.atexit = False
         return buffer

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .batches.outbox import Outbox
+    from .reporting.activity import OnActivity
     from .sending.context import Context
     from .settings import Settings
     from .storage.store import Store
@@ -53,7 +54,8 @@ class Buffer(Origin):
         store: Store | None = None,
     ) -> None:
         settings = outbox.settings
-        super().__init__(outbox.owner, settings.on_error, settings.on_activity)
+        own = settings.on_activity
+        super().__init__(outbox.owner, settings.on_error, () if own is None else (own,))
         self.settings: Settings = settings
         self.outbox: Outbox = outbox
         self._context = context
@@ -149,6 +151,14 @@ class Buffer(Origin):
     def look(self) -> None:
         """Say that something was appended to a live log (``Window.live``) of its store."""
         self._input(self.outbox.look)
+
+    def listen(self, on_activity: OnActivity) -> None:
+        """See Origin. From now on, to the end of the client."""
+        super().listen(on_activity)
+        listeners = self._context.listeners
+        listeners[self._gate] = self
+        if self.detached:  # meanwhile, perhaps: after that nobody takes it out
+            listeners.pop(self._gate, None)
 
     def drain(self) -> Ticket:
         """Wait for room for a batch, or in the store; the ticket ends when there is.

@@ -126,16 +126,22 @@ class Origin(NotCopied):
         self,
         owner: object,
         on_error: OnError | None = None,
-        on_activity: OnActivity | None = None,
+        listeners: tuple[OnActivity, ...] = (),
     ) -> None:
         self.owner: object = owner
         """The driver's own; the core does not look at it."""
         self.on_error: OnError | None = on_error
-        self.on_activity: OnActivity | None = on_activity
+        self.listeners: tuple[OnActivity, ...] = listeners
+        """The functions that each activity is given to, in this order."""
         self.calls: Calls = Calls()
-        """The calls of ``on_activity`` and ``on_error``, and the ends of closes behind them."""
+        """The calls of listeners and ``on_error``, and the ends of closes behind them."""
         self.orphaned: Failed | None = None
         """The outcome of pending deliveries in a process that forked away from this client."""
+
+    def listen(self, on_activity: OnActivity) -> None:
+        """Give the client's activity to one more function, called after the others. What one of
+        them raises does not keep it from the next."""
+        self.listeners = (*self.listeners, on_activity)
 
     def forked(self, outcome: Failed) -> None:
         """Belong to the parent of this process from now on.

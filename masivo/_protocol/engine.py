@@ -116,7 +116,7 @@ class Engine:
         if store is not None:
             outbox.origin = buffer
         self._clients.add(buffer)
-        if settings.on_activity is not None:
+        if buffer.listeners:
             context.listeners[outbox.gate] = buffer
         context.attached = True
         if self._authorizer.state is not State.ABSENT:

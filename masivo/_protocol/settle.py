@@ -123,7 +123,7 @@ def settle(
         log.add(partial(_write, output, logger))
         start(log.make)
     for origin, activity in output.client_activity:
-        origin.calls.add(partial(_report, origin.on_activity, activity, logger))
+        origin.calls.add(partial(_report, origin.listeners, activity, logger))
     for origin, failed in output.failed_events:
         origin.calls.add(partial(_tell, origin.on_error, failed, logger))
     told = (*output.client_activity, *output.failed_events)
@@ -146,13 +146,13 @@ def _write(output: Output, logger: Logger) -> None:
             logger.warning(warning)
 
 
-def _report(on_activity: OnActivity | None, activity: Activity, logger: Logger) -> None:
-    try:
-        if on_activity is not None:
+def _report(listeners: tuple[OnActivity, ...], activity: Activity, logger: Logger) -> None:
+    for on_activity in listeners:
+        try:
             on_activity(activity)
-    except BaseException:
-        with suppress(Exception):
-            logger.error("on_activity raised; the client goes on", exc_info=True)
+        except BaseException:
+            with suppress(Exception):
+                logger.error("on_activity raised; the client goes on", exc_info=True)
 
 
 def _tell(on_error: OnError | None, failed: FailedEvent, logger: Logger) -> None:

@@ -81,6 +81,7 @@ class Client(ClientBase["HttpClient"]):
         session = sessions.join((None, account, id(self._http_client)), sender)
         store = self._store()
         self._buffer = session.engine.attach(self._settings, Delivery, session, store)
+        self._attached(self._buffer, session)
         self._stores = store is not None
         self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
 

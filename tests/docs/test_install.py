@@ -48,6 +48,10 @@ PROMISED = {
 import masivo
 masivo.Client(base_url="https://masivo.invalid/v1")
 '""",
+    "masivo[opentelemetry]": """python -c '
+import masivo, masivo.opentelemetry
+masivo.opentelemetry.instrument(masivo.Client())
+'""",
     "masivo[httpx2]": """python -c '
 import httpx2, masivo
 masivo.Client(http_client=httpx2.Client()).get_token()

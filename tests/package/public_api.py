@@ -23,6 +23,7 @@ CHANGELOG: Final = Path(__file__).parents[2] / "CHANGELOG.md"
 
 MODULES: Final = (
     "masivo",
+    "masivo.opentelemetry",
     "masivo.protocol",
     "masivo.emulator",
     "masivo.testing",

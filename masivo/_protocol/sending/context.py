@@ -80,7 +80,7 @@ class Context:
         self.all_touched: bool = False
         """True if all clients do."""
         self.listeners: dict[object, Origin] = {}
-        """The clients with an ``on_activity``, by their gates."""
+        """The clients that somebody listens to, by their gates."""
         self.logged: bool = False
         """True while ``Output.activity`` is read."""
         self.listening: bool = False

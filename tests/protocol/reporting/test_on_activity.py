@@ -208,5 +208,71 @@ def test_it_is_a_plain_function(wrong: Any) -> None:
 
 def test_an_origin_without_it_is_told_nothing() -> None:
     """A client of a driver's own making may lack it."""
-    listener: OnActivity | None = Origin(None).on_activity
-    assert listener is None
+    listeners: tuple[OnActivity, ...] = Origin(None).listeners
+    assert listeners == ()
+
+
+# ── Several listeners ────────────────────────────────────────────────────────────────────────
+
+
+def test_listeners_are_called_one_after_another() -> None:
+    """The client's ``on_activity`` first, then those that were added, in their order: for each
+    value, and with the same value."""
+    heard: list[tuple[int, Activity]] = []
+    driver = Listening()
+    buffer = driver.client(on_activity=lambda each: heard.append((0, each)), batch_size=1)
+    buffer.listen(lambda each: heard.append((1, each)))
+    buffer.listen(lambda each: heard.append((2, each)))
+    driver.send_numbers(1, buffer=buffer)
+    driver.grant()
+    driver.accept()
+    assert [number for number, _ in heard] == [0, 1, 2] * (len(heard) // 3)
+    assert BatchSettled in kinds([each for _, each in heard[::3]])
+    for first in range(0, len(heard), 3):
+        assert len({id(each) for _, each in heard[first : first + 3]}) == 1
+
+
+@pytest.mark.parametrize("raising", [0, 1])
+def test_an_error_of_one_listener_is_its_own(raising: int) -> None:
+    """What one of them raises is logged, and the next is called all the same."""
+    told: list[Activity] = []
+    listeners: list[OnActivity] = [told.append, told.append]
+
+    def fails(_activity: Activity) -> None:
+        raise ValueError
+
+    listeners[raising] = fails
+    driver = Listening()
+    buffer = driver.client(on_activity=listeners[0], batch_size=1)
+    buffer.listen(listeners[1])
+    (delivery,) = driver.send_numbers(1, buffer=buffer)
+    driver.grant()
+    driver.accept()
+    assert delivery.done()
+    assert BatchSettled in kinds(told)
+    assert driver.lines == ["error on_activity raised; the client goes on True"] * len(told)
+
+
+def test_a_listener_that_is_added_is_told_what_follows() -> None:
+    """Also where the client had none before: from the next poll to the end of the client."""
+    driver = Listening()
+    buffer = driver.client(on_activity=None, batch_size=1)
+    driver.send_numbers(1, buffer=buffer)
+    told: list[Activity] = []
+    buffer.listen(told.append)
+    driver.grant()
+    assert kinds(told)[:2] == [ResponseReceived, TokenGranted]
+    buffer.destroy()
+    driver.poll()
+    assert kinds(told)[-1] is ClientReleased
+
+
+def test_who_listens_to_a_client_that_is_gone_hears_nothing() -> None:
+    """And nothing is made for it."""
+    driver = Driver()
+    buffer = driver.client()
+    buffer.destroy()
+    driver.poll()
+    buffer.listen(lambda _: None)
+    driver.send_numbers(1)
+    assert driver.core.listening is False

@@ -1,0 +1,1 @@
+"""Metrics and spans of clients, read with OpenTelemetry's own SDK."""
