@@ -5,9 +5,9 @@ event loop and no JSON library.
 
 Where things are: ``_protocol`` is the core, which does no I/O (``protocol`` is its public face);
 ``_sync`` and ``_async`` are the drivers for threads, asyncio and trio; ``_http`` sends their
-requests. ``_client`` is the common part of the clients, ``_process`` is for forks and exits,
-``_settle`` for the log, and ``_guard`` keeps tests off the real API. ``opentelemetry``,
-``emulator``, ``testing`` and ``cli`` are built on these.
+requests. ``_client`` is the common part of the clients, ``_event`` the type of what they send;
+``_process`` is for forks and exits, ``_settle`` for the log, and ``_guard`` keeps tests off the
+real API. ``opentelemetry``, ``emulator``, ``testing`` and ``cli`` are built on these.
 """
 
 from importlib import import_module
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ._async.client import AsyncDelivery
     from ._async.on_asyncio import AsyncClient
     from ._async.on_trio import TrioClient
-    from ._client import AnalyticsEvent
+    from ._event import AnalyticsEvent
     from ._protocol.errors import (
         MasivoAuthError,
         MasivoClosedError,
@@ -68,7 +68,7 @@ _HOMES = {
     "TrioClient": "._async.on_trio",
     "Client": "._sync.client",
     "Delivery": "._sync.client",
-    "AnalyticsEvent": "._client",
+    "AnalyticsEvent": "._event",
     "Api": "._protocol.wire.api",
     "FailedEvent": "._protocol.values",
     "FlushResult": "._protocol.values",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
-# Not for type checkers alone: who validates by annotations resolves those of AnalyticsEvent.
-from collections.abc import Mapping  # noqa: TC003
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, Required, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, Unpack
 
 from msgspec import structs
 
@@ -15,76 +11,20 @@ from masivo import _guard
 from masivo._living import Living
 from masivo.protocol import NotCopied, Secret, configure
 
-if TYPE_CHECKING or sys.version_info >= (3, 12):
-    from typing import TypedDict
-else:
-    try:  # pydantic, which brings it, takes no other on this Python
-        from typing_extensions import TypedDict
-    except ImportError:
-        from typing import TypedDict
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from masivo._session import SessionBase
     from masivo.protocol import Account, Buffer, ClientOptions, OnActivity, Settings, Stats, Store
 
     Listens: TypeAlias = Callable[[Buffer, SessionBase], OnActivity]
 
-__all__ = ["AnalyticsEvent", "ClientBase", "clients"]
+__all__ = ["ClientBase", "clients"]
 
 H = TypeVar("H")
 
 clients: Living[ClientBase[Any]] = Living()
 """Every client of every world that somebody still refers to."""
-
-
-if TYPE_CHECKING:
-    Moment: TypeAlias = datetime | str
-else:
-    Moment = Any  # msgspec has no union of the two
-
-
-class AnalyticsEvent(TypedDict, total=False):
-    """An event, for type checkers, and for pydantic and msgspec to validate by. Any mapping will
-    do; further keys are passed through.
-
-    The fields are the vendor's (``docs/explanation/wire.md#documented-by-the-vendor``).
-    """
-
-    type: Required[str]
-    """The tracking type, such as ``ADD_TO_CART``, or one of your own."""
-    customer_id: Required[str]
-    """The customer."""
-    brand_id: str | None
-    """The brand; None where none applies. May be left out where the event has a
-    ``platform`` and the client a default."""
-    platform: str
-    """The platform that it happened on."""
-    order: Mapping[str, object]
-    """``purchase_id``, ``value``, ``products``, and so on."""
-    product: Mapping[str, object]
-    """``sku``, ``amount``, ``value``, and so on."""
-    fulfilled: bool
-    """False: the event waits, and rewards nothing, until it is fulfilled through the REST API."""
-    reserve: float
-    """For how many days an event that is not fulfilled waits."""
-    redeem: list[Mapping[str, object]]
-    """A field of the vendor's; passed through as it is."""
-    tags: Mapping[str, object] | list[str]
-    """A field of the vendor's; passed through as it is."""
-    referral_code: str
-    """A field of the vendor's; passed through as it is."""
-    metadata: Mapping[str, object]
-    """Anything of your own."""
-    issued_at: Moment
-    """When it happened: at most 72 hours ago, not in the future. Stamped where absent."""
-
-
-if not TYPE_CHECKING:
-    # Further keys are kept by pydantic, too, as they are passed through.
-    AnalyticsEvent.__pydantic_config__ = {"extra": "allow"}
 
 
 class ClientBase(NotCopied, Generic[H]):

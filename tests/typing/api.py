@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MYPY = False
+"""True to mypy alone."""
+
 assert_type(masivo.__version__, str)
 
 
@@ -159,6 +162,12 @@ class CartEvent(TypedDict):
     cart_size: int
 
 
+class DerivedEvent(AnalyticsEvent):
+    """An event with a field of the caller's own."""
+
+    cart_size: int
+
+
 def events(client: Client) -> None:
     """An AnalyticsEvent, or any mapping."""
     full: AnalyticsEvent = {
@@ -178,6 +187,11 @@ def events(client: Client) -> None:
     }
     least: AnalyticsEvent = {"type": "X", "customer_id": "c"}
     text: AnalyticsEvent = {"type": "X", "customer_id": "c", "issued_at": "2026-01-01T00:00:00Z"}
+    if not MYPY:  # it does not know further keys (PEP 728) yet
+        further: AnalyticsEvent = {"type": "X", "customer_id": "c", "colour": "blue"}
+        client.send_analytics_event(further)
+    derived: DerivedEvent = {"type": "X", "customer_id": "c", "cart_size": 3}
+    client.send_analytics_event(derived)
     own: CartEvent = {"type": "X", "customer_id": "c", "brand_id": "b", "cart_size": 3}
     strings: dict[str, str] = {"type": "X", "customer_id": "c", "brand_id": "b"}
     mapping: Mapping[str, object] = strings

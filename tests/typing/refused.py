@@ -91,11 +91,12 @@ TrioClient(on_error="print")  # type: ignore[arg-type]
 
 # ── Events ───────────────────────────────────────────────────────────────────────────────────
 
+nothing: AnalyticsEvent = {}  # type: ignore[typeddict-item]
 no_customer: AnalyticsEvent = {"type": "X"}  # type: ignore[typeddict-item]
 no_type: AnalyticsEvent = {"customer_id": "c"}  # type: ignore[typeddict-item]
 number: AnalyticsEvent = {"type": 7, "customer_id": "c"}  # type: ignore[typeddict-item]
 nobody: AnalyticsEvent = {"type": "X", "customer_id": None}  # type: ignore[typeddict-item]
-unknown: AnalyticsEvent = {"type": "X", "customer_id": "c", "colour": "blue"}  # type: ignore[typeddict-unknown-key]
+brand: AnalyticsEvent = {"type": "X", "customer_id": "c", "brand_id": 7}  # type: ignore[typeddict-item]
 date: AnalyticsEvent = {"type": "X", "customer_id": "c", "issued_at": 1_700_000_000}  # type: ignore[typeddict-item]
 
 

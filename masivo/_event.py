@@ -1,0 +1,82 @@
+"""The type of an event, for those who check types, and for libraries that validate by them."""
+
+# mypy: disable-error-code="call-arg"
+# It does not know further keys (PEP 728) yet: in what is annotated, they are errors to it.
+
+from __future__ import annotations
+
+import sys
+
+# Not for type checkers alone: who validates by annotations resolves those of AnalyticsEvent.
+from collections.abc import Mapping  # noqa: TC003
+from typing import TYPE_CHECKING, Any, Required, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from typing_extensions import ReadOnly, TypedDict  # not installed: checkers bring its types
+elif sys.version_info >= (3, 12):
+    from typing import TypedDict
+else:
+    try:  # pydantic, which brings it, takes no other on this Python
+        from typing_extensions import TypedDict
+    except ImportError:
+        from typing import TypedDict
+
+__all__ = ["AnalyticsEvent"]
+
+if TYPE_CHECKING:
+    Moment: TypeAlias = datetime | str
+else:
+    Moment = Any  # msgspec has no union of the two
+
+
+class _Fields(TypedDict, total=False):
+    """The fields with a type of their own.
+
+    They are the vendor's (``docs/explanation/wire.md#documented-by-the-vendor``).
+    """
+
+    type: Required[str]
+    """The tracking type, such as ``ADD_TO_CART``, or one of your own."""
+    customer_id: Required[str]
+    """The customer."""
+    brand_id: str | None
+    """The brand; None where none applies. May be left out where the event has a
+    ``platform`` and the client a default."""
+    platform: str
+    """The platform that it happened on."""
+    order: Mapping[str, object]
+    """``purchase_id``, ``value``, ``products``, and so on."""
+    product: Mapping[str, object]
+    """``sku``, ``amount``, ``value``, and so on."""
+    fulfilled: bool
+    """False: the event waits, and rewards nothing, until it is fulfilled through the REST API."""
+    reserve: float
+    """For how many days an event that is not fulfilled waits."""
+    redeem: list[Mapping[str, object]]
+    """A field of the vendor's; passed through as it is."""
+    tags: Mapping[str, object] | list[str]
+    """A field of the vendor's; passed through as it is."""
+    referral_code: str
+    """A field of the vendor's; passed through as it is."""
+    metadata: Mapping[str, object]
+    """Anything of your own."""
+    issued_at: Moment
+    """When it happened: at most 72 hours ago, not in the future. Stamped where absent."""
+
+
+if TYPE_CHECKING:
+
+    class AnalyticsEvent(_Fields, total=False, extra_items=ReadOnly[object]):
+        """An event, for type checkers, and for pydantic and msgspec to validate by. Any mapping
+        will do; further keys are passed through.
+        """
+
+else:
+
+    class AnalyticsEvent(_Fields, total=False):
+        """An event; further keys are passed through."""
+
+    # They are kept by pydantic, too.
+    AnalyticsEvent.__pydantic_config__ = {"extra": "allow"}
