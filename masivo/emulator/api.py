@@ -11,21 +11,24 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from typing import Any
 
+from masivo._protocol.wire import serving
+from masivo._protocol.wire.api import RESERVED_TYPES
 from masivo._protocol.wire.bodies import read_body
+from masivo._protocol.wire.schema import problem_with
+from masivo._protocol.wire.serving import BASE_PATH, METHODS, bearer
 from masivo.emulator.quota import Quota
-from masivo.emulator.responses import Json, Response, error_response, html_response, json_response
-from masivo.emulator.schema import RESERVED_TYPES, problem_with
+from masivo.emulator.responses import (
+    Json,
+    Response,
+    error_response,
+    html_response,
+    json_response,
+    response_of,
+)
 from masivo.emulator.tokens import IssuedToken, Tokens
-
-BASE_PATH = "/api/storefront/v1"
 
 # The longest body that is read, in bytes, both as received and decoded.
 MAX_BODY = 64 * 1024 * 1024
-
-# The number of bad events in a batch that an error names.
-MAX_NAMED = 10
-
-METHODS = {"authorize": "GET", "events": "POST", "event": "POST"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class StorefrontApi:
 
     def token_in(self, headers: dict[str, str]) -> IssuedToken | None:
         """Return the record of a request's token; None if it has none, or an unknown one."""
-        token = _bearer(headers)
+        token = bearer(headers.get("authorization", ""))
         return self._tokens.find(token) if token is not None else None
 
     def newest_tokens(self, count: int) -> list[IssuedToken]:
@@ -159,8 +162,7 @@ class StorefrontApi:
                 return error_response(404, "Not Found", f"There is no route {call.route}")
             return html_response()
         if call.method != method:
-            allowed = (("Allow", method),)
-            return error_response(405, "Method Not Allowed", f"Use {method} here", allowed)
+            return response_of(serving.wrong_method(method))
         if call.route == "authorize":
             return self._authorize(call, now)
         return self._take_events(call, now)
@@ -168,27 +170,27 @@ class StorefrontApi:
     def _authorize(self, call: Call, now: float) -> Response:
         key = call.headers.get("x-api-key")
         if not key:
-            return error_response(401, "Unauthorized", "The header x-api-key is missing")
+            return response_of(serving.NO_KEY)
         if key not in (self._client_key, self._server_key):
-            return error_response(401, "Unauthorized", "The API key is not valid")
+            return response_of(serving.BAD_KEY)
         if key == self._server_key and call.headers.get("x-masivo-sdk") == "client":
             return error_response(
                 401,
                 "A SERVER key cannot be used here",
                 "This is a server key; a client SDK needs a CLIENT key",
             )
-        return json_response(200, {"data": self._tokens.issue(key, now)})
+        return response_of(serving.granted(self._tokens.issue(key, now)))
 
     def _take_events(self, call: Call, now: float) -> Response:
-        token = _bearer(call.headers)
+        token = bearer(call.headers.get("authorization", ""))
         if token is None:
-            return error_response(401, "Unauthorized", "The bearer token is missing")
+            return response_of(serving.NO_TOKEN)
         if problem := self._tokens.problem_with(token, now):
-            return error_response(401, "Unauthorized", problem)
+            return response_of(serving.bad_token(problem))
         if call.malformed is not None or call.events is None:
-            return error_response(400, "Bad Request", call.malformed or "The body is missing")
+            return response_of(serving.malformed(call.malformed or "The body is missing"))
         if not call.events:
-            return error_response(422, "There are no events", "The array of events is empty")
+            return response_of(serving.NO_EVENTS)
         reserved = (
             RESERVED_TYPES if self._tokens.key_of(token) == self._client_key else frozenset[str]()
         )
@@ -203,33 +205,21 @@ class StorefrontApi:
                 place = f"events[{index}]" if call.route == "events" else "event"
                 problems.append(f"{place}{problem}")
         if problems:
-            rest = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
-            return error_response(
-                422,
-                f"{problems[0]} ({len(problems)} of {len(call.events)} events are bad; "
-                "nothing was accepted)",
-                "; ".join(problems[:MAX_NAMED]) + rest,
-            )
+            return response_of(serving.bad_events(problems, len(call.events)))
         if call.route == "event":
-            document: dict[str, object] = {
+            document = {
                 "id": str(uuid.uuid4()),
                 "status": "PENDING",
                 **{name: accepted[0][name] for name in ("customer_id", "brand_id", "type")},
             }
-        else:
-            document = {"status": "PENDING", "accepted": len(accepted)}
-        return json_response(200, {"data": document}, accepted=tuple(accepted))
+            return json_response(200, {"data": document}, accepted=tuple(accepted))
+        return response_of(serving.accepted(len(accepted)), tuple(accepted))
 
     def _rejection(self, event: dict[str, Json]) -> str | None:
         if self.reject is None:
             return None
         reason = self.reject(event)
         return f" was rejected: {reason}" if reason is not None else None
-
-
-def _bearer(headers: dict[str, str]) -> str | None:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _reject_constant(name: str) -> Json:

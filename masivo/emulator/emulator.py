@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-from masivo.emulator.api import BASE_PATH, METHODS, StorefrontApi
+from masivo._protocol.wire.serving import BASE_PATH, METHODS
+from masivo.emulator.api import StorefrontApi
 from masivo.emulator.exchange import Desk, Exchange
 from masivo.emulator.faults import Fault
 from masivo.emulator.inspector import Inspector, Visit, is_visit

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
+from masivo._protocol.wire.serving import Reply, failure
+
 TYPE_JSON = "application/json; charset=utf-8"
 TYPE_HTML = "text/html; charset=utf-8"
 
@@ -56,8 +58,13 @@ def error_response(
     status: int, error: str, details: str, headers: tuple[tuple[str, str], ...] = ()
 ) -> Response:
     """Return an error in the form of the vendor's schema: two strings, `error` and `details`."""
-    response = json_response(status, {"error": error, "details": details}, headers)
-    return replace(response, problem=details)
+    return response_of(failure(status, error, details, headers))
+
+
+def response_of(reply: Reply, accepted: tuple[dict[str, Json], ...] = ()) -> Response:
+    """Return a reply as a response, with the events that were accepted with it."""
+    response = json_response(reply.status, reply.document, reply.headers, accepted)
+    return replace(response, problem=reply.problem)
 
 
 def html_response() -> Response:

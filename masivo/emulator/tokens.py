@@ -1,13 +1,11 @@
 """Bearer tokens: issued for a key, valid until they expire or are revoked."""
 
-import base64
-import hashlib
-import hmac
-import json
 import math
 import secrets
 from dataclasses import dataclass
 from itertools import islice
+
+from masivo._protocol.wire.jwt import signed
 
 
 @dataclass(slots=True)
@@ -77,13 +75,4 @@ class Tokens:
     def _jwt(self, now: float, expires_at: float) -> str:
         issued_at = math.floor(now) if isinstance(expires_at, int) else now
         claims = {"iat": issued_at, "exp": expires_at, "jti": secrets.token_hex(8)}
-        signed = b".".join(
-            _base64url(json.dumps(part).encode())
-            for part in ({"alg": "HS256", "typ": "JWT"}, claims)
-        )
-        signature = hmac.new(self._secret, signed, hashlib.sha256).digest()
-        return b".".join((signed, _base64url(signature))).decode()
-
-
-def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+        return signed(claims, self._secret)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from masivo.emulator.api import BASE_PATH, StorefrontApi
+from masivo._protocol.wire.serving import BASE_PATH
+from masivo.emulator.api import StorefrontApi
 from masivo.emulator.responses import Json, Response
 
 from .clients import batch, event

@@ -7,6 +7,12 @@
 - ``tokens``: the token in a response, and its lifetime
 - ``dates``: HTTP dates, and the form of ``issued_at``
 
+And for servers, the emulator and the relay; no client imports them:
+
+- ``serving``: paths, and replies
+- ``jwt``: bearer tokens, made and checked
+- ``schema``: the fields of an event, and their types
+
 Retries are scheduled in ``sending``; batches are formed in ``batches``; the life of a token is in
 ``token``.
 """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from masivo._protocol.json import Json
 
-__all__ = ["PUBLIC_BASE_URL", "Api", "is_header_value", "is_text"]
+__all__ = ["PUBLIC_BASE_URL", "RESERVED_TYPES", "Api", "is_header_value", "is_text"]
 
 PUBLIC_BASE_URL: Final = "https://app.masivo.ai/api/storefront/v1"
 """The vendor's public endpoint (``docs/explanation/wire.md#documented-by-the-vendor``)."""

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["compressed", "read_body"]
+__all__ = ["TooLongError", "compressed", "read_body"]
 
 _GZIP: Final = 31
 """The ``wbits`` of zlib for gzip (RFC 1952)."""
+
+
+class TooLongError(ValueError):
+    """A body is longer than it may be."""
 
 
 def compressed(body: bytes) -> bytes:
@@ -28,7 +32,8 @@ def read_body(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
         limit: the most bytes that it may have without its encoding.
 
     Raises:
-        ValueError: the body is not what its ``content-encoding`` says, or longer than ``limit``.
+        TooLongError: the body is longer than ``limit``.
+        ValueError: the body is not what its ``content-encoding`` says.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding == "identity":
@@ -41,7 +46,7 @@ def read_body(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
     except zlib.error as error:
         raise ValueError(f"it is not gzip: {error}") from None
     if len(plain) > limit:
-        raise ValueError(f"it is longer than {limit} bytes without its encoding")
+        raise TooLongError(f"it is longer than {limit} bytes without its encoding")
     if not reader.eof or reader.unused_data:
         raise ValueError("it is cut short, or something follows it")
     return plain

@@ -20,7 +20,7 @@ _CURES = {
 
 def problem_of(event: object) -> str | None:
     """Return why the API would reject a valid event, or None."""
-    from masivo.emulator.schema import problem_with  # with the emulator, which few runs need
+    from masivo._protocol.wire.schema import problem_with  # few runs need it
 
     sent = decode_encoded(encode(event))
     problem = problem_with(sent, now=time.time(), reserved=frozenset())

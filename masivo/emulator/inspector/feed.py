@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import asdict
 from typing import Final
 
-from masivo.emulator.api import BASE_PATH
+from masivo._protocol.wire.serving import BASE_PATH
 from masivo.emulator.exchange import Desk
 from masivo.emulator.inspector.trigger import REJECTIONS, Batch, Guess, Guesser
 from masivo.emulator.records import Change, RecordedRequest

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from masivo.emulator.schema import problem_with
+from masivo._protocol.wire.schema import problem_with
 
 from . import report
 from .isolation import open_clients

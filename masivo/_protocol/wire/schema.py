@@ -5,29 +5,31 @@ Unknown fields are accepted. A field that the vendor does not describe further (
 hold any value of its type.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from masivo.emulator.responses import Json
+if TYPE_CHECKING:
+    from masivo._protocol.json import Json
 
-# The greatest age of `issued_at`, in seconds.
-MAX_AGE = 72 * 3600.0
+__all__ = ["MAX_AGE", "moment_of", "problem_with", "problem_with_age"]
 
-RESERVED_TYPES = frozenset(
-    {"PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT"}
-)
+MAX_AGE: Final = 72 * 3600.0
+"""The greatest age of ``issued_at``, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """The type of a field."""
 
-    # The types of such a value as `json.loads` returns it.
     types: frozenset[type]
-    # Its name in messages.
+    """The types of such a value as ``json.loads`` returns it."""
     text: str
+    """Its name in messages."""
 
 
 TEXT = Kind(frozenset({str}), "a string")
@@ -41,11 +43,11 @@ LABELS = Kind(frozenset({dict, list}), "an object or an array")
 class Each:
     """An array whose items are objects of one shape."""
 
-    shape: "Shape"
+    shape: Shape
 
 
-# The fields of an object by name. None of them is required.
-Shape = Mapping[str, "Kind | Each | Shape"]
+Shape: TypeAlias = Mapping[str, "Kind | Each | Shape"]
+"""The fields of an object by name. None of them is required."""
 
 _REDEEM: Shape = {"id": TEXT, "amount": NUMBER}
 _PRICED: Shape = {
@@ -90,8 +92,13 @@ _ISO_8601 = re.compile(rf"{_DAY}(T{_TIME}({_ZONE})?)?", re.ASCII)
 def problem_with(event: Json, *, now: float, reserved: frozenset[str]) -> str | None:
     """Return what is wrong with an event, or None if it is valid.
 
-    `now` is the server's time in seconds since the epoch; `reserved` holds the types that the
-    key may not send. The text begins with the field's path: `.product.sku must be a string`.
+    Args:
+        event: as parsed.
+        now: the server's time, in seconds since the epoch.
+        reserved: the types that the key may not send.
+
+    Returns:
+        A text that begins with the field's path: ``.product.sku must be a string``.
     """
     if not isinstance(event, dict):
         return " must be an object"
@@ -142,18 +149,35 @@ def _problem_with_object(value: Json, shape: Shape, path: str) -> str | None:
 
 
 def _problem_with_time(value: Json, now: float) -> str | None:
-    """Return what is wrong with `issued_at`; a time without an offset counts as UTC."""
-    if not isinstance(value, str) or not _ISO_8601.fullmatch(value):
+    moment = moment_of(value)
+    if moment is None:
         return "must be an ISO 8601 date and time"
+    return problem_with_age(moment, now, MAX_AGE)
+
+
+def moment_of(value: object) -> float | None:
+    """The moment that an ``issued_at`` names, in seconds since the epoch; None if it is no ISO 8601
+    date and time. One without an offset counts as UTC."""
+    if not isinstance(value, str) or not _ISO_8601.fullmatch(value):
+        return None
     try:
         moment = datetime.fromisoformat(value)
-    except ValueError:
-        return "must be an ISO 8601 date and time"
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    age = now - moment.timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def problem_with_age(moment: float, now: float, max_age: float | None) -> str | None:
+    """Return what is wrong with the moment of an ``issued_at``, or None if nothing is.
+
+    Args:
+        moment: in seconds since the epoch.
+        now: the server's time.
+        max_age: the greatest age, in seconds; None: any.
+    """
+    age = now - moment
     if age < 0:
         return f"is {-age:.3f} s in the future"
-    if age > MAX_AGE:
-        return "is more than 72 hours old"
+    if max_age is not None and age > max_age:
+        return f"is more than {max_age / 3600:g} hours old"
     return None

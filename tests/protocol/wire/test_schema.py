@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from masivo._protocol.wire.api import RESERVED_TYPES
+from masivo._protocol.wire.schema import problem_with
 from masivo.emulator.responses import Json
-from masivo.emulator.schema import RESERVED_TYPES, problem_with
 
 NOW = datetime(2026, 3, 25, 10, tzinfo=UTC)
 

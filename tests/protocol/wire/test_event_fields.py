@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import get_type_hints
 
 from masivo import AnalyticsEvent
-from masivo.emulator import schema
+from masivo._protocol.wire import schema
 
 RULES_OF_THEIR_OWN = {"type", "customer_id", "brand_id", "issued_at"}
 
