@@ -90,15 +90,31 @@ class Buffer(Origin):
             MasivoValidationError: the event is invalid.
             MasivoClosedError: the client is closed.
         """
-        gate = self._gate
-        if gate.closed:
+        if self._gate.closed:
             raise closed_error()
         if self._before_send is not None:
             scrubbed = replaced(event, self._before_send)
             if scrubbed is None:
                 return self._dropped()
             event = scrubbed
-        encoded, customer = self._encode(event)
+        return self._accept(*self._encode(event))
+
+    def put(self, encoded: bytes, customer: str) -> Delivery:
+        """Accept an event that was checked and encoded elsewhere; see ``send``.
+
+        Args:
+            encoded: in the form of ``events/form``.
+            customer: its customer.
+
+        Raises:
+            MasivoClosedError: the client is closed.
+        """
+        if self._gate.closed:
+            raise closed_error()
+        return self._accept(encoded, customer)
+
+    def _accept(self, encoded: bytes, customer: str) -> Delivery:
+        gate = self._gate
         delivery = self._make(
             encoded, self._clock(), customer if self._per_customer else None, self
         )
@@ -159,6 +175,11 @@ class Buffer(Origin):
         listeners[self._gate] = self
         if self.detached:  # meanwhile, perhaps: after that nobody takes it out
             listeners.pop(self._gate, None)
+
+    def silence(self) -> None:
+        """Have no warnings logged of events that failed or are kept for later: the caller reports
+        them, by ``on_error`` and ``on_activity``."""
+        self.outbox.silence()
 
     def drain(self) -> Ticket:
         """Wait for room for a batch, or in the store; the ticket ends when there is.

@@ -220,6 +220,10 @@ class Outbox:
         self._triggers.push(self._queue.arrived, "a full buffer")
         self._context.touch(self)
 
+    def silence(self) -> None:
+        """Warn of no failures, nor of events that are left."""
+        self._outcomes.silent = True
+
     def flush(self, ticket: FlushTicket) -> None:
         """Push what waits; end the ticket when all of it has its outcome."""
         self._push("flush")

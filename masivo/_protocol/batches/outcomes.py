@@ -34,6 +34,8 @@ class Outcomes:
     def __init__(self, context: Context, gate: Gate, stamper: Stamper, reports: Reports) -> None:
         self.quiet = False
         """True while somebody else reports the failures that stay unclaimed."""
+        self.silent: bool = False
+        """True: the driver reports failures, and what is left, by itself."""
         self._context = context
         self._gate = gate
         self._stamper = stamper
@@ -85,7 +87,8 @@ class Outcomes:
         context, count = self._context, len(deliveries)
         self._reports.failed(count, error)
         self._count(deliveries, numbers, total_size(deliveries), delivered=False)
-        outcome = Failed(error, count) if self.quiet else context.failed(error, count)
+        quiet = self.quiet or self.silent
+        outcome = Failed(error, count) if quiet else context.failed(error, count)
         if events is None and self._gate.settings.on_error is not None:
             events = self._stamper.stamped(deliveries, context.now)
         for place, delivery in enumerate(deliveries):
@@ -119,7 +122,8 @@ class Outcomes:
                 delivery.outcome = outcome
                 delivery.encoded = b""
             context.out.settled.append(Settled(deliveries, outcome))
-            context.warn_of_loss(error, count)
+            if not self.silent:
+                context.warn_of_loss(error, count)
         self.end_flushes()
 
     def open_flush(self, ticket: FlushTicket, mark: int, pending: int) -> None:

@@ -172,7 +172,8 @@ class SpooledOutbox(Outbox):
         if outcome is not None:
             self._alone = outcome.error
         self.backlog.comes_alone(position)
-        self._context.warn_of_loss(self._alone, 1)
+        if not self._outcomes.silent:
+            self._context.warn_of_loss(self._alone, 1)
         self._context.touch(self)
 
     def flush(self, ticket: FlushTicket) -> None:

@@ -5,7 +5,7 @@ The rules: ``docs/reference/guarantees.md#sending-and-validation``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast
 
@@ -19,12 +19,13 @@ from .plain import convert, is_plain, model_cure, plain_text, reading
 if TYPE_CHECKING:
     from masivo._protocol.settings import Settings
 
-__all__ = ["Encode", "as_dict", "encoder"]
+__all__ = ["MISSING", "Encode", "as_dict", "check", "encoder", "longest", "too_long"]
 
 Encode: TypeAlias = Callable[[Mapping[str, object]], tuple[bytes, str]]
 """From an event to its encoded form and its customer."""
 
-_MISSING: Final = object()
+MISSING: Final = object()
+"""Stands for a field that is absent."""
 
 
 def encoder(settings: Settings) -> Encode:
@@ -34,8 +35,7 @@ def encoder(settings: Settings) -> Encode:
     """
     reserved = settings.account.api.reserved_types
     stamped = settings.account.api.stamp_issued_at
-    room = settings.max_batch_bytes - envelope_size(settings.account.api)
-    limit = max(0, min(settings.max_event_bytes, room))
+    limit = longest(settings)
     default_brand = settings.brand_id
     # The default brand, as it follows an event's opening brace.
     brand = b'"brand_id":' + encode(default_brand) + b","
@@ -44,37 +44,73 @@ def encoder(settings: Settings) -> Encode:
         kind_of_event: object = type(event)
         if kind_of_event is not dict:
             event = as_dict(event)
-        kind = event.get("type")
-        customer = event.get("customer_id")
-        if type(kind) is not str or not kind:
-            kind = _required(event, "type")
-        if type(customer) is not str or not customer:
-            customer = _required(event, "customer_id")
-        if kind in reserved:
-            _invalid_type(kind)
-        brand_id = event.get("brand_id", _MISSING)
-        if brand_id is _MISSING:
-            if default_brand is None or event.get("platform") is None:
-                _missing_brand(event, has_default=default_brand is not None)
-        elif type(brand_id) is not str and brand_id is not None:
-            _check_brand(brand_id)
+        brand_id = event.get("brand_id", MISSING)
+        customer = check(
+            event, event.get("type"), event.get("customer_id"), brand_id, reserved, default_brand
+        )
         # A copy in any case: what the encoder returns stays in a kilobyte, however short it is.
         encoded = _encode(event)[1:]
-        if brand_id is _MISSING:
+        if brand_id is MISSING:
             encoded = brand + encoded
         if not stamped or "issued_at" in event:
             encoded = b"{" + encoded
         if len(encoded) > limit - STAMP_SIZE and size(encoded) > limit:
-            raise MasivoValidationError(
-                f"the event is {size(encoded)} bytes long, more than the {limit} that "
-                "max_event_bytes and max_batch_bytes allow; shorten it (or raise them)"
-            )
+            raise too_long(encoded, limit)
         return encoded, customer
 
     return encode_event
 
 
+def longest(settings: Settings) -> int:
+    """The most bytes that an event may have, as it is sent."""
+    room = settings.max_batch_bytes - envelope_size(settings.account.api)
+    return max(0, min(settings.max_event_bytes, room))
+
+
+def too_long(encoded: bytes, limit: int) -> MasivoValidationError:
+    """The error of an event that has more bytes than it may have."""
+    return MasivoValidationError(
+        f"the event is {size(encoded)} bytes long, more than the {limit} that "
+        "max_event_bytes and max_batch_bytes allow; shorten it (or raise them)"
+    )
+
+
 # ── The fields that the API requires ─────────────────────────────────────────────────────────
+
+
+def check(
+    event: Mapping[str, object],
+    kind: object,
+    customer: object,
+    brand: object,
+    reserved: Collection[str],
+    default_brand: str | None,
+) -> str:
+    """Check the fields that the API requires of an event; return its customer.
+
+    Args:
+        event: asked for what else it holds, for an absent brand and for messages alone.
+        kind: its ``type``; None where it is absent.
+        customer: its ``customer_id``; None where it is absent.
+        brand: its ``brand_id``; MISSING where it is absent.
+        reserved: the types that may not be sent.
+        default_brand: of the client.
+
+    Raises:
+        MasivoValidationError: one is absent or wrong.
+    """
+    if type(kind) is not str or not kind:
+        kind = _required(event, "type")
+    if type(customer) is not str or not customer:
+        customer = _required(event, "customer_id")
+    if kind in reserved:
+        _invalid_type(kind)
+    if brand is MISSING:
+        if default_brand is None or event.get("platform") is None:
+            _missing_brand(event, has_default=default_brand is not None)
+    elif type(brand) is not str and brand is not None:
+        _check_brand(brand)
+    return customer
 
 
 def as_dict(event: object) -> dict[str, object]:
@@ -92,8 +128,8 @@ def as_dict(event: object) -> dict[str, object]:
 
 
 def _required(event: Mapping[str, object], name: str) -> str:
-    value = event.get(name, _MISSING)
-    if value is _MISSING:
+    value = event.get(name, MISSING)
+    if value is MISSING:
         raise MasivoValidationError(f"{name} is missing{_did_you_mean(event, name)}")
     text = plain_text(value, name)
     if not text:
