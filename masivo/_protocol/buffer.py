@@ -61,6 +61,8 @@ class Buffer(Origin):
         self._context = context
         self._gate = outbox.gate
         self._clock = context.clock
+        self._wall_clock = context.wall_clock
+        self._server_clock = context.server_clock
         self._input = context.input
         self._wake = context.wake
         self._plain = settings.enabled and store is None
@@ -118,13 +120,18 @@ class Buffer(Origin):
         delivery = self._make(
             encoded, self._clock(), customer if self._per_customer else None, self
         )
-        if not self._plain and not self._goes_on(delivery):
-            return delivery
         length = size(encoded)
         arrivals = gate.arrivals
         folded, items, total = gate.known
         if len(arrivals) != items or arrivals[0] is not folded:
             folded, items, total = gate.count()
+        if not self._plain:
+            if not self._goes_on(
+                delivery, folded[0] + items < gate.full_count and total + length <= gate.full_bytes
+            ):
+                return delivery
+            if len(arrivals) != items or arrivals[0] is not folded:  # others came meanwhile
+                folded, items, total = gate.count()
         total += length
         accepted = folded[0] + items + 1
         if accepted > gate.full_count or total > gate.full_bytes:
@@ -299,19 +306,20 @@ class Buffer(Origin):
         delivery.outcome = _NOT_SENT
         return delivery
 
-    def _goes_on(self, delivery: Delivery) -> bool:
+    def _goes_on(self, delivery: Delivery, has_room: bool) -> bool:
         """Store an event; return whether it is in memory, too. Else its delivery has ended: the
         client is disabled, the store has no room for it, or memory has none."""
-        store, gate, clock = self._store, self._gate, self._context.server_clock
+        store, gate, clock = self._store, self._gate, self._server_clock
         if store is None:
             delivery.outcome, delivery.encoded = _NOT_SENT, b""
             return False
-        behind = gate.behind or not gate.has_room_for(size(delivery.encoded))
+        behind = gate.behind or not has_room
         if behind:
             gate.behind = True  # before it is in the log: who comes later stays behind it
-        at = delivery.at
         try:
-            position = store.append(delivery.encoded, at + clock.offset(at), clock.is_known)
+            position = store.append(
+                delivery.encoded, self._wall_clock() + clock.ahead, clock.is_known
+            )
         except StoreError as error:
             if gate.closed:
                 raise closed_error() from None

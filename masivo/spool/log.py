@@ -385,9 +385,17 @@ class Log:
         """Read a segment to its end."""
         segment = self._segments[number]
         whole = skim(partial(self._disk.read, _file(self.name, number, "log")), segment.read)
+        fresh: list[int] = []
         for start, end, position in whole:
-            self._enter(segment, start, position)
+            if position >= self._highest:  # as nearly all are
+                self._highest = position + 1
+                fresh.append(position)
+            else:
+                segment.present.update(Ranges.of(fresh))
+                fresh.clear()
+                self._enter(segment, start, position)
             segment.read = end
+        segment.present.update(Ranges.of(fresh))
         for _ in self._events(number, segment.read):
             pass
         segment.size = self._disk.size(_file(self.name, number, "log"))

@@ -12,7 +12,7 @@ __all__ = ["Ranges"]
 
 
 class Ranges:
-    """A set of whole numbers that only grows."""
+    """A set of whole numbers from 0 on that only grows."""
 
     def __init__(self, flat: Iterable[int] = ()) -> None:
         self._starts: list[int] = []
@@ -25,8 +25,15 @@ class Ranges:
     def of(cls, numbers: Iterable[int]) -> Ranges:
         """A set of single numbers."""
         ranges = cls()
-        for number in numbers:
-            ranges.add(number, number + 1)
+        starts, ends = ranges._starts, ranges._ends
+        end = -1
+        for number in sorted(numbers):
+            if number == end:
+                end = ends[-1] = number + 1
+            elif number > end:
+                starts.append(number)
+                end = number + 1
+                ends.append(end)
         return ranges
 
     def add(self, start: int, end: int) -> None:
@@ -46,6 +53,9 @@ class Ranges:
 
     def update(self, other: Ranges) -> None:
         """Add all numbers of another set."""
+        if not self._starts:
+            self._starts, self._ends = other._starts.copy(), other._ends.copy()
+            return
         for start, end in other:
             self.add(start, end)
 

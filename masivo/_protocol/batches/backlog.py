@@ -169,24 +169,31 @@ class Backlog:
         for source in self.sources:
             source.look_at = 0.0
 
-    def comes(self, delivery: Delivery) -> bool | None:
-        """Take note of an event that a caller sent and that is in memory.
+    def come(self, deliveries: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """Take note of events that callers sent and that are in memory.
 
         Returns:
-            True if it is to be queued; False if it stays behind others, and is given out by
-            ``fresh`` later; None if it was read already, and its delivery has to end.
+            Those that are to be queued, and those that were read already, whose deliveries have to
+            end. The others stay behind events that are not in memory; ``fresh`` gives them out.
         """
-        position = delivery.position
-        assert position is not None  # noqa: S101
-        if position in self._early:
-            self._early.discard(position)
-            self.alone += 1
-            return None
-        if self._behind:
-            self._waiting[position] = delivery
-            return False
-        self._held.add(position)
-        return True
+        if not (self._behind or self._early):
+            self._held.update([each.position for each in deliveries if each.position is not None])
+            return deliveries, []
+        queued: list[Delivery] = []
+        ended: list[Delivery] = []
+        for delivery in deliveries:
+            position = delivery.position
+            assert position is not None  # noqa: S101
+            if position in self._early:
+                self._early.discard(position)
+                self.alone += 1
+                ended.append(delivery)
+            elif self._behind:
+                self._waiting[position] = delivery
+            else:
+                self._held.add(position)
+                queued.append(delivery)
+        return queued, ended
 
     def comes_alone(self, position: int) -> None:
         """Take note of an event that was taken into the store alone."""

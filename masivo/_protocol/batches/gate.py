@@ -133,11 +133,6 @@ class Gate:
         accepted = folded[0] + items
         return accepted >= self.wake_count or total + accepted > self.wake_bytes
 
-    def has_room_for(self, length: int) -> bool:
-        """Return whether there is room for one more event, of this many bytes."""
-        folded, items, total = self.count()
-        return folded[0] + items < self.full_count and total + length <= self.full_bytes
-
     @property
     def has_room(self) -> bool:
         """True if there is room for a batch, or for half of the buffer."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from masivo._protocol.events.form import BRACE, opening, stamp_in
+from masivo._protocol.events.form import BRACE, STAMP, opening
 from masivo._protocol.sending.server_clock import DOUBT
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
@@ -29,7 +29,7 @@ __all__ = ["Stamper", "stamps_of", "with_stamps"]
 def stamps_of(deliveries: Sequence[Delivery], events: Sequence[bytes]) -> bytes:
     """The stamps that were put into events, one after another, for ``with_stamps``."""
     pairs = zip(deliveries, events, strict=True)
-    return b"".join([stamp_in(event) for each, event in pairs if each.encoded[0] != BRACE])
+    return b"".join([event[STAMP] for each, event in pairs if each.encoded[0] != BRACE])
 
 
 def with_stamps(encoded: Sequence[bytes], stamps: bytes) -> list[bytes]:

@@ -146,23 +146,19 @@ class SpooledOutbox(Outbox):
     def enqueue(self, deliveries: list[Delivery]) -> None:
         """See Outbox."""
         self._queued += len(deliveries)
-        self._queued_bytes += total_size(deliveries)
         if self.released:
+            self._queued_bytes += total_size(deliveries)
             self._drop(deliveries, (), self._closing_error or closed_error())
             return
         self.use()
         self._triggers.arrived(deliveries[-1].at)
-        entries: list[Delivery] = []
-        for delivery in deliveries:
-            queued = self.backlog.comes(delivery)
-            if queued:
-                entries.append(delivery)
-            elif queued is None:
-                self.gate.end(1, total_size((delivery,)))
-                why = MasivoQueueFullError("older events wait on disk")
-                self._outcomes.leave([delivery], (), why)
+        entries, ended = self.backlog.come(deliveries)
+        if ended:
+            self.gate.end(len(ended), total_size(ended))
+            self._outcomes.leave(ended, (), MasivoQueueFullError("older events wait on disk"))
         self._reports.queued(len(deliveries), self._unended)
-        self._take_in(entries)
+        length = self._take_in(entries)
+        self._queued_bytes += length if entries is deliveries else total_size(deliveries)
         self._context.touch(self)
 
     def stored_alone(self, position: int) -> None:
@@ -293,14 +289,14 @@ class SpooledOutbox(Outbox):
         self._outcomes.flushes.extend(range(first, first + len(entries)))
         self._take_in(entries)
 
-    def _take_in(self, entries: list[Delivery]) -> None:
-        """Queue events; end their deliveries where none can be delivered now."""
+    def _take_in(self, entries: list[Delivery]) -> int:
+        """Queue events; end their deliveries where none can be delivered now. Return their size."""
         error = self._closing_error or closed_error() if self.released else None
         if error is not None:
             self._drop(entries, (), error)
-            return
+            return total_size(entries)
         first = self._queue.arrived
-        self._queue.extend(entries)
+        length = self._queue.extend(entries)
         if kept := self.backlog.read and sum([isinstance(each, Kept) for each in entries]):
             self._kept_queued += kept
             if is_live(entries[-1]):
@@ -309,6 +305,7 @@ class SpooledOutbox(Outbox):
                 self._triggers.push(self._queue.arrived, "spool")
         if (error := self._authorizer.refusal()) is not None and self._queue.arrived > first:
             self._stop_queue(error)
+        return length
 
     def _adopt_noted(self) -> None:
         """Take over batches that the last owner of a log may have sent."""
@@ -454,8 +451,8 @@ class SpooledOutbox(Outbox):
             return False
         offset = self._stamper.offset = self._context.server_clock.offset(now)
         oldest = offset + now - age
-        dated = any(each.encoded[0] == BRACE for each in part.deliveries)
-        if not (dated or self.backlog.read) and offset + batch.oldest >= oldest:
+        dated = self.backlog.read or BRACE in [each.encoded[0] for each in part.deliveries]
+        if not dated and offset + batch.oldest >= oldest:
             return False
         old = [self._moment(each) < oldest for each in part.deliveries]
         if not any(old):

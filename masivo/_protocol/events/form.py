@@ -11,13 +11,15 @@ from typing import Final, cast
 from masivo._protocol.json import Json, decode_encoded
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
-__all__ = ["BRACE", "STAMP_SIZE", "complete", "decode", "opening", "size", "stamp_in"]
+__all__ = ["BRACE", "STAMP", "STAMP_SIZE", "complete", "decode", "opening", "size"]
 
 _OPEN: Final = b'{"issued_at":"'
 _NEXT: Final = b'",'
 BRACE: Final = 0x7B
 """The first byte of an event that needs no stamp."""
 
+STAMP: Final = slice(len(_OPEN), len(_OPEN) + STAMP_LENGTH)
+"""Where the stamp is in an event that ``opening`` has put one into."""
 STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)
 """The bytes that a stamp adds to an event that was kept without its brace."""
 
@@ -30,11 +32,6 @@ def size(encoded: bytes) -> int:
 def opening(stamp: bytes) -> bytes:
     """The beginning of an event that was kept without its opening brace."""
     return _OPEN + stamp + _NEXT
-
-
-def stamp_in(event: bytes) -> bytes:
-    """The stamp at the beginning of an event, where ``opening`` has put it."""
-    return event[len(_OPEN) : len(_OPEN) + STAMP_LENGTH]
 
 
 def complete(encoded: bytes, at: float) -> bytes:

@@ -36,6 +36,11 @@ class ServerClock:
     """
 
     def __init__(self, wall_clock: Clock) -> None:
+        self.is_known: bool = False
+        """True once a ``Date`` was seen."""
+        self.ahead: float = -WALL_CLOCK_MARGIN
+        """The seconds by which the server's clock is ahead of the wall clock, at least. For calls:
+        it takes no time to know."""
         self._wall_clock = wall_clock
         self._offset: float | None = None
         self._seen: tuple[float, float] = (0.0, 0.0)  # both clocks at the last `Date`
@@ -55,14 +60,11 @@ class ServerClock:
         before, bound = self.offset(now), seconds - now
         if self._offset is None or bound > self._offset or self._offset - bound > DOUBT:
             self._offset = bound
-        self._seen = now, self._wall_clock()
+        wall = self._wall_clock()
+        self._seen = now, wall
+        self.ahead, self.is_known = self._offset + now - wall, True
         if before - self._offset > DOUBT:
             self.set_back += 1
-
-    @property
-    def is_known(self) -> bool:
-        """True once a ``Date`` was seen."""
-        return self._offset is not None
 
     def offset(self, now: float) -> float:
         """The seconds by which the server's clock is ahead of the engine's, at least.
