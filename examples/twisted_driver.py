@@ -95,7 +95,7 @@ class Session(protocol.Engine):
             exchange = Deferred.fromCoroutine(self.carry_out(request))
             self.out.append(exchange.addTimeout(request.timeout, self.reactor))  # cancels it
         for work in output.storage:  # none without a store
-            self.reactor.callInThread(self.carry_out_storage, work)
+            self.reactor.callInThread(self.work_and_ring, work)
         protocol.settle(output, logging.getLogger("masivo"), waiters)
         if self.timer is not None and self.timer.active():
             self.timer.cancel()
@@ -104,9 +104,9 @@ class Session(protocol.Engine):
         for exchange in self.out if output.closed else ():  # 7. Nobody waits for them any more.
             exchange.cancel()
 
-    def carry_out_storage(self, work: protocol.StoreWork) -> None:
+    def work_and_ring(self, work: protocol.StoreWork) -> None:
         """Do work on a store, in a thread: the reactor does not wait for disks."""
-        self.hand_back(work.id, work.run())
+        self.do_work(work)
         self.ring()
 
     async def carry_out(self, request: protocol.Request) -> None:

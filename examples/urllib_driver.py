@@ -73,11 +73,7 @@ class Session(protocol.Engine):
                 # 7. Once it is closed, nothing waits for a response.
                 self.todo = [] if output.closed else self.todo + output.requests
                 for work in output.storage:  # none without a store
-                    done = work.interrupted
-                    try:
-                        done = work.run()
-                    finally:
-                        self.hand_back(work.id, done)
+                    self.do_work(work)
                 if output.storage:
                     continue  # whatever the time: no store is left with half of it done
                 if self.clock() >= until or not (self.todo or self.pending):

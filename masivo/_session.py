@@ -17,7 +17,7 @@ from ._settle import Waiters, logger
 from .protocol import Account, Engine, Failed
 
 if TYPE_CHECKING:
-    from .protocol import Clock, CloseTicket, StoreWork
+    from .protocol import Clock, CloseTicket
 
 __all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
 
@@ -77,14 +77,6 @@ class SessionBase(ABC):
     @abstractmethod
     def is_driven(self) -> bool:
         """True if it is polled although the interpreter exits."""
-
-    def do_work(self, work: StoreWork) -> None:
-        """Do work on a store, here and now, whatever happens."""
-        done = work.interrupted
-        try:
-            done = work.run()
-        finally:
-            self.engine.hand_back(work.id, done)
 
     def finish(self, ticket: CloseTicket, seconds: float | None) -> None:
         """Wait on this thread, which does nothing else for it, for the end of a close.

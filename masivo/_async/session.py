@@ -175,7 +175,7 @@ class LoopSession(SessionBase):
         return kept
 
     def _work(self, work: StoreWork) -> None:
-        self.do_work(work)
+        self.engine.do_work(work)
         self.wake()
 
     async def drive(self) -> None:

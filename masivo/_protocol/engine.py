@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from .settings import Account, Settings
     from .storage.store import Store
+    from .storage.work import StoreWork
     from .values import Clock, RandomSource
 
 __all__ = ["Engine"]
@@ -154,6 +155,19 @@ class Engine:
         if not isinstance(result, Response | Failure | StoreDone):
             raise TypeError("hand_back takes a Response, a Failure or a StoreDone")
         self._context.input(partial(self._context.returned, request_id, result))
+
+    def do_work(self, work: StoreWork) -> None:
+        """Do work on a store, on this thread, which may take as long as a disk takes; its result is
+        handed back, also where an exception breaks it off (a KeyboardInterrupt, say).
+
+        Args:
+            work: of a poll's output.
+        """
+        done = work.interrupted
+        try:
+            done = work.run()
+        finally:
+            self.hand_back(work.id, done)
 
     def report_unclaimed(self) -> CloseTicket:
         """Warn of every unclaimed failure, its delivery still being held: the process ends. The

@@ -209,7 +209,7 @@ class Session(SessionBase):
                 settle(output, self.waiters, self._call)
                 for work in output.storage:
                     self._wanted = True
-                    self.do_work(work)
+                    self.engine.do_work(work)
                 for request in output.requests:
                     self._out.add(request, self.clock.over_by(request.timeout))
                     if not self._helpers.take(partial(self._send_and_wake, request)):

@@ -24,7 +24,7 @@ from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
 from masivo._http.transport import Transport
-from masivo._session import SessionBase, registry
+from masivo._session import registry
 from masivo._sync.session import Session
 from masivo.protocol import Engine, Failure, Response, StoreDone
 from masivo.testing.conformance import (
@@ -100,10 +100,10 @@ def change_outputs(patch: pytest.MonkeyPatch, change: Callable[[Output], Output]
 
 
 def change_work(
-    patch: pytest.MonkeyPatch, change: Callable[[SessionBase, StoreWork], None]
+    patch: pytest.MonkeyPatch, change: Callable[[Engine, StoreWork], None]
 ) -> None:
     """Let something else be done in place of work on a store, in every driver."""
-    patch.setattr(SessionBase, "do_work", change)
+    patch.setattr(Engine, "do_work", change)
 
 
 def repeat_by_itself(patch: pytest.MonkeyPatch, reason: Callable[[object], bool]) -> None:
@@ -300,15 +300,15 @@ def ignored_timeout(patch: pytest.MonkeyPatch) -> None:
 
 def dropped_storage_work(patch: pytest.MonkeyPatch) -> None:
     """Work on a store is forgotten."""
-    change_work(patch, lambda _session, _work: None)
+    change_work(patch, lambda _engine, _work: None)
 
 
 def storage_work_done_twice(patch: pytest.MonkeyPatch) -> None:
     """Work on a store is done two times."""
 
-    def twice(session: SessionBase, work: StoreWork) -> None:
+    def twice(engine: Engine, work: StoreWork) -> None:
         work.run()
-        session.engine.hand_back(work.id, work.run())
+        engine.hand_back(work.id, work.run())
 
     change_work(patch, twice)
 
@@ -316,10 +316,10 @@ def storage_work_done_twice(patch: pytest.MonkeyPatch) -> None:
 def storage_work_handed_back_twice(patch: pytest.MonkeyPatch) -> None:
     """The result of work on a store is handed back two times."""
 
-    def twice(session: SessionBase, work: StoreWork) -> None:
+    def twice(engine: Engine, work: StoreWork) -> None:
         done = work.run()
-        session.engine.hand_back(work.id, done)
-        session.engine.hand_back(work.id, done)
+        engine.hand_back(work.id, done)
+        engine.hand_back(work.id, done)
 
     change_work(patch, twice)
 
@@ -327,8 +327,8 @@ def storage_work_handed_back_twice(patch: pytest.MonkeyPatch) -> None:
 def request_before_its_note(patch: pytest.MonkeyPatch) -> None:
     """Work on a store is handed back before it is done, so that batches go before their notes."""
 
-    def early(session: SessionBase, work: StoreWork) -> None:
-        session.engine.hand_back(work.id, StoreDone([None] * len(work.steps)))
+    def early(engine: Engine, work: StoreWork) -> None:
+        engine.hand_back(work.id, StoreDone([None] * len(work.steps)))
         work.run()
 
     change_work(patch, early)
@@ -346,9 +346,9 @@ def unnoted_batches(patch: pytest.MonkeyPatch) -> None:
 def changed_storage_result(patch: pytest.MonkeyPatch) -> None:
     """What work on a store has found is not what is handed back."""
 
-    def empty(session: SessionBase, work: StoreWork) -> None:
+    def empty(engine: Engine, work: StoreWork) -> None:
         work.run()
-        session.engine.hand_back(work.id, work.interrupted)
+        engine.hand_back(work.id, work.interrupted)
 
     change_work(patch, empty)
 

@@ -3,6 +3,7 @@
 - ``outbox``: one client's waiting events and its batches in flight; the steps of a poll
 - ``spooled``: the same, where a store keeps the events
 - ``backlog``: the events that lie on disk and are not in memory
+- ``upkeep``: the care of the store, and the warnings of its state
 - ``triggers``: why and when a batch goes
 - ``queues``: the order in which batches take events
 - ``batch``: a batch in flight and its parts

@@ -9,7 +9,6 @@ The rules: ``docs/reference/guarantees.md#two-ends`` and those that follow.
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.errors import (
@@ -23,16 +22,17 @@ from masivo._protocol.events.form import BRACE, opening
 from masivo._protocol.sending.backoff import full_jitter
 from masivo._protocol.sending.timers import Timer
 from masivo._protocol.storage.kept import Kept, customer_of, issued_at_of, left_over, source_of
-from masivo._protocol.storage.store import Note, RejectedEvent, StoreError
+from masivo._protocol.storage.store import Note
 from masivo._protocol.storage.work import Queued
 from masivo._protocol.values import Failure
 from masivo._protocol.wire.dates import format_stamp
 
-from .backlog import SCAN, Backlog, Source, is_live
+from .backlog import Backlog, Source, is_live
 from .batch import Batch, Part
 from .issued_at import stamps_of, with_stamps
 from .outbox import Outbox
 from .queues import PerCustomer, Taken, total_size
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -72,6 +72,9 @@ class SpooledOutbox(Outbox):
         self.backlog: Backlog = Backlog(
             context, gate, store, self._todo, self._reports, lambda: self.origin
         )
+        self._upkeep = Upkeep(
+            context, gate.settings, store, self._todo, self.backlog, self._in_memory
+        )
         self._aside: deque[Batch] = deque()  # could not be delivered, and wait in turn
         self._try_at = 0.0  # when the next of them goes, if the API accepts nothing before
         self._in_vain = 0  # how many could not be delivered since it accepted something
@@ -82,9 +85,6 @@ class SpooledOutbox(Outbox):
         self._well = False  # the last result was that the API accepted events, or rejected them
         self._alone: MasivoError = MasivoQueueFullError("", spooled=True)
         self._room_at = 0.0
-        self._tend_at = self._context.now + SCAN
-        self._due_at = 0.0  # it is not tended before, however much is due
-        self._strangers = 0  # logs of other keys that were warned of
 
     def _start(
         self, steps: Sequence[Callable[[], object]], then: Callable[[StoreDone], None]
@@ -215,7 +215,7 @@ class SpooledOutbox(Outbox):
         behind = self.backlog.fresh() + self.backlog.drop_waiting()
         self._drop(behind, (), error)
         self._kept_queued = 0
-        self._todo.add(self._release_store, self._store_released)
+        self._upkeep.release(self._store_released)
         super().release(error, quiet=quiet)
 
     def _drop(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
@@ -228,23 +228,16 @@ class SpooledOutbox(Outbox):
     def _detach(self) -> None:
         """See Outbox: once the store is released."""
 
-    def _release_store(self) -> int | None:
-        """Release the store; return the number of events that it keeps, None for very many."""
-        left = self.backlog.left()
-        self._store.release()
-        return left
-
-    def _store_released(self, left: object) -> None:
-        place = self.settings.spool or "its directory"
-        if left != 0:
-            events = f"{left} events stay" if isinstance(left, int) else "events stay"
-            if left == 1:
-                events = "1 event stays"
-            self._context.out.warnings.append(
-                f"{events} in the spool {place}: the next client of this key sends them"
-            )
+    def _store_released(self) -> None:
         super()._detach()
         self._context.touch(self)
+
+    def _in_memory(self) -> list[Delivery]:
+        """The events in memory that lie in the client's own log."""
+        parts = [part for batch in (*self._batches, *self._aside) for part in batch.parts]
+        entries = [each for _, each in self._lines.entries()]
+        entries += [each for part in parts for each in part.deliveries]
+        return [each for each in entries if source_of(each) is None and each.encoded]
 
     # ── Steps of a poll ──────────────────────────────────────────────────────────────────────
 
@@ -264,12 +257,9 @@ class SpooledOutbox(Outbox):
                     self._end_close()
         super().step(now)
         if not self.released:
-            if now >= self._tend_at or (self._store.due and now >= self._due_at):
-                self._tend_at, self._due_at = now + SCAN, now + ROOM
-                self._todo.add(self._store.tend, self._tended)
+            self._upkeep.plan(now)
             stuck = bool(self._aside) and not (self._batches or self._queue.ready)
             self.backlog.plan(now, stuck=stuck, closing=bool(self._closes))
-            self._report_store()
         self._todo.begin()
         self._outcomes.end_flushes()
         at = None if self.released else self._look_at(now)
@@ -600,82 +590,11 @@ class SpooledOutbox(Outbox):
         if rejected and error.status is not None and error.status < 500:
             self._well, self._in_vain = True, 0
         if rejected:
-            at = self._context.wall_clock()
-            events = [
-                RejectedEvent(event, error.message, error.status, at) for event in part.events
-            ]
-            self._todo.add(lambda: self._store.reject(events), self._kept_rejected)
+            self._upkeep.keep_rejected(part.events, error)
         self.backlog.gone(part.deliveries)
         self._make_room()
         super()._part_failed(batch, error, rejected=rejected)
 
-    def _kept_rejected(self, dropped: int | StoreError) -> None:
-        if isinstance(dropped, StoreError):
-            self._warn(f"rejected events could not be kept: {dropped}")
-        elif dropped:
-            self._warn(f"{dropped} older rejected events made way for newer ones")
-
     def _make_room(self) -> None:
         self.gate.unwritable = False
-        self._due_at = 0.0
-
-    # ── The store ────────────────────────────────────────────────────────────────────────────
-
-    def _tended(self, held: object) -> None:
-        if held is not False:
-            return
-        entries = [
-            each
-            for each in (*(each for _, each in self._lines.entries()), *self._in_hand())
-            if source_of(each) is None and each.encoded
-        ]
-        self._warn(
-            "the files of this client were deleted or closed by others; what is in memory "
-            f"({len(entries)} events) is stored once more"
-        )
-        offset = self._context.server_clock.offset(self._context.now)
-        certain = self._context.server_clock.is_known
-        records = [(each.encoded, offset + each.at) for each in entries]
-
-        def step() -> list[int | None]:
-            return [_append(self._store, event, at, certain) for event, at in records]
-
-        self._todo.add(step, partial(self._stored_again, entries))
-
-    def _in_hand(self) -> list[Delivery]:
-        """The events of all batches. Their notes are gone with the log."""
-        parts = [part for batch in (*self._batches, *self._aside) for part in batch.parts]
-        return [each for part in parts for each in part.deliveries]
-
-    def _stored_again(self, entries: list[Delivery], positions: list[int | None]) -> None:
-        ended: list[Delivery] = []
-        for each, position in zip(entries, positions, strict=True):
-            self.backlog.moved(each, position)
-            if not each.encoded:
-                ended.append(each)
-        self.backlog.gone(ended)
-
-    def _report_store(self) -> None:
-        if (damaged := self.backlog.damaged) > 0:
-            self.backlog.damaged = 0
-            parts = "1 part" if damaged == 1 else f"{damaged} parts"
-            self._warn(f"{parts} could not be read, and were kept in a file that ends in .bad")
-        strangers = self._store.strangers
-        if strangers > self._strangers:
-            logs = "1 log is" if strangers == 1 else f"{strangers} logs are"
-            self._warn(
-                f"{logs} of another key, and left alone; to send them under the present key: "
-                f"masivo spool {self.settings.spool or 'DIR'} --send --replaced-key"
-            )
-        self._strangers = strangers
-
-    def _warn(self, text: str) -> None:
-        place = f" {self.settings.spool}" if self.settings.spool else ""
-        self._context.out.warnings.append(f"spool{place}: {text}")
-
-
-def _append(store: Store, event: bytes, at: float, certain: bool) -> int | None:
-    try:
-        return store.append(event, at, certain)
-    except StoreError:
-        return None
+        self._upkeep.room_was_made()

@@ -27,8 +27,8 @@ class StoreDone(msgspec.Struct, frozen=True):
 
 
 class StoreWork(msgspec.Struct, frozen=True):
-    """Work on a client's store. The driver runs it where it may block, and hands the result back;
-    a client's next work comes only then."""
+    """Work on a client's store, for ``Engine.do_work``; a client's next work comes only when it is
+    done."""
 
     id: int
     """The number that its result is handed back under."""

@@ -232,7 +232,7 @@ class Watch:
     def _carry_out(self, watched: _Watched, output: Output) -> None:
         works, output.storage = output.storage, []
         for work in works:
-            watched.engine.hand_back(work.id, work.run())
+            watched.engine.do_work(work)
             watched.wake()
 
     def _note(self, watched: _Watched, output: Output, now: float) -> None:

@@ -232,7 +232,7 @@ class ReferenceAdapter(Adapter):
                 if output.wake_at is not None:
                     times.append(output.wake_at)
                 for work in output.storage:
-                    engine.hand_back(work.id, work.run())
+                    engine.do_work(work)
                 for request in output.requests:
                     self._begin(engine, request)
                 more = more or engine.pending

@@ -1,0 +1,167 @@
+"""The care of one client's store: it is tended, a lost log is replaced, and a warning says what
+people must know of it.
+
+The rules: ``docs/reference/guarantees.md#damage`` and those beside it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from masivo._protocol.storage.store import RejectedEvent, StoreError
+
+from .backlog import SCAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from masivo._protocol.delivery import Delivery
+    from masivo._protocol.errors import MasivoError
+    from masivo._protocol.sending.context import Context
+    from masivo._protocol.settings import Settings
+    from masivo._protocol.storage.store import Store
+    from masivo._protocol.storage.work import Queued
+
+    from .backlog import Backlog
+
+__all__ = ["Upkeep"]
+
+PAUSE: Final = 1.0
+"""The store is not tended twice within this many seconds, however much is due, unless room was
+made."""
+
+
+class Upkeep:
+    """Cares for one client's store.
+
+    Args:
+        context: the engine's.
+        settings: the client's.
+        store: the client's.
+        todo: takes the steps on it.
+        backlog: the client's.
+        in_memory: gives out the events in memory that lie in the client's own log.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        settings: Settings,
+        store: Store,
+        todo: Queued,
+        backlog: Backlog,
+        in_memory: Callable[[], list[Delivery]],
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._store = store
+        self._todo = todo
+        self._backlog = backlog
+        self._in_memory = in_memory
+        self._tend_at = context.now + SCAN
+        self._due_at = 0.0
+        self._strangers = 0  # logs of other keys that were warned of
+
+    def plan(self, now: float) -> None:
+        """Have the store tended if it is time, and warn of what was found since."""
+        if now >= self._tend_at or (self._store.due and now >= self._due_at):
+            self._tend_at, self._due_at = now + SCAN, now + PAUSE
+            self._todo.add(self._store.tend, self._tended)
+        self._report()
+
+    def room_was_made(self) -> None:
+        """Have the store tended in the next poll if that is due: events were removed."""
+        self._due_at = 0.0
+
+    # ── A log that was lost ──────────────────────────────────────────────────────────────────
+
+    def _tended(self, held: object) -> None:
+        if held is not False:
+            return
+        entries = self._in_memory()
+        self._warn(
+            "the files of this client were deleted or closed by others; what is in memory "
+            f"({len(entries)} events) is stored once more"
+        )
+        clock = self._context.server_clock
+        offset, certain = clock.offset(self._context.now), clock.is_known
+        records = [(each.encoded, offset + each.at) for each in entries]
+
+        def step() -> list[int | None]:
+            return [_append(self._store, event, at, certain) for event, at in records]
+
+        self._todo.add(step, partial(self._stored_again, entries))
+
+    def _stored_again(self, entries: list[Delivery], positions: list[int | None]) -> None:
+        ended: list[Delivery] = []
+        for each, position in zip(entries, positions, strict=True):
+            self._backlog.moved(each, position)
+            if not each.encoded:
+                ended.append(each)
+        self._backlog.gone(ended)
+
+    # ── Rejected events ──────────────────────────────────────────────────────────────────────
+
+    def keep_rejected(self, events: Sequence[bytes], error: MasivoError) -> None:
+        """Have events kept that were rejected for their own sake; to be called before they are
+        removed."""
+        at = self._context.wall_clock()
+        rejected = [RejectedEvent(event, error.message, error.status, at) for event in events]
+        self._todo.add(lambda: self._store.reject(rejected), self._kept_rejected)
+
+    def _kept_rejected(self, dropped: int | StoreError) -> None:
+        if isinstance(dropped, StoreError):
+            self._warn(f"rejected events could not be kept: {dropped}")
+        elif dropped:
+            self._warn(f"{dropped} older rejected events made way for newer ones")
+
+    # ── The end ──────────────────────────────────────────────────────────────────────────────
+
+    def release(self, then: Callable[[], None]) -> None:
+        """Have the store released, and ``then`` called; say how many events it keeps."""
+
+        def step() -> int | None:
+            left = self._backlog.left()
+            self._store.release()
+            return left
+
+        def done(left: object) -> None:
+            if left != 0:
+                events = f"{left} events stay" if isinstance(left, int) else "events stay"
+                if left == 1:
+                    events = "1 event stays"
+                place = self._settings.spool or "its directory"
+                self._context.out.warnings.append(
+                    f"{events} in the spool {place}: the next client of this key sends them"
+                )
+            then()
+
+        self._todo.add(step, done)
+
+    # ── Warnings ─────────────────────────────────────────────────────────────────────────────
+
+    def _report(self) -> None:
+        if (damaged := self._backlog.damaged) > 0:
+            self._backlog.damaged = 0
+            parts = "1 part" if damaged == 1 else f"{damaged} parts"
+            self._warn(f"{parts} could not be read, and were kept in a file that ends in .bad")
+        strangers = self._store.strangers
+        if strangers > self._strangers:
+            logs = "1 log is" if strangers == 1 else f"{strangers} logs are"
+            self._warn(
+                f"{logs} of another key, and left alone; to send them under the present key: "
+                f"masivo spool {self._settings.spool or 'DIR'} --send --replaced-key"
+            )
+        self._strangers = strangers
+
+    def _warn(self, text: str) -> None:
+        place = f" {self._settings.spool}" if self._settings.spool else ""
+        self._context.out.warnings.append(f"spool{place}: {text}")
+
+
+def _append(store: Store, event: bytes, at: float, certain: bool) -> int | None:
+    try:
+        return store.append(event, at, certain)
+    except StoreError:
+        return None
