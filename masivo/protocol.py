@@ -40,6 +40,7 @@ from ._protocol.batches.flushes import FlushTicket
 from ._protocol.buffer import Buffer
 from ._protocol.delivery import (
     Awaited,
+    Claim,
     CloseTicket,
     Delivery,
     DeliveryType,
@@ -131,6 +132,7 @@ __all__ = [
     "BeforeSend",
     "Buffer",
     "CallWaits",
+    "Claim",
     "ClientOptions",
     "ClientReleased",
     "Clock",

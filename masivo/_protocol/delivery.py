@@ -99,6 +99,31 @@ class Failed:
         self.report_unclaimed()
 
 
+class Claim:
+    """The claim of a failure by ``on_error``, once that has returned.
+
+    It alone keeps the failure from being reported until then; what else may hold the claim, such as
+    the traceback of an error of ``on_error``, does not.
+    """
+
+    __slots__ = ("_delivery", "_failed")
+
+    def __init__(self, failed: Failed, delivery: Delivery) -> None:
+        self._failed: Failed | None = failed
+        self._delivery: Delivery | None = delivery
+
+    def end(self, *, taken: bool) -> None:
+        """Claim the failure, or leave it unclaimed.
+
+        Args:
+            taken: whether ``on_error`` has returned, and not raised.
+        """
+        failed, delivery = self._failed, self._delivery
+        self._failed = self._delivery = None
+        if taken and failed is not None and delivery is not None:
+            failed.claim(delivery)
+
+
 Outcome: TypeAlias = SendEventResult | Failed
 """The end of an event."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from .delivery import CloseTicket, Delivery, Origin, Outcome, Ticket
+    from .delivery import Claim, CloseTicket, Delivery, Origin, Outcome, Ticket
     from .reporting.activity import Activity
     from .storage.work import StoreWork
     from .values import FailedEvent, Request
@@ -53,8 +53,9 @@ class Output(msgspec.Struct):
     """Flushes, drains and token calls whose waiters can go on."""
     closes: list[CloseTicket] = []
     """Closes of released clients; ``settle`` ends them."""
-    failed_events: list[tuple[Origin, FailedEvent]] = []
-    """Calls of a client's ``on_error`` to be made, outside every lock."""
+    failed_events: list[tuple[Origin, FailedEvent, Claim | None]] = []
+    """Calls of a client's ``on_error`` to be made, outside every lock; each with the claim that it
+    makes; None: none."""
     client_activity: list[tuple[Origin, Activity]] = []
     """Calls of a client's ``on_activity`` to be made, in order and outside every lock."""
     warnings: list[str] = []

@@ -14,7 +14,7 @@ from .reporting.lines import line
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from .delivery import Awaited, CloseTicket
+    from .delivery import Awaited, Claim, CloseTicket
     from .output import Logger, Output
     from .reporting.activity import Activity, OnActivity
     from .values import FailedEvent, OnError
@@ -104,7 +104,8 @@ def settle(
     """Hand an output's outcomes on. Call it outside every lock, and after every poll, in order.
 
     Args:
-        output: what ``Engine.poll`` returned; its ``settled`` is empty afterwards.
+        output: what ``Engine.poll`` returned; its ``settled`` and its ``failed_events`` are empty
+            afterwards.
         logger: where its activity and warnings go, and what ``on_activity`` and ``on_error`` raise.
         waiters: who is to be woken: always the same for an engine.
         start: has a function called that calls the application's code, which may block, and that
@@ -124,10 +125,11 @@ def settle(
         start(log.make)
     for origin, activity in output.client_activity:
         origin.calls.add(partial(_report, origin.listeners, activity, logger))
-    for origin, failed in output.failed_events:
-        origin.calls.add(partial(_tell, origin.on_error, failed, logger))
-    told = (*output.client_activity, *output.failed_events)
-    for calls in {origin.calls: None for origin, _ in told}:
+    for origin, failed, claim in output.failed_events:
+        origin.calls.add(partial(_tell, origin.on_error, failed, claim, logger))
+    told = [origin.calls for origin, *_ in (*output.client_activity, *output.failed_events)]
+    output.failed_events.clear()  # as above
+    for calls in dict.fromkeys(told):
         start(calls.make)
     # A close ends after the lines of the log and the calls of the caller's functions so far.
     for ticket in output.closes:
@@ -155,10 +157,17 @@ def _report(listeners: tuple[OnActivity, ...], activity: Activity, logger: Logge
                 logger.error("on_activity raised; the client goes on", exc_info=True)
 
 
-def _tell(on_error: OnError | None, failed: FailedEvent, logger: Logger) -> None:
+def _tell(
+    on_error: OnError | None, failed: FailedEvent, claim: Claim | None, logger: Logger
+) -> None:
+    taken = False
     try:
         if on_error is not None:
             tell(on_error, failed)
+            taken = True
     except BaseException:
         with suppress(Exception):
             logger.error("on_error raised; the event's outcome stands", exc_info=True)
+    finally:
+        if claim is not None:
+            claim.end(taken=taken)

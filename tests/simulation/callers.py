@@ -40,6 +40,7 @@ class Callers:
         self._heard: list[tuple[int, Activity]] = []
         self._lines: list[str] = []
         self._levels: list[int] = []
+        self._taken: list[FailedEvent] = []
         self._raised = 0
         self._logged = 0
 
@@ -79,6 +80,7 @@ class Callers:
         if len(self._failed) % 3 == 0:
             self._raised += 1
             raise Interruption
+        self._taken.append(failed)
 
     # ── What callers do ──────────────────────────────────────────────────────────────────────
 
@@ -103,15 +105,17 @@ class Callers:
         if wake is not None:
             self._waiters.discard(awaited, wake)
 
-    def settle(self, output: Output) -> None:
-        """Hand an output on, and see that every waiter hears of it that should."""
+    def settle(self, output: Output) -> list[FailedEvent]:
+        """Hand an output on, and see that every waiter hears of it that should; what ``on_error``
+        took without an error of its own."""
         ended: list[Delivery | Ticket] = [each for s in output.settled for each in s.deliveries]
         ended += [*output.tickets, *output.closes]
         # Before anything is let go of: another may come to have the same identity.
         self._due = {self._waiting.pop(id(each)) for each in ended if id(each) in self._waiting}
         ended.clear()
+        calls = len(output.failed_events)
         settle(output, self, self._waiters)
-        if output.settled:
+        if output.settled or output.failed_events:
             raise Violation("settle", "it holds on to the deliveries")
         if any(ticket.outcome is not True for ticket in output.closes):
             raise Violation("settle", "a close does not end")
@@ -121,7 +125,7 @@ class Callers:
             raise Violation("settle", f"logged {self._lines} instead of {output.warnings}")
         if self._levels != levels_of(output.activity):
             raise Violation("log", f"{output.activity} at the levels {self._levels}")
-        if len(self._failed) != len(output.failed_events):
+        if len(self._failed) != calls:
             raise Violation("on_error", f"called {len(self._failed)} times")
         said = [(cast("int", origin.owner), each) for origin, each in output.client_activity]
         if sorted(self._heard, key=_client) != sorted(said, key=_client):  # each in its order
@@ -132,6 +136,8 @@ class Callers:
         self._levels.clear()
         self._heard.clear()
         self._failed.clear()
+        taken, self._taken = self._taken, []
+        return taken
 
     def check_end(self) -> None:
         """See that all waits are over."""

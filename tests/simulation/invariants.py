@@ -65,6 +65,8 @@ class Checker:
         """Every accepted event, by number."""
         self.keys: set[str] = set()
         self.requests: set[int] = set()
+        self.told: dict[int, int] = {}
+        """The numbers of the events that ``on_error`` is to be called for, by its argument."""
         self.unclaimed: Counter[tuple[str, int | None]] = Counter()
         """Unclaimed failures that no warning has counted yet, by cause."""
         self._warned_at: dict[tuple[str, int | None], float] = {}
@@ -312,6 +314,7 @@ class Checker:
             self._is_stamp(event, stamp)
         if isinstance(outcome, Failed) and outcome.error is call[1].error:
             raise Violation("on_error", "its error is shared with a waiter")
+        self.told[id(call[1])] = event.number
 
     def tickets(self, output: Output) -> None:
         """Flushes, drains, closes and token calls came to their end."""

@@ -52,6 +52,8 @@ class Steps:
         """The failures that callers hold, by their event's number."""
         self._fresh: list[Group] = []
         """Those that the world still holds."""
+        self._dropped: dict[int, Group] = {}
+        """Those of events whose deliveries nobody held when they failed, as long."""
         self._overflows: dict[int, Group] = {}
         """Overflows that may still be joined by others, by client."""
         self._next = 0
@@ -428,13 +430,22 @@ class Steps:
                     self._groups[number] = group
                 else:
                     group.dropped += 1
+                    self._dropped[number] = group
             self._fresh.append(group)
+
+    def taken(self, number: int) -> None:
+        """Note a failure that ``on_error`` has taken: it counts as claimed."""
+        group = self._dropped.pop(number, None)
+        if group is not None:
+            group.dropped -= 1
+        self._claimed.add(number)
 
     def bury(self) -> None:
         """Note failures that will never be claimed: the world has let go of an output."""
         for client in self._clients:
             if not client.overflowing and client.index in self._overflows:
                 self._fresh.append(self._overflows.pop(client.index))
+        self._dropped.clear()
         fresh, self._fresh = self._fresh, []
         for group in fresh:
             self._lay_down(group)

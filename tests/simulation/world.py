@@ -302,7 +302,9 @@ class World:
         checker.state(self.engine, output)
         self.activity.compare(output, self._polled_at, listening=self.plan.listening)
         self.activity.compare_clients(output, checker.everyone, logged=self.plan.listening)
-        self.callers.settle(output)
+        for failed in self.callers.settle(output):
+            self.steps.taken(checker.told[id(failed)])
+        checker.told.clear()
 
     def _quiet(self) -> None:
         """Polling twice at one time is quiet."""

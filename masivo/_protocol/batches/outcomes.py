@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from masivo._protocol.delivery import Failed
+from masivo._protocol.delivery import Claim, Failed
 from masivo._protocol.events.form import decode
 from masivo._protocol.output import Settled
+from masivo._protocol.storage.kept import Kept
 from masivo._protocol.values import FailedEvent, SendEventResult
 
 from .flushes import Flushes
@@ -97,7 +98,9 @@ class Outcomes:
             if told and events and origin is not None and origin.on_error is not None:
                 event = FailedEvent(decode(events[place]), error.copy())
                 origin.calls.announced += 1
-                context.out.failed_events.append((origin, event))
+                # Who adopts an event has no delivery of it: its failure is logged all the same.
+                claim = None if isinstance(delivery, Kept) else Claim(outcome, delivery)
+                context.out.failed_events.append((origin, event, claim))
             delivery.outcome = outcome
             delivery.encoded = b""
         context.out.settled.append(Settled(deliveries, outcome))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from masivo._protocol.errors import (
@@ -16,7 +18,14 @@ from masivo._protocol.errors import (
     MasivoValidationError,
 )
 from masivo._protocol.reporting.losses import Losses
+from masivo.protocol import settle
 from protocol.simulator import START, Driver, error_of, event, in_batch
+from protocol.test_settle import Log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo.protocol import FailedEvent, Output
 
 # ── The warnings themselves ─────────────────────────────────────────────────────────────────
 
@@ -248,4 +257,75 @@ def test_what_was_never_looked_at_is_logged_at_the_end() -> None:
     deliveries.clear()
     forget(driver)
     driver.advance(100.0)
+    assert len(driver.warnings) == 1
+
+
+# ── With on_error ────────────────────────────────────────────────────────────────────────────
+
+
+class Settling(Driver):
+    """A driver that settles, with an ``on_error`` that raises for some numbers; its calls are made
+    at once, or kept."""
+
+    def __init__(self, *raises: int, at_once: bool = True) -> None:
+        self.jobs: list[Callable[[], None]] = []
+        self._raises = raises
+        self._at_once = at_once
+        super().__init__(on_error=self._on_error)
+
+    def _on_error(self, failure: FailedEvent) -> None:
+        if failure.event["n"] in self._raises:
+            raise ValueError
+
+    def _poll(self) -> Output:
+        output = super()._poll()
+        settle(output, Log(), start=self._start)
+        return output
+
+    def _start(self, function: Callable[[], None]) -> None:
+        if self._at_once:
+            function()
+        else:
+            self.jobs.append(function)
+
+
+def test_a_failure_that_on_error_took_is_not_logged() -> None:
+    """Whether its delivery is dropped before or after, or is held to the end of the process."""
+    driver = Settling()
+    _, deliveries = in_batch(driver, 1, 2, 3)
+    del deliveries[0]
+    driver.respond(403)
+    error_of(deliveries.pop())
+    driver.engine.report_unclaimed()
+    driver.poll()
+    deliveries.clear()
+    forget(driver)
+    driver.advance(100.0)
+    assert driver.warnings == []
+
+
+def test_a_failure_for_which_on_error_raised_is_logged() -> None:
+    """It counts as unclaimed, unless a caller claims it."""
+    driver = Settling(1, 2)
+    _, deliveries = in_batch(driver, 1, 2, 3)
+    driver.respond(403)
+    error_of(deliveries[0])
+    deliveries.clear()
+    forget(driver)
+    (line,) = driver.warnings
+    assert "1 event was" in line
+
+
+def test_failures_that_on_error_has_not_taken_are_logged_at_the_end() -> None:
+    """The process ends before it was called: nothing passes in silence."""
+    driver = Settling(at_once=False)
+    in_batch(driver, 1, 2)
+    driver.respond(403)
+    driver.engine.report_unclaimed()
+    driver.poll()
+    (line,) = driver.warnings
+    assert "2 events were" in line
+    for job in driver.jobs:
+        job()
+    forget(driver)
     assert len(driver.warnings) == 1

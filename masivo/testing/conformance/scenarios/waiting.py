@@ -11,6 +11,7 @@ from masivo.testing.conformance.client import event
 from masivo.testing.conformance.scenario import scenario
 
 if TYPE_CHECKING:
+    from masivo import FailedEvent
     from masivo.testing.conformance.run import Run
 
 
@@ -394,7 +395,7 @@ def counters_show_where_events_are(run: Run) -> None:
 @scenario("unclaimed-failures")
 def unclaimed_failure_is_logged(run: Run) -> None:
     """Unclaimed failures are logged as one warning, with no event content."""
-    client = run.client(batch_size=3)
+    client = run.client(batch_size=3, on_error=None)
     run.respond(Fault(status=403, body={"error": "the event of customer c is bad"}))
     client.send_and_forget(1, 2, 3)
     run.advance(600)
@@ -402,7 +403,29 @@ def unclaimed_failure_is_logged(run: Run) -> None:
     run.equal(len(run.warnings), 1, "warnings")
     run.check("3 events" in run.warnings[0] and "403" in run.warnings[0], "the warning")
     run.check("customer c" not in run.warnings[0], "the warning shows what the API said")
+
+
+@scenario("unclaimed-failures")
+def failure_that_on_error_took_is_claimed(run: Run) -> None:
+    """A failure that ``on_error`` took is not logged besides; one for which it raised is."""
+    client = run.client(batch_size=3)
+    run.respond(Fault(status=403))
+    client.send_and_forget(1, 2, 3)
     client.failures_are(1, 2, 3)
+    run.advance(600)
+    run.equal(run.warnings, [], "warnings")
+
+    def raises(failure: FailedEvent) -> None:
+        if failure.event["n"] == 5:
+            raise RuntimeError("of the caller's")
+
+    broken = run.client(batch_size=3, on_error=raises)
+    run.respond(Fault(status=403))
+    broken.send_and_forget(4, 5, 6)
+    run.advance(600)
+    run.until(lambda: len(run.warnings) >= 2, "no warning")
+    counted = [line for line in run.warnings if "1 event was not delivered" in line]
+    run.equal((len(run.warnings), len(counted)), (2, 1), "warnings")
 
 
 @scenario("deadline-of-a-close")
