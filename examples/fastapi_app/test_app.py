@@ -1,6 +1,8 @@
 """Tests of the shop: ``python -m pytest``."""
 
-from app import app
+import httpx
+import pytest
+from app import app, lifespan, masivo_client
 from fastapi.testclient import TestClient
 
 from masivo.emulator import Emulator
@@ -32,3 +34,24 @@ def test_a_batch_is_sent_after_30_seconds(
         http.post("/cart", json=ITEM)
         masivo_clock.advance(30)
         assert masivo_emulator.event_count == 1
+
+
+def test_carts_are_delivered(masivo_events: MasivoEvents) -> None:
+    """The flush runs in the application's loop, as its client belongs to that."""
+    with TestClient(app) as http:
+        http.post("/cart", json=ITEM)
+        assert http.portal is not None
+        http.portal.call(masivo_events.aexpect_delivered)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_in_an_async_test(masivo_events: MasivoEvents) -> None:
+    """httpx runs no lifespan, and passes no state: the test does both."""
+    async with lifespan(app) as state:
+        app.dependency_overrides[masivo_client] = lambda: state["masivo"]
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop") as http:
+            assert (await http.post("/cart", json=ITEM)).status_code == 202
+        await masivo_events.aexpect_delivered()
+    app.dependency_overrides.clear()

@@ -18,6 +18,10 @@ __all__ = ["VirtualTime", "current"]
 class VirtualTime(Protocol):
     """Time that a test moves."""
 
+    def applies(self) -> bool:
+        """Return whether a session that is made here and now goes by it."""
+        ...
+
     def monotonic(self) -> float:
         """Seconds that never run backwards."""
         ...

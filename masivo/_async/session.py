@@ -61,7 +61,8 @@ class LoopSession(SessionBase):
 
     def __init__(self, key: Key, sender: AsyncSender, clock: Clock) -> None:
         self.sender = sender
-        self._time = clocks.current
+        virtual = clocks.current
+        self._time = virtual if virtual is not None and virtual.applies() else None
         if self._time is None:
             super().__init__(key, clock, time.time)
         else:

@@ -155,7 +155,7 @@ def test_a_worker_that_is_stuck(shop: Shop) -> None:
 
 def test_the_tests_of_the_fastapi_shop(shop: Shop) -> None:
     """The plugin's fixtures work under Starlette's TestClient, as the page shows them."""
-    assert "3 passed" in shop("fastapi").run("python -m pytest -q")
+    assert "5 passed" in shop("fastapi").run("python -m pytest -q")
 
 
 def test_the_tests_of_the_django_shop(shop: Shop, emulator: Emulator) -> None:

@@ -392,9 +392,9 @@ def test_an_item_that_is_no_function_is_run(run: Callable[..., str], pytester: A
 
 @pytest.mark.full
 def test_it_works_with_pytest_asyncio_and_pytest_trio(run: Callable[..., str]) -> None:
-    """Both at once, with loops of a function's and of a session's scope."""
+    """Both at once, with loops of a function's and of a session's scope, and trio's mock clock."""
     tests = """
-        import app, masivo, pytest, pytest_asyncio
+        import app, masivo, pytest, pytest_asyncio, trio
 
         @pytest_asyncio.fixture
         async def client():
@@ -432,9 +432,18 @@ def test_it_works_with_pytest_asyncio_and_pytest_trio(run: Callable[..., str]) -
             masivo_events.expect(customer_id="c1")
             await masivo_clock.aadvance(30)
             assert masivo_emulator.event_count == 1
+
+        @pytest.mark.trio
+        async def test_mock_clock(mock_clock, masivo_emulator, masivo_events):
+            async with masivo.TrioClient(idle_timeout=30) as client:
+                app.add("c1", client)
+                mock_clock.jump(30)
+                arrived = lambda emulator: emulator.event_count == 1
+                await trio.to_thread.run_sync(masivo_emulator.wait_for, arrived)
+            masivo_events.expect(customer_id="c1")
     """
     ini = "asyncio_default_fixture_loop_scope = function"
-    run(tests, "-W", "error", ini=ini, passed=4, apart=True, loops=True)
+    run(tests, "-W", "error", ini=ini, passed=5, apart=True, loops=True)
 
 
 def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import freezegun
 import pytest
 import time_machine
 import trio
+import trio.testing
 
 import masivo
 from masivo.emulator import Fault
@@ -105,6 +106,23 @@ def test_loops(world: str, travel: Journey, masivo_emulator: Emulator) -> None:
     with travel():
         run(world, steps, idle_timeout=0.05, await_linger=None)
         assert sent_at(masivo_emulator) == [str(now().year)] * 2
+
+
+def test_a_mock_clock_of_trio(masivo_emulator: Emulator) -> None:
+    """The batches of a TrioClient go by the clock that its run was given, though a library for
+    journeys is there."""
+    clock = trio.testing.MockClock()
+
+    def arrived(emulator: Emulator) -> bool:
+        return emulator.event_count == 1
+
+    async def main() -> None:
+        async with masivo.TrioClient(idle_timeout=30) as client:
+            client.send_analytics_event(event("ours"))
+            clock.jump(30)
+            await trio.to_thread.run_sync(masivo_emulator.wait_for, arrived)
+
+    trio.run(main, clock=clock)
 
 
 @pytest.mark.parametrize("library", [time_machine_to, freezegun_to])

@@ -39,6 +39,10 @@ class VirtualClock:
         self._slept = 0.0
         self._waits: dict[object, _Wait] = {}  # by thread, or by what stands for an alarm
 
+    def applies(self) -> bool:
+        """Return whether a session that is made here and now goes by it: always."""
+        return True
+
     def monotonic(self) -> float:
         """Seconds since the scenario began."""
         return self._now

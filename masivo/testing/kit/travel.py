@@ -50,6 +50,17 @@ class _LoopTime:
     monotonic = staticmethod(monotonic)
     time = staticmethod(_date)
 
+    @staticmethod
+    def applies() -> bool:
+        """See ``loop_clocks.VirtualTime``. A clock of trio that the test has chosen goes first."""
+        if "trio.testing" not in sys.modules:
+            return True
+        import trio.testing
+
+        lowlevel = trio.lowlevel
+        virtual = lowlevel.in_trio_run() and lowlevel.current_clock()
+        return not isinstance(virtual, trio.testing.MockClock)
+
     @contextmanager
     def alarm(self, until: float | None, wake: Callable[[], object]) -> Generator[None]:
         """See ``loop_clocks.VirtualTime``."""
