@@ -127,7 +127,8 @@ def settle(
         origin.calls.add(partial(_report, origin.listeners, activity, logger))
     for origin, failed, claim in output.failed_events:
         origin.calls.add(partial(_tell, origin.on_error, failed, claim, logger))
-    told = [origin.calls for origin, *_ in (*output.client_activity, *output.failed_events)]
+    told = [origin.calls for origin, _ in output.client_activity]
+    told += [origin.calls for origin, _, _ in output.failed_events]
     output.failed_events.clear()  # as above
     for calls in dict.fromkeys(told):
         start(calls.make)
