@@ -230,6 +230,7 @@ ALONE = {
     "emulator/inspector": "under the journal's lock",
     "emulator/quota.py": "under the journal's lock",
     "emulator/records.py": "under the journal's lock",
+    "relay": "in the relay's event loop, or by the poll's side",
     "spool/log.py": "by the poll's side",
     "spool/rejected.py": "by the poll's side",
     "testing/conformance/client.py": "by the scenario's thread",

@@ -1,0 +1,176 @@
+"""Connections to Redis. The URL's password is shown nowhere, and errors are of two kinds: it does
+not respond, or it is full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import redis
+import redis.asyncio
+import redis.asyncio.retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.retry import Retry
+
+from .store import RelayError, StoreFullError, StoreUnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from masivo.protocol import Secret
+
+    from .scripts import Script
+
+__all__ = ["Blocking", "Connections"]
+
+SECONDS: Final = 2.0
+"""How long Redis may take to connect, and to reply."""
+MOST: Final = 32
+"""The most connections of the intake; a call waits for one."""
+
+_ERRORS: Final = (RedisError, OSError, TimeoutError)
+
+
+class Connections:
+    """A relay's connections to Redis, for its event loop.
+
+    Args:
+        url: where it is, as redis-py has it: ``redis://[[user]:password@]host[:port][/database]``,
+            ``rediss://`` with TLS, ``unix://``.
+
+    Raises:
+        RelayError: the URL is none.
+    """
+
+    def __init__(self, url: Secret) -> None:
+        self.place: str = _place(url)
+        """The URL without its credentials."""
+        pools = _pools(url)
+        if pools is None:
+            raise RelayError(
+                f"{self.place} is no URL of a Redis; give redis://HOST:PORT/DATABASE, rediss:// "
+                "for TLS, or unix://PATH"
+            )
+        pool, bells, self._blocking = pools
+        # Their types say little: what comes back depends on the command.
+        self._redis: Any = redis.asyncio.Redis(connection_pool=pool)
+        self._bells: Any = redis.asyncio.Redis(connection_pool=bells)
+
+    def __repr__(self) -> str:
+        return f"<Connections {self.place}>"
+
+    async def call(self, *command: object) -> Any:
+        """Have a command carried out.
+
+        Raises:
+            StoreFullError: Redis has no memory for it.
+            StoreUnreachableError: it did not reply, or with another error.
+        """
+        try:
+            return await self._redis.execute_command(*command)
+        except _ERRORS as error:
+            raise _error(error, self.place) from None
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[object]) -> Any:
+        """Run a script; see ``call``."""
+        call = self._redis.execute_command
+        try:
+            try:
+                return await call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await call("EVAL", script.text, len(keys), *keys, *arguments)
+        except _ERRORS as error:
+            raise _error(error, self.place) from None
+
+    async def wait_for(self, stream: str, after: str, seconds: float) -> bool:
+        """Wait for an entry of a stream after an id; False if none came in time. See ``call``."""
+        command = ("XREAD", "COUNT", 1, "BLOCK", round(1000 * seconds), "STREAMS", stream, after)
+        try:
+            return bool(await self._bells.execute_command(*command))
+        except _ERRORS as error:
+            raise _error(error, self.place) from None
+
+    def blocking(self) -> Blocking:
+        """The same Redis for threads."""
+        return Blocking(self._blocking, self.place)
+
+    async def aclose(self) -> None:
+        """Close all of them."""
+        for each in (self._redis, self._bells):
+            await each.connection_pool.disconnect()
+        self._blocking.disconnect()
+
+
+class Blocking:
+    """Connections to Redis, for threads."""
+
+    def __init__(self, pool: redis.ConnectionPool, place: str) -> None:
+        self._redis: Any = redis.Redis(connection_pool=pool)
+        self._place = place
+
+    def call(self, *command: object) -> Any:
+        """See ``Connections``."""
+        return self._do(lambda: self._redis.execute_command(*command))
+
+    def run(self, script: Script, keys: Sequence[str], arguments: Sequence[object]) -> Any:
+        """See ``Connections``."""
+        call = self._redis.execute_command
+
+        def run() -> Any:
+            try:
+                return call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return call("EVAL", script.text, len(keys), *keys, *arguments)
+
+        return self._do(run)
+
+    def _do(self, function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except _ERRORS as error:
+            raise _error(error, self._place) from None
+
+
+def _pools(
+    url: Secret,
+) -> tuple[redis.asyncio.ConnectionPool, redis.asyncio.ConnectionPool, redis.ConnectionPool] | None:
+    """The pools for the intake, for bells and for threads; None if the URL is none."""
+    waiting: Any = redis.asyncio.BlockingConnectionPool
+    unbounded: Any = redis.asyncio.ConnectionPool
+    blocking: Any = redis.ConnectionPool
+    options: dict[str, Any] = {
+        "socket_timeout": SECONDS,
+        "socket_connect_timeout": SECONDS,
+        "protocol": 2,
+    }
+    retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+    bounds = {"max_connections": MOST, "timeout": SECONDS}
+    try:
+        return (
+            waiting.from_url(url.reveal(), retry=retry, **bounds, **options),
+            unbounded.from_url(url.reveal(), retry=retry, **options),
+            blocking.from_url(url.reveal(), retry=Retry(NoBackoff(), 0), **options),
+        )
+    except (ValueError, TypeError):
+        return None
+
+
+def _place(url: Secret) -> str:
+    """A URL without its credentials, its query and what else may be one."""
+    try:
+        parts = urlsplit(url.reveal())
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "the URL"
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        return "the URL"
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
+
+
+def _error(error: Exception, place: str) -> StoreFullError | StoreUnreachableError:
+    if isinstance(error, OutOfMemoryError):
+        return StoreFullError(f"Redis at {place} has no memory left (maxmemory)")
+    text = " ".join(str(error).split()) or type(error).__name__
+    return StoreUnreachableError(f"Redis at {place}: {text}")

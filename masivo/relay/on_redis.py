@@ -1,0 +1,268 @@
+"""The store of a fleet, on Redis: it keeps what the intake takes, and delivers the partitions that
+this relay holds.
+
+The way of a batch: its events are spread over partitions by their customers, and stored by one
+script (``scripts``). One relay at a time holds a partition (``leases``), reads it as a log
+(``partition``) and delivers it by a client of its own (``delivery``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from masivo.protocol import Secret
+
+from .connection import Connections
+from .delivery import Delivery, RelayClient
+from .leases import TTL, Leases
+from .opening import open_store
+from .partition import Partition, entry_time
+from .scripts import INTAKE, Keys
+from .store import Backlog, Kept, StoreFullError, StoreUnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Unpack
+
+    from masivo.protocol import ClientOptions
+
+    from .store import Batch
+
+__all__ = ["RedisStore"]
+
+REMEMBERED: Final = 72 * 3600
+"""For how many seconds a batch is remembered since it last came in."""
+ENTRY: Final = 100
+"""The most events of one entry of a stream."""
+ENTRY_BYTES: Final = 65_536
+"""The bytes that they have together, at most, unless it is one event."""
+FULL: Final = 0.8
+"""The part of maxmemory from which on nothing is taken."""
+IN_FLIGHT: Final = 2
+"""The batches of one partition that are in flight at once."""
+ENDS_WITHIN: Final = 2.0
+"""How long the last removals may take when a relay stops, in seconds."""
+
+LOOK: Final = 0.02
+"""The time between two looks if deliveries have ended, while a relay stops, in seconds."""
+
+_logger = logging.getLogger("masivo.relay")
+
+
+class RedisStore:
+    """See RelayStore.
+
+    Args:
+        url: Redis' (``connection``). It is shown without its credentials.
+        api_key: the upstream's.
+        name: of the fleet: all keys begin with it.
+        partitions: the number of streams that customers are spread over.
+        max_waiting: the most events that may wait; None: as many as Redis has memory for.
+        replaced_key: True: the upstream's key was changed since the fleet began.
+        on_leases: called with the number of partitions that this relay holds.
+        ttl: the duration of a lease, in seconds: the same for all relays.
+        options: of the clients that deliver.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        api_key: str,
+        *,
+        name: str = "masivo",
+        partitions: int = 4,
+        max_waiting: int | None = None,
+        replaced_key: bool = False,
+        on_leases: Callable[[int], object] | None = None,
+        ttl: float = TTL,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        address, self._key = Secret(url), Secret(api_key)
+        del url, api_key  # a traceback may show local variables
+        self._redis = Connections(address)
+        self._keys = Keys(name, partitions)
+        self._max_waiting = max_waiting or 0
+        self._replaced_key = replaced_key
+        self._on_leases = on_leases
+        self._options = options
+        self._options.setdefault("max_in_flight", IN_FLIGHT)
+        self._options.setdefault("refresh_interval", None)
+        self._anchor = RelayClient(None, self._key, **self._options)
+        """It holds no partition, and keeps the session: its token and its time."""
+        self._leases = Leases(self._redis, self._keys, self._hold, ttl)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
+        self._full: str | None = None
+        self._down = False
+
+    def __repr__(self) -> str:
+        redis = getattr(self, "_redis", None)  # none yet in a traceback out of the constructor
+        return f"<RedisStore {redis and redis.place}>"
+
+    # ── The intake's side ────────────────────────────────────────────────────────────────────
+
+    async def start(self) -> bytes:
+        """See RelayStore."""
+        try:
+            secret = await open_store(
+                self._redis,
+                self._keys,
+                partitions=len(self._keys.streams),
+                base_url=self._anchor.base_url,
+                upstream_key=self._key,
+                replaced_key=self._replaced_key,
+            )
+        except BaseException:
+            await self._redis.aclose()
+            raise
+        self._anchor.join()
+        self._tasks = [
+            asyncio.create_task(self._keep_leases(), name="masivo-relay-leases"),
+            asyncio.create_task(self._watch_memory(), name="masivo-relay-memory"),
+        ]
+        return secret
+
+    async def keep(self, batch: Batch) -> Kept:
+        """See RelayStore."""
+        if self._full is not None:
+            raise StoreFullError(self._full)
+        keys = self._keys
+        digest = "" if batch.key is None else keys.batch(batch.account, batch.key)
+        now, certain = self._anchor.server_time()
+        result = await self._redis.run(
+            INTAKE,
+            [digest or keys.config, keys.counts, *keys.streams],
+            [
+                batch.digest if digest else b"",
+                REMEMBERED,
+                self._max_waiting,
+                entry_time(now, certain=certain),
+                *_entries(batch, len(keys.streams)),
+            ],
+        )
+        if result == b"full":
+            raise StoreFullError(f"{self._max_waiting} events wait already")
+        return Kept(result.decode())
+
+    def now(self) -> float:
+        """See RelayStore."""
+        return self._anchor.server_time()[0]
+
+    async def problem(self) -> str | None:
+        """See RelayStore."""
+        try:
+            await self._redis.call("PING")
+        except StoreUnreachableError as error:
+            return str(error)
+        return self._full
+
+    async def backlog(self) -> Backlog:
+        """See RelayStore."""
+        keys = self._keys
+        first = [self._redis.call("XRANGE", each, "-", "+", "COUNT", 1) for each in keys.streams]
+        counts, rejected, *oldest = await asyncio.gather(
+            self._redis.call("HVALS", keys.counts),
+            self._redis.call("XLEN", keys.rejected),
+            *first,
+        )
+        times = [float(rows[0][1][b"t"].split()[0]) for rows in oldest if rows]
+        return Backlog(sum(map(int, counts)), min(times, default=None), rejected)
+
+    # ── Delivery ─────────────────────────────────────────────────────────────────────────────
+
+    def _hold(self, number: int, token: bytes) -> Delivery:
+        loop = asyncio.get_running_loop()
+        delivery: Delivery
+
+        def at_end() -> None:
+            loop.call_soon_threadsafe(delivery.at_end.set)
+
+        partition = Partition(self._redis.blocking(), self._keys, number, token, at_end)
+        delivery = Delivery(partition, token, self._redis)
+        delivery.begin(RelayClient(delivery, self._key, **self._options))
+        return delivery
+
+    async def _keep_leases(self) -> None:
+        while not self._stopping.is_set():
+            before = len(self._leases.held)
+            try:
+                await self._leases.tick()
+            except StoreUnreachableError as error:
+                if not self._down:
+                    _logger.warning("the store does not respond: %s", error)
+                self._down = True
+            else:
+                if self._down:
+                    _logger.warning("the store responds again")
+                self._down = False
+            if self._on_leases is not None and len(self._leases.held) != before:
+                self._on_leases(len(self._leases.held))
+            await self._rest(self._leases.interval)
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _watch_memory(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                info = await self._redis.call("INFO", "memory")
+            except StoreUnreachableError:
+                pass  # the leases' loop says it
+            else:
+                most, used = info.get("maxmemory", 0), info.get("used_memory", 0)
+                self._full = None
+                if most and used >= FULL * most:
+                    self._full = f"Redis at {self._redis.place} uses {used} of {most} bytes"
+            await self._rest(1.0)
+
+    async def stop(self, seconds: float) -> None:
+        """See RelayStore."""
+        self._stopping.set()  # nothing is cancelled: redis-py may swallow it
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        self._leases.drain()
+        until = loop.time() + seconds
+        with suppress(StoreUnreachableError):
+            await self._leases.tick()
+            while self._leases.held and loop.time() < until:
+                await asyncio.sleep(LOOK)
+                await self._leases.tick()
+        holders = [*self._leases.held.values()]
+        for holder in holders:
+            holder.end()
+        until = loop.time() + ENDS_WITHIN
+        while not all(holder.drained for holder in holders):
+            if loop.time() >= until:
+                break
+            await asyncio.sleep(LOOK)
+        with suppress(StoreUnreachableError):
+            await self._leases.leave()
+        self._anchor.destroy()
+        await self._anchor.aclose()
+        await self._redis.aclose()
+
+
+def _entries(batch: Batch, partitions: int) -> list[object]:
+    """A batch's events for the script: for each entry its partition, their number, the events."""
+    spread: list[list[bytes]] = [[] for _ in range(partitions)]
+    for event in batch.events:
+        spread[zlib.crc32(event.customer.encode()) % partitions].append(event.encoded)
+    entries: list[object] = []
+    for partition, events in enumerate(spread):
+        first = 0
+        while first < len(events):
+            last, size = first + 1, len(events[first])
+            while last < len(events) and last - first < ENTRY:
+                size += len(events[last])
+                if size > ENTRY_BYTES:
+                    break
+                last += 1
+            entries += [partition, last - first, b"\n".join(events[first:last])]
+            first = last
+    return entries

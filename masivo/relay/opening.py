@@ -1,0 +1,135 @@
+"""The checks of a Redis at a relay's start, and what all relays of a fleet must agree on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from .store import RelayError, StoreFullError, StoreUnreachableError
+
+if TYPE_CHECKING:
+    from masivo.protocol import Secret
+
+    from .connection import Connections
+    from .scripts import Keys
+
+__all__ = ["open_store"]
+
+OLDEST: Final = 7
+"""The first version of Redis whose scripts have flags."""
+
+_logger = logging.getLogger("masivo.relay")
+
+
+async def open_store(
+    redis: Connections,
+    keys: Keys,
+    *,
+    partitions: int,
+    base_url: str,
+    upstream_key: Secret,
+    replaced_key: bool,
+) -> bytes:
+    """Check that a Redis can be used, and by this relay; return the secret that tokens are signed
+    with.
+
+    Raises:
+        RelayError: it cannot; the message says why.
+    """
+    try:
+        await _check_server(redis)
+        digest = hashlib.sha256(upstream_key.reveal().encode()).hexdigest()
+        agreed = {"partitions": str(partitions), "base_url": base_url, "key": digest}
+        await _agree(redis, keys, agreed, replaced_key=replaced_key)
+        return await _secret(redis, keys)
+    except StoreUnreachableError as error:
+        raise RelayError(f"the store cannot be used: {error}") from None
+    except StoreFullError as error:
+        raise RelayError(f"{error}: a new fleet needs some; raise maxmemory") from None
+
+
+async def _check_server(redis: Connections) -> None:
+    info = await redis.call("INFO", "server")
+    version = str(info.get("redis_version", "0"))
+    if int(version.split(".")[0]) < OLDEST:
+        raise RelayError(
+            f"Redis at {redis.place} is {version}: the relay needs Redis {OLDEST}.0 or newer, or "
+            "Valkey"
+        )
+    try:
+        policy = await _setting(redis, "maxmemory-policy")
+        fsync = await _setting(redis, "appendfsync")
+        append_only = await _setting(redis, "appendonly")
+    except StoreUnreachableError:
+        _logger.warning(
+            "CONFIG is forbidden at %s, so this could not be checked: maxmemory-policy must be "
+            "noeviction, else Redis may delete events; appendfsync should be always, else a crash "
+            "of Redis may lose some",
+            redis.place,
+        )
+        return
+    if policy != "noeviction":
+        raise RelayError(
+            f"maxmemory-policy is {policy} at {redis.place}: Redis may delete events that were "
+            "accepted. Set it to noeviction, or give the relay a Redis of its own"
+        )
+    if append_only != "yes":
+        loss = "Redis keeps no append-only file: its crash loses what came since its last snapshot"
+    elif fsync != "always":
+        loss = f"appendfsync is {fsync}: a crash of Redis loses what it has not yet written"
+    else:
+        return
+    _logger.warning(
+        "%s at %s, also what clients were told is kept. With appendonly yes and appendfsync always "
+        "nothing is lost",
+        loss,
+        redis.place,
+    )
+
+
+async def _setting(redis: Connections, name: str) -> str:
+    found = await redis.call("CONFIG GET", name)
+    return str(found.get(name, ""))
+
+
+async def _agree(
+    redis: Connections, keys: Keys, agreed: dict[str, str], *, replaced_key: bool
+) -> None:
+    noted = await _noted(redis, keys)
+    missing = [name for name in agreed if name not in noted]
+    for name in missing:  # only then: a full Redis refuses to write, and is to be drained
+        await redis.call("HSETNX", keys.config, name, agreed[name])
+    if missing:
+        noted = await _noted(redis, keys)
+    where = f"the fleet {keys.prefix[:-1]} at {redis.place}"
+    for name, cure in (
+        ("partitions", "give it the same --partitions, or another --name"),
+        ("base_url", "give it the same MASIVO_BASE_URL, or another --name"),
+    ):
+        if noted[name] != agreed[name]:
+            raise RelayError(
+                f"{where} has {name} {noted[name]}, and this relay {agreed[name]}: {cure}"
+            )
+    if noted["key"] != agreed["key"]:
+        if not replaced_key:
+            raise RelayError(
+                f"{where} delivers with another MASIVO_API_KEY than this relay: give it the same, "
+                "or another --name; if the key was changed, --replaced-key"
+            )
+        await redis.call("HSET", keys.config, "key", agreed["key"])
+
+
+async def _noted(redis: Connections, keys: Keys) -> dict[str, str]:
+    found: dict[bytes, bytes] = await redis.call("HGETALL", keys.config)
+    return {name.decode(): value.decode(errors="replace") for name, value in found.items()}
+
+
+async def _secret(redis: Connections, keys: Keys) -> bytes:
+    secret: bytes | None = await redis.call("GET", keys.secret)
+    if secret is None:
+        await redis.call("SET", keys.secret, secrets.token_bytes(32), "NX")
+        secret = await redis.call("GET", keys.secret)
+    assert secret is not None  # noqa: S101 (it never expires)
+    return secret

@@ -1,0 +1,333 @@
+"""One partition of a fleet's events, as the log of the client that delivers it.
+
+An entry of its stream holds several events. An event's position is made of its entry's id and of
+its place in there. An entry is deleted when all its events have ended; until then ``done`` says
+which of them have, so that the next relay does not send those again. While the lease lasts nobody
+else writes it, so it is read once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from masivo._protocol.storage.store import Place, Stored, StoreError, Window
+
+from .scripts import DONE, SINCE
+from .store import StoreFullError, StoreUnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from masivo._protocol.storage.store import Note, Noted, RejectedEvent, StoredLog
+
+    from .connection import Blocking
+    from .scripts import Keys
+
+__all__ = ["MOST_REJECTED", "Partition", "entry_time"]
+
+MOST_REJECTED: Final = 100_000
+"""The most dead letters that are kept."""
+REJECTED_FOR: Final = 30 * 86_400
+"""How long they are kept, in seconds."""
+READ: Final = 16
+"""The entries that are read together at first, and twice as many each time after."""
+
+_logger = logging.getLogger("masivo.relay")
+
+_INDEX: Final = 14  # the bits of an event's place in its entry
+_SEQUENCE: Final = 40  # the bits of an id's second number
+
+
+def entry_time(at: float, *, certain: bool) -> str:
+    """The time of an entry's events, as an entry has it."""
+    return f"{at:.3f} {int(certain)}"
+
+
+class _Entry:
+    """An entry that was read, and is not deleted."""
+
+    __slots__ = ("done", "left")
+
+    def __init__(self, left: int, done: set[int]) -> None:
+        self.left = left
+        self.done = done
+
+
+class _Removal(NamedTuple):
+    """What one script is to write."""
+
+    attempt: str
+    events: int
+    letters: Sequence[RejectedEvent]
+    entries: Sequence[str]
+    partial: Sequence[str]
+    """Ids and indexes by turns."""
+
+
+class Partition:
+    """A partition, while this relay has its lease: a client's store, and its only log.
+
+    For one call at a time, in any thread; the properties for any.
+
+    Args:
+        redis: where it is.
+        keys: the fleet's.
+        number: of the partition.
+        token: the lease's.
+        at_end: called when it was read to its present end.
+    """
+
+    def __init__(
+        self, redis: Blocking, keys: Keys, number: int, token: bytes, at_end: Callable[[], None]
+    ) -> None:
+        self.number: int = number
+        self.name: str = keys.streams[number]
+        self.size: int = 0
+        self.own: None = None
+        self.has_room: bool = False
+        self.strangers: int = 0
+        self.last: str = "0-0"
+        """The id of the last entry that was read."""
+        self.lost: bool = False
+        """True once another relay has it."""
+        self.released: bool = False
+        """True once its client is done with it."""
+        self._redis = redis
+        self._keys = keys
+        self._token = token
+        self._at_end = at_end
+        self._entries: dict[int, _Entry] = {}
+        self._done: dict[bytes, bytes] | None = None
+        self._ahead: deque[Stored] = deque()  # read, and not given out
+        self._given: Place | None = None
+        self._letters: list[RejectedEvent] = []
+        self._removals: deque[_Removal] = deque()  # to be written, in order
+        self._attempts = count(1)
+        self._dropped = 0
+        self._adopted = False
+        self._warned = False
+
+    @property
+    def writable(self) -> bool:
+        """False while removals could not be written: what is sent now could be sent twice."""
+        return not (self._removals or self.lost)
+
+    # ── The log ──────────────────────────────────────────────────────────────────────────────
+
+    def noted(self) -> list[Noted]:
+        """See StoredLog: no batch is noted."""
+        return []
+
+    def note(self, note: Note) -> None:
+        """See StoredLog: no batch is noted."""
+
+    def left(self) -> tuple[int, int, float | None]:
+        """See StoredLog: others count it."""
+        return 0, 0, None
+
+    def read(self, after: Place | None, events: int, size: int) -> Window:
+        """See StoredLog.
+
+        Raises:
+            StoreError: Redis does not respond.
+        """
+        try:
+            return self._read(after, events, size)
+        except (StoreUnreachableError, StoreFullError) as error:
+            raise StoreError(str(error)) from None
+
+    def _read(self, after: Place | None, events: int, size: int) -> Window:
+        if self._done is None:
+            done: dict[bytes, bytes] = self._redis.call("HGETALL", self._keys.done[self.number])
+            done.pop(SINCE, None)
+            self._done = done
+        if after != self._given:  # a window was lost on its way
+            self._ahead.clear()
+            self.last = "0-0" if after is None else _before(after)
+        ahead, entries, end = self._ahead, READ, False
+        waiting = sum([len(each.event) for each in ahead])
+        while not end and len(ahead) < events and waiting < size:
+            rows = self._redis.call("XRANGE", self.name, f"({self.last}", "+", "COUNT", entries)
+            for name, fields in rows:
+                found = self._take(name, fields, after)
+                ahead.extend(found)
+                waiting += sum([len(each.event) for each in found])
+            end = len(rows) < entries
+            entries *= 2
+        given: list[Stored] = []
+        while ahead and len(given) < events and (not given or size >= len(ahead[0].event)):
+            size -= len(ahead[0].event)
+            given.append(ahead.popleft())
+        end = end and not ahead
+        if given:
+            entry, index = divmod(given[-1].position, 1 << _INDEX)
+            after = Place(entry, index)
+        elif after is None:
+            after = Place(0, 0)
+        self._given = after
+        if end:
+            self._at_end()
+        return Window(given, after, end, damaged=0, live=True)
+
+    def _take(self, name: bytes, fields: dict[bytes, bytes], after: Place | None) -> list[Stored]:
+        """The events of an entry that have not ended and come after a place."""
+        self.last = name.decode()
+        entry = _number(self.last)
+        lines = fields.get(b"e", b"").split(b"\n")
+        known = self._entries.get(entry)
+        if known is None:
+            ended = (self._done or {}).pop(name, b"")
+            done = {int(index) for index in ended.split(b",")} if ended else set[int]()
+            known = self._entries[entry] = _Entry(len(lines) - len(done), done)
+        at, certain = _time_of(fields.get(b"t", b""), entry)
+        first = 0 if after is None or after.segment != entry else after.offset + 1
+        return [
+            Stored(entry << _INDEX | index, line, at, certain)
+            for index, line in enumerate(lines)
+            if index >= first and index not in known.done
+        ]
+
+    def remove(self, positions: Sequence[int]) -> None:
+        """See StoredLog. Rejected events become dead letters in the same step."""
+        events = 0
+        finished: list[str] = []
+        touched: dict[int, _Entry] = {}
+        for position in positions:
+            entry, index = divmod(position, 1 << _INDEX)
+            known = self._entries.get(entry)
+            if known is None or index in known.done:
+                continue
+            events += 1
+            known.done.add(index)
+            known.left -= 1
+            if known.left:
+                touched[entry] = known
+            else:
+                del self._entries[entry]
+                touched.pop(entry, None)
+                finished.append(_name(entry))
+        partial: list[str] = []
+        for entry, known in touched.items():
+            partial += [_name(entry), ",".join(map(str, sorted(known.done)))]
+        letters, self._letters = self._letters, []
+        if events or letters:
+            attempt = str(next(self._attempts))
+            self._removals.append(_Removal(attempt, events, letters, finished, partial))
+        self._write()
+
+    def _write(self) -> None:
+        """Write what is to be written, as far as Redis responds."""
+        while self._removals and not self.lost:
+            try:
+                dropped = self._redis.run(DONE, *self._script(self._removals[0]))
+            except (StoreUnreachableError, StoreFullError) as error:
+                if not self._warned:
+                    self._warned = True
+                    _logger.warning(
+                        "what has ended of partition %d could not be removed; nothing more of it "
+                        "is sent until that works: %s",
+                        self.number,
+                        error,
+                    )
+                return
+            self._warned = False
+            if dropped < 0:
+                self.lost = True
+                self._removals.clear()
+                return
+            self._dropped += dropped
+            self._removals.popleft()
+
+    def _script(self, removal: _Removal) -> tuple[list[str], list[object]]:
+        keys, number = self._keys, self.number
+        oldest = round(1000 * (time.time() - REJECTED_FOR))
+        letters: list[object] = []
+        for each in removal.letters:
+            letters += [f"{each.at:.3f}", each.reason, each.status or 0, each.event]
+        return (
+            [
+                keys.leases[number],
+                self.name,
+                keys.done[number],
+                keys.counts,
+                keys.rejected,
+            ],
+            [
+                self._token,
+                f"{self._token.decode()} {removal.attempt}",
+                number,
+                removal.events,
+                MOST_REJECTED,
+                f"{oldest}-0",
+                len(removal.letters),
+                *letters,
+                len(removal.entries),
+                *removal.entries,
+                *removal.partial,
+            ],
+        )
+
+    # ── The store ────────────────────────────────────────────────────────────────────────────
+
+    def append(self, event: bytes, at: float, certain: bool) -> int:
+        """See Store: the intake appends."""
+        raise StoreError("this client delivers what a relay's intake has stored, and takes nothing")
+
+    @property
+    def due(self) -> bool:
+        """See Store."""
+        return bool(self._removals) and not self.lost
+
+    def tend(self) -> bool:
+        """See Store."""
+        self._write()
+        return True
+
+    def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:
+        """See Store: its one log, once."""
+        if not self._adopted:
+            self._adopted = True
+            yield self
+
+    def reject(self, events: Sequence[RejectedEvent]) -> int:
+        """See Store. They are written when they are removed."""
+        self._letters += events
+        dropped, self._dropped = self._dropped, 0
+        return dropped
+
+    def release(self) -> None:
+        """See Store, and StoredLog."""
+        self._write()
+        self.released = True
+
+    def forked(self) -> None:
+        """See Store: a relay does not fork."""
+
+
+def _number(name: str) -> int:
+    """An entry's id as a whole number."""
+    milliseconds, _, sequence = name.partition("-")
+    return int(milliseconds) << _SEQUENCE | int(sequence)
+
+
+def _name(entry: int) -> str:
+    milliseconds, sequence = divmod(entry, 1 << _SEQUENCE)
+    return f"{milliseconds}-{sequence}"
+
+
+def _before(place: Place) -> str:
+    """The id after which to read, so that a place's own entry is among what is read."""
+    return _name(max(0, place.segment - 1))
+
+
+def _time_of(text: bytes, entry: int) -> tuple[float, bool]:
+    """When an entry's events were stored; by its id, where somebody else has added it."""
+    try:
+        at, certain = text.split(b" ")
+        return float(at), certain == b"1"
+    except ValueError:
+        return (entry >> _SEQUENCE) / 1000.0, False

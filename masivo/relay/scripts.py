@@ -1,0 +1,175 @@
+"""The keys of a fleet in Redis, and the scripts that change them: each all or nothing.
+
+All keys share one hash tag, so that they lie on one node of a cluster. A script names no flag but
+``allow-oom`` where it must run in a full Redis, too: else leases would run out, and nobody could
+make room. Without it, Redis refuses a script before its first write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+__all__ = ["DONE", "FREE", "INTAKE", "LEASE", "SINCE", "Keys", "Script"]
+
+SINCE: Final = b"#"
+"""The field of a partition's ``done`` that holds the last attempt that was carried out."""
+
+
+class Keys:
+    """The names of a fleet's keys.
+
+    Args:
+        name: the fleet's.
+        partitions: the number of its streams.
+    """
+
+    def __init__(self, name: str, partitions: int) -> None:
+        prefix = f"{{{name}}}:"
+        self.prefix: str = prefix
+        self.config: str = prefix + "config"
+        """What all relays of the fleet must agree on."""
+        self.secret: str = prefix + "secret"
+        """It signs the relays' tokens."""
+        self.members: str = prefix + "members"
+        """The relays that are alive, with the time at which they last were."""
+        self.counts: str = prefix + "counts"
+        """The number of events that wait, for each partition."""
+        self.rejected: str = prefix + "rejected"
+        """Dead letters."""
+        numbers = range(partitions)
+        self.streams: list[str] = [f"{prefix}stream:{n}" for n in numbers]
+        """The events; an entry holds those of one batch, or some of them."""
+        self.leases: list[str] = [f"{prefix}lease:{n}" for n in numbers]
+        """The token of the relay that delivers a partition."""
+        self.done: list[str] = [f"{prefix}done:{n}" for n in numbers]
+        """The events of entries that have ended only in part, by the entries' ids."""
+
+    def batch(self, account: bytes, key: str) -> str:
+        """Where a batch's digest is remembered."""
+        return f"{self.prefix}batch:{hashlib.sha256(account + key.encode()).hexdigest()}"
+
+
+class Script:
+    """A script in Lua."""
+
+    def __init__(self, text: str) -> None:
+        self.text: str = text
+        self.sha: str = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        """Its name in Redis."""
+
+
+INTAKE: Final = Script("""#!lua
+-- Keep a batch. The digest comes last: a script that breaks off is carried out by its repetition.
+-- KEYS: digest, counts, streams. ARGV: the batch's digest or '', seconds to remember it, the most
+-- events that may wait or 0, time; then for each entry: partition, number of events, the events.
+local digest = ARGV[1]
+if digest ~= '' then
+  local known = redis.call('GET', KEYS[1])
+  if known then return known == digest and 'repeated' or 'conflict' end
+end
+local most = tonumber(ARGV[3])
+if most > 0 then
+  local waiting = 0
+  for _, number in ipairs(redis.call('HVALS', KEYS[2])) do waiting = waiting + number end
+  if waiting >= most then return 'full' end
+end
+for at = 5, #ARGV, 3 do
+  local partition = tonumber(ARGV[at])
+  redis.call('XADD', KEYS[3 + partition], '*', 't', ARGV[4], 'e', ARGV[at + 2])
+  redis.call('HINCRBY', KEYS[2], partition, ARGV[at + 1])
+end
+if digest ~= '' then redis.call('SET', KEYS[1], digest, 'EX', ARGV[2]) end
+return 'stored'
+""")
+
+DONE: Final = Script("""#!lua flags=allow-oom
+-- Remove events that have their outcome, and keep those of them that were rejected, unless another
+-- relay has the partition now. Carried out already, as its reply was lost: nothing is changed.
+-- KEYS: lease, stream, done, counts, rejected. ARGV: lease's token, attempt, partition, number of
+-- events, the most dead letters, id of the oldest to be kept; then number of dead letters, and for
+-- each: time, reason, status, event; number of entries that are done, their ids; then for each
+-- entry that is done in part: id, indexes.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+if redis.call('HGET', KEYS[3], '#') == ARGV[2] then return 0 end
+local at = 8
+local dropped = 0
+local letters = tonumber(ARGV[7])
+for _ = 1, letters do
+  redis.call('XADD', KEYS[5], '*', 'a', ARGV[at], 'r', ARGV[at + 1], 's', ARGV[at + 2],
+    'e', ARGV[at + 3])
+  at = at + 4
+end
+if letters > 0 then
+  dropped = redis.call('XTRIM', KEYS[5], 'MAXLEN', ARGV[5])
+  redis.call('XTRIM', KEYS[5], 'MINID', ARGV[6])
+end
+local entries = tonumber(ARGV[at])
+local first = at + 1
+at = first + entries
+while first < at do
+  local last = math.min(first + 999, at - 1)
+  redis.call('XDEL', KEYS[2], unpack(ARGV, first, last))
+  redis.call('HDEL', KEYS[3], unpack(ARGV, first, last))
+  first = last + 1
+end
+while at < #ARGV do
+  redis.call('HSET', KEYS[3], ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+redis.call('HSET', KEYS[3], '#', ARGV[2])
+redis.call('HINCRBY', KEYS[4], ARGV[3], -tonumber(ARGV[4]))
+return dropped
+""")
+
+LEASE: Final = Script("""#!lua flags=allow-oom
+-- Say that a relay is alive, renew its leases and take what is free, up to its fair share.
+-- KEYS: members, leases. ARGV: relay, milliseconds, token for what it takes or '' to take nothing;
+-- then for each partition the token that it holds, or ''. Returns its share, then the token for
+-- each partition, or ''.
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
+local relays = redis.call('ZRANGE', KEYS[1], 0, -1)
+table.sort(relays)
+local rank = 0
+for number, relay in ipairs(relays) do
+  if relay == ARGV[1] then rank = number end
+end
+local partitions = #KEYS - 1
+local share = math.floor(partitions / #relays)
+if rank <= partitions % #relays then share = share + 1 end
+local reply = {share}
+local held = 0
+local free = {}
+for number = 1, partitions do
+  local token = redis.call('GET', KEYS[1 + number])
+  local mine = token and string.sub(token, 1, #ARGV[1]) == ARGV[1]
+  reply[1 + number] = ''
+  if mine and token == ARGV[3 + number] then
+    redis.call('PEXPIRE', KEYS[1 + number], ARGV[2])
+    reply[1 + number] = token
+    held = held + 1
+  elseif mine or not token then  -- mine: the reply in which it was given was lost
+    free[#free + 1] = number
+  end
+end
+for _, number in ipairs(free) do
+  if held < share and ARGV[3] ~= '' then
+    redis.call('SET', KEYS[1 + number], ARGV[3], 'PX', ARGV[2])
+    reply[1 + number] = ARGV[3]
+    held = held + 1
+  end
+end
+return reply
+""")
+
+FREE: Final = Script("""#!lua flags=allow-oom
+-- Give leases up. KEYS: members, leases. ARGV: the relay if it leaves or '', a token for each.
+if ARGV[1] ~= '' then redis.call('ZREM', KEYS[1], ARGV[1]) end
+for number = 2, #KEYS do
+  if redis.call('GET', KEYS[number]) == ARGV[number] then redis.call('DEL', KEYS[number]) end
+end
+return 0
+""")

@@ -1,0 +1,1 @@
+"""The relay: its stores over real servers, its intake over real sockets."""

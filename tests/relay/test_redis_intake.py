@@ -1,0 +1,230 @@
+"""The Redis store keeps batches: each whole, and once under one ``Idempotency-Key``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo.relay.on_redis import ENTRY, RedisStore
+from masivo.relay.store import Kept, RelayError, StoreFullError, StoreUnreachableError
+
+from .redis_server import RedisServer
+from .stores import batch, drained, event, make, numbered, running, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from masivo.emulator import Emulator
+
+
+def test_the_same_batch_is_kept_once(redis_server: RedisServer, emulator: Emulator) -> None:
+    """Under one key of one account: another body is a conflict, another account's key another's."""
+
+    async def main() -> list[Kept]:
+        async with running(redis_server, emulator, idle_timeout=60.0) as store:
+            results = [
+                await store.keep(batch(event(1), key="k")),
+                await store.keep(batch(event(1), key="k")),
+                await store.keep(batch(event(2), key="k")),
+                await store.keep(batch(event(3), key="k", account=b"another")),
+                await store.keep(batch(event(4))),
+                await store.keep(batch(event(4))),
+            ]
+            assert (await store.backlog()).waiting == 4
+            return results
+
+    stored, repeated, conflict = Kept.STORED, Kept.REPEATED, Kept.CONFLICT
+    assert asyncio.run(main()) == [stored, repeated, conflict, stored, stored, stored]
+
+
+def test_a_batch_is_remembered_for_three_days(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """And its events' place does not depend on its key."""
+
+    async def main() -> None:
+        async with running(redis_server, emulator) as store:
+            await store.keep(batch(event(1), key="k"))
+
+    asyncio.run(main())
+    (name,) = redis_server.call("KEYS", "{masivo}:batch:*")
+    assert 72 * 3600 - 60 < redis_server.call("TTL", name) <= 72 * 3600
+
+
+def test_what_broke_off_is_carried_out_by_its_repetition(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """A script is not rolled back: the key is noted last, so its batch counts as not kept."""
+    redis_server.call("SET", "{masivo}:stream:3", "somebody's")
+
+    async def main() -> None:
+        async with running(redis_server, emulator) as store:
+            many = numbered(range(100), key="k")
+            with pytest.raises(StoreUnreachableError, match="WRONGTYPE"):
+                await store.keep(many)
+            redis_server.call("DEL", "{masivo}:stream:3")
+            assert await store.keep(many) is Kept.STORED
+            assert await store.keep(many) is Kept.REPEATED
+            await until(lambda: {each["n"] for each in emulator.events} == {*range(100)})
+
+    asyncio.run(main())
+
+
+def test_the_most_events_that_wait_are_a_bound(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """A batch past it is refused whole; a repetition is known all the same."""
+
+    async def main() -> None:
+        async with running(redis_server, emulator, idle_timeout=60.0, max_waiting=10) as store:
+            assert await store.keep(numbered(range(10), key="k")) is Kept.STORED
+            with pytest.raises(StoreFullError, match="10 events"):
+                await store.keep(batch(event(11), key="l"))
+            assert await store.keep(numbered(range(10), key="k")) is Kept.REPEATED
+            assert (await store.backlog()).waiting == 10
+
+    asyncio.run(main())
+
+
+def test_a_forgotten_script_is_loaded_again(redis_server: RedisServer, emulator: Emulator) -> None:
+    """As after a restart, or in a replica that has been promoted."""
+
+    async def main() -> None:
+        async with running(redis_server, emulator) as store:
+            await store.keep(batch(event(1)))
+            redis_server.call("SCRIPT", "FLUSH")
+            assert await store.keep(batch(event(2))) is Kept.STORED
+            await until(lambda: emulator.event_count == 2)
+
+    asyncio.run(main())
+
+
+def test_a_replica_is_unreachable(redis_server: RedisServer, emulator: Emulator) -> None:
+    """READONLY, after a failover: the sender should repeat."""
+
+    async def main() -> None:
+        async with running(redis_server, emulator) as store:
+            redis_server.call("REPLICAOF", "127.0.0.1", "1")
+            try:
+                with pytest.raises(StoreUnreachableError):
+                    await store.keep(batch(event(1)))
+            finally:
+                redis_server.call("REPLICAOF", "NO", "ONE")
+            assert await store.keep(batch(event(1))) is Kept.STORED
+
+    asyncio.run(main())
+
+
+def test_a_huge_batch_does_not_block_redis(redis_server: RedisServer, emulator: Emulator) -> None:
+    """10,000 events of 4 MB: some entries of bounded size, in one short script."""
+    events = [event(n, f"c{n % 50}", text="x" * 350) for n in range(10_000)]
+    emulator.fail(503, route="authorize", times=None)
+
+    async def main() -> None:
+        async with running(redis_server, emulator, idle_timeout=60.0) as store:
+            redis_server.call("CONFIG RESETSTAT")
+            await store.keep(batch(*events, key="k"))
+            assert (await store.backlog()).waiting == 10_000
+
+    asyncio.run(main())
+    lengths = [redis_server.call("XLEN", f"{{masivo}}:stream:{n}") for n in range(4)]
+    assert 10_000 / ENTRY <= sum(lengths) < 1.5 * 10_000 / ENTRY
+    stats = redis_server.call("INFO", "commandstats")
+    assert stats["cmdstat_xadd"]["calls"] == sum(lengths)
+    assert stats["cmdstat_evalsha"]["usec_per_call"] < 100_000
+
+
+def test_redis_is_down_and_comes_back(tmp_path: Path, emulator: Emulator) -> None:
+    """Killed and started again, on its file: what was kept is known, and delivered once."""
+
+    async def main() -> None:
+        async with running(server, emulator, idle_timeout=0.2, ttl=3.0) as store:
+            assert await store.keep(numbered(range(20), key="k")) is Kept.STORED
+            server.kill()
+            with pytest.raises(StoreUnreachableError):
+                await store.keep(numbered(range(20), key="k"))
+            assert await store.problem() is not None
+            server.start()
+            assert await store.keep(numbered(range(20), key="k")) is Kept.REPEATED
+            assert await store.problem() is None
+            await drained(store)
+
+    with RedisServer(tmp_path) as server:
+        asyncio.run(main())
+    assert sorted(each["n"] for each in emulator.events) == [*range(20)]
+
+
+def test_a_hanging_redis_is_unreachable(tmp_path: Path, emulator: Emulator) -> None:
+    """Within the time that a sender waits for its response."""
+
+    async def main() -> float:
+        async with running(server, emulator, ttl=3.0) as store:
+            server.pause(paused=True)
+            began = time.monotonic()
+            try:
+                with pytest.raises(StoreUnreachableError):
+                    await store.keep(batch(event(1)))
+            finally:
+                server.pause(paused=False)
+            return time.monotonic() - began
+
+    with RedisServer(tmp_path) as server:
+        assert asyncio.run(main()) < 5.0
+
+
+test_a_hanging_redis_is_unreachable = pytest.mark.full(test_a_hanging_redis_is_unreachable)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:pa55word@host:1/0", "redis://u:pa55word@host:port/0", "pa55word"]
+)
+def test_a_wrong_url_is_shown_without_its_password(url: str, emulator: Emulator) -> None:
+    """Nor by the frames of the traceback."""
+    with pytest.raises(RelayError) as caught:
+        RedisStore(url, emulator.client_key, base_url=emulator.url)
+    assert "pa55word" not in _all_of(caught.value)
+    assert "redis://HOST" in str(caught.value)
+
+
+def test_the_password_is_shown_nowhere(tmp_path: Path, emulator: Emulator) -> None:
+    """In no repr, and no error of a server that does not take it or does not respond."""
+    with RedisServer(tmp_path, settings={"requirepass": "right", "appendonly": "no"}) as server:
+        url = f"redis://:pa55word@127.0.0.1:{server.port}/0"
+        store = RedisStore(url, emulator.client_key, base_url=emulator.url)
+        assert "pa55word" not in repr(store)
+        with pytest.raises(RelayError) as caught:
+            asyncio.run(store.start())
+        assert "pa55word" not in _all_of(caught.value)
+        assert emulator.client_key not in _all_of(caught.value)
+        assert f"redis://127.0.0.1:{server.port}/0" in str(caught.value)
+    with pytest.raises(RelayError) as caught:
+        asyncio.run(store.start())
+    assert "pa55word" not in _all_of(caught.value)
+
+
+def test_the_keys_are_shown_nowhere(redis_server: RedisServer, emulator: Emulator) -> None:
+    """Neither Redis nor a repr knows the upstream's key."""
+
+    async def main() -> str:
+        async with running(redis_server, emulator) as store:
+            await store.keep(batch(event(1), key="k"))
+            return repr(store) + repr(vars(store))
+
+    assert emulator.client_key not in asyncio.run(main())
+    for name in redis_server.call("KEYS", "*"):
+        if redis_server.call("TYPE", name) == b"hash":
+            values = redis_server.call("HGETALL", name)
+            assert emulator.client_key.encode() not in values.values()
+    assert make(redis_server, emulator) is not None
+
+
+def _all_of(error: BaseException) -> str:
+    """All that a traceback may show, without the frame of the test."""
+    assert error.__traceback__ is not None
+    inner = error.with_traceback(error.__traceback__.tb_next)
+    lines = traceback.TracebackException.from_exception(inner, capture_locals=True)
+    return "".join(lines.format()) + repr(error)

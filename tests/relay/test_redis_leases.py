@@ -1,0 +1,331 @@
+"""The leases of a fleet: fair shares, take-over, and a fence for who comes too late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from masivo.emulator import Fault
+from masivo.protocol import Secret
+from masivo.relay.connection import Connections
+from masivo.relay.leases import Leases
+from masivo.relay.partition import Partition
+from masivo.relay.scripts import LEASE, Keys
+
+from .stores import batch, customer_orders, drained, event, make, numbered, running, until
+
+if TYPE_CHECKING:
+    from masivo.emulator import Emulator
+    from masivo.protocol import Place
+    from masivo.relay.on_redis import RedisStore
+
+    from .redis_server import RedisServer
+
+TTL = 0.6
+
+
+class Idle:
+    """Holds a partition and does nothing."""
+
+    def __init__(self, number: int, token: bytes) -> None:
+        self.number = number
+        self.token = token
+        self.ends_at = 0.0
+        self.usable_until = 0.0
+        self.drained = False
+        self.draining = False
+        self.ended = False
+
+    def renewed(self, usable_until: float) -> None:
+        """See Holder."""
+        self.usable_until = usable_until
+
+    def drain(self) -> None:
+        """See Holder."""
+        self.draining = self.drained = True
+
+    def end(self) -> None:
+        """See Holder."""
+        self.ended = True
+
+
+def relay(server: RedisServer, partitions: int = 4) -> Leases:
+    """The leases of one more relay."""
+    return Leases(Connections(Secret(server.url)), Keys("masivo", partitions), Idle, TTL)
+
+
+async def closed(*relays: Leases) -> None:
+    """Close the connections of relays."""
+    for each in relays:
+        await each._redis.aclose()
+
+
+def held(*relays: Leases) -> list[int]:
+    """How many partitions each relay holds."""
+    return [len(each.held) for each in relays]
+
+
+def test_shares_are_fair(redis_server: RedisServer) -> None:
+    """Whoever joins gets its share within a few ticks; each partition has one holder."""
+
+    async def main() -> None:
+        one, two, three = relays = [relay(redis_server, 7) for _ in range(3)]
+        await one.tick()
+        assert held(one) == [7]
+        for _ in range(3):
+            for each in (one, two):
+                await each.tick()
+        assert sorted(held(one, two)) == [3, 4]
+        for _ in range(3):
+            for each in relays:
+                await each.tick()
+        assert sorted(held(*relays)) == [2, 2, 3]
+        assert sorted(n for each in relays for n in each.held) == [*range(7)]
+        three.drain()
+        await three.tick()
+        await three.tick()
+        await three.leave()
+        for _ in range(2):
+            for each in (one, two):
+                await each.tick()
+        assert sum(held(one, two)) == 7
+        await closed(*relays)
+
+    asyncio.run(main())
+
+
+def test_more_relays_than_partitions_hold_nothing(redis_server: RedisServer) -> None:
+    """They wait until one is free."""
+
+    async def main() -> None:
+        relays = [relay(redis_server, 2) for _ in range(3)]
+        for _ in range(3):
+            for each in relays:
+                await each.tick()
+        assert sorted(held(*relays)) == [0, 1, 1]
+        await closed(*relays)
+
+    asyncio.run(main())
+
+
+def test_others_take_over_when_a_lease_ends(redis_server: RedisServer) -> None:
+    """Not before; and who comes too late notices, and ends its holders."""
+
+    async def main() -> None:
+        one, two = relays = [relay(redis_server) for _ in range(2)]
+        began = time.monotonic()
+        await one.tick()
+        holders = [*one.held.values()]
+        while len(two.held) < 4:
+            await two.tick()
+            await asyncio.sleep(0.01)
+        took = time.monotonic() - began
+        assert TTL - 0.02 <= took < 2 * TTL
+        assert all(holder.usable_until < began + took for holder in holders)  # type: ignore[attr-defined]
+        await one.tick()
+        assert held(one) == [0]
+        assert all(holder.ended for holder in holders)  # type: ignore[attr-defined]
+        await closed(*relays)
+
+    asyncio.run(main())
+
+
+def test_a_lease_counts_from_before_the_call(redis_server: RedisServer) -> None:
+    """A slow reply makes it shorter for the relay, never longer."""
+
+    async def main() -> None:
+        one = relay(redis_server)
+        redis_server.call("CLIENT PAUSE", 300)
+        began = time.monotonic()
+        await one.tick()
+        assert time.monotonic() - began > 0.2
+        for holder in one.held.values():
+            assert holder.ends_at < began + TTL + 0.05
+            assert holder.usable_until < began + 0.8 * TTL + 0.05  # type: ignore[attr-defined]
+        await closed(one)
+
+    asyncio.run(main())
+
+
+def test_the_time_is_that_of_redis(redis_server: RedisServer) -> None:
+    """The clocks of hosts are never sent to it: members are aged by its own."""
+    assert "TIME" in LEASE.text
+
+    async def main() -> None:
+        one = relay(redis_server)
+        await one.tick()
+        seconds, _ = redis_server.call("TIME")
+        score = redis_server.call("ZSCORE", "{masivo}:members", one._relay)
+        assert abs(score / 1000.0 - int(seconds)) < 2.0
+        await closed(one)
+
+    asyncio.run(main())
+
+
+def test_a_lease_whose_reply_was_lost_is_taken_again(redis_server: RedisServer) -> None:
+    """The relay never learned of it: it has a new token, and nobody waits for its end."""
+
+    async def main() -> None:
+        one = relay(redis_server)
+        await one.tick()
+        one.held.clear()
+        await one.tick()
+        assert held(one) == [4]
+        await closed(one)
+
+    asyncio.run(main())
+
+
+async def second(store: RedisStore) -> tuple[bytes, Partition]:
+    """The token of the first partition's lease, and another reader under it."""
+    await until(lambda: 0 in store._leases.held)
+    token = store._leases.held[0].token
+    return token, Partition(store._redis.blocking(), store._keys, 0, token, lambda: None)
+
+
+def test_who_comes_too_late_deletes_nothing(redis_server: RedisServer, emulator: Emulator) -> None:
+    """The script looks at the lease: events, dead letters and counts stay as they are."""
+
+    async def main() -> None:
+        emulator.fail(503, route="authorize", times=None)
+        async with running(redis_server, emulator, partitions=1) as store:
+            await store.keep(numbered(range(10)))
+            token, late = await second(store)
+            window = late.read(None, 100, 1 << 20)
+            assert len(window.events) == 10
+            redis_server.call("SET", "{masivo}:lease:0", "somebody's")
+            late.remove([each.position for each in window.events])
+            assert late.lost
+            assert not late.writable
+            assert redis_server.call("XLEN", "{masivo}:stream:0") == 1
+            assert (await store.backlog()).waiting == 10
+            redis_server.call("SET", "{masivo}:lease:0", token, "PX", 600)
+
+    asyncio.run(main())
+
+
+def test_a_removal_whose_reply_was_lost_counts_once(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """It is written again under its number, and changes nothing more."""
+
+    async def main() -> None:
+        emulator.fail(503, route="authorize", times=None)
+        async with running(redis_server, emulator, partitions=1) as store:
+            await store.keep(numbered(range(10)))
+            _, partition = await second(store)
+            window = partition.read(None, 100, 1 << 20)
+            kept = [each.position for each in window.events]
+            partition.remove(kept[:3])
+            partition._attempts = iter((1,))  # type: ignore[assignment]
+            partition.remove(kept[3:5])
+            assert (await store.backlog()).waiting == 7
+            assert partition.writable
+
+    asyncio.run(main())
+
+
+def test_a_log_can_be_read_in_pieces_and_again(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """A window ends in the middle of an entry, and one that was lost on its way is read again."""
+
+    async def main() -> None:
+        emulator.fail(503, route="authorize", times=None)
+        async with running(redis_server, emulator, partitions=1) as store:
+            for first in range(0, 500, 50):
+                await store.keep(numbered(range(first, first + 50)))
+            _, partition = await second(store)
+            after: Place | None = None
+            seen: list[int] = []
+            windows = 0
+            while True:
+                partition.read(after, 70, 1 << 20)  # its result never arrives
+                window = partition.read(after, 70, 1 << 20)
+                windows += 1
+                seen += [each.position for each in window.events]
+                assert len(window.events) <= 70
+                after = window.after
+                if window.end:
+                    break
+            assert len(seen) == len({*seen}) == 500
+            assert seen == sorted(seen)
+            assert windows >= 8
+            small = partition.read(None, 1_000, 1)
+            assert len(small.events) == 1
+
+    asyncio.run(main())
+
+
+def test_a_relay_that_joins_takes_its_share_of_the_delivery(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """Requests on their way end first: nothing is sent twice, and the order holds."""
+    emulator.fail(Fault(delay=0.02), route="events", times=None)
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(running(redis_server, emulator, batch_size=5))
+            for first in range(0, 400, 100):
+                await one.keep(numbered(range(first, first + 100), customers=13))
+            await until(lambda: emulator.event_count > 20)
+            two = await stack.enter_async_context(running(redis_server, emulator, batch_size=5))
+            await until(lambda: _shares(one, two) == [2, 2])
+            await drained(one)
+
+    asyncio.run(main())
+    numbers = [each["n"] for each in emulator.events]
+    assert sorted(numbers) == [*range(400)]
+    assert all(order == sorted(order) for order in customer_orders(emulator.events).values())
+
+
+def _shares(*stores: RedisStore) -> list[int]:
+    return [len(each._leases.held) for each in stores]
+
+
+def test_a_dead_relay_is_replaced(redis_server: RedisServer, emulator: Emulator) -> None:
+    """One that renews nothing any more: the other delivers what it had, in order."""
+    emulator.fail(Fault(delay=0.05), route="events", times=None)
+
+    async def main() -> None:
+        one = make(redis_server, emulator, batch_size=5, max_in_flight=1)
+        await one.start()
+        await one.keep(numbered(range(200)))
+        await until(lambda: emulator.event_count > 10)
+        one._stopping.set()  # its loop stands still: leases end, and with them its requests
+        async with running(redis_server, emulator) as two:
+            began = time.monotonic()
+            await until(lambda: len(two._leases.held) == 4)
+            assert time.monotonic() - began < 3 * TTL
+            emulator.heal()
+            await drained(two)
+        await one.stop(0.1)
+
+    asyncio.run(main())
+    numbers = [each["n"] for each in emulator.events]
+    assert {*numbers} == {*range(200)}
+    assert len(numbers) - 200 <= 4 * 5, "more than the requests in flight came twice"
+    assert all(order == sorted(order) for order in customer_orders(emulator.events).values())
+
+
+def test_no_request_starts_without_a_lease(redis_server: RedisServer, emulator: Emulator) -> None:
+    """It waits for the renewal; that is no failure, and costs no retry."""
+
+    async def main() -> None:
+        async with running(redis_server, emulator, ttl=30.0) as store:
+            await until(lambda: len(store._leases.held) == 4)
+            for holder in store._leases.held.values():
+                holder.renewed(time.monotonic() - 1.0)
+            await store.keep(batch(event(1)))
+            await until(lambda: len(emulator.authorizations) == 1)
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+            assert emulator.event_count == 0
+            for holder in store._leases.held.values():
+                holder.renewed(time.monotonic() + 30.0)
+            await until(lambda: emulator.event_count == 1)
+
+    asyncio.run(main())
+    assert len(emulator.batches) == 1

@@ -1,0 +1,156 @@
+"""A relay does not start over a Redis that would lose events, nor with other settings than its
+fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from masivo.relay.on_redis import RedisStore
+from masivo.relay.store import RelayError
+
+from .redis_server import RedisServer
+from .stores import make
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from masivo.emulator import Emulator
+
+
+def started(store: RedisStore) -> bytes:
+    """Start a store, stop it, and return its secret."""
+
+    async def main() -> bytes:
+        secret = await store.start()
+        await store.stop(1.0)
+        return secret
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer) -> Iterator[RedisServer]:
+    """A server whose settings are put right again in the end."""
+    before = {
+        name: redis_server.call("CONFIG GET", name)[name]
+        for name in ("maxmemory", "maxmemory-policy", "appendfsync", "appendonly")
+    }
+    yield redis_server
+    for name, value in before.items():
+        redis_server.call("CONFIG SET", name, value)
+
+
+def test_a_policy_that_evicts_is_refused(settings: RedisServer, emulator: Emulator) -> None:
+    """Redis would delete accepted events."""
+    settings.call("CONFIG SET", "maxmemory-policy", "allkeys-lru")
+    with pytest.raises(RelayError, match=r"allkeys-lru .* noeviction"):
+        started(make(settings, emulator))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("appendfsync", "everysec", "appendfsync is everysec: a crash of Redis loses"),
+        ("appendonly", "no", "no append-only file"),
+    ],
+)
+def test_the_cost_of_a_crash_is_said(
+    settings: RedisServer,
+    emulator: Emulator,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str,
+    words: str,
+) -> None:
+    """At the start, where Redis does not sync each write."""
+    settings.call("CONFIG SET", name, value)
+    started(make(settings, emulator))
+    assert words in caplog.text
+
+
+def test_a_safe_redis_needs_no_word(
+    redis_server: RedisServer, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is logged."""
+    started(make(redis_server, emulator))
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+def test_where_config_is_forbidden_a_warning_says_so(
+    redis_server: RedisServer, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A managed Redis may forbid it: the relay starts."""
+    redis_server.call("ACL SETUSER", "relay", "on", ">w", "~*", "&*", "+@all", "-config")
+    url = f"redis://relay:w@127.0.0.1:{redis_server.port}/0"
+    started(RedisStore(url, emulator.client_key, base_url=emulator.url))
+    assert "CONFIG is forbidden" in caplog.text
+    assert "noeviction" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"partitions": 8}, "has partitions 4, and this relay 8"),
+        ({"base_url": "http://127.0.0.1:1/v1"}, "has base_url"),
+        ({"api_key": "another-key"}, "--replaced-key"),
+    ],
+)
+def test_a_relay_that_differs_does_not_start(
+    redis_server: RedisServer, emulator: Emulator, options: dict[str, Any], words: str
+) -> None:
+    """It would deliver to another account, or break the order."""
+    started(make(redis_server, emulator))
+    given: dict[str, Any] = {"api_key": emulator.client_key, "base_url": emulator.url} | options
+    with pytest.raises(RelayError, match=words):
+        started(RedisStore(redis_server.url, **given))
+
+
+def test_a_fleet_of_another_name_is_another(redis_server: RedisServer, emulator: Emulator) -> None:
+    """It shares nothing."""
+    one = started(make(redis_server, emulator))
+    other = started(make(redis_server, emulator, name="other", partitions=2))
+    assert one != other
+    names = [name.decode() for name in redis_server.call("KEYS", "*")]
+    assert {name.partition(":")[0] for name in names} == {"{masivo}", "{other}"}
+
+
+def test_a_replaced_key_is_noted(redis_server: RedisServer, emulator: Emulator) -> None:
+    """From then on the others need it."""
+    started(make(redis_server, emulator))
+    other: dict[str, Any] = {"api_key": "another-key", "base_url": emulator.url}
+    started(RedisStore(redis_server.url, replaced_key=True, **other))
+    started(RedisStore(redis_server.url, **other))
+    with pytest.raises(RelayError, match="another MASIVO_API_KEY"):
+        started(make(redis_server, emulator))
+
+
+def test_the_secret_is_made_once(redis_server: RedisServer, emulator: Emulator) -> None:
+    """All relays sign with it, also of those that start together."""
+
+    async def main() -> set[bytes]:
+        stores = [make(redis_server, emulator) for _ in range(4)]
+        secrets = await asyncio.gather(*(store.start() for store in stores))
+        await asyncio.gather(*(store.stop(1.0) for store in stores))
+        return {*secrets}
+
+    (secret,) = asyncio.run(main())
+    assert len(secret) == 32
+    assert started(make(redis_server, emulator)) == secret
+
+
+def test_a_relay_starts_over_a_full_redis(settings: RedisServer, emulator: Emulator) -> None:
+    """It is needed to make room: nothing is to be written first."""
+    secret = started(make(settings, emulator))
+    settings.call("CONFIG SET", "maxmemory", "1")
+    assert started(make(settings, emulator)) == secret
+
+
+def test_redis_must_be_there(tmp_path: Path, emulator: Emulator) -> None:
+    """The error names the place."""
+    with pytest.raises(RelayError, match=r"cannot be used: Redis at redis://127\.0\.0\.1"):
+        started(make(RedisServer(tmp_path), emulator))
