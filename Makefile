@@ -52,7 +52,7 @@ format: $(VENV)/check
 api: $(VENV)/test
 	$(BIN)/python -m tests.package.public_api
 
-# Build the archives, check them, follow what the pages say of installing, and test what is installed
+# Build the archives, check them, follow what the pages say of installing, and try what is installed
 package: $(VENV)/package $(VENV)/test
 	rm -rf dist
 	$(BIN)/python -m build
