@@ -19,7 +19,7 @@ test: $(VENV)/test
 # And what `make test` leaves out: what takes long, what needs servers or a browser, and chaos and
 # simulation with bigger numbers. Needs a Chromium: bash .ci/chromium
 test-all: test $(VENV)/lifecycles $(VENV)/browser
-	CHAOS_EXAMPLES=1000 MASIVO_SEEDS=4000 $(BIN)/python -m pytest -n auto --dist worksteal \
+	CHAOS_EXAMPLES=300 MASIVO_SEEDS=2000 $(BIN)/python -m pytest -n auto --dist worksteal \
 		-m "full or scaled" --limit 1200 --ignore tests/inspector
 # Alone: the browser leaves an event loop running in its process, and measures its own pace.
 ifneq ($(BROWSER),no)

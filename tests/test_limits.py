@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HANGING = """
 import signal, threading
 
@@ -57,6 +59,7 @@ def test_a_test_that_hangs_is_named(tmp_path: Path) -> None:
     assert "in test_a_lock" in said
 
 
+@pytest.mark.full
 def test_a_run_goes_on_after_a_test_that_hangs(tmp_path: Path) -> None:
     """In a process of xdist's, a test that hangs has failed; the others are run."""
     said = run(tmp_path, "-n", "1", "-k", "not lock")

@@ -99,9 +99,7 @@ def change_outputs(patch: pytest.MonkeyPatch, change: Callable[[Output], Output]
         patch.setattr(module, "settle", changed)
 
 
-def change_work(
-    patch: pytest.MonkeyPatch, change: Callable[[Engine, StoreWork], None]
-) -> None:
+def change_work(patch: pytest.MonkeyPatch, change: Callable[[Engine, StoreWork], None]) -> None:
     """Let something else be done in place of work on a store, in every driver."""
     patch.setattr(Engine, "do_work", change)
 

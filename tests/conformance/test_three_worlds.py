@@ -28,8 +28,18 @@ def test_a_driver_conforms(scenario: Scenario, world: str) -> None:
     assert assert_conforms(scenario, WORLDS[world]).form == "in full"
 
 
-@pytest.mark.parametrize("lacking", LACKING)
-@pytest.mark.parametrize("scenario", [each for each in SCENARIOS if each.needs], ids=str)
+@pytest.mark.parametrize(
+    ("scenario", "lacking"),
+    [
+        pytest.param(
+            each, name, marks=() if each.needs & lacks.keywords.keys() else pytest.mark.full
+        )
+        for each in SCENARIOS
+        if each.needs
+        for name, lacks in LACKING.items()
+    ],
+    ids=str,
+)
 def test_a_driver_may_lack_capabilities(scenario: Scenario, lacking: str) -> None:
     """A driver without parallel requests, background work, a store, or several of these runs every
     scenario too; where it needed what the driver lacks, the report says in which form it ran."""

@@ -22,7 +22,7 @@ WORLDS: Final[dict[str, Callable[[VirtualClock], Adapter]]] = {
 }
 """Our three drivers."""
 
-LACKING: Final[dict[str, Callable[[VirtualClock], Adapter]]] = {
+LACKING: Final[dict[str, partial[ReferenceAdapter]]] = {
     "one at a time": partial(ReferenceAdapter, parallel=False),
     "pumped": partial(ReferenceAdapter, background=False),
     "pumped, one at a time": partial(ReferenceAdapter, parallel=False, background=False),

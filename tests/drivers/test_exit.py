@@ -633,7 +633,9 @@ HUNG = {
 }
 
 
-@pytest.mark.parametrize("end", ["exit", "close", pytest.param("destroy", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "end", ["exit", *(pytest.param(each, marks=pytest.mark.full) for each in ("close", "destroy"))]
+)
 def test_a_name_that_does_not_resolve(tmp_path: Path, emulator: Emulator, end: str) -> None:
     """Nothing bounds the lookup of a name, but ``close`` and the end of the interpreter keep their
     deadlines: no thread that must go on waits for it."""

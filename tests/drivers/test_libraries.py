@@ -15,11 +15,6 @@ from masivo import AnalyticsEvent, SendEventResult
 
 from .events import event
 
-pytest.importorskip("fastapi", reason="of the group lifecycles, which `make test-all` installs")
-import pydantic
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -71,32 +66,33 @@ def test_clients_of_loops_are_not_copied(
 # ── Validation ───────────────────────────────────────────────────────────────────────────────
 
 
-class Order(pydantic.BaseModel):
-    """A model with our types as its fields."""
-
-    event: AnalyticsEvent
-    result: SendEventResult | None = None
-
-
+@pytest.mark.full
 def test_pydantic_takes_an_event_as_a_field() -> None:
-    """With the fields that the vendor does not name, too, as the client passes them through."""
+    """With the fields that the vendor does not name, too, as the client passes them through; and a
+    result, which it gives back as JSON."""
+    import pydantic
+
+    class Order(pydantic.BaseModel):
+        event: AnalyticsEvent
+        result: SendEventResult | None = None
+
     order = Order.model_validate({"event": {**EVENT, "own": 5}})
     assert order.event == {**EVENT, "own": 5}
     assert Order.model_json_schema()
     with pytest.raises(pydantic.ValidationError, match="customer_id"):
         Order.model_validate({"event": {"type": "VIEW"}})
-
-
-def test_pydantic_takes_a_result() -> None:
-    """And gives it back as JSON."""
     order = Order(
         event=AnalyticsEvent(type="V", customer_id="c"), result=SendEventResult(True, 200)
     )
     assert '"result":{"success":true,"status":200,"data":null}' in order.model_dump_json()
 
 
+@pytest.mark.full
 def test_fastapi_takes_an_event_as_a_body() -> None:
     """And a result as the model of a response."""
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
     app = FastAPI()
 
     @app.post("/events")

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.testing.conformance import SCENARIOS, assert_conforms
+from masivo.testing.conformance import SCENARIOS as ALL
+from masivo.testing.conformance import assert_conforms
 
 from .twisted_adapter import TwistedAdapter
 from .urllib_adapter import UrllibAdapter
 
 if TYPE_CHECKING:
     from masivo.testing.conformance import Scenario
+
+SCENARIOS = [pytest.param(each, marks=() if each.needs else pytest.mark.full) for each in ALL]
+"""`make test` has those in which the drivers differ most: by their capabilities."""
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)

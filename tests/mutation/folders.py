@@ -30,7 +30,17 @@ _DRIVERS: Final = (
 )
 _SOURCES: Final = ("test_size", "test_imports")
 
-_SHARED: Final = ("client", "guard", "helpers", "living", "overdue", "process", "session", "settle")
+_SHARED: Final = (
+    "client",
+    "event",
+    "guard",
+    "helpers",
+    "living",
+    "overdue",
+    "process",
+    "session",
+    "settle",
+)
 
 FOLDERS: Final = {
     "_http": Folder(
@@ -48,6 +58,7 @@ FOLDERS: Final = {
         _SOURCES,
     ),
     "spool": Folder(("masivo/spool/*.py",), ("tests/spool",)),
+    "opentelemetry": Folder(("masivo/opentelemetry.py",), ("tests/telemetry",)),
     "cli": Folder(("masivo/cli/*.py",), ("tests/cli",)),
     "emulator": Folder(
         ("masivo/emulator/*.py",),

@@ -10,7 +10,7 @@ from .plan import make_plan
 from .run import Totals, report, run_seeds
 from .world import World
 
-SEEDS = int(os.environ.get("MASIVO_SEEDS", "120"))
+SEEDS = int(os.environ.get("MASIVO_SEEDS", "60"))
 PARTS = 4  # so that the processes that run the tests share the work
 
 

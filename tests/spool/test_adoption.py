@@ -243,7 +243,7 @@ def test_a_backlog_is_read_in_little_memory(folder: Path) -> None:
         """
         import tracemalloc
         spool = make(segment=1_000_000)
-        for n in range(60_000):
+        for n in range(24_000):
             spool.append(b"x" * 340, 1.0, True)
             if not n % 1000 and spool.due:
                 spool.tend()
@@ -261,7 +261,7 @@ def test_a_backlog_is_read_in_little_memory(folder: Path) -> None:
             after, end = window.after, window.end
             count += len(window.events)
             log.remove([each.position for each in window.events])
-        assert count == 60_000
+        assert count == 24_000
         print(tracemalloc.get_traced_memory()[1])
         log.release()
         assert os.listdir(FOLDER) == []

@@ -17,7 +17,7 @@ from masivo.spool import Spool
 
 from .memory import Killed, Machine, Process
 
-SEEDS = int(os.environ.get("MASIVO_SEEDS", "400"))
+SEEDS = int(os.environ.get("MASIVO_SEEDS", "160"))
 
 
 class World:

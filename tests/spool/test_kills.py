@@ -14,7 +14,7 @@ from .reading import empty, listing
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = 20
+KILLS = 8
 MANY = 200
 
 PROGRAM = """

@@ -58,11 +58,14 @@ FIRST = "from masivo.testing import MasivoTestCase\nfrom masivo import Client\ni
 LAST = "import shop\nfrom masivo import Client\nfrom masivo.testing import MasivoTestCase"
 
 
-@pytest.mark.parametrize("runner", ["unittest", "pytest"])
 @pytest.mark.parametrize(
-    ("imports", "shell"),
-    [(FIRST, {}), (LAST, {"MASIVO_API_KEY": "a-real-key"})],
-    ids=["before the shop", "after the shop"],
+    ("imports", "shell", "runner"),
+    [
+        (FIRST, {}, "unittest"),
+        pytest.param(FIRST, {}, "pytest", marks=pytest.mark.full),
+        pytest.param(LAST, {"MASIVO_API_KEY": "a-real-key"}, "unittest", marks=pytest.mark.full),
+        (LAST, {"MASIVO_API_KEY": "a-real-key"}, "pytest"),
+    ],
 )
 def test_each_test_has_an_api(
     tmp_path: Path, imports: str, shell: dict[str, str], runner: str

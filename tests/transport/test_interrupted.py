@@ -209,7 +209,9 @@ def interrupted(sender: SocketSender, request: Request, at: int) -> bool:
 # In the instant in which a socket has no owner yet, or is being given back, the reference count
 # closes it, and says so. So it is with a coroutine that has not begun.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore:.*was never awaited:RuntimeWarning")
-@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize(
+    "tls", [False, pytest.param(True, marks=pytest.mark.full)], ids=["plain", "tls"]
+)
 def test_interrupted_at_each_line(tls: bool, trusted: None) -> None:
     """A thread that is interrupted anywhere in a request leaves no connection open, and the next
     request succeeds."""

@@ -11,7 +11,7 @@ from .plan import make_plan
 from .run import Totals, report, run_seeds
 from .world import World
 
-SEEDS = int(os.environ.get("MASIVO_SEEDS", "80")) // 2
+SEEDS = int(os.environ.get("MASIVO_SEEDS", "20"))
 PARTS = 4  # so that the processes that run the tests share the work
 
 QUICK = ("a batch is sent without a note", "adopted events go in the wrong order")
