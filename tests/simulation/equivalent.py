@@ -18,7 +18,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("delivery.py", "T_co: TypeVar('T_co', covariant=True): without covariant"),
     ],
     "type checkers alone need it: there is no other case": [
-        ("batches/queues.py", "PerCustomer._append: '': another text"),
+        ("batches/queues.py", "PerCustomer.extend: '': another text"),
         ("reporting/lines.py", "line: wake_at is None or timer is None: and <-> or"),
     ],
     "type checkers alone need it: None comes from nothing": [
@@ -124,14 +124,14 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
         (
             "events/encoding.py",
-            "encoder: if type(brand_id) is not str and brand_id is not None: always",
+            "check: if type(brand_id) is not str and brand_id is not None: always",
         ),
-        ("events/encoding.py", "encoder: if type(customer) is not str or not customer: always"),
-        ("events/encoding.py", "encoder: if type(kind) is not str or not kind: always"),
+        ("events/encoding.py", "check: if type(customer) is not str or not customer: always"),
+        ("events/encoding.py", "check: if type(kind) is not str or not kind: always"),
         ("events/encoding.py", "encoder: len(encoded) > limit - STAMP_SIZE: Gt -> GtE"),
         (
             "events/encoding.py",
-            "encoder: type(brand_id) is not str and brand_id is not None: and <-> or",
+            "check: type(brand_id) is not str and brand_id is not None: and <-> or",
         ),
         ("reporting/redaction.py", "redacted_body: b'\\\\': other bytes"),
         (
@@ -175,7 +175,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/timers.py", "Timers.set: len(self._heap) > 64 + 4 * len(self._at): Gt -> GtE"),
     ],
     "memory alone: entries that are out of date are skipped": [
-        ("batches/queues.py", "PerCustomer._append: if free: always #2"),
+        ("batches/queues.py", "PerCustomer.extend: if free: always #2"),
         ("batches/queues.py", "PerCustomer.clear: without self._free.clear()"),
         ("batches/queues.py", "PerCustomer.clear: without self._long.clear()"),
         ("sending/timers.py", "Timers.clear: without self._heap.clear()"),

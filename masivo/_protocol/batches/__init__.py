@@ -1,6 +1,7 @@
 """Batches: when events go, in which order, and with which outcome.
 
-- ``outbox``: one client's waiting events and its batches in flight; the steps of a poll
+- ``outbox``: one client: its waiting events, and when they go; the steps of a poll
+- ``in_flight``: its batches in flight: they are sent, retried, halved, and end
 - ``spooled``: the same, where a store keeps the events
 - ``backlog``: the events that lie on disk and are not in memory
 - ``upkeep``: the care of the store, and the warnings of its state
