@@ -124,14 +124,14 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
         (
             "events/encoding.py",
-            "check: if type(brand_id) is not str and brand_id is not None: always",
+            "check: if type(brand) is not str and brand is not None: always",
         ),
         ("events/encoding.py", "check: if type(customer) is not str or not customer: always"),
         ("events/encoding.py", "check: if type(kind) is not str or not kind: always"),
         ("events/encoding.py", "encoder: len(encoded) > limit - STAMP_SIZE: Gt -> GtE"),
         (
             "events/encoding.py",
-            "check: type(brand_id) is not str and brand_id is not None: and <-> or",
+            "check: type(brand) is not str and brand is not None: and <-> or",
         ),
         ("reporting/redaction.py", "redacted_body: b'\\\\': other bytes"),
         (
