@@ -16,4 +16,5 @@ The store of a fleet, on Redis:
 - ``leases``: which partitions this relay delivers, and until when it may
 - ``partition``: one partition, as a log
 - ``delivery``: the client of one partition, and its sender
+- ``letters``: dead letters, for people to look at
 """

@@ -125,6 +125,10 @@ class Blocking:
 
         return self._do(run)
 
+    def close(self) -> None:
+        """Close all of them."""
+        self._redis.connection_pool.disconnect()
+
     def _do(self, function: Callable[[], Any]) -> Any:
         try:
             return function()

@@ -19,6 +19,7 @@ from masivo.protocol import Secret
 from .connection import Connections
 from .delivery import Delivery, RelayClient
 from .leases import TTL, Leases
+from .letters import dead_letters
 from .opening import open_store
 from .partition import Partition, entry_time
 from .scripts import INTAKE, Keys
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from .store import Batch
 
-__all__ = ["RedisStore"]
+__all__ = ["RedisStore", "dead_letters"]
 
 REMEMBERED: Final = 72 * 3600
 """For how many seconds a batch is remembered since it last came in."""
@@ -44,7 +45,7 @@ FULL: Final = 0.8
 """The part of maxmemory from which on nothing is taken."""
 IN_FLIGHT: Final = 2
 """The batches of one partition that are in flight at once."""
-ENDS_WITHIN: Final = 2.0
+ENDS_WITHIN: Final = 1.0
 """How long the last removals may take when a relay stops, in seconds."""
 
 LOOK: Final = 0.02
@@ -223,6 +224,9 @@ class RedisStore:
 
     async def stop(self, seconds: float) -> None:
         """See RelayStore."""
+        if not self._tasks:  # it did not start
+            await self._redis.aclose()
+            return
         self._stopping.set()  # nothing is cancelled: redis-py may swallow it
         await asyncio.gather(*self._tasks, return_exceptions=True)
         loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .disk import Disk
 
-__all__ = ["BAD", "SUFFIX", "RejectedFiles", "kept_file"]
+__all__ = ["BAD", "SUFFIX", "RejectedFiles", "kept_file", "rejected_line"]
 
 SUFFIX: Final = ".rejected.jsonl"
 BAD: Final = ".bad"
@@ -55,7 +55,7 @@ class RejectedFiles:
         Raises:
             StoreError: they cannot be written.
         """
-        data = b"".join(map(_line, events))
+        data = b"".join(map(rejected_line, events))
         process = self._disk.process()
         if (
             not self._name
@@ -97,7 +97,8 @@ def kept_file(now: float, suffix: str) -> str:
     return f"{int(now * 1000):013d}-{os.urandom(4).hex()}{suffix}"
 
 
-def _line(event: RejectedEvent) -> bytes:
+def rejected_line(event: RejectedEvent) -> bytes:
+    """A rejected event as a line of JSON Lines."""
     why = {"reason": event.reason, "status": event.status, "at": event.at}
     return b'{"rejected":%b,"event":%b}\n' % (msgspec.json.encode(why), event.event)
 

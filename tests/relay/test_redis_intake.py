@@ -158,6 +158,7 @@ def test_redis_is_down_and_comes_back(tmp_path: Path, emulator: Emulator) -> Non
     assert sorted(each["n"] for each in emulator.events) == [*range(20)]
 
 
+@pytest.mark.full
 def test_a_hanging_redis_is_unreachable(tmp_path: Path, emulator: Emulator) -> None:
     """Within the time that a sender waits for its response."""
 
@@ -174,9 +175,6 @@ def test_a_hanging_redis_is_unreachable(tmp_path: Path, emulator: Emulator) -> N
 
     with RedisServer(tmp_path) as server:
         assert asyncio.run(main()) < 5.0
-
-
-test_a_hanging_redis_is_unreachable = pytest.mark.full(test_a_hanging_redis_is_unreachable)
 
 
 @pytest.mark.parametrize(

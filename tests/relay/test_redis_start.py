@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from masivo.relay.on_redis import RedisStore
+from masivo.relay.on_redis import RedisStore, dead_letters
 from masivo.relay.store import RelayError
 
 from .redis_server import RedisServer
@@ -154,3 +154,23 @@ def test_redis_must_be_there(tmp_path: Path, emulator: Emulator) -> None:
     """The error names the place."""
     with pytest.raises(RelayError, match=r"cannot be used: Redis at redis://127\.0\.0\.1"):
         started(make(RedisServer(tmp_path), emulator))
+
+
+def test_dead_letters_need_a_redis(tmp_path: Path) -> None:
+    """The error names the place, and no password."""
+    server = RedisServer(tmp_path)
+    with pytest.raises(RelayError, match=r"cannot be read: Redis at redis://127\.0\.0\.1"):
+        next(iter(dead_letters(f"redis://:pa55word@127.0.0.1:{server.port}", "masivo")))
+    with pytest.raises(RelayError, match="no URL of a Redis"):
+        next(iter(dead_letters("pa55word", "masivo")))
+
+
+def test_many_dead_letters_are_read_in_pieces(redis_server: RedisServer) -> None:
+    """All of them, the oldest first."""
+    script = """for n = 0, 1199 do
+        redis.call('XADD', KEYS[1], '*', 'a', '1', 'r', 'r', 's', '0', 'e', '{"n":' .. n .. '}')
+    end"""
+    redis_server.call("EVAL", script, 1, "{masivo}:rejected")
+    lines = [*dead_letters(redis_server.url, "masivo")]
+    assert lines[0] == b'{"rejected":{"reason":"r","status":null,"at":1.0},"event":{"n":0}}'
+    assert len(lines) == 1_200

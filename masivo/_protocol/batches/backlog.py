@@ -381,7 +381,8 @@ class Backlog:
         for stored in window.events:
             if stored.position not in source.held and self._enter(stored, source):
                 self.adopted += 1
-        self._reports.adopted(self.adopted - before)
+        if not window.live:  # what others append to it is no earlier process's
+            self._reports.adopted(self.adopted - before)
         self._end_source(source)
 
     def take_noted(self, source: Source) -> list[Kept]:
