@@ -109,12 +109,12 @@ class Partition:
         self._attempts = count(1)
         self._dropped = 0
         self._adopted = False
-        self._warned = False
+        self._failing = False  # what is to be written could not be
 
     @property
     def writable(self) -> bool:
         """False while removals could not be written: what is sent now could be sent twice."""
-        return not (self._removals or self.lost)
+        return not (self._failing or self.lost)
 
     # ── The log ──────────────────────────────────────────────────────────────────────────────
 
@@ -225,8 +225,8 @@ class Partition:
             try:
                 dropped = self._redis.run(DONE, *self._script(self._removals[0]))
             except (StoreUnreachableError, StoreFullError) as error:
-                if not self._warned:
-                    self._warned = True
+                if not self._failing:
+                    self._failing = True
                     _logger.warning(
                         "what has ended of partition %d could not be removed; nothing more of it "
                         "is sent until that works: %s",
@@ -234,7 +234,7 @@ class Partition:
                         error,
                     )
                 return
-            self._warned = False
+            self._failing = False
             if dropped < 0:
                 self.lost = True
                 self._removals.clear()

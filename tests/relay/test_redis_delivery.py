@@ -267,3 +267,17 @@ def test_an_idle_relay_delivers_within_milliseconds(
         return sorted(times)
 
     assert asyncio.run(main())[4] < 0.3
+
+
+def test_no_request_waits_for_the_removal_of_others(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """Only for one that failed, which is looked at when leases are renewed: here each 50 s."""
+
+    async def main() -> None:
+        async with running(redis_server, emulator, batch_size=5, ttl=300.0) as store:
+            await store.keep(numbered(range(400)))
+            await drained(store, 10.0)
+
+    asyncio.run(main())
+    assert emulator.event_count == 400
