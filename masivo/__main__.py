@@ -26,6 +26,9 @@ With the extra (pip install 'masivo[cli]'):
   send      Send one event.
   import    Send the events of a file.
   spool     What lies in a spool; send or export it.
+
+With the extra masivo[relay]:
+  relay     Run a relay: one door for a fleet.
 """
 
 

@@ -14,6 +14,7 @@ from .check import check
 from .emulator import emulator
 from .exits import TABLE, Exit, UsageError, end
 from .import_file import import_file
+from .relay import relay
 from .send import send
 from .spool import spool
 
@@ -36,7 +37,7 @@ def masivo() -> None:
     """
 
 
-for _command in (check, send, import_file, spool, emulator):
+for _command in (check, send, import_file, spool, relay, emulator):
     masivo.add_command(_command)
 
 

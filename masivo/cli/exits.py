@@ -101,7 +101,13 @@ def _report(
     return {"kind": kind, "message": message, "status": status, "details": details}
 
 
-_FLAGS = {"check": "ok", "send": "success", "import": "complete", "spool": "complete"}
+_FLAGS = {
+    "check": "ok",
+    "send": "success",
+    "import": "complete",
+    "spool": "complete",
+    "relay": "complete",
+}
 """The field of a command's JSON object that is false when it fails."""
 
 

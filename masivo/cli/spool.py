@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +19,8 @@ from masivo.spool.survey import Survey
 from . import terminal
 from .account import find_account, find_key, options
 from .exits import TABLE, Exit, UsageError, print_error, report
+from .export import count
+from .export import export as export_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .account import Account
     from .sending import Sent
 
-__all__ = ["spool"]
+__all__ = ["spool", "survey_of"]
 
 
 @click.command(epilog=TABLE, short_help="What lies in a spool; send or export it.")
@@ -84,8 +85,7 @@ def spool(
     if replaced_key and not send:
         raise UsageError("--replaced-key is for --send")
     path = os.path.abspath(directory)  # noqa: PTH100
-    survey = Survey(path)
-    _check(path, survey)
+    survey = survey_of(path)
     try:
         if send:
             account = find_account(base_url, key_file)
@@ -94,19 +94,24 @@ def spool(
             sent = send_left(path, account, in_flight=in_flight, replaced_key=replaced_key)
             return _conclude(path, sent, account, as_json)
         if rejected:
-            return _export(survey.rejected(), export or "-", "rejected event", as_json)
+            return export_lines(survey.rejected(), export or "-", "rejected event", as_json)
         if export is not None:
-            return _export(_events(survey), export, "event", as_json)
+            return export_lines(_events(survey), export, "event", as_json)
         return _show(path, survey, find_key(key_file), as_json)
     except OSError as error:
         raise UsageError(_unreadable(path, error)) from None
 
 
-def _check(path: str, survey: Survey) -> None:
-    """Raise UsageError for what is no spool, or cannot be read."""
+def survey_of(path: str) -> Survey:
+    """Return the survey of a spool.
+
+    Raises:
+        UsageError: it is none, or cannot be read.
+    """
+    survey = Survey(path)
     try:
         if survey.is_spool():
-            return
+            return survey
     except FileNotFoundError:
         raise UsageError(
             f"there is no directory {path}: name the one that was given to the client as its spool "
@@ -240,17 +245,17 @@ def _show(path: str, survey: Survey, key: Secret | None, as_json: bool) -> Exit:
 def _show_account(account: _Account) -> None:
     if account.fingerprint is None:
         logs = account.left.logs + account.held.logs
-        terminal.result(f"{_count(logs, 'log')} of a newer version of masivo: update it to read")
+        terminal.result(f"{count(logs, 'log')} of a newer version of masivo: update it to read")
         return
     whose = {True: ", the present key", False: ", another key", None: ""}[account.is_present]
     url = terminal.printable(account.base_url or "an address that cannot be read any more")
     terminal.result(f"{url}, account {account.fingerprint}{whose}")
     for what, part in (("left", account.left), ("held by a running client", account.held)):
         if part.logs:
-            events = f"{_count(part.events, 'event')} in {_count(part.logs, 'log')}"
+            events = f"{count(part.events, 'event')} in {count(part.logs, 'log')}"
             terminal.result(f"  {what}: {events}{_size_and_age(part)}")
     if account.damaged:
-        terminal.result(f"  damaged: {_count(account.damaged, 'part')} that cannot be read")
+        terminal.result(f"  damaged: {count(account.damaged, 'part')} that cannot be read")
 
 
 def _size_and_age(part: _Part) -> str:
@@ -259,10 +264,6 @@ def _size_and_age(part: _Part) -> str:
     stamp = format_stamp(part.oldest).decode()[:16].replace("T", " ")
     age = _age(time.time() - part.oldest)
     return f", {_bytes(part.bytes)}; the oldest is of {stamp} UTC, {age} ago"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _bytes(size: int) -> str:
@@ -285,36 +286,6 @@ def _age(seconds: float) -> str:
 def _events(survey: Survey) -> Iterator[bytes]:
     for stored in survey.events():
         yield complete(stored.event, stored.at)
-
-
-def _export(lines: Iterable[bytes], name: str, what: str, as_json: bool) -> Exit:
-    """Write lines to a file that does not exist yet, or to standard output."""
-    if name == "-":
-        for line in lines:
-            sys.stdout.buffer.write(line + b"\n")
-        sys.stdout.buffer.flush()
-        return Exit.GOOD
-    try:
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise UsageError(f"{name} exists already: move it away, or name another file") from None
-    except OSError as error:
-        raise UsageError(f"cannot write {name}: {error.strerror or error}") from None
-    count = 0
-    try:
-        with os.fdopen(fd, "wb") as file:
-            for line in lines:
-                file.write(line + b"\n")
-                count += 1
-    except OSError as error:
-        raise UsageError(
-            f"{name} is incomplete: {error.strerror or error}. Delete it, and name a file elsewhere"
-        ) from None
-    if as_json:
-        terminal.result_json({"complete": True, "events": count, "file": name})
-    else:
-        terminal.result(f"{_count(count, what)} written to {name}.")
-    return Exit.GOOD
 
 
 # ── Sending ──────────────────────────────────────────────────────────────────────────────────
@@ -347,14 +318,14 @@ def _conclude(path: str, sent: Sent, account: Account, as_json: bool) -> Exit:
     else:
         so_far = "All done" if complete else "So far"
         terminal.result(
-            f"{so_far}: {_count(sent.delivered, 'event')} delivered, {sent.rejected:,} rejected."
+            f"{so_far}: {count(sent.delivered, 'event')} delivered, {sent.rejected:,} rejected."
         )
     name = shlex.quote(path)
     if sent.rejected:
         terminal.note(f"The rejected events, with their errors: masivo spool {name} --rejected")
     if not complete:
         terminal.note(
-            f"{_count(sent.left, 'event')} still in {path}, and will be sent later: by the next "
+            f"{count(sent.left, 'event')} still in {path}, and will be sent later: by the next "
             f"client of this key, or by masivo spool {name} --send"
         )
     return code

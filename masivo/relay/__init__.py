@@ -2,12 +2,28 @@
 
 The way of an event::
 
-    client ──> intake ──> store ──> delivery ──> the API
-               (HTTP)     (spool, or Redis)
+    client ──> server ──> intake ──> store ──> delivery ──> the API
+               (HTTP)     (checks)   (spool, or Redis)
+
+The intake:
+
+- ``service``: one relay, from its start to its end
+- ``server``: the HTTP server, and bounds for slow clients
+- ``intake``: the routes of the API, and what they reply
+- ``bodies``: the bodies of requests, in bounded memory
+- ``checking``: a body's events, checked
+- ``tokens``: the keys that a relay takes, and the tokens that it grants
+
+The stores:
 
 - ``store``: what the intake and the operations know of a store
 
-The store of a fleet, on Redis:
+For one machine, on a spool:
+
+- ``on_spool``: the store: a client with a spool
+- ``remembered``: the batches that were stored, by their keys
+
+For a fleet, on Redis:
 
 - ``on_redis``: the store: batches kept, partitions delivered
 - ``opening``: checks of a Redis at the start, and what a fleet agrees on
@@ -17,4 +33,10 @@ The store of a fleet, on Redis:
 - ``partition``: one partition, as a log
 - ``delivery``: the client of one partition, and its sender
 - ``letters``: dead letters, for people to look at
+
+What people see of it:
+
+- ``operations``: the routes for health and numbers
+- ``metrics``: the numbers
+- ``upstream``: the state of the API, and the warnings about it
 """

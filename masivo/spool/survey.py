@@ -23,12 +23,17 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Stored, Window
 
-__all__ = ["Survey", "SurveyedLog"]
+__all__ = ["SECRET", "Survey", "SurveyedLog"]
+
+SECRET: Final = "relay.secret"  # noqa: S105 (the name of the file)
+"""The file of a relay whose store the spool is: tokens are signed with what it holds."""
 
 _EVENTS: Final = 1_000
 """Events that are read at once, and below their bytes."""
 _BYTES: Final = 1_048_576
-_OURS: Final = re.compile(r"\.?v[0-9]+-.+\.(lock|log|notes)|[0-9]{13}-.+\.(bad|rejected\.jsonl)")
+_OURS: Final = re.compile(
+    r"\.?v[0-9]+-.+\.(lock|log|notes)|[0-9]{13}-.+\.(bad|rejected\.jsonl)|" + re.escape(SECRET)
+)
 """The files of a spool, of whatever version."""
 
 

@@ -41,13 +41,13 @@ def test_help(shell: Shell) -> None:
     """The help names every command and every exit code."""
     ended = shell.run("--help")
     assert ended.code == 0
-    for word in ("check", "send", "import", "spool", "emulator"):
+    for word in ("check", "send", "import", "spool", "relay", "emulator"):
         assert f"\n  {word} " in ended.out
     for code, meaning in MEANINGS.items():
         assert f"{code.value:<4} {meaning}" in ended.out
 
 
-@pytest.mark.parametrize("command", ["check", "send", "import", "spool"])
+@pytest.mark.parametrize("command", ["check", "send", "import", "spool", "relay"])
 def test_help_of_commands(shell: Shell, command: str) -> None:
     """Each command's help lists the exit codes, and no option that takes a key."""
     ended = shell.masivo(command, "--help")

@@ -1,0 +1,339 @@
+"""``masivo relay``: run a relay, and look at what it could not deliver."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import click
+
+from masivo.protocol import Secret, configure, is_loopback
+from masivo.relay.store import RelayError
+
+from . import terminal
+from .account import find_account, options
+from .exits import TABLE, Exit, UsageError
+from .export import export
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from masivo.protocol import ClientOptions
+    from masivo.relay.metrics import Metrics
+    from masivo.relay.store import RelayStore
+
+    from .account import Account
+
+__all__ = ["relay"]
+
+PORT = 8311
+KEYS = "MASIVO_RELAY_KEYS"
+REDIS = "MASIVO_RELAY_REDIS"
+
+_EXTRA: Final = ("httptools", "prometheus_client", "redis", "starlette", "uvicorn")
+
+
+def _hidden(_context: click.Context, _option: click.Parameter, url: str | None) -> Secret | None:
+    return Secret(url) if url else None
+
+
+_store_options = (
+    click.option("--spool", metavar="DIR", help="Keep events in this directory: one machine."),
+    click.option(
+        "--redis",
+        metavar="URL",
+        callback=_hidden,
+        help=f"Keep events in this Redis or Valkey: a fleet. Default: {REDIS}, which is the place "
+        "for a URL with a password.",
+    ),
+    click.option(
+        "--name",
+        default="masivo",
+        show_default=True,
+        help="With Redis: the fleet's name, which all its keys begin with.",
+    ),
+)
+
+
+def _with_store(command: Any) -> Any:
+    for option in reversed(_store_options):
+        command = option(command)
+    return command
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=TABLE,
+    short_help="Run a relay: one door for a fleet.",
+)
+@_with_store
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 1_024),
+    default=4,
+    show_default=True,
+    help="With Redis: the streams that customers are spread over. At most this many relays deliver "
+    "at the same time; all must say the same.",
+)
+@click.option(
+    "--replaced-key",
+    is_flag=True,
+    help="The key of the API was changed: deliver what came before it under the new one.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="Events of one request to the API.",
+)
+@click.option(
+    "--idle-timeout",
+    type=click.FloatRange(0.001),
+    default=30.0,
+    show_default=True,
+    help="A batch goes when no event has come for this many seconds,",
+)
+@click.option(
+    "--max-wait",
+    type=click.FloatRange(0.001),
+    default=60.0,
+    show_default=True,
+    help="or when its oldest event has waited this many.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=PORT,
+    show_default=True,
+    help="Port to listen on; 0 for any free one.",
+)
+@click.option(
+    "--behind-proxy",
+    is_flag=True,
+    help="Allow a --host that others can reach. The relay speaks plain HTTP: a proxy in front of "
+    "it must bring TLS.",
+)
+@options
+@click.pass_context
+def relay(context: click.Context, /, **given: Any) -> Exit | None:
+    """Take events from clients in any language, keep them, and deliver them.
+
+    Clients send to it as they send to the API: their base_url is the one that it prints when it
+    starts, and their key one of MASIVO_RELAY_KEYS (separated by commas; without it, the key that
+    the relay delivers with). That one is MASIVO_API_KEY, and the API's address MASIVO_BASE_URL.
+
+    A batch gets a 200 when it is kept, and not before. SIGTERM and Ctrl-C end the relay within 10
+    seconds; what is not delivered then stays in the store. Beside the API's own routes it serves
+    /health, /ready and /metrics (for Prometheus).
+
+    \b
+    masivo relay --spool /var/lib/masivo
+    masivo relay --redis redis://10.0.0.5 --host 0.0.0.0 --behind-proxy
+    masivo relay rejected --spool /var/lib/masivo
+    """
+    if context.invoked_subcommand is not None:
+        return None
+    account = find_account(given["base_url"], given["key_file"])
+    listener = _bound(given["host"], given["port"], behind_proxy=given["behind_proxy"])
+    with listener:
+        _check_upstream(account.base_url, listener)
+        keys = _keys() or [account.key]
+        _log_to_stderr()
+        _allow_files()
+        with _explained():
+            return asyncio.run(_run(given, account, keys, listener))
+
+
+# ── Before it runs ───────────────────────────────────────────────────────────────────────────
+
+
+def _keys() -> list[Secret]:
+    """The keys of clients."""
+    return [Secret(key) for key in re.split(r"[,\s]+", os.environ.get(KEYS, "")) if key]
+
+
+def _bound(host: str, port: int, *, behind_proxy: bool) -> socket.socket:
+    """A socket that is bound, and does not listen yet."""
+    if not (is_loopback(f"http://{f'[{host}]' if ':' in host else host}") or behind_proxy):
+        raise UsageError(
+            f"--host {host} can be reached by others, and the relay speaks plain HTTP: put a proxy "
+            "with TLS in front of it, and say so with --behind-proxy"
+        )
+    try:
+        ((family, _, _, _, address), *_) = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; try another --port"
+        ) from None
+    return listener
+
+
+def _check_upstream(base_url: str, listener: socket.socket) -> None:
+    """Refuse a relay that would deliver to itself."""
+    from urllib.parse import urlsplit
+
+    if is_loopback(base_url) and urlsplit(base_url).port == listener.getsockname()[1]:
+        raise UsageError(
+            f"the API's address {base_url} is this relay's own: clients take it from "
+            "MASIVO_BASE_URL, the relay needs the API's (or another --port)"
+        )
+
+
+def _log_to_stderr() -> None:
+    """Print what the relay and the clients in it have to say."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # else anybody may fill the log
+
+
+def _allow_files() -> None:
+    """Allow as many open connections as this process may have."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+# ── While it runs ────────────────────────────────────────────────────────────────────────────
+
+
+async def _run(
+    given: dict[str, Any], account: Account, keys: list[Secret], listener: socket.socket
+) -> Exit:
+    from masivo.relay.metrics import Metrics
+    from masivo.relay.service import Relay
+
+    metrics = Metrics()
+    client: ClientOptions = {
+        "on_activity": metrics.listen,
+        "base_url": account.base_url,
+        "batch_size": given["batch_size"],
+        "idle_timeout": given["idle_timeout"],
+        "max_wait": given["max_wait"],
+    }
+    settings = configure(account.key, environ=os.environ, **client)
+    running = Relay(_store(given, account, metrics, client), settings, keys, metrics)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.stop)
+    where = given["spool"] or "Redis"
+
+    def ready(url: str) -> None:
+        terminal.note(f"Relay for {account.base_url}, with its events in {where}.")
+        terminal.result(url)
+
+    await running.run(listener, ready)
+    return Exit.GOOD
+
+
+def _store(
+    given: dict[str, Any], account: Account, metrics: Metrics, client: ClientOptions
+) -> RelayStore:
+    """The store that was asked for.
+
+    Raises:
+        MasivoConfigError: an option is wrong.
+        RelayError: the URL is.
+    """
+    redis = _one_of(given)
+    if redis is None:
+        from masivo.relay.on_spool import SpoolStore
+
+        return SpoolStore(
+            given["spool"], account.key, metrics, replaced_key=given["replaced_key"], **client
+        )
+    from masivo.relay.on_redis import RedisStore
+
+    return RedisStore(
+        redis.reveal(),
+        account.key.reveal(),
+        name=given["name"],
+        partitions=given["partitions"],
+        replaced_key=given["replaced_key"],
+        on_leases=metrics.leases.set,
+        **client,
+    )
+
+
+def _one_of(given: dict[str, Any]) -> Secret | None:
+    """The URL of a Redis, or None for the spool that was named.
+
+    Raises:
+        UsageError: neither was named, or both.
+    """
+    spool, redis = given["spool"], given["redis"]
+    if spool and redis:
+        raise UsageError("--spool and --redis cannot be combined: a relay has one store")
+    if spool:
+        return None
+    if redis is None and (url := os.environ.get(REDIS)):
+        redis = Secret(url)
+    if redis is None:
+        raise UsageError(
+            f"name the store: --spool DIR for one machine, or --redis URL (or {REDIS}) for a fleet"
+        )
+    return cast("Secret", redis)
+
+
+@contextmanager
+def _explained() -> Generator[None, None, None]:
+    """Say what to do about a store that cannot be used, and about what is not installed."""
+    try:
+        yield
+    except RelayError as error:
+        raise UsageError(str(error)) from None
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+            raise
+        raise UsageError(
+            f"the relay needs an extra, {error.name} is missing: pip install 'masivo[relay]'"
+        ) from None
+
+
+# ── Dead letters ─────────────────────────────────────────────────────────────────────────────
+
+
+@relay.command(epilog=TABLE, short_help="What the API rejected: list or export it.")
+@_with_store
+@click.option("--export", "file", metavar="FILE", help="Write to FILE, not to standard output.")
+@click.option("--json", "as_json", is_flag=True, help="With --export: print one JSON object.")
+def rejected(file: str | None, as_json: bool, **given: Any) -> Exit:
+    """Print the events that the API rejected, with its errors, as JSON Lines.
+
+    `masivo import` takes them again, once they are put right. Nothing is removed.
+
+    \b
+    masivo relay rejected --spool /var/lib/masivo > rejected.jsonl
+    masivo relay rejected --redis redis://10.0.0.5 --export rejected.jsonl
+    """
+    redis = _one_of(given)
+    with _explained():
+        if redis is None:
+            from .spool import survey_of
+
+            lines = survey_of(given["spool"]).rejected()
+        else:
+            from masivo.relay.on_redis import dead_letters
+
+            lines = dead_letters(redis.reveal(), given["name"])
+        return export(lines, file or "-", "rejected event", as_json)

@@ -1,0 +1,233 @@
+"""The check of a batch that came in: its events, byte for byte.
+
+The rules for one event are the core's own (``_protocol/events/encoding``), as
+``send_analytics_event`` applies them; here they are applied to JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+
+from masivo import MasivoValidationError
+from masivo._protocol.events.encoding import MISSING, check, longest, too_long
+from masivo._protocol.events.form import STAMP_SIZE, size
+from masivo._protocol.json import NOT_JSON, parse
+from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
+from masivo._protocol.wire.schema import moment_of, problem_with_age
+
+from .store import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from masivo.protocol import Settings
+
+__all__ = ["BadEventsError", "Check", "MalformedError", "TooManyError"]
+
+MAX_EVENTS: Final = 10_000
+"""The most events of a batch."""
+
+MAX_DEPTH: Final = 500
+"""The most levels of arrays and objects in an event: what reads it later may have less room on its
+stack."""
+
+CLOCK_ERROR: Final = 2.0
+"""The upstream's time, as known, may be this much behind it, in seconds
+(``_protocol/sending/server_clock``): an event that is no further ahead may be of now."""
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class MalformedError(Exception):
+    """A body is not what it should be; the message says why."""
+
+
+class TooManyError(Exception):
+    """A batch has too many events."""
+
+
+class BadEventsError(Exception):
+    """A batch holds bad events.
+
+    Attributes:
+        problems: what is wrong, for each of them, with its place.
+        total: the number of events in the batch.
+    """
+
+    def __init__(self, problems: list[str], total: int) -> None:
+        super().__init__(problems, total)
+        self.problems: list[str] = problems
+        self.total: int = total
+
+
+class _Fields(msgspec.Struct, gc=False):
+    """The fields that are looked at."""
+
+    type: Any = None
+    customer_id: Any = None
+    brand_id: Any = MISSING
+    issued_at: Any = MISSING
+
+
+_NOTHING: Final[Mapping[str, object]] = {}
+_fields: Final = msgspec.json.Decoder(_Fields).decode
+_decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=float).decode
+_bare: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class Check:
+    """Splits and checks bodies.
+
+    Args:
+        settings: of the client that delivers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        api = settings.account.api
+        self._reserved = api.reserved_types
+        self._stamped = api.stamp_issued_at
+        self._max_age = api.max_age
+        self._longest = longest(settings)
+        self._key = api.events_key
+        if self._key is not None:
+            envelope = msgspec.defstruct(
+                "Envelope", [("events", list[msgspec.Raw])], rename={"events": self._key}
+            )
+            self._envelope: Any = msgspec.json.Decoder(envelope).decode
+
+    def events(self, body: bytes, now: float) -> list[Event]:
+        """Return the events of a body.
+
+        Args:
+            body: without its content-encoding.
+            now: the upstream's time, in seconds since the epoch.
+
+        Raises:
+            MalformedError: it holds no array of events.
+            TooManyError: it holds too many.
+            BadEventsError: some are bad.
+        """
+        raws = self._split(body)
+        if len(raws) > MAX_EVENTS:
+            raise TooManyError
+        # What the parser passes over is checked no further than its brackets and quotes.
+        doubtful = not _is_utf8(body) or _SURROGATE.search(body) is not None
+        lines = b"\n" in body or b"\r" in body
+        longest, reserved, stamped = self._longest, self._reserved, self._stamped
+        # In the usual form times are in order as texts.
+        earliest = "" if self._max_age is None else _text(now - self._max_age)
+        latest = _text(now + CLOCK_ERROR)
+        problems: list[str] = []
+        events: list[Event] = []
+        for place, raw in enumerate(raws):
+            encoded = bytes(raw)
+            try:
+                if doubtful:
+                    _decode(encoded)
+                if len(encoded) > 2 * MAX_DEPTH:
+                    _check_depth(encoded)
+                fields = _fields(encoded)
+                customer = check(
+                    _NOTHING, fields.type, fields.customer_id, fields.brand_id, reserved, None
+                )
+                at = fields.issued_at
+                if at is not MISSING:
+                    usual = type(at) is str and len(at) == STAMP_LENGTH and at[-1] == "Z"
+                    if not (usual and earliest <= at <= latest):
+                        self._check_time(at, now)
+                elif stamped:
+                    encoded = encoded[1:]
+                if len(encoded) > longest - STAMP_SIZE and size(encoded) > longest:
+                    raise too_long(encoded, longest)
+                if lines:
+                    # JSON has line ends between its parts alone.
+                    encoded = encoded.replace(b"\n", b" ").replace(b"\r", b" ")
+            except MasivoValidationError as error:
+                problems.append(f"events[{place}]: {self._explained(encoded, error)}")
+            except msgspec.ValidationError:
+                problems.append(f"events[{place}]: an event must be an object")
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                problems.append(f"events[{place}]: {_unreadable(error)}")
+            else:
+                events.append(Event(encoded, customer))
+        if problems:
+            raise BadEventsError(problems, len(raws))
+        return events
+
+    def _split(self, body: bytes) -> list[msgspec.Raw]:
+        try:
+            if self._key is None:
+                return _bare(body)
+            return cast("list[msgspec.Raw]", self._envelope(body).events)
+        except msgspec.ValidationError:
+            place = "body" if self._key is None else f"field {self._key!r}"
+            raise MalformedError(f"The {place} must be an array of events") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            hint = ", or holds a lone surrogate" if _SURROGATE.search(body) else ""
+            raise MalformedError(f"The body is not JSON{hint}: {error}") from None
+        except RecursionError:
+            raise MalformedError("The body is not JSON: it is nested too deeply") from None
+
+    def _check_time(self, issued_at: object, now: float) -> None:
+        """Check the age of an event; a time that cannot be read is the API's to judge."""
+        moment = moment_of(issued_at)
+        if moment is None:
+            return
+        if now < moment <= now + CLOCK_ERROR:
+            return
+        problem = problem_with_age(moment, now, self._max_age)
+        if problem is not None:
+            raise MasivoValidationError(f"issued_at {problem}, by the API's clock")
+
+    def _explained(self, encoded: bytes, error: MasivoValidationError) -> str:
+        """The message for an invalid event; all of its fields may be of help in it."""
+        event = parse(encoded)
+        if event is not NOT_JSON and isinstance(event, dict):
+            try:
+                _check_all(event, self._reserved)
+            except MasivoValidationError as better:
+                return better.message
+        return error.message
+
+
+def _text(moment: float) -> str:
+    return format_stamp(moment).decode()
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        return body.isascii() or bool(body.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _check_depth(encoded: bytes) -> None:
+    """Raise RecursionError for an event of too many levels."""
+    if encoded.count(b"[") + encoded.count(b"{") <= MAX_DEPTH:
+        return
+    level: list[object] = [_decode(encoded)]
+    for _ in range(MAX_DEPTH):
+        below: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += cast("dict[str, object]", each).values()
+            elif isinstance(each, list):
+                below += cast("list[object]", each)
+        if not below:
+            return
+        level = below
+    raise RecursionError
+
+
+def _unreadable(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "the event is nested too deeply"
+    return "a text in it is no UTF-8, or holds a lone surrogate"
+
+
+def _check_all(event: dict[str, Any], reserved: Collection[str]) -> None:
+    kind, customer = event.get("type"), event.get("customer_id")
+    check(event, kind, customer, event.get("brand_id", MISSING), reserved, None)

@@ -1,0 +1,242 @@
+"""The routes of the API that a relay serves, as the API does (``docs/explanation/wire.md``).
+
+A batch gets a 200 when all its events are stored, and not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from email.utils import formatdate
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from masivo._protocol.json import encode
+from masivo._protocol.wire import serving
+from masivo._protocol.wire.serving import BASE_PATH, Reply, bearer, failure
+
+from .bodies import MAX_BODY, Bodies, CrowdedError, TooLongError
+from .checking import MAX_EVENTS, BadEventsError, Check, MalformedError, TooManyError
+from .store import Batch, Kept, StoreFullError, StoreUnreachableError
+from .tokens import InvalidTokenError, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from masivo.protocol import Settings
+
+    from .metrics import Metrics
+    from .store import RelayStore
+
+__all__ = ["Intake", "app"]
+
+AGAIN: Final = 10
+"""The seconds after which a client may try again where the store is full."""
+SOON: Final = 1
+"""The same, where memory is short."""
+MAX_KEY: Final = 255
+"""The longest ``Idempotency-Key``."""
+
+_logger = logging.getLogger("masivo.relay")
+
+_TOO_LONG: Final = failure(
+    413,
+    "Content Too Large",
+    f"A body may have {MAX_BODY} bytes, with its content-encoding and without",
+)
+_TOO_MANY: Final = failure(
+    413, "Content Too Large", f"A batch may have {MAX_EVENTS} events; send several"
+)
+_FULL: Final = failure(
+    429,
+    "Too Many Requests",
+    "The relay's store is full: nothing of the batch was kept; send it again later",
+    (("Retry-After", str(AGAIN)),),
+)
+_UNREACHABLE: Final = failure(
+    503,
+    "Service Unavailable",
+    "The relay's store does not respond; send the batch again, with the same Idempotency-Key",
+)
+_CROWDED: Final = failure(
+    503,
+    "Service Unavailable",
+    "The relay has no memory for another body now; send it again",
+    (("Retry-After", str(SOON)),),
+)
+_CONFLICT: Final = failure(
+    409,
+    "Conflict",
+    "Another body came with this Idempotency-Key before; nothing of this one was kept",
+)
+_LONG_KEY: Final = failure(400, "Bad Request", f"An Idempotency-Key may have {MAX_KEY} characters")
+_BROKEN: Final = failure(
+    500, "Internal Server Error", "The relay has failed; its log says where. Send it again"
+)
+
+
+class Intake:
+    """Takes batches.
+
+    Args:
+        store: keeps them.
+        tokens: for the keys of clients.
+        settings: of the client that delivers.
+        metrics: counts what comes in.
+        bodies: counts what is in memory.
+    """
+
+    def __init__(
+        self,
+        store: RelayStore,
+        tokens: Tokens,
+        settings: Settings,
+        metrics: Metrics,
+        bodies: Bodies,
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._metrics = metrics
+        self._check = Check(settings)
+        self._bodies = bodies
+        api = settings.account.api
+        self._endpoints = {
+            api.authorize_path: ("authorize", "GET", self._authorize),
+            api.events_path: ("events", "POST", self._take),
+        }
+
+    def routes(self) -> list[Route]:
+        """The routes, below the base path; any other there is the API's own."""
+        served = [
+            self._route(f"{BASE_PATH}{path}", name, method, endpoint)
+            for path, (name, method, endpoint) in self._endpoints.items()
+        ]
+        return [*served, self._route(f"{BASE_PATH}/{{path:path}}", "other", None, _elsewhere)]
+
+    def _route(
+        self,
+        path: str,
+        name: str,
+        method: str | None,
+        endpoint: Callable[[Request], Awaitable[Reply]],
+    ) -> Route:
+        async def respond(request: Request) -> Response:
+            try:
+                if method is not None and request.method != method:
+                    reply = serving.wrong_method(method)
+                else:
+                    reply = await endpoint(request)
+            except ClientDisconnect:
+                reply = _BROKEN  # there is nobody to read it
+            except Exception as error:  # noqa: BLE001 (its message may hold what came in)
+                _logger.error("a request has failed: %s", _place_of(error))  # noqa: TRY400
+                reply = _BROKEN
+            self._metrics.responses.labels(name, reply.status).inc()
+            return self.response(reply)
+
+        # A Route for a function without its methods takes GET alone.
+        return Route(path, _Endpoint(respond), methods=None)
+
+    def response(self, reply: Reply) -> Response:
+        """A reply as Starlette sends it."""
+        date = formatdate(self._store.now(), usegmt=True)
+        return Response(
+            encode(reply.document),
+            reply.status,
+            {"Date": date, **dict(reply.headers)},
+            "application/json",
+        )
+
+    async def _authorize(self, request: Request) -> Reply:
+        key = request.headers.get("x-api-key")
+        if not key:
+            return serving.NO_KEY
+        token = self._tokens.grant(key)
+        return serving.BAD_KEY if token is None else serving.granted(token)
+
+    async def _take(self, request: Request) -> Reply:
+        token = bearer(request.headers.get("authorization", ""))
+        if token is None:
+            return serving.NO_TOKEN
+        try:
+            account = self._tokens.account(token)
+        except InvalidTokenError as error:
+            return serving.bad_token(str(error))
+        key = request.headers.get("idempotency-key") or None
+        if key is not None and len(key) > MAX_KEY:
+            return _LONG_KEY
+        with self._bodies.reading() as body:
+            try:
+                plain = await body.read(request)
+                events = self._check.events(plain, self._store.now())
+            except TooLongError:
+                return _TOO_LONG
+            except TooManyError:
+                return _TOO_MANY
+            except CrowdedError:
+                return _CROWDED
+            except MalformedError as error:
+                return serving.malformed(str(error))
+            except BadEventsError as error:
+                return serving.bad_events(error.problems, error.total)
+            except ValueError as error:
+                return serving.malformed(f"The body cannot be read: {error}")
+            if not events:
+                return serving.NO_EVENTS
+            batch = Batch(account, key, sha256(plain).digest(), events)
+            del plain
+            return await self._keep(batch)
+
+    async def _keep(self, batch: Batch) -> Reply:
+        try:
+            kept = await self._store.keep(batch)
+        except StoreFullError:
+            return _FULL
+        except StoreUnreachableError:
+            return _UNREACHABLE
+        if kept is Kept.CONFLICT:
+            return _CONFLICT
+        if kept is Kept.STORED:
+            self._metrics.accepted.inc(len(batch.events))
+        return serving.accepted(len(batch.events))
+
+
+class _Endpoint:
+    """An ASGI application, which Starlette calls whatever the method."""
+
+    def __init__(self, respond: Callable[[Request], Awaitable[Response]]) -> None:
+        self._respond = respond
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        response = await self._respond(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+async def _elsewhere(_request: Request) -> Reply:
+    return failure(
+        404,
+        "Not Found",
+        "A relay takes authorizations and batches of events alone: send everything else to the "
+        "API itself",
+    )
+
+
+def _place_of(error: Exception) -> str:
+    """The kind of an exception and its place in the code: nothing of what it is about."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
+
+
+def app(intake: Intake, others: Sequence[Route]) -> Starlette:
+    """The application: the intake's routes, and others'."""
+
+    async def unknown(_request: Request, _error: Exception) -> Response:
+        base = failure(404, "Not Found", f"There is nothing here: base_url ends in {BASE_PATH}")
+        return intake.response(base)
+
+    return Starlette(routes=[*others, *intake.routes()], exception_handlers={404: unknown})

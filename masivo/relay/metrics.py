@@ -1,0 +1,126 @@
+"""Numbers of a relay, for Prometheus; the intake and the store count into them.
+
+A store counts what it learns of its deliveries: ``listen`` takes what its clients say
+(``on_activity``), and ``leases`` is the number of partitions that it holds.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from masivo.protocol import BatchSettled, EventsFailed, RequestFailed, ResponseReceived
+
+from .upstream import Upstream
+
+if TYPE_CHECKING:
+    from masivo.protocol import Activity
+
+    from .store import Backlog
+
+__all__ = ["Metrics"]
+
+_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The numbers of one relay."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self.upstream: Upstream = Upstream()
+        self.rejections: int = 0
+        """Events that the API rejected, since the start."""
+        self.responses: Counter = Counter(
+            "masivo_relay_responses",
+            "Responses to clients.",
+            ["route", "status"],
+            registry=registry,
+        )
+        self.accepted: Counter = Counter(
+            "masivo_relay_accepted_events",
+            "Events that were taken from clients and stored.",
+            registry=registry,
+        )
+        self.delivered: Counter = Counter(
+            "masivo_relay_delivered_events", "Events that the API accepted.", registry=registry
+        )
+        self.rejected: Counter = Counter(
+            "masivo_relay_rejected_events",
+            "Events that the API rejected: they are dead letters.",
+            registry=registry,
+        )
+        self.leases: Gauge = Gauge(
+            "masivo_relay_leases", "Partitions that this relay delivers.", registry=registry
+        )
+        self._waiting = Gauge(
+            "masivo_relay_waiting_events",
+            "Events in the store that are neither delivered nor rejected.",
+            registry=registry,
+        )
+        self._oldest = Gauge(
+            "masivo_relay_oldest_event_seconds",
+            "For how long the oldest of them has waited; 0 without one.",
+            registry=registry,
+        )
+        self._dead_letters = Gauge(
+            "masivo_relay_dead_letters", "Rejected events that are kept.", registry=registry
+        )
+        self._store_up = Gauge(
+            "masivo_relay_store_up", "1 while the store responds, else 0.", registry=registry
+        )
+        self._upstream_up = Gauge(
+            "masivo_relay_upstream_up",
+            "0 while requests to the API fail or are not accepted, else 1.",
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "masivo_relay_upstream_seconds",
+            "Seconds until the API's response.",
+            ["request"],
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._failures = Counter(
+            "masivo_relay_upstream_failures",
+            "Requests without a usable response (status 0), or with an error status.",
+            ["request", "status"],
+            registry=registry,
+        )
+
+    def listen(self, activity: Activity) -> None:
+        """Count what a client of the store does: its ``on_activity``."""
+        if isinstance(activity, ResponseReceived):
+            request = _kind(activity.batch)
+            self._latency.labels(request).observe(activity.seconds)
+            if activity.status >= 300:
+                self._failures.labels(request, activity.status).inc()
+        elif isinstance(activity, RequestFailed):
+            self._failures.labels(_kind(activity.batch), activity.status or 0).inc()
+        elif isinstance(activity, BatchSettled):
+            self.delivered.inc(activity.delivered)
+        elif isinstance(activity, EventsFailed) and activity.error != "MasivoClosedError":
+            self.rejections += activity.events
+            self.rejected.inc(activity.events)
+        self.upstream.listen(activity)
+
+    def exposed(self, backlog: Backlog | None) -> bytes:
+        """The numbers in Prometheus' text format.
+
+        Args:
+            backlog: the store's; None: it does not respond.
+        """
+        self._upstream_up.set(self.upstream.is_up)
+        self._store_up.set(backlog is not None)
+        if backlog is not None:
+            self._waiting.set(backlog.waiting)
+            self._dead_letters.set(backlog.rejected)
+            oldest = backlog.oldest
+            self._oldest.set(0 if oldest is None else max(0.0, time.time() - oldest))
+        return generate_latest(self._registry)
+
+
+def _kind(batch: str | None) -> str:
+    return "authorization" if batch is None else "batch"

@@ -1,0 +1,254 @@
+"""The embedded store, for one machine: a client with a spool
+(``docs/reference/guarantees.md#events-on-disk``).
+
+Events go from the intake into the client's buffer and onto the disk in one step. ``secret`` is
+kept beside them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from masivo import AsyncClient, MasivoClosedError
+from masivo.protocol import Failed
+from masivo.spool import Spool
+from masivo.spool.survey import SECRET, Survey
+
+from .remembered import Remembered
+from .store import (
+    Backlog,
+    Kept,
+    RelayError,
+    StoreFullError,
+    StoreUnreachableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Unpack
+
+    from masivo.protocol import Buffer, ClientOptions, Secret, Settings, Store
+    from masivo.spool.log import Log
+
+    from .metrics import Metrics
+    from .store import Batch
+
+__all__ = ["SpoolStore"]
+
+IN_FLIGHT: Final = 8
+"""Batches on their way at once; a spool keeps order for each customer."""
+FULL: Final = 10.0
+"""For this many seconds after a batch found no room, the store says that it is full."""
+RECOUNT: Final = 60.0
+"""Dead letters are counted anew after this time, in seconds: some may have become too old."""
+_SECRET_BYTES: Final = 32
+
+
+class _Spool(Spool):
+    replaced_key = False
+
+    def adopt(self, *, replaced_key: bool = False) -> Iterator[Log]:
+        """See Spool."""
+        return super().adopt(replaced_key=replaced_key or self.replaced_key)
+
+
+class _Client(AsyncClient):
+    """A client whose buffer takes events that are encoded already."""
+
+    spool: _Spool
+    replaced_key = False
+
+    def _store(self) -> Store | None:
+        account, settings = self._settings.account, self._settings
+        assert settings.spool is not None  # noqa: S101 (given below)
+        self.spool = _Spool(
+            settings.spool, account.api_key.reveal(), account.base_url, settings.spool_max_bytes
+        )
+        self.spool.replaced_key = self.replaced_key
+        return self.spool
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings."""
+        return self._settings
+
+    @property
+    def buffer(self) -> Buffer:
+        """Its buffer, in the running loop."""
+        return self._bound()
+
+
+class SpoolStore:
+    """See RelayStore.
+
+    Args:
+        place: the directory of the spool.
+        api_key: of the upstream.
+        metrics: the relay's; ``on_activity`` is to be its ``listen``.
+        replaced_key: True: deliver what was left under other keys of the same address, too.
+        options: of the client.
+
+    Raises:
+        MasivoConfigError: an option is wrong, or the directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        api_key: Secret,
+        metrics: Metrics,
+        *,
+        replaced_key: bool = False,
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        whole: ClientOptions = {
+            "max_in_flight": IN_FLIGHT,
+            **options,
+            "spool": place,
+            "refresh_interval": None,
+            "await_linger": None,
+        }
+        self._client = _Client(api_key.reveal(), **whole)
+        self._client.replaced_key = replaced_key
+        self._place = self._client.settings.spool or place
+        self._metrics = metrics
+        self._remembered = Remembered()
+        self._buffer: Buffer
+        self._full_until = 0.0
+        self._left = 0  # events that earlier processes had left at the start
+        self._rejected = 0
+        self._recount_at = 0.0
+        self._counted: int = -1
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the client that delivers."""
+        return self._client.settings
+
+    async def start(self) -> bytes:
+        """See RelayStore."""
+        try:
+            secret = secret_in(self._place)
+            self._left = await asyncio.to_thread(self._count_left)
+        except OSError as error:
+            raise RelayError(
+                f"the spool in {self._place} cannot be read: {error.strerror or error}"
+            ) from None
+        self._buffer = self._client.buffer
+        self._buffer.silence()  # the relay itself says what becomes of its events
+        await self._client.__aenter__()
+        return secret
+
+    async def keep(self, batch: Batch) -> Kept:
+        """See RelayStore. Where the disk becomes full in the middle of a batch, the first part is
+        stored; the batch's repeat under the same key stores the rest."""
+        stored = self._remembered.find(batch)
+        if stored.digest != batch.digest:
+            return Kept.CONFLICT
+        if stored.whole:
+            return Kept.REPEATED
+        put = self._buffer.put
+        try:
+            for event in batch.events[stored.events :]:
+                delivery = put(event.encoded, event.customer)
+                outcome = delivery.outcome
+                if isinstance(outcome, Failed) and not outcome.error.spooled:
+                    delivery.claim()
+                    self._full_until = time.monotonic() + FULL
+                    raise StoreFullError(outcome.error.message)
+                stored.events += 1
+        except MasivoClosedError:
+            raise StoreUnreachableError("the relay stops") from None
+        finally:
+            if not stored.events:
+                self._remembered.forget(batch)
+        stored.whole = True
+        return Kept.STORED
+
+    def now(self) -> float:
+        """See RelayStore."""
+        return self._buffer.server_time()[0]
+
+    async def problem(self) -> str | None:
+        """See RelayStore."""
+        if time.monotonic() < self._full_until or not self._client.spool.has_room:
+            return f"the spool in {self._place} is full, or cannot be written"
+        return None
+
+    async def backlog(self) -> Backlog:
+        """See RelayStore."""
+        stats = self._client.stats()
+        unread = max(0, self._left - stats.adopted)
+        oldest = None if stats.oldest is None else time.time() - stats.oldest
+        now = time.monotonic()
+        rejections = self._metrics.rejections
+        if now >= self._recount_at or rejections != self._counted:
+            self._counted, self._recount_at = rejections, now + RECOUNT
+            with suppress(OSError):
+                self._rejected = await asyncio.to_thread(self._count_rejected)
+        return Backlog(
+            stats.queued + stats.in_flight + stats.spooled + unread, oldest, self._rejected
+        )
+
+    async def stop(self, seconds: float) -> None:
+        """See RelayStore."""
+        await self._client.aclose(seconds)
+
+    def _count_left(self) -> int:
+        """Count what is there to be adopted."""
+        key = self._client.settings.account.api_key.reveal()
+        logs, others = Survey(self._place).logs(), self._client.replaced_key
+        base_url = self._client.settings.account.base_url
+        return sum(
+            log.events
+            for log in logs
+            if not log.held and (log.is_of(key) or (others and log.base_url == base_url))
+        )
+
+    def _count_rejected(self) -> int:
+        return sum(1 for _ in Survey(self._place).rejected())
+
+
+def secret_in(place: str) -> bytes:
+    """Return the secret that lies in a directory; one is made where there is none.
+
+    Raises:
+        RelayError: others can read it, or it is none.
+        OSError: it cannot be read or made.
+    """
+    path = f"{place}/{SECRET}"
+    with suppress(FileNotFoundError):
+        return _read_secret(path)
+    draft = f"{path}.{secrets.token_hex(4)}"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_bytes(_SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):  # another relay came first
+            os.link(draft, path)
+    finally:
+        os.unlink(draft)  # noqa: PTH108
+    return _read_secret(path)
+
+
+def _read_secret(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
+        mode = os.fstat(file.fileno()).st_mode & 0o777
+        secret = file.read(_SECRET_BYTES + 1)
+    if mode & 0o077:
+        raise RelayError(
+            f"{path} can be read by other users of this machine (mode {mode:04o}), and tokens are "
+            "signed with it: delete it, and start again; clients get new tokens by themselves"
+        )
+    if len(secret) != _SECRET_BYTES:
+        raise RelayError(
+            f"{path} is damaged: delete it, and start again; clients get new tokens by themselves"
+        )
+    return secret

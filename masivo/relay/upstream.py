@@ -1,0 +1,71 @@
+"""The state of the API, as a relay's deliveries find it, and the warnings about it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from masivo.protocol import RequestFailed, ResponseReceived
+
+if TYPE_CHECKING:
+    from masivo.protocol import Activity
+
+__all__ = ["Upstream"]
+
+PATIENCE: Final = 30.0
+"""Failures must last this many seconds before a warning: retries are everyday."""
+AGAIN: Final = 600.0
+"""The time between two warnings about one outage, in seconds."""
+
+_EVENTS_AT_FAULT: Final = (400, 413, 422)
+"""Statuses of a batch that speak of its events: the API works."""
+
+_logger = logging.getLogger("masivo.relay")
+
+
+class Upstream:
+    """Whether the API takes events."""
+
+    def __init__(self) -> None:
+        self._down_since: float | None = None
+        self._warn_at = 0.0
+        self._warned = False
+
+    @property
+    def is_up(self) -> bool:
+        """False since a request failed, until one succeeds."""
+        return self._down_since is None
+
+    def listen(self, activity: Activity) -> None:
+        """Learn from what a client of the store does: its ``on_activity``."""
+        if isinstance(activity, RequestFailed):
+            why = "no usable response"
+            if activity.causes:
+                why += f", {activity.causes[-1]}"
+            self._failed(activity.at, why)
+        elif isinstance(activity, ResponseReceived):
+            status = activity.status
+            works = status < 300 or (activity.batch is not None and status in _EVENTS_AT_FAULT)
+            # A 401 for a batch is everyday: the token has expired. The authorization decides.
+            if works:
+                self._succeeded(activity.at)
+            elif status != 401 or activity.batch is None:
+                self._failed(activity.at, f"HTTP {status}")
+
+    def _failed(self, at: float, why: str) -> None:
+        if self._down_since is None:
+            self._down_since = at
+            self._warn_at = at + PATIENCE
+        elif at >= self._warn_at:
+            self._warn_at, self._warned = at + AGAIN, True
+            _logger.warning(
+                "the API has accepted nothing for %.0f s (%s): events wait in the store. Check "
+                "the network, MASIVO_BASE_URL and MASIVO_API_KEY",
+                at - self._down_since,
+                why,
+            )
+
+    def _succeeded(self, at: float) -> None:
+        if self._warned and self._down_since is not None:
+            _logger.warning("the API accepts events again, after %.0f s", at - self._down_since)
+        self._down_since, self._warned = None, False

@@ -1,0 +1,217 @@
+"""``masivo relay``: what it refuses, what it prints, how it ends, and its dead letters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+from masivo import Client
+from masivo.emulator import Fault
+
+from .conftest import LIMIT, PROGRAM, clean, event
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from masivo.emulator import Emulator
+
+    from .conftest import Shell
+
+KEY = "a-shop-s-key-0123456789"
+
+
+@contextmanager
+def relay(
+    emulator: Emulator, place: Path, *options: str, **environ: str
+) -> Generator[tuple[subprocess.Popen[str], str], None, None]:
+    """A relay with a spool that runs, and its ``base_url``."""
+    settings = {
+        "MASIVO_API_KEY": emulator.client_key,
+        "MASIVO_BASE_URL": emulator.url,
+        "MASIVO_RELAY_KEYS": f"another, {KEY}",
+        **environ,
+    }
+    process = subprocess.Popen(
+        [PROGRAM, "relay", "--spool", place, "--port", "0", "--idle-timeout", "0.1", *options],
+        env=clean(os.environ) | settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str], number: int) -> tuple[int, float, str]:
+    """End a relay by a signal; its exit code, the seconds it took, and its errors."""
+    began = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=LIMIT)
+    return process.returncode, time.monotonic() - began, errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_delivers_and_ends_by_a_signal(
+    emulator: Emulator, tmp_path: Path, number: signal.Signals
+) -> None:
+    """With exit code 0, and what came last delivered; neither keys nor events are in what it
+    prints."""
+    with relay(emulator, tmp_path, "--idle-timeout", "60") as (process, url):
+        with Client(KEY, base_url=url) as client:
+            client.send_analytics_event(event(1))
+        root = url.partition("/api")[0]
+        assert urlopen(f"{root}/ready").read() == b"ready\n"
+        code, _, errors = ended(process, number)
+        assert code == 0
+        assert emulator.event_count == 1
+        assert errors.splitlines() == [f"Relay for {emulator.url}, with its events in {tmp_path}."]
+
+
+@pytest.mark.full
+def test_it_ends_in_time_while_the_api_hangs(emulator: Emulator, tmp_path: Path) -> None:
+    """A request on its way gets 5 s; after 10 s nothing runs, and the events wait in the spool."""
+    emulator.fail(Fault(delay=60.0), route="events", times=None)
+    with relay(emulator, tmp_path) as (process, url):
+        with Client(KEY, base_url=url) as client:
+            client.send_analytics_event(event(1))
+        emulator.wait_for(lambda _: len(emulator.requests) >= 2)
+        code, seconds, errors = ended(process, signal.SIGTERM)
+    assert code == 0
+    assert 3.0 < seconds < 10.0
+    assert "1 event stays in the spool" in errors
+
+
+def test_it_ends_at_once_while_the_api_is_gone(emulator: Emulator, tmp_path: Path) -> None:
+    """Nothing is waited for where one try has failed."""
+    with relay(emulator, tmp_path) as (process, url):
+        emulator.stop()
+        with Client(KEY, base_url=url) as client:
+            client.send_analytics_event(event(1))
+        code, seconds, errors = ended(process, signal.SIGTERM)
+    assert code == 0
+    assert seconds < 8.0
+    assert "1 event stays in the spool" in errors
+    assert KEY not in errors
+    assert "customer" not in errors
+
+
+def test_without_keys_of_its_own_it_takes_the_one_it_delivers_with(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """A shop with one key has no more to say."""
+    with (
+        relay(emulator, tmp_path, MASIVO_RELAY_KEYS="") as (_, url),
+        Client(emulator.client_key, base_url=url) as client,
+    ):
+        assert client.get_token()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "name the store: --spool DIR"),
+        (["--spool", "a", "--redis", "redis://b"], "cannot be combined"),
+        (["--spool", "a", "--host", "0.0.0.0"], "--behind-proxy"),
+        (["--spool", "a", "--host", "::"], "--behind-proxy"),
+        (["--spool", "a", "--host", "no.such.host.invalid", "--behind-proxy"], "cannot listen on"),
+        (["--spool", "/dev/null/a"], "spool=/dev/null/a"),
+        (["rejected"], "name the store"),
+        (["rejected", "--spool", "/nowhere"], "there is no directory /nowhere"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_way_out(
+    shell: Shell, arguments: list[str], words: str
+) -> None:
+    """With exit code 2, before anything is sent or stored."""
+    ended = shell.run("relay", *arguments, MASIVO_API_KEY=shell.emulator.client_key)
+    assert ended.code == 2
+    assert words in ended.err
+    assert not (shell.folder / "a").exists()
+
+
+def test_a_port_that_is_taken_is_named(shell: Shell) -> None:
+    """With the option that chooses another."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = shell.run(
+            "relay", "--spool", "a", "--port", port, MASIVO_API_KEY=shell.emulator.client_key
+        )
+    assert ended.code == 2
+    assert f"127.0.0.1:{port}" in ended.err
+    assert "--port" in ended.err
+
+
+def test_a_relay_does_not_deliver_to_itself(shell: Shell) -> None:
+    """Where the clients' MASIVO_BASE_URL is set for it, too."""
+    ended = shell.run(
+        "relay",
+        "--spool",
+        "a",
+        MASIVO_API_KEY="k",
+        MASIVO_BASE_URL="http://localhost:8311/api/storefront/v1",
+    )
+    assert ended.code == 2
+    assert "this relay's own" in ended.err
+
+
+def test_rejected_events_are_listed_and_exported(emulator: Emulator, shell: Shell) -> None:
+    """While the relay runs, with their errors, as `masivo import` takes them again."""
+    emulator.reject = lambda _: "no such brand"
+    place = shell.folder / "spool"
+    with relay(emulator, place) as (_, url):
+        with Client(KEY, base_url=url) as client:
+            client.send_analytics_event(event(7))
+        emulator.wait_for(lambda _: emulator.batches)
+        deadline = time.monotonic() + LIMIT
+        while not (listed := shell.masivo("relay", "rejected", "--spool", str(place))).out:
+            assert time.monotonic() < deadline
+    (line,) = listed.out.splitlines()
+    assert "no such brand" in json.loads(line)["rejected"]["reason"]
+    exported = shell.masivo(
+        "relay", "rejected", "--spool", str(place), "--export", "out.jsonl", "--json"
+    )
+    assert exported.json() == {"complete": True, "events": 1, "file": "out.jsonl"}
+    assert (shell.folder / "out.jsonl").read_text() == listed.out
+
+
+WITHOUT_EXTRA = """
+import sys
+sys.modules["starlette"] = sys.modules["uvicorn"] = sys.modules["prometheus_client"] = None
+from masivo.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_without_its_extra_it_says_how_to_get_it(tmp_path: Path, emulator: Emulator) -> None:
+    """The other commands need nothing of it."""
+    environ = clean(os.environ) | {
+        "MASIVO_API_KEY": emulator.client_key,
+        "MASIVO_BASE_URL": emulator.url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRA, "relay", "--spool", tmp_path, "--port", "0"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 2
+    assert "pip install 'masivo[relay]'" in done.stderr
+    assert "Traceback" not in done.stderr
