@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Final
 
 from masivo._protocol.wire import serving
 from masivo._protocol.wire.api import RESERVED_TYPES
@@ -44,6 +44,13 @@ class Call:
     events: list[Json] | None = None
     # What is wrong with the body; None if nothing is.
     malformed: str | None = None
+
+
+CLIENT_KEY: Final = "emulator-client-key"
+"""The CLIENT key of an emulator that is started from a shell, unless it is given another."""
+
+OURS: Final = "CLIENT key"
+"""The kind of the emulator's own CLIENT key."""
 
 
 class StorefrontApi:
@@ -130,9 +137,7 @@ class StorefrontApi:
         """Return the kind of this key in words, never the key itself."""
         if not key:
             return "no key"
-        return {self._client_key: "CLIENT key", self._server_key: "SERVER key"}.get(
-            key, "unknown key"
-        )
+        return {self._client_key: OURS, self._server_key: "SERVER key"}.get(key, "unknown key")
 
     def token_in(self, headers: dict[str, str]) -> IssuedToken | None:
         """Return the record of a request's token; None if it has none, or an unknown one."""

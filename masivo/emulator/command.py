@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from masivo.emulator.api import CLIENT_KEY
 from masivo.emulator.emulator import Emulator
 from masivo.emulator.records import RecordedRequest
 
 PORT = 8310
 """The default port. It and the default keys are fixed, so that an emulator that is started again
 needs no new settings."""
-CLIENT_KEY = "emulator-client-key"
 SERVER_KEY = "emulator-server-key"
 
 _HELP = f"""\

@@ -15,7 +15,8 @@ import pytest
 
 from masivo.__main__ import main
 from masivo.emulator import Emulator, RecordedRequest
-from masivo.emulator.command import CLIENT_KEY, _print_request, make_parser, start
+from masivo.emulator.api import CLIENT_KEY
+from masivo.emulator.command import _print_request, make_parser, start
 
 from .clients import connected
 

@@ -5,10 +5,12 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+import masivo
 from masivo.emulator import Emulator, Fault, Json
 from masivo.emulator.inspector import feed as feed_module
 
@@ -565,3 +567,25 @@ def _dicts(value: Json) -> list[dict[str, Json]]:
 def _lists(value: Json) -> list[list[Json]]:
     assert isinstance(value, list)
     return [each for each in value if isinstance(each, list)]
+
+
+def test_a_client_of_this_process_names_its_triggers(
+    emulator: Emulator, page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ``on_activity`` tells the inspector; a retry and a part of a batch are shown as such."""
+    monkeypatch.setattr("masivo._protocol.sending.backoff.FIRST_WAIT", 0.02)
+    page.poll()
+    emulator.fail(503, route="events", number=2)
+    with masivo.Client(
+        emulator.client_key, base_url=emulator.url, batch_size=2, on_activity=emulator.hear
+    ) as client:
+        for number in range(3):
+            client.send_analytics_event(
+                {"type": "VIEW", "customer_id": f"c-{number}", "brand_id": None}
+            )
+    news: Any = page.poll()["requests"]
+    rows: list[dict[str, Any]] = [row for row in news if row["route"] == "events"]
+    assert [(row["trigger"], row["said"]) for row in rows] == [
+        *(("batch_size", True), ("close", True), ("retry", False))
+    ]
+    assert rows[0]["why"] == "the client says so"

@@ -108,6 +108,7 @@ def open_page(browser: Browser, watched: Watched) -> Iterator[OpenPage]:
             color_scheme="dark" if dark else "light",
             reduced_motion="reduce" if reduced_motion else "no-preference",
         )
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.set_default_timeout(PATIENCE)
         page.on("console", console)
         page.on("request", request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,12 @@ def shows(page: Page, selector: str, text: str | re.Pattern[str]) -> None:
     expect(page.locator(selector)).to_have_text(text)
 
 
+def copied(page: Page) -> str:
+    """Return what was copied last."""
+    text: str = page.evaluate("navigator.clipboard.readText()")
+    return text
+
+
 def status(page: Page, text: str) -> None:
     """Wait until the line of the faults begins so."""
     shows(page, "#fault-state", re.compile("^" + re.escape(text)))
@@ -87,6 +94,9 @@ def test_every_control(emulator: Emulator, open_page: OpenPage) -> None:
     """A tour of all buttons, fields and lists; none is left out."""
     page = open_page(emulator)
     hands = Hands(page)
+    hands.press("#setup-copy")
+    shows(page, "#setup-copy", "Copied")
+    assert copied(page) == f"export MASIVO_BASE_URL={emulator.url}\nexport MASIVO_API_KEY=…"
     emulator.reject = lambda event: "recalled" if event["customer_id"] == "00021" else None
     assert send(emulator, 60) == "delivered"
     rows(page, "events").first.wait_for()
@@ -148,12 +158,20 @@ def test_every_control(emulator: Emulator, open_page: OpenPage) -> None:
     hands.take("#events-grid").locator("tbody tr[id]").nth(3).click()
     page.locator("#detail-body", has_text='"customer_id": "').wait_for()
     hands.press("#detail-body")
+    hands.press("#detail-copy")
+    shows(page, "#detail-copy", "Copied")
+    assert json.loads(copied(page))["customer_id"]
+    hands.press("#detail-facts .link")
+    page.locator("#detail-title", has_text="Request ").wait_for()
     hands.press("#detail-close")
     page.locator("#detail").wait_for(state="hidden")
     hands.take("#requests-failures").check()
     page.locator("#requests-grid td.good").first.wait_for(state="detached")
     hands.take("#requests-grid").locator("tbody tr[id]", has_text="batch").last.click()
     page.locator("#detail-facts", has_text="recalled").wait_for()
+    page.locator("#detail-copy", has_text="Copy as curl").click()
+    shows(page, "#detail-copy", "Copied")
+    assert "curl " in copied(page)
     hands.press("#detail-filter")
     shows(page, "#events-count", re.compile("^60 of "))
     hands.press("#filter-request")
@@ -284,6 +302,8 @@ def test_it_shows_what_happens(emulator: Emulator, open_page: OpenPage) -> None:
     assert "authorize, CLIENT key" in told[3]
     rows(page, "requests").first.click()
     page.locator("#detail-facts", has_text="had the same Idempotency-Key").wait_for()
+    page.locator("#detail-facts .link", has_text="request 2").click()
+    page.locator("#detail-title", has_text="Request 2: batch of 100").wait_for()
     outcomes = page.locator("#events-grid tbody tr[id] td:last-child").first.text_content()
     assert outcomes == "accepted"
     shows(page, "#total-events", "200")
@@ -330,7 +350,8 @@ def test_it_survives_a_restart(open_page: OpenPage, watched: Watched) -> None:
         page = open_page(emulator)
         shows(page, "#events-count", "3 arrived")
         port = int(emulator.url.split(":")[2].split("/")[0])
-    page.locator("#connection[data-state=lost]").wait_for()
+    page.locator("#connection[data-state=gone]").wait_for()
+    shows(page, "#connection", re.compile("^Gone: the emulator has stopped"))
     assert rows(page, "events").count() == 3, "what it has stays"
     with Emulator(port=port) as emulator:
         page.locator("#connection[data-state=live]").wait_for()

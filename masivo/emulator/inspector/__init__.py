@@ -1,7 +1,8 @@
 """The inspector, a page at the emulator's root: requests and events live, and fault switches.
 
 `visits` recognises the page's requests and responds to them; `feed` returns the data to show;
-`trigger` guesses the trigger of a batch. The page itself is plain files beside this one.
+`trigger` guesses the trigger of a batch; `curl` writes a request as commands. The page itself is
+plain files beside this one.
 
 The page's requests are not requests to the API: they are neither recorded nor counted, and no
 fault applies to them.

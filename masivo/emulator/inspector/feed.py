@@ -13,8 +13,10 @@ from dataclasses import asdict
 from typing import Final
 
 from masivo._protocol.wire.serving import BASE_PATH
+from masivo.emulator.api import CLIENT_KEY, OURS
 from masivo.emulator.exchange import Desk
-from masivo.emulator.inspector.trigger import REJECTIONS, Batch, Guess, Guesser
+from masivo.emulator.inspector.curl import command
+from masivo.emulator.inspector.trigger import REJECTIONS, Batch, Guess, Guesser, Trigger
 from masivo.emulator.records import Change, RecordedRequest
 from masivo.emulator.responses import Json
 from masivo.emulator.switches import Switches
@@ -28,6 +30,10 @@ EVENTS_AT_ONCE: Final = 2_000
 PREVIEW: Final = 1_000
 # The number of characters of any other text.
 TEXT: Final = 200
+# The number of characters by which a client names a batch.
+NAME: Final = 8
+# The evidence for a trigger that is no guess.
+SAID: Final = "the client says so"
 # The number of newest tokens in the feed.
 MAX_TOKENS: Final = 20
 
@@ -39,6 +45,8 @@ class Inspector:
         self.desk: Desk = desk
         self._id = secrets.token_hex(8)
         self._lock = threading.Lock()
+        # The triggers that clients have named, by the beginnings of Idempotency-Keys.
+        self._told: OrderedDict[str, str] = OrderedDict()
         self._forget()
 
     def feed(self, run: str, after: int) -> dict[str, object]:
@@ -72,6 +80,8 @@ class Inspector:
                 "skipped": skipped,
                 "now": now,
                 "base_path": BASE_PATH,
+                # The key of everybody's emulators; any other is not shown.
+                "default_key": CLIENT_KEY if self.desk.api.kind_of(CLIENT_KEY) == OURS else None,
                 "totals": {**totals, "failures": self._failures},
                 "tokens": tokens,
                 "switches": switches,
@@ -85,6 +95,26 @@ class Inspector:
         if record is None or record.events is None or not 0 <= index < len(record.events):
             return None
         return json.dumps(record.events[index], indent=2, ensure_ascii=False)
+
+    def curl(self, run: str, serial: int) -> str | None:
+        """Return commands that send a request again; None if the emulator does not keep it.
+
+        Raises:
+            ValueError: its body is no text.
+        """
+        with self._lock, self.desk.journal.changed:
+            record = self.desk.journal.request(serial) if run == self._current_run() else None
+        return None if record is None else command(record)
+
+    def note_trigger(self, batch: str, trigger: str) -> None:
+        """Note the trigger of a batch, as its client names it.
+
+        batch: the first characters of its Idempotency-Key.
+        """
+        with self._lock:
+            self._told[batch] = trigger
+            if len(self._told) > MAX_REQUESTS:
+                self._told.popitem(last=False)
 
     def switch(self, switches: Switches) -> None:
         """Apply these switches, from the next request on."""
@@ -123,7 +153,11 @@ class Inspector:
         key = record.headers.get("idempotency-key")
         batch = Batch(record.number, record.received_at, events, len(record.body), key)
         if serial not in self._guesses:
-            self._guesses[serial] = self._guesser.guess(batch)
+            guess = self._guesser.guess(batch)
+            told = self._told.get((key or "")[:NAME])
+            if told is not None and guess.trigger not in (Trigger.RETRY, Trigger.PART):
+                guess = Guess(told, SAID)
+            self._guesses[serial] = guess
             if len(self._guesses) > MAX_REQUESTS:
                 self._guesses.popitem(last=False)
         if record.settled and record.status in REJECTIONS:
@@ -165,8 +199,9 @@ class Inspector:
             "bytes": len(record.body),
             "key": key if record.route == "authorize" else None,
             "token": None if token is None else token.number,
-            "trigger": None if guess is None else guess.trigger.value,
+            "trigger": None if guess is None else str(guess.trigger),
             "why": None if guess is None else guess.why,
+            "said": guess is not None and guess.why == SAID,
             "count": None if events is None else len(events),
             "accepted": record.accepted,
             "events": [_summary(event) for event in (events or [])[:MAX_EVENTS]],

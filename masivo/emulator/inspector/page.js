@@ -167,7 +167,7 @@ class Grid {
     });
   }
 
-  #select(row) {
+  select(row) {
     this.active = row;
     this.redraw();
   }
@@ -175,7 +175,7 @@ class Grid {
   #click(event) {
     const tr = event.target.closest("tr");
     if (!tr) return;
-    this.#select(tr.row);
+    this.select(tr.row);
     this.open(tr.row);
   }
 
@@ -197,7 +197,7 @@ class Grid {
     const found = this.rows.lastIndexOf(this.active);
     const at = found < 0 ? (move > 0 && move !== Infinity ? -1 : 0) : last - found;
     const to = Math.min(last, Math.max(0, at + move));
-    this.#select(this.rows[last - to]);
+    this.select(this.rows[last - to]);
     const y = to * ROW_PX;
     const room = this.height - 2 * ROW_PX; // the head, and the row itself
     if (y < this.scroller.scrollTop) this.scroller.scrollTop = y;
@@ -252,8 +252,9 @@ function take(response) {
   showTotals(response.totals);
   showTokens();
   byId("base-url").textContent = location.origin + response.base_path;
-  byId("setup").textContent =
-    `export MASIVO_BASE_URL=${location.origin}${response.base_path}\nexport MASIVO_API_KEY=…`;
+  byId("setup-key").hidden = response.default_key !== null;
+  byId("setup").textContent = `export MASIVO_BASE_URL=${location.origin}${response.base_path}\n` +
+    `export MASIVO_API_KEY=${response.default_key ?? "…"}`;
 }
 
 function takeRows(requests) {
@@ -343,7 +344,7 @@ const requestGrid = new Grid(byId("requests-grid"), {
     [String(request.number)],
     [clockTime(request.at)],
     [what(request)],
-    request.trigger === null ? missing : [request.trigger],
+    request.trigger === null ? missing : [request.trigger, request.said ? "" : "quiet"],
     outcome(request),
     request.seconds === null ? missing : [duration(request.seconds)],
   ],
@@ -410,8 +411,10 @@ function showRequests(added = 0) {
 
 let detail = null; // {grid, request}: what is shown
 
-function showDetail(grid, title, facts, request) {
-  detail = { grid, request };
+// `copy`: what the button copies, as its name and a function that returns the text.
+function showDetail(grid, title, facts, request, copy) {
+  detail = { grid, request, copy: copy[1] };
+  byId("detail-copy").textContent = copy[0];
   byId("detail-title").textContent = title;
   const list = byId("detail-facts");
   list.replaceChildren();
@@ -420,11 +423,46 @@ function showDetail(grid, title, facts, request) {
     const dt = document.createElement("dt");
     const dd = document.createElement("dd");
     dt.textContent = name;
-    dd.textContent = text;
+    dd.append(...linked(text, request));
     list.append(dt, dd);
   }
   byId("detail-filter").hidden = !request.count;
   byId("detail").hidden = false;
+}
+
+// A text in which the numbers of other requests that the page keeps open their details.
+function linked(text, shown) {
+  const parts = text.split(/(\brequest \d+)/i);
+  return parts.map((part) => {
+    const number = Number(/^request (\d+)$/i.exec(part)?.[1]);
+    const request = [...state.requests.values()].find((each) => each.number === number);
+    if (!request || (request === shown && detail.grid === requestGrid)) return part;
+    const link = document.createElement("button");
+    link.type = "button";
+    link.className = "link";
+    link.textContent = part;
+    link.addEventListener("click", () => {
+      requestGrid.select(request);
+      openRequest(request);
+      byId("detail-title").focus();
+    });
+    return link;
+  });
+}
+
+async function copy(button, text) {
+  let said = "Copied";
+  try {
+    await navigator.clipboard.writeText(await text());
+  } catch (error) {
+    said = `Not copied: ${error.message}`;
+  }
+  announce(`${said}.`);
+  const name = button.textContent;
+  button.textContent = said;
+  setTimeout(() => {
+    if (button.textContent === said) button.textContent = name;
+  }, 1500);
 }
 
 // The part of a batch's problem that concerns this event.
@@ -438,9 +476,9 @@ async function openEvent(row) {
   const { request, index } = row;
   const place = request.count > 1 ? `, event ${index + 1} of ${request.count}` : "";
   showDetail(eventGrid, `${row.type ?? "Event"} of ${row.customer ?? "nobody"}`, [
-    ["Request", `${request.number}${place}`],
+    ["Sent in", `request ${request.number}${place}`],
     ["Outcome", [eventOutcome(row)[0], problemOf(row)].filter(Boolean).join(": ")],
-  ], request);
+  ], request, ["Copy JSON", () => byId("detail-body").textContent]);
   const shown = detail;
   const body = byId("detail-body");
   body.hidden = false;
@@ -460,11 +498,15 @@ function openRequest(request) {
     ["Events", request.count === null ? null
       : `${plural(request.count, "event")}, ${count.format(request.accepted)} accepted`],
     ["Body", request.bytes ? size(request.bytes) : null],
-    ["Probably", request.trigger === null ? null : `${request.trigger}: ${request.why}`],
+    [request.said ? "Trigger" : "Probably",
+      request.trigger === null ? null : `${request.trigger}: ${request.why}`],
     ["Key", request.key],
     ["Token", request.token === null ? null : `number ${request.token}`],
     ["Fault", request.fault],
-  ], request);
+  ], request, ["Copy as curl", async () => {
+    const query = new URLSearchParams({ run: state.run, request: request.serial });
+    return (await ask(`curl?${query}`)).command;
+  }]);
   byId("detail-body").hidden = true;
 }
 
@@ -665,6 +707,10 @@ byId("filter-request").addEventListener("click", () => {
 });
 byId("requests-failures").addEventListener("change", () => showRequests());
 
+byId("detail-copy").addEventListener("click", (event) => copy(event.target, detail.copy));
+byId("setup-copy").addEventListener("click", (event) => {
+  copy(event.target, () => byId("setup").textContent);
+});
 byId("detail-close").addEventListener("click", closeDetail);
 byId("detail-filter").addEventListener("click", () => {
   filters.request = detail.request;
@@ -694,7 +740,8 @@ byId("clear").addEventListener("click", () => {
 function showConnection(kind, text) {
   const shown = byId("connection");
   if (shown.dataset.state === kind) return;
-  if (kind === "lost" || shown.dataset.state === "lost") announce(text);
+  const away = ["lost", "gone"];
+  if (away.includes(kind) || away.includes(shown.dataset.state)) announce(text);
   shown.dataset.state = kind;
   shown.textContent = text;
 }
@@ -731,7 +778,10 @@ async function follow() {
       showConnection("live", "Live");
       if (response.more) wait = 16;
     } catch (error) {
-      if (!state.paused) showConnection("lost", "Not connected: the emulator does not respond. Trying again.");
+      const gone = error instanceof TypeError; // nothing listens at its address
+      const text = gone ? "Gone: the emulator has stopped. The page goes on when it is started again."
+        : "Not connected: the emulator does not respond. Trying again.";
+      if (!state.paused) showConnection(gone ? "gone" : "lost", text);
       wait = RETRY_MS;
     }
     await pause(wait);

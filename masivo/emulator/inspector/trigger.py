@@ -52,7 +52,8 @@ class Trigger(StrEnum):
 class Guess:
     """A probable trigger, and the evidence for it."""
 
-    trigger: Trigger
+    # One of a client's own names, where that has told it.
+    trigger: Trigger | str
     # A sentence for a person, without its full stop.
     why: str
 

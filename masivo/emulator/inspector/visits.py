@@ -34,7 +34,7 @@ _FILES: Final = {
     f"{PREFIX}icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _POSTS: Final = frozenset({f"{PREFIX}switches", f"{PREFIX}revoke"})
-_GETS: Final = frozenset({*_FILES, f"{PREFIX}feed", f"{PREFIX}event"})
+_GETS: Final = frozenset({*_FILES, f"{PREFIX}feed", f"{PREFIX}event", f"{PREFIX}curl"})
 
 _HEADERS: Final = (
     ("Cache-Control", "no-store"),
@@ -146,6 +146,11 @@ class Visit:
 
         if self._path == f"{PREFIX}feed":
             return _document(self._inspector.feed(run, number("after")))
+        if self._path == f"{PREFIX}curl":
+            command = self._inspector.curl(run, number("request"))
+            if command is None:
+                return error_response(404, "Not Found", "The emulator no longer keeps this request")
+            return _document({"command": command})
         event = self._inspector.event(run, number("request"), number("index"))
         if event is None:
             return error_response(404, "Not Found", "The emulator no longer keeps this event")
