@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
+from masivo._guesses import no_attribute
 from masivo._http import AsyncHttpClient, source_of
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
@@ -35,6 +36,11 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
 
     def __await__(self) -> Generator[object, None, SendEventResult]:
         return self._result().__await__()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise no_attribute(self, name)
 
     async def _result(self) -> SendEventResult:
         return unwrap(await self._wait())

@@ -267,10 +267,20 @@ def configure(
     return settings
 
 
+_MEANT: Final = {
+    **dict.fromkeys(("key", "client_key", "token"), "api_key"),
+    **dict.fromkeys(("url", "host", "endpoint", "api_url"), "base_url"),
+    **dict.fromkeys(("flush_interval", "interval", "linger"), "idle_timeout"),
+    **dict.fromkeys(("flush_at", "max_batch_size", "max_batch"), "batch_size"),
+    **dict.fromkeys(("max_queue_size", "queue_size", "max_size"), "max_queue"),
+}
+"""Names of other packages for what is an option here."""
+
+
 def _did_you_mean(name: str) -> str:
     from difflib import get_close_matches  # only a mistake pays for it
 
-    close = get_close_matches(name, defaults(), n=1)
+    close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, defaults(), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from masivo import _process, protocol
 from masivo._client import ClientBase
+from masivo._guesses import no_attribute
 from masivo._http import HttpClient, source_of, thread_sender
 from masivo.protocol import Failed, unwrap, wait_limit
 
@@ -49,6 +50,11 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
         """Wait for the outcome; the error, or None if there is none. Raises like ``result``."""
         outcome = self._wait(timeout)
         return outcome.error.copy() if isinstance(outcome, Failed) else None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise no_attribute(self, name)
 
     def _wait(self, timeout: float | None) -> protocol.Outcome:
         timeout = wait_limit(timeout)

@@ -487,6 +487,8 @@ def test_each_option_has_its_check() -> None:
         ("batchsize", "there is no option 'batchsize'; did you mean 'batch_size'?"),
         ("max_retry", "there is no option 'max_retry'; did you mean 'max_retries'?"),
         ("account", "there is no option 'account'"),
+        ("flush_interval", "there is no option 'flush_interval'; did you mean 'idle_timeout'?"),
+        ("url", "there is no option 'url'; did you mean 'base_url'?"),
         ("x", "there is no option 'x'"),
     ],
 )

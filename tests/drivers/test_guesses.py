@@ -1,0 +1,53 @@
+"""Names that do not exist: the error says which one is meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from masivo import AsyncClient, Client, TrioClient
+from masivo._async.client import AsyncDelivery
+from masivo._sync.client import Delivery
+
+LOCAL: dict[str, Any] = {"api_key": "k-1", "base_url": "http://127.0.0.1:9/v1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "meant"),
+    [
+        (Client, "track", ": use send_analytics_event(event)"),
+        (Client, "send_events", "for each event; batches form by themselves"),
+        (Client, "shutdown", ": use close()"),
+        (Client, "aclose", ": use close()"),
+        (Client, "join", ": use flush(), which waits for every event so far"),
+        (AsyncClient, "send", ": use send_analytics_event(event)"),
+        (AsyncClient, "close", ": use await aclose()"),
+        (TrioClient, "join", ": use await flush(), which waits"),
+        (Client, "colour", "'Client' object has no attribute 'colour'"),
+    ],
+)
+def test_of_clients(kind: Any, name: str, meant: str) -> None:
+    """For methods that other packages have, and those of another world."""
+    client = kind(**LOCAL)
+    with pytest.raises(AttributeError) as caught:
+        getattr(client, name)
+    assert meant in str(caught.value)
+    assert (caught.value.name, caught.value.obj) == (name, client)
+    assert not hasattr(client, name)
+    client.destroy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "meant"),
+    [
+        (Delivery, "status", "use result(), which gives a SendEventResult, or raises the error"),
+        (AsyncDelivery, "result", "await the delivery: it gives a SendEventResult, or raises"),
+        (Delivery, "colour", "'Delivery' object has no attribute 'colour'"),
+    ],
+)
+def test_of_deliveries(kind: Any, name: str, meant: str) -> None:
+    """For the outcome, which a caller has to wait for."""
+    with pytest.raises(AttributeError) as caught:
+        getattr(kind(b"{}", 0.0, None, None), name)
+    assert meant in str(caught.value)
