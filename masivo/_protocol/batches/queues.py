@@ -234,12 +234,15 @@ class PerCustomer:
             while index < len(entries) and len(taken) < count:
                 number, delivery = entries[index]
                 cost = size(delivery.encoded) + 1
-                if taken and (
-                    total + cost > budget
-                    or (source_of is not None and source_of(delivery) is not source_of(taken[0]))
-                ):
-                    count = len(taken)  # the batch is full
-                    break
+                if taken:
+                    foreign = source_of is not None and (
+                        source_of(delivery) is not source_of(taken[0])
+                    )
+                    if foreign and index:  # the rest of this customer's lie in another log
+                        break
+                    if foreign or total + cost > budget:
+                        count = len(taken)  # the batch is full
+                        break
                 index += 1
                 total += cost
                 taken.append(delivery)

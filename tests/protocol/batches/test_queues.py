@@ -94,6 +94,20 @@ def test_the_customer_with_the_oldest_event_goes_first() -> None:
     assert [each.at for each in queue.take(1, 999).deliveries] == [2.0]
 
 
+def test_a_batch_holds_events_of_one_log() -> None:
+    """Though customers have events in another log: theirs wait, and the others' go on."""
+    queue = PerCustomer(100)
+    queue.source_of = lambda delivery: delivery.at < 10
+    queue.extend([delivery(name, at) for at in (1, 11, 2) for name in "abc"])
+    taken: list[tuple[str, list[int]]] = []
+    while queue.ready:
+        batch = queue.take(5, 1_000)
+        names = "".join(each.customer or "" for each in batch.deliveries)
+        taken.append((names, [int(each.at) for each in batch.deliveries]))
+        queue.release(batch.customers)
+    assert taken == [("abc", [1, 1, 1]), ("abc", [11, 11, 11]), ("abc", [2, 2, 2])]
+
+
 def test_clearing_gives_everything_in_order_of_arrival() -> None:
     """``clear`` gives what waits, held back or not, in order of arrival, with its numbers."""
     queue = PerCustomer(100)
