@@ -155,7 +155,7 @@ def _report(listeners: tuple[OnActivity, ...], activity: Activity, logger: Logge
             on_activity(activity)
         except BaseException:
             with suppress(Exception):
-                logger.error("on_activity raised; the client goes on", exc_info=True)
+                logger.error("on_activity raised an exception; the client is not affected", exc_info=True)
 
 
 def _tell(
@@ -168,7 +168,7 @@ def _tell(
             taken = True
     except BaseException:
         with suppress(Exception):
-            logger.error("on_error raised; the event's outcome stands", exc_info=True)
+            logger.error("on_error raised an exception; the failure stays unclaimed", exc_info=True)
     finally:
         if claim is not None:
             claim.end(taken=taken)
