@@ -74,8 +74,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("engine.py", "Engine._detach: without self._authorizer.set_renewal()"),
     ],
     "the condition of the loop ends it as well": [
-        ("batches/queues.py", "PerCustomer.take: break -> continue"),
         ("batches/queues.py", "PerCustomer.take: break -> continue #2"),
+        ("batches/queues.py", "PerCustomer.take: break -> continue #3"),
         ("batches/queues.py", "PerCustomer.take: len(taken) < count: Lt -> LtE"),
     ],
     "what is equal is set to itself": [
