@@ -155,7 +155,9 @@ def _report(listeners: tuple[OnActivity, ...], activity: Activity, logger: Logge
             on_activity(activity)
         except BaseException:
             with suppress(Exception):
-                logger.error("on_activity raised an exception; the client is not affected", exc_info=True)
+                logger.error(
+                    "on_activity raised an exception; the client is not affected", exc_info=True
+                )
 
 
 def _tell(
