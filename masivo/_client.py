@@ -31,30 +31,38 @@ clients: Living[ClientBase[Any]] = Living()
 class ClientBase(NotCopied, Generic[H]):
     """The common part of the clients.
 
+    An event is a mapping::
+
+        {"type": "ADD_TO_CART", "customer_id": "c-1", "platform": "web", "product": {"sku": "S-1"}}
+
     Args:
         api_key: the CLIENT key; default: the environment's ``MASIVO_API_KEY``.
         brand_id: filled into events that have a ``platform`` and no ``brand_id``; default: none.
         base_url: where the API is; default: the environment's ``MASIVO_BASE_URL``, else the
             public endpoint. ``http`` for a loopback host only; for such a host the environment's
             proxies are ignored.
-        batch_size: a batch goes out when this many events wait; it never holds more. Default 100.
-        idle_timeout: it also goes out when no event has come for this many seconds. Default 30.
-        max_wait: and when its oldest event has waited this many seconds. Default 60.
-        await_linger: and this many seconds after a caller began to wait for the outcome of one of
-            its events. Default 0.05; None: waiting changes nothing.
+        batch_size: the events of a full batch; a batch is sent when this many are buffered.
+            Default 100.
+        idle_timeout: buffered events are sent when no event has come for this many seconds.
+            Default 30.
+        max_wait: buffered events are sent when the oldest has waited this many seconds.
+            Default 60.
+        await_linger: buffered events are sent this many seconds after a caller began to wait for
+            the outcome of one of them. Default 0.05; None: waiting changes nothing.
         refresh_interval: seconds between renewals of the token; default 300. The shortest among
             the clients of a key counts. None: only shortly before the token's own expiry.
         timeout: seconds for one whole request, from connecting to the last byte. Default 10.
         max_retries: how often a batch is retried after no usable response or 408, 429, 500, 502,
             503 or 504. Default 4; 0: never.
         max_in_flight: how many batches may be in flight at once. Default 1: order is kept for
-            the whole client. Above: it is kept for each customer.
+            the whole client. Above 1, it is kept for each customer.
         max_queue: how many events the client holds at most, those in flight included. Past it,
             deliveries fail with MasivoQueueFullError. Default 100,000.
-        max_queue_bytes: the same in bytes of encoded events. Default 64 MiB.
+        max_queue_bytes: how many bytes of encoded events the client holds at most, likewise.
+            Default 64 MiB.
         max_event_bytes: the largest event, in bytes. Default 256 KiB.
         max_batch_bytes: the largest body of a batch, in bytes. Default 4 MiB.
-        isolate_rejected: True: a batch that was rejected with 400, 413 or 422 is halved until
+        isolate_rejected: whether a batch that was rejected with 400, 413 or 422 is halved until
             only the events at fault fail. Default True.
         on_error: called once for each accepted event that finally fails, with a FailedEvent,
             from the driver. It must not wait for the client. Default: none.
@@ -70,7 +78,8 @@ class ClientBase(NotCopied, Generic[H]):
         spool: a directory in which accepted events are kept until they have their outcome, so that
             they outlive the process; default: the environment's ``MASIVO_SPOOL``, else none.
         spool_max_bytes: the most bytes of this client's events in it. Default 1 GiB.
-        enabled: False: events are validated and nothing is sent (also by ``MASIVO_DISABLED=1``).
+        enabled: whether events are sent; False: they are validated, and nothing is sent (as with
+            ``MASIVO_DISABLED=1``). Default True.
         api: what the vendor does not document, see Api.
 
     Raises:

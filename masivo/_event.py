@@ -76,7 +76,8 @@ if TYPE_CHECKING:
 else:
 
     class AnalyticsEvent(_Fields, total=False):
-        """An event; further keys are passed through."""
+        """An event, for type checkers, and for pydantic and msgspec to validate by: any mapping
+        will do, and further keys are passed through."""
 
     # They are kept by pydantic, too.
     AnalyticsEvent.__pydantic_config__ = {"extra": "allow"}

@@ -1,10 +1,10 @@
-"""Names that people try first, and what they mean: for the text of errors alone."""
+"""Names that people try first, and what they mean; and those that a shell completes."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["no_attribute"]
+__all__ = ["no_attribute", "public_names"]
 
 _SEND: Final = "send_analytics_event(event)"
 _CLIENT: Final = {
@@ -18,6 +18,17 @@ _CLIENT: Final = {
 _ENDS: Final = ("shutdown", "stop", "disconnect", "close", "aclose")
 _RESULT: Final = "SendEventResult, or raises the error"
 _DELIVERY: Final = ("result", "wait", "get", "status", "success", "data", "ok", "failed", "error")
+
+
+_OF_DRIVERS: Final = frozenset(
+    ("at", "buffer", "claim", "customer", "encoded", "outcome", "peek", "position")
+)
+"""What deliveries have for drivers, and callers have no use for."""
+
+
+def public_names(delivery: object) -> list[str]:
+    """The names of a delivery that a shell completes."""
+    return sorted({*dir(type(delivery))} - _OF_DRIVERS)
 
 
 def no_attribute(thing: object, name: str) -> AttributeError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
-from masivo._guesses import no_attribute
+from masivo._guesses import no_attribute, public_names
 from masivo._http import AsyncHttpClient, source_of
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
@@ -36,6 +36,9 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
 
     def __await__(self) -> Generator[object, None, SendEventResult]:
         return self._result().__await__()
+
+    def __dir__(self) -> list[str]:
+        return public_names(self)
 
     if not TYPE_CHECKING:
 

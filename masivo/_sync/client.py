@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from masivo import _process, protocol
 from masivo._client import ClientBase
-from masivo._guesses import no_attribute
+from masivo._guesses import no_attribute, public_names
 from masivo._http import HttpClient, source_of, thread_sender
 from masivo.protocol import Failed, unwrap, wait_limit
 
@@ -50,6 +50,9 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
         """Wait for the outcome; the error, or None if there is none. Raises like ``result``."""
         outcome = self._wait(timeout)
         return outcome.error.copy() if isinstance(outcome, Failed) else None
+
+    def __dir__(self) -> list[str]:
+        return public_names(self)
 
     if not TYPE_CHECKING:
 

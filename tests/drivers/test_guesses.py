@@ -51,3 +51,10 @@ def test_of_deliveries(kind: Any, name: str, meant: str) -> None:
     with pytest.raises(AttributeError) as caught:
         getattr(kind(b"{}", 0.0, None, None), name)
     assert meant in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [Delivery, AsyncDelivery])
+def test_what_a_shell_completes(kind: Any) -> None:
+    """What callers use of a delivery, and nothing that is for drivers."""
+    names = {name for name in dir(kind(b"{}", 0.0, None, None)) if not name.startswith("_")}
+    assert names == {"done", "exception"} | ({"result"} if kind is Delivery else set())
