@@ -206,7 +206,8 @@ class MasivoEvents(Sequence["dict[str, Any]"]):
             lines += report.listing(f"without an outcome yet ({len(pending)}):", pending)
             lines.append(
                 "those of an AsyncClient or a TrioClient are flushed by `await "
-                "masivo_events.aexpect_delivered()`, in their loop"
+                "masivo_events.aexpect_delivered()`, in their loop; under Starlette's TestClient "
+                "by `http.portal.call(masivo_events.aexpect_delivered)`"
             )
         if is_travelling() and any("in the future" in line for line in failed):
             lines.append(
