@@ -239,4 +239,4 @@ def app(intake: Intake, others: Sequence[Route]) -> Starlette:
         base = failure(404, "Not Found", f"There is nothing here: base_url ends in {BASE_PATH}")
         return intake.response(base)
 
-    return Starlette(routes=[*others, *intake.routes()], exception_handlers={404: unknown})
+    return Starlette(routes=[*intake.routes(), *others], exception_handlers={404: unknown})

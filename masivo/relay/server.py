@@ -6,6 +6,7 @@ uvicorn bounds neither the time nor the size of a request's head, nor the time o
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
@@ -13,7 +14,6 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Generator
 
     from starlette.applications import Starlette
@@ -58,6 +58,10 @@ class _Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
+        # A response is two writes: without this, the second waits for the client's next packet.
+        # asyncio does it only where the listener was made with the protocol's number.
+        accepted: socket.socket = transport.get_extra_info("socket")
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self.limits.connections:
             self.transport.abort()
         self._since = self.loop.time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -158,6 +159,23 @@ def test_hundreds_of_idle_connections_harm_nobody() -> None:
         finally:
             for connection in (*idle, *begun):
                 connection.close()
+
+
+def test_a_response_does_not_wait_for_the_next_request() -> None:
+    """It is more than one packet: the second must not wait for the first's acknowledgement, which
+    clients delay by 40 ms."""
+    with in_memory() as (relay, _):
+        connection = HTTPConnection("127.0.0.1", relay.port, timeout=20)
+        headers = {"authorization": f"Bearer {relay.token()}"}
+        times: list[float] = []
+        for n in range(40):
+            began = time.monotonic()
+            path = f"{relay.path}/behavior/events/bulk"
+            connection.request("POST", path, batch(event(n)), headers)
+            connection.getresponse().read()
+            times.append(time.monotonic() - began)
+        connection.close()
+    assert min(times[20:]) < 0.03
 
 
 def test_more_connections_than_there_may_be_are_closed() -> None:
