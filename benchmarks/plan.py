@@ -159,4 +159,16 @@ def plan(*, quick: bool) -> list[Case]:
     count = pick(60_000, 20_000)
     one = {"capacity": count, **on_disk}
     add("end to end, spool", OURS[: pick(3, 1)], "end_to_end", pick(7, 2), one, count=count)
+
+    # The relay.
+    rounds = pick(5, 1)
+    count = pick(100_000, 20_000)
+    ways = ("relay, Redis", "relay, storing nothing", "redis-py loop")
+    add("intake", ways, "intake", rounds, count=count, connections=8)
+    add("intake, alone", ways[:2], "intake", rounds, count=count // 5, connections=1)
+    add("drained", ("relay, Redis",), "drained", rounds, count=count)
+    several = {"capacity": count, "in_flight": 8}
+    add("drained", ("masivo-asyncio",), "end_to_end", rounds, several, count=count)
+    add("through", ("relay, spool",), "through", rounds, count=count)
+    add("through", ("masivo-asyncio",), "end_to_end", rounds, {**several, **on_disk}, count=count)
     return cases

@@ -72,6 +72,7 @@ def table(results: Results) -> list[Row]:
         *_waiting(results),
         *_footprint(results),
         *_spool(results),
+        *_relay(results),
     ]
 
 
@@ -411,6 +412,32 @@ def _backlog(results: Results) -> list[Row]:
         Row(group, "events that were not read", "", get("missing"), "<=", 0.0),
         Row(group, "its first batch has arrived after", "s", first, "<=", 0.3),
         Row(group, "memory of the client for it", "MiB", memory, "<=", 16.0),
+    ]
+
+
+def _relay(results: Results) -> list[Row]:
+    group, get, against = "10. the relay", partial(figure, results), partial(ratio, results)
+    relay, client = "relay, Redis", "masivo-asyncio"
+    nothing, loop = ("intake", "relay, storing nothing"), ("intake", "redis-py loop")
+    if not get("intake", relay, "rate"):
+        return []
+    taken, one = ("intake", relay), ("intake, alone", relay, "median")
+    lone = get("intake, alone", "relay, storing nothing", "median")
+    added = None if lone is None else _added(results, one, (one[0], nothing[1], one[2]), one)
+    alone = get(*one)
+    latency = None if added is None or alone is None else _scaled(added, alone.value * 1e3)
+    bare = against((*taken, "rate"), (*loop, "rate"))
+    drained = against(("drained", relay, "rate"), ("drained", client, "rate"))
+    through = against(("through", "relay, spool", "rate"), ("through", client, "rate"))
+    cpu = against((*taken, "cpu"), (*nothing, "cpu"))
+    return [
+        Row(group, "intake", "events/s", get(*taken, "rate")),
+        Row(group, "its CPU against storing nothing", "x", cpu, "<=", 6.0),
+        Row(group, "intake against a loop over redis-py", "x", bare, ">=", 0.5),
+        Row(group, "latency that a lone connection gets added", "ms", latency, "<=", 3.0),
+        Row(group, "delivered from Redis, against AsyncClient alone", "x", drained, ">=", 0.6),
+        Row(group, "memory in Redis for a byte", "x", get("drained", relay, "memory"), "<=", 1.2),
+        Row(group, "through a spool, against AsyncClient with one", "x", through, ">=", 0.5),
     ]
 
 

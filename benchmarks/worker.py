@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeAlias
 
-from . import calls, deliveries, footprint, limits, ours, peers, storing
+from . import calls, deliveries, footprint, limits, ours, peers, relaying, storing
 from .contender import Contender, Options
 from .loopback import stay_on_loopback
 from .sink import SinkControl, raise_file_limit
@@ -43,6 +43,10 @@ _ALONE: dict[str, Callable[..., dict[str, float]]] = {
     "removing": storing.removing,
     "backlog": storing.backlog,
 }
+_WITH_SINK: dict[str, Callable[..., dict[str, float]]] = {
+    "drained": relaying.drained,
+    "through": relaying.through,
+}
 
 
 def _sample(
@@ -54,6 +58,10 @@ def _sample(
 ) -> dict[str, float]:
     if measure == "store":
         return storing.store(contender, **parameters)
+    if measure == "intake":
+        return relaying.intake(contender, sink, **parameters)
+    if measure in _WITH_SINK:
+        return _WITH_SINK[measure](sink, **parameters)
     if measure in _ALONE:
         return _ALONE[measure](**parameters)
     subject: Contender = _CONTENDERS[contender](Options(sink, **options))

@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import trio
+from relays import lose_a_relay
 
 from masivo import (
     AsyncClient,
@@ -214,6 +215,11 @@ def survive_a_kill() -> bool:
     return not missing and twice <= 100
 
 
+def lose_relay() -> bool:
+    """What a killed relay had kept is delivered by another one."""
+    return lose_a_relay(purchases())
+
+
 # ── What a user sees when something is wrong ─────────────────────────────────────────────────
 
 
@@ -266,7 +272,7 @@ def main() -> int:
     """Run all parts; 0 if each went as it should."""
     parts = (
         deliver_real_data,
-        *([survive_a_kill] if sys.platform in ("linux", "darwin") else []),
+        *([survive_a_kill, lose_relay] if sys.platform in ("linux", "darwin") else []),
         refuse_bad_event,
         isolate_rejected_event,
         refuse_server_key,

@@ -71,8 +71,6 @@ class Tokens:
             raise InvalidTokenError("The token is unknown")
         if now >= expires + LEEWAY:
             raise InvalidTokenError("The token has expired")
-        if now < issued - LEEWAY:
-            raise InvalidTokenError("The token is of the future")
         account = self._by_name.get(key)
         if account is None:
             raise InvalidTokenError("The API key is not valid any more")

@@ -55,12 +55,13 @@ def test_only_known_keys_are_granted_one() -> None:
 
 
 def test_clocks_may_differ_by_a_minute() -> None:
-    """Those of the relays of a store; after that a token is over, or of the future."""
+    """Those of the relays of a store; a token ends later than its own time by that much. One that
+    was granted by a clock far ahead is valid: a relay whose clock is wrong until the API has
+    responded does not lock its clients out."""
     end = 1_800_000_000 + TTL + LEEWAY
     assert tokens(at=end - 0.1).account(granted())
     assert problem(tokens(at=end), granted()) == "The token has expired"
-    assert tokens(at=NOW - LEEWAY).account(granted())
-    assert problem(tokens(at=NOW - LEEWAY - 1), granted()) == "The token is of the future"
+    assert tokens(at=NOW - TTL).account(granted())
 
 
 def test_another_store_s_token_is_unknown() -> None:
