@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -22,8 +23,8 @@ __all__ = ["STAND_INS", "Reader", "pattern"]
 LIMIT = 120.0
 """Seconds after which something that a page says counts as hanging."""
 
-PORT = "8000"
-"""The port that pages name for a server of the reader's own. It is exchanged for a free one, the
+PORTS = ("8000", "8001")
+"""The ports that pages name for servers of the reader's own. Each is exchanged for a free one, the
 only thing that is not run as it stands."""
 
 
@@ -129,8 +130,12 @@ class Reader:
         self._known = known
         self._state = folder / ".state"
         self._servers: dict[str, Server] = {}
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self._port = str(listener.getsockname()[1])
+        with ExitStack() as listeners:
+            free = [listeners.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
+            self._ports = {
+                port: str(listener.getsockname()[1])
+                for port, listener in zip(PORTS, free, strict=True)
+            }
         binaries = str(Path(sys.executable).parent)
         self._environ = {
             **{name: value for name, value in os.environ.items() if "MASIVO" not in name},
@@ -164,7 +169,7 @@ class Reader:
 
     def _follow(self, block: Block, said: str | None, *, shown: bool) -> str | None:
         """Do what a block says; what it printed, for the block after it, if that shows it."""
-        code = block.code.replace(PORT, self._port)
+        code = exchanged(block.code, self._ports)
         if block.title is not None:
             path = self._folder / block.title
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +252,12 @@ class Reader:
             check=False,
         )
         assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stdout}"
-        return done.stdout.replace(self._port, PORT)
+        return exchanged(done.stdout, {port: shown for shown, port in self._ports.items()})
+
+
+def exchanged(text: str, ports: dict[str, str]) -> str:
+    """A text with each of these ports in the place of another."""
+    return re.sub("|".join(ports), lambda match: ports[match[0]], text)
 
 
 def commands(code: str) -> list[tuple[str, str]]:

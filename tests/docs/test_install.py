@@ -30,6 +30,7 @@ PAGES = [
         "docs/index.md",
         "docs/how-to/install.md",
         "docs/how-to/bulk-import.md",
+        "docs/how-to/run-a-relay.md",
     )
 ]
 INSTALLS = [
@@ -44,6 +45,10 @@ PROMISED = {
     "masivo": "python -c 'import masivo; masivo.AsyncClient(); masivo.Client().get_token()'",
     "masivo[trio]": "python -c 'import masivo, trio; masivo.TrioClient()'",
     "masivo[cli]": "masivo check",
+    "masivo[relay]": """
+masivo relay --help
+python -c 'import masivo.relay.service, masivo.relay.on_redis'
+""",
     "masivo[socks]": """ALL_PROXY=socks5://127.0.0.1:9 python -c '
 import masivo
 masivo.Client(base_url="https://masivo.invalid/v1")
