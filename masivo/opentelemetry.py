@@ -175,7 +175,7 @@ class _Meters:
     def _fold(self) -> None:
         """Sum up the counts of clients that are gone. Needs the lock."""
         for watch in [each for each in self._watches if each.is_over]:
-            if (stats := watch.last) is not None:
+            if (stats := watch.end()) is not None:
                 past = self._past.setdefault(watch.server, {})
                 for _, field, _, _ in _COUNTERS:
                     past[field] = past.get(field, 0) + int(getattr(stats, field))
@@ -252,11 +252,10 @@ class _Watch:
         self, meters: _Meters, tracer: Tracer, buffer: Buffer, session: SessionBase
     ) -> None:
         self.server = _Server.of(buffer.settings.account.base_url)
-        self.last: Stats | None = None
-        """Its counts at its end; None: it has not ended."""
         self._meters = meters
         self._tracer = tracer
         self._buffer: Buffer | None = buffer
+        self._last: Stats | None = None  # once it has no buffer
         requests = meters.requests.get(session)
         if requests is None:
             requests = meters.requests[session] = _Requests(meters)
@@ -268,14 +267,22 @@ class _Watch:
     def is_over(self) -> bool:
         """True once the client is gone, or belongs to the parent of this process."""
         buffer = self._buffer
-        return buffer is None or buffer.orphaned is not None
+        return buffer is None or buffer.detached or buffer.orphaned is not None
+
+    def end(self) -> Stats | None:
+        """Let go of the buffer; its last counts, or None if they are its parent's."""
+        buffer = self._buffer
+        self._last = self.stats()
+        self._buffer = None
+        self._requests.watches.discard(self)
+        return self._last if buffer is None or buffer.orphaned is None else None
 
     def stats(self) -> Stats:
         """The client's counts."""
         buffer = self._buffer
         if buffer is None:
-            assert self.last is not None  # noqa: S101 (it is set first)
-            return self.last
+            assert self._last is not None  # noqa: S101 (it is set first)
+            return self._last
         return buffer.stats()
 
     def __call__(self, activity: Activity) -> None:
@@ -295,8 +302,7 @@ class _Watch:
                 pass
 
     def _release(self, at: float) -> None:
-        self.last, self._buffer = self.stats(), None
-        self._requests.watches.discard(self)
+        self.end()
         if not self._requests.watches:
             self._requests.abandon(at)
 

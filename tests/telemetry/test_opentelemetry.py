@@ -24,9 +24,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+import masivo
 from masivo import AsyncClient, Client, FailedEvent, TrioClient
 from masivo.emulator import Emulator, Fault
-from masivo.opentelemetry import instrument
+from masivo.opentelemetry import _meters, instrument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -319,6 +320,76 @@ def test_waiting_events(emulator: Emulator, telemetry: Telemetry, world: World) 
     assert 0.0 < ages[1] < 5.0
 
 
+def test_where_it_comes_from(emulator: Emulator, telemetry: Telemetry) -> None:
+    """Metrics and spans name the package; each metric of events, and its server alone."""
+    with Client(**options(emulator)) as client:
+        telemetry.instrument(client)
+        client.send_analytics_event(event())
+        client.flush()
+        port = int(emulator.url.split(":")[2].split("/")[0])
+        server = {"server.address": "127.0.0.1", "server.port": port}
+        for name in ("events.accepted", "events.delivered", "batches.retried", "events.oldest"):
+            (point,) = telemetry.points(f"masivo.{name}")
+            assert point["attributes"] == server
+        states = [each["attributes"] for each in telemetry.points("masivo.events.pending")]
+        assert states == [
+            server | {"masivo.state": state} for state in ("queued", "in_flight", "spooled")
+        ]
+        data = telemetry.reader.get_metrics_data()
+    assert data is not None
+    (metrics,) = data.resource_metrics[0].scope_metrics
+    assert {each.name: each.unit for each in metrics.metrics} == {
+        **{
+            f"masivo.events.{name}": "{event}"
+            for name in ("accepted", "delivered", "dropped", "overflowed", "adopted", "pending")
+        },
+        "masivo.batches.retried": "{batch}",
+        "masivo.events.oldest": "s",
+        "http.client.request.duration": "s",
+    }
+    scopes = [metrics.scope, *(each.instrumentation_scope for each in telemetry.spans)]
+    found = {(each.name, each.version, each.schema_url) for each in scopes if each is not None}
+    assert found == {("masivo", masivo.__version__, "https://opentelemetry.io/schemas/1.23.1")}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "address", "port"),
+    [
+        ("https://shop.example/v1", "shop.example", 443),
+        ("https://shop.example:8443/v1", "shop.example", 8443),
+        ("http://[::1]/v1", "::1", 80),
+    ],
+)
+def test_the_port_of_a_server(telemetry: Telemetry, base_url: str, address: str, port: int) -> None:
+    """It is always named, as the conventions ask."""
+    client = Client("k-1", base_url=base_url)
+    telemetry.instrument(client)
+    (point,) = telemetry.points("masivo.events.accepted")
+    client.destroy()
+    assert point["value"] == 0
+    assert point["attributes"] == {"server.address": address, "server.port": port}
+
+
+def test_several_clients_of_a_server(emulator: Emulator, telemetry: Telemetry) -> None:
+    """Their waiting events are summed up; the age is that of the oldest of all."""
+    with Client(**options(emulator)) as one, Client(**options(emulator)) as other:
+        for client in (other, one):
+            telemetry.instrument(client)
+            client.get_token(10)
+        one.send_analytics_event(event())
+        first = one.stats().oldest
+        other.send_analytics_event(event())
+        other.send_analytics_event(event())
+        age = telemetry.value("masivo.events.oldest")
+        assert telemetry.value("masivo.events.pending", masivo_state="queued") == 3
+        last, youngest = one.stats().oldest, other.stats().oldest
+    assert first is not None
+    assert last is not None
+    assert youngest is not None
+    assert first <= age <= last
+    assert youngest < last
+
+
 # ── Clients that come and go ─────────────────────────────────────────────────────────────────
 
 
@@ -359,7 +430,27 @@ def test_the_buffers_of_clients_that_are_gone_are_not_kept(
             thread.join(8)
     gc.collect()
     assert [each() for each in buffers] == [None] * 3
+    assert len(_meters(telemetry.meters)._watches) <= 2, "sums take their places"
     assert telemetry.value("masivo.events.delivered") == 3
+
+
+def test_a_client_that_was_closed_before(emulator: Emulator, telemetry: Telemetry) -> None:
+    """It reports what it had done, and its buffer is not kept."""
+
+    def use() -> weakref.ref[object]:
+        with Client(**options(emulator)) as client:
+            client.send_analytics_event(event())
+        telemetry.instrument(client)
+        return weakref.ref(client._buffer)
+
+    buffer = use()
+    assert telemetry.value("masivo.events.accepted") == 1
+    for thread in threading.enumerate():
+        if thread.name == "masivo":
+            thread.join(8)
+    gc.collect()
+    assert buffer() is None
+    assert telemetry.value("masivo.events.accepted") == 1
 
 
 def test_one_authorization_of_several_clients(emulator: Emulator, telemetry: Telemetry) -> None:
@@ -367,14 +458,29 @@ def test_one_authorization_of_several_clients(emulator: Emulator, telemetry: Tel
     with Client(**options(emulator)) as one, Client(**options(emulator)) as other:
         for client in (one, other):
             telemetry.instrument(client)
-            client.send_analytics_event(event())
         for client in (one, other):
+            client.send_analytics_event(event())
             client.flush()
     names = [each.name.split()[0] for each in telemetry.spans]
     assert sorted(names) == ["GET", "POST", "POST"]
     points = telemetry.points("http.client.request.duration")
     assert sum(point["count"] for point in points) == 3
     assert telemetry.value("masivo.events.delivered") == 2
+
+
+def test_every_authorization_of_several_clients(emulator: Emulator, telemetry: Telemetry) -> None:
+    """However many there are, each is one span, and the memory of them is bounded."""
+    with Client(**options(emulator)) as one, Client(**options(emulator)) as other:
+        for client in (one, other):
+            telemetry.instrument(client)
+        for _ in range(20):
+            emulator.revoke_tokens()
+            one.send_analytics_event(event())
+            assert one.flush().delivered == 1
+        (requests,) = _meters(telemetry.meters).requests.values()
+        assert len(requests._authorizations) <= 17
+    authorizations = [each for each in telemetry.spans if each.name.startswith("GET")]
+    assert len(authorizations) == len(emulator.authorizations) == 20
 
 
 def test_instrumented_twice(emulator: Emulator, telemetry: Telemetry) -> None:
