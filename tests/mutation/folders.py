@@ -34,6 +34,7 @@ _SHARED: Final = (
     "client",
     "event",
     "guard",
+    "guesses",
     "helpers",
     "living",
     "overdue",
@@ -59,6 +60,7 @@ FOLDERS: Final = {
     ),
     "spool": Folder(("masivo/spool/*.py",), ("tests/spool",)),
     "opentelemetry": Folder(("masivo/opentelemetry.py",), ("tests/telemetry",)),
+    "relay": Folder(("masivo/relay/*.py",), ("tests/relay",)),
     "cli": Folder(("masivo/cli/*.py",), ("tests/cli",)),
     "emulator": Folder(
         ("masivo/emulator/*.py",),

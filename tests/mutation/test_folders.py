@@ -10,10 +10,7 @@ from .folders import FOLDERS
 
 ROOT: Final = Path(__file__).parents[2]
 
-ELSEWHERE: Final = (
-    *("masivo/_protocol/*", "masivo/__init__.py", "masivo/__main__.py"),
-    *("masivo/relay/__init__.py", "masivo/relay/store.py"),
-)
+ELSEWHERE: Final = (*("masivo/_protocol/*", "masivo/__init__.py", "masivo/__main__.py"),)
 """The core has a tool of its own; these, and its public face, only import or name."""
 
 
