@@ -25,11 +25,13 @@ class Lock:
         fd: of the file, under ``flock``.
     """
 
+    _fd = -1  # of one whose making an interrupt has cut off
+
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
-        self._fd = fd
         status = os.fstat(fd)
         self._identity = status.st_dev, status.st_ino
+        self._fd = fd  # in the end: from here on it is closed with the lock
 
     @classmethod
     def make(cls, path: str, content: bytes) -> Lock | None:
@@ -42,19 +44,20 @@ class Lock:
         folder, name = os.path.split(path)
         draft = os.path.join(folder, "." + name)  # noqa: PTH118 (this is in the call to send)
         fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        lock = cls(path, fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(fd, content)  # for people to read: none of ours relies on it
             os.rename(draft, path)  # noqa: PTH104
-            return cls(path, fd)
         except (BlockingIOError, FileNotFoundError):  # it was taken for one that was left behind
-            os.close(fd)
+            lock.release()
             return None
         except BaseException:
             with suppress(OSError):
                 os.unlink(draft)  # noqa: PTH108
-            os.close(fd)
+            lock.release()
             raise
+        return lock
 
     @classmethod
     def take(cls, path: str, *, create: bool = False) -> Lock | None:

@@ -16,7 +16,8 @@ What must come of it:
 
 How it is run:
 
-- ``run.py``: one seed, or many; a failing one is shrunk, and a command printed that replays it.
+- ``frame.py``: one seed, or many; a failing one is shrunk, and a command printed that replays it.
+  ``run.py`` puts this simulator into it, ``tests/spool/simulation`` another.
 - ``defects.py`` breaks the core's rules, one by one, and shows the seed that finds each.
 - ``mutants.py``: many more defects, made by a machine.
 """

@@ -1,67 +1,10 @@
-"""``python -m tests.simulation``: replay a seed, run many, or find seeded defects."""
+"""``python -m tests.simulation``: replay a seed, or run many."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 
-from .plan import make_plan
-from .run import Totals, report, run, run_seeds
-
-
-def _numbers(text: str) -> list[int]:
-    return [] if text == "none" else [int(number) for number in text.split(",")]
-
-
-def main() -> int:
-    """Do what the command line says; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("seed", type=int, nargs="?", help="the seed to replay")
-    parser.add_argument("--trace", action="store_true", help="print everything that happens")
-    parser.add_argument("--steps", type=_numbers, help="take these steps alone")
-    parser.add_argument("--faults", type=_numbers, help="keep these faults alone")
-    parser.add_argument("--seeds", type=int, default=2000, help="how many seeds to run")
-    parser.add_argument("--first", type=int, default=0, help="the first of them")
-    parser.add_argument("--soak", type=float, help="run seeds for this many seconds")
-    arguments = parser.parse_args()
-    if arguments.seed is not None:
-        return _replay(arguments)
-    totals = Totals()
-    began = time.monotonic()
-    if arguments.soak is None:
-        result = run_seeds(range(arguments.first, arguments.first + arguments.seeds), totals)
-    else:
-        result = None
-        first = arguments.first
-        while result is None and time.monotonic() < began + arguments.soak:
-            result = run_seeds(range(first, first + 50), totals)
-            first += 50
-    print(f"{totals} in {time.monotonic() - began:.1f} s")
-    if result is None:
-        return 0
-    print(report(*result))
-    return 1
-
-
-def _replay(arguments: argparse.Namespace) -> int:
-    plan = make_plan(arguments.seed)
-    if arguments.steps is not None or arguments.faults is not None:
-        steps = range(len(plan.steps)) if arguments.steps is None else arguments.steps
-        fates = range(len(plan.fates)) if arguments.faults is None else arguments.faults
-        plan = plan.only(steps, fates)
-    if arguments.trace:
-        print(f"{plan.server}\ndraw={plan.draw} lag={plan.lag}")
-        for index, client in enumerate(plan.clients):
-            print(f"client {index}: {client}")
-
-    def note(now: float, text: str) -> None:
-        print(f"{now:12.3f}  {text}")
-
-    found = run(plan, note=note if arguments.trace else None)
-    print("nothing found" if found is None else found.detail)
-    return 0 if found is None else 1
-
+from .run import SIMULATOR
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(SIMULATOR.main())

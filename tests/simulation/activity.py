@@ -24,7 +24,7 @@ from masivo.protocol import (
     TokenRevoked,
 )
 
-from .expect import Violation
+from .frame import Violation
 from .server import SECRETS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from masivo.protocol import Failed, Waiters, settle, unwrap
 
 from .activity import levels_of
-from .expect import Violation
+from .frame import Violation
 from .server import SECRETS
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from masivo.protocol import (
     wait_limit,
 )
 
-from .expect import Violation
+from .frame import Violation
 from .server import KEY
 
 if TYPE_CHECKING:

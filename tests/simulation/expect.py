@@ -19,6 +19,8 @@ from masivo._protocol.errors import (
 )
 from masivo.protocol import Failed, SendEventResult
 
+from .frame import Violation
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -29,7 +31,6 @@ __all__ = [
     "FULL",
     "Delivered",
     "Expected",
-    "Violation",
     "Wrong",
     "api_error",
     "authorization_error",
@@ -47,19 +48,6 @@ ALSO: Final[dict[type[MasivoError], type[Exception]]] = {
 """The other class of an error, so that an ``except`` catches what it names."""
 REDACTED: Final = "[redacted]"
 _NOT_JSON: Final = object()
-
-
-class Violation(AssertionError):  # noqa: N818 (what is wrong is the core, not the test)
-    """The core broke the contract.
-
-    Args:
-        rule: the name of what was broken.
-        detail: how.
-    """
-
-    def __init__(self, rule: str, detail: str) -> None:
-        super().__init__(f"{rule}: {detail}")
-        self.rule = rule
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from masivo._protocol.errors import (
 )
 from masivo.protocol import CloseTicket, Delivery, Failed, FlushResult, Ticket
 
-from .expect import Delivered, Violation, Wrong, check_error, check_outcome, shown
+from .expect import Delivered, Wrong, check_error, check_outcome, shown
+from .frame import Violation
 from .model import Authorization, Batch, Client, Event
 from .server import KEY, SECRETS
 from .state import EPSILON

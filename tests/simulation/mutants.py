@@ -83,18 +83,21 @@ def _limit(seconds: float) -> None:
 
 
 def _simulate(seeds: range) -> bool:
-    from .run import Totals, run_seeds
+    from .frame import Totals
+    from .run import SIMULATOR
 
     _limit(4.0 + 0.1 * len(seeds))  # ten times what a sound core takes
-    return run_seeds(seeds, Totals()) is None
+    return SIMULATOR.run_seeds(seeds, Totals()) is None
 
 
 def _simulate_spools() -> bool:
     sys.path.insert(0, str(ROOT / "tests"))
-    from spool.simulation.run import Totals, run_seeds
+    from spool.simulation.run import SIMULATOR
+
+    from simulation.frame import Totals
 
     _limit(60.0)
-    return run_seeds(range(SPOOL_SEEDS), Totals()) is None
+    return SIMULATOR.run_seeds(range(SPOOL_SEEDS), Totals()) is None
 
 
 class _Chosen:

@@ -7,7 +7,7 @@ from random import Random
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["CALM", "ClientPlan", "Fate", "Plan", "ServerPlan", "Step", "make_plan"]
 
@@ -140,13 +140,23 @@ class Plan:
     settle: float = 0.0
     """Seconds of calm between the last step and the end."""
 
-    def only(self, steps: Sequence[int], fates: Sequence[int]) -> Plan:
+    def __str__(self) -> str:
+        return "\n".join(map(str, (self.server, f"{self.draw=} {self.lag=}", *self.clients)))
+
+    @property
+    def parts(self) -> dict[str, Sequence[int]]:
+        """See the frame: steps, and fates that are faults."""
+        faults = [number for number, fate in enumerate(self.fates) if fate.kind != "ok"]
+        return {"steps": range(len(self.steps)), "faults": faults}
+
+    def only(self, parts: Mapping[str, Sequence[int]]) -> Plan:
         """The plan with these steps alone, and all fates calm but these."""
+        faults = parts["faults"]
         return replace(
             self,
-            steps=tuple(self.steps[number] for number in steps),
+            steps=tuple(self.steps[number] for number in parts["steps"]),
             fates=tuple(
-                fate if number in fates else fate.mild() for number, fate in enumerate(self.fates)
+                fate if number in faults else fate.mild() for number, fate in enumerate(self.fates)
             ),
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from .expect import Violation
+from .frame import Violation
 
 if TYPE_CHECKING:
     from masivo.protocol import Request

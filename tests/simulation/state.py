@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from masivo.protocol import FlushResult
 
-from .expect import CLOSED, Delivered, Violation, Wrong
+from .expect import CLOSED, Delivered, Wrong
+from .frame import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,8 @@ from masivo.protocol import Failed, FlushResult, SendEventResult
 
 from .callers import own_error
 from .cases import DROPPED, REFUSED, check_settings, misuse, settings_of
-from .expect import FULL, Violation, check_outcome, shown
+from .expect import FULL, check_outcome, shown
+from .frame import Violation
 from .invariants import Numbered, numbered
 from .model import Client, Event
 from .server import KEY

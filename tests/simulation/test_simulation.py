@@ -6,23 +6,11 @@ import os
 
 import pytest
 
-from .plan import make_plan
-from .run import Totals, report, run_seeds
-from .world import World
+from .frame import Totals
+from .run import SIMULATOR
 
 SEEDS = int(os.environ.get("MASIVO_SEEDS", "60"))
 PARTS = 4  # so that the processes that run the tests share the work
-
-
-def trace_of(seed: int) -> list[str]:
-    """Everything that happens in a seed."""
-    lines: list[str] = []
-
-    def note(at: float, text: str) -> None:
-        lines.append(f"{at} {text}")
-
-    World(make_plan(seed), note).run()
-    return lines
 
 
 @pytest.mark.scaled
@@ -30,13 +18,13 @@ def trace_of(seed: int) -> list[str]:
 def test_the_core_keeps_the_contract_for_every_seed(part: int) -> None:
     """No seed finds that the core breaks a rule; one that does is shrunk, and can be replayed."""
     totals = Totals()
-    found = run_seeds(range(part, SEEDS, PARTS), totals)
+    found = SIMULATOR.run_seeds(range(part, SEEDS, PARTS), totals)
     print(totals)
-    assert found is None, report(*found)
+    assert found is None, SIMULATOR.report(*found)
 
 
 def test_a_seed_is_the_same_every_time() -> None:
     """Two runs of one seed are alike to the last line of their traces."""
-    trace = trace_of(7)
-    assert trace_of(7) == trace
+    trace = SIMULATOR.trace(7)
+    assert SIMULATOR.trace(7) == trace
     assert len(trace) > 10

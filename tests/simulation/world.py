@@ -16,7 +16,8 @@ from masivo.protocol import Account, Api, Engine, Failed, Failure, Response, Sec
 from .activity import ActivityCheck
 from .callers import Callers
 from .contract import Contract
-from .expect import FULL, Violation, shown
+from .expect import FULL, shown
+from .frame import Violation
 from .invariants import BASE_URL, Checker
 from .plan import CALM
 from .server import KEY, Server, ServerResponse, http_date
@@ -145,6 +146,17 @@ class World:
             self.note(self.now, text)
 
     # ── The course of events ─────────────────────────────────────────────────────────────────
+
+    def figures(self) -> dict[str, float]:
+        """See the frame."""
+        checker = self.checker
+        return {
+            "steps": self.done,
+            "polls": self.polls,
+            "events": len(checker.events),
+            "requests": len(checker.requests),
+            "virtual hours": self.now / 3600,
+        }
 
     def run(self) -> None:
         """Take every step, then come to an end.

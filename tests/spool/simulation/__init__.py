@@ -17,7 +17,7 @@ What must come of it:
 
 How it is run:
 
-- ``run.py``: many seeds, and one that fails. From ``tests``,
+- ``run.py``: in the frame of the core's simulator (``tests/simulation``). From ``tests``,
   ``python -m spool.simulation SEED --trace`` shows all that happens in one.
 - ``defects.py`` breaks the rules of storage, one by one, and shows the seed that finds each.
 """

@@ -9,13 +9,11 @@
 from __future__ import annotations
 
 import sys
-import time
-from concurrent.futures import ProcessPoolExecutor
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import pytest
-from simulation.defects import Defect, after, around, becomes, before, change, nothing
+from simulation.defects import after, around, becomes, before, change, nothing
+from simulation.frame import hunt_all
 
 from masivo._protocol.batches.backlog import Backlog
 from masivo._protocol.batches.outbox import Outbox
@@ -24,7 +22,10 @@ from masivo.spool.log import Log
 from masivo.spool.ranges import Ranges
 from masivo.spool.spool import Spool
 
-from .run import Totals, run_seeds
+from .run import SIMULATOR
+
+if TYPE_CHECKING:
+    from simulation.frame import Defect
 
 __all__ = ["DEFECTS", "hunt"]
 
@@ -128,34 +129,14 @@ def _blind(spool: Any) -> Any:
     return spool
 
 
-def hunt(name: str, seeds: int = SEEDS) -> str | None:
-    """Return the first seed that finds a defect, and what it says; None if none does.
+def hunt(name: str) -> str | None:
+    """Return a seed that finds a defect, and what it says; None if none does.
 
     Raises:
         RuntimeError: the defect does not fit the core.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        DEFECTS[name](patch)
-        found = run_seeds(range(seeds), Totals())
-    if found is None:
-        return None
-    if found[1].rule in ("AttributeError", "NameError", "TypeError"):
-        raise RuntimeError(f"{name}: {found[1].detail}")
-    return f"seed {found[0]}: {found[1].detail[:150]}"
-
-
-def main() -> int:
-    """Hunt for all; the exit status: whether all were found."""
-    began = time.monotonic()
-    missed = 0
-    with ProcessPoolExecutor() as pool:
-        for name, result in zip(DEFECTS, pool.map(hunt, DEFECTS), strict=True):
-            missed += result is None
-            print(f"{name}\n    {result or 'NOT FOUND'}", flush=True)
-    seconds = time.monotonic() - began
-    print(f"{len(DEFECTS) - missed} of {len(DEFECTS)} defects found in {seconds:.0f} s")
-    return 1 if missed else 0
+    return SIMULATOR.hunt(DEFECTS[name], range(SEEDS))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(hunt_all(hunt, DEFECTS))

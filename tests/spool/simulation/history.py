@@ -9,28 +9,17 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from simulation.frame import Violation
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ALONE", "MAX_AGE", "Event", "History", "Violation"]
+__all__ = ["ALONE", "MAX_AGE", "Event", "History"]
 
 MAX_AGE: Final = 259_200.0
 """The oldest ``issued_at`` that the API takes, in seconds."""
 ALONE: Final = 10
 """An event that failed alone this often may count as rejected."""
-
-
-class Violation(AssertionError):  # noqa: N818 (what is wrong is the package, not the test)
-    """A promise was broken.
-
-    Args:
-        rule: the name of the promise.
-        detail: how.
-    """
-
-    def __init__(self, rule: str, detail: str) -> None:
-        super().__init__(f"{rule}: {detail}")
-        self.rule = rule
 
 
 @dataclass(slots=True)

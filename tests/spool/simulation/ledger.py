@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
+from simulation.frame import Violation
 
 from masivo.spool.records import CERTAIN, NOTE, REMOVAL, UNCERTAIN, Bad, Record, scan
-
-from .history import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

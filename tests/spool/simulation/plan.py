@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["Options", "Plan", "Step", "make_plan"]
 
@@ -99,9 +99,17 @@ class Plan:
     slow_disk: bool
     steps: tuple[Step, ...]
 
-    def only(self, steps: Sequence[int]) -> Plan:
+    def __str__(self) -> str:
+        return f"{self.window=} {self.customers=} {self.faults=} {self.odd=}"
+
+    @property
+    def parts(self) -> dict[str, Sequence[int]]:
+        """See the frame: the steps."""
+        return {"steps": range(len(self.steps))}
+
+    def only(self, parts: Mapping[str, Sequence[int]]) -> Plan:
         """The plan with these steps alone."""
-        return replace(self, steps=tuple(self.steps[number] for number in steps))
+        return replace(self, steps=tuple(self.steps[number] for number in parts["steps"]))
 
     def options(self, source: random.Random) -> Options:
         """Settings of a client."""

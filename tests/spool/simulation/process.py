@@ -7,6 +7,8 @@ import random as randomness
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from simulation.frame import Violation
+
 from masivo._protocol.errors import MasivoClosedError, MasivoQueueFullError
 from masivo._protocol.storage.kept import Kept
 from masivo.protocol import (
@@ -26,8 +28,6 @@ from masivo.spool import Spool
 from spool.memory import Killed, MemoryTail
 from spool.memory import Process as Disk
 
-from .history import Event, Violation
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Ticket,
     )
 
+    from .history import Event
     from .plan import Options
     from .server import Account as ApiAccount
     from .world import World

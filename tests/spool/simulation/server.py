@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from masivo.protocol import Failure, Response
+from simulation.frame import Violation
 
-from .history import Violation
+from masivo.protocol import Failure, Response
 
 if TYPE_CHECKING:
     import random

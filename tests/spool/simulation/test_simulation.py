@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from simulation.frame import Totals
 
 from .defects import DEFECTS, hunt
-from .plan import make_plan
-from .run import Totals, report, run_seeds
-from .world import World
+from .run import SIMULATOR
 
 SEEDS = int(os.environ.get("MASIVO_SEEDS", "20"))
 PARTS = 4  # so that the processes that run the tests share the work
@@ -24,22 +23,16 @@ def test_no_seed_breaks_a_promise(part: int) -> None:
     """Whatever crashes, fills up and fails: no event is lost, none comes twice without a crash,
     each customer's come in order, and in the end all are delivered and no log is left."""
     totals = Totals()
-    found = run_seeds(range(part, SEEDS, PARTS), totals)
+    found = SIMULATOR.run_seeds(range(part, SEEDS, PARTS), totals)
     print(totals)
-    assert found is None, report(*found)
+    assert found is None, SIMULATOR.report(*found)
 
 
 def test_a_seed_is_the_same_every_time() -> None:
     """Two runs of one seed are alike to the last line of their traces."""
-
-    def trace() -> list[str]:
-        lines: list[str] = []
-        World(make_plan(7), lambda at, text: lines.append(f"{at} {text}")).run()
-        return lines
-
-    first = trace()
-    assert trace() == first
-    assert len(first) > 10
+    trace = SIMULATOR.trace(7)
+    assert SIMULATOR.trace(7) == trace
+    assert len(trace) > 10
 
 
 @pytest.mark.parametrize(

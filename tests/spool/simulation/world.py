@@ -11,12 +11,13 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from simulation.frame import Violation
 
 from masivo._protocol.batches import backlog
 from masivo.protocol import Failure, Response
 from spool.memory import Killed, Machine
 
-from .history import MAX_AGE, Event, History, Violation
+from .history import MAX_AGE, Event, History
 from .ledger import Ledger
 from .process import Process
 from .server import EPOCH, OUTAGES, Account, Server
@@ -215,6 +216,19 @@ class World:
                 event.alone += 1
 
     # ── Steps ────────────────────────────────────────────────────────────────────────────────
+
+    def figures(self) -> dict[str, float]:
+        """See the frame."""
+        history = self.history
+        return {
+            "processes": len(self.processes),
+            "killed": history.crashes,
+            "events": len(history.events),
+            "requests": self.server.requests,
+            "doubles": history.doubles,
+            "doubles under another key": history.keyed_doubles,
+            "virtual days": self.now / 86_400,
+        }
 
     def run(self) -> None:
         """Take every step, then come to an end.
