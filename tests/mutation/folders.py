@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 __all__ = ["FOLDERS", "Folder"]
+
+PACKAGE: Final = Path(__file__).parents[2] / "masivo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,7 @@ _DRIVERS: Final = (
 )
 _SOURCES: Final = ("test_size", "test_imports")
 
-_SHARED: Final = (
-    "client",
-    "event",
-    "guard",
-    "guesses",
-    "helpers",
-    "living",
-    "overdue",
-    "process",
-    "session",
-    "settle",
-)
+_SHARED: Final = sorted(path.name for path in PACKAGE.glob("_[!_]*.py"))
 
 FOLDERS: Final = {
     "_http": Folder(
@@ -54,7 +46,7 @@ FOLDERS: Final = {
     "_sync": Folder(("masivo/_sync/*.py",), _DRIVERS, _SOURCES),
     "_async": Folder(("masivo/_async/*.py",), _DRIVERS, _SOURCES),
     "shared": Folder(
-        tuple(f"masivo/_{name}.py" for name in _SHARED),
+        tuple(f"masivo/{name}" for name in _SHARED),
         (*_DRIVERS, "tests/security/test_hosts.py"),
         _SOURCES,
     ),

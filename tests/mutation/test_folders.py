@@ -10,8 +10,8 @@ from .folders import FOLDERS
 
 ROOT: Final = Path(__file__).parents[2]
 
-ELSEWHERE: Final = (*("masivo/_protocol/*", "masivo/__init__.py", "masivo/__main__.py"),)
-"""The core has a tool of its own; these, and its public face, only import or name."""
+ELSEWHERE: Final = ("masivo/_protocol/*", "masivo/__init__.py", "masivo/__main__.py")
+"""The core has a tool of its own; these, and its public face, only import."""
 
 
 def test_every_test_is_there() -> None:

@@ -29,7 +29,9 @@ def everything(log):
     return log.read(None, EVERYTHING, EVERYTHING).events
 
 def fork(child, announced=True):
+    sys.setswitchinterval(1e6)  # else a child may wait for a thread that only its parent has
     pid = os.fork() if announced else ctypes.PyDLL(None).fork()
+    sys.setswitchinterval(0.005)
     if not pid:
         code = 1
         try:

@@ -267,9 +267,9 @@ def test_two_processes_share_what_a_third_has_left(emulator: Emulator, folder: P
 # ── Forks, signals, descriptors ──────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("announced", ["os.fork()", "ctypes.PyDLL(None).fork()"])
+@pytest.mark.parametrize("fork", ["os.fork()", "ctypes.PyDLL(None).fork()"])
 def test_a_child_of_a_fork_keeps_a_log_of_its_own(
-    emulator: Emulator, folder: Path, announced: str
+    emulator: Emulator, folder: Path, fork: str
 ) -> None:
     """Parent and child send their own events, each once."""
     run(
@@ -277,10 +277,13 @@ def test_a_child_of_a_fork_keeps_a_log_of_its_own(
         folder,
         f"""
         import ctypes
+        # No thread asks for the interpreter's lock: else a child may wait for one that it lacks.
+        sys.setswitchinterval(1e6)
         client = Client(spool=FOLDER)
         for n in range(10):
             client.send_analytics_event(event(f"before-{{n}}"))
-        pid = {announced}
+        pid = {fork}
+        sys.setswitchinterval(0.005)
         who = "parent" if pid else "child"
         for n in range(10):
             client.send_analytics_event(event(f"{{who}}-{{n}}"))
