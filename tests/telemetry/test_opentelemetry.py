@@ -520,6 +520,23 @@ def test_an_authorization_that_is_abandoned(emulator: Emulator, telemetry: Telem
     assert span.attributes["error.type"] == "abandoned"
 
 
+def test_the_end_of_another_client(emulator: Emulator, telemetry: Telemetry) -> None:
+    """It ends no request of those that stay."""
+    emulator.fail(Fault(delay=0.2), route="events")
+    with Client(**options(emulator, batch_size=1)) as stays:
+        leaves = Client(**options(emulator))
+        telemetry.instrument(stays)
+        telemetry.instrument(leaves)
+        delivery = stays.send_analytics_event(event())
+        emulator.wait_for(lambda emulator: emulator.batches)
+        leaves.close()
+        assert delivery.result(10).success
+    (_, span) = telemetry.spans
+    assert span.attributes is not None
+    assert span.attributes["http.response.status_code"] == 200
+    assert "error.type" not in span.attributes
+
+
 def test_what_is_no_client() -> None:
     """The error names what was given."""
     client: Any = "client"
