@@ -246,7 +246,7 @@ def issued(seconds: float) -> str:
         ({"type": "X", "customer_id": "c", "platform": "web"}, "brand_id is missing"),
         ({"type": "X", "customer_id": "c", "brand_id": 1}, "brand_id must be a str"),
         (event(type="PURCHASE"), "reserved"),
-        (event(issued_at=issued(60)), "issued_at is 5"),
+        (event(issued_at=issued(7200)), "s in the future"),
         (event(issued_at=issued(-72 * 3600 - 60)), "more than 72 hours old"),
         (event(issued_at="2020-01-01"), "more than 72 hours old"),
         (event(note="x" * 262_144), "the event is 2622"),
@@ -524,7 +524,5 @@ def test_a_token_ends_with_its_hour_and_with_its_key() -> None:
         store.ahead = 3_665.0
         answer = first.send(batch(event(1)), token=token)
         assert (answer.status, answer.details) == (401, "The token has expired")
-        store.ahead = -65.0
-        assert first.send(batch(event(1)), token=token).status == 401
     assert SECRET.decode() not in token
     assert KEY not in token
