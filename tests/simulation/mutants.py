@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = ROOT / ".mutants"
 
-SPOOLED: Final = ("batches/backlog.py", "batches/spooled.py", "storage/")
+SPOOLED: Final = ("batches/backlog.py", "batches/spooled.py", "batches/upkeep.py", "storage/")
 """The files that the simulation of spools tries as well."""
 SPOOL_SEEDS: Final = 80
 """Of that simulation."""
