@@ -608,6 +608,28 @@ def test_a_stamp_is_the_time_of_acceptance() -> None:
     assert payload(request)[0]["issued_at"] == "2026-01-01T00:09:58.000Z"  # with the margin
 
 
+def test_an_event_does_not_age_by_a_clock_that_is_set() -> None:
+    """Of the client's own log, before the server's time was known: as on a machine that starts with
+    a wrong clock. And while the clocks have diverged, no event ends for its age."""
+    driver = SpoolDriver(max_queue=1)
+    driver.send_numbers(1, 2, 3)
+    driver.now += 100.0
+    driver.wall += 400_000.0
+    driver.sign_in(headers={"date": "Mon, 05 Jan 2026 15:08:20 GMT"})
+    driver.flush()
+    sent = [each for request in recover(driver) for each in payload(request)]
+    assert [each["n"] for each in sent] == [1, 2, 3]
+    assert all(each["issued_at"] >= "2026-01-05T15:06:00" for each in sent)
+
+    driver = SpoolDriver(max_queue=1, max_retries=0)
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    driver.send_numbers(1, 2)
+    driver.flush()
+    outage(driver, 20.0)
+    driver.wall += 400_000.0
+    assert [numbers(each) for each in recover(driver)] == [[1], [2]]
+
+
 def test_what_was_left_keeps_the_time_of_its_call() -> None:
     """Also behind another customer's later events."""
     driver = SpoolDriver(max_retries=0, batch_size=1)

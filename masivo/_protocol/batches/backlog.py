@@ -105,6 +105,7 @@ class Backlog:
         self.sources: list[Source] = []
         """The adopted logs."""
         self._context = context
+        self._began = context.now
         self._gate = gate
         self._store = store
         self._todo = todo
@@ -452,6 +453,8 @@ class Backlog:
         if stored.certain and context.server_clock.is_known:
             wall = context.now + context.server_clock.offset(context.now)
         age = max(0.0, wall - stored.at)
+        if source is None:  # by the engine's clock, as of events in memory: nobody sets that one
+            age = min(age, context.now - self._began)
         return read_back(stored, source, context.now - age, self._origin())
 
 

@@ -437,7 +437,7 @@ class SpooledOutbox(Outbox):
     def _end_too_old(self, batch: Batch) -> bool:
         """End events of the current part that the API would reject for their age."""
         age, now, part = self.settings.account.api.max_age, self._context.now, batch.part
-        if age is None:
+        if age is None or self._context.server_clock.is_doubtful(now):
             return False
         offset = self._stamper.offset = self._context.server_clock.offset(now)
         oldest = offset + now - age

@@ -72,8 +72,15 @@ class ServerClock:
         Args:
             now: the engine's time.
         """
-        wall = self._wall_clock()
         if self._offset is None:
-            return wall - WALL_CLOCK_MARGIN - now
-        drift = (wall - self._seen[1]) - (now - self._seen[0])
-        return self._offset + (drift if abs(drift) > DOUBT else 0.0)
+            return self._wall_clock() - WALL_CLOCK_MARGIN - now
+        return self._offset + self._drift(now)
+
+    def is_doubtful(self, now: float) -> bool:
+        """True from the moment at which the clocks have diverged until the next ``Date``: this
+        machine has slept, or its wall clock was set."""
+        return self._offset is not None and self._drift(now) != 0.0
+
+    def _drift(self, now: float) -> float:
+        drift = (self._wall_clock() - self._seen[1]) - (now - self._seen[0])
+        return drift if abs(drift) > DOUBT else 0.0

@@ -58,6 +58,11 @@ class Event:
     """Why it may count twice, if it may."""
     stamped: bool = False
     """Its own process has noted it."""
+    certain: bool = False
+    """It lies on the disk with the server's time."""
+    untimely: bool = False
+    """The wall clock was set between its call and the moment at which its sender learned the
+    server's time: nothing can tell how old it is."""
     lost: bool = False
     """The power failed before it was safe."""
 
@@ -156,7 +161,7 @@ class History:
 
     def is_too_old(self, event: Event, server_time: float) -> bool:
         """True if the API would not take the event for its age, or perhaps not."""
-        return server_time - event.issued_at > MAX_AGE - 10.0
+        return event.untimely or server_time - event.issued_at > MAX_AGE - 10.0
 
     def removed(self, event: Event, server_time: float) -> None:
         """An event was removed from the disk."""

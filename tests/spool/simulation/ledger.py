@@ -127,6 +127,7 @@ class Ledger:
         place = seen.log, record.position
         body = record.body if record.body.startswith(b"{") else b"{" + record.body
         event = self._history.events[json.loads(body)["n"]]
+        event.certain = record.kind == CERTAIN
         self.events[place] = event
         self.places.setdefault(event.number, set()).add(place)
         seen.events.add(place)

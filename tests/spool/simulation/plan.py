@@ -27,6 +27,7 @@ _STEPS: Final = {
     "heal": 4,
     "key": 1,
     "night": 1,
+    "clock": 1,
 }
 """The steps, with how often they come."""
 _GAPS: Final = (0.0, 0.0, 0.01, 0.05, 0.3, 2.0, 20.0, 300.0)
@@ -94,7 +95,7 @@ class Plan:
     odd: float
     """How many events are not as they should be."""
     wall_ahead: float
-    """How far the wall clock is ahead of the true time."""
+    """How far the wall clock is ahead of the true time, until a step sets it."""
     server_ahead: float
     slow_disk: bool
     steps: tuple[Step, ...]

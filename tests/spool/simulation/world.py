@@ -39,6 +39,8 @@ REMOVAL: Final = 600.0
 """An event is removed so many seconds after its outcome, at the latest."""
 MOST: Final = 3
 """Processes at a time."""
+_AHEAD: Final = (-400_000.0, -4_000.0, -70.0, 0.0, 0.0, 1.5, 70.0, 4_000.0, 400_000.0)
+"""What the wall clock may be set to, against the true time."""
 
 
 class World:
@@ -62,6 +64,8 @@ class World:
         """A broken promise that was seen where nothing can be raised."""
         self.calm = False
         """The faults are over."""
+        self.wall_ahead = plan.wall_ahead
+        """How far the wall clock is ahead of the true time."""
         self.accounts = {
             "shop": Account("shop", "key-of-the-shop", "https://api.example.test"),
             "club": Account("club", "key-of-the-club", "https://club.example.test"),
@@ -78,7 +82,7 @@ class World:
 
     def wall(self) -> float:
         """The machine's wall clock."""
-        return EPOCH + self.now + self.plan.wall_ahead
+        return EPOCH + self.now + self.wall_ahead
 
     def text_of(self, server_time: float) -> str:
         """A time of the server as an ``issued_at``."""
@@ -152,8 +156,11 @@ class World:
         self.say(f"  with {[event.number for event in events]}")
         for event, fields in entries:
             self._check_stamp(event, sender, str(fields["issued_at"]))
-            if sender.disk_failed and not event.excused:
+            past = [self.processes[number - 1] for _, number in event.processed]
+            if any(each.disk_failed for each in (sender, *past)) and not event.excused:
                 event.excused = "the disk was full"
+            if sender.untimely and not event.excused:
+                event.excused = "new stamps go under another key"
             note = self.ledger.note_of(event)
             if (note is None or note.key != key) and not sender.disk_failed:
                 raise Violation("noted", f"{event} is sent as {key}, noted as {note}")
@@ -174,6 +181,8 @@ class World:
     def _check_stamp(self, event: Event, sender: Process, stamp: str) -> None:
         """The ``issued_at`` of an event is the time of its call; one that another customer's
         events have overtaken may have theirs."""
+        if event.untimely or sender.untimely:
+            return
         moment, time = datetime.fromisoformat(stamp).timestamp(), self.server.time(self.now)
         if time - moment > MAX_AGE + 5.0:
             raise Violation("age", f"{event}: {stamp} is too old by {time - moment - MAX_AGE} s")
@@ -263,6 +272,8 @@ class World:
                     account.refused = False
             case "key":
                 self._change_key(step)
+            case "clock":
+                self._set_clock(step.pick(_AHEAD))
             case "night":
                 self._until(self.now + step.draws[0] * (2_000.0 if there else 4 * 86_400.0))
             case "kill" | "kill at an operation":
@@ -310,6 +321,13 @@ class World:
             event.excused = "the power failed"
             if not self.ledger.holds(event) and not self.history.is_ended(event, time):
                 event.lost = True
+
+    def _set_clock(self, ahead: float) -> None:
+        self.wall_ahead = ahead
+        for event in self.history.events.values():
+            event.untimely = event.untimely or not event.certain
+        for process in self.processes:
+            process.untimely = True
 
     def _change_key(self, step: Step) -> None:
         account = self.accounts["shop"]
