@@ -63,7 +63,9 @@ class RelayClient(AsyncClient):
 
     def begin(self) -> None:
         """Begin to deliver."""
-        self._bound().use()
+        buffer = self._bound()
+        buffer.silence()  # the relay says what becomes of its events
+        buffer.use()
         self._attend()
 
     def look(self) -> None:

@@ -25,13 +25,14 @@ class LiveLog:
     name = "live"
     size = 0
     own = None
-    due = False
     has_room = False
     strangers = 0
 
     def __init__(self) -> None:
         self.events: dict[int, Stored] = {}
         self.rejected: list[RejectedEvent] = []
+        self.due = False
+        self.tended = 0
         self.reads = 0
         self.notes = 0
         self.released = False
@@ -82,6 +83,7 @@ class LiveLog:
 
     def tend(self) -> bool:
         """See Store."""
+        self.tended += 1
         return True
 
     def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:

@@ -335,7 +335,11 @@ class SpooledOutbox(Outbox):
 
     def _look_at(self, now: float) -> float | None:
         """When to look again at what waits, without anything having happened."""
-        times = [self.backlog.next_at(now), self._room_at if self._drains else None]
+        times = [
+            self.backlog.next_at(now),
+            self._upkeep.next_at(),
+            self._room_at if self._drains else None,
+        ]
         if self._aside or self._kept_queued:
             context = self._context
             if self._authorizer.refusal() is not None:

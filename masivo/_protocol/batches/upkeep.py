@@ -70,6 +70,10 @@ class Upkeep:
             self._todo.add(self._store.tend, self._tended)
         self._report()
 
+    def next_at(self) -> float | None:
+        """When to ``plan`` again, without anything having happened; None: never."""
+        return self._due_at if self._store.due else None
+
     def room_was_made(self) -> None:
         """Have the store tended in the next poll if that is due: events were removed."""
         self._due_at = 0.0
