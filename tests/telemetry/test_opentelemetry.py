@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -44,6 +45,14 @@ AUTHORIZE = "/api/storefront/v1/auth/authorize"
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the random waits before retries."""
     monkeypatch.setattr("masivo._protocol.sending.backoff.FIRST_WAIT", 0.02)
+
+
+@pytest.fixture(autouse=True)
+def nothing_raised(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No listener raises; a test in which one does clears the log."""
+    yield
+    said = caplog.get_records("call")
+    assert [each.getMessage() for each in said if each.levelno >= logging.ERROR] == []
 
 
 class Telemetry:
@@ -265,7 +274,9 @@ def test_nothing_secret(emulator: Emulator, telemetry: Telemetry, world: World) 
 
 
 @worlds
-def test_beside_on_activity(emulator: Emulator, telemetry: Telemetry, world: World) -> None:
+def test_beside_on_activity(
+    emulator: Emulator, telemetry: Telemetry, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     """The client's own listener hears everything too, whatever it raises."""
     heard: list[Activity] = []
 
@@ -276,6 +287,10 @@ def test_beside_on_activity(emulator: Emulator, telemetry: Telemetry, world: Wor
     world(Job(options(emulator, on_activity=on_activity), [event()], telemetry.instrument))
     assert len(telemetry.spans) == 2
     assert len(heard) > 6
+    assert {each.getMessage() for each in caplog.records} == {
+        "on_activity raised an exception; the client is not affected"
+    }
+    caplog.clear()
 
 
 @worlds
