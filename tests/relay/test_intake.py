@@ -404,6 +404,7 @@ def test_a_chunked_body_is_a_body(relay: Running, store: MemoryStore) -> None:
         ("br", b"anything"),
         ("deflate", zlib.compress(batch(event(1)))),
     ],
+    ids=["no gzip", "cut off", "something follows", "br", "deflate"],  # gzip holds the time
 )
 def test_a_body_that_cannot_be_unpacked_is_a_400(
     relay: Running, store: MemoryStore, encoding: str, body: bytes
