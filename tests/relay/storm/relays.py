@@ -92,8 +92,9 @@ class RelayProcess:
 
     def kill(self) -> None:
         """End it as a crash does."""
-        self.signal(signal.SIGKILL)
-        self._end()
+        if self._process is not None:
+            self.signal(signal.SIGKILL)
+            self._end()
 
     def stop(self) -> int:
         """Have it end; its exit code."""

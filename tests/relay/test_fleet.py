@@ -1,0 +1,72 @@
+"""A fleet of processes: how soon others do what a dead relay did."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from masivo import Client
+from masivo.emulator import Emulator
+
+from .redis_server import RedisServer
+from .storm.relays import RelayProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+KEY = "the-key-of-the-clients"
+CUSTOMERS = 40
+
+
+@pytest.mark.full
+def test_a_dead_relay_is_replaced_within_five_seconds(tmp_path: Path) -> None:
+    """What is stored while nobody has its partitions is delivered when others have taken them."""
+    with RedisServer(tmp_path) as redis, Emulator() as api, ExitStack() as stack:
+        one, two = relays = [
+            RelayProcess(redis, api, KEY, tmp_path / f"{n}.log", "--idle-timeout", "0.05")
+            for n in range(2)
+        ]
+        for each in relays:
+            each.start()
+            stack.callback(each.kill)
+        for each in relays:
+            each.wait()
+        _wait(lambda: sorted(_shares(redis)) == [2, 2])
+        with Client(KEY, base_url=one.url, idle_timeout=0.02) as client:
+            _send(client, 0)
+            api.wait_for(lambda api: api.event_count == CUSTOMERS, 20.0)
+            two.kill()
+            died = time.monotonic()
+            _send(client, 1)
+            api.wait_for(lambda api: api.event_count >= 2 * CUSTOMERS, 20.0)
+            took = time.monotonic() - died
+        print(f"delivered {took:.2f} s after the death of a relay")
+        assert took < 5.0
+        assert one.stop() == 0
+        stack.pop_all()
+
+
+def _shares(redis: RedisServer) -> list[int]:
+    """How many partitions each relay holds."""
+    tokens = [redis.call("GET", f"{{masivo}}:lease:{number}") or b"" for number in range(4)]
+    return [*Counter(token.partition(b":")[0] for token in tokens).values()]
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < until, "it does not become true"
+        time.sleep(0.02)
+
+
+def _send(client: Client, number: int) -> None:
+    for customer in range(CUSTOMERS):
+        name = f"c{customer}"
+        event = {"type": "VIEW", "customer_id": name, "brand_id": None, "n": number}
+        client.send_analytics_event(event)
+    client.flush()
