@@ -21,6 +21,10 @@ test: $(VENV)/test
 test-all: test $(VENV)/lifecycles $(VENV)/browser
 	CHAOS_EXAMPLES=300 MASIVO_SEEDS=2000 $(BIN)/python -m pytest -n auto --dist worksteal \
 		-m "full or scaled" --limit 1200 --ignore tests/inspector
+# The relay's tests take the Valkey of a wheel; and once more, the Redis that was named.
+ifneq ($(REDIS),)
+	MASIVO_REDIS=$(REDIS) $(BIN)/python -m pytest -n auto tests/relay
+endif
 # Alone: the browser leaves an event loop running in its process, and measures its own pace.
 ifneq ($(BROWSER),no)
 	$(BIN)/python -m pytest -m full --limit 1200 tests/inspector

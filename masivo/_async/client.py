@@ -18,7 +18,7 @@ from .session import session_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
 
-    from masivo import MasivoError
+    from masivo import AnalyticsEvent, MasivoError
     from masivo.protocol import Account, Buffer, Outcome, SendEventResult, Ticket
 
 __all__ = ["AsyncDelivery", "LoopClient"]
@@ -144,7 +144,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             raise
         return unwrap(ticket.outcome)
 
-    def send_analytics_event(self, event: Mapping[str, object]) -> AsyncDelivery:
+    def send_analytics_event(self, event: AnalyticsEvent | Mapping[str, object]) -> AsyncDelivery:
         """Take an event into the buffer. A plain call: it returns at once, and does no I/O but one
         write to a local file, where there is a spool.
 

@@ -15,7 +15,7 @@ from . import session as sessions
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from masivo import MasivoError
+    from masivo import AnalyticsEvent, MasivoError
     from masivo.protocol import (
         Account,
         Buffer,
@@ -113,7 +113,7 @@ class Client(ClientBase["HttpClient"]):
         _process.notice_fork()
         return self._buffer
 
-    def send_analytics_event(self, event: Mapping[str, object]) -> Delivery:
+    def send_analytics_event(self, event: AnalyticsEvent | Mapping[str, object]) -> Delivery:
         """Take an event into the buffer. Returns at once; never waits, and does no I/O but, with a
         spool, one write to a local file.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from masivo.protocol import RequestFailed, ResponseReceived
+from masivo.protocol import KeyRefused, RequestFailed, ResponseReceived
 
 if TYPE_CHECKING:
     from masivo.protocol import Activity
@@ -51,6 +51,8 @@ class Upstream:
                 self._succeeded(activity.at)
             elif status != 401 or activity.batch is None:
                 self._failed(activity.at, f"HTTP {status}")
+        elif isinstance(activity, KeyRefused):
+            self._refused(activity)
 
     def _failed(self, at: float, why: str) -> None:
         if self._down_since is None:
@@ -64,6 +66,20 @@ class Upstream:
                 at - self._down_since,
                 why,
             )
+
+    def _refused(self, activity: KeyRefused) -> None:
+        """Warn at once: that does not pass by itself."""
+        if self._down_since is None:
+            self._down_since = activity.at
+        elif self._warned and activity.at < self._warn_at:
+            return
+        self._warn_at, self._warned = activity.at + AGAIN, True
+        _logger.warning(
+            "the API refuses the key that this relay delivers with (%s, HTTP %s): events wait in "
+            "the store. MASIVO_API_KEY must be a CLIENT key of this account",
+            activity.error,
+            activity.status,
+        )
 
     def _succeeded(self, at: float) -> None:
         if self._warned and self._down_since is not None:

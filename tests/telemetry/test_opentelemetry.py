@@ -564,7 +564,14 @@ def test_what_is_no_client() -> None:
 
 def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a program."""
-    command = [sys.executable, "-c", program, *arguments]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore:This process:DeprecationWarning",
+        "-c",
+        program,
+        *arguments,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -45,7 +45,9 @@ def names_of(module: ModuleType) -> dict[str, Any]:
     tree = ast.parse(inspect.getsource(module))
     for node in tree.body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            code = ast.Module(body=node.body, type_ignores=[])
+            # A class is there already, in another form: this Python may not take that one.
+            body = [each for each in node.body if not isinstance(each, ast.ClassDef)]
+            code = ast.Module(body=body, type_ignores=[])
             exec(compile(code, module.__name__, "exec"), names)
     return names
 

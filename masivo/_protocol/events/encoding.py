@@ -34,6 +34,7 @@ def encoder(settings: Settings) -> Encode:
     It raises MasivoValidationError for an invalid event.
     """
     reserved = settings.account.api.reserved_types
+    doubtful = {*reserved, ""}
     stamped = settings.account.api.stamp_issued_at
     limit = longest(settings)
     default_brand = settings.brand_id
@@ -44,10 +45,16 @@ def encoder(settings: Settings) -> Encode:
         kind_of_event: object = type(event)
         if kind_of_event is not dict:
             event = as_dict(event)
+        kind, customer = event.get("type"), event.get("customer_id")
         brand_id = event.get("brand_id", MISSING)
-        customer = check(
-            event, event.get("type"), event.get("customer_id"), brand_id, reserved, default_brand
-        )
+        if not (
+            type(customer) is str
+            and type(kind) is str
+            and (brand_id is None or type(brand_id) is str)
+            and customer
+            and kind not in doubtful
+        ):  # nearly none: the call is for them alone
+            customer = check(event, kind, customer, brand_id, reserved, default_brand)
         # A copy in any case: what the encoder returns stays in a kilobyte, however short it is.
         encoded = _encode(event)[1:]
         if brand_id is MISSING:
