@@ -582,6 +582,79 @@ def test_an_adopted_event_past_72_hours_is_not_sent() -> None:
     assert [numbers(each) for each in recover(after)] == [[1]]
 
 
+# ── Logs and memory ──────────────────────────────────────────────────────────────────────────
+
+
+def test_an_adopted_log_is_let_go_when_its_events_have_ended() -> None:
+    """Not only at the end of the client: nothing is left of it."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    after = killed(driver)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1]]
+    assert after.files() == []
+
+
+def test_a_release_ends_the_deliveries_of_events_that_are_not_queued_yet() -> None:
+    """They wait behind one that is on disk alone, and stay there themselves."""
+    driver = SpoolDriver(max_queue=2)
+    in_flight(driver, 1, 2, 3)
+    driver.held = True
+    driver.accept()
+    (fourth,) = driver.send_numbers(4)
+    driver.buffer.destroy()
+    driver.poll()
+    assert error_of(fourth).spooled
+    stats = driver.buffer.stats()
+    assert (stats.queued, stats.in_flight, stats.delivered, stats.spooled) == (0, 0, 2, 2)
+
+
+def test_damage_to_a_log_is_counted() -> None:
+    """The client's own, or one that it adopts; the events around it are delivered."""
+    for adopted in (False, True):
+        driver = SpoolDriver(max_queue=1)
+        driver.send_numbers(*range(8))
+        (name,) = driver.files(".log")
+        data = driver.disk.files[name].data
+        for n in (2, 5):
+            data[data.index(b'"n":%d' % n)] ^= 255
+        after = killed(driver) if adopted else driver
+        after.flush()
+        sent = [n for each in recover(after) for n in numbers(each)]
+        assert sent == [0, 1, 3, 4, 6, 7]
+        said = [line.split()[1] for line in after.warnings if "could not be read" in line]
+        assert said == (["2"] if adopted else ["1", "1"])
+
+
+def test_requests_that_were_not_sent_do_not_count_against_a_batch() -> None:
+    """After them, a batch has all its retries."""
+    driver = SpoolDriver(max_retries=2)
+    driver.send_numbers(1)
+    driver.flush()
+    driver.grant()
+    for _ in range(3):
+        driver.break_off(sent=False)
+        while not driver.out:
+            driver.sleep()
+    began = driver.now
+    for _ in range(3):
+        driver.respond(500)
+        while not driver.out:
+            driver.sleep()
+    assert driver.now - began < 10.0
+
+
+def test_what_is_read_keeps_to_the_bytes_of_memory() -> None:
+    """``max_queue_bytes``, whatever their number; the rest is read as there is room."""
+    driver = SpoolDriver()
+    driver.send(*(event(n, text="x" * 300) for n in range(40)))
+    after = killed(driver, max_queue_bytes=4_000, max_event_bytes=1_000)
+    after.flush()
+    after.grant()
+    assert 5 <= after.buffer.outbox.pending <= 11
+    assert sorted(n for each in recover(after) for n in numbers(each)) == [*range(40)]
+
+
 # ── Time ─────────────────────────────────────────────────────────────────────────────────────
 
 

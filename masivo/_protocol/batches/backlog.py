@@ -272,18 +272,18 @@ class Backlog:
             return
         if not self._scanning and now >= self._scan_at:
             self._scanning = True
-        settings = self._gate.settings
-        room = settings.max_queue - self._gate.pending
+        gate, settings = self._gate, self._gate.settings
+        room = settings.max_queue - gate.pending
+        bytes_ = max(1, min(WINDOW_BYTES, settings.max_queue_bytes // 2))
         if stuck:
             room = max(room, min(settings.batch_size, room + self._window))
         elif self._waiting and not self._in_memory:
             room = max(room, settings.batch_size)  # these make none otherwise
-        elif self._in_memory > self._window // 2:
+        elif self._in_memory > self._window // 2 or gate.count()[2] + bytes_ > gate.full_bytes:
             return
         if room <= 0:
             return
         events = min(room, self._window)
-        bytes_ = max(1, min(WINDOW_BYTES, self._gate.settings.max_queue_bytes // 2))
         source = next((s for s in self.sources if _may_be_read(s, now, closing=closing)), None)
         if self._behind:
             self._busy = True

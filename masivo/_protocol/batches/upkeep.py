@@ -149,7 +149,7 @@ class Upkeep:
         if (damaged := self._backlog.damaged) > 0:
             self._backlog.damaged = 0
             parts = "1 part" if damaged == 1 else f"{damaged} parts"
-            self._warn(f"{parts} could not be read, and were kept in a file that ends in .bad")
+            self._warn(f"{parts} could not be read: see the files that end in .bad")
         strangers = self._store.strangers
         if strangers > self._strangers:
             logs = "1 log is" if strangers == 1 else f"{strangers} logs are"
