@@ -22,7 +22,7 @@ from .leases import TTL, Leases
 from .letters import dead_letters
 from .opening import open_store
 from .partition import Partition, entry_time
-from .scripts import INTAKE, Keys
+from .scripts import INTAKE, SHORT, Keys
 from .store import Backlog, Kept, StoreFullError, StoreUnreachableError
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class RedisStore:
             INTAKE,
             [digest or keys.config, keys.counts, *keys.streams],
             [
-                batch.digest if digest else b"",
+                batch.digest[:SHORT] if digest else b"",
                 REMEMBERED,
                 self._max_waiting,
                 entry_time(now, certain=certain),
@@ -171,7 +171,8 @@ class RedisStore:
             *first,
         )
         times = [float(rows[0][1][b"t"].split()[0]) for rows in oldest if rows]
-        return Backlog(sum(map(int, counts)), min(times, default=None), rejected)
+        waiting = max(0, sum(map(int, counts)))  # others may have put entries into the streams
+        return Backlog(waiting, min(times, default=None), rejected)
 
     # ── Delivery ─────────────────────────────────────────────────────────────────────────────
 

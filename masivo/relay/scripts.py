@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-__all__ = ["DONE", "FREE", "INTAKE", "LEASE", "SINCE", "Keys", "Script"]
+__all__ = ["DONE", "FREE", "INTAKE", "LEASE", "SHORT", "SINCE", "Keys", "Script"]
 
+SHORT: Final = 16
+"""The bytes of a digest that is kept for each batch."""
 SINCE: Final = b"#"
 """The field of a partition's ``done`` that holds the last attempt that was carried out."""
 
@@ -46,8 +48,9 @@ class Keys:
         """The events of entries that have ended only in part, by the entries' ids."""
 
     def batch(self, account: bytes, key: str) -> str:
-        """Where a batch's digest is remembered."""
-        return f"{self.prefix}batch:{hashlib.sha256(account + key.encode()).hexdigest()}"
+        """Where a batch's digest is remembered. There may be millions: the name is short."""
+        name = hashlib.blake2b(account + key.encode(), digest_size=SHORT).hexdigest()
+        return f"{self.prefix}batch:{name}"
 
 
 class Script:

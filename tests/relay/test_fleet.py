@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo import Client
-from masivo.emulator import Emulator
+from masivo.emulator import Emulator, Fault
 
 from .redis_server import RedisServer
 from .storm.relays import RelayProcess
@@ -49,6 +49,32 @@ def test_a_dead_relay_is_replaced_within_five_seconds(tmp_path: Path) -> None:
         assert took < 5.0
         assert one.stop() == 0
         stack.pop_all()
+
+
+@pytest.mark.full
+def test_a_relay_ends_though_redis_and_the_api_hang(tmp_path: Path) -> None:
+    """Within ten seconds of SIGTERM; what it had is delivered by the next."""
+    with RedisServer(tmp_path) as redis, Emulator() as api:
+        api.fail(Fault(delay=60.0), route="events", times=None)
+        relay = RelayProcess(redis, api, KEY, tmp_path / "log", "--idle-timeout", "0.05")
+        relay.start()
+        try:
+            relay.wait()
+            with Client(KEY, base_url=relay.url, idle_timeout=0.02) as client:
+                _send(client, 0)
+            api.wait_for(lambda api: api.event_count > 0, 20.0)
+            redis.pause(paused=True)
+            began = time.monotonic()
+            assert relay.stop() == 0
+            assert time.monotonic() - began < 10.0
+            redis.pause(paused=False)
+            api.heal()
+            relay.start()
+            relay.wait()
+            api.wait_for(lambda api: len({e["customer_id"] for e in api.events}) == CUSTOMERS, 20.0)
+        finally:
+            redis.pause(paused=False)
+            relay.kill()
 
 
 def _shares(redis: RedisServer) -> list[int]:

@@ -7,6 +7,7 @@ The rules: ``docs/reference/guarantees.md#memory-with-a-spool`` and
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -116,6 +117,7 @@ class Backlog:
         self._in_memory = 0  # events that were read and have not ended
         self._busy = False  # a log is being read, or looked for
         self._not_before = 0.0
+        self._clocks = (-math.inf, 0.0, 0.0)  # the engine's, the wall clock, the server's
         # The client's own log.
         self._log: StoredLog | None = None
         self._after: Place | None = None
@@ -449,13 +451,15 @@ class Backlog:
         self._gate.arrivals.append(size(kept.encoded))
 
     def _kept(self, stored: Stored, source: Source | None) -> Kept | None:
-        context, wall = self._context, self._context.wall_clock()
-        if stored.certain and context.server_clock.is_known:
-            wall = context.now + context.server_clock.offset(context.now)
-        age = max(0.0, wall - stored.at)
+        now, clock = self._context.now, self._context.server_clock
+        if self._clocks[0] != now:  # once for all that is read together
+            wall = self._context.wall_clock()
+            self._clocks = now, wall, now + clock.offset(now) if clock.is_known else wall
+        _, wall, server = self._clocks
+        age = max(0.0, (server if stored.certain else wall) - stored.at)
         if source is None:  # by the engine's clock, as of events in memory: nobody sets that one
-            age = min(age, context.now - self._began)
-        return read_back(stored, source, context.now - age, self._origin())
+            age = min(age, now - self._began)
+        return read_back(stored, source, now - age, self._origin())
 
 
 def _may_be_read(source: Source, now: float, *, closing: bool) -> bool:

@@ -389,13 +389,21 @@ class SpooledOutbox(Outbox):
         return taken
 
     def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
-        events = super()._stamped(deliveries, now)
         if not (self.backlog.read or self._has_left):
-            return events
+            return super()._stamped(deliveries, now)
+        if all(isinstance(each, Kept) for each in deliveries):
+            super()._stamped([], now)  # it notes the server's time
+            events = [each.encoded for each in deliveries]
+        else:
+            events = super()._stamped(deliveries, now)
+        latest, starts = self._stamper.offset + now, dict[float, bytes]()
         for n, delivery in enumerate(deliveries):
             if isinstance(delivery, Kept) and delivery.encoded[0] != BRACE:
-                moment = min(self._moment(delivery), self._stamper.offset + now)
-                events[n] = opening(format_stamp(moment)) + delivery.encoded
+                moment = min(self._moment(delivery), latest)
+                start = starts.get(moment)  # those that were stored together share it
+                if start is None:
+                    start = starts[moment] = opening(format_stamp(moment))
+                events[n] = start + delivery.encoded
         return events
 
     def _moment(self, delivery: Delivery) -> float:
