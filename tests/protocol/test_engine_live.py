@@ -1,4 +1,5 @@
-"""A client that delivers a log to which others append (``Window.live``)."""
+"""A client that delivers a log to which others append
+(``docs/reference/guarantees.md#live-logs``)."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 are read.
 
 The rules: ``docs/reference/guarantees.md#memory-with-a-spool`` and
-``docs/reference/guarantees.md#adoption``.
+``docs/reference/guarantees.md#adoption``; ``docs/reference/guarantees.md#live-logs``.
 """
 
 from __future__ import annotations
