@@ -76,16 +76,16 @@ async def _check_server(redis: Connections) -> None:
             "accepted. Set it to noeviction, or give the relay a Redis of its own"
         )
     if append_only != "yes":
-        loss = "Redis keeps no append-only file: its crash loses what came since its last snapshot"
+        loss = "it keeps no append-only file, so a crash loses what came since its last snapshot"
     elif fsync != "always":
-        loss = f"appendfsync is {fsync}: a crash of Redis loses what it has not yet written"
+        loss = f"appendfsync is {fsync}, so a crash loses what is not yet written"
     else:
         return
     _logger.warning(
-        "%s at %s, also what clients were told is kept. With appendonly yes and appendfsync always "
-        "nothing is lost",
-        loss,
+        "Redis at %s: %s, though clients got a 200 for it. With appendonly yes and appendfsync "
+        "always nothing is lost",
         redis.place,
+        loss,
     )
 
 

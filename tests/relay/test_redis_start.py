@@ -55,7 +55,7 @@ def test_a_policy_that_evicts_is_refused(settings: RedisServer, emulator: Emulat
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("appendfsync", "everysec", "appendfsync is everysec: a crash of Redis loses"),
+        ("appendfsync", "everysec", "appendfsync is everysec, so a crash loses"),
         ("appendonly", "no", "no append-only file"),
     ],
 )
