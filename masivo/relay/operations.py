@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse, Response
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Operations"]
 
-_STOPPING: Final = "stopping\n"
-
 
 class Operations:
     """The routes for operations.
@@ -30,8 +28,6 @@ class Operations:
     """
 
     def __init__(self, store: RelayStore, metrics: Metrics) -> None:
-        self.stopping: bool = False
-        """True once the relay takes no more requests."""
         self._store = store
         self._metrics = metrics
 
@@ -47,10 +43,10 @@ class Operations:
         return PlainTextResponse("alive\n")
 
     async def _ready(self, _request: Request) -> Response:
-        problem = _STOPPING if self.stopping else await self._store.problem()
+        problem = await self._store.problem()
         if problem is None:
             return PlainTextResponse("ready\n")
-        return PlainTextResponse(problem.rstrip("\n") + "\n", 503)
+        return PlainTextResponse(f"{problem}\n", 503)
 
     async def _numbers(self, _request: Request) -> Response:
         try:

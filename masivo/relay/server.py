@@ -23,6 +23,10 @@ __all__ = ["USUAL", "Limits", "Server"]
 MAX_HEAD: Final = 32 * 1024
 """The most bytes of a head, and of what else is no body."""
 
+MAX_WAITING: Final = 8
+"""The most requests of a connection that wait for the response to an earlier one: uvicorn keeps all
+that have come."""
+
 _FRAMING: Final = 8
 """The bytes that a chunked body may have around each of its own."""
 
@@ -53,6 +57,7 @@ class _Protocol(HttpToolsProtocol):
     limits: Limits
 
     _since: float | None = None  # when its request began; None: it waits for one
+    _unread_since: float | None = None  # when it began not to read our responses
     _in_head = True
     _beside = 0  # bytes of the current request that are no body
 
@@ -76,7 +81,11 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self.transport.is_closing():
+            return
         super().on_headers_complete()
+        if len(self.pipeline) > MAX_WAITING:
+            self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
         self._beside -= (1 + _FRAMING) * len(body)
@@ -88,9 +97,13 @@ class _Protocol(HttpToolsProtocol):
 
     def end_if_slow(self, now: float) -> None:
         """End the connection if it takes too long for a request."""
-        if self.transport.is_closing():
-            self.transport.abort()  # it does not read our last response
-        elif self._since is not None:
+        if self.flow.write_paused or self.transport.is_closing():
+            self._unread_since = self._unread_since or now
+            if now - self._unread_since > self.limits.request:
+                self.transport.abort()
+            return
+        self._unread_since = None
+        if self._since is not None:
             limit = self.limits.head if self._in_head else self.limits.request
             if now - self._since <= limit:
                 return

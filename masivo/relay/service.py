@@ -109,7 +109,6 @@ class Relay:
         try:
             await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            operations.stopping = True
             server.should_exit = True
             stopping.cancel()
             await serving

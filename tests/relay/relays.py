@@ -145,6 +145,7 @@ def running(
     settings: Settings,
     keys: Iterable[str] = (KEY,),
     limits: Limits = USUAL,
+    send_buffer: int | None = None,
 ) -> Generator[Running, None, None]:
     """A relay in a thread of its own.
 
@@ -153,8 +154,11 @@ def running(
         settings: of the client that delivers.
         keys: that clients may use.
         limits: for clients.
+        send_buffer: the bytes that the system takes of a response before its client reads.
     """
     listener = socket.socket()
+    if send_buffer is not None:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     listener.bind(("127.0.0.1", 0))
     started: list[Running] = []
     failed: list[BaseException] = []

@@ -414,6 +414,17 @@ def test_a_body_has_8_mib_at_most(relay: Running, store: MemoryStore) -> None:
     assert len(store.batches) == 2
 
 
+def test_a_body_that_is_announced_too_long_is_not_waited_for(relay: Running) -> None:
+    """The 413 comes before the body does."""
+    token = relay.token()
+    with relay.connect() as connection:
+        connection.sendall(
+            f"POST {relay.path}{BULK} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\n"
+            f"content-length: {MAX_BODY + 1}\r\n\r\n".encode()
+        )
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
 def test_a_chunked_body_is_a_body(relay: Running, store: MemoryStore) -> None:
     """However small its chunks are."""
     body = batch(event(1), event(2))
@@ -513,6 +524,9 @@ def test_many_large_bodies_at_once_are_not_all_in_memory() -> None:
         sending.join(10)
         assert relay.send(large, token=token).status == 200
         assert relay.send(small, token=token).status == 200
+        packed = gzip.compress(batch(event(1, note="x" * 250_000), event(2, note="x" * 250_000)))
+        unpacked = relay.send(packed, token=token, headers={"content-encoding": "gzip"})
+        assert unpacked.status == 503
         assert [answer.status for answer in answers] == [200]
 
 

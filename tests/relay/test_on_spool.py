@@ -174,6 +174,18 @@ def test_what_it_kept_survives_its_end(emulator: Emulator, tmp_path: Path) -> No
         wait_for(lambda: relay.numbers()["masivo_relay_waiting_events"] == 0)
 
 
+def test_a_large_backlog_is_counted_before_it_is_read(emulator: Emulator, tmp_path: Path) -> None:
+    """A relay that starts in an outage reads the first of it alone."""
+    down(emulator)
+    with spooled(emulator, tmp_path) as relay:
+        for n in range(5):
+            body = batch(*(event(n * 1_000 + m) for m in range(1_000)))
+            assert relay.send(body).status == 200
+    with spooled(emulator, tmp_path) as relay:
+        wait_for(lambda: len(emulator.batches) > 1)
+        assert relay.numbers()["masivo_relay_waiting_events"] == 5_000
+
+
 def test_the_key_of_the_upstream_may_be_replaced(emulator: Emulator, tmp_path: Path) -> None:
     """What came before is delivered under the new one, where the relay is told so."""
     down(emulator)
@@ -197,6 +209,7 @@ def test_a_batch_that_comes_again_is_not_stored_twice(emulator: Emulator, tmp_pa
         assert [relay.send(batch(event(4))).status for _ in range(2)] == [200] * 2
         wait_for(lambda: len(emulator.events) == 4)
         assert sorted(each["n"] for each in emulator.events) == [1, 2, 4, 4]
+        assert relay.numbers()["masivo_relay_accepted_events_total"] == 4
 
 
 def test_a_lost_response_costs_no_double(emulator: Emulator, tmp_path: Path) -> None:
@@ -237,6 +250,8 @@ def test_a_full_spool_is_a_429_and_not_ready(emulator: Emulator, tmp_path: Path)
         assert (answer.status, answer.headers["retry-after"]) == (429, "10")
         assert relay.ask("GET", "/ready", root=True).status == 503
         assert count > 3
+        for other in (batch(event(-1, note="x" * 9_000)), batch(event(-2, note="x" * 9_000))):
+            assert relay.send(other, token=token, headers={"idempotency-key": "x"}).status == 429
         emulator.heal()
         wait_for(lambda: relay.send(body, token=token, headers=key).status == 200)
         wait_for(lambda: len(emulator.events) == 10 * count + 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import time
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -11,10 +13,10 @@ import pytest
 
 from masivo.relay.server import USUAL, Limits
 
-from .relays import Running, batch, event, in_memory
+from .memory import MemoryStore
+from .relays import Running, batch, event, in_memory, running, upstream
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
 
 HURRY = Limits(head=0.2, request=0.4)
@@ -131,6 +133,72 @@ def test_an_endless_head_is_cut_off(endless: bytes) -> None:
         assert relay.send(batch(event(1))).status == 200
 
 
+def test_a_head_counts_for_its_request_alone(relay: Running) -> None:
+    """Many requests on one connection may have more than that together."""
+    with relay.connect() as connection:
+        for _ in range(40):
+            connection.sendall(
+                b"GET /nowhere HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 2_000 + b"\r\n\r\n"
+            )
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 404 ")
+            assert asks_for_health(connection)
+
+
+def test_who_does_not_read_responses_is_cut_off() -> None:
+    """While the relay cannot send them: they are in its memory."""
+    store = MemoryStore()
+    asked = b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n"
+    with (
+        running(lambda _: store, upstream(), limits=HURRY, send_buffer=4_096) as relay,
+        socket.socket() as connection,
+    ):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.connect(("127.0.0.1", relay.port))
+        deadline = time.monotonic() + 10
+        try:
+            for _ in range(60):
+                connection.sendall(asked)
+                relay.ask("GET", "/health", root=True)
+            while not connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                assert time.monotonic() < deadline
+        except ConnectionError:
+            pass  # it was cut off before that
+
+
+def test_many_requests_at_once_are_cut_off() -> None:
+    """A few may follow each other without waiting for responses; each that waits takes memory."""
+    asked = b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n"
+    with in_memory() as (relay, _):
+        with relay.connect() as connection:
+            connection.sendall(asked * 5)
+            received = b""
+            while received.count(b"alive\n") < 5:
+                data = connection.recv(65_536)
+                assert data
+                received += data
+        with relay.connect() as connection:
+            with suppress(ConnectionError):
+                connection.sendall(asked * 5_000)
+            assert rest_of(connection).count(b"alive\n") < 5_000
+
+
+def test_who_goes_away_is_no_line_of_the_log(
+    relay: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the middle of a body, say."""
+    token = relay.token()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            with relay.connect() as connection:
+                lines = (f"authorization: Bearer {token}", "content-length: 100")
+                connection.sendall(head(relay, *lines) + b"\r\n{")
+        deadline = time.monotonic() + 10
+        name = 'masivo_relay_responses_total{route="events",status="500"}'
+        while relay.numbers().get(name, 0) < 3:
+            assert time.monotonic() < deadline
+    assert caplog.messages == []
+
+
 def test_endless_trailers_are_cut_off() -> None:
     """As a head is."""
     with in_memory() as (relay, store), relay.connect() as connection:
@@ -184,6 +252,7 @@ def test_more_connections_than_there_may_be_are_closed() -> None:
         kept = [relay.connect() for _ in range(3)]
         assert all(map(asks_for_health, kept))
         with relay.connect() as surplus:
+            surplus.settimeout(5)
             assert rest_of(surplus) == b""
         assert all(map(asks_for_health, kept))
         for connection in kept:
