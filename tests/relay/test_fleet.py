@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -75,6 +77,30 @@ def test_a_relay_ends_though_redis_and_the_api_hang(tmp_path: Path) -> None:
         finally:
             redis.pause(paused=False)
             relay.kill()
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_thousand_idle_connections_cost_others_nothing(tmp_path: Path) -> None:
+    """And the relay little memory: some say nothing, others the beginning of a request."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with RedisServer(tmp_path) as redis, Emulator() as api, ExitStack() as stack:
+        relay = RelayProcess(redis, api, KEY, tmp_path / "log", "--idle-timeout", "0.05")
+        relay.start()
+        stack.callback(relay.kill)
+        relay.wait()
+        before = relay.memory
+        for number in range(1_000):
+            each = stack.enter_context(socket.create_connection(("127.0.0.1", relay.port)))
+            if number % 2:
+                each.sendall(b"POST /api/storefront/v1/behavior/events/bulk HTTP/1.1\r\n")
+        with Client(KEY, base_url=relay.url, idle_timeout=0.02) as client:
+            _send(client, 0)
+        api.wait_for(lambda api: api.event_count == CUSTOMERS, 20.0)
+        assert relay.memory - before < 40_000
 
 
 def _shares(redis: RedisServer) -> list[int]:

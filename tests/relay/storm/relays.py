@@ -68,6 +68,13 @@ class RelayProcess:
         """True until it has ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def memory(self) -> int:
+        """Its resident memory, in KiB."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text("ascii")
+        return int(status.partition("VmRSS:")[2].split()[0])
+
     def wait(self, seconds: float = 20.0) -> None:
         """Wait until it is ready; one that has ended, as Redis was down, is started again."""
         until = time.monotonic() + seconds

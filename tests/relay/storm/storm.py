@@ -36,7 +36,7 @@ RELAYS = 3
 PARTITIONS = 4
 IN_FLIGHT = 2
 BATCH = 20
-PAUSE = 4.5
+PAUSES = (4.5, 15.0)
 """For how long a relay is stopped, in seconds: longer than a lease."""
 JUST_NOW = 0.3
 """What was answered this many seconds ago may not have been removed yet."""
@@ -204,7 +204,7 @@ class Storm:
                     else:
                         relay.signal(signal.SIGSTOP)
                         self._strike("relay paused", api)
-                        wait = PAUSE
+                        wait = self._random.choice(PAUSES)
                         undone = _continue(relay)
                     later.append((now + wait, _both(undone, busy, number)))
             time.sleep(0.05)
