@@ -46,6 +46,8 @@ FULL: Final = 10.0
 """For this many seconds after a batch found no room, the store says that it is full."""
 RECOUNT: Final = 60.0
 """Dead letters are counted anew after this time, in seconds: some may have become too old."""
+WRITTEN: Final = 1.0
+"""An event that was rejected is among the dead letters after this time, in seconds."""
 _SECRET_BYTES: Final = 32
 
 
@@ -188,7 +190,8 @@ class SpoolStore:
         now = time.monotonic()
         rejections = self._metrics.rejections
         if now >= self._recount_at or rejections != self._counted:
-            self._counted, self._recount_at = rejections, now + RECOUNT
+            self._recount_at = now + (RECOUNT if rejections == self._counted else WRITTEN)
+            self._counted = rejections
             with suppress(OSError):
                 self._rejected = await asyncio.to_thread(self._count_rejected)
         return Backlog(
