@@ -23,7 +23,7 @@ _DELIVERY: Final = ("result", "wait", "get", "status", "success", "data", "ok", 
 _OF_DRIVERS: Final = frozenset(
     ("at", "buffer", "claim", "customer", "encoded", "outcome", "peek", "position")
 )
-"""What deliveries have for drivers, and callers have no use for."""
+"""The attributes of deliveries that are for drivers, not for callers."""
 
 
 def public_names(delivery: object) -> list[str]:

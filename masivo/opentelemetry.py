@@ -325,7 +325,7 @@ class _Open(NamedTuple):
 
 
 class _Requests:
-    """The requests of one session: each is told of once, or once by each client if it is an
+    """The requests of one session: each is reported once, or once by each client if it is an
     authorization, on any thread."""
 
     def __init__(self, meters: _Meters) -> None:

@@ -1,4 +1,4 @@
-"""What people and their machines ask a relay: is it alive, is it ready, what are its numbers?"""
+"""The routes for people and machines that watch a relay: is it alive, is it ready, its numbers."""
 
 from __future__ import annotations
 

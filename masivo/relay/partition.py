@@ -58,7 +58,7 @@ class _Entry:
 
 
 class _Removal(NamedTuple):
-    """What one script is to write."""
+    """The changes that one script writes."""
 
     attempt: str
     events: int

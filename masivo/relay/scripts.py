@@ -30,7 +30,7 @@ class Keys:
         prefix = f"{{{name}}}:"
         self.prefix: str = prefix
         self.config: str = prefix + "config"
-        """What all relays of the fleet must agree on."""
+        """The settings that all relays of the fleet share."""
         self.secret: str = prefix + "secret"
         """It signs the relays' tokens."""
         self.members: str = prefix + "members"

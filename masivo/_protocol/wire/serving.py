@@ -44,7 +44,7 @@ class Reply(NamedTuple):
     """The body, as JSON."""
     headers: tuple[tuple[str, str], ...] = ()
     problem: str | None = None
-    """What is wrong, if this is an error; the body says the same."""
+    """The fault, if this is an error; the body names it, too."""
 
 
 def failure(

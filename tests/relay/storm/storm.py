@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from masivo import AsyncDelivery, Delivery
     from masivo.emulator import RecordedRequest
+    from masivo.protocol import ClientOptions
 
 __all__ = ["Storm"]
 
@@ -42,7 +43,7 @@ JUST_NOW = 0.3
 """What was answered this many seconds ago may not have been removed yet."""
 SETTLES_WITHIN = 60.0
 """How long a fleet may take to deliver what is left, in seconds."""
-CLIENT = {
+CLIENT: ClientOptions = {
     "batch_size": 10,
     "idle_timeout": 0.05,
     "max_retries": 10_000,
@@ -254,7 +255,7 @@ class Storm:
             yield number
 
     def _threads(self, name: str, url: str) -> None:
-        client = Client(KEY, base_url=url, **CLIENT)  # type: ignore[arg-type]
+        client = Client(KEY, **_options(url))
         sent: list[tuple[int, Delivery]] = []
         for number in self._numbers():
             sent.append((number, client.send_analytics_event(_event(name, number))))
@@ -264,7 +265,7 @@ class Storm:
 
     def _asyncio(self, name: str, url: str) -> None:
         async def main() -> None:
-            client = AsyncClient(KEY, base_url=url, **CLIENT)  # type: ignore[arg-type]
+            client = AsyncClient(KEY, **_options(url))
             sent: list[tuple[int, AsyncDelivery]] = []
             for number in self._numbers():
                 sent.append((number, client.send_analytics_event(_event(name, number))))
@@ -276,7 +277,7 @@ class Storm:
 
     def _trio(self, name: str, url: str) -> None:
         async def main() -> None:
-            async with TrioClient(KEY, base_url=url, **CLIENT) as client:  # type: ignore[arg-type]
+            async with TrioClient(KEY, **_options(url)) as client:
                 sent: list[tuple[int, AsyncDelivery]] = []
                 for number in self._numbers():
                     sent.append((number, client.send_analytics_event(_event(name, number))))
@@ -354,6 +355,10 @@ class Storm:
             f"strike, the rest at a pause); {happened}; "
             f"{self.authorizations} authorizations of {self.starts} starts"
         )
+
+
+def _options(url: str) -> ClientOptions:
+    return {**CLIENT, "base_url": url}
 
 
 def _event(name: str, number: int) -> dict[str, object]:
