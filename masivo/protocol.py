@@ -55,7 +55,7 @@ from ._protocol.delivery import (
 )
 from ._protocol.engine import Engine
 from ._protocol.json import Json
-from ._protocol.output import Logger, Output, Settled
+from ._protocol.output import ErrorCall, Logger, Output, Settled
 from ._protocol.reporting.activity import (
     Activity,
     AuthorizationSent,
@@ -140,6 +140,7 @@ __all__ = [
     "Delivery",
     "DeliveryType",
     "Engine",
+    "ErrorCall",
     "EventsAdopted",
     "EventsFailed",
     "EventsQueued",

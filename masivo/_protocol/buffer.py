@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from .batches.flushes import FlushTicket
-from .calls import is_inside
+from .calls import running
 from .delivery import (
     Awaited,
     CloseTicket,
@@ -137,8 +137,8 @@ class Buffer(Origin):
         if accepted > gate.full_count or total > gate.full_bytes:
             return self._overflow(delivery)
         # In this order: of several callers at once, the last counts only what a poll can find.
-        if self.on_error is not None and is_inside(self.on_error):
-            self._input(partial(self.outbox.enqueue_again, delivery))
+        if self.on_error is not None and (inside := running()):
+            self._input(partial(self.outbox.enqueue_inside, delivery, inside))
         else:
             self._input(delivery)
         arrivals.append(length)

@@ -11,15 +11,22 @@ if TYPE_CHECKING:
 
     from .values import FailedEvent, OnError
 
-__all__ = ["Calls", "is_inside", "tell"]
+__all__ = ["Calls", "running", "tell"]
 
 _inside: Final[ContextVar[Sequence[OnError]]] = ContextVar("masivo_on_error", default=())
 """The ``on_error`` functions that have been called and not yet returned, here."""
 
 
-def tell(on_error: OnError, failed: FailedEvent) -> None:
-    """Call ``on_error``, noting for ``is_inside`` that it runs."""
-    functions = [*_inside.get(), on_error]
+def tell(on_error: OnError, failed: FailedEvent, inside: Sequence[OnError] = ()) -> None:
+    """Call ``on_error``, noting for ``running`` that it runs.
+
+    Args:
+        on_error: the function.
+        failed: what failed.
+        inside: the functions inside which the event was sent, if it failed at once: they count as
+            running still.
+    """
+    functions = [*_inside.get(), *inside, on_error]
     before = _inside.set(functions)
     try:
         on_error(failed)
@@ -28,9 +35,9 @@ def tell(on_error: OnError, failed: FailedEvent) -> None:
         _inside.reset(before)
 
 
-def is_inside(on_error: OnError) -> bool:
-    """Return whether the caller was called, at whatever depth, by this function from ``tell``."""
-    return on_error in _inside.get()
+def running() -> tuple[OnError, ...]:
+    """Return the ``on_error`` functions by which the caller was called, at whatever depth."""
+    return tuple(_inside.get())
 
 
 class Calls:

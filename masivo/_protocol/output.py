@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .delivery import Claim, CloseTicket, Delivery, Origin, Outcome, Ticket
     from .reporting.activity import Activity
     from .storage.work import StoreWork
-    from .values import FailedEvent, Request
+    from .values import FailedEvent, OnError, Request
 
-__all__ = ["Logger", "Output", "Settled"]
+__all__ = ["ErrorCall", "Logger", "Output", "Settled"]
 
 
 class Logger(Protocol):
@@ -40,6 +42,19 @@ class Settled(msgspec.Struct, frozen=True):
     """Their outcome."""
 
 
+class ErrorCall(msgspec.Struct, frozen=True):
+    """A call of a client's ``on_error`` that is to be made."""
+
+    origin: Origin
+    """The client."""
+    failed: FailedEvent
+    """What its function is called with."""
+    claim: Claim | None = None
+    """The claim that the call makes; None: none."""
+    inside: Sequence[OnError] = ()
+    """The functions inside which the event was sent, if it failed at once."""
+
+
 class Output(msgspec.Struct):
     """Everything that one ``poll()`` found to be done."""
 
@@ -53,9 +68,8 @@ class Output(msgspec.Struct):
     """Flushes, drains and token calls whose waiters can go on."""
     closes: list[CloseTicket] = []
     """Closes of released clients; ``settle`` ends them."""
-    failed_events: list[tuple[Origin, FailedEvent, Claim | None]] = []
-    """Calls of a client's ``on_error`` to be made, outside every lock; each with the claim that it
-    makes; None: none."""
+    failed_events: list[ErrorCall] = []
+    """Calls of ``on_error`` to be made, in order and outside every lock."""
     client_activity: list[tuple[Origin, Activity]] = []
     """Calls of a client's ``on_activity`` to be made, in order and outside every lock."""
     warnings: list[str] = []

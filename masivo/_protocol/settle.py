@@ -14,10 +14,10 @@ from .reporting.lines import line
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from .delivery import Awaited, Claim, CloseTicket
-    from .output import Logger, Output
+    from .delivery import Awaited, CloseTicket
+    from .output import ErrorCall, Logger, Output
     from .reporting.activity import Activity, OnActivity
-    from .values import FailedEvent, OnError
+    from .values import OnError
 
 __all__ = ["Waiters", "settle"]
 
@@ -125,10 +125,10 @@ def settle(
         start(log.make)
     for origin, activity in output.client_activity:
         origin.calls.add(partial(_report, origin.listeners, activity, logger))
-    for origin, failed, claim in output.failed_events:
-        origin.calls.add(partial(_tell, origin.on_error, failed, claim, logger))
+    for call in output.failed_events:
+        call.origin.calls.add(partial(_tell, call.origin.on_error, call, logger))
     told = [origin.calls for origin, _ in output.client_activity]
-    told += [origin.calls for origin, _, _ in output.failed_events]
+    told += [call.origin.calls for call in output.failed_events]
     output.failed_events.clear()  # as above
     for calls in dict.fromkeys(told):
         start(calls.make)
@@ -160,17 +160,15 @@ def _report(listeners: tuple[OnActivity, ...], activity: Activity, logger: Logge
                 )
 
 
-def _tell(
-    on_error: OnError | None, failed: FailedEvent, claim: Claim | None, logger: Logger
-) -> None:
+def _tell(on_error: OnError | None, call: ErrorCall, logger: Logger) -> None:
     taken = False
     try:
         if on_error is not None:
-            tell(on_error, failed)
+            tell(on_error, call.failed, call.inside)
             taken = True
     except BaseException:
         with suppress(Exception):
             logger.error("on_error raised an exception; the failure stays unclaimed", exc_info=True)
     finally:
-        if claim is not None:
-            claim.end(taken=taken)
+        if call.claim is not None:
+            call.claim.end(taken=taken)

@@ -200,7 +200,7 @@ class Driver:
         for ticket in output.closes:
             ticket.outcome = True  # as `settle` does
         self.tickets.extend([*output.tickets, *output.closes])
-        self.failed.extend(each for _, each, _ in output.failed_events)
+        self.failed.extend(call.failed for call in output.failed_events)
         self.warnings.extend(output.warnings)
         return output
 

@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 
 
 class Resending(Driver):
-    """A driver that settles, and whose ``on_error`` sends what failed once more."""
+    """A driver that settles, and whose ``on_error`` sends what failed once more, by the following
+    driver: itself, if no other is set."""
 
     def __init__(self, **options: Unpack[ClientOptions]) -> None:
         self.told: list[object] = []
         self.again: list[Delivery] = []
         options["on_error"] = self.on_error
         super().__init__(**options)
+        self.following: Driver = self
 
     def on_error(self, failure: FailedEvent) -> None:
         """Send it with another number."""
         number = failure.event["n"]
         self.told.append(number)
         assert isinstance(number, int)
-        self.again.append(self.buffer.send(event(number + 100)))
+        self.again.append(self.following.buffer.send(event(number + 100)))
 
     def _poll(self) -> Output:
         output = super()._poll()
@@ -78,6 +80,22 @@ def test_an_event_that_fails_at_once_in_a_long_hold_is_not_told_again() -> None:
     assert error_of(driver.again[0]).status == 503
 
 
+def test_clients_that_send_each_others_failures_come_to_an_end() -> None:
+    """Each of three clients sends what failed by the next one, and none can deliver: each
+    ``on_error`` is called once for an event, and not again for what comes round."""
+    drivers = [Resending(), Resending(), Resending()]
+    for driver, following in zip(drivers, drivers[1:] + drivers[:1], strict=True):
+        driver.refuse()
+        driver.told.clear()
+        driver.following = following
+    drivers[0].send_numbers(2)
+    for _ in range(5):
+        for driver in drivers:
+            driver.poll()
+    assert [driver.told for driver in drivers] == [[2], [102], [202]]
+    assert [driver.buffer.stats().failed for driver in drivers] == [4, 3, 3]
+
+
 def test_an_event_that_outlives_what_kept_it_is_told() -> None:
     """An event that ``on_error`` sends in a long hold, and that fails after it, is told."""
     driver = Resending(refresh_interval=None)
@@ -91,7 +109,7 @@ def test_what_is_delivered_is_forgotten() -> None:
     driver = Resending(refresh_interval=None)
     driver.outlive_a_hold()
     driver.accept()
-    assert driver.core.untold == {}
+    assert driver.core.sent_inside == {}
 
 
 def test_an_event_without_room_is_not_told() -> None:

@@ -12,9 +12,9 @@ from masivo._protocol.errors import MasivoError
 from masivo.protocol import (
     Activity,
     BatchSettled,
-    Claim,
     CloseTicket,
     Delivery,
+    ErrorCall,
     FailedEvent,
     FlushEnded,
     Idle,
@@ -146,7 +146,7 @@ def test_what_on_error_raises_is_logged_and_harms_nothing(kind: type[BaseExcepti
 
     failures = [FailedEvent({"n": n}, MasivoError("x")) for n in range(2)]
     origin = Origin(None, on_error)
-    settle(Output(failed_events=[(origin, failure, None) for failure in failures]), log)
+    settle(Output(failed_events=[ErrorCall(origin, failure) for failure in failures]), log)
     assert told == failures
     assert len(log.lines) == 2
     assert all("on_error raised" in line for line in log.lines)
@@ -209,7 +209,7 @@ def test_a_handler_of_the_log_that_raises_stops_nothing() -> None:
     output = Output(
         activity=[Idle(1.0, wake_at=None, timer=None)] * 2,
         warnings=["lost"] * 2,
-        failed_events=[(Origin(None, on_error), failed, None)] * 2,
+        failed_events=[ErrorCall(Origin(None, on_error), failed)] * 2,
     )
     settle(output, log)
     assert calls == [failed] * 2
@@ -255,10 +255,10 @@ def test_a_waiter_waits_for_as_long_as_a_block_lasts() -> None:
     assert called == ["other", "there"]
 
 
-def failures(origin: Origin, *numbers: int) -> list[tuple[Origin, FailedEvent, Claim | None]]:
+def failures(origin: Origin, *numbers: int) -> list[ErrorCall]:
     """Events of a client that a poll has ended with an error."""
     origin.calls.announced += len(numbers)
-    return [(origin, FailedEvent({"n": n}, MasivoError("x")), None) for n in numbers]
+    return [ErrorCall(origin, FailedEvent({"n": n}, MasivoError("x"))) for n in numbers]
 
 
 def test_a_close_ends_after_the_calls_and_the_lines_before_it() -> None:

@@ -297,7 +297,7 @@ DEFECTS: Final[dict[str, Defect]] = {
     ),
     "a cancelled flush is reported": becomes(Flushes, "cancel", nothing),
     "on_error is told again what it sends": becomes(
-        outbox.Outbox, "enqueue_again", lambda self, delivery: self.enqueue([delivery])
+        outbox.Outbox, "enqueue_inside", lambda self, delivery, _inside: self.enqueue([delivery])
     ),
     "a failed event goes to on_error as it was given": around(
         outcomes.Outcomes,

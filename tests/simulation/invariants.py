@@ -304,18 +304,19 @@ class Checker:
     def _on_error(self, event: Event, wanted: Wrong, call: Any, outcome: Any) -> None:
         if call is None:
             raise Violation("on_error", f"not called for event {event.number}")
-        check_error(f"on_error of event {event.number}", call[1].error, wanted)
-        value = {**call[1].event}
+        check_error(f"on_error of event {event.number}", call.failed.error, wanted)
+        seen = call.failed.event
+        value = {**seen}
         stamp = value.pop("issued_at", None) if event.sample.stamped else None
         if value != json.loads(event.sample.text):
-            raise Violation("on_error", f"{call[1].event} instead of {event.sample.text}")
-        if event.wire is not None and call[1].event.get("issued_at") != event.wire.get("issued_at"):
-            raise Violation("on_error", f"{call[1].event} is not as it was sent: {event.wire}")
+            raise Violation("on_error", f"{seen} instead of {event.sample.text}")
+        if event.wire is not None and seen.get("issued_at") != event.wire.get("issued_at"):
+            raise Violation("on_error", f"{seen} is not as it was sent: {event.wire}")
         if event.sample.stamped:
             self._is_stamp(event, stamp)
-        if isinstance(outcome, Failed) and outcome.error is call[1].error:
+        if isinstance(outcome, Failed) and outcome.error is call.failed.error:
             raise Violation("on_error", "its error is shared with a waiter")
-        self.told[id(call[1])] = event.number
+        self.told[id(call.failed)] = event.number
 
     def tickets(self, output: Output) -> None:
         """Flushes, drains, closes and token calls came to their end."""

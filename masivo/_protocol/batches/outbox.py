@@ -24,9 +24,12 @@ from .queues import Fifo, PerCustomer, Queue, Taken, total_size
 from .triggers import Missing, Triggers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from masivo._protocol.delivery import Origin
     from masivo._protocol.sending.context import Context
     from masivo._protocol.token.authorizer import Authorizer
+    from masivo._protocol.values import OnError
 
     from .gate import Gate
 
@@ -170,13 +173,13 @@ class Outbox(InFlight):
             self._outcomes.fail(deliveries, (), refusal)
         self._context.touch(self)
 
-    def enqueue_again(self, delivery: Delivery) -> None:
-        """As ``enqueue``, for an event that ``on_error`` sends. If nothing can go, and that ends
-        the event, it is not called: a function that sends what failed would never end."""
+    def enqueue_inside(self, delivery: Delivery, inside: Sequence[OnError]) -> None:
+        """As ``enqueue``, for an event that was sent inside these functions. If nothing can go, and
+        that ends the event, none of them is called: they would send what failed for ever."""
         context = self._context
         error = self._authorizer.refusal() or context.backoff.long_hold(context.now)
         if error is not None:
-            context.untold[delivery] = error
+            context.sent_inside[delivery] = error, inside
         self.enqueue([delivery])
 
     def use(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from masivo._protocol.delivery import Claim, Failed
 from masivo._protocol.events.form import decode
-from masivo._protocol.output import Settled
+from masivo._protocol.output import ErrorCall, Settled
 from masivo._protocol.storage.kept import Kept
 from masivo._protocol.values import FailedEvent, SendEventResult
 
@@ -61,9 +61,9 @@ class Outcomes:
         for delivery in part.deliveries:
             delivery.outcome = result
             delivery.encoded = b""
-        if untold := self._context.untold:
+        if sent_inside := self._context.sent_inside:
             for delivery in part.deliveries:
-                untold.pop(delivery, None)
+                sent_inside.pop(delivery, None)
         self._context.out.settled.append(Settled(part.deliveries, result))
         self.end_flushes()
 
@@ -94,13 +94,16 @@ class Outcomes:
             events = self._stamper.stamped(deliveries, context.now)
         for place, delivery in enumerate(deliveries):
             origin = delivery.buffer
-            told = context.untold.pop(delivery, None) is not error
-            if told and events and origin is not None and origin.on_error is not None:
+            why, inside = context.sent_inside.pop(delivery, (None, ()))
+            if why is not error:
+                inside = ()
+            on_error = None if origin is None else origin.on_error
+            if events and origin is not None and on_error is not None and on_error not in inside:
                 event = FailedEvent(decode(events[place]), error.copy())
                 origin.calls.announced += 1
                 # Who adopts an event has no delivery of it: its failure is logged all the same.
                 claim = None if isinstance(delivery, Kept) else Claim(outcome, delivery)
-                context.out.failed_events.append((origin, event, claim))
+                context.out.failed_events.append(ErrorCall(origin, event, claim, inside))
             delivery.outcome = outcome
             delivery.encoded = b""
         context.out.settled.append(Settled(deliveries, outcome))
@@ -121,7 +124,7 @@ class Outcomes:
             self._reports.spooled(count, error)
             outcome = Failed(error, count)
             for delivery in deliveries:
-                context.untold.pop(delivery, None)
+                context.sent_inside.pop(delivery, None)
                 delivery.outcome = outcome
                 delivery.encoded = b""
             context.out.settled.append(Settled(deliveries, outcome))

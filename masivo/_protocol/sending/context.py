@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from masivo._protocol.delivery import CloseTicket, Delivery, Origin, Ticket
     from masivo._protocol.reporting.activity import Activity
     from masivo._protocol.settings import Account
-    from masivo._protocol.values import Clock, RandomSource
+    from masivo._protocol.values import Clock, OnError, RandomSource
     from masivo._protocol.wire.requests import Call
 
     from .attempt import Attempt
@@ -86,9 +86,9 @@ class Context:
         self.listening: bool = False
         """True while activity is reported, there or to a client."""
         self.out: Output = Output()
-        self.untold: dict[Delivery, MasivoError] = {}
-        """Events that ``on_error`` sent while nothing could go, with the reason: if that ends
-        them, it is not told to it again."""
+        self.sent_inside: dict[Delivery, tuple[MasivoError, Sequence[OnError]]] = {}
+        """Events that were sent inside ``on_error`` functions while nothing could go, with the
+        reason and the functions: if that ends them, none of these is called again."""
         self.losses: Losses = Losses()
         self.attached: bool = False
         """True while a client is attached."""
@@ -106,7 +106,7 @@ class Context:
             self._abandoned(request_id, None)
         self._requests.clear()
         self.timers.clear()
-        self.untold.clear()
+        self.sent_inside.clear()
         self.latest_token = None
         self.out.warnings.extend(self.losses.drain(self.now))
 
