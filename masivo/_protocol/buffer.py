@@ -25,7 +25,7 @@ from .storage.store import StoreError
 from .values import SendEventResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .batches.outbox import Outbox
     from .reporting.activity import OnActivity
@@ -101,19 +101,58 @@ class Buffer(Origin):
             event = scrubbed
         return self._accept(*self._encode(event))
 
-    def put(self, encoded: bytes, customer: str) -> Delivery:
-        """Accept an event that was checked and encoded elsewhere; see ``send``.
+    def put_all(self, events: Sequence[tuple[bytes, str]]) -> list[Delivery]:
+        """Accept events that were checked and encoded elsewhere: all of them, or none.
 
         Args:
-            encoded: in the form of ``events/form``.
-            customer: its customer.
+            events: each in the form of ``events/form``, and its customer.
 
         Raises:
             MasivoClosedError: the client is closed.
+            StoreError: the store has no room for them. (Without a store there is none.)
         """
-        if self._gate.closed:
+        store, gate, clock = self._store, self._gate, self._server_clock
+        if gate.closed:
             raise closed_error()
-        return self._accept(encoded, customer)
+        if store is None:
+            raise StoreError("this client has no store")
+        folded, items, total = gate.count()
+        lengths = [size(encoded) for encoded, _ in events]
+        has_room = (
+            folded[0] + items + len(events) <= gate.full_count
+            and total + sum(lengths) <= gate.full_bytes
+        )
+        behind = gate.behind or not has_room
+        if behind:
+            gate.behind = True  # before they are in the log: who comes later stays behind them
+        try:
+            positions = store.append_all(
+                [encoded for encoded, _ in events],
+                self._wall_clock() + clock.ahead,
+                clock.is_known,
+            )
+        except StoreError:
+            if gate.closed:
+                raise closed_error() from None
+            gate.unwritable = True
+            self._input(self.outbox.overflow)
+            self._wake()
+            raise
+        at = self._clock()
+        deliveries: list[Delivery] = []
+        for (encoded, customer), position in zip(events, positions, strict=True):
+            delivery = self._make(encoded, at, customer, self)
+            delivery.position = position
+            deliveries.append(delivery)
+            if behind:
+                self._stays_on_disk(delivery, position)
+            else:
+                self._input(delivery)
+        if not behind:
+            gate.arrivals.extend(lengths)
+            if gate.due:
+                self._wake()
+        return deliveries
 
     def _accept(self, encoded: bytes, customer: str) -> Delivery:
         gate = self._gate

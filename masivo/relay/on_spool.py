@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from masivo import AsyncClient, MasivoClosedError
-from masivo.protocol import Failed
+from masivo.protocol import StoreError
 from masivo.spool import Spool
 from masivo.spool.survey import SECRET, Survey
 
@@ -147,29 +147,18 @@ class SpoolStore:
         return secret
 
     async def keep(self, batch: Batch) -> Kept:
-        """See RelayStore. Where the disk becomes full in the middle of a batch, the first part is
-        stored; the batch's repeat under the same key stores the rest."""
-        stored = self._remembered.find(batch)
-        if stored.digest != batch.digest:
-            return Kept.CONFLICT
-        if stored.whole:
-            return Kept.REPEATED
-        put = self._buffer.put
+        """See RelayStore."""
+        known = self._remembered.digest_of(batch)
+        if known is not None:
+            return Kept.REPEATED if known == batch.digest else Kept.CONFLICT
         try:
-            for event in batch.events[stored.events :]:
-                delivery = put(event.encoded, event.customer)
-                outcome = delivery.outcome
-                if isinstance(outcome, Failed) and not outcome.error.spooled:
-                    delivery.claim()
-                    self._full_until = time.monotonic() + FULL
-                    raise StoreFullError(outcome.error.message)
-                stored.events += 1
+            self._buffer.put_all(batch.events)
         except MasivoClosedError:
             raise StoreUnreachableError("the relay stops") from None
-        finally:
-            if not stored.events:
-                self._remembered.forget(batch)
-        stored.whole = True
+        except StoreError as error:
+            self._full_until = time.monotonic() + FULL
+            raise StoreFullError(str(error)) from None
+        self._remembered.add(batch)
         return Kept.STORED
 
     def now(self) -> float:

@@ -277,6 +277,10 @@ class Partition:
         """See Store: the intake appends."""
         raise StoreError("this client delivers what a relay's intake has stored, and takes nothing")
 
+    def append_all(self, events: Sequence[bytes], at: float, certain: bool) -> Sequence[int]:
+        """See Store: the intake appends."""
+        return [self.append(event, at, certain) for event in events]
+
     @property
     def due(self) -> bool:
         """See Store."""

@@ -11,30 +11,12 @@ if TYPE_CHECKING:
 
     from .store import Batch
 
-__all__ = ["Remembered", "Stored"]
+__all__ = ["Remembered"]
 
 SECONDS: Final = 72 * 3600.0
 """A batch is remembered for this time."""
 MOST: Final = 100_000
 """The most batches that are remembered; the oldest makes way."""
-
-
-class Stored:
-    """A batch that was stored, or a part of it.
-
-    Attributes:
-        digest: of its body.
-        events: how many of its events were stored: the first ones.
-        whole: True if these are all.
-    """
-
-    __slots__ = ("at", "digest", "events", "whole")
-
-    def __init__(self, digest: bytes, at: float) -> None:
-        self.digest: bytes = digest
-        self.at: float = at
-        self.events: int = 0
-        self.whole: bool = False
 
 
 class Remembered:
@@ -48,27 +30,25 @@ class Remembered:
     def __init__(self, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._clock = clock
-        self._stored: OrderedDict[tuple[bytes, str], Stored] = OrderedDict()
+        self._stored: OrderedDict[tuple[bytes, str], tuple[bytes, float]] = OrderedDict()
 
-    def find(self, batch: Batch) -> Stored:
-        """Return what was stored under a batch's key; begin to remember it, if it has one."""
-        now = self._clock()
+    def digest_of(self, batch: Batch) -> bytes | None:
+        """Return the digest of the batch that was stored under the key of this one; None: there
+        is none, or it has no key."""
         if batch.key is None:
-            return Stored(batch.digest, now)
-        key = batch.account, batch.key
-        stored = self._stored.get(key)
-        if stored is not None and now - stored.at <= SECONDS:
-            return stored
-        self._stored.pop(key, None)
-        stored = self._stored[key] = Stored(batch.digest, now)
-        while len(self._stored) > self._most or self._is_over(now):
-            self._stored.popitem(last=False)
-        return stored
+            return None
+        self._forget_old()
+        stored = self._stored.get((batch.account, batch.key))
+        return None if stored is None else stored[0]
 
-    def forget(self, batch: Batch) -> None:
-        """Forget a batch of which nothing was stored."""
+    def add(self, batch: Batch) -> None:
+        """Remember a batch that was stored, if it has a key."""
         if batch.key is not None:
-            self._stored.pop((batch.account, batch.key), None)
+            self._stored[batch.account, batch.key] = batch.digest, self._clock()
+            if len(self._stored) > self._most:
+                self._stored.popitem(last=False)
 
-    def _is_over(self, now: float) -> bool:
-        return now - next(iter(self._stored.values())).at > SECONDS
+    def _forget_old(self) -> None:
+        oldest = self._clock() - SECONDS
+        while self._stored and next(iter(self._stored.values()))[1] < oldest:
+            self._stored.popitem(last=False)

@@ -20,7 +20,19 @@ import msgspec
 from masivo.protocol import Note, Noted, Place, Stored, StoreError, Window
 
 from .ranges import Ranges
-from .records import CERTAIN, NOTE, REMOVAL, UNCERTAIN, Bad, Record, encode, scan, skim
+from .records import (
+    CERTAIN,
+    GROUP_CERTAIN,
+    GROUP_UNCERTAIN,
+    NOTE,
+    REMOVAL,
+    UNCERTAIN,
+    Bad,
+    Record,
+    encode,
+    scan,
+    skim,
+)
 from .tail import LostError
 
 if TYPE_CHECKING:
@@ -28,7 +40,7 @@ if TYPE_CHECKING:
 
     from .disk import Disk, DiskLock, DiskTail
 
-__all__ = ["LOCK", "Log", "Segment", "first_segment", "lock_of"]
+__all__ = ["LOCK", "Log", "Segment", "first_segment", "lock_of", "packed_group"]
 
 LOCK: Final = ".lock"
 """The ending of a log's lock file."""
@@ -38,6 +50,7 @@ _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
 _pack: Final = msgspec.msgpack.encode
 _unpack_note: Final = msgspec.msgpack.Decoder(tuple[list[int], str, bytes]).decode
 _unpack_removal: Final = msgspec.msgpack.Decoder(list[int]).decode
+_unpack_group: Final = msgspec.msgpack.Decoder(tuple[list[int], list[bytes]]).decode
 
 
 class Segment:
@@ -47,16 +60,18 @@ class Segment:
         present: the positions in it, as far as it was read.
         read: the offset up to which it was read.
         again: the offsets of records that had been met before, here or in another segment.
+        bad: the offset at which the last bad part ended that was met.
         whole: True if that was its end, and nothing can come after it.
         size: its bytes, as known.
     """
 
-    __slots__ = ("again", "present", "read", "size", "whole")
+    __slots__ = ("again", "bad", "present", "read", "size", "whole")
 
     def __init__(self, size: int = 0) -> None:
         self.present: Ranges = Ranges()
         self.again: set[int] = set()
         self.read: int = 0
+        self.bad: int = -1
         self.whole: bool = False
         self.size: int = size
 
@@ -115,6 +130,7 @@ class Log:
         self._open: list[tuple[Note, Ranges]] = []  # batches that an earlier owner had noted
         self._to_sweep = False  # a segment has become whole
         self._damaged = 0  # bad parts that no window has reported yet
+        self._is_torn = False  # the last bad part is one of ``torn``
         if tail is None:
             self._load()
         else:
@@ -174,7 +190,7 @@ class Log:
         for number in list(self._segments) if self._is_mine else ():
             if not missing:
                 break
-            for _, stored in self._events(number, 0):
+            for _, _, stored in self._events(number):
                 if stored.position in wanted and stored.position not in found:
                     found[stored.position] = stored
                     missing -= 1
@@ -196,13 +212,13 @@ class Log:
         for number in list(self._segments) if self._is_mine else ():
             if number < place.segment:
                 continue
-            offset = place.offset if number == place.segment else 0
-            for start, stored in self._events(number, offset):
+            offset, within = place[1:] if number == place.segment else (0, 0)
+            for start, at, stored in self._events(number, offset, within):
                 if stored.position in self._removed:
                     continue
                 total += len(stored.event)
                 if found and (len(found) >= events or total > size):
-                    return self._window(found, Place(number, start), end=False)
+                    return self._window(found, Place(number, start, at), end=False)
                 found.append(stored)
             place = Place(number, max(offset, self._segments[number].read))
         return self._window(found, place, end=True)
@@ -213,8 +229,10 @@ class Log:
         damaged, self._damaged = self._damaged, 0
         return Window(found, after, end, damaged)
 
-    def _events(self, number: int, offset: int) -> Iterator[tuple[int, Stored]]:
-        """The events of a segment from an offset on, removed ones too, each with its offset."""
+    def _events(
+        self, number: int, offset: int = 0, within: int = 0
+    ) -> Iterator[tuple[int, int, Stored]]:
+        """The events of a segment from a place on, removed ones too, each with its place."""
         segment = self._segments[number]
         is_growing = number == self._growing
         read = partial(self._disk.read, _file(self.name, number, "log"))
@@ -224,24 +242,21 @@ class Log:
                     if record.last and self._tail is not None:
                         break  # somebody is writing it, or was, when there was no more room
                     if record.start >= segment.read:
-                        segment.read = record.end
-                        self._keep_bad(record.body)
+                        self._keep_bad(record.body, goes_on=record.start == segment.bad)
+                        segment.read = segment.bad = record.end
                     continue
-                position = record.position
+                found = _stored(record)
                 if record.start >= segment.read:
                     segment.read = record.end
-                    if record.kind not in (CERTAIN, UNCERTAIN):
+                    if not found:
                         self._keep_newer(record)
-                        continue
-                    self._enter(segment, record.start, position)
-                if (
-                    record.start < offset
-                    or record.start in segment.again
-                    or record.kind not in (CERTAIN, UNCERTAIN)
-                ):
+                    for stored in found:
+                        self._enter(segment, record.start, stored.position)
+                if record.start < offset or record.start in segment.again:
                     continue
-                certain = record.kind == CERTAIN
-                yield record.start, Stored(position, record.body, record.at, certain)
+                first = within if record.start == offset else 0
+                for at, stored in enumerate(found[first:], first):
+                    yield record.start, at, stored
         except OSError:
             self._damaged += 1
         else:
@@ -260,11 +275,14 @@ class Log:
         """Keep a record that a newer version has written."""
         self._keep_bad(encode(record.kind, record.position, record.at, record.body))
 
-    def _keep_bad(self, data: bytes) -> None:
-        if self._explained < len(self._torn):
-            self._explained += 1
+    def _keep_bad(self, data: bytes, *, goes_on: bool = False) -> None:
+        """Keep a bad part; ``goes_on``: the rest of the last one."""
+        if not goes_on:
+            self._is_torn = self._explained < len(self._torn)
+            self._explained += self._is_torn
+            self._damaged += not self._is_torn
+        if self._is_torn:
             return
-        self._damaged += 1
         with suppress(OSError):
             self._disk.append(self._bad_file, data)
 
@@ -273,7 +291,7 @@ class Log:
         count = size = 0
         oldest: float | None = None
         for number in list(self._segments) if self._is_mine else ():
-            for _, stored in self._events(number, 0):
+            for _, _, stored in self._events(number):
                 if stored.position not in self._removed:
                     count += 1
                     size += len(stored.event)
@@ -432,6 +450,26 @@ class Log:
         self._tail = None
         if lock is not None:
             lock.release()
+
+
+def packed_group(positions: Sequence[int], events: Sequence[bytes]) -> bytes:
+    """The body of a record of events that are stored together."""
+    return _pack((_runs(positions), events))
+
+
+def _stored(record: Record) -> list[Stored]:
+    """The events of a record; none if it is of another kind."""
+    kind, at = record.kind, record.at
+    if kind in (CERTAIN, UNCERTAIN):
+        return [Stored(record.position, record.body, at, kind == CERTAIN)]
+    if kind not in (GROUP_CERTAIN, GROUP_UNCERTAIN):
+        return []
+    try:
+        runs, events = _unpack_group(record.body)
+        pairs = zip(_positions(runs), events, strict=True)
+        return [Stored(position, event, at, kind == GROUP_CERTAIN) for position, event in pairs]
+    except (msgspec.MsgspecError, ValueError):
+        return []
 
 
 def _runs(positions: Sequence[int]) -> list[int]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CERTAIN",
     "FRAME",
+    "GROUP_CERTAIN",
+    "GROUP_UNCERTAIN",
     "LONGEST",
     "NOTE",
     "REMOVAL",
@@ -40,6 +42,11 @@ NOTE: Final = 0x43
 """A batch that is about to be sent."""
 REMOVAL: Final = 0x44
 """Events that have their outcome."""
+GROUP_CERTAIN: Final = 0x45
+"""Events that were stored together, all or none, with the server's time; the record's position is
+that of the first."""
+GROUP_UNCERTAIN: Final = 0x46
+"""The same with the wall clock's time."""
 
 _mark: Final = Struct("<2sI").pack
 _pack: Final = Struct("<BIQd").pack

@@ -22,8 +22,8 @@ import msgspec
 from masivo.protocol import StoreError
 
 from .disk import Folder
-from .log import LOCK, Log, first_segment, lock_of
-from .records import CERTAIN, LONGEST, UNCERTAIN, encode
+from .log import LOCK, Log, first_segment, lock_of, packed_group
+from .records import CERTAIN, GROUP_CERTAIN, GROUP_UNCERTAIN, LONGEST, UNCERTAIN, encode
 from .rejected import BAD, RejectedFiles, kept_file
 from .tail import LostError
 
@@ -76,14 +76,24 @@ class _Block:
 
 
 class _Positions(deque[int]):
-    """Numbers of which ``popleft`` gives out none twice, whatever threads and signal handlers ask;
-    where it is empty, they refill it."""
+    """Numbers of which ``popleft`` and ``take`` give out none twice, whatever threads and signal
+    handlers ask."""
 
     def __init__(self) -> None:
         super().__init__(range(_BLOCK))
         self._last = _Block(0)
 
-    def refill(self) -> None:
+    def take(self, count: int) -> list[int]:
+        """Take some; where there are too few, more are made."""
+        taken: list[int] = []
+        while len(taken) < count:
+            try:
+                taken.append(self.popleft())
+            except IndexError:
+                self._refill()
+        return taken
+
+    def _refill(self) -> None:
         last = self._last
         mine = _Block(last.number + 1)
         following = last.following.setdefault(None, mine)
@@ -156,15 +166,26 @@ class Spool:
 
     def append(self, event: bytes, at: float, certain: bool) -> int:
         """See Store."""
-        while True:
-            try:
-                position = self._next()
-                break
-            except IndexError:
-                self._positions.refill()
+        try:
+            position = self._next()
+        except IndexError:
+            (position,) = self._positions.take(1)
         record = encode(CERTAIN if certain else UNCERTAIN, position, at, event)
         if self._full or not position & _ALIKE or len(record) > _LARGE:
             self._check_bound(len(record))
+        self._append(record, position)
+        return position
+
+    def append_all(self, events: Sequence[bytes], at: float, certain: bool) -> Sequence[int]:
+        """See Store. They are one record: what is torn of it is no event."""
+        positions = self._positions.take(len(events))
+        kind = GROUP_CERTAIN if certain else GROUP_UNCERTAIN
+        record = encode(kind, positions[0], at, packed_group(positions, events))
+        self._check_bound(len(record))
+        self._append(record, positions[0])
+        return positions
+
+    def _append(self, record: bytes, position: int) -> None:
         while True:
             held = self._held
             if held is None or held.process != self._process():
@@ -187,7 +208,7 @@ class Spool:
                 held.torn.append(position)
                 raise self._unwritable(error) from None
             if tail.generation is generation:
-                return position
+                return
 
     def _check_bound(self, size: int) -> None:
         if size > LONGEST:

@@ -8,9 +8,11 @@ from email.utils import formatdate
 import pytest
 
 from masivo import MasivoClosedError
+from masivo._protocol.json import encode
+from masivo.protocol import StoreError
 
 from .requests import numbers
-from .simulator import START, WALL, Driver, event, result_of
+from .simulator import START, WALL, Driver, error_of, event, result_of
 from .spooled import SpoolDriver
 from .test_engine_spool import outage, recover
 
@@ -19,10 +21,10 @@ STAMP = b'{"issued_at":"'
 
 def test_an_event_that_was_encoded_elsewhere_is_sent_byte_for_byte() -> None:
     """Only a missing ``issued_at`` is added, in front; brand and spaces stay as they are."""
-    driver = Driver(brand_id="shoes", before_send=lambda _: None)
+    driver = SpoolDriver(brand_id="shoes", before_send=lambda _: None)
     complete = b'{ "issued_at" : "2026-01-01T00:00:00Z", "type": "X", "customer_id": "c" }'
     bare = b' "type": "X", "customer_id": "c", "platform": "web" }'
-    deliveries = [driver.buffer.put(complete, "c"), driver.buffer.put(bare, "c")]
+    deliveries = driver.buffer.put_all([(complete, "c"), (bare, "c")])
     driver.flush()
     driver.grant()
     body = driver.batch().body
@@ -35,10 +37,55 @@ def test_an_event_that_was_encoded_elsewhere_is_sent_byte_for_byte() -> None:
 
 def test_a_closed_client_takes_no_encoded_event() -> None:
     """As it takes no other."""
-    driver = Driver()
+    driver = SpoolDriver()
     driver.close()
     with pytest.raises(MasivoClosedError):
-        driver.buffer.put(b"{}", "c")
+        driver.buffer.put_all([(b"{}", "c")])
+
+
+def encoded(*these: int) -> list[tuple[bytes, str]]:
+    """Events that were encoded elsewhere."""
+    return [(encode(event(n))[1:], "c") for n in these]
+
+
+def test_of_a_batch_that_was_encoded_elsewhere_all_is_accepted_or_nothing() -> None:
+    """Not the part that a full disk has taken, neither now nor by whoever comes next; nothing of it
+    counts as damaged."""
+    driver = SpoolDriver(max_queue=3)
+    driver.buffer.silence()
+    driver.buffer.put_all(encoded(1, 2))
+    large = [(b" " * 1_000 + each, customer) for each, customer in encoded(*range(10, 5_010))]
+    for lost in (encoded(*range(1_000)), large):  # the half of it is more than is read at once
+        driver.disk.full = True
+        with pytest.raises(StoreError):
+            driver.buffer.put_all(lost)
+        driver.disk.full = False
+        driver.buffer.put_all(encoded(len(lost), len(lost) + 1))
+    driver.flush()
+    delivered = {n for each in recover(driver) for n in numbers(each)}
+    assert delivered == {1, 2, 1_000, 1_001, 5_000, 5_001}
+    driver.close()
+    assert driver.warnings == []
+    assert driver.files() == []
+
+
+def test_a_batch_that_memory_has_no_room_for_is_read_from_the_store() -> None:
+    """In windows that are smaller than it, each event once, in order; by the next client, too."""
+    driver = SpoolDriver(max_queue=7, batch_size=5)
+    deliveries = driver.buffer.put_all(encoded(*range(100)))
+    assert all(error_of(each).spooled for each in deliveries)
+    assert [n for each in recover(driver) for n in numbers(each)] == [*range(100)]
+    driver.buffer.put_all(encoded(*range(100, 200)))
+    driver.process.kill()
+    heir = SpoolDriver(driver.disk, max_queue=7, batch_size=5)
+    heir.buffer.use()
+    assert [n for each in recover(heir) for n in numbers(each)] == [*range(100, 200)]
+
+
+def test_a_client_without_a_store_takes_no_encoded_event() -> None:
+    """Nothing could be kept."""
+    with pytest.raises(StoreError):
+        Driver().buffer.put_all(encoded(1))
 
 
 def test_a_silent_client_warns_of_nothing_that_its_driver_can_learn() -> None:

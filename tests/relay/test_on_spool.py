@@ -234,8 +234,8 @@ def test_a_lost_response_costs_no_double(emulator: Emulator, tmp_path: Path) -> 
 
 
 def test_a_full_spool_is_a_429_and_not_ready(emulator: Emulator, tmp_path: Path) -> None:
-    """What was kept before is delivered; then there is room again, and a repeat of the batch under
-    its key stores what was not stored of it."""
+    """What was kept before is delivered, and nothing of the batch that was not; then there is room
+    again, and a repeat of the batch stores it."""
     down(emulator)
     with spooled(emulator, tmp_path, spool_max_bytes=60_000) as relay:
         token = relay.token()
@@ -250,6 +250,7 @@ def test_a_full_spool_is_a_429_and_not_ready(emulator: Emulator, tmp_path: Path)
         assert (answer.status, answer.headers["retry-after"]) == (429, "10")
         assert relay.ask("GET", "/ready", root=True).status == 503
         assert count > 3
+        assert relay.numbers()["masivo_relay_waiting_events"] == 10 * count
         for other in (batch(event(-1, note="x" * 9_000)), batch(event(-2, note="x" * 9_000))):
             assert relay.send(other, token=token, headers={"idempotency-key": "x"}).status == 429
         emulator.heal()

@@ -269,11 +269,8 @@ def test_positions_are_never_given_out_twice(monkeypatch: pytest.MonkeyPatch) ->
     taken: list[list[int]] = [[] for _ in range(6)]
 
     def take(mine: list[int]) -> None:
-        while len(mine) < 3_000:
-            try:
-                mine.append(positions.popleft())
-            except IndexError:
-                positions.refill()
+        for number in range(75):
+            mine += positions.take(number)
 
     positions._last.following[None] = module._Block(1)  # by one that never came to extend it
     threads = [threading.Thread(target=take, args=(mine,)) for mine in taken]
@@ -282,7 +279,7 @@ def test_positions_are_never_given_out_twice(monkeypatch: pytest.MonkeyPatch) ->
     for thread in threads:
         thread.join()
     everyone = [number for mine in taken for number in mine]
-    assert len(set(everyone)) == len(everyone) == 18_000
+    assert len(set(everyone)) == len(everyone) == 6 * 75 * 74 / 2
 
 
 def finalizing() -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.protocol import Note, Place, StoreError
+from masivo.spool.records import GROUP_CERTAIN, encode
 
 from .conftest import KEY, URL
 from .reading import EVERYTHING, bodies, empty, everything, files, in_windows, listing
@@ -52,6 +53,43 @@ def test_nothing_is_made_before_the_first_event(folder: Path, spool: Spool) -> N
     assert listing(folder) == []
     spool.release()
     assert listing(folder) == []
+
+
+def test_events_that_were_stored_together_are_read_as_others_are(
+    spool: Spool, make: Callable[..., Spool]
+) -> None:
+    """In windows that end in the middle of them, too, until they are removed: by their positions,
+    in a segment of their own or with others, by an adopter."""
+    positions = fill(spool, 3)
+    positions += spool.append_all([b"together %d" % n for n in range(20)], 5.0, True)
+    positions += fill(spool, 2)
+    positions += spool.append_all([b"again"], 6.0, False)
+    for size in (1, 7, 100):
+        stored = in_windows(own(spool), size)
+        assert [each.position for each in stored] == positions
+        assert [each.at for each in stored[3:23]] == [5.0] * 20
+        assert (stored[22].event, stored[22].certain) == (b"together 19", True)
+        assert (stored[-1].event, stored[-1].certain) == (b"again", False)
+    own(spool).remove(positions[1:10])
+    assert own(spool).left()[0] == len(positions) - 9
+    spool.release()
+    log = adopted(make)
+    assert [each.position for each in in_windows(log, 4)] == [positions[0], *positions[10:]]
+    log.remove(positions)
+    log.release()
+    assert spool.strangers == 0
+
+
+def test_a_group_of_another_form_is_kept_as_damaged(folder: Path, spool: Spool) -> None:
+    """A newer version may have written it."""
+    fill(spool, 1)
+    (file,) = files(folder, "log")
+    with file.open("ab") as end:
+        end.write(encode(GROUP_CERTAIN, 7, 1.0, b"another form"))
+    fill(spool, 1)
+    window = own(spool).read(None, 10, 1_000)
+    assert (len(window.events), window.damaged) == (2, 1)
+    assert len(files(folder, "bad")) == 1
 
 
 def test_events_are_read_as_they_were_appended(spool: Spool) -> None:

@@ -37,6 +37,8 @@ class Place(NamedTuple):
 
     segment: int
     offset: int
+    within: int = 0
+    """Of the events that were stored together and lie at the offset, those that come before it."""
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -167,6 +169,10 @@ class Store(Protocol):
         Raises:
             StoreError: it is not stored: the bound, a full disk, a released store.
         """
+        ...
+
+    def append_all(self, events: Sequence[bytes], at: float, certain: bool) -> Sequence[int]:
+        """Store some events, all of them or none; see ``append``. Return their positions."""
         ...
 
     @property

@@ -202,6 +202,10 @@ class MemoryStore:
             self._own.append(Stored(position, event, at, certain))
             return position
 
+    def append_all(self, events: Sequence[bytes], at: float, certain: bool) -> Sequence[int]:
+        """See Store."""
+        return [self.append(event, at, certain) for event in events]
+
     def _take(self, content: _Events) -> MemoryLog:
         if content not in self._disk.logs:
             self._disk.logs.append(content)
