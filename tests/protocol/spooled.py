@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 from spool.memory import Machine, Process
 
 from masivo.spool import Spool
+from protocol.requests import is_authorization
 from protocol.simulator import BASE_URL, KEY, START, Driver
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class SpoolDriver(Driver):
 
     def _poll(self) -> Output:
         output = super()._poll()
+        batches = sum(not is_authorization(each) for each in self.out)
+        assert batches <= self.settings.max_in_flight, "too many batches in flight"
         for work in output.storage:
             if self.held:
                 self.works.append(work)

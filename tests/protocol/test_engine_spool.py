@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.protocol import Api, FlushResult, unwrap
+from masivo.protocol import Api, FlushResult, Note, unwrap
 
 from .requests import header, is_authorization, numbers, payload
 from .simulator import Driver, error_of, event, result_of
@@ -229,6 +229,29 @@ def test_a_rejected_event_is_kept_with_its_error() -> None:
     assert driver.files() == [name]
 
 
+def test_a_warning_tells_of_rejected_events_that_cannot_be_kept() -> None:
+    """On a full disk: they are gone, and that is said."""
+    driver = SpoolDriver(on_error=lambda failed: None)
+    in_flight(driver, 1)
+    driver.disk.full = True
+    driver.respond(422)
+    assert sum("rejected events could not be kept" in line for line in driver.warnings) == 1
+    assert driver.buffer.stats().failed == 1
+
+
+def test_rejected_events_make_way_for_newer_ones() -> None:
+    """Their files are bounded, too; a warning says how many are gone."""
+    driver = SpoolDriver(on_error=lambda failed: None, most=40_000, batch_size=1)
+    for n in range(40):
+        driver.send_numbers(n)
+        driver.flush()
+        serve(driver, 120.0, lambda each: driver.respond(422, {"error": "x" * 100}, to=each))
+    told = [line for line in driver.warnings if "made way for newer ones" in line]
+    kept = sum(driver.disk.files[name].data.count(b"\n") for name in driver.files(".jsonl"))
+    assert sum(int(line.split()[1]) for line in told) + kept == 40
+    assert kept < 40
+
+
 # ── Outages ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -257,6 +280,34 @@ def test_a_flush_in_an_outage_ends_though_its_events_were_left_before() -> None:
     ticket = driver.flush()
     outage(driver, 1.0)
     assert unwrap(ticket.claim()) == FlushResult(0, 0, 1)
+
+
+def test_a_flush_in_an_outage_ends_with_the_first_try() -> None:
+    """It does not wait until each of the batches that were left before has been tried."""
+    driver = SpoolDriver(max_retries=0, batch_size=1)
+    driver.send(event(1, "a"), event(2, "b"), event(3, "c"))
+    driver.flush()
+    outage(driver, 300.0)
+    ticket = driver.flush()
+    if is_authorization(driver.only()):
+        driver.grant()
+    driver.respond(503)
+    assert unwrap(ticket.claim()) == FlushResult(0, 0, 3)
+
+
+def test_a_flush_waits_for_what_was_not_tried_yet() -> None:
+    """Though another customer's events were left meanwhile."""
+    driver = SpoolDriver(max_retries=0, batch_size=1)
+    driver.send(event(1, "a"), event(2, "a"), event(3, "b"))
+    ticket = driver.flush()
+    driver.grant()
+    driver.respond(503)
+    while not driver.out:
+        assert ticket.claim() is None
+        driver.sleep()
+    assert numbers(driver.batch()) == [3]
+    driver.accept()
+    assert unwrap(ticket.claim()) == FlushResult(1, 0, 2)
 
 
 def test_a_released_client_counts_what_it_left() -> None:
@@ -306,6 +357,42 @@ def test_one_batch_stops_nobody_for_ever() -> None:
     assert (stats.delivered, stats.failed, stats.spooled) == (20, 1, 0)
     assert [failed.event["n"] for failed in driver.failed] == [13]
     assert driver.failed[0].error.status == 500
+
+
+def test_a_half_that_holds_a_fault_goes_once() -> None:
+    """Its events are under suspicion already: it is halved again, without a retry."""
+    driver = SpoolDriver(max_retries=2)
+    sizes: list[int] = []
+
+    def handle(request: Request) -> None:
+        which = numbers(request)
+        if 3 in which:
+            sizes.append(len(which))
+            driver.respond(500, to=request)
+        else:
+            driver.accept(request)
+
+    driver.send(*(event(n, f"c{n}") for n in range(8)))
+    driver.flush()
+    for n in range(10):
+        serve(driver, 60.0, handle)
+        driver.send(event(100 + n, "other"))
+        driver.flush()
+    serve(driver, 60.0, handle)
+    assert sizes[-12:] == [4, 2, *[1] * 10]
+    assert driver.buffer.stats().failed == 1
+
+
+def test_batches_that_were_put_aside_go_side_by_side() -> None:
+    """As many as ``max_in_flight``, and no more."""
+    driver = SpoolDriver(max_retries=0, batch_size=2, max_in_flight=3)
+    driver.send(*(event(n, f"c{n}") for n in range(12)))
+    driver.flush()
+    outage(driver, 300.0)
+    while not driver.out:
+        driver.sleep()
+    assert len(driver.out) == 3
+    assert sorted(n for each in recover(driver) for n in numbers(each)) == [*range(12)]
 
 
 def test_an_event_is_not_at_fault_for_a_request_that_was_not_sent() -> None:
@@ -622,8 +709,23 @@ def test_damage_to_a_log_is_counted() -> None:
         after.flush()
         sent = [n for each in recover(after) for n in numbers(each)]
         assert sent == [0, 1, 3, 4, 6, 7]
+        assert after.buffer.stats().spooled == 0
         said = [line.split()[1] for line in after.warnings if "could not be read" in line]
         assert said == (["2"] if adopted else ["1", "1"])
+
+
+def test_a_noted_batch_that_cannot_be_read_stops_nothing() -> None:
+    """What of it is an event is sent in another batch."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    position = driver.spool.append(b"no event", 1000.0, True)
+    assert driver.spool.own is not None
+    driver.spool.own.note(Note([0, position], "the key", b""))
+    driver.send_numbers(2)
+    after = killed(driver)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1, 2]]
+    assert after.files(".log") == []
 
 
 def test_requests_that_were_not_sent_do_not_count_against_a_batch() -> None:

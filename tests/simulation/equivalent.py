@@ -19,6 +19,10 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "type checkers alone need it: there is no other case": [
         ("batches/queues.py", "PerCustomer.extend: '': another text"),
+        (
+            "batches/backlog.py",
+            "Backlog.come: without the if in for each in deliveries if each.position is not None",
+        ),
         ("reporting/lines.py", "line: wake_at is None or timer is None: and <-> or"),
     ],
     "type checkers alone need it: None comes from nothing": [
@@ -46,6 +50,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/context.py", "Context.__init__: False -> True #2"),
     ],
     "never read": [
+        ("batches/spooled.py", "SpooledOutbox.release: False -> True"),
         ("buffer.py", "Buffer.close: '': another text"),
         ("json.py", "_NotJson.NOT_JSON: 'not JSON': another text"),
     ],
@@ -107,6 +112,10 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             ("Flushes.count: if numbers and (max(numbers) >= ticket.mark or ticket.done): always"),
         ),
         ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
+        (
+            "batches/spooled.py",
+            ("SpooledOutbox._end_too_old: if not dated and offset + batch.oldest >= oldest: never"),
+        ),
         (
             "batches/outbox.py",
             (
@@ -173,6 +182,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/timers.py", "Timers.set: 64 + 4 * len(self._at): Add -> Sub"),
         ("sending/timers.py", "Timers.set: if len(self._heap) > 64 + 4 * len(self._at): always"),
         ("sending/timers.py", "Timers.set: len(self._heap) > 64 + 4 * len(self._at): Gt -> GtE"),
+    ],
+    "memory alone: how much is read at once": [
+        ("batches/backlog.py", "WINDOW_BYTES: 4194304 + 1"),
     ],
     "memory alone: entries that are out of date are skipped": [
         ("batches/queues.py", "PerCustomer.extend: if free: always #2"),

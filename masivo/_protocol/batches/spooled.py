@@ -281,10 +281,6 @@ class SpooledOutbox(Outbox):
 
     def _take_in(self, entries: list[Delivery]) -> int:
         """Queue events; end their deliveries where none can be delivered now. Return their size."""
-        error = self._closing_error or closed_error() if self.released else None
-        if error is not None:
-            self._drop(entries, (), error)
-            return total_size(entries)
         first = self._queue.arrived
         length = self._queue.extend(entries)
         if kept := self.backlog.read and sum([isinstance(each, Kept) for each in entries]):
