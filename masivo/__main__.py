@@ -25,10 +25,10 @@ With the extra (pip install 'masivo[cli]'):
   check     Check the key.
   send      Send one event.
   import    Send the events of a file.
-  spool     What lies in a spool; send or export it.
+  spool     Show, send or export the events of a spool.
 
 With the extra masivo[relay]:
-  relay     Run a relay: one door for a fleet.
+  relay     Run a relay for a fleet.
 """
 
 

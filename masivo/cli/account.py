@@ -113,11 +113,12 @@ def _read_key(path: Path) -> Secret:
 def _check_private(path: Path, number: int) -> None:
     """Check that other users cannot read a file.
 
-    Exempt are a pipe, and a file on a read-only mount, as orchestrators mount secrets: nobody can
-    change its mode. That a group can read a file of another owner is how that owner gives it to us.
+    Exempt: a pipe, and a file on a read-only mount, as orchestrators mount secrets: its mode cannot
+    be changed. A file of another owner may be readable by a group: that is how the owner shares it
+    with us.
 
     Raises:
-        UsageError: they can.
+        UsageError: other users can read it.
     """
     status = os.fstat(number)
     mode, ours = status.st_mode, status.st_uid == os.geteuid()

@@ -1,4 +1,4 @@
-"""JSON Lines, written to a file or to standard output."""
+"""Writes JSON Lines to a file or to standard output."""
 
 from __future__ import annotations
 

@@ -74,8 +74,9 @@ class _Job:
     type=utf8,
     multiple=True,
     metavar="FIELD=COLUMN[:KIND]",
-    help="CSV: the column of a field: --map product.value=price:number. KIND is text (the "
-    "default), number, bool or json. Without --map, every column is the field of its name.",
+    help="CSV: the column of a field: --map product.value=price:number. KIND is text, number, bool "
+    "or json; default: the type that the API expects, else text. Without --map, every column is "
+    "the field of its name.",
 )
 @click.option(
     "-d",
@@ -86,7 +87,7 @@ class _Job:
     help="A field for every event without it: -d type=ADD_TO_CART.",
 )
 @click.option("--brand", type=utf8, metavar="ID", help="Brand ID of events without one.")
-@click.option("--no-brand", is_flag=True, help="Events without a brand have none.")
+@click.option("--no-brand", is_flag=True, help="Send events without a brand without one (null).")
 @click.option(
     "--delimiter", type=utf8, metavar="CHAR", help="CSV: default a comma; 'tab' for tabs."
 )

@@ -1,4 +1,4 @@
-"""``masivo relay``: run a relay, and look at what it could not deliver."""
+"""``masivo relay``: run a relay, and list its dead letters."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _store_options = (
         "--name",
         default="masivo",
         show_default=True,
-        help="With Redis: the fleet's name, which all its keys begin with.",
+        help="With Redis: the fleet's name, the prefix of its keys in Redis.",
     ),
 )
 
@@ -71,7 +71,7 @@ def _with_store(command: Any) -> Any:
 @click.group(
     invoke_without_command=True,
     epilog=TABLE,
-    short_help="Run a relay: one door for a fleet.",
+    short_help="Run a relay for a fleet.",
 )
 @_with_store
 @click.option(
@@ -79,13 +79,13 @@ def _with_store(command: Any) -> Any:
     type=click.IntRange(1, 1_024),
     default=4,
     show_default=True,
-    help="With Redis: the streams that customers are spread over. At most this many relays deliver "
-    "at the same time; all must say the same.",
+    help="With Redis: the streams that customers are spread over, the same for every relay. At "
+    "most this many relays deliver at the same time.",
 )
 @click.option(
     "--replaced-key",
     is_flag=True,
-    help="The key of the API was changed: deliver what came before it under the new one.",
+    help="The API's key was replaced: deliver the events of the old key under the new one.",
 )
 @click.option(
     "--batch-size",
@@ -99,14 +99,14 @@ def _with_store(command: Any) -> Any:
     type=click.FloatRange(0.001),
     default=30.0,
     show_default=True,
-    help="A batch goes when no event has come for this many seconds,",
+    help="Send a batch when no event has come for this many seconds.",
 )
 @click.option(
     "--max-wait",
     type=click.FloatRange(0.001),
     default=60.0,
     show_default=True,
-    help="or when its oldest event has waited this many.",
+    help="Send a batch when its oldest event has waited this many seconds.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -120,19 +120,19 @@ def _with_store(command: Any) -> Any:
     "--behind-proxy",
     is_flag=True,
     help="Allow a --host that others can reach. The relay speaks plain HTTP: a proxy in front of "
-    "it must bring TLS.",
+    "it must provide TLS.",
 )
 @options
 @click.pass_context
 def relay(context: click.Context, /, **given: Any) -> Exit | None:
     """Take events from clients in any language, keep them, and deliver them.
 
-    Clients send to it as they send to the API: their base_url is the one that it prints when it
-    starts, and their key one of MASIVO_RELAY_KEYS (separated by commas; without it, the key that
-    the relay delivers with). That one is MASIVO_API_KEY, and the API's address MASIVO_BASE_URL.
+    Clients send to it as they send to the API. Their base_url is the one that it prints when it
+    starts; their key is one of MASIVO_RELAY_KEYS (separated by commas; without it, MASIVO_API_KEY).
+    The relay delivers with MASIVO_API_KEY to MASIVO_BASE_URL.
 
     A batch gets a 200 when it is kept, and not before. SIGTERM and Ctrl-C end the relay within 10
-    seconds; what is not delivered then stays in the store. Beside the API's own routes it serves
+    seconds; events that are not delivered by then stay in the store. The relay also serves
     /health, /ready and /metrics (for Prometheus).
 
     \b
@@ -192,13 +192,13 @@ def _check_upstream(base_url: str, listener: socket.socket) -> None:
 
     if is_loopback(base_url) and urlsplit(base_url).port == listener.getsockname()[1]:
         raise UsageError(
-            f"the API's address {base_url} is this relay's own: clients take it from "
-            "MASIVO_BASE_URL, the relay needs the API's (or another --port)"
+            f"{base_url} is this relay's own address: set MASIVO_BASE_URL (or --base-url) to the "
+            "API's, or choose another --port"
         )
 
 
 def _log_to_stderr() -> None:
-    """Print what the relay and the clients in it have to say."""
+    """Print the log of the relay, and of the clients in it, to stderr."""
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -313,14 +313,14 @@ def _explained() -> Generator[None, None, None]:
 # ── Dead letters ─────────────────────────────────────────────────────────────────────────────
 
 
-@relay.command(epilog=TABLE, short_help="What the API rejected: list or export it.")
+@relay.command(epilog=TABLE, short_help="List or export the events that the API rejected.")
 @_with_store
 @click.option("--export", "file", metavar="FILE", help="Write to FILE, not to standard output.")
 @click.option("--json", "as_json", is_flag=True, help="With --export: print one JSON object.")
 def rejected(file: str | None, as_json: bool, **given: Any) -> Exit:
     """Print the events that the API rejected, with its errors, as JSON Lines.
 
-    `masivo import` takes them again, once they are put right. Nothing is removed.
+    `masivo import` takes them again, once they are corrected. Nothing is removed.
 
     \b
     masivo relay rejected --spool /var/lib/masivo > rejected.jsonl

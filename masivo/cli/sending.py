@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Sent", "send_left"]
 
 _PATIENCE: Final = 0.2
-"""Seconds for the token whose lack may be why nothing could be sent."""
+"""Seconds to wait for a token, whose error may explain why nothing could be sent."""
 _EVERYTHING: Final = 1 << 62
 """For a bound that does not apply: this client takes no new events."""
 
@@ -53,9 +53,9 @@ def send_left(path: str, account: Account, *, in_flight: int, replaced_key: bool
 
     Args:
         path: of the directory.
-        account: whose events; it sends them.
-        in_flight: batches on their way at once.
-        replaced_key: also those of other keys that have the same address.
+        account: the account whose events are sent.
+        in_flight: concurrent batches.
+        replaced_key: True to send events of other keys with the same address, too.
 
     Raises:
         MasivoConfigError: the directory cannot be used for a spool.

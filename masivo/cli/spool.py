@@ -1,4 +1,4 @@
-"""``masivo spool``: what lies in a spool, and how to get it out."""
+"""``masivo spool``: show, send or export the events of a spool."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["spool", "survey_of"]
 
 
-@click.command(epilog=TABLE, short_help="What lies in a spool; send or export it.")
+@click.command(epilog=TABLE, short_help="Show, send or export the events of a spool.")
 @click.argument("directory", metavar="DIR", type=click.Path())
 @click.option("--export", metavar="FILE", help="Write the events to FILE (- is standard output).")
 @click.option(
@@ -43,18 +43,18 @@ __all__ = ["spool", "survey_of"]
     help="Print the rejected events with their errors, as `masivo import` takes them again; with "
     "--export, write them.",
 )
-@click.option("--send", is_flag=True, help="Deliver what was left; what running clients hold, not.")
+@click.option("--send", is_flag=True, help="Deliver what was left; running clients keep theirs.")
 @click.option(
     "--replaced-key",
     is_flag=True,
-    help="With --send: also what was left under other keys, of the same address.",
+    help="With --send: also events that were left under other keys, with the same address.",
 )
 @click.option(
     "--in-flight",
     type=click.IntRange(1, 64),
     default=4,
     show_default=True,
-    help="With --send: batches on their way at once. Order is kept for each customer.",
+    help="With --send: concurrent batches. Order is kept for each customer.",
 )
 @options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
@@ -69,10 +69,10 @@ def spool(
     key_file: str | None,
     as_json: bool,
 ) -> Exit:
-    """Say what lies in DIR, the directory that was given to a client as its spool.
+    """Show the events in DIR, the directory that was given to a client as its spool.
 
-    That changes nothing, and neither do --export and --rejected, which write JSON Lines. --send
-    delivers what was left by processes that have ended; Ctrl-C loses nothing.
+    Only --send changes anything: it delivers the events that ended processes have left; Ctrl-C
+    loses nothing. --export and --rejected write JSON Lines.
 
     \b
     masivo spool var/masivo
@@ -122,8 +122,8 @@ def survey_of(path: str) -> Survey:
     except OSError as error:
         raise UsageError(_unreadable(path, error)) from None
     raise UsageError(
-        f"{path} is no spool: none of the files in it is one of a spool. Name the directory that "
-        "was given to the client as its spool"
+        f"{path} is not a spool: no file of a spool is in it. Name the directory that was given "
+        "to the client as its spool"
     )
 
 
@@ -292,7 +292,7 @@ def _events(survey: Survey) -> Iterator[bytes]:
 
 
 def _conclude(path: str, sent: Sent, account: Account, as_json: bool) -> Exit:
-    """Print the result, and how to go on; return the exit code."""
+    """Print the result, and the next command; return the exit code."""
     code = Exit.EVENTS_REJECTED if sent.rejected else Exit.GOOD
     if sent.error is not None:
         code = print_error(sent.error, account.base_url)

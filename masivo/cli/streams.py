@@ -1,7 +1,7 @@
-"""The standard streams of the program: nothing that becomes of them ends what a command does.
+"""The standard streams of the program: a failing stream does not stop a command.
 
-A pipe is closed, a terminal goes away, a disk is full: what cannot be written is dropped, the work
-goes on to its safe end, and the exit code tells how it ended.
+A pipe is closed, a terminal goes away, a disk is full: output that cannot be written is dropped,
+the command runs to its end, and the exit code gives its result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class _Output(io.FileIO):
     def write(self, data: Any, /) -> int:
         """Write, or drop what cannot be written; return the number of bytes."""
         try:
-            while (written := super().write(data)) is None:  # somebody made it non-blocking
+            while (written := super().write(data)) is None:  # another program made it non-blocking
                 select.select([], [self], [])
         except OSError:
             return memoryview(data).nbytes
@@ -27,7 +27,7 @@ class _Output(io.FileIO):
 
 
 def open_streams() -> None:
-    """Replace the standard streams; one that is not there (``<&-``) by the null device.
+    """Replace the standard streams; a missing one (``<&-``) by the null device.
 
     The null device takes the stream's number, which otherwise the next opened file would have.
     """

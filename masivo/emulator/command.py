@@ -31,7 +31,7 @@ Options:
   --port PORT             Port; 0 for any free one.  [default: {PORT}, or any
                           free one while that is in use]
   --client-key KEY        CLIENT key to accept.  [default: {CLIENT_KEY}]
-  --server-key KEY        SERVER key to know.  [default: {SERVER_KEY}]
+  --server-key KEY        SERVER key to recognise.  [default: {SERVER_KEY}]
   --env-file FILE         Write MASIVO_BASE_URL and MASIVO_API_KEY to FILE.
   --token-ttl SECONDS     Lifetime of a token.  [default: 3600]
   --daily-quota REQUESTS  Requests a day.  [default: no limit]
@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 arguments.env_file.write_text(_settings(emulator), "utf-8")
             _print(_introduction(emulator))
             never = threading.Event()
-            while not never.wait(1.0):  # of a signal just before a wait Python learns after it
+            while not never.wait(1.0):  # Python sees a signal just before a wait only after it
                 pass
         except KeyboardInterrupt:
             _print("")
@@ -156,7 +156,7 @@ _printing = threading.Lock()
 
 
 def _print(text: str) -> None:
-    with _printing:  # one line of several connections after another
+    with _printing:  # lines of several connections must not mix
         print(text, flush=True)
 
 

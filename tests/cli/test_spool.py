@@ -138,7 +138,7 @@ def test_what_is_no_spool(shell: Shell, option: list[str]) -> None:
     (shell.folder / "other" / "poetry.lock").touch()
     for name, message in {
         "missing": "there is no directory",
-        "other": "is no spool",
+        "other": "is not a spool",
         "other/poetry.lock": "is a file",
     }.items():
         ended = shell.masivo("spool", name, *option)
