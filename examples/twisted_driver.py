@@ -204,7 +204,7 @@ class Client:
         def gave_up(failure: Any, after: float) -> Any:
             self.buffer.cancel(ticket)
             self.session.ring()
-            raise TimeoutError("there is no outcome yet; the events stay on their way")
+            raise TimeoutError("there is no outcome yet; the events stay pending")
 
         if limit is not None:
             deferred.addTimeout(limit, self.session.reactor, gave_up)

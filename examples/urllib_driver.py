@@ -106,7 +106,7 @@ class Session(protocol.Engine):
                 self.sleep(max(0.0, min(wake_at, until) - self.clock()))
                 wake_at = self.pump(min(until, cut_at), cut_at)
                 if self.clock() >= until and what.claim() is None:
-                    raise TimeoutError("there is no outcome yet; the events stay on their way")
+                    raise TimeoutError("there is no outcome yet; the events stay pending")
         return protocol.unwrap(outcome)
 
 

@@ -1,4 +1,4 @@
-"""The threads for requests and for calls of the application's code, which may take time."""
+"""Threads for requests, and for calls of the application's code, which may block."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def start_thread(thread: threading.Thread) -> bool:
     """Start a thread; False if none can be had.
 
     Raises:
-        RuntimeError: gevent has patched the waits of threads after this file took them.
+        RuntimeError: gevent patched threads after this module was imported.
     """
     if queue.SimpleQueue is not SimpleQueue:
         raise RuntimeError(
-            "gevent's monkey.patch_all() has run after masivo was imported, whose waits would now "
+            "gevent's monkey.patch_all() ran after masivo was imported, so masivo's waits would "
             "block every greenlet: call patch_all() first, before any other import"
         )
     try:
@@ -39,10 +39,10 @@ def start_thread(thread: threading.Thread) -> bool:
 
 
 class Helpers:
-    """Threads for one session; as many as it has jobs at a time.
+    """Threads for one session, as many as it has concurrent jobs.
 
     Args:
-        own: takes the identities of the threads, while they run.
+        own: holds the identities of the threads while they run.
         may_start: tells if a thread may be started now.
     """
 
@@ -50,7 +50,8 @@ class Helpers:
         self._own = own
         self._may_start = may_start
         self._dismissed = False
-        # The mailboxes of those that wait. Who takes one out, be it its owner, has the say.
+        # The mailboxes of idle threads. Whoever removes one, also its own thread, decides what it
+        # does.
         self._idle: list[SimpleQueue[_Job | None]] = []
         self._jobs: list[_Job] = []
 
@@ -72,7 +73,7 @@ class Helpers:
         return True
 
     def dismiss(self) -> None:
-        """Let those end that wait: there is hardly going to be another job."""
+        """End the idle threads: another job is unlikely."""
         self._dismissed = True
         with suppress(IndexError):
             while True:
@@ -96,6 +97,6 @@ class Helpers:
             return mailbox.get(timeout=LINGER)
         try:
             self._idle.remove(mailbox)
-        except ValueError:  # somebody has just taken it
+        except ValueError:  # a caller has just taken it, to put a job in
             return mailbox.get()
         return None

@@ -1,4 +1,4 @@
-"""A process's forks and its end, for the sessions of every world."""
+"""Forks and the exit of the process, for the sessions of every world."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["at_exit", "deliver", "exiting", "hold_in_forks", "notice_fork", "register_child_exit"]
 
 EXIT_TIMEOUT = 5.0
-"""How long open clients are flushed at interpreter exit, all together, in seconds."""
+"""Seconds for the flush of all open clients at interpreter exit."""
 
 AT_ONCE: Final = 0.5
-"""How long they are still flushed after Ctrl-C, in seconds."""
+"""Seconds for that flush after Ctrl-C."""
 
 exiting = False
 """True once open clients are flushed, as the interpreter exits: no thread is started any more."""
@@ -44,7 +44,8 @@ _registered_in: int | None = None
 
 
 def hold_in_forks(lock: threading.RLock) -> None:
-    """Take a lock before each fork: one in the middle of what it guards would block the child."""
+    """Hold a lock across each fork: if another thread held it at that moment, it would stay locked
+    in the child."""
     _locks.append(lock)
 
 
@@ -59,11 +60,11 @@ def _after_fork_in_parent() -> None:
 
 
 def notice_fork(*, resent: int = 0) -> None:
-    """Begin anew if this process was forked and nobody has told Python. To be called where that is
-    cheap, and before a wait.
+    """Begin anew if this process is the child of a fork that bypassed Python's hooks. Call it where
+    that is cheap, and before a wait.
 
     Args:
-        resent: how many of the events that wait here for a poll are sent once more.
+        resent: how many of the events that wait for a poll the caller will send again.
     """
     if os.getpid() == _pid:
         return
@@ -73,15 +74,15 @@ def notice_fork(*, resent: int = 0) -> None:
     if unread > 0:
         events = "1 event" if unread == 1 else f"up to {unread} events"
         logger.warning(
-            "%s not sent: this process was forked without Python's knowledge, and they cannot be "
-            "told from its parent's; fork by os.fork, or make clients in the child",
+            "%s not sent: this process was forked without Python's fork hooks, so its events "
+            "cannot be told from its parent's; fork with os.fork, or make clients in the child",
             events,
         )
 
 
 def _after_fork_in_child() -> None:
     for lock in _locks:
-        with suppress(RuntimeError):  # it is not taken: uWSGI tells Python of the child alone
+        with suppress(RuntimeError):  # it is not held: uWSGI calls the hook of the child alone
             lock.release()
     for session in sessions:
         session.forked()
@@ -105,14 +106,14 @@ if hasattr(os, "register_at_fork"):
 
 
 def at_exit(function: Callable[[], None]) -> Callable[[], None]:
-    """Have a function called when the interpreter exits, in children of multiprocessing too."""
+    """Register a function for the exit of the interpreter, in children of multiprocessing too."""
     _at_exit.append(function)
     return atexit.register(function)
 
 
 def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
-    """Close clients and wait for it, as the interpreter exits: all clients together have
-    EXIT_TIMEOUT, and after Ctrl-C AT_ONCE. One warning counts what no poll could tell of."""
+    """Close clients and wait, as the interpreter exits: all clients together have EXIT_TIMEOUT, and
+    after Ctrl-C AT_ONCE. One warning counts the events that got no outcome."""
     global _spent
     began = _now()
     tickets: list[CloseTicket] = []
@@ -138,8 +139,8 @@ def _close(
     until = _now() + seconds
     tickets[:] = [buffer.close(seconds) for _, buffer in clients]
     for session, _ in clients:
-        session.wake()  # all of them now, not each when those before it are done
-    # First in turns: one whose server is slow must not use up the time of the others.
+        session.wake()  # all at once, so that none waits for the ones before it
+    # First each gets its share of the time: a slow server must not use up that of the others.
     for turn in (1, 0):
         for n, (session, _) in enumerate(clients):
             left = max(0.0, until - _now())
@@ -148,7 +149,7 @@ def _close(
 
 @at_exit
 def _last_words() -> None:
-    # Registered before whatever else there is to do at exit, and so called after it.
+    # Registered first, and so called last.
     with suppress(KeyboardInterrupt):
         for session in sessions:
             session.last_words()
@@ -170,8 +171,8 @@ def _flush() -> None:
 
 
 def register_child_exit() -> None:
-    """See to a child of ``multiprocessing``: it runs no ``atexit`` functions, but finalizers of its
-    own. To be called at a session's first need of a driver."""
+    """Register the exit functions in a child of ``multiprocessing``, which runs its own finalizers
+    and no ``atexit`` functions. Called when a session first needs a driver."""
     global _registered_in
     process = sys.modules.get("multiprocessing.process")
     if process is None or process.parent_process() is None or _registered_in == os.getpid():

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
 
 LAST_WORDS: Final = 0.2
-"""How long the exit waits for what is to be logged, in seconds; and past the time of a close, for
-what that leads to."""
+"""Seconds that the exit waits for log lines, and that a close may take past its deadline for the
+calls of ``on_error``."""
 
 Key: TypeAlias = tuple[object, Account, int]
-"""The place that a session runs in (an event loop; None for threads), the account, and the identity
-of ``http_client``: clients with the same key share a session."""
+"""The event loop of a session (None for threads), the account, and the identity of ``http_client``:
+clients with the same key share a session."""
 
 registry: Final[dict[Key, SessionBase]] = {}
 """The sessions that new clients of their keys join."""
@@ -37,8 +37,8 @@ sessions: Final[Living[SessionBase]] = Living()
 
 
 def orphaned() -> MasivoClosedError:
-    """The error of an event that the parent of this process had taken."""
-    return MasivoClosedError("this process was forked: the event is its parent's to send")
+    """The error of an event that the parent process had accepted before the fork."""
+    return MasivoClosedError("this process was forked: its parent sends the event")
 
 
 class SessionBase(ABC):
@@ -67,23 +67,23 @@ class SessionBase(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """Have the engine polled soon. May be called from anywhere, at any time."""
+        """Make the driver poll the engine soon. May be called from anywhere, at any time."""
 
     @abstractmethod
     def attend(self) -> None:
-        """Have the engine polled: here and now where that may be, else soon."""
+        """Poll the engine now if this thread may, else soon."""
 
     @property
     @abstractmethod
     def is_driven(self) -> bool:
-        """True if it is polled although the interpreter exits."""
+        """True if the engine is polled even while the interpreter exits."""
 
     def finish(self, ticket: CloseTicket, seconds: float | None) -> None:
-        """Wait on this thread, which does nothing else for it, for the end of a close.
+        """Block this thread until a close has ended.
 
         Args:
             ticket: the close.
-            seconds: how long it may take; None for as long as it does.
+            seconds: how long to wait; None for as long as it takes.
         """
         bell: SimpleQueue[None] = SimpleQueue()
         with self.waiters.waiting(ticket, partial(bell.put, None)), suppress(Empty):
@@ -97,7 +97,7 @@ class SessionBase(ABC):
         self.finish(ticket, LAST_WORDS)
 
     def abort(self, why: str) -> None:
-        """End everything; nothing is waited for."""
+        """End the session without waiting for anything."""
         self.leave()
         self.engine.abort(why)
         self.attend()
@@ -108,7 +108,7 @@ class SessionBase(ABC):
             registry.pop(self._key, None)
 
     def forked(self) -> None:
-        """Do nothing more, in the child of a fork: threads, loops and events are its parent's."""
+        """Stop, in the child of a fork: threads, loops and events belong to the parent."""
         self.dead = True
         for buffer in self.engine.buffers:
             buffer.forked(Failed(orphaned()))

@@ -27,11 +27,11 @@ M = TypeVar("M", bound="Callable[..., Coroutine[object, None, object]]")
 
 
 class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
-    """One event's way to its outcome: ``await`` it, as often as you like.
+    """The handle of one event: ``await`` it for the outcome, any number of times.
 
-    Awaiting gives the SendEventResult or raises the MasivoError that ended the event. A waiter
-    that is cancelled cancels nothing else. After ``await_linger`` seconds everything in the buffer
-    is sent, as by a flush: to await one event after another costs one request each.
+    Awaiting returns the SendEventResult or raises the MasivoError that ended the event. Cancelling
+    a waiter affects neither the event nor other waiters. After ``await_linger`` seconds everything
+    in the buffer is sent, as by a flush: to await one event after another costs one request each.
     """
 
     def __await__(self) -> Generator[object, None, SendEventResult]:
@@ -49,7 +49,7 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
         return unwrap(await self._wait())
 
     async def exception(self) -> MasivoError | None:
-        """Wait for the outcome; the error, or None if there is none."""
+        """Wait for the outcome; return the error, or None if the event was delivered."""
         outcome = await self._wait()
         return outcome.error.copy() if isinstance(outcome, Failed) else None
 
@@ -62,7 +62,7 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
 
 
 def _checked_at_call(method: M) -> M:
-    """Have a method raise inside ``on_error`` when it is called: nothing is awaited there."""
+    """Make a method raise at the call inside ``on_error``: a plain function awaits nothing."""
 
     @wraps(method)
     def checked(self: LoopClient, *args: Any, **kwargs: Any) -> object:
@@ -105,7 +105,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             RuntimeError: no loop is running, or another than that of the first use.
         """
         if self._shut:
-            raise MasivoClosedError("the client is closed; make a new one to go on sending")
+            raise MasivoClosedError("the client is closed; make a new one to send more")
         if self._joined is None:
             return self._joins(self._join())
         self._check_loop()
@@ -145,17 +145,17 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         return unwrap(ticket.outcome)
 
     def send_analytics_event(self, event: AnalyticsEvent | Mapping[str, object]) -> AsyncDelivery:
-        """Take an event into the buffer. A plain call: it returns at once, and does no I/O but one
-        write to a local file, where there is a spool.
+        """Take an event into the buffer. A plain call: it returns at once, and does no I/O except,
+        with a spool, one write to a local file.
 
         Args:
             event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
                 During the call no other thread may change a dict or list in it.
 
         Returns:
-            The event's delivery, which brings its outcome; already failed with
-            MasivoQueueFullError if the buffer was full (``spooled``: it is on disk all the same).
-            You may drop it: an unclaimed failure is logged.
+            The event's delivery, which gives its outcome. It has already failed with
+            MasivoQueueFullError if the buffer was full (``spooled``: the event is on disk). You may
+            drop it: an unclaimed failure is logged.
 
         Raises:
             MasivoValidationError: the event is invalid; the message says where and why.
@@ -172,22 +172,22 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             timeout: seconds; None for as long as it takes.
 
         Returns:
-            How many events were delivered and failed since the flush before; flushes at the same
-            time count the same events.
+            How many events were delivered and failed since the previous flush; concurrent flushes
+            count the same events.
 
         Raises:
-            TimeoutError: not all have an outcome yet; they stay on their way.
+            TimeoutError: not all have an outcome yet; they stay pending.
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
-        what = "not every event has its outcome yet; they stay on their way"
+        what = "not every event has its outcome yet; they stay pending"
         return cast("FlushResult", await self._wait(self._bound().flush(), timeout, what))
 
     @_checked_at_call
     async def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; meanwhile batches go out at once.
+        """Wait until the buffer has room for a batch; meanwhile batches are sent without a trigger.
 
-        For a producer that would rather wait than lose events to MasivoQueueFullError.
+        For a producer that should wait instead of getting a MasivoQueueFullError.
 
         Args:
             timeout: seconds; None for as long as it takes.
@@ -219,12 +219,12 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     @_checked_at_call
     async def aclose(self, timeout: float | None = 10.0) -> None:
-        """Flush, then release everything. Works more than once; ``async with`` calls it.
+        """Flush, then release everything. May be called more than once; ``async with`` calls it.
 
         Args:
-            timeout: seconds for all of it. Waits for retries are cut short for one last try;
-                what is then undelivered fails with MasivoClosedError. None: as long as the
-                retries take.
+            timeout: seconds for all of it. Waits for retries are cut short for one last try; events
+                that are still undelivered fail with MasivoClosedError. None: as long as the retries
+                take.
 
         Raises:
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
@@ -278,6 +278,6 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
 
 def _let_go(buffer: Buffer) -> None:
-    """Have a client that was forgotten unclosed deliver what it holds, and then detach."""
+    """Deliver the events of a client that was dropped without a close, then detach it."""
     buffer.close(None)
     session_of(buffer).wake()

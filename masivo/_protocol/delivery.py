@@ -1,9 +1,9 @@
 """Deliveries and tickets, which callers hold, and the outcomes that end them.
 
-A ``Delivery`` is the one object that exists for each waiting event: the buffer keeps it, the
-caller may. It is a ``msgspec.Struct`` outside the garbage collector's sight, because a hundred
-thousand tracked objects make every full collection stall the caller for milliseconds. It can be,
-as it is never part of a cycle: nothing that a delivery refers to holds on to a settled one.
+A ``Delivery`` is the one object that exists for each waiting event: the buffer keeps it, and the
+caller may keep it too. It is a ``msgspec.Struct`` outside the garbage collector's sight, because a
+hundred thousand tracked objects make every full collection stall the caller for milliseconds. This
+is safe, as a delivery is never part of a cycle: nothing that it refers to keeps a settled one.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ T_co = TypeVar("T_co", covariant=True)
 class Failed:
     """The error that ended a number of events, shared by their deliveries.
 
-    When the last of these is gone and not all have been claimed, ``report`` is called: a failure
-    that is never looked at must not pass in silence.
+    When the last of these is gone and not all have been claimed, ``report`` is called: an unclaimed
+    failure must be reported.
     """
 
     __slots__ = ("__weakref__", "_claimed", "_claims", "_count", "_report", "_reported", "error")
@@ -75,7 +75,7 @@ class Failed:
 
     def join(self, delivery: Delivery) -> None:
         """Count one more event that it ended. From any thread."""
-        self._claims.pop(id(delivery), None)  # an earlier one's, which is gone
+        self._claims.pop(id(delivery), None)  # of an earlier delivery with the same id
         self._count.add()
 
     def claim(self, delivery: Delivery) -> None:
@@ -91,7 +91,7 @@ class Failed:
         return count
 
     def report_unclaimed(self) -> None:
-        """Report what is unclaimed: the process ends."""
+        """Report the unclaimed failures, as the process ends."""
         if self._report is not None and (count := self.unclaimed()) > 0:
             self._report(self.error, count)
 
@@ -100,10 +100,10 @@ class Failed:
 
 
 class Claim:
-    """The claim of a failure by ``on_error``, once that has returned.
+    """A claim of a failure, which ``on_error`` makes by returning.
 
-    It alone keeps the failure from being reported until then; what else may hold the claim, such as
-    the traceback of an error of ``on_error``, does not.
+    It holds the failure until ``end``, so that the failure is not reported meanwhile. After that, a
+    reference to the claim, such as one from the traceback of an error in ``on_error``, does not.
     """
 
     __slots__ = ("_delivery", "_failed")
@@ -116,7 +116,7 @@ class Claim:
         """Claim the failure, or leave it unclaimed.
 
         Args:
-            taken: whether ``on_error`` has returned, and not raised.
+            taken: True if ``on_error`` has returned, False if it has raised.
         """
         failed, delivery = self._failed, self._delivery
         self._failed = self._delivery = None
@@ -129,8 +129,8 @@ Outcome: TypeAlias = SendEventResult | Failed
 
 
 class NotCopied:
-    """A client, or what belongs to one: neither copied nor pickled, as it would be of no use in
-    another process, and there twice in this one."""
+    """A client, or an object that belongs to one, which cannot be copied or pickled: a copy would
+    not work in another process, and would be a duplicate in this one."""
 
     __slots__ = ()
 
@@ -139,8 +139,8 @@ class NotCopied:
 
     def __reduce_ex__(self, _protocol: SupportsIndex, /) -> NoReturn:
         raise TypeError(
-            "a client is not copied or pickled, nor is what belongs to it "
-            f"({type(self).__name__}): make one in each process"
+            f"a client and its parts ({type(self).__name__}) cannot be copied or pickled: make a "
+            "client in each process"
         )
 
 
@@ -154,18 +154,18 @@ class Origin(NotCopied):
         listeners: tuple[OnActivity, ...] = (),
     ) -> None:
         self.owner: object = owner
-        """The driver's own; the core does not look at it."""
+        """Kept for the driver; the core does not use it."""
         self.on_error: OnError | None = on_error
         self.listeners: tuple[OnActivity, ...] = listeners
-        """The functions that each activity is given to, in this order."""
+        """The functions that are called with each activity, in this order."""
         self.calls: Calls = Calls()
         """The calls of listeners and ``on_error``, and the ends of closes behind them."""
         self.orphaned: Failed | None = None
         """The outcome of pending deliveries in a process that forked away from this client."""
 
     def listen(self, on_activity: OnActivity) -> None:
-        """Give the client's activity to one more function, called after the others. What one of
-        them raises does not keep it from the next."""
+        """Add a function that is called with the client's activity, after the others. An exception
+        of one does not keep it from the next."""
         self.listeners = (*self.listeners, on_activity)
 
     def forked(self, outcome: Failed) -> None:
@@ -181,7 +181,7 @@ class Origin(NotCopied):
 
         Args:
             delivery: the event's.
-            waiter: what tells this wait from others.
+            waiter: identifies this wait.
         """
 
     def end_wait(self, delivery: Delivery, waiter: object) -> None:
@@ -189,9 +189,9 @@ class Origin(NotCopied):
 
 
 class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
-    """One event's way to its outcome.
+    """The handle of one event, which gives its outcome.
 
-    Drivers derive from it to add their world's way of waiting.
+    Drivers derive from it to add waiting in their world.
     """
 
     encoded: bytes
@@ -201,11 +201,11 @@ class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
     customer: str | None
     """Its customer, where order is kept per customer; else None."""
     buffer: Origin | None
-    """Where it waits; None once a failure was claimed."""
+    """The client that it belongs to; None once a failure was claimed."""
     outcome: Outcome | None = None
     """Its outcome; None until it has one. Set by ``Engine.poll``, read by everyone."""
     position: int | None = None
-    """Where it is stored on disk, in the log of its client; None: it is not."""
+    """Its position in the client's log on disk; None if it is not stored."""
 
     def done(self) -> bool:
         """Return whether the event has its outcome: delivered, or failed with an error."""
@@ -243,7 +243,7 @@ DeliveryType: TypeAlias = "Callable[[bytes, float, str | None, Origin], Delivery
 acceptance, its customer, and its client."""
 
 TicketValue: TypeAlias = FlushResult | str | bool
-"""The value of a ticket: a flush's counts, a token, or the plain word that it is done."""
+"""The value of a ticket: a flush's counts, a token, or True."""
 
 
 class Ticket(NotCopied):
@@ -283,7 +283,8 @@ class TokenTicket(Ticket):
 class Awaited(Protocol[T_co]):
     """A delivery or a ticket, as a waiter sees it.
 
-    A driver's way to wait is one function of it: once ``claim`` gives something, ``unwrap`` that.
+    A driver waits for either in one function: until ``claim`` returns an outcome, which ``unwrap``
+    turns into its value or its error.
     """
 
     def claim(self) -> T_co | Failed | None:

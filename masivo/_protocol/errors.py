@@ -37,11 +37,11 @@ _MESSAGE_LIMIT = 500
 
 
 class MasivoError(Exception):
-    """The root of all errors of the package; itself, an error status of the API.
+    """The root of all errors of the package; as such, an error status of the API.
 
     Attributes:
-        message: what happened; for a response of the API its ``error``, else its ``message``,
-            else a text of ours.
+        message: what happened; for a response of the API its ``error``, else its ``message``, else
+            the package's own text.
         status: the HTTP status, or None where there was no response.
         details: the ``details`` of the response where it has them, else its parsed body, else its
             text, else None.
@@ -86,8 +86,8 @@ class MasivoError(Exception):
         return _rebuild, (type(self), self.message, self.status, self.details, self.spooled)
 
     def copy(self) -> Self:
-        """An equal error of its own traceback: raising an exception changes it, so every waiter
-        needs one for itself. The cause is shared: it is never raised again."""
+        """A copy with a traceback of its own: raising an exception changes it, so each waiter needs
+        one. The cause is shared, as it is never raised again."""
         return self._with(spooled=self.spooled)
 
     def as_spooled(self) -> Self:
@@ -133,7 +133,7 @@ class MasivoNetworkError(MasivoError):
 
 class MasivoValidationError(MasivoError, ValueError):
     """The event is invalid: the call itself raises, and nothing is buffered. The message names the
-    place in the event (``product.tags[2]``) and the cure."""
+    place in the event (``product.tags[2]``) and how to correct it."""
 
 
 class MasivoConfigError(MasivoError, ValueError):
@@ -149,7 +149,7 @@ class MasivoQueueFullError(MasivoError):
 
 
 class MasivoClosedError(MasivoError):
-    """The client was closed or destroyed before this could be done."""
+    """The client was closed or destroyed before the event was delivered, or before the call."""
 
     @property
     def _may_be_retried(self) -> bool:
@@ -163,11 +163,11 @@ for _name in __all__:
 
 def closed_error() -> MasivoClosedError:
     """The error of a call on a closed client."""
-    return MasivoClosedError("the client is closed; make a new one to go on sending")
+    return MasivoClosedError("the client is closed; make a new one to send more")
 
 
 def one_line(text: str) -> str:
-    """A text from outside made fit for a terminal and a log: nothing in it moves a cursor, breaks
-    a line or turns the direction of what follows; not too long."""
+    """Make a text from outside safe for a terminal and a log: one short line without control
+    characters or marks that change the direction of text."""
     text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
     return text if len(text) <= _MESSAGE_LIMIT else text[: _MESSAGE_LIMIT - 1] + "…"

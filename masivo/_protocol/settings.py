@@ -39,7 +39,7 @@ _BASE_URL = re.compile(
 
 
 class Secret:
-    """A text that is never shown: not in a repr, not in a traceback with locals."""
+    """A string that no repr and no traceback with local variables shows."""
 
     __slots__ = ("_value",)
 
@@ -72,7 +72,7 @@ class PathLike(Protocol):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """The part of the settings that clients which share a token have in common."""
+    """The settings that clients of one token have in common."""
 
     api_key: Secret
     base_url: str
@@ -86,7 +86,7 @@ class Account(msgspec.Struct, frozen=True):
 
 def _count(name: str, value: object, *, least: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise MasivoConfigError(f"{name} must be a whole number from {least} on")
+        raise MasivoConfigError(f"{name} must be a whole number, {least} or more")
     return value
 
 
@@ -134,7 +134,7 @@ def _callback(name: str, value: object) -> Any:
         getattr(value, "__call__", None)  # noqa: B004 (the method itself is wanted)
     ):
         raise MasivoConfigError(
-            f"{name} must be a plain function: nobody would await a coroutine function"
+            f"{name} must be a plain function: a coroutine function would never be awaited"
         )
     return value
 
@@ -274,7 +274,7 @@ _MEANT: Final = {
     **dict.fromkeys(("flush_at", "max_batch_size", "max_batch"), "batch_size"),
     **dict.fromkeys(("max_queue_size", "queue_size", "max_size"), "max_queue"),
 }
-"""Names of other packages for what is an option here."""
+"""Names that other packages use for our options."""
 
 
 def _did_you_mean(name: str) -> str:
@@ -285,7 +285,7 @@ def _did_you_mean(name: str) -> str:
 
 
 def wait_limit(timeout: float | None) -> float | None:
-    """A call's ``timeout`` argument, checked: seconds from 0 on, None for no limit.
+    """Check a call's ``timeout`` argument: seconds, 0 or more; None for no limit.
 
     Raises:
         MasivoConfigError: it is something else.
@@ -293,12 +293,13 @@ def wait_limit(timeout: float | None) -> float | None:
     if timeout is None or timeout == math.inf:
         return None
     if not _is_number(timeout) or not timeout >= 0:
-        raise MasivoConfigError("timeout must be a number of seconds from 0 on, or None")
+        raise MasivoConfigError("timeout must be a number of seconds, 0 or more, or None")
     return float(min(timeout, LONGEST))
 
 
 class _Lookup:
-    """The environment, which holds the key, as no traceback with local variables shows it."""
+    """Looks variables up in the environment, and hides it: it holds the key, which a traceback with
+    local variables would show."""
 
     __slots__ = ("get",)
 
@@ -307,21 +308,21 @@ class _Lookup:
 
 
 def _api_key(key: Secret, *, enabled: bool) -> Secret:
-    # The text has no name here: a traceback with local variables would show it.
+    # The key has no variable here: a traceback with local variables would show it.
     if not _is_str(key.reveal()):
         raise MasivoConfigError(f"api_key must be a str, not {_kind(key.reveal())}")
     if not key.reveal():
         if not enabled:
             return key
         raise MasivoConfigError(
-            "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key. Where "
-            "nothing is to be sent (an image is built, static files are collected), set "
+            "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key. To send "
+            "nothing (while an image is built or static files are collected), set "
             "MASIVO_DISABLED=1"
         )
     if not is_header_value(key.reveal()):
         raise MasivoConfigError(
             "api_key holds a character that no header can carry (a blank, a line break, a control "
-            "or a non-ASCII character); copy the CLIENT key from the Masivo dashboard once more"
+            "or a non-ASCII character); copy the CLIENT key from the Masivo dashboard again"
         )
     return key
 
@@ -352,7 +353,7 @@ def _base_url(given: object, environ: _Lookup, key: Secret, *, enabled: bool) ->
         )
     if enabled and is_set(environ.get("MASIVO_LOOPBACK_ONLY", "")) and not is_loopback(url):
         raise MasivoConfigError(
-            f"base_url is {url!r}, but no client may reach another host than this machine: "
+            f"base_url is {url!r}, but no client may connect to another machine: "
             "MASIVO_LOOPBACK_ONLY is set, as it is under pytest. Let the test request the fixture "
             "masivo_emulator, and Client() finds the local emulator (for every test: "
             "usefixtures = masivo_emulator in pytest's configuration). To reach the real API on "

@@ -30,24 +30,25 @@ __all__ = ["Client", "Delivery"]
 
 
 class Delivery(protocol.Delivery, gc=False, eq=False):
-    """One event's way to its outcome."""
+    """The handle of one event, which gives its outcome."""
 
     def result(self, timeout: float | None = None) -> SendEventResult:
         """Wait for the outcome. After ``await_linger`` seconds everything in the buffer is sent, as
         by a flush: to wait for one event after another costs one request each.
 
         Args:
-            timeout: seconds; None for as long as it takes; 0 only looks.
+            timeout: seconds; None for as long as it takes; 0: do not wait.
 
         Raises:
             MasivoError: the event failed; the class says how.
-            TimeoutError: there is no outcome yet; the event stays on its way.
+            TimeoutError: there is no outcome yet; the event stays pending.
             RuntimeError: called from ``on_error`` or ``on_activity`` while there is no outcome.
         """
         return unwrap(self._wait(timeout))
 
     def exception(self, timeout: float | None = None) -> MasivoError | None:
-        """Wait for the outcome; the error, or None if there is none. Raises like ``result``."""
+        """Wait for the outcome; return the error, or None if the event was delivered. Raises like
+        ``result``."""
         outcome = self._wait(timeout)
         return outcome.error.copy() if isinstance(outcome, Failed) else None
 
@@ -63,7 +64,7 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
         timeout = wait_limit(timeout)
         if self.peek() is None and self.buffer is not None:
             session = cast("Session", self.buffer.owner)
-            what = "the event has no outcome yet; it stays on its way"
+            what = "the event has no outcome yet; it stays pending"
             session.wait(self, timeout, what)
         outcome = self.claim()
         assert outcome is not None  # noqa: S101 (`wait` returns only when there is one)
@@ -109,32 +110,32 @@ class Client(ClientBase["HttpClient"]):
         return cast("Session", self._here().owner)
 
     def _here(self) -> Buffer:
-        """The buffer, in the process that this is now."""
+        """The client's buffer in this process, which may be a forked child."""
         _process.notice_fork()
         return self._buffer
 
     def send_analytics_event(self, event: AnalyticsEvent | Mapping[str, object]) -> Delivery:
-        """Take an event into the buffer. Returns at once; never waits, and does no I/O but, with a
-        spool, one write to a local file.
+        """Take an event into the buffer. Returns at once, and does no I/O except, with a spool, one
+        write to a local file.
 
         Args:
             event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
                 During the call no other thread may change a dict or list in it.
 
         Returns:
-            The event's delivery, which brings its outcome; already failed with
-            MasivoQueueFullError if the buffer was full (``spooled``: it is on disk all the same).
-            You may drop it: an unclaimed failure is logged.
+            The event's delivery, which gives its outcome. It has already failed with
+            MasivoQueueFullError if the buffer was full (``spooled``: the event is on disk). You may
+            drop it: an unclaimed failure is logged.
 
         Raises:
             MasivoValidationError: the event is invalid; the message says where and why.
             MasivoClosedError: the client is closed.
         """
         if self._stores:
-            self._here()  # an event is stored once, in the log of the process that this is
+            self._here()  # an event is stored once, in this process's log
         send = self._send
         delivery = send(event)
-        # Else its wake has noticed a fork: this process has another buffer.
+        # If its wake noticed a fork, this process has another buffer.
         return delivery if send is self._send else self._send(event)
 
     def flush(self, timeout: float | None = None) -> FlushResult:
@@ -144,21 +145,21 @@ class Client(ClientBase["HttpClient"]):
             timeout: seconds; None for as long as it takes.
 
         Returns:
-            How many events were delivered and failed since the flush before; flushes at the same
-            time count the same events.
+            How many events were delivered and failed since the previous flush; concurrent flushes
+            count the same events.
 
         Raises:
-            TimeoutError: not all have an outcome yet; they stay on their way.
+            TimeoutError: not all have an outcome yet; they stay pending.
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``.
         """
-        what = "not every event has its outcome yet; they stay on their way"
+        what = "not every event has its outcome yet; they stay pending"
         return cast("FlushResult", self._wait(self._here().flush(), timeout, what))
 
     def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; meanwhile batches go out at once.
+        """Wait until the buffer has room for a batch; meanwhile batches are sent without a trigger.
 
-        For a producer that would rather wait than lose events to MasivoQueueFullError.
+        For a producer that should wait instead of getting a MasivoQueueFullError.
 
         Args:
             timeout: seconds; None for as long as it takes.
@@ -187,12 +188,12 @@ class Client(ClientBase["HttpClient"]):
         return cast("str", self._wait(self._here().token(), timeout, "there is no token yet"))
 
     def close(self, timeout: float | None = 10.0) -> None:
-        """Flush, then release everything. Works more than once; ``with`` calls it.
+        """Flush, then release everything. May be called more than once; ``with`` calls it.
 
         Args:
-            timeout: seconds for all of it. Waits for retries are cut short for one last try;
-                what is then undelivered fails with MasivoClosedError. None: as long as the
-                retries take. Within it, ``on_error`` has been called for all that failed.
+            timeout: seconds for all of it, calls of ``on_error`` included. Waits for retries are
+                cut short for one last try; events that are still undelivered fail with
+                MasivoClosedError. None: as long as the retries take.
 
         Raises:
             RuntimeError: called from ``on_error`` or ``on_activity``.
@@ -236,7 +237,7 @@ class Client(ClientBase["HttpClient"]):
         self.close()
 
     def __del__(self) -> None:
-        """Deliver what a client holds that was forgotten unclosed, and then detach."""
+        """Deliver the events of a client that was dropped without a close, then detach it."""
         buffer: Buffer | None = getattr(self, "_buffer", None)
         if buffer is None or buffer.closed:
             return

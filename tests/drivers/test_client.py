@@ -117,9 +117,9 @@ def test_waits_that_run_out_are_timeouts(connect: Connect, emulator: Emulator) -
     client = connect(batch_size=1, max_queue=1)
     delivery = client.send_analytics_event(event(1))
     for wait, said in (
-        (delivery.result, "the event has no outcome yet; it stays on its way"),
-        (delivery.exception, "the event has no outcome yet; it stays on its way"),
-        (client.flush, "not every event has its outcome yet; they stay on their way"),
+        (delivery.result, "the event has no outcome yet; it stays pending"),
+        (delivery.exception, "the event has no outcome yet; it stays pending"),
+        (client.flush, "not every event has its outcome yet; they stay pending"),
         (client.drain, "the buffer has no room yet"),
         (client.get_token, "there is no token yet"),
     ):

@@ -65,7 +65,7 @@ async def test_a_cancelled_waiter_cancels_nothing_else(
 
 async def test_a_wait_without_end_is_a_timeout_error(emulator: Emulator, connect: Connect) -> None:
     """flush, drain and get_token raise TimeoutError in time, with what that means, and the events
-    stay on their way."""
+    stay pending."""
     emulator.fail(STUCK, route="authorize")
     async with connect(max_queue=2, batch_size=2) as client:
         client.send_analytics_event(event(1))

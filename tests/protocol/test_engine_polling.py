@@ -387,5 +387,5 @@ def test_a_delivery_is_neither_copied_nor_pickled() -> None:
     (delivery,) = driver.send_numbers(1)
     for each in (delivery, driver.flush(), driver.buffer.token(), driver.close(), driver.buffer):
         for way in (copy.copy, copy.deepcopy, pickle.dumps):
-            with pytest.raises(TypeError, match="make one in each process"):
+            with pytest.raises(TypeError, match="make a client in each process"):
                 way(each)

@@ -46,8 +46,8 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
         (
             {"key": ""},
             (
-                "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key. Where "
-                "nothing is to be sent (an image is built, static files are collected), set "
+                "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key. To send "
+                "nothing (while an image is built or static files are collected), set "
                 "MASIVO_DISABLED=1"
             ),
         ),
@@ -56,7 +56,7 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
             (
                 "api_key holds a character that no header can carry (a blank, a line break, a "
                 "control or a non-ASCII character); copy the CLIENT key from the Masivo dashboard "
-                "once more"
+                "again"
             ),
         ),
         (
@@ -82,9 +82,9 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
                 "such an event would fit no batch"
             ),
         ),
-        ({"max_retries": -1}, "max_retries must be a whole number from 0 on"),
+        ({"max_retries": -1}, "max_retries must be a whole number, 0 or more"),
         *(
-            ({name: 0}, f"{name} must be a whole number from 1 on")
+            ({name: 0}, f"{name} must be a whole number, 1 or more")
             for name in (
                 *("batch_size", "max_in_flight", "max_queue", "max_queue_bytes"),
                 *("max_event_bytes", "max_batch_bytes"),
@@ -125,14 +125,14 @@ class _Awaited:
 def test_a_coroutine_function_is_named_as_one(on_error: Any) -> None:
     """An ``on_error`` that would have to be awaited is no callback, an object's neither."""
     assert message_of(MasivoConfigError, lambda: settings(on_error=on_error)) == (
-        "on_error must be a plain function: nobody would await a coroutine function"
+        "on_error must be a plain function: a coroutine function would never be awaited"
     )
 
 
 def test_a_wrong_limit_has_its_message() -> None:
     """A call's ``timeout`` that is none is an error."""
     assert message_of(MasivoConfigError, lambda: wait_limit(-1.0)) == (
-        "timeout must be a number of seconds from 0 on, or None"
+        "timeout must be a number of seconds, 0 or more, or None"
     )
 
 
@@ -159,7 +159,7 @@ def _circle() -> list[object]:
         (
             datetime(2026, 1, 1),  # noqa: DTZ001 (naive: what is to be refused)
             (
-                "x: a naive datetime (without tzinfo) names no moment; "
+                "x: a naive datetime (without tzinfo) is ambiguous; "
                 "pass an aware one, such as datetime.now(timezone.utc)"
             ),
         ),
@@ -303,7 +303,7 @@ def test_a_closed_client_has_its_message() -> None:
     driver.poll()
     assert error_of(ticket).message == "the client was closed"
     assert message_of(MasivoClosedError, driver.buffer.flush) == (
-        "the client is closed; make a new one to go on sending"
+        "the client is closed; make a new one to send more"
     )
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
@@ -355,8 +355,8 @@ def test_what_must_not_be_copied_says_so() -> None:
     driver = Driver()
     (delivery,) = driver.send_numbers(1)
     assert message_of(TypeError, lambda: pickle.dumps(delivery)) == (
-        "a client is not copied or pickled, nor is what belongs to it (Delivery): make one in "
-        "each process"
+        "a client and its parts (Delivery) cannot be copied or pickled: make a client in each "
+        "process"
     )
     assert message_of(TypeError, lambda: pickle.dumps(Secret("x"))) == "a secret is not pickled"
     assert message_of(TypeError, lambda: copy.deepcopy(driver.only())) == (

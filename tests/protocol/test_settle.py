@@ -177,7 +177,7 @@ def test_activity_is_logged_before_warnings() -> None:
     settle(Output(activity=activity, warnings=["lost"]), log)
     assert log.lines == [
         "10: flush: done, 1 delivered, 0 failed",
-        "20: token: thrown away, as it has expired",
+        "20: token: discarded, as it has expired",
         "warning: lost",
     ]
 

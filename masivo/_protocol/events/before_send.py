@@ -1,4 +1,4 @@
-"""The caller's ``before_send``: what is sent in an event's place, if anything is.
+"""The caller's ``before_send``, which changes or drops events.
 
 The rules: ``docs/reference/guarantees.md#before_send``.
 """
@@ -20,7 +20,7 @@ __all__ = ["replaced"]
 
 
 def replaced(event: Mapping[str, object], before_send: BeforeSend) -> Mapping[str, object] | None:
-    """Return what is to be sent in an event's place; None to drop it.
+    """Return the mapping to send in an event's place; None to drop it.
 
     Args:
         event: the caller's.
@@ -28,7 +28,8 @@ def replaced(event: Mapping[str, object], before_send: BeforeSend) -> Mapping[st
 
     Raises:
         MasivoValidationError: the event is no mapping or cannot be read, or ``before_send`` raised
-            or returned something else than a mapping: what could not be scrubbed must not go out.
+            or returned something other than a mapping: an event that could not be scrubbed is not
+            sent.
     """
     try:
         with reading("the event"):
@@ -40,7 +41,7 @@ def replaced(event: Mapping[str, object], before_send: BeforeSend) -> Mapping[st
     except Exception as error:
         raise MasivoValidationError(
             f"before_send raised {type(error).__name__}, so the event was not accepted: an event "
-            "that could not be scrubbed must not go out"
+            "that could not be scrubbed is not sent"
         ) from error
     if result is not None and not isinstance(cast("object", result), Mapping):
         raise MasivoValidationError(

@@ -53,9 +53,9 @@ def encoder(settings: Settings) -> Encode:
             and (brand_id is None or type(brand_id) is str)
             and customer
             and kind not in doubtful
-        ):  # nearly none: the call is for them alone
+        ):  # rare: only such events pay for the call
             customer = check(event, kind, customer, brand_id, reserved, default_brand)
-        # A copy in any case: what the encoder returns stays in a kilobyte, however short it is.
+        # Always a copy: the encoder's result keeps a kilobyte allocated, however short it is.
         encoded = _encode(event)[1:]
         if brand_id is MISSING:
             encoded = brand + encoded
@@ -96,7 +96,7 @@ def check(
     """Check the fields that the API requires of an event; return its customer.
 
     Args:
-        event: asked for what else it holds, for an absent brand and for messages alone.
+        event: read only if the brand is absent, and for messages.
         kind: its ``type``; None where it is absent.
         customer: its ``customer_id``; None where it is absent.
         brand: its ``brand_id``; MISSING where it is absent.
@@ -191,7 +191,7 @@ def _encode(event: Mapping[str, object]) -> bytes:
         if is_plain((event,)):
             return encode(event)
     except (RecursionError, ValueError, TypeError, RuntimeError):
-        pass  # below, the fault is named
+        pass  # the next encoding names the fault
     try:
         return encode(convert({**event}, "", []))  # a copy: reading runs the caller's code
     except RecursionError:

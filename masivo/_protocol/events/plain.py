@@ -30,8 +30,7 @@ _type_of: Final = cast("Callable[[object], object]", type)
 
 def is_plain(values: Iterable[Any]) -> bool:
     """Return whether the values are finite numbers, texts without a subclass, bools, None, and
-    dicts, lists and tuples of these. This is asked of every event: it makes no call that it need
-    not make."""
+    dicts, lists and tuples of these. It runs for every event, so it avoids calls."""
     for value in values:
         kind = _type_of(value)
         if kind is str or kind is int or kind is bool or value is None:
@@ -119,7 +118,7 @@ def _convert(value: object, path: str, above: list[int]) -> object:
         if value.utcoffset() is None:
             _invalid(
                 path,
-                "a naive datetime (without tzinfo) names no moment; "
+                "a naive datetime (without tzinfo) is ambiguous; "
                 "pass an aware one, such as datetime.now(timezone.utc)",
             )
         return value.isoformat()

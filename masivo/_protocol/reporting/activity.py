@@ -1,11 +1,11 @@
 """The engine's activity: a small value for each thing that it does.
 
 Values hold numbers, statuses, addresses and names of classes: no key, no token, nothing of an
-event, and nothing that the server said. They are made only while somebody listens: the log
-(``Engine``: ``listening``), or a client by its ``on_activity``.
+event, and nothing that the server said. They are made only for a reader: the log (``Engine``:
+``listening``), or a client's ``on_activity``.
 
-Every ``at`` is a time on the engine's clock; every duration is in seconds. What belongs to one
-request bears its number (``Request.id``).
+Every ``at`` is a time on the engine's clock; every duration is in seconds. Values of one request
+have its number (``Request.id``).
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ class Activity(msgspec.Struct, frozen=True):
 
 
 OnActivity: TypeAlias = Callable[[Activity], object]
-"""Is told what the engine does, one call at a time and in order."""
+"""Called with each activity, one call at a time and in order."""
 
 
 # ── Requests ─────────────────────────────────────────────────────────────────────────────────
 
 
 class AuthorizationSent(Activity, frozen=True):
-    """A token was asked for."""
+    """An authorization was sent."""
 
     request: int
     url: str
@@ -66,7 +66,7 @@ class AuthorizationSent(Activity, frozen=True):
 
 
 class BatchSent(Activity, frozen=True):
-    """A batch went out."""
+    """A batch was sent."""
 
     request: int
     url: str
@@ -79,7 +79,7 @@ class BatchSent(Activity, frozen=True):
     bytes: int
     """The size of the request's body."""
     trigger: str
-    """The reason for it to go: ``batch_size``, ``idle_timeout``, ``flush``, …"""
+    """The reason for which it was sent: ``batch_size``, ``idle_timeout``, ``flush``, …"""
 
 
 class ResponseReceived(Activity, frozen=True):
@@ -108,7 +108,7 @@ class RequestFailed(Activity, frozen=True):
 
 
 class RequestAbandoned(Activity, frozen=True):
-    """The result of a request does not matter any more: its client is gone."""
+    """The result of a request no longer matters: its client was released."""
 
     request: int
 
@@ -126,7 +126,7 @@ class RetryScheduled(Activity, frozen=True):
 
 
 class LongHold(Activity, frozen=True):
-    """The server asked for more patience than there is: batches fail at once."""
+    """A ``Retry-After`` is above the limit: batches fail at once until it has passed."""
 
     wait: float
 
@@ -143,7 +143,7 @@ class EventsQueued(Activity, frozen=True):
 
 
 class BatchHalved(Activity, frozen=True):
-    """A rejected batch goes on as two parts."""
+    """A rejected batch was halved."""
 
     batch: str
     first: int
@@ -170,7 +170,7 @@ class EventsFailed(Activity, frozen=True):
 
 
 class EventsSpooled(Activity, frozen=True):
-    """Deliveries ended whose events stay in the spool, and are sent later."""
+    """Deliveries ended; their events stay in the spool and are sent later."""
 
     events: int
     error: str
@@ -179,7 +179,7 @@ class EventsSpooled(Activity, frozen=True):
 
 
 class EventsAdopted(Activity, frozen=True):
-    """Events of an earlier process were taken over."""
+    """Events of an earlier process were adopted."""
 
     events: int
 
@@ -188,25 +188,25 @@ class EventsAdopted(Activity, frozen=True):
 
 
 class TokenGranted(Activity, frozen=True):
-    """There is a token."""
+    """A token was granted."""
 
     lifetime: float | None
-    """Until its own expiry; None if it does not tell."""
+    """Seconds until its own expiry; None if unknown."""
     renewal: float | None
-    """Until it is renewed; None: never."""
+    """Seconds until it is renewed; None: never."""
 
 
 class TokenRevoked(Activity, frozen=True):
-    """The token is of no use any more."""
+    """The token was discarded."""
 
     why: str
 
 
 class RenewalFailed(Activity, frozen=True):
-    """A renewal failed; the token is still used."""
+    """A renewal failed; the current token stays in use."""
 
     wait: float
-    """Until the next renewal."""
+    """Seconds until the next renewal."""
 
 
 class KeyRefused(Activity, frozen=True):
@@ -216,7 +216,7 @@ class KeyRefused(Activity, frozen=True):
     """The class of the error."""
     status: int | None
     wait: float
-    """Until the key is tried again."""
+    """Seconds until the key is tried again."""
 
 
 # ── Clients and time ─────────────────────────────────────────────────────────────────────────
@@ -232,7 +232,7 @@ class CallWaits(Activity, frozen=True):
 
 
 class FlushEnded(Activity, frozen=True):
-    """A flush is over."""
+    """A flush ended."""
 
     delivered: int
     failed: int
@@ -240,7 +240,7 @@ class FlushEnded(Activity, frozen=True):
 
 
 class ClientReleased(Activity, frozen=True):
-    """A client is gone."""
+    """A client was released."""
 
     delivered: int
     """Events that it delivered in all."""
@@ -249,14 +249,14 @@ class ClientReleased(Activity, frozen=True):
 
 
 class TimerFired(Activity, frozen=True):
-    """A time has come."""
+    """A timer fired."""
 
     timer: str
     """The name of the timer."""
 
 
 class Idle(Activity, frozen=True):
-    """Nothing is left to be done before a time; reported once for each."""
+    """Nothing is due before ``wake_at``; reported once for each such time."""
 
     wake_at: float | None
     """The time; None: not before an input."""

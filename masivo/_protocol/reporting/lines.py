@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 __all__ = ["DEBUG", "INFO", "line"]
 
 DEBUG: Final = 10
-"""The level of what is as it should be (``logging.DEBUG``)."""
+"""The level of normal work (``logging.DEBUG``)."""
 INFO: Final = 20
-"""The level of what went wrong, and what the engine does about it (``logging.INFO``)."""
+"""The level of problems that the engine handles (``logging.INFO``)."""
 
 _TIMERS: Final = {
     "LINGER": "waiting events become due",
     "RETRY": "a request is sent again",
-    "CLOSE": "a close runs out",
+    "CLOSE": "a close reaches its deadline",
     "REFRESH": "the token is renewed",
-    "SPOOL": "the spool is looked at",
+    "SPOOL": "the spool is checked",
     "LOG": "suppressed warnings are written",
 }
 
@@ -70,19 +70,19 @@ def line(activity: Activity) -> tuple[int, str] | None:
             return INFO, f"Retry-After says {wait:.0f} s: until then batches fail at once"
         case BatchHalved(first=first, second=second):
             return INFO, (
-                f"the rejected batch is sent as two, of {first} and {second}, to find what is at "
-                "fault"
+                f"the rejected batch is sent as two, of {first} and {second}, to find the events "
+                "at fault"
             )
         case EventsFailed(events=events):
             kind = _kind(activity.error, activity.status)
-            return INFO, f"{count_of(events)} failed: {kind}; ask the Delivery for the details"
+            return INFO, f"{count_of(events)} failed: {kind}; the Delivery has the details"
         case EventsSpooled(events=events):
             kind = _kind(activity.error, activity.status)
             return INFO, f"{count_of(events)} stay in the spool, to be sent later: {kind}"
         case EventsAdopted(events=events):
-            return INFO, f"{count_of(events)} of an earlier process taken over"
+            return INFO, f"{count_of(events)} of an earlier process adopted"
         case TokenRevoked(why=why):
-            return INFO, f"token: thrown away, as {why}"
+            return INFO, f"token: discarded, as {why}"
         case RenewalFailed(wait=wait):
             return INFO, f"token: still used; the renewal is tried again in {wait:.0f} s"
         case KeyRefused(wait=wait):
@@ -102,7 +102,7 @@ def line(activity: Activity) -> tuple[int, str] | None:
         case ClientReleased(delivered=delivered, failed=failed):
             text = f"client closed: {delivered} delivered, {failed} failed in all"
         case TimerFired(timer=timer):
-            text = f"it is time: {_TIMERS[timer]}"
+            text = f"timer: {_TIMERS[timer]}"
         case Idle(wake_at=wake_at, timer=timer):
             if wake_at is None or timer is None:
                 text = "nothing to do until an input or a response"
@@ -120,7 +120,7 @@ def _request(sent: BatchSent | AuthorizationSent) -> str:
 
 def _failed(failed: RequestFailed) -> str:
     why = ": " + " from ".join(failed.causes) if failed.causes else ""
-    status = "" if failed.status is None else f", though its headers said {failed.status}"
+    status = "" if failed.status is None else f" (status {failed.status})"
     sent = "" if failed.sent else "; nothing was sent"
     name = _name(failed.batch)
     return f"{name}: no usable response after {failed.seconds:.3f} s{status}{why}{sent}"

@@ -72,7 +72,7 @@ LINES: Sequence[tuple[Activity, int, str]] = [
     (
         RequestFailed(NOW, 1, None, 200, 1.0, (), True),
         INFO,
-        "authorization: no usable response after 1.000 s, though its headers said 200",
+        "authorization: no usable response after 1.000 s (status 200)",
     ),
     (RetryScheduled(NOW, "0a1b", 1, 0.25, "backoff"), INFO, "batch 0a1b: retry 1 in 0.250 s"),
     (
@@ -89,17 +89,17 @@ LINES: Sequence[tuple[Activity, int, str]] = [
     (
         BatchHalved(NOW, "0a1b", 1, 2),
         INFO,
-        "the rejected batch is sent as two, of 1 and 2, to find what is at fault",
+        "the rejected batch is sent as two, of 1 and 2, to find the events at fault",
     ),
     (
         EventsFailed(NOW, 1, "MasivoError", 429),
         INFO,
-        "1 event failed: MasivoError (HTTP 429); ask the Delivery for the details",
+        "1 event failed: MasivoError (HTTP 429); the Delivery has the details",
     ),
     (
         EventsFailed(NOW, 2, "MasivoNetworkError", None),
         INFO,
-        "2 events failed: MasivoNetworkError; ask the Delivery for the details",
+        "2 events failed: MasivoNetworkError; the Delivery has the details",
     ),
     (
         TokenGranted(NOW, 3600.0, 3259.4),
@@ -111,7 +111,7 @@ LINES: Sequence[tuple[Activity, int, str]] = [
         DEBUG,
         "token: has an unknown lifetime; to be renewed never",
     ),
-    (TokenRevoked(NOW, "it has expired"), INFO, "token: thrown away, as it has expired"),
+    (TokenRevoked(NOW, "it has expired"), INFO, "token: discarded, as it has expired"),
     (RenewalFailed(NOW, 5.4), INFO, "token: still used; the renewal is tried again in 5 s"),
     (
         KeyRefused(NOW, "MasivoAuthError", 401, 30.0),
@@ -130,12 +130,12 @@ LINES: Sequence[tuple[Activity, int, str]] = [
         INFO,
         "2 events stay in the spool, to be sent later: MasivoError (HTTP 503)",
     ),
-    (EventsAdopted(NOW, 1), INFO, "1 event of an earlier process taken over"),
+    (EventsAdopted(NOW, 1), INFO, "1 event of an earlier process adopted"),
     (ClientReleased(NOW, 2, 1), DEBUG, "client closed: 2 delivered, 1 failed in all"),
-    (TimerFired(NOW, "RETRY"), DEBUG, "it is time: a request is sent again"),
-    (TimerFired(NOW, "REFRESH"), DEBUG, "it is time: the token is renewed"),
-    (TimerFired(NOW, "LOG"), DEBUG, "it is time: suppressed warnings are written"),
-    (TimerFired(NOW, "CLOSE"), DEBUG, "it is time: a close runs out"),
+    (TimerFired(NOW, "RETRY"), DEBUG, "timer: a request is sent again"),
+    (TimerFired(NOW, "REFRESH"), DEBUG, "timer: the token is renewed"),
+    (TimerFired(NOW, "LOG"), DEBUG, "timer: suppressed warnings are written"),
+    (TimerFired(NOW, "CLOSE"), DEBUG, "timer: a close reaches its deadline"),
     (
         Idle(NOW, NOW + 30.0, "LINGER"),
         DEBUG,
