@@ -48,7 +48,7 @@ class ClientBase(NotCopied, Generic[H]):
         max_wait: buffered events are sent when the oldest has waited this many seconds.
             Default 60.
         await_linger: buffered events are sent this many seconds after a caller began to wait for
-            the outcome of one of them. Default 0.05; None: waiting changes nothing.
+            the outcome of one of them. Default 0.05; None: waiting sends nothing.
         refresh_interval: seconds between renewals of the token; default 300. The shortest among
             the clients of a key counts. None: only shortly before the token's own expiry.
         timeout: seconds for one whole request, from connecting to the last byte. Default 10.
@@ -64,23 +64,24 @@ class ClientBase(NotCopied, Generic[H]):
         max_batch_bytes: the largest body of a batch, in bytes. Default 4 MiB.
         isolate_rejected: whether a batch that was rejected with 400, 413 or 422 is halved until
             only the events at fault fail. Default True.
-        on_error: called once for each accepted event that finally fails, with a FailedEvent,
-            from the driver. It must not wait for the client. Default: none.
-        on_activity: called with a small value (Activity) for each thing that the client does, one
-            call at a time and in order, from the driver. It must not wait for the client. Default:
-            none.
-        before_send: given a copy of each event, in the call to send and before it is checked;
-            what it returns is sent in the event's place, None drops the event. An Exception of it
-            is a MasivoValidationError. It runs wherever the call is made, signal handlers and
-            finalizers included, so it must take no lock. Default: none.
-        http_client: your own httpx (or httpx2) client, which is never closed; or a function that
-            makes one, which is (needed where the process forks). Default: connections of our own.
+        on_error: called from the driver with a FailedEvent, once for each accepted event that
+            finally fails. It must not wait for the client. Default: none.
+        on_activity: called from the driver with a small value (Activity) for each step of the
+            client's work, one call at a time and in order. It must not wait for the client.
+            Default: none.
+        before_send: called with a copy of each event, in the call to send, before the event is
+            checked. The mapping that it returns is sent in the event's place; None drops the event.
+            If it raises an Exception, the call raises a MasivoValidationError. It also runs in
+            signal handlers and finalizers that send, so it must take no lock. Default: none.
+        http_client: your own httpx (or httpx2) client, which you close; or a function that makes
+            one, which the package closes (needed where the process forks). Default: the package's
+            own connections.
         spool: a directory in which accepted events are kept until they have their outcome, so that
             they outlive the process; default: the environment's ``MASIVO_SPOOL``, else none.
         spool_max_bytes: the most bytes of this client's events in it. Default 1 GiB.
         enabled: whether events are sent; False: they are validated, and nothing is sent (as with
             ``MASIVO_DISABLED=1``). Default True.
-        api: what the vendor does not document, see Api.
+        api: choices that the vendor does not document; see Api.
 
     Raises:
         MasivoConfigError: an argument is wrong; the message says which, and why.
@@ -116,7 +117,7 @@ class ClientBase(NotCopied, Generic[H]):
         raise TypeError(f"{type(self).__name__} is not a client of any world")
 
     def _store(self) -> Store | None:
-        """Make what keeps the client's events, if it has a spool."""
+        """Make the client's store, if it has a spool."""
         settings = self._settings
         if settings.spool is None or not settings.enabled:
             return None
@@ -146,11 +147,11 @@ class ClientBase(NotCopied, Generic[H]):
         self._settings = structs.replace(self._settings, account=account)
 
     def _listen(self, make: Listens) -> None:
-        """Have one more function called beside ``on_activity``, after it; not for users.
+        """Add a function that is called after ``on_activity``; not for users.
 
         Args:
-            make: makes it, of the client's buffer and session. It is called again when the client
-                begins anew.
+            make: makes that function from the client's buffer and session; called again when the
+                client begins anew.
         """
         self._listeners = (*self._listeners, make)
         if self._place is not None:
@@ -158,7 +159,7 @@ class ClientBase(NotCopied, Generic[H]):
             buffer.listen(make(buffer, session))
 
     def _attached(self, buffer: Buffer, session: SessionBase) -> None:
-        """Note the session that was just joined, and have its buffer listened to."""
+        """Note the session that was just joined, and add the listeners to its buffer."""
         self._place = buffer, session
         for make in self._listeners:
             buffer.listen(make(buffer, session))

@@ -1,13 +1,13 @@
-"""The type of an event, for those who check types, and for libraries that validate by them."""
+"""The type of an event, for type checkers and for libraries that validate by annotations."""
 
 # mypy: disable-error-code="call-arg"
-# It does not know further keys (PEP 728) yet: in what is annotated, they are errors to it.
+# mypy does not know extra keys (PEP 728) yet, and reports them as errors.
 
 from __future__ import annotations
 
 import sys
 
-# Not for type checkers alone: who validates by annotations resolves those of AnalyticsEvent.
+# At run time, too: libraries that validate by annotations resolve those of AnalyticsEvent.
 from collections.abc import Mapping  # noqa: TC003
 from typing import TYPE_CHECKING, Any, Required, TypeAlias
 
@@ -53,7 +53,7 @@ class _Fields(TypedDict, total=False):
     fulfilled: bool
     """False: the event waits, and rewards nothing, until it is fulfilled through the REST API."""
     reserve: float
-    """For how many days an event that is not fulfilled waits."""
+    """The number of days that an event which is not fulfilled waits."""
     redeem: list[Mapping[str, object]]
     """A field of the vendor's; passed through as it is."""
     tags: Mapping[str, object] | list[str]
@@ -79,5 +79,5 @@ else:
         """An event, for type checkers, and for pydantic and msgspec to validate by: any mapping
         will do, and further keys are passed through."""
 
-    # They are kept by pydantic, too.
+    # pydantic keeps extra keys, too.
     AnalyticsEvent.__pydantic_config__ = {"extra": "allow"}

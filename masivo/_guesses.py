@@ -1,4 +1,4 @@
-"""Names that people try first, and what they mean; and those that a shell completes."""
+"""The advice for attributes that do not exist, and the names that a shell completes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The requests that are out, and the time at which each is given up.
 
-A thread cannot be cut off in a step that waits: a library's, or the system's for a name. So whoever
-waits for it stops waiting.
+A thread cannot be interrupted in a blocking step of a library or of a name lookup. So its waiter
+stops waiting instead.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["Outstanding"]
 
 PATIENCE: Final = 0.25
-"""How long past its timeout a request may still bring its own result, in seconds; and as long once
-more, counted from when somebody has looked. After a freeze its response may be there."""
+"""Seconds past its timeout in which a request may still return its own result; and as many again
+after the first check: after a freeze of the process, its response may have arrived."""
 
 
 class _Out(NamedTuple):
@@ -34,15 +34,15 @@ class Outstanding:
         return bool(self._out)
 
     def add(self, request: Request, until: float) -> None:
-        """A request is out that is to be over by then."""
+        """Note a request that was sent, and must end by ``until``."""
         self._out[request.id] = _Out(request, until + PATIENCE, looked=False)
 
     def discard(self, request: Request) -> None:
-        """A request is over."""
+        """Forget a request that has ended."""
         self._out.pop(request.id, None)
 
     def next(self, other: float | None = None) -> float | None:
-        """The time at which to call ``overdue``, or the other one, if that is sooner."""
+        """The time at which to call ``overdue``, or ``other`` if that is sooner."""
         times = [each.until for each in list(self._out.values())]
         return min(times if other is None else [*times, other], default=None)
 
@@ -52,7 +52,7 @@ class Outstanding:
         for each in list(self._out.values()):
             if each.until > now:
                 continue
-            # One that ends in this instant may come in again; its second result is ignored.
+            # A request that ends in this instant may be added again; its second result is ignored.
             if self._out.pop(each.request.id, None) is None:
                 continue
             if each.looked:

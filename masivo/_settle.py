@@ -33,7 +33,7 @@ class _Unseen(logging.NullHandler):
     def __init__(self) -> None:
         super().__init__()
         self._lines: dict[str, None] = {}
-        self._late = False  # what comes now is printed at once
+        self._late = False  # from now on warnings are printed at once
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Keep a warning that no other handler receives."""
@@ -57,7 +57,7 @@ class _Unseen(logging.NullHandler):
 
 
 class _Terminal(logging.Handler):
-    """A handler that prints to the standard error what the application does not print itself.
+    """A handler that prints to the standard error the records that the application does not print.
 
     It looks the standard error up for each line, as test runners and shells put others in its
     place, and close them; to a closed one it prints nothing.

@@ -72,7 +72,7 @@ _COUNTERS: Final = (
 _PENDING: Final = ("queued", "in_flight", "spooled")
 
 _KEPT: Final = 16
-"""The most authorizations that are remembered, as several clients tell of each."""
+"""The most authorizations that are remembered, as several clients report each."""
 
 
 def instrument(
@@ -116,7 +116,7 @@ class _Server(NamedTuple):
 
     @property
     def attributes(self) -> Attributes:
-        """It as attributes."""
+        """The server as attributes."""
         return {"server.address": self.address, "server.port": self.port}
 
 
@@ -126,8 +126,8 @@ class _Server(NamedTuple):
 class _Meters:
     """The instruments of one meter provider, and the clients that they show.
 
-    A meter calls back for as long as it lives. So it is given no client, and lets go of the buffer
-    of one that is gone, but not of its counts: a counter never decreases.
+    A meter calls back for as long as it lives. So it is given no client. It drops the buffer of a
+    client that has ended, and keeps its counts: a counter never decreases.
     """
 
     def __init__(self, provider: MeterProvider | None) -> None:
@@ -159,9 +159,10 @@ class _Meters:
         )
 
     def watch(self, watch: _Watch) -> None:
-        """Show a client."""
+        """Add a client."""
         self._watches.append(watch)
-        # A client may be made while a collection runs, in a finalizer even: it is not waited for.
+        # A client may be made during a collection, even in a finalizer: never wait for the lock
+        # here.
         if self._lock.acquire(blocking=False):
             try:
                 self._fold()
@@ -173,7 +174,7 @@ class _Meters:
         self._lock = Lock()
 
     def _fold(self) -> None:
-        """Sum up the counts of clients that are gone. Needs the lock."""
+        """Sum up the counts of clients that have ended. The caller holds the lock."""
         for watch in [each for each in self._watches if each.is_over]:
             if (stats := watch.end()) is not None:
                 past = self._past.setdefault(watch.server, {})
@@ -182,7 +183,7 @@ class _Meters:
             self._watches.remove(watch)
 
     def _now(self) -> list[tuple[_Server, Stats]]:
-        """The counts of each client that is not folded. Needs the lock."""
+        """The counts of each client that is not folded. The caller holds the lock."""
         self._fold()
         return [(watch.server, watch.stats()) for watch in list(self._watches)]
 
@@ -270,7 +271,7 @@ class _Watch:
         return buffer is None or buffer.detached or buffer.orphaned is not None
 
     def end(self) -> Stats | None:
-        """Let go of the buffer; its last counts, or None if they are its parent's."""
+        """Drop the buffer; return its last counts, or None if they belong to the parent process."""
         buffer = self._buffer
         self._last = self.stats()
         self._buffer = None
@@ -335,7 +336,7 @@ class _Requests:
         self._authorizations: dict[int, object] = {}
 
     def authorizes(self, sent: AuthorizationSent, tracer: Tracer) -> None:
-        """Begin a request for a token, unless another client told of it."""
+        """Begin a request for a token, unless another client has reported it."""
         mine = object()
         if self._authorizations.setdefault(sent.request, mine) is mine:
             for old in list(self._authorizations)[:-_KEPT]:
@@ -371,7 +372,7 @@ class _Requests:
         self._open[sent.request] = _Open(sent.at, began, attributes, span)
 
     def ends(self, ended: ResponseReceived | RequestFailed | RequestAbandoned) -> None:
-        """End a request, unless another client told of its end."""
+        """End a request, unless another client has reported its end."""
         request = self._open.pop(ended.request, None)
         if request is None:
             return
@@ -385,7 +386,7 @@ class _Requests:
             _end(self._meters, request, ended.seconds, ended.status, wrong)
 
     def abandon(self, at: float) -> None:
-        """End what is out: the last client is gone."""
+        """End the open requests: the last client has ended."""
         for number in list(self._open):
             self.ends(RequestAbandoned(at, number))
 

@@ -1,8 +1,8 @@
 """The core of masivo for people who write their own driver.
 
-The core is a state machine that does no I/O. It needs you for three things: to carry out what it
-asks for (HTTP requests, and work on a store if you give it one), to wake it when it asks to be
-woken, and to hand outcomes to whoever waits. How to call it:
+The core is a state machine that does no I/O. It needs you for three things: to carry out its
+requests (HTTP, and work on a store if you give it one), to poll it at the time that it names, and
+to hand outcomes to waiters. How to call it:
 
 1. Make one ``Engine`` per API key, with your clock and a ``wake`` function. Attach each
    client of the key with ``Engine.attach``, which gives its ``Buffer``; ``configure``
@@ -13,26 +13,26 @@ woken, and to hand outcomes to whoever waits. How to call it:
    signal handler or a finalizer included. ``send`` calls ``wake`` when a poll is needed; after
    any other input, poll.
 3. Call ``Engine.poll``, in one place at a time. It returns an ``Output``, once.
-4. Start its ``requests``. Each must come back by ``hand_back``, once, as a ``Response`` of
-   whatever status, or as a ``Failure``, whatever your HTTP library raises: an exception that
-   slips past is an event that hangs. Send the headers as they are; never follow a redirect; read
-   at most ``MAX_BODY`` bytes; bound each by ``request.timeout``, from connecting to last byte.
-   Once the headers of a response have arrived, its status belongs into a Failure too: from a 2xx
-   on, the batch is not sent again. Each of its ``storage`` comes back the same way: call ``run``
-   where it may block, and hand back what it returns. There is none unless you give a ``store`` to
-   ``Engine.attach``, such as ``masivo.spool.Spool``.
+4. Start its ``requests``. Each must come back by ``hand_back``, once, as a ``Response`` of whatever
+   status, or as a ``Failure``, whatever your HTTP library raises: an exception that slips past is
+   an event that hangs. Send the headers as they are; never follow a redirect; read at most
+   ``MAX_BODY`` bytes; bound each by ``request.timeout``, from connecting to last byte. If a
+   response breaks off after its headers, give its status to the Failure: after a 2xx the batch is
+   not sent again. Call ``Engine.do_work`` with each of its ``storage``, where that may block; it
+   hands the result back. There is none unless you give a ``store`` to ``Engine.attach``, such as
+   ``masivo.spool.Spool``.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
-   logs, calls ``on_activity`` and ``on_error``, and then ends closes. These two are the user's
-   code: a call that would wait for you from inside them must raise a RuntimeError instead.
+   logs, calls ``on_activity`` and ``on_error``, and then ends closes. A call from inside these two
+   that would wait for your driver must raise a RuntimeError instead.
 6. Wait until ``wake_at`` (on your clock; None: until an input), or until ``wake`` is called, or
    a response arrives. Then go to 3. Polling too early or too often is harmless.
-7. When ``closed`` is True, the last client has detached. Nobody waits for what is out any more:
-   cancel it, and let the engine go. The next client of the key gets a new one.
+7. When ``closed`` is True, the last client has detached. Cancel the requests that are still out: no
+   caller waits for them. Drop the engine; the next client of the key gets a new one.
 
 A waiter claims its delivery or ticket: ``claim()`` returns None until there is an outcome, and
 ``unwrap`` returns its value, or raises its error.
 
-``masivo.testing.conformance`` tells whether a driver does all this; ``examples/`` has two, and
+``masivo.testing.conformance`` tests whether a driver does all this; ``examples/`` has two, and
 ``docs/how-to/writing-a-driver.md`` leads through one of them.
 """
 

@@ -75,12 +75,12 @@ class Buffer(Origin):
 
     @property
     def closed(self) -> bool:
-        """True once it takes no more events: set by ``close`` and ``destroy``, at the call."""
+        """True once it accepts no more events: ``close`` and ``destroy`` set it at the call."""
         return self._gate.closed
 
     @property
     def detached(self) -> bool:
-        """True once the engine is done with it."""
+        """True once the engine has detached it."""
         return self.outbox.detached
 
     # ── Inputs: from anywhere, at any time ───────────────────────────────────────────────────
@@ -169,13 +169,13 @@ class Buffer(Origin):
                 delivery, folded[0] + items < gate.full_count and total + length <= gate.full_bytes
             ):
                 return delivery
-            if len(arrivals) != items or arrivals[0] is not folded:  # others came meanwhile
+            if len(arrivals) != items or arrivals[0] is not folded:  # others came first
                 folded, items, total = gate.count()
         total += length
         accepted = folded[0] + items + 1
         if accepted > gate.full_count or total > gate.full_bytes:
             return self._overflow(delivery)
-        # In this order: of several callers at once, the last counts only what a poll can find.
+        # In this order: the last of several concurrent callers counts only events that a poll finds.
         if self.on_error is not None and (inside := running()):
             self._input(partial(self.outbox.enqueue_inside, delivery, inside))
         else:
@@ -206,12 +206,12 @@ class Buffer(Origin):
         return ticket
 
     def use(self) -> None:
-        """Say that the client is used, though it sends nothing: it takes over what others have left
-        in its store."""
+        """Note that the client is in use before it sends anything: it may adopt logs from its
+        store."""
         self._input(self.outbox.use)
 
     def look(self) -> None:
-        """Say that something was appended to a live log (``Window.live``) of its store."""
+        """Note that events were appended to a live log (``Window.live``) of its store."""
         self._input(self.outbox.look)
 
     def listen(self, on_activity: OnActivity) -> None:
@@ -219,16 +219,16 @@ class Buffer(Origin):
         super().listen(on_activity)
         listeners = self._context.listeners
         listeners[self._gate] = self
-        if self.detached:  # meanwhile, perhaps: after that nobody takes it out
+        if self.detached:  # it may have detached meanwhile, and would stay in the dict
             listeners.pop(self._gate, None)
 
     def silence(self) -> None:
-        """Have no warnings logged of events that failed or are kept for later: the caller reports
-        them, by ``on_error`` and ``on_activity``."""
+        """Log no warnings of events that failed or are kept for later: the caller reports them, by
+        ``on_error`` and ``on_activity``."""
         self.outbox.silence()
 
     def drain(self) -> Ticket:
-        """Wait for room for a batch, or in the store; the ticket ends when there is.
+        """Wait for room for a batch, or for room in the store; the ticket ends when there is.
 
         Raises:
             MasivoClosedError: the client is closed.
@@ -242,9 +242,10 @@ class Buffer(Origin):
         return ticket
 
     def begin_wait(self, delivery: Delivery, waiter: object) -> None:
-        """See Origin. After ``await_linger`` all that is buffered then goes, as by a flush."""
+        """See Origin. ``await_linger`` seconds later everything in the buffer is sent, as by a
+        flush."""
         if self._awaits:
-            at = max(self._clock(), self._context.now)  # it is not before an earlier one
+            at = max(self._clock(), self._context.now)  # never before an earlier wait
             self._input(partial(self.outbox.begin_wait, delivery, waiter, at))
             if self._gate.accepted >= self._gate.wake_wait:
                 self._wake()
@@ -255,8 +256,8 @@ class Buffer(Origin):
             self._input(partial(self.outbox.end_wait, delivery, waiter))
 
     def cancel(self, ticket: Awaited[object]) -> None:
-        """Stop waiting: a drain pushes no more batches out, and the next flush reports what this
-        one would have. Does nothing for anything else, and once there is an outcome."""
+        """Stop waiting: a cancelled drain triggers no more batches; the counts of a cancelled flush
+        go to the next one. Has no effect on other tickets, or after the outcome."""
         self._context.input(lambda: self.outbox.cancel(ticket))
 
     def token(self) -> TokenTicket:
@@ -274,8 +275,8 @@ class Buffer(Origin):
         return ticket
 
     def close(self, timeout: float | None) -> CloseTicket:
-        """Flush, then detach; the ticket ends when that is done and ``on_error`` has been called
-        for all that failed. Works more than once.
+        """Flush, then detach. The ticket ends when that is done and ``on_error`` was called for
+        each failed event. May be called more than once.
 
         Args:
             timeout: seconds after which everything undelivered fails; None for no limit.
@@ -293,7 +294,7 @@ class Buffer(Origin):
         return ticket
 
     def destroy(self) -> CloseTicket:
-        """Detach without sending; undelivered events fail. The ticket ends as that of ``close``."""
+        """Detach without sending; undelivered events fail. The ticket ends as one of ``close``."""
         self._gate.closed = True
         ticket = CloseTicket(self.calls)
         if not self._ended(ticket):
@@ -302,7 +303,7 @@ class Buffer(Origin):
         return ticket
 
     def abandon(self, why: str) -> None:
-        """As ``destroy``, with one warning that counts the lost events and says why."""
+        """Detach as ``destroy`` does; one warning counts the lost events and gives the reason."""
         self._gate.closed = True
         self._context.input(lambda: self.outbox.abandon(why))
 
@@ -313,7 +314,7 @@ class Buffer(Origin):
             self._store.forked()
 
     def server_time(self) -> tuple[float, bool]:
-        """The server's time in seconds since the epoch; True if it was learned from its responses,
+        """The server's time in seconds since the epoch, and True if it was learned from responses,
         False if it is the wall clock's."""
         now, clock = self._clock(), self._context.server_clock
         return now + clock.offset(now), clock.is_known
@@ -329,7 +330,7 @@ class Buffer(Origin):
             raise closed_error()
 
     def _ended(self, ticket: CloseTicket) -> bool:
-        """Return whether the client needs no more polls to end; the ticket has ended then."""
+        """Return True if the client has ended without further polls; the ticket has ended then."""
         if self.detached and self.calls.idle:
             ticket.outcome = True
         return ticket.outcome is not None
@@ -346,15 +347,15 @@ class Buffer(Origin):
         return delivery
 
     def _goes_on(self, delivery: Delivery, has_room: bool) -> bool:
-        """Store an event; return whether it is in memory, too. Else its delivery has ended: the
-        client is disabled, the store has no room for it, or memory has none."""
+        """Store an event; return True if it is to be kept in memory, too. Otherwise its delivery
+        has ended: the client is disabled, or the store or the memory has no room."""
         store, gate, clock = self._store, self._gate, self._server_clock
         if store is None:
             delivery.outcome, delivery.encoded = _NOT_SENT, b""
             return False
         behind = gate.behind or not has_room
         if behind:
-            gate.behind = True  # before it is in the log: who comes later stays behind it
+            gate.behind = True  # before it is in the log: later events stay behind it
         try:
             position = store.append(
                 delivery.encoded, self._wall_clock() + clock.ahead, clock.is_known
@@ -371,7 +372,7 @@ class Buffer(Origin):
         return not behind
 
     def _stays_on_disk(self, delivery: Delivery, position: int) -> None:
-        """End the delivery of an event that is in the store alone. All between two polls share an
+        """End the delivery of an event that is in the store alone. Those between two polls share an
         error."""
         gate, settings = self._gate, self.settings
         outcome, fresh = gate.alone, gate.alone is None
@@ -389,15 +390,15 @@ class Buffer(Origin):
             self._wake()
 
     def _overflow(self, delivery: Delivery, why: str | None = None) -> Delivery:
-        """Fail an event for which there is no room. All between two polls share their error."""
-        if delivery.position is not None:  # others came between, but it is stored
+        """Fail an event for which there is no room. Those between two polls share an error."""
+        if delivery.position is not None:  # others took the room meanwhile, but the event is stored
             self._gate.behind = True
             self._stays_on_disk(delivery, delivery.position)
             return delivery
         self._gate.overflowed.add()
         overflow = self._gate.overflow
         settings = self.settings
-        if overflow is None:  # two callers at once may make one each
+        if overflow is None:  # concurrent callers may make one each
             overflow = self._gate.overflow = self._context.failed(
                 MasivoQueueFullError(
                     why

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Calls", "running", "tell"]
 
 _inside: Final[ContextVar[Sequence[OnError]]] = ContextVar("masivo_on_error", default=())
-"""The ``on_error`` functions that have been called and not yet returned, here."""
+"""The ``on_error`` functions that are running in this context."""
 
 
 def tell(on_error: OnError, failed: FailedEvent, inside: Sequence[OnError] = ()) -> None:
@@ -43,8 +43,8 @@ def running() -> tuple[OnError, ...]:
 class Calls:
     """Calls that are made one after another: of a client's ``on_error``, or of the log.
 
-    The application's code may take its time, or wait for a lock whose holder waits for us. So a
-    driver whose polls must go on meanwhile has ``make`` called on another thread.
+    The application's code may block, or wait for a lock whose holder waits for us. So a driver that
+    must keep polling meanwhile calls ``make`` on another thread.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Calls:
         """The number of calls that polls have decided on."""
         self._made = 0
         self._due: deque[tuple[Callable[[], object], int]] = deque()
-        self._turn: list[None] = [None]  # who takes it out makes calls, and puts it back
+        self._turn: list[None] = [None]  # whoever pops it makes the calls, then puts it back
 
     @property
     def idle(self) -> bool:
@@ -60,7 +60,7 @@ class Calls:
         return self._made == self.announced
 
     def add(self, call: Callable[[], object]) -> None:
-        """Have an announced call made after those before it; see to it that ``make`` runs."""
+        """Queue an announced call. The caller ensures that ``make`` runs."""
         self._due.append((call, 1))
 
     def then(
@@ -79,13 +79,13 @@ class Calls:
             start(self.make)
 
     def make(self) -> None:
-        """Make every call that is due. Of several threads at once, one does: the others need not
-        wait, as it makes theirs as well."""
+        """Make every call that is due. If several threads do this at once, one makes all the calls
+        and the others return."""
         while self._due:
             try:
                 turn = self._turn.pop()
             except IndexError:
-                return  # who has it looks once more after giving it back
+                return  # its holder checks again after putting it back
             try:
                 while self._due:
                     call, counts = self._due.popleft()

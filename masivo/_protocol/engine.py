@@ -38,7 +38,7 @@ __all__ = ["Engine"]
 _LOG: Final[Slot] = (Timer.LOG, None)
 
 _ROW: Final = 128
-"""The most events that are queued together: few enough to be in the processor's cache still when
+"""The most events that are queued together: few enough to still be in the processor's cache when
 their sizes are summed up."""
 
 
@@ -51,8 +51,8 @@ class Engine:
     Args:
         account: the key and where it is used.
         clock: monotonic seconds.
-        wall_clock: seconds since the epoch; used where no response had a ``Date``, or where the
-            clock has stood still since.
+        wall_clock: seconds since the epoch; used if no response had a ``Date``, or if ``clock`` has
+            stopped since.
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.
@@ -121,7 +121,7 @@ class Engine:
             context.listeners[outbox.gate] = buffer
         context.attached = True
         if self._authorizer.state is not State.ABSENT:
-            # It may want the token renewed sooner than the others do.
+            # Its ``refresh_interval`` may be shorter than the others'.
             context.input(self._authorizer.set_renewal)
             context.wake()
         return buffer
@@ -133,7 +133,7 @@ class Engine:
 
     @property
     def buffers(self) -> list[Buffer]:
-        """The attached clients' buffers: a copy, as a client may attach while one looks."""
+        """The attached clients' buffers: a copy, as a client may attach meanwhile."""
         return self._clients.buffers
 
     @property
@@ -157,8 +157,8 @@ class Engine:
         self._context.input(partial(self._context.returned, request_id, result))
 
     def do_work(self, work: StoreWork) -> None:
-        """Do work on a store, on this thread, which may take as long as a disk takes; its result is
-        handed back, also where an exception breaks it off (a KeyboardInterrupt, say).
+        """Do work on a store, on this thread, which may block on a disk. The result is handed back
+        even if an exception, such as KeyboardInterrupt, interrupts the work.
 
         Args:
             work: of a poll's output.
@@ -170,8 +170,8 @@ class Engine:
             self.hand_back(work.id, done)
 
     def report_unclaimed(self) -> CloseTicket:
-        """Warn of every unclaimed failure, its delivery still being held: the process ends. The
-        ticket ends once that is logged."""
+        """Log every unclaimed failure whose delivery is still held, as the process ends. The ticket
+        ends once that is logged."""
         ticket = CloseTicket(Calls())
         self._context.input(lambda: self._context.report_unclaimed(ticket))
         return ticket
@@ -197,7 +197,7 @@ class Engine:
     # ── Output ───────────────────────────────────────────────────────────────────────────────
 
     def poll(self) -> Output:
-        """Do everything that is to be done now, and say what the driver must do.
+        """Do everything that is due, and return what the driver must do.
 
         Raises:
             RuntimeError: another poll is running.

@@ -1,17 +1,17 @@
-"""The rule for what several threads share, and a number that they may raise.
+"""The rule for data that threads share, and a number that any of them may raise.
 
 Callers, signal handlers, finalizers and polls meet without a lock, on interpreters with a global
-lock and on free-threaded ones. So whatever two of them touch is changed in one of three ways:
+lock and on free-threaded ones. So data that two of them touch is changed in one of three ways:
 
-- by one step that every interpreter makes whole: ``append``, ``pop`` and a slice of a list,
+- by one step that is atomic on every interpreter: ``append``, ``pop`` and a slice of a list,
   ``append`` and ``popleft`` of a deque, ``setdefault``, ``pop`` and an item of a dict, ``add`` and
   ``discard`` of a set, ``put`` and ``get`` of a SimpleQueue, an assignment to an attribute;
-- by one side alone: by polls, say, of which there are never two at a time;
+- by one side alone, such as polls, of which there are never two at a time;
 - by the holder of a turn, which is taken and given back in one such step each.
 
-Not by ``x += 1``, whose new value may overwrite another's, and not by a look at a container and
-then a change for which the look must still be true. Before a container is walked it is copied, by a
-slice or by ``list()``. A number that several threads raise is a Tally, or the length of a list.
+Not by ``x += 1``, whose new value may overwrite another's, and not by a check of a container
+followed by a change that depends on it. Before a container is walked it is copied, by a slice or by
+``list()``. A number that several threads raise is a Tally, or the length of a list.
 """
 
 from __future__ import annotations
@@ -42,6 +42,6 @@ class Tally:
         return len(self._parts) > 1000
 
     def fold(self) -> None:
-        """Take no more memory than at first. By one thread at a time."""
+        """Shrink to the memory of a new one. By one thread at a time."""
         parts = self._parts[:]
         self._parts[: len(parts)] = [sum(parts)]

@@ -36,7 +36,7 @@ LONGEST: Final = 1e9
 """The longest duration that a setting may name, in seconds (some 31 years): "never"."""
 
 MAX_BODY: Final = 1 << 20
-"""The most that a driver reads of a response's body, decoded, in bytes; past it the response is a
+"""The most bytes of a response's body, decoded, that a driver reads; a larger response is a
 ``Failure``."""
 
 Clock: TypeAlias = Callable[[], float]
@@ -74,8 +74,8 @@ class Request(msgspec.Struct, frozen=True):
     """The owner (see ``Engine.attach``) of the client whose events it carries; None for what all
     clients share."""
     last_try: bool = False
-    """True if it is not sent again after a failure. Give it a connection of its own: one that the
-    server has just closed would cost its events."""
+    """True if it is not sent again after a failure. Send it on a new connection: a reused one that
+    the server has just closed would cost its events."""
 
     def __repr__(self) -> str:
         return f"<Request {self.id} {self.method} {self.url}>"
@@ -88,7 +88,7 @@ class Response(msgspec.Struct, frozen=True):
     """A complete response, of whatever status.
 
     Raises:
-        TypeError: a field is of another type, as a stand-in for an HTTP client may give it.
+        TypeError: a field has another type, such as one from a mock of an HTTP client.
     """
 
     status: int
@@ -127,9 +127,9 @@ class Failure(msgspec.Struct, frozen=True):
     status: int | None = None
     """The status, where the headers of a response had arrived before it broke."""
     cause: BaseException | None = None
-    """The transport's exception; the engine strips it of all that leads to a secret."""
+    """The transport's exception; the engine removes everything in it that leads to a secret."""
     fatal: MasivoConfigError | None = None
-    """Set where no request can ever be sent (no usable HTTP client): nothing is retried."""
+    """Set if no request can ever be sent (no usable HTTP client): nothing is retried."""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.reason, str) and isinstance(self.status, int | None)):
@@ -149,15 +149,14 @@ class SendEventResult:
     status: int
     """The HTTP status; 0 where the client is disabled."""
     data: Any = field(default=None)
-    """The whole body of the response, parsed; None for an empty one. Do not change it: the other
-    events of the batch hold the same."""
+    """The whole body of the response, parsed; None for an empty one. Do not change it: the events
+    of the batch share it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlushResult:
-    """The outcomes of the events that a ``flush`` waited for, and of those that had ended since the
-    flush before. Flushes at the same time, from several threads or tasks, each count all events
-    that they waited for, and so the same ones."""
+    """The outcomes of the events that a ``flush`` waited for, and of those that ended since the
+    previous flush. Concurrent flushes, from several threads or tasks, count the same events."""
 
     delivered: int
     """How many the API accepted."""
@@ -198,9 +197,9 @@ class Stats:
     in_flight: int
     """Events in batches that are being sent or wait for a retry."""
     spooled: int
-    """Events that lie in the spool without a delivery, and are sent later."""
+    """Events in the spool without a delivery; they are sent later."""
     oldest: float | None
-    """For how many seconds the oldest event without an outcome has waited; None without one."""
+    """The age in seconds of the oldest pending event; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,14 +207,14 @@ class FailedEvent:
     """An accepted event that finally failed, as ``on_error`` gets it."""
 
     event: dict[str, Any] = field(repr=False)
-    """The event as it was sent, with its ``issued_at``; stamped now, if it never was in a batch. So
-    it can be sent again later as it is."""
+    """The event as it was sent, with its ``issued_at`` (stamped now if it was never in a batch), so
+    that it can be sent again later as it is."""
     error: MasivoError
     """Why it failed."""
 
 
 OnError: TypeAlias = Callable[[FailedEvent], object]
-"""Is told of each accepted event that finally fails."""
+"""Called with each accepted event that finally failed."""
 
 BeforeSend: TypeAlias = Callable[[dict[str, Any]], Mapping[str, object] | None]
-"""Given a copy of an event, returns what is sent in its place; None drops it."""
+"""Takes a copy of an event; returns the mapping to send in its place, or None to drop it."""

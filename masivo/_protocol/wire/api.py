@@ -70,9 +70,10 @@ class Api:
     """True: events without ``issued_at`` get one, from the server's clock."""
     max_age: float | None = 259_200.0
     """The age of an event by its ``issued_at``, in seconds (72 h), past which the API rejects it: a
-    client with a spool does not send it. None: there is no such bound."""
+    client with a spool does not send it. None: no limit."""
     is_server_key_refusal: Callable[[int, Json], bool] = field(default=_says_server, repr=False)
-    """Given the status and the body of a failed authorization: whether a SERVER key was used."""
+    """Takes the status and the body of a failed authorization; returns True if a SERVER key was
+    used."""
 
     def __post_init__(self) -> None:
         for name in ("authorize_path", "events_path"):

@@ -1,4 +1,4 @@
-"""The meaning of a response: a small value for each thing that it can mean."""
+"""The meaning of a response, as one of a few small values."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ class Rejected(msgspec.Struct, frozen=True):
 
 
 class Unauthorized(msgspec.Struct, frozen=True):
-    """The API does not take the token."""
+    """The API does not accept the token."""
 
     error: MasivoAuthError
-    """The error if a fresh token was not taken either."""
+    """The error to use if a fresh token is not accepted either."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -100,7 +100,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Unusable(msgspec.Struct, frozen=True):
-    """Something else: the address is wrong, or the API is not as it was."""
+    """Any other response: ``base_url`` is wrong, or the API has changed."""
 
     error: MasivoError
 
@@ -177,7 +177,7 @@ _OURS: Final = {
     422: "the API rejected the events as invalid",
     429: "the API's rate limit is exhausted",
 }
-"""Our own texts, for a response that says nothing itself."""
+"""Our own texts, for responses without a message."""
 
 
 def _our_text(status: int) -> str:
@@ -204,7 +204,7 @@ def _parts(body: bytes) -> tuple[str | None, Json]:
 
 
 def _batch_error(status: int, body: bytes) -> MasivoError:
-    """The error for a batch: a plain MasivoError, whatever the status (but 401)."""
+    """The error for a batch: a plain MasivoError for every status except 401."""
     message, details = _parts(body)
     if message is None:
         message = _our_text(status)
