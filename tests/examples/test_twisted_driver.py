@@ -285,7 +285,7 @@ def test_a_request_is_cancelled_at_its_timeout(clock: TestClock) -> None:
 
 
 def test_a_flush_has_a_timeout(clock: TestClock) -> None:
-    """Its Deferred fails with TimeoutError; the event stays on its way."""
+    """Its Deferred fails with TimeoutError; the event stays pending."""
     client = on_clock(clock, Silence())
     delivery = client.send(event(1))
     failures: list[type] = []

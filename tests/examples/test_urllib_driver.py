@@ -76,7 +76,7 @@ def test_nothing_happens_between_calls(connect: Connect, emulator: Emulator) -> 
 
 
 def test_an_outage_ends_in_a_timeout(connect: Connect, emulator: Emulator) -> None:
-    """``flush`` raises TimeoutError when its time is over; the event stays on its way."""
+    """``flush`` raises TimeoutError when its time is over; the event stays pending."""
     emulator.fail(Fault.unavailable(retry_after=100), route="events")
     client = connect()
     delivery = client.send(event(1))
