@@ -175,7 +175,7 @@ class Buffer(Origin):
         accepted = folded[0] + items + 1
         if accepted > gate.full_count or total > gate.full_bytes:
             return self._overflow(delivery)
-        # In this order: the last of several concurrent callers counts only events that a poll finds.
+        # In this order: the last of concurrent callers counts only events that a poll can find.
         if self.on_error is not None and (inside := running()):
             self._input(partial(self.outbox.enqueue_inside, delivery, inside))
         else:
