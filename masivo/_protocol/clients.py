@@ -33,12 +33,12 @@ class Clients:
 
     @property
     def buffers(self) -> list[Buffer]:
-        """A copy, as a client may attach while one looks."""
+        """A copy, as a client may attach meanwhile."""
         return list(self._buffers.values())
 
     @property
     def outboxes(self) -> list[Outbox]:
-        """A copy of those that still send."""
+        """A copy of the clients that were not released."""
         return [outbox for outbox in list(self._buffers) if not outbox.released]
 
     def refresh_interval(self) -> float | None:

@@ -1,4 +1,4 @@
-"""JSON as the core reads and writes it: one encoder, one parser, one word for "not JSON"."""
+"""JSON as the core reads and writes it: one encoder, one parser, one value for "not JSON"."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ NOT_JSON: Final = _NotJson.NOT_JSON
 """The result of :func:`parse` for a text that is not JSON."""
 
 encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-"""Encodes plain JSON types, ints of any size, and a ``Decimal`` as an exact number. It accepts much
-that an event may not hold (bytes, sets, NaN): see ``events/plain``."""
+"""Encodes plain JSON types, ints of any size, and a ``Decimal`` as an exact number. It accepts more
+than an event may hold (bytes, sets, NaN): see ``events/plain``."""
 
 decode_encoded: Final = msgspec.json.Decoder(float_hook=float).decode
 """The value of what ``encode`` made; a ``Decimal`` beyond all floats becomes infinite."""
@@ -33,7 +33,7 @@ _decode: Final = msgspec.json.Decoder().decode
 def parse(body: bytes) -> Json | Literal[_NotJson.NOT_JSON]:
     """The value of a JSON text, None for an empty one, NOT_JSON for anything else.
 
-    Nothing in ``body`` makes it raise: not bad UTF-8, not nesting beyond any bound.
+    It never raises, not for invalid UTF-8 nor for deep nesting.
     """
     if not body.strip():
         return None

@@ -34,7 +34,7 @@ class Logger(Protocol):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """Deliveries that have just got their outcome together."""
+    """Deliveries that got the same outcome in this poll."""
 
     deliveries: list[Delivery]
     """The deliveries; ``outcome`` is set on each already."""
@@ -56,16 +56,16 @@ class ErrorCall(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct):
-    """Everything that one ``poll()`` found to be done."""
+    """Everything that the driver must do after one ``poll()``."""
 
     requests: list[Request] = []
     """To be sent; the result of each is handed back by ``Engine.hand_back``."""
     storage: list[StoreWork] = []
     """Work on stores, to be run where it may block; each result is handed back likewise."""
     settled: list[Settled] = []
-    """Deliveries whose waiters can go on."""
+    """Deliveries whose waiters are to be woken."""
     tickets: list[Ticket] = []
-    """Flushes, drains and token calls whose waiters can go on."""
+    """Flushes, drains and token calls whose waiters are to be woken."""
     closes: list[CloseTicket] = []
     """Closes of released clients; ``settle`` ends them."""
     failed_events: list[ErrorCall] = []
@@ -75,8 +75,8 @@ class Output(msgspec.Struct):
     warnings: list[str] = []
     """Lines for the ``masivo`` logger, at level WARNING."""
     activity: list[Activity] = []
-    """The engine's activity, in order; empty where nobody listens (``Engine``: ``listening``)."""
+    """The engine's activity, in order; empty if it is not read (``Engine``: ``listening``)."""
     wake_at: float | None = None
-    """When to poll again at the latest (the engine's clock); None for not before an input."""
+    """The latest time for the next poll, on the engine's clock; None: not before an input."""
     closed: bool = False
-    """True once the last client has detached: nothing is left to be done for this key."""
+    """True once the last client has detached: the key needs no more polls."""

@@ -1,4 +1,4 @@
-"""An output handed on, alike in every driver: to waiters, the log, the functions of callers
+"""The settling of an output, the same in every driver: waiters, the log, the caller's functions
 (``on_activity``, ``on_error``), and closes."""
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ __all__ = ["Waiters", "settle"]
 class Waiters:
     """The waiters: functions to be called when a delivery or a ticket has its outcome.
 
-    The client of a delivery learns here that a caller waits for it, or has given up.
-    Its methods need no lock: each is one step on a dict. A waiter first registers, then looks for
-    the outcome; the driver first polls, which sets outcomes, then looks for waiters.
+    It tells the client of a delivery that a caller waits for it, or has given up. Its methods need
+    no lock: each is one step on a dict. A waiter first registers, then checks for the outcome; the
+    driver first polls, which sets outcomes, then checks for waiters.
     """
 
     def __init__(self) -> None:
-        # Apart: while somebody waits for a flush alone, deliveries need not be looked up.
+        # Separate: while callers wait for flushes only, deliveries need not be looked up.
         self._of_deliveries: dict[Awaited[object], list[Callable[[], object]]] = {}
         self._of_tickets: dict[Awaited[object], list[Callable[[], object]]] = {}
         self.log: Calls = Calls()
-        """The lines of the log that are to be written."""
+        """The log lines to be written."""
 
     def add(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
-        """Have ``waker`` called, once, when ``awaited`` has its outcome."""
+        """Call ``waker``, once, when ``awaited`` has its outcome."""
         if not isinstance(awaited, Delivery):
             self._of_tickets.setdefault(awaited, []).append(waker)
             return
@@ -49,7 +49,7 @@ class Waiters:
     def discard(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
         """Forget a waiter that gave up."""
         if not isinstance(awaited, Delivery):
-            # It has one waiter, and if it was given up there may never be an outcome.
+            # A ticket has one waiter, and after a cancel it may never get an outcome.
             self._of_tickets.pop(awaited, None)
             return
         wakers = self._of_deliveries.get(awaited, [])
@@ -57,8 +57,8 @@ class Waiters:
             wakers.remove(waker)
         if awaited.outcome is None and (origin := awaited.buffer) is not None:
             origin.end_wait(awaited, waker)
-        # While there is no outcome the list stays, even an empty one: another waiter may be adding
-        # itself to it. Afterwards who does that sees the outcome, and nobody else takes the list.
+        # Before the outcome the list stays, even if empty: another waiter may be adding itself to
+        # it. After it, such a waiter sees the outcome, and nothing else removes the list.
         if not wakers and awaited.outcome is not None:
             self._of_deliveries.pop(awaited, None)
 
@@ -66,7 +66,7 @@ class Waiters:
     def waiting(
         self, awaited: Awaited[object], waker: Callable[[], object]
     ) -> Generator[None, None, None]:
-        """For as long as a block lasts, have ``waker`` called when ``awaited`` has its outcome."""
+        """Call ``waker`` when ``awaited`` has its outcome, for as long as a block lasts."""
         self.add(awaited, waker)
         try:
             yield
@@ -74,7 +74,7 @@ class Waiters:
             self.discard(awaited, waker)
 
     def take(self, output: Output) -> list[Callable[[], object]]:
-        """Remove and return the wakers of those whose wait is over."""
+        """Remove and return the wakers of waiters that an output ends."""
         wakers: list[Callable[[], object]] = []
         if self._of_deliveries:
             for settled in output.settled:
@@ -85,7 +85,7 @@ class Waiters:
         return wakers
 
     def end(self, ticket: CloseTicket) -> None:
-        """Give a close its outcome, and wake who waits for it."""
+        """Give a close its outcome, and wake its waiters."""
         ticket.outcome = True
         for waker in self._of_tickets.pop(ticket, ()):
             waker()
@@ -106,15 +106,16 @@ def settle(
     Args:
         output: what ``Engine.poll`` returned; its ``settled`` and its ``failed_events`` are empty
             afterwards.
-        logger: where its activity and warnings go, and what ``on_activity`` and ``on_error`` raise.
-        waiters: who is to be woken: always the same for an engine.
-        start: has a function called that calls the application's code, which may block, and that
-            may ``start`` another; by default it is called here and now.
+        logger: gets its activity and warnings, and the exceptions of ``on_activity`` and
+            ``on_error``.
+        waiters: the waiters to wake: always the same object for an engine.
+        start: runs a function that calls the application's code, which may block; the function may
+            ``start`` another. By default it runs here, at once.
     """
     waiters = Waiters() if waiters is None else waiters
     wakers = waiters.take(output)
-    # Let go of the deliveries first: a failure that nobody holds is reported here and now, and not
-    # when the caller, perhaps about to exit, has gone on.
+    # Drop the deliveries first: a failure that no caller holds is reported now, before a woken
+    # caller continues, perhaps to exit.
     output.settled.clear()
     for waker in wakers:
         waker()
@@ -139,7 +140,7 @@ def settle(
 
 
 def _write(output: Output, logger: Logger) -> None:
-    # A handler of the application's log may raise: nobody is left to be told of that.
+    # A handler of the application's log may raise: there is nowhere to report that.
     for activity in output.activity:
         if (entry := line(activity)) is not None:
             with suppress(Exception):

@@ -1,11 +1,11 @@
-"""Batches: when events go, in which order, and with which outcome.
+"""Batches: when events are sent, in which order, and with which outcome.
 
-- ``outbox``: one client: its waiting events, and when they go; the steps of a poll
+- ``outbox``: one client: its waiting events, and when they are sent; the steps of a poll
 - ``in_flight``: its batches in flight: they are sent, retried, halved, and end
 - ``spooled``: the same, where a store keeps the events
-- ``backlog``: the events that lie on disk and are not in memory
+- ``backlog``: the events that are on disk and not in memory
 - ``upkeep``: the care of the store, and the warnings of its state
-- ``triggers``: why and when a batch goes
+- ``triggers``: why and when a batch is sent
 - ``queues``: the order in which batches take events
 - ``batch``: a batch in flight and its parts
 - ``rejections``: the suspicion that the API rejects everything

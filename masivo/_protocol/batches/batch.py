@@ -34,17 +34,17 @@ class Part(msgspec.Struct):
     offset: float
     """The server's clock less the engine's, as it was known when the events were stamped."""
     renewed: bool = False
-    """True once it was sent again for stamps that had proved wrong."""
+    """True once it was sent again because its stamps had proved wrong."""
     noted: str = ""
-    """The key under which it was noted in a store; empty: it was not."""
+    """The key under which it was noted in a store; empty if it was not."""
     noting: str = ""
-    """The key under which it is being noted, or was."""
+    """The key under which it is being noted, or was noted."""
     adopted: bool = False
     """True if another process may have sent it already."""
     well: bool = False
-    """True if the API had just accepted something when it was sent, retries aside."""
+    """True if the API had just accepted other events when the part was first sent."""
     failures: int = 0
-    """How often it could not be delivered."""
+    """How many attempts to deliver it have failed."""
 
     def split(self, first: int) -> tuple[Part, Part]:
         """Two parts, in order: this many events, and the others."""
@@ -80,9 +80,9 @@ class Batch(Attempt):
         part = Part(taken.deliveries, taken.numbers, events, "", offset)
         self.parts: deque[Part] = deque([part])
         self.trigger: str = trigger
-        """The reason for it to go."""
+        """The reason for which it is sent."""
         self.token: str | None = None
-        """The token of the request that is out, or of the last one."""
+        """The token of its current or last request."""
         self.grant: int = 0
         """The number of that token among those that the key was granted."""
         self.unauthorized: int | None = None
@@ -92,13 +92,13 @@ class Batch(Attempt):
         """When its oldest event without an outcome was accepted."""
         self.note_oldest()
         self.guilty: bool = False
-        """True once it could not be delivered although the API accepted others."""
+        """True once it could not be delivered although the API accepted other batches."""
         self.all_rejected: bool = True
         """True while the API has rejected every event that has its outcome."""
 
     @property
     def part(self) -> Part:
-        """The part whose turn it is."""
+        """The current part."""
         return self.parts[0]
 
     @property
@@ -124,7 +124,7 @@ class Batch(Attempt):
         self.oldest = min([each.at for each in deliveries]) if self.customers else deliveries[0].at
 
     def halve(self) -> bool:
-        """Put two halves in the place of the part that was rejected; False if it is one event."""
+        """Replace the rejected part by two halves; return False if it is a single event."""
         count = len(self.part.deliveries)
         if count > 1:
             self._split(count // 2, "halving")
@@ -132,9 +132,9 @@ class Batch(Attempt):
         return count > 1
 
     def without_part(self) -> Batch | None:
-        """Take all but the current part out, to go on without it; None if nothing can.
+        """Move the parts after the current one to a new batch and return it; None if none can move.
 
-        The events of the part's customers stay, behind it.
+        Events of the current part's customers stay behind it.
         """
         part, *others = self.parts
         stay = {each.customer for each in part.deliveries}
@@ -160,12 +160,12 @@ class Batch(Attempt):
         return batch
 
     def send_first_alone(self) -> None:
-        """Have the first event go alone, unless the part was sent as it is."""
+        """Split off the first event, to be sent alone, unless the part was sent already."""
         if not self.part.key and len(self.part.deliveries) > 1:
             self._split(1, "probe")
 
     def send_anew(self) -> None:
-        """Have the part that was rejected go once more, as a new one."""
+        """Send the rejected part again, as a new one."""
         self.part.renewed = True
         self.trigger = "new stamps"
         self._begin_part()

@@ -33,11 +33,11 @@ class FlushTicket(Ticket):
         super().__init__()
         self.mark: int = 0
         self.pending: int = 0
-        """How many of these have no outcome yet."""
+        """How many of them have no outcome yet."""
         self.done: set[int] = set()
-        """The numbers of events that were left in a store meanwhile: they are counted."""
+        """The numbers of events that were left in a store meanwhile: they are counted already."""
         self.more: set[int] = set()
-        """The numbers of events that it waits for beside those: they were read from a store."""
+        """The numbers of further events that it waits for, which were read from a store."""
         self.unread: int = 0
         """How many events were on disk alone when it ended."""
         self.reported: tuple[int, int] = (0, 0)
@@ -50,7 +50,7 @@ class FlushTicket(Ticket):
         return cast("FlushResult | Failed | None", self.outcome)
 
     def result(self) -> FlushResult:
-        """The counts since the flush before."""
+        """The counts since the previous flush."""
         return FlushResult(self.delivered, self.failed, len(self.done) + self.unread)
 
 
@@ -69,7 +69,7 @@ class Flushes:
         self.delivered = 0
         self.failed = 0
         self.may_end: Callable[[FlushTicket], bool] = _always
-        """Tells if a flush may end whose events have all been counted."""
+        """Returns True if a flush whose events were all counted may end."""
         self._flushes: list[FlushTicket] = []
         self._reported: tuple[int, int] = (0, 0)
 
@@ -87,7 +87,7 @@ class Flushes:
         self._flushes.append(ticket)
 
     def extend(self, numbers: Sequence[int]) -> None:
-        """Have the open flushes wait for events that were read from a store."""
+        """Make the open flushes wait for events that were read from a store."""
         for ticket in self._flushes:
             ticket.more.update(numbers)
             ticket.pending += len(numbers)
@@ -121,7 +121,7 @@ class Flushes:
             ticket.done |= left
 
     def finished(self) -> list[FlushTicket]:
-        """Remove and return the flushes that wait for nothing more."""
+        """Remove and return the flushes whose events all have their outcome."""
         if not self._flushes:
             return []
         done = [each for each in self._flushes if not each.pending and self.may_end(each)]

@@ -1,4 +1,4 @@
-"""The numbers that a client's two sides share: its callers, at any time, and the engine's polls."""
+"""The numbers that a client's callers, at any time, share with the engine's polls."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["Gate"]
 
 _Folded: TypeAlias = "tuple[int, int]"
-"""The events that polls have counted: one less than their number, and their bytes."""
+"""The events that polls have counted: their number less one, and their bytes."""
 
 
 class Gate:
-    """The counts of events that came in and went out, and the number that must wake the driver.
+    """The counts of events that were accepted and ended, and the numbers at which a sender wakes
+    the driver.
 
-    Events that come in are counted by any number of callers at once, without a lock (``tally``
-    states the rule): each appends its event's size to ``arrivals``, and then looks if the list has
-    grown by that one size since ``known`` was counted. If so, it knows the new sum; if others came
-    between, it sums up what they have added (``count``).
+    Any number of callers count accepted events at once, without a lock (``tally`` states the rule):
+    each appends its event's size to ``arrivals``, then checks if the list has grown by that one
+    size since ``known`` was counted. If so, it knows the new sum; else it adds up the sizes of
+    others (``count``).
     """
 
     __slots__ = (
@@ -49,7 +50,7 @@ class Gate:
     def __init__(self, settings: Settings) -> None:
         self.settings: Settings = settings
         self.closed: bool = False
-        """True once the client takes no more events."""
+        """True once the client accepts no more events."""
         # Written by callers.
         folded: _Folded = (-1, 0)
         self.arrivals: list[Any] = [folded]
@@ -65,29 +66,30 @@ class Gate:
         self.overflow: Failed | None = None
         """The outcome of events for which there was no room since the last poll."""
         self.behind: bool = False
-        """True while events lie in the client's own log that are not in memory: later ones stay
-        behind them. Written by polls, too."""
+        """True while the client's own log has events that are not in memory: later ones stay behind
+        them. Written by polls, too."""
         self.alone: Failed | None = None
-        """The outcome of events that were taken into the store alone since the last poll."""
+        """The outcome of events that were accepted into the store alone since the last poll."""
         self.unwritable: bool = False
-        """True from when the store took no event until it may take one again. Written by polls,
-        too."""
+        """True after the store could not take an event, until it is to be tried again. Written by
+        polls, too."""
         # Written by polls.
         self.ended: int = 0
         self.ended_bytes: int = 0
         self.oldest: float | None = None
-        """When the oldest event without an outcome that a poll has seen was accepted."""
+        """The time at which the oldest pending event that a poll has seen was accepted."""
         self.full_count: int = settings.max_queue
-        """The largest number of events, with those that have ended, that may have come in."""
+        """The number of accepted events, those that have ended included, at which the buffer is
+        full."""
         self.full_bytes: int = settings.max_queue_bytes
         self.wake_count: float = 1
         self.wake_bytes: float = 0  # with a byte for the comma after each event
         self.wake_wait: float = 1
         """The number of accepted events from which on a caller that begins to wait for an outcome
-        must wake the driver: infinite while a poll is to come in time for any wait."""
+        must wake the driver: infinite while a poll will come in time for any wait."""
 
     def count(self) -> tuple[_Folded, int, int]:
-        """Count what has come in: ``known`` as it is now. From any thread."""
+        """Bring ``known`` up to date and return it. From any thread."""
         arrivals = self.arrivals
         known = folded, items, total = self.known
         while len(arrivals) != items or arrivals[0] is not folded:
@@ -109,7 +111,7 @@ class Gate:
             self.known = folded, 1, total
 
     def end(self, events: int, length: int) -> None:
-        """Count events that have their outcome, and their bytes. By polls alone."""
+        """Count events that have ended, and their bytes. By polls alone."""
         self.ended += events
         self.ended_bytes += length
         self.full_count = self.settings.max_queue + self.ended
@@ -117,7 +119,7 @@ class Gate:
 
     @property
     def accepted(self) -> int:
-        """The number of events that came in."""
+        """The number of accepted events."""
         folded, items, _ = self.count()
         return folded[0] + items
 

@@ -1,6 +1,6 @@
 """The batches of one client in flight: they are sent, retried, halved, and end.
 
-The outbox puts them here; what waits is in its queue.
+The outbox adds them; waiting events are in its queue.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class InFlight:
     # ── Sending ──────────────────────────────────────────────────────────────────────────────
 
     def _advance(self, batch: Batch, now: float) -> None:
-        """Send a batch's current part, if it is time and there is a token."""
+        """Send a batch's current part, if it is due and there is a token."""
         if batch.request_id is not None:
             return
         context = self._context
@@ -145,8 +145,8 @@ class InFlight:
             self._give_up(batch, verdict.error)
 
     def _unauthorized(self, batch: Batch, error: MasivoError) -> None:
-        """Throw a token away that got a 401, and send the batch again with a fresh one. If that was
-        granted after the first 401, the API takes no token of the key, which rests."""
+        """Discard a token that got a 401, and send the batch again with a fresh one. If the token
+        was granted after the first 401, the API accepts no token of the key, and the key rests."""
         self._authorizer.reject(batch.token)
         if batch.unauthorized is None:
             batch.unauthorized = self._authorizer.grants
@@ -156,7 +156,7 @@ class InFlight:
             self._context.touch(self)
 
     def _retry(self, batch: Batch, error: MasivoError, wait: float | None) -> None:
-        """Send a batch again after a wait, unless it was tried often enough."""
+        """Send a batch again after a wait, unless it has had all its retries."""
         context = self._context
         batch.unauthorized = None
         context.backoff.failed(batch, wait, error, context.now)
@@ -187,8 +187,8 @@ class InFlight:
         self._reports.halved(name, batch)
 
     def _stamped_wrong(self, batch: Batch) -> bool:
-        """Return whether an event was rejected alone for a stamp of ours, perhaps: the server's
-        clock has proved another since. It has a new one then."""
+        """Return True if an event was rejected alone under a stamp of ours that has proved wrong
+        since; the event is stamped anew then."""
         part = batch.part
         lone = len(part.deliveries) == 1 and not part.renewed
         return lone and self._stamper.renew(part, self._context.now, self._stamped)
@@ -232,7 +232,7 @@ class InFlight:
         self._fail_batches(batches, error)
 
     def _fail_batches(self, batches: list[Batch], error: MasivoError) -> None:
-        """Fail every part of some batches; the result of a request that is out is ignored."""
+        """Fail every part of the batches; results of their requests are ignored."""
         for batch in batches:
             self._batches.remove(batch)
             name, failed = batch.name, len(batch)

@@ -48,7 +48,7 @@ def with_stamps(encoded: Sequence[bytes], stamps: bytes) -> list[bytes]:
 class Stamper:
     """Stamps one client's events.
 
-    A stamp is never before an earlier one, until the clock shows that these were of the future.
+    Stamps never decrease, unless the clock shows that earlier ones were in the future.
     """
 
     def __init__(self, clock: ServerClock) -> None:
@@ -61,7 +61,7 @@ class Stamper:
     def stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
         """The events as they are sent."""
         events: list[bytes] = []
-        offset = self.offset = self._clock.offset(now)  # asked once, as it is the same for all
+        offset = self.offset = self._clock.offset(now)  # the same for all
         if self._set_back != self._clock.set_back:
             self._set_back, self._last = self._clock.set_back, -math.inf
         moment = self._last
@@ -80,8 +80,8 @@ class Stamper:
         return events
 
     def renew(self, part: Part, now: float, stamped: Stamped) -> bool:
-        """Stamp a part anew if its stamps have proved wrong since; return whether that changed it.
-        Then it is another request, under a new key.
+        """Stamp a part anew if its stamps have proved wrong; return True if that changed it. It is
+        a new request then, under a new key.
 
         Args:
             part: of a batch.

@@ -1,4 +1,4 @@
-"""One client: its waiting events, and when they go."""
+"""One client: its waiting events, and when they are sent."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class Outbox(InFlight):
         self.origin: Origin
         """The client, as its deliveries know it, where there is a store."""
         self.released: bool = False
-        """True once it takes no more events, and sends none."""
+        """True once it accepts and sends no more events."""
         self.detached: bool = False
-        """True once the engine is done with it."""
+        """True once the engine has detached it."""
 
         self._queued = 0
         self._queued_bytes = 0
@@ -86,12 +86,12 @@ class Outbox(InFlight):
 
     @property
     def longest_rest(self) -> float:
-        """For how many seconds a refused key rests at most, for this client's sake."""
+        """The longest rest of a refused key that this client needs, in seconds."""
         return REFUSAL_LASTS
 
     @property
     def has_room(self) -> bool:
-        """True if a producer need not wait."""
+        """True if ``drain`` need not wait."""
         return self.gate.has_room
 
     @property
@@ -139,12 +139,12 @@ class Outbox(InFlight):
         )
 
     def _counts(self) -> tuple[int, int, int]:
-        """How many events a store adds to those that the gate has counted; how many were adopted,
-        and how many lie in it without a delivery."""
+        """How many events in a store the gate has not counted; how many were adopted; how many are
+        in it without a delivery."""
         return 0, 0, 0
 
     def _oldest(self, origin: Origin) -> float:
-        """For how many seconds the oldest event without an outcome has waited."""
+        """The age of the oldest pending event, in seconds."""
         context, at = self._context, self.gate.oldest
         if at is None:  # none that a poll has seen
             inbox = context.inbox.copy()
@@ -160,7 +160,8 @@ class Outbox(InFlight):
     # ── Effects of inputs ────────────────────────────────────────────────────────────────────
 
     def enqueue(self, deliveries: list[Delivery]) -> None:
-        """Put events into the queue, or end them where the client or its key cannot go on."""
+        """Put events into the queue, or end them if the client was released or its key is
+        refused."""
         self._triggers.arrived(deliveries[-1].at)
         refusal = self._authorizer.refusal()
         if self.released:
@@ -183,34 +184,34 @@ class Outbox(InFlight):
         self.enqueue([delivery])
 
     def use(self) -> None:
-        """Note that the client is used, though no event came."""
+        """Note that the client is in use, before its first event."""
 
     def look(self) -> None:
-        """Look at the store's live logs: something was appended to them."""
+        """Read the store's live logs: events were appended to them."""
 
     def stored_alone(self, position: int) -> None:
-        """Note an event that was taken into the store alone."""
+        """Note an event that was accepted into the store alone."""
 
     def overflow(self) -> None:
-        """Push what waits: there was no room for an event. Those that overflow after this poll
-        share a new error."""
+        """Push the waiting events, as one found no room. Events that overflow after this poll share
+        a new error."""
         self.gate.overflow = None
         self.gate.overflowed.fold()
         self._triggers.push(self._queue.arrived, "a full buffer")
         self._context.touch(self)
 
     def silence(self) -> None:
-        """Warn of no failures, nor of events that are left."""
+        """Log no warnings of failures, nor of events that stay in the store."""
         self._outcomes.silent = True
 
     def flush(self, ticket: FlushTicket) -> None:
-        """Push what waits; end the ticket when all of it has its outcome."""
+        """Push the waiting events; end the ticket when all pending ones have their outcome."""
         self._push("flush")
         self._outcomes.open_flush(ticket, self._queue.arrived, self._unended)
 
     def drain(self, ticket: Ticket) -> None:
         """Push until there is room for a batch; then end the ticket."""
-        if self.released:  # since the caller looked
+        if self.released:  # after the caller's check
             self._context.end(ticket, Failed(self._closing_error or closed_error()))
             return
         self._drains.append(ticket)
@@ -218,7 +219,7 @@ class Outbox(InFlight):
         self._context.touch(self)
 
     def begin_wait(self, delivery: Delivery, waiter: object, at: float) -> None:
-        """Count a caller's wait for the outcome of an event, if that is still buffered."""
+        """Note a caller's wait for the outcome of an event, if the event is still buffered."""
         if delivery.outcome is None and not self._is_in_flight(delivery):
             self._triggers.begin_wait(delivery, waiter, at)
         self._context.touch(self)
@@ -241,12 +242,12 @@ class Outbox(InFlight):
             self._outcomes.cancel_flush(ticket)
 
     def close(self, ticket: CloseTicket, deadline: float | None, error: MasivoError) -> None:
-        """Push what waits, then release; end the ticket with that.
+        """Push the waiting events, then release; end the ticket then.
 
         Args:
             ticket: the caller's.
             deadline: when to release at the latest, on the engine's clock; None: never.
-            error: the error of what is undelivered then.
+            error: the error of events that are undelivered at the deadline.
         """
         self._add_close(ticket)
         if self.released:
@@ -276,12 +277,12 @@ class Outbox(InFlight):
             self._authorizer.want(self, ticket)
 
     def destroy(self, ticket: CloseTicket, error: MasivoError) -> None:
-        """Release, and end the ticket with that."""
+        """Release, and end the ticket."""
         self._add_close(ticket)
         self.release(error)
 
     def abandon(self, why: str) -> None:
-        """Release, with one warning for all that is lost."""
+        """Release, with one warning that counts the lost events."""
         lost = self.unsaved
         self.release(MasivoClosedError(f"{why} before this could be delivered"), quiet=True)
         self._context.out.warnings.extend(not_sent(lost, why))
@@ -291,7 +292,7 @@ class Outbox(InFlight):
 
         Args:
             error: the error of what is pending.
-            quiet: whether unclaimed failures among it are reported by somebody else.
+            quiet: True if the caller reports the unclaimed failures itself.
         """
         if self.released:
             return
@@ -301,8 +302,8 @@ class Outbox(InFlight):
         self._fail_batches(list(self._batches), error)
         self._fail_queue(error)
         self.released = True
-        # An event whose sender saw the client open may still come: it wakes the driver, whatever
-        # was to be waited for, and one that has come during this poll has it look once more.
+        # An event whose sender saw the client open may still come. It wakes the driver at once; one
+        # that came during this poll causes another poll.
         self.gate.wake_count = 0
         self._context.touch(self)
         for timer in (Timer.LINGER, Timer.CLOSE):
@@ -332,7 +333,7 @@ class Outbox(InFlight):
             self._context.touch(self)
 
     def step(self, now: float) -> None:
-        """Do what is possible now: send, form batches, end calls, set timers."""
+        """Do what is due now: send, form batches, end calls, set timers."""
         self._in_batches = None
         if self.released:
             return
@@ -351,7 +352,7 @@ class Outbox(InFlight):
         self._wait(now)
 
     def _form(self, now: float) -> bool:
-        """Form the next batch, if one is due and can go; whether to look for another."""
+        """Form the next batch, if one is due and may be sent; return True to try for another."""
         context = self._context
         if len(self._batches) >= self.settings.max_in_flight or not self._queue.ready:
             return False
@@ -403,7 +404,7 @@ class Outbox(InFlight):
         before, buffered = gate.wake_wait, self._unended > self._in_flight
         gate.wake_wait = math.inf if until < math.inf else 0 if buffered else self._queued + 1
         if before == math.inf > gate.wake_wait and self._context.inbox:
-            self._context.wake()  # perhaps a wait, which found that it need not wake
+            self._context.wake()  # a wait may be in the inbox that did not wake the driver
 
     def _oldest_of(self) -> list[float]:
         """When the oldest event of each batch was accepted."""
@@ -415,7 +416,7 @@ class Outbox(InFlight):
         if self._authorizer.refusal() is not None:
             missing = _ANY_EVENT  # new events fail at once, whatever is in flight
         elif len(self._batches) >= self.settings.max_in_flight:
-            missing = _NEVER  # nothing can go before a response comes
+            missing = _NEVER  # nothing can be sent before a response comes
         elif self._due(now) is None:
             missing = self._triggers.missing(
                 self._queue,
@@ -426,24 +427,25 @@ class Outbox(InFlight):
             )
             over = backoff.long_hold_until
             if now < over and missing.at is not None and self._queue.ready:
-                # What waits then needs a token, as the first event does.
+                # After the hold, waiting events need a token, as the first event does.
                 missing = Missing(min(missing.at, over), missing.events, missing.bytes)
-        else:  # a hold keeps it back, if it does not wait for the token
+        else:  # it waits for a hold to end, or for the token
             at = backoff.hold_until if now < backoff.hold_until else None
             missing = Missing(at, math.inf, math.inf)
         if self._authorizer.state is State.FETCHING and backoff.long_hold(now) is None:
-            # Nothing can go before the token comes, and then every client is looked at.
+            # Nothing can be sent before the token arrives, which touches every client.
             return Missing(missing.at, math.inf, math.inf)
         return missing
 
     def fail_waiting(self, error: MasivoError) -> None:
-        """Fail everything that waits: in the queue, for a retry or for a token; not what is out."""
+        """Fail all events that wait in the queue, for a retry or for a token; not those whose
+        request is out."""
         self._stop([each for each in self._batches if each.request_id is None], error)
         self._stop_queue(error)
         self._context.touch(self)
 
     def _stop_queue(self, error: MasivoError) -> None:
-        """End what cannot leave the queue now."""
+        """End the events in the queue: they cannot be sent now."""
         self._fail_queue(error)
 
     def _fail_queue(self, error: MasivoError) -> None:

@@ -34,9 +34,9 @@ class Outcomes:
 
     def __init__(self, context: Context, gate: Gate, stamper: Stamper, reports: Reports) -> None:
         self.quiet = False
-        """True while somebody else reports the failures that stay unclaimed."""
+        """True while the caller reports unclaimed failures itself."""
         self.silent: bool = False
-        """True: the driver reports failures, and what is left, by itself."""
+        """True if the driver reports failures, and events that stay in the store, itself."""
         self._context = context
         self._gate = gate
         self._stamper = stamper
@@ -80,8 +80,8 @@ class Outcomes:
             deliveries: of the events.
             numbers: the queue's numbers of the events; empty if they were never queued.
             error: their error.
-            events: the events as they were sent; None: they never were in a batch, and are stamped
-                now for ``on_error``, to be sent again later as they are.
+            events: the events as they were sent; None if they were never in a batch: then they are
+                stamped now, so that ``on_error`` can send them again later as they are.
         """
         if not deliveries:
             return
@@ -101,7 +101,7 @@ class Outcomes:
             if events and origin is not None and on_error is not None and on_error not in inside:
                 event = FailedEvent(decode(events[place]), error.copy())
                 origin.calls.announced += 1
-                # Who adopts an event has no delivery of it: its failure is logged all the same.
+                # An adopted event has no delivery here: its failure is logged in any case.
                 claim = None if isinstance(delivery, Kept) else Claim(outcome, delivery)
                 context.out.failed_events.append(ErrorCall(origin, event, claim, inside))
             delivery.outcome = outcome
@@ -114,7 +114,8 @@ class Outcomes:
 
         Args:
             deliveries: those that have no outcome yet.
-            numbers: the queue's numbers of the events, others' too that are left once more.
+            numbers: the queue's numbers of these events, and of events without a delivery that
+                stay, too.
             error: why they cannot be delivered now.
         """
         context, count = self._context, len(deliveries)
@@ -144,12 +145,13 @@ class Outcomes:
     def _count(
         self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
     ) -> None:
-        """Count events that are about to have their outcome: who sees that finds them counted."""
+        """Count events before they get their outcome, so that a caller who sees it finds them
+        counted."""
         self._gate.end(len(deliveries), length)
         self.flushes.count(len(deliveries), numbers, delivered=delivered)
 
     def end_flushes(self) -> None:
-        """End the flushes that wait for nothing more."""
+        """End the flushes whose events all have their outcome."""
         context = self._context
         for ticket in self.flushes.finished():
             result = ticket.result()

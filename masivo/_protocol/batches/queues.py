@@ -2,9 +2,9 @@
 
 The rules: ``docs/reference/guarantees.md#order``.
 
-Two forms with the same methods: ``Fifo`` for one batch in flight, ``PerCustomer`` for several.
-Both number events as they arrive (0, 1, …). No step takes longer the more events wait, but for the
-move of a list of pointers (``_Line``).
+Two forms with the same methods: ``Fifo`` for one batch in flight, ``PerCustomer`` for several. Both
+number events as they arrive (0, 1, …). The time of a step does not depend on the number of waiting
+events, except where a list of pointers is moved (``_Line``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Taken(msgspec.Struct, frozen=True):
     numbers: Sequence[int]
     """Their numbers, in the same order."""
     customers: Collection[str]
-    """The customers whose events may not leave the queue before ``release``; empty for ``Fifo``."""
+    """The customers whose events stay in the queue until ``release``; empty for ``Fifo``."""
 
 
 class Queue(Protocol):
@@ -108,7 +108,7 @@ class Fifo:
         first = self.arrived - len(waiting)
         taken = [waiting.popleft() for _ in range(min(count, len(waiting)))]
         total = total_size(taken) + len(taken) if waiting else self.ready_bytes
-        while total > budget and len(taken) > 1:  # rare: a batch is seldom full by its bytes
+        while total > budget and len(taken) > 1:  # rare: few batches reach the bound of bytes
             total -= size(taken[-1].encoded) + 1
             waiting.appendleft(taken.pop())
         self.ready_bytes -= total
@@ -133,19 +133,19 @@ class _Line:
     __slots__ = ("bytes", "entries")
 
     def __init__(self) -> None:
-        # Not a deque: most lines are of one event, and a deque takes ten times the memory. What is
-        # moved where some leave is a thousandth of what sending these takes.
+        # Not a deque: most lines hold one event, and a deque takes ten times the memory. Moving the
+        # rest of a list costs a thousandth of sending the events before it.
         self.entries: list[tuple[int, Delivery]] = []
         self.bytes = 0
 
 
 class PerCustomer:
-    """First in, first out per customer; customers with a batch in flight are passed over.
+    """First in, first out per customer; customers with a batch in flight are skipped.
 
-    The customers that are free go by their oldest event. One exception: while no leader is in
-    flight, the first customer with a whole batch waiting goes first, as the leader. The events of
-    such a customer go one batch after another: they would be last, after the others, which can go
-    side by side.
+    Free customers are taken in the order of their oldest event. One exception: while no leader is
+    in flight, the first customer with a whole batch waiting goes first, as the leader. Such a
+    customer's batches can only be sent one after another, so they would finish last, after the
+    others' batches, which can be in flight together.
 
     Heaps order the customers, so finding the next batch costs the same however many wait behind it.
 
@@ -155,8 +155,8 @@ class PerCustomer:
 
     def __init__(self, batch: int) -> None:
         self.source_of: Callable[[Delivery], object] | None = None
-        """Gives the log that an event lies in: a batch holds the events of one. None: all lie in
-        the same, or in none."""
+        """Returns the log that holds an event: a batch takes events of one log only. None: all are
+        in the same log, or in none."""
         self._batch = batch
         self.arrived = 0
         self.ready_bytes = 0
@@ -164,10 +164,10 @@ class PerCustomer:
         self._lines: dict[str, _Line] = {}
         self._busy: set[str] = set()
         # The free customers with waiting events, by the number of their oldest; and those of them
-        # who have a whole batch waiting. Entries that are out of date are skipped in `_first`.
+        # with a whole batch waiting. Outdated entries are skipped in `_first`.
         self._free: list[tuple[int, str]] = []
         self._long: list[tuple[int, str]] = []
-        self._leader: str | None = None  # who went first for having a whole batch, and is in flight
+        self._leader: str | None = None  # the leader, while it is in flight
 
     @property
     def ready(self) -> int:
@@ -238,7 +238,7 @@ class PerCustomer:
                     foreign = source_of is not None and (
                         source_of(delivery) is not source_of(taken[0])
                     )
-                    if foreign and index:  # the rest of this customer's lie in another log
+                    if foreign and index:  # the rest of this customer's are in another log
                         break
                     if foreign or total + cost > budget:
                         count = len(taken)  # the batch is full
@@ -281,8 +281,8 @@ class PerCustomer:
                 self.ready_bytes += line.bytes
 
     def hold(self, customers: Collection[str]) -> bool:
-        """Hold the events of ``customers`` back, as ``take`` does, unless those of one of them are
-        held already."""
+        """Keep the events of ``customers`` in the queue, as ``take`` does; return False if one of
+        them is in flight already."""
         if any(customer in self._busy for customer in customers):
             return False
         for customer in customers:
@@ -309,7 +309,7 @@ class PerCustomer:
         return [entry for name in names for entry in self._lines[name].entries]
 
     def substitute(self, others: Mapping[int, Delivery]) -> None:
-        """Put others of the same customers in the places of the events with these numbers."""
+        """Replace the events with these numbers by others of the same customers."""
         for name in {each.customer or "" for each in others.values()}:
             line = self._lines[name]
             line.entries = [(n, others.get(n, each)) for n, each in line.entries]

@@ -16,8 +16,8 @@ WHOLE_BATCHES: Final = 2
 class Rejections:
     """One client's batches of which every event was rejected.
 
-    Halving finds the events at fault with two requests for each. Where all are at fault, sending
-    each alone takes one.
+    Halving takes about two requests for each event at fault. If all are, sending each alone takes
+    one.
     """
 
     def __init__(self) -> None:
@@ -30,15 +30,16 @@ class Rejections:
         return self._batches >= WHOLE_BATCHES
 
     def delivered(self) -> None:
-        """The API accepted an event: nothing is suspected any more."""
+        """Note an event that the API accepted: it does not reject everything."""
         self._batches, self._warned = 0, False
 
     def batch_ended(self) -> None:
-        """A batch has ended of which every event was rejected."""
+        """Note a batch of which every event was rejected."""
         self._batches += 1
 
     def event_rejected(self, status: int | None) -> str | None:
-        """An event was rejected alone; return the warning, once, if everything seems to be."""
+        """Note an event that was rejected alone; return the warning, once, if everything seems to
+        be rejected."""
         if self._warned or not self.suspected:
             return None
         self._warned = True

@@ -1,4 +1,4 @@
-"""The activity of one client: what it does with its events, as values for who listens."""
+"""Reports of one client's activity, as values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Reports"]
 
 
 class Reports:
-    """Reports one client's activity. Nobody may listen: then nothing is made."""
+    """Reports one client's activity; makes no values if they are not read."""
 
     def __init__(self, context: Context, gate: Gate) -> None:
         self._context = context
@@ -45,7 +45,7 @@ class Reports:
             self._report(EventsQueued(self._context.now, events, pending))
 
     def adopted(self, events: int) -> None:
-        """Report events that were taken over from an earlier process."""
+        """Report events that were adopted."""
         if events and self._context.listening:
             self._report(EventsAdopted(self._context.now, events))
 
@@ -90,18 +90,18 @@ class Reports:
             self._report(EventsFailed(self._context.now, events, kind, error.status))
 
     def spooled(self, events: int, error: MasivoError) -> None:
-        """Report events whose deliveries ended before them."""
+        """Report events that stay in the spool after their deliveries ended."""
         if self._context.listening:
             kind = type(error).__name__
             self._report(EventsSpooled(self._context.now, events, kind, error.status))
 
     def flush_ended(self, result: FlushResult) -> None:
-        """Report a flush that is over."""
+        """Report a flush that ended."""
         if self._context.listening:
             now = self._context.now
             self._report(FlushEnded(now, result.delivered, result.failed, result.spooled))
 
     def released(self, delivered: int, failed: int) -> None:
-        """Report that the client is gone."""
+        """Report that the client was released."""
         if self._context.listening:
             self._report(ClientReleased(self._context.now, delivered, failed))

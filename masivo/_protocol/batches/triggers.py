@@ -1,8 +1,9 @@
 """Every batch trigger: why and when a batch is due
 (``docs/reference/guarantees.md#triggers``).
 
-If it may go then (batches in flight, the token, a hold) is decided in ``outbox``. The parts of a
-halved batch have the trigger ``halving``, those of one whose events go alone ``probe`` (``batch``).
+``outbox`` decides if a due batch may be sent (batches in flight, the token, a hold). The parts of a
+halved batch have the trigger ``halving``, those of a batch whose events are sent alone ``probe``
+(``batch``).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Missing(NamedTuple):
 
 
 class Triggers:
-    """The reasons for one client's next batch to go. If several apply, the first one here is the
+    """The reasons to send one client's next batch. If several apply, the first one here is the
     trigger:
 
     - ``batch_size``: a whole batch of events waits
@@ -42,7 +43,8 @@ class Triggers:
       ``await_linger``: a caller has waited long enough for the outcome of one of them
     - ``max_wait``: the oldest event has waited long enough
     - ``idle_timeout``: no event has come for long enough
-    - ``drain``, ``close``: a caller waits for room, or for the end (events that came since)
+    - ``drain``, ``close``: a caller waits for room, or for the end of the client (events that came
+      since)
     - ``max_queue``: the buffer is full
 
     Args:
@@ -58,12 +60,12 @@ class Triggers:
         self._last_at = -math.inf
         linger = settings.await_linger
         self._linger = math.inf if linger is None else linger
-        # The callers that wait for the outcome of a buffered event, and since when.
+        # The callers that wait for the outcome of a buffered event, with the time of each.
         self._waits: dict[Delivery, dict[object, float]] = {}
-        self._waited_since = math.inf  # none of them waits for longer
+        self._waited_since = math.inf  # the earliest of these times, or an earlier one
 
     def arrived(self, at: float) -> None:
-        """An event was accepted at this time."""
+        """Note an event that was accepted at this time."""
         self._last_at = max(self._last_at, at)
 
     def push(self, number: int, why: str) -> None:
@@ -73,19 +75,19 @@ class Triggers:
     # ── Callers that wait for an outcome ─────────────────────────────────────────────────────
 
     def begin_wait(self, delivery: Delivery, waiter: object, at: float) -> None:
-        """A caller waits for the outcome of a buffered event, from this time on."""
+        """Note a caller that waits for the outcome of a buffered event from this time on."""
         self._waits.setdefault(delivery, {})[waiter] = at
         self._waited_since = min(self._waited_since, at)
 
     def end_wait(self, delivery: Delivery, waiter: object) -> None:
-        """A caller has given up: its wait changes nothing."""
+        """Forget the wait of a caller that gave up."""
         waiters = self._waits.get(delivery, {})
         waiters.pop(waiter, None)
         if not waiters:
             self._forget_waits((delivery,))
 
     def gone(self, deliveries: Iterable[Delivery]) -> None:
-        """Events are no longer buffered: nothing is to go for the sake of their waiters."""
+        """Forget the waits for events that are no longer buffered."""
         if self._waits:
             self._forget_waits(deliveries)
 
@@ -104,7 +106,7 @@ class Triggers:
         if now < self.await_until():
             return
         waits = (at for waiters in self._waits.values() for at in waiters.values())
-        self._waited_since = min(waits)  # who waited since before may have given up
+        self._waited_since = min(waits)  # the earliest waiter may have given up
         if now >= self.await_until():
             self.push(number, "await_linger")
             self._waits.clear()
@@ -119,7 +121,7 @@ class Triggers:
             queue: the waiting events.
             now: the engine's time.
             pending: the events that wait or are in flight.
-            call: the call that waits for the events to go, if any: ``drain`` or ``close``.
+            call: ``drain`` or ``close`` if a caller waits in it, else None.
         """
         settings, oldest = self._settings, queue.oldest()
         if oldest is None:
@@ -160,7 +162,7 @@ class Triggers:
             )
         if not in_flight:
             return Missing(None, 1, math.inf)
-        # Customers in flight hold their events back. One poll per `idle_timeout` finds what others
-        # sent soon enough; a wake-up for each event that waits for its customer would not.
+        # All waiting events are of customers in flight. A poll every `idle_timeout` finds events of
+        # others soon enough; a wake-up for each event of these customers would cost too much.
         at = now + min(settings.idle_timeout, settings.max_wait)
         return Missing(at, 1 if draining else min(settings.batch_size, room), self._budget)

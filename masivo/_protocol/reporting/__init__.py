@@ -1,6 +1,6 @@
-"""Reporting: what the engine says about its own work, and what it must not say.
+"""Reporting: activity, log lines and warnings, without secrets.
 
-- ``activity``: each thing that the engine does, as a small value
+- ``activity``: each step of the engine's work, as a small value
 - ``lines``: the lines of ``MASIVO_LOG``, made of these values
 - ``losses``: the warnings about events that were lost
 - ``redaction``: texts and exceptions from outside, without the key and the token

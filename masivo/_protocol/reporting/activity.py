@@ -1,7 +1,7 @@
-"""The engine's activity: a small value for each thing that it does.
+"""The engine's activity: a small value for each step of its work.
 
 Values hold numbers, statuses, addresses and names of classes: no key, no token, nothing of an
-event, and nothing that the server said. They are made only for a reader: the log (``Engine``:
+event, and no text of the server. They are made only for a reader: the log (``Engine``:
 ``listening``), or a client's ``on_activity``.
 
 Every ``at`` is a time on the engine's clock; every duration is in seconds. Values of one request

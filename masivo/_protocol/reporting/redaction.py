@@ -1,4 +1,4 @@
-"""Texts and exceptions from outside, made fit to be shown: without the key and the token.
+"""Redaction: texts and exceptions from outside, without the key and the token.
 
 The rules: ``docs/reference/guarantees.md#hidden-secrets``.
 """
@@ -19,8 +19,7 @@ __all__ = ["causes_of", "chain", "redacted", "redacted_body", "stripped"]
 _REDACTED: Final = "[redacted]"
 
 _SHORT: Final = 8
-"""Secrets shorter than this are looked for as whole words only: a part of a common word that is
-equal to one gives nothing away, and responses must stay readable."""
+"""Secrets shorter than this are redacted as whole words only: responses must stay readable."""
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:
@@ -41,7 +40,7 @@ def redacted_body(body: bytes, secrets: Sequence[str]) -> bytes:
     if value is not NOT_JSON:
         try:
             return encode(_redacted_value(value, secrets))
-        except RecursionError:  # nested too deeply for that, but for nothing else: a text
+        except RecursionError:  # nested too deeply: redact it as a text
             body = encode(value)
     text = redacted(body.decode("utf-8", "surrogateescape"), secrets)
     return text.encode("utf-8", "surrogateescape")
@@ -95,30 +94,30 @@ def _members(error: BaseException) -> Iterable[tuple[str, object]]:
 
 
 def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | None:
-    """The exception without what leads to a secret: tracebacks, whose frames hold requests; what
-    it carries besides texts and numbers (a request, a response); secrets in its texts. Another
-    exception that it carries becomes a text. None if that is not possible: a class of a caller's
-    transport can be anything.
+    """Remove from an exception everything that leads to a secret: tracebacks, whose frames hold
+    requests; attributes other than texts and numbers (a request, a response); secrets in its texts.
+    An attribute that is an exception becomes a text. Return None if that is not possible: an
+    exception of a caller's transport can be anything.
 
     Args:
-        error: is changed, and so is all that it came from.
+        error: the exception; it is changed, and so are all that it came from.
         secrets: the key and the token.
     """
 
     def clean(value: object) -> object:
-        if isinstance(value, BaseException):  # of httpcore's it is all that they say
+        if isinstance(value, BaseException):  # httpcore's carry their message there
             value = str(value)
         if isinstance(value, str):
             value = redacted(value, secrets)
         return value if isinstance(value, str | int | float) else None
 
     try:
-        for each in reversed(list(chain(error))):  # first what it came from: it may be quoted
+        for each in reversed(list(chain(error))):  # causes first: their text may be quoted
             each.__traceback__ = None
             attributes = vars(each)
             attributes.update({name: clean(value) for name, value in attributes.items()})
             if isinstance(each, BaseExceptionGroup):
-                continue  # its exceptions have their turn; nothing else of it can be set
+                continue  # its exceptions are in the chain; nothing else in it can be set
             each.args = tuple(map(clean, each.args))
             for name, value in _members(each):
                 if clean(value) != value:

@@ -1,4 +1,4 @@
-"""Sending: what all requests of a key share, whatever they carry.
+"""Sending: the common part of all requests of a key.
 
 - ``context``: the engine's time and output; requests, whose results go to their senders' callbacks
 - ``attempt``: something that is sent, and perhaps sent again

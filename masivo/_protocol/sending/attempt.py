@@ -1,4 +1,4 @@
-"""Something that is sent, and perhaps sent again."""
+"""The attempts to send a batch or an authorization."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ __all__ = ["Attempt"]
 
 
 class Attempt:
-    """Something that is sent, and perhaps sent again: a batch or an authorization."""
+    """A batch or an authorization, with the state of its requests and retries."""
 
     def __init__(self) -> None:
         self.client: object = None
-        """The gate of the client whose it is; None: it is for all clients."""
+        """The gate of its client; None if it belongs to all clients."""
         self.request_id: int | None = None
         """The request that is out; None while waiting."""
         self.sent_at: float = 0.0
@@ -20,7 +20,7 @@ class Attempt:
         self.not_before: float = 0.0
         """The earliest time for the next request."""
         self.retries: int = 0
-        """How often it was sent again."""
+        """How many retries it has had."""
         self.last_try: bool = False
         """True once a close cut its wait short: it is not sent again."""
 
@@ -30,6 +30,6 @@ class Attempt:
         return None
 
     def begin(self) -> None:
-        """Forget the retries: what is sent from now on is new."""
+        """Reset the retries: the next request is a new one."""
         self.retries = 0
         self.last_try = False

@@ -29,17 +29,16 @@ def full_jitter(failures: int, random: RandomSource, longest: float = LONGEST_WA
 
 
 class Backoff:
-    """The state of one key that says when to send again."""
+    """The state of one key's waits: when its next request may be sent."""
 
     def __init__(self, random: RandomSource) -> None:
         self._random = random
         self.failures: int = 0
         """How many failures in a row; any other result, a 400 or a 401 too, resets it to 0."""
         self.hold_until: float = 0.0
-        """No request of the key before this time, except the last try of a client that closes."""
+        """No request of the key is sent before this time, except the last try of a close."""
         self.long_hold_until: float = 0.0
-        """Batches fail at once before this time: the server asked for more patience than
-        ``LONGEST_HOLD``."""
+        """Batches fail at once before this time: a ``Retry-After`` was above ``LONGEST_HOLD``."""
         self._long_hold_error: MasivoError | None = None
 
     def failed(self, attempt: Attempt, wait: float | None, error: MasivoError, now: float) -> None:
@@ -48,7 +47,7 @@ class Backoff:
         Args:
             attempt: the attempt that failed. Requests that were out together count as one failure.
             wait: the seconds of its ``Retry-After``, if any.
-            error: the error of batches if that is too long.
+            error: the error of batches if the ``Retry-After`` is too long.
             now: the engine's time.
         """
         self.failures = max(self.failures, attempt.failures + 1)
@@ -64,7 +63,7 @@ class Backoff:
             self.long_hold_until, self._long_hold_error = now + wait, error
 
     def succeeded(self) -> None:
-        """Reset the count, after any result that is no failure to be backed off from."""
+        """Reset the count, after any result that needs no backoff."""
         self.failures = 0
 
     def wait(self) -> float:

@@ -1,4 +1,4 @@
-"""The state that the parts of one key share: time, what is out, what goes out."""
+"""The state that the parts of one key share: time, open requests, output."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _Then: TypeAlias = "Callable[[StoreDone], None]"
 
 
 class Context:
-    """The state of one API key that its parts share. It knows none of them.
+    """The state of one API key that its parts share, without knowing them.
 
     Its arguments are those of ``Engine``.
     """
@@ -72,15 +72,15 @@ class Context:
         self.backoff: Backoff = Backoff(random)
         self.server_clock: ServerClock = ServerClock(wall_clock)
         self.inbox: deque[_Input] = deque()
-        # The function itself: every event goes through it.
+        # Not a method: every event passes through it, and this is faster.
         self.input: Callable[[_Input], None] = self.inbox.append
         """Input: note something for the next poll: an event, or a function to be called."""
         self.touched: dict[object, None] = {}
-        """The clients that look at their state again in this poll."""
+        """The clients whose ``step`` runs in this poll."""
         self.all_touched: bool = False
-        """True if all clients do."""
+        """True if all clients are touched."""
         self.listeners: dict[object, Origin] = {}
-        """The clients that somebody listens to, by their gates."""
+        """The clients with listeners, by their gates."""
         self.logged: bool = False
         """True while ``Output.activity`` is read."""
         self.listening: bool = False
@@ -93,14 +93,14 @@ class Context:
         self.attached: bool = False
         """True while a client is attached."""
         self.latest_token: str | None = None
-        """The last token that there was, also when it is dead: a response may still echo it."""
+        """The last token, even a dead one: a response may still echo it."""
         self._failures: WeakValueDictionary[int, Failed] = WeakValueDictionary()
         self._requests: dict[int, tuple[Attempt, _Done]] = {}
         self._works: dict[int, _Then] = {}
         self._last_id = 0
 
     def rest(self) -> None:
-        """Forget what is out: the last client is gone."""
+        """Drop the state: the last client has detached."""
         self.backoff = Backoff(self.random)
         for request_id in self._requests:
             self._abandoned(request_id, None)
@@ -111,11 +111,11 @@ class Context:
         self.out.warnings.extend(self.losses.drain(self.now))
 
     def work(self, owner: object, steps: Sequence[Callable[[], object]], then: _Then) -> None:
-        """Have work on a store carried out.
+        """Put out work on a store.
 
         Args:
             owner: see ``StoreWork.owner``.
-            steps: what is to be done, in order.
+            steps: the functions to call, in order.
             then: called with the result, in a later poll, whether a client is attached or not.
         """
         self._last_id += 1
@@ -123,11 +123,11 @@ class Context:
         self.out.storage.append(StoreWork(self._last_id, steps, owner))
 
     def touch(self, client: object) -> None:
-        """Have a client look at its state again, in this poll."""
+        """Run a client's ``step`` in this poll."""
         self.touched[client] = None
 
     def report(self, activity: Activity, client: object = None) -> None:
-        """Hand out activity. Ask ``listening`` before you make it.
+        """Put out activity. Check ``listening`` before making it.
 
         Args:
             activity: the activity.
@@ -185,7 +185,7 @@ class Context:
         return redacted(request.url, self.secrets(None))
 
     def returned(self, request_id: int, result: Response | Failure | StoreDone) -> None:
-        """Hand the result of a request, or of work, to whoever asked for it, unless the attempt was
+        """Pass the result of a request, or of work, to its callback, unless the attempt was
         forgotten."""
         if isinstance(result, StoreDone):
             if (then := self._works.pop(request_id, None)) is not None:
@@ -225,12 +225,12 @@ class Context:
             self.report(RequestAbandoned(self.now, request_id), client)
 
     def retry(self, attempt: Attempt, *, retries: int, hurry: bool) -> bool:
-        """Schedule a retry; False if there were enough.
+        """Schedule a retry; return False if there were enough.
 
         Args:
-            attempt: what is sent again.
+            attempt: the attempt to send again.
             retries: how many retries there may be in all.
-            hurry: whether a close cuts the wait short, for one last try.
+            hurry: True if a close cuts the wait short, for one last try.
         """
         if attempt.retries >= retries or attempt.last_try:
             return False
@@ -274,7 +274,7 @@ class Context:
         return redacted_body(response.body, self.secrets(token))
 
     def secrets(self, token: str | None) -> list[str]:
-        """The texts that must not be shown: the key, the last token, and the one that was used."""
+        """The texts that must not be shown: the key, the last token, and ``token``."""
         secrets = self.account.api_key.reveal(), token, self.latest_token
         return [each for each in secrets if each]
 
@@ -297,12 +297,12 @@ class Context:
         self.wake()
 
     def _note_unclaimed(self, error: MasivoError, count: int) -> None:
-        # Without a client no timer will fire: `rest` logs in this poll what is suppressed now.
+        # Without a client no timer fires: `rest` logs suppressed failures in this poll.
         suppress = not self.attached
         self.out.warnings.extend(self.losses.note(error, count, self.now, suppress=suppress))
 
     def warn_of_loss(self, error: MasivoError, count: int) -> None:
-        """Warn of events that ended with an error, not too often."""
+        """Warn of events that ended with an error; warnings are limited in number."""
         self.out.warnings.extend(self.losses.note(error, count, self.now))
 
     def report_unclaimed(self, ticket: CloseTicket) -> None:

@@ -15,37 +15,37 @@ if TYPE_CHECKING:
 __all__ = ["DOUBT", "ServerClock"]
 
 WALL_CLOCK_MARGIN: Final = 2.0
-"""How far behind the local clock a stamp stays where no ``Date`` was seen, in seconds: the API
-rejects a time in the future."""
+"""Seconds by which a stamp stays behind the local clock if no ``Date`` was seen: the API rejects a
+time in the future."""
 
 DOUBT: Final = 60.0
-"""Clocks that differ by more than this have been set, or have stood still, in seconds. Less is the
-network's delay, or a clock that runs fast or slow."""
+"""Clocks that differ by more seconds than this were set, or have stopped. Less is the network's
+delay, or drift."""
 
 
 class ServerClock:
     """The server's clock, by its distance from the engine's.
 
     ``Date`` is cut to the second and the response took time to arrive, so the server's clock reads
-    at least ``Date`` when it does: each is a lower bound, and the highest counts. One that is far
-    below shows that the server's clock was set back, or that an earlier response was wrong: then it
-    counts alone.
+    at least ``Date`` at that moment: each ``Date`` is a lower bound, and the highest counts. One
+    that is far below shows that the server's clock was set back, or that an earlier response was
+    wrong: it replaces the estimate.
 
-    The engine's clock may stand still while the machine sleeps. If the wall clock has gone on
-    without it since the last ``Date``, the wall clock's progress counts until the next.
+    The engine's clock may stop while the machine sleeps. If the wall clock has advanced without it
+    since the last ``Date``, the wall clock's progress counts until the next.
     """
 
     def __init__(self, wall_clock: Clock) -> None:
         self.is_known: bool = False
         """True once a ``Date`` was seen."""
         self.ahead: float = -WALL_CLOCK_MARGIN
-        """The seconds by which the server's clock is ahead of the wall clock, at least. For calls:
-        it takes no time to know."""
+        """The least number of seconds by which the server's clock is ahead of the wall clock. For
+        calls to send: reading it costs nothing."""
         self._wall_clock = wall_clock
         self._offset: float | None = None
         self._seen: tuple[float, float] = (0.0, 0.0)  # both clocks at the last `Date`
         self.set_back: int = 0
-        """How often a ``Date`` showed that the server's time had been taken for a later one."""
+        """How often a ``Date`` showed that the estimate was too late."""
 
     def observe(self, date: str | None, now: float) -> None:
         """Learn from the ``Date`` of a response.
@@ -67,7 +67,7 @@ class ServerClock:
             self.set_back += 1
 
     def offset(self, now: float) -> float:
-        """The seconds by which the server's clock is ahead of the engine's, at least.
+        """The least number of seconds by which the server's clock is ahead of the engine's.
 
         Args:
             now: the engine's time.

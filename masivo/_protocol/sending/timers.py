@@ -22,7 +22,7 @@ class Timer(Enum):
     REFRESH = auto()
     """The token is renewed."""
     SPOOL = auto()
-    """A client looks at its store: what others have left in it, what is to be written again."""
+    """A client checks its store for logs to adopt and records to write again."""
     LOG = auto()
     """Suppressed warnings are written as one."""
 
@@ -41,7 +41,7 @@ class Timers:
         self._count = 0
 
     def set(self, slot: Slot, at: float | None) -> None:
-        """Let ``slot`` fire at ``at`` (seconds on the engine's clock), or never for None."""
+        """Make ``slot`` fire at ``at`` (seconds on the engine's clock), or never for None."""
         if self._at.get(slot) == at:
             return
         if at is None:
@@ -74,7 +74,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def first(self) -> Timer | None:
-        """The timer whose time comes first, or None."""
+        """The timer that fires next, or None."""
         return None if self.next() is None else self._heap[0][2][0]
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""An event without a delivery of its own: its caller's has ended, or it was read from a store."""
+"""An event without a delivery of a caller's: that has ended, or the event was read from a store."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Kept", "customer_of", "issued_at_of", "left_over", "read_back", "sou
 
 
 class Kept(Delivery, gc=False, eq=False, weakref=False):
-    """An event that is sent without anybody to wait for it."""
+    """An event without a waiter."""
 
     source: object = None
-    """The log that it lies in; None: the client's own."""
+    """The adopted log that holds it; None: the client's own."""
     stored: Stored | None = None
-    """As it was read; None: it was never out of memory."""
+    """The event as it was read; None if it was never out of memory."""
 
 
 class _Fields(msgspec.Struct):
-    """The fields of an event that the core looks at."""
+    """The fields of an event that the core reads."""
 
     customer_id: str = ""
     issued_at: object = None
@@ -38,19 +38,19 @@ _decode = msgspec.json.Decoder(_Fields).decode
 
 
 def source_of(delivery: Delivery) -> object:
-    """The adopted log that an event lies in; None for the client's own."""
+    """The adopted log that holds an event; None for the client's own."""
     return delivery.source if isinstance(delivery, Kept) else None
 
 
 def customer_of(stored: Stored) -> str:
-    """The customer of an event that was read; empty where it is none."""
+    """The customer of an event that was read; empty if it is not a valid event."""
     fields = _fields(stored.event)
     return "" if fields is None else fields.customer_id
 
 
 def issued_at_of(encoded: bytes) -> float | None:
-    """The ``issued_at`` that a caller has given an event, in seconds since the epoch; None if it is
-    to be stamped, or is none."""
+    """The ``issued_at`` that a caller gave an event, in seconds since the epoch; None if there is
+    none, or it is not a time."""
     fields = _fields(encoded)
     text = None if fields is None else fields.issued_at
     return parse_stamp(text) if isinstance(text, str) else None
@@ -64,7 +64,7 @@ def _fields(encoded: bytes) -> _Fields | None:
 
 
 def left_over(delivery: Delivery) -> Kept:
-    """The event of a delivery that has ended before it."""
+    """The event of a delivery that has ended, to be sent later."""
     return Kept(
         delivery.encoded,
         delivery.at,
@@ -76,7 +76,7 @@ def left_over(delivery: Delivery) -> Kept:
 
 
 def read_back(stored: Stored, source: object, at: float, origin: Origin) -> Kept | None:
-    """An event that was read, or None where it is none.
+    """An event that was read from a store, or None if it is not a valid event.
 
     Args:
         stored: as it was read.

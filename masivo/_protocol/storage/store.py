@@ -1,9 +1,8 @@
-"""A store, as the core and a driver know it: protocols and values, and nothing of files.
+"""The protocol of a store and its values, independent of files.
 
-A position is a whole number that names one event of one log. It says nothing about order: the
-order of a log's events is that in which they are read. Positions of one client's own logs are
-never used twice, also where one of its logs takes the place of another (after a fork, or where a
-log was lost).
+A position is a whole number that names one event of one log. It says nothing about order: the order
+of a log's events is that in which they are read. Positions of one client's own logs are never
+reused, even if a new log replaces another (after a fork, or after a log was lost).
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ __all__ = [
 
 
 class StoreError(Exception):
-    """The store could not do it; the message says why, fit for a user."""
+    """An operation of the store failed; the message, for users, says why."""
 
 
 class Place(NamedTuple):
@@ -57,28 +56,30 @@ class Window(msgspec.Struct, frozen=True):
     """Events that were read together, in order."""
 
     events: list[Stored]
-    """Events that are not removed. Those that the reader holds already may be among them: an event
-    can be read before the call that appended it has returned."""
+    """Events that were not removed. The reader may hold some of them already: an event can be read
+    before the call that appended it has returned."""
     after: Place
     """Where to read on."""
     end: bool
-    """True if nothing came after them."""
+    """True if they were the last."""
     damaged: int
-    """How many damaged parts were met for the first time; they are kept in a file of their own."""
+    """How many damaged parts were found for the first time; each is kept in a file of its own."""
     live: bool = False
-    """True if others append to the log: ``end`` means for now, and events wait for the ordinary
-    triggers. It is looked at again now and then, and at each ``Buffer.look``; it needs no notes."""
+    """True if others append to the log: then ``end`` is only the present end, events wait for the
+    ordinary triggers, batches are not noted, and the log is read again every second and at each
+    ``Buffer.look``."""
 
 
 class Note(msgspec.Struct, frozen=True):
-    """A batch, noted before it is first sent, so that whoever adopts it can send the same bytes."""
+    """A batch, noted before it is first sent, so that a client that adopts it can send the same
+    bytes."""
 
     positions: list[int]
-    """Of its events, in order."""
+    """The positions of its events, in order."""
     key: str
     """Its ``Idempotency-Key``."""
     stamps: bytes
-    """The core's own: what else it needs to make the same bytes again."""
+    """The stamps of its events, as the core needs them to make the same bytes again."""
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -90,7 +91,7 @@ class Noted(msgspec.Struct, frozen=True):
 
 
 class RejectedEvent(msgspec.Struct, frozen=True):
-    """An event that was rejected for its own sake, to be kept for people to look at."""
+    """A rejected event, to be kept for people."""
 
     event: bytes
     """The event, as complete JSON in one line."""
@@ -101,9 +102,9 @@ class RejectedEvent(msgspec.Struct, frozen=True):
 
 
 class StoredLog(Protocol):
-    """One log: a client's own, or one that it has adopted. For the poll's side alone.
+    """One log: a client's own, or one that it has adopted. Used in steps of work only.
 
-    Nothing here raises for what is wrong with the files, but for ``note``.
+    Only ``note`` raises if something is wrong with the files.
     """
 
     @property
@@ -113,12 +114,12 @@ class StoredLog(Protocol):
 
     @property
     def size(self) -> int:
-        """The bytes that it takes on disk, as known."""
+        """The bytes that it takes on disk, as far as known."""
         ...
 
     def noted(self) -> list[Noted]:
-        """Return the batches that were noted by whoever had the log before, where none of their
-        events was removed or noted again. To be called first; ``read`` gives their events, too."""
+        """Return the batches that earlier owners of the log noted, unless an event of them was
+        removed or noted again. To be called first; ``read`` returns their events, too."""
         ...
 
     def read(self, after: Place | None, events: int, size: int) -> Window:
@@ -135,21 +136,22 @@ class StoredLog(Protocol):
         """Note a batch. A later note of an event replaces an earlier one.
 
         Raises:
-            StoreError: it is not on disk. The batch may be sent all the same: that makes room.
+            StoreError: it is not on disk. The batch may be sent anyway: that makes room.
         """
         ...
 
     def remove(self, positions: Sequence[int]) -> None:
-        """Remove events that have their outcome. Where that cannot be written now, it is written
+        """Remove events that have their outcome. If that cannot be written now, it is written
         later; unknown positions are ignored."""
         ...
 
     def left(self) -> tuple[int, int, float | None]:
-        """Count what is not removed: events, bytes, the time of the oldest. Reads all of it."""
+        """Count the events that were not removed: their number, bytes, and the time of the oldest.
+        Reads the whole log."""
         ...
 
     def release(self) -> None:
-        """Let go of the log: whoever comes next may adopt it. One that is empty is deleted."""
+        """Release the log, so that another client may adopt it; delete it if it is empty."""
         ...
 
 
@@ -159,7 +161,7 @@ class Store(Protocol):
     # ── In the call to send: from anywhere, at any time ──────────────────────────────────────
 
     def append(self, event: bytes, at: float, certain: bool) -> int:
-        """Store an event, and return its position: it survives the process from now on.
+        """Store an event, so that it survives the process; return its position.
 
         Args:
             event: its bytes.
@@ -167,7 +169,8 @@ class Store(Protocol):
             certain: see ``Stored``.
 
         Raises:
-            StoreError: it is not stored: the bound, a full disk, a released store.
+            StoreError: it is not stored: the bound is reached, the disk is full, the store is
+                released.
         """
         ...
 
@@ -177,7 +180,7 @@ class Store(Protocol):
 
     @property
     def due(self) -> bool:
-        """True if ``tend`` has work. To be looked at when the engine is polled."""
+        """True if ``tend`` has work. Checked at each poll."""
         ...
 
     @property
@@ -189,22 +192,22 @@ class Store(Protocol):
 
     @property
     def own(self) -> StoredLog | None:
-        """The log that ``append`` writes to; None before the first event. Another one after it was
-        lost: what was in the former one is no more, or for others to adopt."""
+        """The log that ``append`` writes to; None before the first event. A new log replaces one
+        that was lost, whose events are gone or for others to adopt."""
         ...
 
     def tend(self) -> bool:
-        """Begin new segments, write removals that could not be written. To be called when ``due``,
-        and every 30 s; False if the own log was lost (its files were deleted, its descriptors
-        closed by others): events that are in memory should be appended again."""
+        """Begin new segments, and write removals that could not be written. To be called when
+        ``due``, and every 30 s. Return False if the own log was lost (others deleted its files or
+        closed its descriptors): events in memory should be appended again."""
         ...
 
     def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:
-        """Take over the logs of the same account that nobody holds, the oldest first, each when the
+        """Adopt the logs of the same account that nobody holds, the oldest first, each when the
         iterator comes to it.
 
         Args:
-            replaced_key: those of the same ``base_url``, whatever their key.
+            replaced_key: True for logs of the same ``base_url`` under any key.
         """
         ...
 
@@ -216,7 +219,7 @@ class Store(Protocol):
 
     def reject(self, events: Sequence[RejectedEvent]) -> int:
         """Keep rejected events for 30 days; to be called before they are removed. Return how many
-        older ones had to make way.
+        older ones were deleted to make room.
 
         Raises:
             StoreError: they could not be kept.
@@ -224,10 +227,11 @@ class Store(Protocol):
         ...
 
     def release(self) -> None:
-        """Take no more events, and let go of every log."""
+        """Accept no more events, and release every log."""
         ...
 
     def forked(self) -> None:
-        """Begin anew, in the child of a fork: its parent's logs are its parent's. A fork that is
-        not announced is noticed at the next append; until then the rest does nothing."""
+        """Begin anew, in the child of a fork: the logs so far belong to the parent. A fork that
+        bypasses Python's hooks is noticed at the next append; until then the other methods do
+        nothing."""
         ...

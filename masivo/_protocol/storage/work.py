@@ -1,4 +1,4 @@
-"""Work on a store, as polls ask for it; a driver carries it out like a request."""
+"""Work on a store, as a poll puts it out; a driver carries it out like a request."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class StoreWork(msgspec.Struct, frozen=True):
 
     @property
     def interrupted(self) -> StoreDone:
-        """The result of work that was broken off."""
+        """The result of interrupted work."""
         return StoreDone([StoreError("the work on the store was interrupted")] * len(self.steps))
 
     def run(self) -> StoreDone:
-        """Do it; raises no Exception."""
+        """Do the work; raises no Exception."""
         return StoreDone([_result(step) for step in self.steps])
 
     def __repr__(self) -> str:
@@ -59,11 +59,11 @@ def _result(step: _Step) -> object:
 
 
 class Queued:
-    """The steps that are to be done on one store, in order; some of them at a time are out.
+    """The steps to do on one store, in order; some are out at a time.
 
     Args:
-        start: given steps and a function, has them carried out, and the function called with
-            their results in a later poll.
+        start: takes steps and a function; carries the steps out, and calls the function with their
+            results in a later poll.
     """
 
     def __init__(self, start: Callable[[Sequence[_Step], _Then], None]) -> None:
@@ -73,15 +73,15 @@ class Queued:
 
     @property
     def idle(self) -> bool:
-        """True if nothing is to be done."""
+        """True if no step is waiting or out."""
         return not (self._out or self._steps)
 
     def add(self, step: _Step, then: _Then | None = None) -> None:
-        """Have a step done after those before it; ``then`` is called with what it returns."""
+        """Add a step; ``then`` is called with its result."""
         self._steps.append((step, then))
 
     def begin(self) -> None:
-        """Have the steps done that were added, unless earlier ones are out."""
+        """Start the steps that were added, unless earlier ones are out."""
         if self._out or not self._steps:
             return
         steps, self._steps = self._steps, deque()

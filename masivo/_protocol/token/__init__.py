@@ -1,4 +1,4 @@
-"""The token of a key: when it is fetched, renewed and thrown away.
+"""The token of a key: when it is fetched, renewed and discarded.
 
 - ``authorizer``: the need for a token, the authorization that is out, and its result
 - ``life``: the states of a token, as a table, and its times

@@ -46,31 +46,31 @@ class Clients(Protocol):
     """The clients of a key, as its authorizer sees them."""
 
     def refresh_interval(self) -> float | None:
-        """The shortest; None if all leave it to the token's own expiry."""
+        """The shortest interval; None if all clients have None."""
         ...
 
     def timeout(self) -> float:
-        """The longest."""
+        """The longest timeout."""
         ...
 
     def max_retries(self) -> int:
-        """The most."""
+        """The largest number of retries."""
         ...
 
     def hurry(self) -> bool:
-        """Return whether one that closes with a deadline still has events."""
+        """Return True if a client that closes with a deadline still has events."""
         ...
 
     def longest_rest(self) -> float:
-        """For how many seconds a refused key rests at most."""
+        """The longest rest of a refused key, in seconds."""
         ...
 
     def any_patient(self, asking: list[object]) -> bool:
-        """Return whether one that does not hurry has events, or is among those ``asking``."""
+        """Return True if a client that does not hurry has events, or is in ``asking``."""
         ...
 
     def fail_waiting(self, error: MasivoError, *, hurried_only: bool) -> None:
-        """End what waits: of all, or of those that close with a deadline."""
+        """Fail the waiting events of all clients, or only of those that close with a deadline."""
         ...
 
 
@@ -81,7 +81,7 @@ class Authorizer:
         self.count: int = 0
         """How many authorizations were sent."""
         self.grants: int = 0
-        """How many tokens they brought."""
+        """How many tokens were granted."""
         self._context = context
         self._clients = clients
         self._token = Token(context.random)
@@ -94,18 +94,19 @@ class Authorizer:
         return self._token.state
 
     def rest(self) -> None:
-        """Forget everything: the last client is gone."""
+        """Drop the state: the last client has detached."""
         self._token = Token(self._context.random)
         self._authorization = None
 
     def detach(self, client: object) -> None:
-        """Forget a client: it waits for no token, and its interval does not count."""
+        """Forget a client: its callers wait for no token, and its interval does not count."""
         for _, ticket in self._take_tickets(client):
             self._context.end(ticket, Failed(MasivoClosedError("the client was closed")))
         self.set_renewal()
 
     def token(self) -> str | None:
-        """The token, or None: then one is fetched, and its arrival touches every client."""
+        """Return the token, or None after starting an authorization, whose token touches every
+        client."""
         if self._token.expired(self._context.now):
             self._revoke("it has expired")
         refusal = self._context.backoff.long_hold(self._context.now) or self.refusal()
@@ -127,7 +128,7 @@ class Authorizer:
         return self._token.refused_until
 
     def trust(self) -> None:
-        """The API took a token of the key."""
+        """Note that the API accepted a token of the key."""
         self._token.trust()
 
     def want(self, client: object, ticket: Ticket) -> None:
@@ -155,28 +156,27 @@ class Authorizer:
         """Ask for a new token in the background."""
         if self._token.change(Change.DUE):
             self._begin_authorization(self._patience())
-        # A client that went in the same poll may have set the timer anew.
+        # A client that detached in the same poll may have set the timer.
         self.set_renewal()
 
     def _longest_wait(self) -> float:
         return max(self._clients.refresh_interval() or LONGEST_HOLD, 1.0)
 
     def _patience(self) -> float:
-        """The wait of a renewal in the background during a hold, in seconds: the rest of the hold
-        plus a random part of the interval, so that a fleet does not renew at once. 0 without a
-        hold."""
+        """The delay of a background renewal during a hold, in seconds: the rest of the hold plus a
+        random part of the interval, so that a fleet does not renew at once. 0 without a hold."""
         backoff = self._context.backoff
         left = max(backoff.hold_until, backoff.long_hold_until) - self._context.now
         return left + self._context.random.random() * self._longest_wait() if left > 0 else 0.0
 
     def reject(self, token: str | None) -> None:
-        """Throw away a token that a 401 rejected, but not a newer one."""
+        """Discard a token that got a 401, but not a newer one."""
         if token == self._token.value:
             self._revoke("a request with it got a 401")
 
     def rest_key(self, error: MasivoError) -> None:
-        """Fail all that waits, and new events for a while: the API refuses the key, or each token
-        that it grants it."""
+        """Fail all waiting events, and new ones for a while: the API refuses the key, or every
+        token that it grants."""
         context = self._context
         if self._token.value is not None:
             self._revoke("the API takes no token of this key")
@@ -195,8 +195,8 @@ class Authorizer:
         self.set_renewal()
         authorization = self._authorization
         if authorization is not None:
-            # A renewal in the background is urgent now: it does not wait for its next retry, and
-            # the retries that it had do not count.
+            # A background renewal is urgent now: it is sent without waiting for its retry, and its
+            # retries so far do not count.
             authorization.begin()
             authorization.not_before = self._context.now
         self._context.all_touched = True
@@ -206,7 +206,7 @@ class Authorizer:
         self._context.timers.set(_RENEW, self._token.renew_at(self._clients.refresh_interval()))
 
     def step(self) -> None:
-        """Send the authorization that is wanted, if it is time."""
+        """Send the authorization that is needed, if it is due."""
         context, authorization = self._context, self._authorization
         if authorization is None or authorization.request_id is not None or not context.attached:
             return
@@ -216,7 +216,7 @@ class Authorizer:
             return
         if error is not None and authorization.not_before < context.backoff.long_hold_until:
             authorization.not_before = context.now + self._patience()
-        # Nobody waits for a renewal in the background, so a close does not hurry it.
+        # No caller waits for a background renewal, so a close does not hurry it.
         hurry = self._token.state is State.FETCHING and self._clients.hurry()
         at = context.waits_until(authorization, hurry=hurry)
         context.timers.set(_RETRY, at)
@@ -280,7 +280,7 @@ class Authorizer:
         context.all_touched = True
 
     def _refused(self, authorization: _Authorization, error: MasivoError) -> None:
-        """Rest the key, as new events would fail too; but keep a token that still works."""
+        """Rest the key, unless there is a token that still works."""
         if self._token.state is State.STALE:
             self._renew_later(authorization, error, None)
         else:
@@ -294,7 +294,7 @@ class Authorizer:
         retryable: bool,
         wait: float | None = None,
     ) -> None:
-        """Retry a failed authorization, or end what waits for it.
+        """Retry a failed authorization, or fail the events and callers that wait for it.
 
         Args:
             authorization: the attempt.
@@ -320,11 +320,11 @@ class Authorizer:
     def _renew_later(
         self, authorization: _Authorization, error: MasivoError, wait: float | None
     ) -> None:
-        """Keep the token, which still works, and renew it later. The next 401 decides."""
+        """Keep the token, which still works, and renew it later. A 401 discards it."""
         context = self._context
         authorization.failed = True
         context.backoff.hold(wait, error, context.now)
-        context.all_touched = True  # batches that wait fail at once if that is too long
+        context.all_touched = True  # waiting batches fail at once if the hold is too long
         authorization.retries += 1
         authorization.not_before = context.now + (
             self._patience()
@@ -335,7 +335,7 @@ class Authorizer:
             context.report(RenewalFailed(context.now, left))
 
     def _give_up(self, error: MasivoError) -> None:
-        """Fetch no token until one is needed again."""
+        """Stop the authorization: no token is fetched until one is needed again."""
         if self._authorization is not None:
             self._context.forget(self._authorization)
         self._authorization = None
@@ -345,8 +345,8 @@ class Authorizer:
             self._context.end(ticket, Failed(error))
 
     def _end_hurried(self, authorization: _Authorization, error: MasivoError) -> None:
-        """Fail what waits in clients that close with a deadline. If others wait, their retries go
-        on."""
+        """Fail the waiting events of clients that close with a deadline. If other clients wait,
+        retries continue."""
         self._clients.fail_waiting(error, hurried_only=True)
         if self._clients.any_patient([client for client, _ in self._tickets]):
             authorization.last_try = False

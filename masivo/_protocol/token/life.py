@@ -26,13 +26,13 @@ __all__ = ["TRANSITIONS", "Change", "State", "Token"]
 
 EARLIEST_SPREAD: Final = 0.1
 """The first renewal comes after a random share of the interval, between this and 1, so that
-processes that start together renew apart. Later ones keep the interval."""
+processes that start together do not renew together. Later ones keep the interval."""
 
 EXPIRY_MARGIN: Final = 300.0
-"""A token is renewed this many seconds before its own expiry (the vendor's guide), up to twice as
-many by jitter."""
+"""A token is renewed this many seconds before its own expiry (the vendor's guide), or by jitter up
+to twice as many."""
 EXPIRY_SHARE: Final = 0.1
-"""The most that this margin is of the token's lifetime, before the jitter."""
+"""The largest share of the token's lifetime that this margin may be, before the jitter."""
 
 REFUSAL_LASTS: Final = 30.0
 """For this many seconds after a refusal of the key, new events fail at once
@@ -47,16 +47,16 @@ class State(Enum):
     FETCHING = "fetching"
     """There is none yet: an authorization is out, or waits for a retry."""
     FRESH = "fresh"
-    """A token, with nothing to be done about it."""
+    """There is a token, and no renewal is due."""
     STALE = "stale"
-    """A token that still works, and an authorization for its successor."""
+    """There is a token that still works, and an authorization for the next one."""
 
 
 class Change(Enum):
     """The changes of its state."""
 
     NEEDED = auto()
-    """Something must be sent."""
+    """A request needs a token."""
     GRANTED = auto()
     """An authorization brought a token."""
     FAILED = auto()
@@ -94,7 +94,7 @@ class Token:
         self.refused_until = 0.0
         """New events fail at once with ``refusal`` before this time."""
         self._granted_at = 0.0
-        self._part = 1.0  # of the interval, that passes until it is renewed
+        self._part = 1.0  # the part of the interval until the renewal
         self._expires_at: float | None = None
         self._renew_before_expiry = 0.0
 
@@ -114,14 +114,14 @@ class Token:
         return True
 
     def grant(self, value: str, life: float | None, now: float, *, on_time: bool) -> None:
-        """Take a new token.
+        """Set a new token.
 
         Args:
             value: the token.
             life: the seconds until its own expiry; None if it is unknown.
             now: the engine's time.
-            on_time: whether it was renewed when due, without a failure: then the next renewal
-                keeps the interval, else it is spread anew.
+            on_time: True if it was renewed when due, without a failure: then the next renewal keeps
+                the interval; else its time is random again.
         """
         self.change(Change.GRANTED)
         self.value = value
@@ -136,14 +136,14 @@ class Token:
             self._renew_before_expiry = margin * (1.0 + spread)
 
     def refuse(self, error: MasivoError, now: float, longest: float) -> None:
-        """Rest the key after a refusal: for twice as long as after the one before, in seconds, but
-        not for longer than ``longest``."""
+        """Rest the key after a refusal: twice as long as after the previous one, but at most
+        ``longest`` seconds."""
         rest = min(longest, REFUSAL_LASTS * 2.0 ** min(self._refusals, 64))
         self._refusals += 1
         self.refusal, self.refused_until = error, now + rest
 
     def trust(self) -> None:
-        """Forget earlier refusals: the API took a token of the key."""
+        """Forget earlier refusals: the API accepted a token of the key."""
         self._refusals = 0
 
     def refusal_at(self, now: float) -> MasivoError | None:
@@ -153,7 +153,7 @@ class Token:
         return None
 
     def expired(self, now: float) -> bool:
-        """Return whether it is known to be dead."""
+        """Return True if the token is known to have expired."""
         return self.value is not None and self._expires_at is not None and now >= self._expires_at
 
     def renew_at(self, interval: float | None) -> float | None:
