@@ -1,4 +1,4 @@
-"""The relay: one door for a fleet.
+"""The relay: takes events from a fleet, keeps them, and delivers them.
 
 The way of an event::
 
@@ -16,7 +16,7 @@ The intake:
 
 The stores:
 
-- ``store``: what the intake and the operations know of a store
+- ``store``: the protocol of a store, for the intake and the operations
 
 For one machine, on a spool:
 
@@ -26,17 +26,17 @@ For one machine, on a spool:
 For a fleet, on Redis:
 
 - ``on_redis``: the store: batches kept, partitions delivered
-- ``opening``: checks of a Redis at the start, and what a fleet agrees on
+- ``opening``: the checks of a Redis at the start, and the settings that a fleet shares
 - ``connection``: connections, and errors without passwords
 - ``scripts``: the keys, and the scripts that change them
-- ``leases``: which partitions this relay delivers, and until when it may
+- ``leases``: the partitions that this relay may deliver, and until when
 - ``partition``: one partition, as a log
 - ``delivery``: the client of one partition, and its sender
-- ``letters``: dead letters, for people to look at
+- ``letters``: dead letters, for people
 
-What people see of it:
+For people who operate it:
 
-- ``operations``: the routes for health and numbers
-- ``metrics``: the numbers
+- ``operations``: the routes for health and metrics
+- ``metrics``: the metrics
 - ``upstream``: the state of the API, and the warnings about it
 """

@@ -1,4 +1,4 @@
-"""The bodies of requests: read in bounded memory, one and all together."""
+"""The bodies of requests, read in bounded memory, each and all together."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Bodies:
             self.give(body.taken)
 
     def take(self, size: int) -> None:
-        """Count bytes that are about to be in memory.
+        """Count bytes before they are in memory.
 
         Raises:
             CrowdedError: there is no room for them.
@@ -52,7 +52,7 @@ class Bodies:
         self._room -= size
 
     def give(self, size: int) -> None:
-        """Count bytes that are in memory no more."""
+        """Release bytes that are no longer in memory."""
         self._room += size
 
 
@@ -71,7 +71,7 @@ class Body:
             TooLongError: it is too long.
             CrowdedError: there is no memory for it now.
             ValueError: it is not what its content-encoding says.
-            ClientDisconnect: the client is gone.
+            ClientDisconnect: the client has disconnected.
         """
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > MAX_BODY:

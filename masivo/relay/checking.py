@@ -1,4 +1,4 @@
-"""The check of a batch that came in: its events, byte for byte.
+"""The check of a received batch, whose events stay byte for byte.
 
 The rules for one event are the core's own (``_protocol/events/encoding``), as
 ``send_analytics_event`` applies them; here they are applied to JSON.
@@ -31,18 +31,18 @@ MAX_EVENTS: Final = 10_000
 """The most events of a batch."""
 
 MAX_DEPTH: Final = 500
-"""The most levels of arrays and objects in an event: what reads it later may have less room on its
+"""The most levels of arrays and objects in an event: later readers may have less room on their
 stack."""
 
 CLOCK_ERROR: Final = 2.0
-"""The upstream's time, as known, may be this much behind it, in seconds
-(``_protocol/sending/server_clock``): an event that is no further ahead may be of now."""
+"""The estimate of the upstream's time may be this many seconds late
+(``_protocol/sending/server_clock``): an event that is no further ahead may be from now."""
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class MalformedError(Exception):
-    """A body is not what it should be; the message says why."""
+    """A body is malformed; the message says why."""
 
 
 class TooManyError(Exception):
@@ -64,7 +64,7 @@ class BadEventsError(Exception):
 
 
 class _Fields(msgspec.Struct, gc=False):
-    """The fields that are looked at."""
+    """The fields that are checked."""
 
     type: Any = None
     customer_id: Any = None
@@ -113,11 +113,11 @@ class Check:
         raws = self._split(body)
         if len(raws) > MAX_EVENTS:
             raise TooManyError
-        # In texts that the parser passes over, it finds lone surrogates, and not bad UTF-8.
+        # In texts that the parser skips, it finds lone surrogates, but not invalid UTF-8.
         doubtful = not _is_utf8(body)
         lines = b"\n" in body or b"\r" in body
         longest, reserved, stamped = self._longest, self._reserved, self._stamped
-        # In the usual form times are in order as texts.
+        # Times in the usual form can be compared as texts.
         earliest = "" if self._max_age is None else _text(now - self._max_age)
         latest = _text(now + CLOCK_ERROR)
         problems: list[str] = []
@@ -143,7 +143,7 @@ class Check:
                 if len(encoded) > longest - STAMP_SIZE and size(encoded) > longest:
                     raise too_long(encoded, longest)
                 if lines:
-                    # JSON has line ends between its parts alone.
+                    # JSON has line ends only between tokens.
                     encoded = encoded.replace(b"\n", b" ").replace(b"\r", b" ")
             except MasivoValidationError as error:
                 problems.append(f"events[{place}]: {self._explained(encoded, error)}")
@@ -172,7 +172,7 @@ class Check:
             raise MalformedError("The body is not JSON: it is nested too deeply") from None
 
     def _check_time(self, issued_at: object, now: float) -> None:
-        """Check the age of an event; a time that cannot be read is the API's to judge."""
+        """Check the age of an event; a time that cannot be parsed is left to the API."""
         moment = moment_of(issued_at)
         if moment is None:
             return
@@ -183,7 +183,8 @@ class Check:
             raise MasivoValidationError(f"issued_at {problem}, by the API's clock")
 
     def _explained(self, encoded: bytes, error: MasivoValidationError) -> str:
-        """The message for an invalid event; all of its fields may be of help in it."""
+        """The message for an invalid event, made with all its fields, which can give a better
+        hint."""
         event = parse(encoded)
         if event is not NOT_JSON and isinstance(event, dict):
             try:

@@ -1,5 +1,5 @@
-"""Connections to Redis. The URL's password is shown nowhere, and errors are of two kinds: it does
-not respond, or it is full."""
+"""Connections to Redis. The URL's password is never shown. Errors are of two kinds: Redis does not
+respond, or it is full."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Blocking", "Connections"]
 
 SECONDS: Final = 2.0
-"""How long Redis may take to connect, and to reply."""
+"""Seconds for a connection to Redis, and for its reply."""
 MOST: Final = 32
 """The most connections of the intake; a call waits for one."""
 
@@ -40,7 +40,7 @@ class Connections:
             ``rediss://`` with TLS, ``unix://``.
 
     Raises:
-        RelayError: the URL is none.
+        RelayError: the URL is invalid.
     """
 
     def __init__(self, url: Secret) -> None:
@@ -61,11 +61,11 @@ class Connections:
         return f"<Connections {self.place}>"
 
     async def call(self, *command: object) -> Any:
-        """Have a command carried out.
+        """Run a command.
 
         Raises:
             StoreFullError: Redis has no memory for it.
-            StoreUnreachableError: it did not reply, or with another error.
+            StoreUnreachableError: Redis did not reply, or replied with another error.
         """
         try:
             return await self._redis.execute_command(*command)
@@ -139,7 +139,7 @@ class Blocking:
 def _pools(
     url: Secret,
 ) -> tuple[redis.asyncio.ConnectionPool, redis.asyncio.ConnectionPool, redis.ConnectionPool] | None:
-    """The pools for the intake, for bells and for threads; None if the URL is none."""
+    """The pools for the intake, for ``wait_for`` and for threads; None if the URL is invalid."""
     waiting: Any = redis.asyncio.BlockingConnectionPool
     unbounded: Any = redis.asyncio.ConnectionPool
     blocking: Any = redis.ConnectionPool
@@ -161,7 +161,7 @@ def _pools(
 
 
 def _place(url: Secret) -> str:
-    """A URL without its credentials, its query and what else may be one."""
+    """A URL without its credentials and its query, which may hold some."""
     try:
         parts = urlsplit(url.reveal())
         host, port = parts.hostname or "", parts.port

@@ -1,4 +1,4 @@
-"""The delivery of one partition: a client of its own, whose requests look at the lease first."""
+"""The delivery of one partition: its client, whose requests check the lease first."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["Delivery", "RelayClient"]
 
 BELL: Final = 1.0
-"""For how long a relay waits in Redis for the next event of a partition, in seconds."""
+"""Seconds for which a relay waits in Redis for the next event of a partition."""
 
 
 class RelayClient(AsyncClient):
-    """A client of the relay's own: of a partition; or of none, to keep the token and the time.
+    """A client of the relay: for a partition, or without one, to keep the token and the estimate of
+    the time.
 
     Args:
         delivery: of the partition.
@@ -64,12 +65,12 @@ class RelayClient(AsyncClient):
     def begin(self) -> None:
         """Begin to deliver."""
         buffer = self._bound()
-        buffer.silence()  # the relay says what becomes of its events
+        buffer.silence()  # the relay reports failures itself
         buffer.use()
         self._attend()
 
     def look(self) -> None:
-        """Look for events at once."""
+        """Read new events at once."""
         if self._is_usable():
             self._bound().look()
             self._attend()
@@ -86,7 +87,7 @@ class _Sender:
         self._sender = sender
 
     async def send(self, request: Request) -> Response | Failure:
-        """See AsyncSender. Without a usable lease it waits: that is no failure of the API's."""
+        """See AsyncSender. Waits until the lease is usable: that is no failure of the API."""
         if not await self._delivery.may_start():
             return Failure("the lease of this partition is over", sent=False)
         self._delivery.in_flight += 1
@@ -96,7 +97,7 @@ class _Sender:
             self._delivery.request_ended()
 
     async def aclose(self) -> None:
-        """See AsyncSender: the connections are the session's."""
+        """See AsyncSender: the connections belong to the session."""
 
 
 class Delivery:
@@ -148,7 +149,7 @@ class Delivery:
         return time.monotonic() < self._usable_until
 
     async def may_start(self) -> bool:
-        """Wait until a request may start; False if none may any more."""
+        """Wait until a request may start; return False if the lease has ended."""
         while not (self._may_start or self._ended):
             await self._changed.wait()
         return not self._ended
@@ -160,14 +161,15 @@ class Delivery:
             self.end()
 
     def request_ended(self) -> None:
-        """Note that a request is over; its client has the result when the loop goes on."""
+        """Note that a request has ended; its client gets the result in the loop's next
+        iteration."""
         self.in_flight -= 1
         if self._draining and not self.in_flight:
             asyncio.get_running_loop().call_soon(self.end)
 
     @property
     def drained(self) -> bool:
-        """See Holder: its last removals are written."""
+        """See Holder: its last removals were written."""
         return self.partition.released
 
     def end(self) -> None:
@@ -183,13 +185,13 @@ class Delivery:
     # ── The bell ─────────────────────────────────────────────────────────────────────────────
 
     async def _listen(self) -> None:
-        """Have the client look at once when something comes after the end."""
+        """Make the client read at once when an event arrives after the present end."""
         while not self._ended:  # redis-py may swallow a cancellation
             await self.at_end.wait()
             try:
                 rings = await self._redis.wait_for(self.partition.name, self.partition.last, BELL)
             except StoreUnreachableError:
-                await asyncio.sleep(BELL)  # it looks each second in any case
+                await asyncio.sleep(BELL)  # the client reads every second in any case
                 continue
             if rings and self._client is not None:
                 self.at_end.clear()

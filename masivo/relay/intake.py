@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Intake", "app"]
 
 AGAIN: Final = 10
-"""The seconds after which a client may try again where the store is full."""
+"""Seconds after which a client should retry if the store is full."""
 SOON: Final = 1
-"""The same, where memory is short."""
+"""The same if memory is short."""
 MAX_KEY: Final = 255
 """The longest ``Idempotency-Key``."""
 
@@ -84,11 +84,11 @@ class Intake:
     """Takes batches.
 
     Args:
-        store: keeps them.
+        store: keeps the batches.
         tokens: for the keys of clients.
         settings: of the client that delivers.
-        metrics: counts what comes in.
-        bodies: counts what is in memory.
+        metrics: counts responses and accepted events.
+        bodies: bounds the bodies in memory.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Intake:
         }
 
     def routes(self) -> list[Route]:
-        """The routes, below the base path; any other there is the API's own."""
+        """The routes below the base path; any other route there belongs to the API."""
         served = [
             self._route(f"{BASE_PATH}{path}", name, method, endpoint)
             for path, (name, method, endpoint) in self._endpoints.items()
@@ -132,14 +132,14 @@ class Intake:
                 else:
                     reply = await endpoint(request)
             except ClientDisconnect:
-                reply = _BROKEN  # there is nobody to read it
+                reply = _BROKEN  # the client cannot read it
             except Exception as error:  # noqa: BLE001 (its message may hold what came in)
                 _logger.error("a request has failed: %s", _place_of(error))  # noqa: TRY400
                 reply = _BROKEN
             self._metrics.responses.labels(name, reply.status).inc()
             return self.response(reply)
 
-        # A Route for a function without its methods takes GET alone.
+        # Starlette would allow GET only for a function without methods.
         return Route(path, _Endpoint(respond), methods=None)
 
     def response(self, reply: Reply) -> Response:
@@ -207,7 +207,7 @@ class Intake:
 
 
 class _Endpoint:
-    """An ASGI application, which Starlette calls whatever the method."""
+    """An ASGI application, which Starlette calls for every method."""
 
     def __init__(self, respond: Callable[[Request], Awaitable[Response]]) -> None:
         self._respond = respond
@@ -227,13 +227,13 @@ async def _elsewhere(_request: Request) -> Reply:
 
 
 def _place_of(error: Exception) -> str:
-    """The kind of an exception and its place in the code: nothing of what it is about."""
+    """The class of an exception and its place in the code, without its message."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
 
 
 def app(intake: Intake, others: Sequence[Route]) -> Starlette:
-    """The application: the intake's routes, and others'."""
+    """The application: the intake's routes and the others."""
 
     async def unknown(_request: Request, _error: Exception) -> Response:
         base = failure(404, "Not Found", f"There is nothing here: base_url ends in {BASE_PATH}")

@@ -1,7 +1,7 @@
-"""The leases of one relay: which partitions it delivers, and until when it may.
+"""The leases of one relay: the partitions that it may deliver, and until when.
 
-A relay sends only before the time that it read before it asked for its lease, plus most of the
-lease's duration: no other relay has the partition by then, by whatever clock.
+A relay reads its clock before it asks for a lease, and sends only until that time plus a share of
+the lease's duration: until then no other relay has the partition, by any clock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TTL: Final = 3.0
 CALLS: Final = 6
 """A lease is renewed this many times in its duration."""
 USABLE: Final = 0.8
-"""The part of a lease's duration in which a request may start."""
+"""The share of a lease's duration in which a request may start."""
 
 
 class Holder(Protocol):
@@ -36,16 +36,16 @@ class Holder(Protocol):
     """When the lease ends, on the monotonic clock."""
 
     def renewed(self, usable_until: float) -> None:
-        """Note that requests may start until then, on the monotonic clock."""
+        """Note the time until which requests may start, on the monotonic clock."""
         ...
 
     @property
     def drained(self) -> bool:
-        """True once it sends nothing more, after ``drain``."""
+        """True once, after ``drain``, it has sent its last request."""
         ...
 
     def drain(self) -> None:
-        """Start no request any more, and end when those on their way are over."""
+        """Start no more requests, and end when those in flight are over."""
         ...
 
     def end(self) -> None:
@@ -65,7 +65,7 @@ class Leases:
     """The leases of one relay. Call ``tick`` every ``interval`` seconds.
 
     Args:
-        redis: where they are.
+        redis: connections for the loop.
         keys: the fleet's.
         make: makes the holder of a partition.
         ttl: the duration of a lease.
@@ -92,7 +92,7 @@ class Leases:
         try:
             await self._give_up()
             await self._renew()
-        except StoreFullError as error:  # these scripts run in a full Redis, too
+        except StoreFullError as error:  # unexpected: these scripts run in a full Redis, too
             raise StoreUnreachableError(str(error)) from None
         finally:
             self._end_late()
@@ -123,7 +123,7 @@ class Leases:
             self.held[number].drain()
 
     async def _give_up(self) -> None:
-        """Give up the leases whose holders are done."""
+        """Give up the leases whose holders have drained."""
         drained = [number for number in self._draining if self.held[number].drained]
         if drained:
             await self._free(drained)
@@ -148,11 +148,11 @@ class Leases:
         self.held.pop(number).end()
 
     def drain(self) -> None:
-        """Take nothing more, and give up in the following ticks what is held."""
+        """Take no more leases; the following ticks give up those that are held."""
         self._leaving = True
 
     async def leave(self) -> None:
-        """Give up what is still held, and leave: the relay stops.
+        """Give up the leases that are still held, and leave the fleet: the relay stops.
 
         Raises:
             StoreUnreachableError: Redis does not respond. The leases run out.

@@ -1,4 +1,4 @@
-"""The dead letters of a fleet: events that the API rejected, for people to look at."""
+"""The dead letters of a fleet: events that the API rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["dead_letters"]
 
 READ: Final = 500
-"""The letters that are read together."""
+"""The number of letters that are read together."""
 
 
 def dead_letters(url: str, name: str) -> Iterator[bytes]:
@@ -29,7 +29,7 @@ def dead_letters(url: str, name: str) -> Iterator[bytes]:
         name: of the fleet.
 
     Raises:
-        RelayError: the URL is none, or Redis does not respond.
+        RelayError: the URL is invalid, or Redis does not respond.
     """
     address = Secret(url)
     del url

@@ -1,7 +1,7 @@
-"""Numbers of a relay, for Prometheus; the intake and the store count into them.
+"""The metrics of a relay, for Prometheus; the intake and the store count into them.
 
-A store counts what it learns of its deliveries: ``listen`` takes what its clients say
-(``on_activity``), and ``leases`` is the number of partitions that it holds.
+A store passes the activity of its clients (``on_activity``) to ``listen``, and sets ``leases`` to
+the number of partitions that it holds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The numbers of one relay."""
+    """The metrics of one relay."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -91,7 +91,7 @@ class Metrics:
         )
 
     def listen(self, activity: Activity) -> None:
-        """Count what a client of the store does: its ``on_activity``."""
+        """Count the activity of the store's clients: their ``on_activity``."""
         if isinstance(activity, ResponseReceived):
             request = _kind(activity.batch)
             self._latency.labels(request).observe(activity.seconds)
@@ -107,7 +107,7 @@ class Metrics:
         self.upstream.listen(activity)
 
     def exposed(self, backlog: Backlog | None) -> bytes:
-        """The numbers in Prometheus' text format.
+        """The metrics in Prometheus' text format.
 
         Args:
             backlog: the store's; None: it does not respond.

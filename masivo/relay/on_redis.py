@@ -1,5 +1,5 @@
-"""The store of a fleet, on Redis: it keeps what the intake takes, and delivers the partitions that
-this relay holds.
+"""The store of a fleet, on Redis: it keeps batches, and delivers the partitions that this relay
+holds.
 
 The way of a batch: its events are spread over partitions by their customers, and stored by one
 script (``scripts``). One relay at a time holds a partition (``leases``), reads it as a log
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 __all__ = ["RedisStore", "dead_letters"]
 
 REMEMBERED: Final = 72 * 3600
-"""For how many seconds a batch is remembered since it last came in."""
+"""Seconds for which a batch is remembered after it was stored."""
 ENTRY: Final = 100
 """The most events of one entry of a stream."""
 ENTRY_BYTES: Final = 65_536
-"""The bytes that they have together, at most, unless it is one event."""
+"""The most bytes of an entry's events together, unless it has only one."""
 FULL: Final = 0.8
-"""The part of maxmemory from which on nothing is taken."""
+"""The share of maxmemory above which no batch is accepted."""
 IN_FLIGHT: Final = 2
 """The batches of one partition that are in flight at once."""
 ENDS_WITHIN: Final = 1.0
-"""How long the last removals may take when a relay stops, in seconds."""
+"""Seconds for the last removals when a relay stops."""
 
 LOOK: Final = 0.02
-"""The time between two looks if deliveries have ended, while a relay stops, in seconds."""
+"""Seconds between two checks if deliveries have ended, while a relay stops."""
 
 _logger = logging.getLogger("masivo.relay")
 
@@ -58,12 +58,12 @@ class RedisStore:
     """See RelayStore.
 
     Args:
-        url: Redis' (``connection``). It is shown without its credentials.
+        url: of Redis (``connection``). It is shown without its credentials.
         api_key: the upstream's.
-        name: of the fleet: all keys begin with it.
+        name: of the fleet, the prefix of its keys in Redis.
         partitions: the number of streams that customers are spread over.
-        max_waiting: the most events that may wait; None: as many as Redis has memory for.
-        replaced_key: True: the upstream's key was changed since the fleet began.
+        max_waiting: the most events that may wait; None: bounded by Redis' memory alone.
+        replaced_key: True if the upstream's key was replaced since the fleet began.
         on_leases: called with the number of partitions that this relay holds.
         ttl: the duration of a lease, in seconds: the same for all relays.
         options: of the clients that deliver.
@@ -93,7 +93,8 @@ class RedisStore:
         self._options.setdefault("max_in_flight", IN_FLIGHT)
         self._options.setdefault("refresh_interval", None)
         self._anchor = RelayClient(None, self._key, **self._options)
-        """It holds no partition, and keeps the session: its token and its time."""
+        """A client without a partition, which keeps the session alive: its token and its estimate
+        of the time."""
         self._leases = Leases(self._redis, self._keys, self._hold, ttl)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
@@ -101,7 +102,7 @@ class RedisStore:
         self._down = False
 
     def __repr__(self) -> str:
-        redis = getattr(self, "_redis", None)  # none yet in a traceback out of the constructor
+        redis = getattr(self, "_redis", None)  # it is missing in a traceback from the constructor
         return f"<RedisStore {redis and redis.place}>"
 
     # ── The intake's side ────────────────────────────────────────────────────────────────────
@@ -171,7 +172,7 @@ class RedisStore:
             *first,
         )
         times = [float(rows[0][1][b"t"].split()[0]) for rows in oldest if rows]
-        waiting = max(0, sum(map(int, counts)))  # others may have put entries into the streams
+        waiting = max(0, sum(map(int, counts)))  # others may have added entries
         return Backlog(waiting, min(times, default=None), rejected)
 
     # ── Delivery ─────────────────────────────────────────────────────────────────────────────
@@ -215,7 +216,7 @@ class RedisStore:
             try:
                 info = await self._redis.call("INFO", "memory")
             except StoreUnreachableError:
-                pass  # the leases' loop says it
+                pass  # the leases' loop logs it
             else:
                 most, used = info.get("maxmemory", 0), info.get("used_memory", 0)
                 self._full = None
@@ -254,7 +255,8 @@ class RedisStore:
 
 
 def _entries(batch: Batch, partitions: int) -> list[object]:
-    """A batch's events for the script: for each entry its partition, their number, the events."""
+    """A batch's events as the script's arguments: for each entry, its partition, its number of
+    events, and the events."""
     spread: list[list[bytes]] = [[] for _ in range(partitions)]
     for event in batch.events:
         spread[zlib.crc32(event.customer.encode()) % partitions].append(event.encoded)

@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 __all__ = ["SpoolStore"]
 
 IN_FLIGHT: Final = 8
-"""Batches on their way at once; a spool keeps order for each customer."""
+"""Concurrent batches; a spool keeps order for each customer."""
 FULL: Final = 10.0
-"""For this many seconds after a batch found no room, the store says that it is full."""
+"""For this many seconds after a batch found no room, ``problem`` reports that the store is full."""
 RECOUNT: Final = 60.0
-"""Dead letters are counted anew after this time, in seconds: some may have become too old."""
+"""Seconds after which dead letters are counted again: old ones may have been deleted."""
 WRITTEN: Final = 1.0
-"""An event that was rejected is among the dead letters after this time, in seconds."""
+"""Seconds after which a rejected event is surely among the dead letters."""
 _SECRET_BYTES: Final = 32
 
 
@@ -92,7 +92,7 @@ class SpoolStore:
         place: the directory of the spool.
         api_key: of the upstream.
         metrics: the relay's; ``on_activity`` is to be its ``listen``.
-        replaced_key: True: deliver what was left under other keys of the same address, too.
+        replaced_key: True to deliver events of other keys of the same address, too.
         options: of the client.
 
     Raises:
@@ -122,7 +122,7 @@ class SpoolStore:
         self._remembered = Remembered()
         self._buffer: Buffer
         self._full_until = 0.0
-        self._left = 0  # events that earlier processes had left at the start
+        self._left = 0  # events of earlier processes at the start
         self._rejected = 0
         self._recount_at = 0.0
         self._counted: int = -1
@@ -142,7 +142,7 @@ class SpoolStore:
                 f"the spool in {self._place} cannot be read: {error.strerror or error}"
             ) from None
         self._buffer = self._client.buffer
-        self._buffer.silence()  # the relay itself says what becomes of its events
+        self._buffer.silence()  # the relay reports failures itself
         await self._client.__aenter__()
         return secret
 
@@ -192,7 +192,7 @@ class SpoolStore:
         await self._client.aclose(seconds)
 
     def _count_left(self) -> int:
-        """Count what is there to be adopted."""
+        """Count the events that can be adopted."""
         key = self._client.settings.account.api_key.reveal()
         logs, others = Survey(self._place).logs(), self._client.replaced_key
         base_url = self._client.settings.account.base_url
@@ -207,10 +207,10 @@ class SpoolStore:
 
 
 def secret_in(place: str) -> bytes:
-    """Return the secret that lies in a directory; one is made where there is none.
+    """Return the secret in a directory; make one if there is none.
 
     Raises:
-        RelayError: others can read it, or it is none.
+        RelayError: other users can read it, or it is damaged.
         OSError: it cannot be read or made.
     """
     path = f"{place}/{SECRET}"

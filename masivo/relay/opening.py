@@ -1,4 +1,4 @@
-"""The checks of a Redis at a relay's start, and what all relays of a fleet must agree on."""
+"""The checks of a Redis at a relay's start, and the settings that all relays of a fleet share."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ async def open_store(
     upstream_key: Secret,
     replaced_key: bool,
 ) -> bytes:
-    """Check that a Redis can be used, and by this relay; return the secret that tokens are signed
-    with.
+    """Check that this relay can use a Redis; return the secret that tokens are signed with.
 
     Raises:
         RelayError: it cannot; the message says why.
@@ -99,7 +98,7 @@ async def _agree(
 ) -> None:
     noted = await _noted(redis, keys)
     missing = [name for name in agreed if name not in noted]
-    for name in missing:  # only then: a full Redis refuses to write, and is to be drained
+    for name in missing:  # only then: a full Redis rejects writes, and must still be drained
         await redis.call("HSETNX", keys.config, name, agreed[name])
     if missing:
         noted = await _noted(redis, keys)

@@ -1,4 +1,4 @@
-"""The routes for people and machines that watch a relay: is it alive, is it ready, its numbers."""
+"""The routes for operations: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Operations:
 
     Args:
         store: of the relay.
-        metrics: its numbers.
+        metrics: of the relay.
     """
 
     def __init__(self, store: RelayStore, metrics: Metrics) -> None:

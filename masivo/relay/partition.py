@@ -1,9 +1,9 @@
 """One partition of a fleet's events, as the log of the client that delivers it.
 
-An entry of its stream holds several events. An event's position is made of its entry's id and of
-its place in there. An entry is deleted when all its events have ended; until then ``done`` says
-which of them have, so that the next relay does not send those again. While the lease lasts nobody
-else writes it, so it is read once.
+An entry of its stream holds several events. An event's position is its entry's id and its index in
+the entry. An entry is deleted when all its events have ended; until then ``done`` lists those that
+have, so that the next relay does not send them again. While the lease lasts no other relay writes
+``done``, so it is read once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MOST_REJECTED: Final = 100_000
 REJECTED_FOR: Final = 30 * 86_400
 """How long they are kept, in seconds."""
 READ: Final = 16
-"""The entries that are read together at first, and twice as many each time after."""
+"""The number of entries of the first read; each further one reads twice as many."""
 
 _logger = logging.getLogger("masivo.relay")
 
@@ -43,12 +43,12 @@ _SEQUENCE: Final = 40  # the bits of an id's second number
 
 
 def entry_time(at: float, *, certain: bool) -> str:
-    """The time of an entry's events, as an entry has it."""
+    """The time of an entry's events, in the entry's form."""
     return f"{at:.3f} {int(certain)}"
 
 
 class _Entry:
-    """An entry that was read, and is not deleted."""
+    """An entry that was read and not yet deleted."""
 
     __slots__ = ("done", "left")
 
@@ -65,20 +65,21 @@ class _Removal(NamedTuple):
     letters: Sequence[RejectedEvent]
     entries: Sequence[str]
     partial: Sequence[str]
-    """Ids and indexes by turns."""
+    """Ids and indexes in alternation."""
 
 
 class Partition:
     """A partition, while this relay has its lease: a client's store, and its only log.
 
-    For one call at a time, in any thread; the properties for any.
+    Methods may be called from any thread, one call at a time; attributes and properties at any
+    time.
 
     Args:
-        redis: where it is.
+        redis: connections for threads.
         keys: the fleet's.
         number: of the partition.
         token: the lease's.
-        at_end: called when it was read to its present end.
+        at_end: called when the partition was read to its present end.
     """
 
     def __init__(
@@ -93,27 +94,27 @@ class Partition:
         self.last: str = "0-0"
         """The id of the last entry that was read."""
         self.lost: bool = False
-        """True once another relay has it."""
+        """True once another relay has the lease."""
         self.released: bool = False
-        """True once its client is done with it."""
+        """True once its client has released it."""
         self._redis = redis
         self._keys = keys
         self._token = token
         self._at_end = at_end
         self._entries: dict[int, _Entry] = {}
         self._done: dict[bytes, bytes] | None = None
-        self._ahead: deque[Stored] = deque()  # read, and not given out
+        self._ahead: deque[Stored] = deque()  # read, and not yet returned
         self._given: Place | None = None
         self._letters: list[RejectedEvent] = []
         self._removals: deque[_Removal] = deque()  # to be written, in order
         self._attempts = count(1)
         self._dropped = 0
         self._adopted = False
-        self._failing = False  # what is to be written could not be
+        self._failing = False  # the last removal could not be written
 
     @property
     def writable(self) -> bool:
-        """False while removals could not be written: what is sent now could be sent twice."""
+        """False while removals cannot be written: events that are sent now could be sent twice."""
         return not (self._failing or self.lost)
 
     # ── The log ──────────────────────────────────────────────────────────────────────────────
@@ -126,7 +127,7 @@ class Partition:
         """See StoredLog: no batch is noted."""
 
     def left(self) -> tuple[int, int, float | None]:
-        """See StoredLog: others count it."""
+        """See StoredLog: the store counts them."""
         return 0, 0, None
 
     def read(self, after: Place | None, events: int, size: int) -> Window:
@@ -145,7 +146,7 @@ class Partition:
             done: dict[bytes, bytes] = self._redis.call("HGETALL", self._keys.done[self.number])
             done.pop(SINCE, None)
             self._done = done
-        if after != self._given:  # a window was lost on its way
+        if after != self._given:  # a window was lost after it was read
             self._ahead.clear()
             self.last = "0-0" if after is None else _before(after)
         ahead, entries, end = self._ahead, READ, False
@@ -174,7 +175,7 @@ class Partition:
         return Window(given, after, end, damaged=0, live=True)
 
     def _take(self, name: bytes, fields: dict[bytes, bytes], after: Place | None) -> list[Stored]:
-        """The events of an entry that have not ended and come after a place."""
+        """Enter a row; return its events after a place that have not ended."""
         self.last = name.decode()
         entry = _number(self.last)
         lines = fields.get(b"e", b"").split(b"\n")
@@ -220,7 +221,7 @@ class Partition:
         self._write()
 
     def _write(self) -> None:
-        """Write what is to be written, as far as Redis responds."""
+        """Write the removals, as long as Redis responds."""
         while self._removals and not self.lost:
             try:
                 dropped = self._redis.run(DONE, *self._script(self._removals[0]))
@@ -292,13 +293,13 @@ class Partition:
         return True
 
     def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:
-        """See Store: its one log, once."""
+        """See Store: the partition itself, once."""
         if not self._adopted:
             self._adopted = True
             yield self
 
     def reject(self, events: Sequence[RejectedEvent]) -> int:
-        """See Store. They are written when they are removed."""
+        """See Store. They are written in the step that removes them."""
         self._letters += events
         dropped, self._dropped = self._dropped, 0
         return dropped
@@ -324,12 +325,12 @@ def _name(entry: int) -> str:
 
 
 def _before(place: Place) -> str:
-    """The id after which to read, so that a place's own entry is among what is read."""
+    """The id after which to read, so that a place's own entry is read again."""
     return _name(max(0, place.segment - 1))
 
 
 def _time_of(text: bytes, entry: int) -> tuple[float, bool]:
-    """When an entry's events were stored; by its id, where somebody else has added it."""
+    """When an entry's events were stored; taken from its id if another program added it."""
     try:
         at, certain = text.split(b" ")
         return float(at), certain == b"1"

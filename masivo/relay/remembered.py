@@ -16,7 +16,7 @@ __all__ = ["Remembered"]
 SECONDS: Final = 72 * 3600.0
 """A batch is remembered for this time."""
 MOST: Final = 100_000
-"""The most batches that are remembered; the oldest makes way."""
+"""The most batches that are remembered; the oldest is forgotten first."""
 
 
 class Remembered:
@@ -33,8 +33,8 @@ class Remembered:
         self._stored: OrderedDict[tuple[bytes, str], tuple[bytes, float]] = OrderedDict()
 
     def digest_of(self, batch: Batch) -> bytes | None:
-        """Return the digest of the batch that was stored under the key of this one; None: there
-        is none, or it has no key."""
+        """Return the digest of the batch that was stored under this one's key; None if there is
+        none, or this one has no key."""
         if batch.key is None:
             return None
         self._forget_old()

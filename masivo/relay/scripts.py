@@ -1,8 +1,8 @@
 """The keys of a fleet in Redis, and the scripts that change them: each all or nothing.
 
-All keys share one hash tag, so that they lie on one node of a cluster. A script names no flag but
-``allow-oom`` where it must run in a full Redis, too: else leases would run out, and nobody could
-make room. Without it, Redis refuses a script before its first write.
+All keys share one hash tag, so that they are on one node of a cluster. Scripts that must run in a
+full Redis have the flag ``allow-oom``: otherwise leases would expire, and nothing could make room.
+Redis rejects a script without it before its first write.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 __all__ = ["DONE", "FREE", "INTAKE", "LEASE", "SHORT", "SINCE", "Keys", "Script"]
 
 SHORT: Final = 16
-"""The bytes of a digest that is kept for each batch."""
+"""The bytes of the digest that is kept for each batch."""
 SINCE: Final = b"#"
-"""The field of a partition's ``done`` that holds the last attempt that was carried out."""
+"""The field of a partition's ``done`` that holds the last attempt that succeeded."""
 
 
 class Keys:
@@ -32,23 +32,23 @@ class Keys:
         self.config: str = prefix + "config"
         """The settings that all relays of the fleet share."""
         self.secret: str = prefix + "secret"
-        """It signs the relays' tokens."""
+        """The secret that signs the relays' tokens."""
         self.members: str = prefix + "members"
-        """The relays that are alive, with the time at which they last were."""
+        """The relays that are alive, each with the time of its last sign of life."""
         self.counts: str = prefix + "counts"
         """The number of events that wait, for each partition."""
         self.rejected: str = prefix + "rejected"
         """Dead letters."""
         numbers = range(partitions)
         self.streams: list[str] = [f"{prefix}stream:{n}" for n in numbers]
-        """The events; an entry holds those of one batch, or some of them."""
+        """The events; an entry holds events of one batch."""
         self.leases: list[str] = [f"{prefix}lease:{n}" for n in numbers]
         """The token of the relay that delivers a partition."""
         self.done: list[str] = [f"{prefix}done:{n}" for n in numbers]
-        """The events of entries that have ended only in part, by the entries' ids."""
+        """The events that have ended in entries that have not, by the entries' ids."""
 
     def batch(self, account: bytes, key: str) -> str:
-        """Where a batch's digest is remembered. There may be millions: the name is short."""
+        """The key of a batch's digest: short, as there may be millions."""
         name = hashlib.blake2b(account + key.encode(), digest_size=SHORT).hexdigest()
         return f"{self.prefix}batch:{name}"
 

@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 __all__ = ["USUAL", "Limits", "Server"]
 
 MAX_HEAD: Final = 32 * 1024
-"""The most bytes of a head, and of what else is no body."""
+"""The most bytes of a request besides its body."""
 
 MAX_WAITING: Final = 8
 """The most requests of a connection that wait for the response to an earlier one: uvicorn keeps all
-that have come."""
+of them in memory."""
 
 _FRAMING: Final = 8
-"""The bytes that a chunked body may have around each of its own."""
+"""The most bytes of chunk framing that are allowed for each byte of a body."""
 
 
 class Limits(NamedTuple):
     """The bounds for clients; times are in seconds."""
 
     head: float = 10.0
-    """A request's head must be complete after this time; of a new connection, the first one's."""
+    """A request's head must be complete after this time, counted for the first one from the
+    connection."""
     request: float = 30.0
     """A request must be complete after this time."""
     idle: int = 75
@@ -64,7 +65,7 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast("asyncio.Transport", transport))
         # A response is two writes: without this, the second waits for the client's next packet.
-        # asyncio does it only where the listener was made with the protocol's number.
+        # asyncio sets it only if the listener was made with the protocol's number.
         accepted: socket.socket = transport.get_extra_info("socket")
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self.limits.connections:
@@ -159,7 +160,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """See uvicorn: signals are the service's."""
+        """See uvicorn: the service handles signals."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Relay"]
 
 DELIVERY_SECONDS: Final = 5.0
-"""Requests to the API that are on their way get this time at the end."""
+"""Seconds for requests to the API that are in flight at the end."""
 GRACE: Final = 1.5
-"""A store that has not stopped then is left after this time, in seconds."""
+"""Further seconds after which a store that has not stopped is abandoned."""
 
 
 class Relay:
@@ -37,8 +37,8 @@ class Relay:
     Args:
         store: keeps and delivers events.
         settings: of the client that delivers.
-        keys: that clients may use.
-        metrics: its numbers, which the store counts into, too.
+        keys: the keys that clients may use.
+        metrics: the relay's; the store counts into them, too.
         limits: for clients.
     """
 
@@ -58,18 +58,18 @@ class Relay:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Have ``run`` come to its end. In the loop's thread."""
+        """Make ``run`` end. Call it in the loop's thread."""
         self._stopping.set()
 
     async def run(self, listener: socket.socket, ready: Callable[[str], object]) -> None:
-        """Take events until ``stop`` is called, and end within 10 s then.
+        """Take events until ``stop`` is called; then end within 10 s.
 
         Args:
             listener: a socket that is bound; it is closed in the end.
             ready: called with the relay's ``base_url`` once it takes requests.
 
         Raises:
-            RelayError: the store cannot be used like this.
+            RelayError: the store cannot be used with these settings.
         """
         try:
             secret = await self._started()
@@ -82,7 +82,7 @@ class Relay:
                     await self._store.stop(DELIVERY_SECONDS)
 
     async def _started(self) -> bytes | None:
-        """Start the store; return its secret, or None if it is to stop before."""
+        """Start the store; return its secret, or None if ``stop`` was called first."""
         starting = asyncio.ensure_future(self._store.start())
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:

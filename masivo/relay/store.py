@@ -1,4 +1,4 @@
-"""A relay's store, as its intake and its operations know it. Each store delivers what it keeps."""
+"""The protocol of a relay's store. Each store also delivers what it keeps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
 
 
 class RelayError(Exception):
-    """The relay cannot run like this; the message says why, and what to do."""
+    """The relay cannot run with these settings; the message says why, and what to do."""
 
 
 class StoreFullError(Exception):
@@ -28,7 +28,7 @@ class StoreFullError(Exception):
 
 
 class StoreUnreachableError(Exception):
-    """The store does not respond. The batch may have been kept: its sender should repeat it under
+    """The store does not respond. The batch may have been kept: its sender should retry it under
     the same ``Idempotency-Key``."""
 
 
@@ -43,19 +43,19 @@ class Kept(Enum):
 
 
 class Event(NamedTuple):
-    """An event that came in, checked."""
+    """An event that was received and checked."""
 
     encoded: bytes
-    """In one line, in the form in which the core keeps it: the bytes that came, without the first
-    brace where there is no ``issued_at`` yet (``_protocol/events/form``)."""
+    """The event in one line, in the core's form: the bytes that were received, without the first
+    brace if there is no ``issued_at`` yet (``_protocol/events/form``)."""
     customer: str
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """A batch that came in, checked."""
+    """A batch that was received and checked."""
 
     account: bytes
-    """The SHA-256 of the client key that it came under."""
+    """The SHA-256 of the client key that it was sent with."""
     key: str | None
     """Its ``Idempotency-Key``, if it has one."""
     digest: bytes
@@ -69,7 +69,7 @@ class Backlog(NamedTuple):
     waiting: int
     """Events that are neither delivered nor rejected."""
     oldest: float | None
-    """When the oldest of them was stored, in seconds since the epoch; None: there is none."""
+    """When the oldest of them was stored, in seconds since the epoch; None if there is none."""
     rejected: int
     """Dead letters."""
 
@@ -84,7 +84,7 @@ class RelayStore(Protocol):
             The secret that tokens are signed with: the same for every relay of this store.
 
         Raises:
-            RelayError: it cannot be used like this.
+            RelayError: the store cannot be used with these settings.
         """
         ...
 
@@ -98,15 +98,15 @@ class RelayStore(Protocol):
         ...
 
     def now(self) -> float:
-        """The upstream's time, as known, in seconds since the epoch."""
+        """The estimate of the upstream's time, in seconds since the epoch."""
         ...
 
     async def problem(self) -> str | None:
-        """Why the store cannot keep events now; None if it can."""
+        """The reason for which the store cannot keep events now; None if it can."""
         ...
 
     async def backlog(self) -> Backlog:
-        """Count what waits.
+        """Count the events that wait, and the dead letters.
 
         Raises:
             StoreUnreachableError: the store does not respond.
@@ -114,5 +114,6 @@ class RelayStore(Protocol):
         ...
 
     async def stop(self, seconds: float) -> None:
-        """End the delivery: requests on their way get this long; the rest stays in the store."""
+        """End the delivery: requests in flight get this many seconds; the rest stays in the
+        store."""
         ...

@@ -1,7 +1,7 @@
-"""The keys that a relay takes, and the tokens that it grants for them.
+"""The keys that a relay accepts, and the tokens that it grants for them.
 
-A token is signed with the store's secret, so each relay of the store accepts it. It names the
-SHA-256 of its key, which makes it end when the relay is not told that key any more.
+A token is signed with the store's secret, so each relay of the store accepts it. It holds the
+SHA-256 of its key, so it becomes invalid when the key is removed from the relay's keys.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Tokens:
     """The keys of one relay, and the tokens for them.
 
     Args:
-        keys: that clients may use.
+        keys: the keys that clients may use.
         secret: of the store.
         now: the upstream's time, in seconds since the epoch.
     """
@@ -46,10 +46,10 @@ class Tokens:
         self._now = now
 
     def grant(self, key: str) -> str | None:
-        """Return a new token for a key; None if the key is none of ours."""
+        """Return a new token for a key; None if the key is unknown."""
         given = sha256(key.encode("utf-8", "surrogateescape")).digest()
         found = False
-        for account in self._accounts:  # all of them: the time tells nothing
+        for account in self._accounts:  # all of them, so that the time gives nothing away
             found |= hmac.compare_digest(account, given)
         if not found:
             return None
@@ -60,7 +60,7 @@ class Tokens:
         """Return the SHA-256 of the key that a token was granted for.
 
         Raises:
-            InvalidTokenError: it is not ours, has expired, or its key is not taken any more.
+            InvalidTokenError: it is not ours, it has expired, or its key is no longer accepted.
         """
         claims = claims_of(token, self._secret)
         if claims is None:

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 __all__ = ["Upstream"]
 
 PATIENCE: Final = 30.0
-"""Failures must last this many seconds before a warning: retries are everyday."""
+"""Failures must last this many seconds before a warning: short ones are normal."""
 AGAIN: Final = 600.0
 """The time between two warnings about one outage, in seconds."""
 
 _EVENTS_AT_FAULT: Final = (400, 413, 422)
-"""Statuses of a batch that speak of its events: the API works."""
+"""Statuses that reject a batch for its events: the API works."""
 
 _logger = logging.getLogger("masivo.relay")
 
 
 class Upstream:
-    """Whether the API takes events."""
+    """The state of the API: True in ``is_up`` while it accepts events."""
 
     def __init__(self) -> None:
         self._down_since: float | None = None
@@ -33,11 +33,11 @@ class Upstream:
 
     @property
     def is_up(self) -> bool:
-        """False since a request failed, until one succeeds."""
+        """False after a failed request, until one succeeds."""
         return self._down_since is None
 
     def listen(self, activity: Activity) -> None:
-        """Learn from what a client of the store does: its ``on_activity``."""
+        """Learn from the activity of the store's clients: their ``on_activity``."""
         if isinstance(activity, RequestFailed):
             why = "no usable response"
             if activity.causes:
@@ -46,7 +46,7 @@ class Upstream:
         elif isinstance(activity, ResponseReceived):
             status = activity.status
             works = status < 300 or (activity.batch is not None and status in _EVENTS_AT_FAULT)
-            # A 401 for a batch is everyday: the token has expired. The authorization decides.
+            # A 401 for a batch is normal: the token has expired. The authorization decides.
             if works:
                 self._succeeded(activity.at)
             elif status != 401 or activity.batch is None:
@@ -68,7 +68,7 @@ class Upstream:
             )
 
     def _refused(self, activity: KeyRefused) -> None:
-        """Warn at once: that does not pass by itself."""
+        """Warn at once: this problem does not resolve itself."""
         if self._down_since is None:
             self._down_since = activity.at
         elif self._warned and activity.at < self._warn_at:

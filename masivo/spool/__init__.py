@@ -1,19 +1,19 @@
 """The spool: a client's events on disk, so that they outlive its process.
 
-Decided here: what a record looks like, who holds a log, and what is left of one after a crash, a
-full disk or damage. Not decided here: what is stored, noted, read and removed, and when. The core
-decides that, and its driver carries it out on a ``Store`` (``masivo.protocol``), which this room
-implements. It knows no HTTP, no event loop and no engine. Nothing is flushed to the disk: the crash
-of a process costs nothing, a power failure what the system had not yet written.
+Decided here: the form of a record, the owner of a log, and what remains of a log after a crash, a
+full disk or damage. The core decides what is stored, noted, read and removed, and when; its driver
+carries that out on a ``Store`` (``masivo.protocol``), which this room implements. It knows no HTTP,
+no event loop and no engine. There is no fsync: the crash of a process loses nothing, a power
+failure what the system had not yet written.
 
 ``Spool`` is one client's store in one directory:
 
 - ``append`` is part of the call to send: one write to one file, without a lock, from any thread,
   signal handler or finalizer, in the middle of another append too. The event is on disk when it
   returns its position.
-- Everything else is the poll's side: one call at a time, from whatever thread, never in an event
-  loop's own. ``own`` and each log of ``adopt`` are a ``StoredLog``: ``noted``, ``read``, ``note``,
-  ``remove``, ``release``.
+- Everything else runs in steps of work: one call at a time, from any thread but an event loop's.
+  ``own`` and each log of ``adopt`` are a ``StoredLog``: ``noted``, ``read``, ``note``, ``remove``,
+  ``release``.
 - ``forked`` is for the child of a fork, ``release`` for the end.
 
 On disk, in the directory (mode 0700, files 0600); NAME is a log's::
@@ -26,16 +26,16 @@ On disk, in the directory (mode 0700, files 0600); NAME is a log's::
 
 The files of the room:
 
-- ``records``: the bytes of a record, and reading on after what is damaged
+- ``records``: the bytes of a record, and reading past damage
 - ``ranges``: sets of positions
-- ``disk``: every operation on files that the others use; a fake one can take its place
+- ``disk``: every operation on files that the others use; a simulator can replace it
 - ``tail``: the end of a segment, to which callers append
 - ``lock``: the lock of a log
 - ``log``: one log: segments, notes, removals
-- ``rejected``: the files of rejected events, and of what was damaged
+- ``rejected``: the files of rejected events and of damaged parts
 - ``spool``: one client's logs: its own, and those that it adopts
 - ``place``: the checks of a directory
-- ``survey``: what lies in a directory, for people
+- ``survey``: the content of a directory, for people
 """
 
 from __future__ import annotations

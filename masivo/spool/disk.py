@@ -1,7 +1,7 @@
-"""Every operation on files that a spool is made of; a fake one can take its place.
+"""Every operation on files that a spool uses.
 
-A simulator implements ``Disk`` to crash between any two operations and to lose what was not yet on
-the disk. All names are of one directory.
+A simulator implements ``Disk`` to crash between any two operations and to lose data that was not
+yet on the disk. All names are of one directory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class DiskLock(Protocol):
 
     @property
     def is_held(self) -> bool:
-        """False if it was lost: the file deleted, or the descriptor closed by others."""
+        """False if the file was deleted or replaced, or others closed the descriptor."""
         ...
 
     def delete(self) -> None:
@@ -66,7 +66,7 @@ class DiskTail(Protocol):
         ...
 
     def move(self, name: str) -> None:
-        """Go on in another segment, which is made.
+        """Continue in another segment, which is made.
 
         Raises:
             OSError: it cannot be made; nothing has changed.
@@ -75,11 +75,11 @@ class DiskTail(Protocol):
         ...
 
     def stop(self) -> None:
-        """Have every later write fail. Never raises."""
+        """Make every later write fail. Never raises."""
         ...
 
     def close(self) -> None:
-        """Close it: nobody can be writing any more."""
+        """Close the descriptor, once no caller can be writing."""
         ...
 
 
@@ -92,7 +92,7 @@ class Disk(Protocol):
         ...
 
     def process(self) -> int:
-        """A number that is another one in the child of a fork. Never raises."""
+        """A number that differs in the child of a fork. Never raises."""
         ...
 
     def names(self) -> Sequence[str]:
@@ -104,11 +104,11 @@ class Disk(Protocol):
         ...
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        """Bytes of a file: fewer than asked for, or none, at its end, and where there is none."""
+        """Bytes of a file: fewer than requested, or none, at its end or if there is no file."""
         ...
 
     def append(self, name: str, data: bytes) -> None:
-        """Append to a file, as a whole, or OSError; it is made where it is missing."""
+        """Append to a file, wholly or with an OSError; the file is made if it is missing."""
         ...
 
     def delete(self, name: str) -> None:
@@ -121,11 +121,11 @@ class Disk(Protocol):
         ...
 
     def take_lock(self, name: str, *, create: bool = False) -> DiskLock | None:
-        """Take a file's lock; None if somebody holds it, or there is no such file.
+        """Take a file's lock; None if another holds it, or there is no such file.
 
         Args:
             name: of the file.
-            create: make the file where it is missing.
+            create: True to make the file if it is missing.
         """
         ...
 
@@ -134,7 +134,7 @@ class Disk(Protocol):
         ...
 
     def close(self) -> None:
-        """Close what ``append`` has kept open. Never raises."""
+        """Close the file that ``append`` keeps open. Never raises."""
         ...
 
 
@@ -148,12 +148,12 @@ class Folder:
     """
 
     tail: type[Tail] = DEFAULT
-    # No call of ours around it: every append makes it.
+    # Not wrapped: every append calls it.
     process: staticmethod[[], int] = staticmethod(os.getpid)
 
     def __init__(self, path: str) -> None:
         self.path: str = path
-        self._open: tuple[str, Tail] | None = None  # what was appended to last
+        self._open: tuple[str, Tail] | None = None  # the file that was appended to last
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"
@@ -192,7 +192,7 @@ class Folder:
             except LostError:
                 self.close()
             except ShortWriteError as error:
-                tail.cut(error.written)  # nobody else writes to it
+                tail.cut(error.written)  # no other process writes to it
                 raise
             else:
                 return

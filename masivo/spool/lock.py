@@ -1,11 +1,11 @@
 """The lock of a log: a file under ``flock``, held for as long as a process has the log.
 
-``flock`` belongs to the open file, not to the process: it survives that the process opens, copies
-and closes the file elsewhere, and that a child closes its copy of the descriptor. It is never
-unlocked but by closing: ``LOCK_UN`` in a child would free its parent's.
+``flock`` belongs to the open file, not to the process: it survives when the process opens and
+closes the file elsewhere, and when a child closes its copy of the descriptor. It is released only
+by closing: ``LOCK_UN`` in a child would release its parent's.
 
-The file is the last of a log to be deleted, under the lock. So whoever gets the lock looks whether
-the path still leads to the file that was locked.
+The file is the last of a log to be deleted, under the lock. So after taking the lock, a process
+checks that the path still leads to the locked file.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class Lock:
         fd: of the file, under ``flock``.
     """
 
-    _fd = -1  # of one whose making an interrupt has cut off
+    _fd = -1  # for a lock whose making was interrupted
 
     def __init__(self, path: str, fd: int) -> None:
         self.path = path
         status = os.fstat(fd)
         self._identity = status.st_dev, status.st_ino
-        self._fd = fd  # in the end: from here on it is closed with the lock
+        self._fd = fd  # last: from here on it is closed with the lock
 
     @classmethod
     def make(cls, path: str, content: bytes) -> Lock | None:
-        """Make a locked file with this content; it comes into being locked and complete. None if
-        somebody interfered: try again, under another name.
+        """Make a file that is locked and complete from the start. None if another process
+        interfered: try again, under another name.
 
         Raises:
             OSError: it cannot be made.
@@ -47,9 +47,9 @@ class Lock:
         lock = cls(path, fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.write(fd, content)  # for people to read: none of ours relies on it
+            os.write(fd, content)  # for people; the package does not rely on it
             os.rename(draft, path)  # noqa: PTH104
-        except (BlockingIOError, FileNotFoundError):  # it was taken for one that was left behind
+        except (BlockingIOError, FileNotFoundError):  # taken for an abandoned draft
             lock.release()
             return None
         except BaseException:
@@ -61,11 +61,11 @@ class Lock:
 
     @classmethod
     def take(cls, path: str, *, create: bool = False) -> Lock | None:
-        """Take the lock of a file; None if somebody holds it, or it is not there.
+        """Take the lock of a file; None if another holds it, or there is no file.
 
         Args:
             path: of the file.
-            create: make the file where it is missing.
+            create: True to make the file if it is missing.
 
         Raises:
             OSError: it cannot be opened.
@@ -103,7 +103,7 @@ class Lock:
         self.release()
 
     def release(self) -> None:
-        """Release the lock, by closing. In a child of a fork that leaves its parent's alone."""
+        """Release the lock, by closing. In the child of a fork, the parent's lock stays."""
         fd, self._fd = self._fd, -1
         with suppress(OSError):
             status = os.fstat(fd)
@@ -116,10 +116,10 @@ class Lock:
 
 
 def is_locked(path: str) -> bool:
-    """Return whether somebody holds the lock of a file; False where there is no file.
+    """Return True if a process holds the lock of a file; False if there is no file.
 
-    That can only be tried. For a moment the lock is shared, so that two who look do not take each
-    other for an owner; who wants to take it in that moment cannot.
+    The only way to know is to try. The lock is taken shared for a moment, so that two processes
+    that try do not see each other as owners; an owner cannot take it in that moment.
 
     Raises:
         OSError: the file cannot be opened.

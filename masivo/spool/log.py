@@ -1,11 +1,11 @@
-"""One log that this process holds: its segments, its notes, and what is removed of it.
+"""One log that this process holds: its segments, its notes, and its removals.
 
-All of it is the poll's side, one call at a time; callers append to the newest segment meanwhile.
+All of it runs in steps of work, one call at a time; callers append to the newest segment meanwhile.
 
-A segment is deleted when it was read to its end, and all that was found in it is removed. Before
-the newest segment is read to its end, ``Tail.move`` has callers write to another one; a caller
-whose write may have come too late for the reading writes its record again (``Tail.generation``).
-So a position can be in it twice, or in two segments: a reader passes over the second.
+A segment is deleted when it was read to its end and every event in it was removed. Before the
+newest segment is read to its end, ``Tail.move`` makes callers write to another one; a caller whose
+write may have come too late to be read writes its record again (``Tail.generation``). So a position
+can be in a segment twice, or in two segments: a reader skips the second.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ class Segment:
     """One file of events.
 
     Attributes:
-        present: the positions in it, as far as it was read.
+        present: the positions in the part that was read.
         read: the offset up to which it was read.
-        again: the offsets of records that had been met before, here or in another segment.
-        bad: the offset at which the last bad part ended that was met.
-        whole: True if that was its end, and nothing can come after it.
-        size: its bytes, as known.
+        again: the offsets of records whose position was read before, here or in another segment.
+        bad: the offset at which the last bad part ended.
+        whole: True if it was read to its end, and nothing can be appended.
+        size: its bytes, as far as known.
     """
 
     __slots__ = ("again", "bad", "present", "read", "size", "whole")
@@ -98,9 +98,9 @@ class Log:
         disk: of the directory.
         name: the log's.
         lock: the log's, held.
-        bad_file: takes what cannot be read.
-        tail: where callers append, to the first segment; None for a log that is adopted.
-        torn: grows with each of its records that the disk took only in part, at the call.
+        bad_file: the file for parts that cannot be read.
+        tail: the end of the first segment, to which callers append; None for an adopted log.
+        torn: has an item for each record that a call wrote only in part.
     """
 
     def __init__(
@@ -120,11 +120,11 @@ class Log:
         self._growing = 0 if tail is None else 1  # the segment that callers append to; 0: none
         self._bad_file = bad_file
         self._torn = torn
-        self._explained = 0  # this many of them were met
+        self._explained = 0  # the number of these that were read
         self._segments: dict[int, Segment] = {}
         self._newest = 1
         self._notes: dict[int, int] = {}  # the files of notes, with their bytes
-        self._highest = 0  # behind the highest position that was met
+        self._highest = 0  # one more than the highest position that was read
         self._removed = Ranges()
         self._unwritten = Ranges()  # removals that are not in a file yet
         self._open: list[tuple[Note, Ranges]] = []  # batches that an earlier owner had noted
@@ -139,7 +139,7 @@ class Log:
     # ── Adoption ─────────────────────────────────────────────────────────────────────────────
 
     def _load(self) -> None:
-        """Take in the notes; the segments are read when asked for."""
+        """Read the notes; the segments are read on demand."""
         numbers: list[int] = []
         for file in self._disk.names():
             match = _FILE.fullmatch(file)
@@ -177,7 +177,7 @@ class Log:
                 self._keep_newer(record)
 
     def _supersede(self, ranges: Ranges) -> None:
-        """Forget the notes of these events: they went on as something else."""
+        """Forget the notes of these events: they were noted again or removed."""
         self._open = [each for each in self._open if not each[1].meets(ranges)]
 
     def noted(self) -> list[Noted]:
@@ -240,7 +240,7 @@ class Log:
             for record in scan(read, min(offset, segment.read)):
                 if isinstance(record, Bad):
                     if record.last and self._tail is not None:
-                        break  # somebody is writing it, or was, when there was no more room
+                        break  # a caller is writing it, or wrote only a part on a full disk
                     if record.start >= segment.read:
                         self._keep_bad(record.body, goes_on=record.start == segment.bad)
                         segment.read = segment.bad = record.end
@@ -264,7 +264,7 @@ class Log:
                 segment.whole = self._to_sweep = True
 
     def _enter(self, segment: Segment, start: int, position: int) -> None:
-        """Enter an event that is read for the first time."""
+        """Enter the position of a record that is read for the first time."""
         if position >= self._highest:
             self._highest = position + 1
         elif any(position in each.present for each in self._segments.values()):
@@ -272,11 +272,11 @@ class Log:
         segment.present.add(position, position + 1)
 
     def _keep_newer(self, record: Record) -> None:
-        """Keep a record that a newer version has written."""
+        """Keep a record of a newer version."""
         self._keep_bad(encode(record.kind, record.position, record.at, record.body))
 
     def _keep_bad(self, data: bytes, *, goes_on: bool = False) -> None:
-        """Keep a bad part; ``goes_on``: the rest of the last one."""
+        """Keep a bad part; ``goes_on`` if it continues the last one."""
         if not goes_on:
             self._is_torn = self._explained < len(self._torn)
             self._explained += self._is_torn
@@ -374,7 +374,7 @@ class Log:
         )
 
     def tend(self, most: int) -> None:
-        """Begin a new segment where the newest is large; write what could not be written.
+        """Begin a new segment if the newest is large; write removals that could not be written.
 
         Args:
             most: the bytes from which on a segment is large.
@@ -405,7 +405,7 @@ class Log:
         whole = skim(partial(self._disk.read, _file(self.name, number, "log")), segment.read)
         fresh: list[int] = []
         for start, end, position in whole:
-            if position >= self._highest:  # as nearly all are
+            if position >= self._highest:  # the usual case
                 self._highest = position + 1
                 fresh.append(position)
             else:
@@ -443,7 +443,7 @@ class Log:
         self.let_go()
 
     def let_go(self) -> None:
-        """Close the descriptors, and do nothing more: the log is another process's, or lost."""
+        """Close the descriptors only: the log belongs to another process, or is lost."""
         lock, self._lock = self._lock, None
         if self._tail is not None:
             self._tail.stop()
@@ -473,7 +473,7 @@ def _stored(record: Record) -> list[Stored]:
 
 
 def _runs(positions: Sequence[int]) -> list[int]:
-    """Positions in their order, as pairs: the first of a run, and its length."""
+    """Positions in order, as pairs: the first of a run, and its length."""
     runs: list[int] = []
     following = -1
     for position in positions:
@@ -486,6 +486,6 @@ def _runs(positions: Sequence[int]) -> list[int]:
 
 
 def _positions(runs: list[int]) -> list[int]:
-    """The positions again."""
+    """The positions of such pairs."""
     pairs = zip(runs[::2], runs[1::2], strict=True)
     return [position for first, count in pairs for position in range(first, first + count)]

@@ -1,6 +1,6 @@
-"""The checks of a directory that is to hold a spool, and its making.
+"""The check of a spool's directory, which makes it if it is missing.
 
-It imports nothing that a system without spools would lack.
+It imports nothing that a system without spools lacks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def check_place(path: str | os.PathLike[str]) -> str:
     """Return a directory's absolute path; make the directory if it is missing.
 
     Raises:
-        MasivoConfigError: it cannot be made or written, others may write to it, or this system is
-            none on which spools work.
+        MasivoConfigError: it cannot be made or written, others may write to it, or spools do not
+            work on this system.
     """
     if sys.platform not in _SYSTEMS:
         raise MasivoConfigError(
@@ -43,7 +43,7 @@ def check_place(path: str | os.PathLike[str]) -> str:
 
 
 def make_place(path: str) -> None:
-    """Make the directory, where it is missing.
+    """Make the directory if it is missing.
 
     Raises:
         OSError: it cannot be made.

@@ -1,4 +1,4 @@
-"""Sets of positions, as ranges: next to nothing in memory where the positions follow each other."""
+"""Sets of positions, as ranges: consecutive positions take almost no memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Ranges"]
 
 
 class Ranges:
-    """A set of whole numbers from 0 on that only grows."""
+    """A set of whole numbers, 0 or more, that only grows."""
 
     def __init__(self, flat: Iterable[int] = ()) -> None:
         self._starts: list[int] = []
@@ -41,7 +41,7 @@ class Ranges:
         starts, ends = self._starts, self._ends
         if start >= end:
             return
-        if ends and start == ends[-1]:  # by far the most frequent
+        if ends and start == ends[-1]:  # by far the usual case
             ends[-1] = end
             return
         first = bisect_right(ends, start - 1)  # the first range that ends at ``start`` or later
@@ -64,7 +64,7 @@ class Ranges:
         return index >= 0 and number < self._ends[index]
 
     def covers(self, other: Ranges) -> bool:
-        """Return whether every number of another set is in this one."""
+        """Return True if every number of another set is in this one."""
         for start, end in other:
             index = bisect_right(self._starts, start) - 1
             if index < 0 or end > self._ends[index]:
@@ -72,7 +72,7 @@ class Ranges:
         return True
 
     def meets(self, other: Ranges) -> bool:
-        """Return whether a number of another set is in this one."""
+        """Return True if a number of another set is in this one."""
         for start, end in other:
             index = bisect_right(self._starts, end - 1) - 1
             if index >= 0 and self._ends[index] > start:
@@ -93,7 +93,7 @@ class Ranges:
         return zip(self._starts, self._ends, strict=True)
 
     def __len__(self) -> int:
-        """The number of numbers."""
+        """The count of its numbers."""
         return sum(end - start for start, end in self)
 
     def __bool__(self) -> bool:

@@ -1,11 +1,11 @@
-"""The bytes of a record, and reading on after what is damaged.
+"""The bytes of a record, and reading past damage.
 
 A record is a mark, a CRC-32 of what follows it, and then kind, length, position, time and body::
 
     "\\n" 0xFF | crc: 4 | kind: 1 | length: 4 | position: 8 | time: 8 | body
 
 all numbers in little-endian order. The mark does not occur in UTF-8, so it cannot be in an event.
-Whatever happens to a file, a reader goes on at the next mark that begins a whole record.
+After any damage to a file, a reader continues at the next mark that begins a whole record.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ _unpack: Final = Struct("<IBIQd").unpack_from
 _CRC: Final = len(MARK)
 _CHECKED: Final = _CRC + 4
 FRAME: Final = _CHECKED + 21
-"""The bytes of a record beside its body."""
+"""The bytes of a record without its body."""
 LONGEST: Final = 67_108_864
-"""The most bytes of a body. What claims to be longer is damaged."""
+"""The most bytes of a body. A record that claims more is damaged."""
 _PIECE: Final = 65_536
-"""Bytes that are read at once: few enough that a thread which wants to run need not wait."""
+"""Bytes that are read at once: few enough not to delay other threads."""
 _SKIMMED: Final = 262_144
 """Bytes that ``skim`` reads at once."""
 _BAD: Final = 1_048_576
@@ -93,15 +93,15 @@ def encode(kind: int, position: int, at: float, body: bytes) -> bytes:
 
 
 def scan(read: Callable[[int, int], bytes], offset: int) -> Iterator[Record | Bad]:
-    """Yield everything from an offset on.
+    """Yield all records and bad parts from an offset on.
 
     Args:
-        read: returns bytes of the file, given an offset and a number; fewer than that, or none,
+        read: takes an offset and a number, and returns that many bytes of the file; fewer, or none,
             at its end.
         offset: where to begin.
     """
-    data, base, at = b"", offset, 0  # ``data`` is what lies from ``base`` on
-    bad = -1  # where the bad part began that is being passed
+    data, base, at = b"", offset, 0  # ``data`` begins at offset ``base``
+    bad = -1  # where the current bad part began
     more = True
     while True:
         missing = FRAME - len(data) + at
@@ -141,8 +141,8 @@ def scan(read: Callable[[int, int], bytes], offset: int) -> Iterator[Record | Ba
 
 
 def skim(read: Callable[[int, int], bytes], offset: int) -> Iterator[tuple[int, int, int]]:
-    """Yield start, end and position of each event from an offset on, up to the first thing that is
-    none: what ``scan`` yields, in a fraction of the time.
+    """Yield start, end and position of each event from an offset on, up to the first record of
+    another kind or bad part: as ``scan`` does, in a fraction of the time.
 
     Args:
         read: as for ``scan``.

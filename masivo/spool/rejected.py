@@ -1,5 +1,5 @@
-"""The files that are kept for people to look at, for a while and in bounded space: rejected events,
-and what could not be read of a log.
+"""The files that are kept for people, for a while and in bounded space: rejected events, and
+damaged parts of logs.
 
 Rejected events are JSON Lines that ``masivo import`` takes again. Each process writes files of its
 own, so no lock is needed; the name of a file says when it was begun.
@@ -26,12 +26,12 @@ __all__ = ["BAD", "SUFFIX", "RejectedFiles", "kept_file", "rejected_line"]
 SUFFIX: Final = ".rejected.jsonl"
 BAD: Final = ".bad"
 _KEPT: Final = 30 * 86_400
-"""Seconds for which an event is kept at least."""
+"""The least number of seconds for which an event is kept."""
 _NEVER: Final = float("inf")
 _BEGUN: Final = 86_400
-"""Seconds after which another file is begun: an event is kept this much longer at most."""
+"""Seconds after which a new file is begun: an event may be kept this much longer."""
 _FILES: Final = 10
-"""About this many files make up the bound; the oldest makes way."""
+"""The bound is divided into about this many files; the oldest is deleted first."""
 
 
 class RejectedFiles:
@@ -39,7 +39,7 @@ class RejectedFiles:
 
     Args:
         disk: of the directory.
-        most: the bytes of all files of the directory.
+        most: the most bytes of these files in the directory.
     """
 
     def __init__(self, disk: Disk, most: int) -> None:
@@ -50,7 +50,7 @@ class RejectedFiles:
         self._process = 0
 
     def add(self, events: Sequence[RejectedEvent], now: float) -> int:
-        """Write events; return how many older ones had to make way.
+        """Write events; return how many older ones were deleted to make room.
 
         Raises:
             StoreError: they cannot be written.
@@ -74,7 +74,7 @@ class RejectedFiles:
 
     def clean(self, now: float) -> int:
         """Delete files past their time, and the oldest ones past the bound; return how many events
-        had to make way before their time."""
+        were deleted before their time."""
         crowded_out = total = 0
         try:
             names = sorted(each for each in self._disk.names() if each.endswith((SUFFIX, BAD)))
@@ -104,7 +104,7 @@ def rejected_line(event: RejectedEvent) -> bytes:
 
 
 def _begun(name: str) -> float:
-    """When a file was begun; never, for one that is none of ours."""
+    """When a file was begun; infinity for a file of another name."""
     try:
         return int(name.partition("-")[0]) / 1000
     except ValueError:

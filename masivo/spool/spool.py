@@ -1,11 +1,11 @@
-"""One client's store: the log of its own, and those that it adopts.
+"""One client's store: its own log, and those that it adopts.
 
-The own log is made by whoever appends first, in whatever thread, without a lock: of several that
-were made at once, the one that is entered first counts, and the others are deleted. The same way
-another log takes its place, in the child of a fork, or where it was lost.
+The first caller that appends makes the own log, in any thread, without a lock: if several make one
+at once, the first that is entered counts, and the others are deleted. In the same way a new log
+replaces it in the child of a fork, or after it was lost.
 
-The name of a log says which account it is of: a directory is as good as its names, and a power
-failure can empty a file that was never flushed to the disk.
+A log's account is in its name, as a power failure can empty a file that was never synced to the
+disk.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ VERSION: Final = 1
 _SEGMENT: Final = 4_194_304
 """Bytes after which a segment is closed, at most."""
 _PART: Final = 16
-"""At least this many segments make up the bound, so that space comes back in time."""
+"""The bound is divided into at least this many segments, so that space is freed in time."""
 _REJECTED: Final = 10
-"""The part of the bound that rejected events may take."""
+"""Rejected events may take the bound divided by this."""
 _ALIKE: Final = 63
-"""The bound is looked at for each position without these bits, and for a large event."""
+"""The bound is checked at each position without these bits, and for a large event."""
 _LARGE: Final = 4_096
 _BLOCK: Final = 4_096
-"""Positions that are made at once."""
+"""The number of positions that are made at once."""
 
 
 class Header(msgspec.Struct):
@@ -61,12 +61,12 @@ class Header(msgspec.Struct):
 
 
 def account_digest(api_key: str, base_url: str) -> str:
-    """The name of an account that does not show its key."""
+    """The name of an account, which does not show its key."""
     return sha256(f"{base_url}\0{api_key}".encode()).hexdigest()
 
 
 class _Block:
-    """Some positions that follow each other, and the block after them, which is claimed once."""
+    """Consecutive positions, and the block after them, which is claimed once."""
 
     __slots__ = ("following", "number")
 
@@ -103,7 +103,7 @@ class _Positions(deque[int]):
 
 
 class _Held:
-    """A log of one's own, as callers know it."""
+    """The own log, as callers see it."""
 
     def __init__(
         self, serial: int, process: int, name: str, lock: DiskLock, tail: DiskTail
@@ -123,7 +123,7 @@ class Spool:
         disk: of the directory.
         api_key: of the account; it is not kept.
         base_url: of the account.
-        max_bytes: the most bytes of this client's logs, what it adopted included.
+        max_bytes: the most bytes of this client's logs, adopted ones included.
         segment: bytes after which a segment is closed.
         clock: seconds since the epoch.
     """
@@ -151,10 +151,10 @@ class Spool:
         self._successors: dict[int, _Held] = {}
         self._released = False
         self._full = False
-        self._other_size = 0  # bytes of all but the segment that callers append to
+        self._other_size = 0  # bytes of all logs, without the segment that callers append to
         self._own: Log | None = None
         self._own_held: _Held | None = None
-        self._lost = False  # another one has taken its place
+        self._lost = False  # a new log has replaced the own one
         self._adopted: list[Log] = []
         self._strangers: set[str] = set()
         self._rejected = RejectedFiles(self._disk, max_bytes // _REJECTED)
@@ -201,7 +201,7 @@ class Spool:
                 self._begin(held)
                 continue
             except OSError as error:
-                if error.errno is None:  # raised by a signal handler: a timeout, say
+                if error.errno is None:  # from a signal handler, such as one for a timeout
                     raise
                 if self._released:
                     raise _released() from None
@@ -239,7 +239,7 @@ class Spool:
         return StoreError(f"the spool in {self._disk.path} cannot be written: {why}")
 
     def _begin(self, former: _Held | None) -> _Held:
-        """Enter a new log in the place of a former one, or return the one that others entered."""
+        """Replace a log by a new one, or return the one that another caller entered."""
         if self._released:
             raise _released()
         serial = 0 if former is None else former.serial
@@ -334,12 +334,12 @@ class Spool:
         except OSError:
             return
         locks = {name for name in names if name.endswith(LOCK)}
-        # A log's lock comes before its segments and goes after them; but who knows.
+        # A log's lock is made before its segments and deleted after them; a lost one is made again.
         locks.update(filter(None, map(lock_of, names)))
         strangers: set[str] = set()
         for file in sorted(locks):
             log = None
-            with suppress(OSError):  # it may be better next time
+            with suppress(OSError):  # try again next time
                 if file.startswith(prefix_of(self._account)) or (
                     replaced_key and self._is_of_this_url(file)
                 ):
@@ -361,7 +361,7 @@ class Spool:
         return Log(self._disk, file.removesuffix(LOCK), lock, kept_file(self._clock(), BAD))
 
     def _clear(self, file: str) -> None:
-        """Delete the draft of a lock whose maker was killed before it went on."""
+        """Delete the draft of a lock whose maker was killed."""
         lock = self._disk.take_lock(file)
         if lock is not None:
             lock.delete()
@@ -417,7 +417,7 @@ class Spool:
 
 
 def prefix_of(account: str) -> str:
-    """The beginning of the names of an account's logs: the format's version, and whose they are."""
+    """The prefix of the names of an account's logs: the version of the format, and the account."""
     return f"v{VERSION}-{account[:16]}-"
 
 

@@ -1,8 +1,8 @@
-"""The content of a directory, for people: logs, rejected events, damaged parts. Nothing changes.
+"""The content of a directory, for people: logs, rejected events, damaged parts. Nothing is changed.
 
-A log is read as it is at the moment, also one that a process holds and appends to. The only way to
-find out that somebody holds it is to try its lock: an adopter that comes in this moment passes the
-log over until it looks again.
+A log is read as it is at the moment, even while a process appends to it. The only way to find out
+if a process holds it is to try its lock: an adopter that tries at the same moment skips the log
+until its next scan.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["SECRET", "Survey", "SurveyedLog"]
 
 SECRET: Final = "relay.secret"  # noqa: S105 (the name of the file)
-"""The file of a relay whose store the spool is: tokens are signed with what it holds."""
+"""The file with which a relay on this spool signs its tokens."""
 
 _EVENTS: Final = 1_000
-"""Events that are read at once, and below their bytes."""
+"""The most events that are read at once, and below the most bytes."""
 _BYTES: Final = 1_048_576
 _OURS: Final = re.compile(
     r"\.?v[0-9]+-.+\.(lock|log|notes)|[0-9]{13}-.+\.(bad|rejected\.jsonl)|" + re.escape(SECRET)
 )
-"""The files of a spool, of whatever version."""
+"""The files of a spool, of any version."""
 
 
 class SurveyedLog(msgspec.Struct, frozen=True):
@@ -45,11 +45,11 @@ class SurveyedLog(msgspec.Struct, frozen=True):
     """The part of the account's SHA-256 that is in the name; None: the log is of a newer version
     of the format, and was not read."""
     base_url: str | None
-    """None where it cannot be read any more."""
+    """The address of the account; None if it can no longer be read."""
     held: bool
     """True while a process has the log."""
     events: int
-    """Events that are not removed."""
+    """The number of events that were not removed."""
     bytes: int
     """The bytes of these events."""
     oldest: float | None
@@ -58,14 +58,14 @@ class SurveyedLog(msgspec.Struct, frozen=True):
     """Parts that cannot be read; the adopter keeps them in a file of their own."""
 
     def is_of(self, api_key: str) -> bool:
-        """Return whether it is of the account of a key."""
+        """Return True if the log belongs to the account of a key."""
         return self.base_url is not None and self.name.startswith(
             prefix_of(account_digest(api_key, self.base_url))
         )
 
 
 class Survey:
-    """Reads a directory; each method as it is at the moment.
+    """Reads a directory; each method shows its present content.
 
     Args:
         path: of the directory.
@@ -75,7 +75,7 @@ class Survey:
         self._disk = _ReadOnly(path)
 
     def is_spool(self) -> bool:
-        """Return whether the directory may be one of spools: it is empty, or has a file of one.
+        """Return True if the directory may be a spool: it is empty, or has a file of one.
 
         Raises:
             OSError: the directory cannot be read.
@@ -84,7 +84,7 @@ class Survey:
         return not names or any(map(_OURS.fullmatch, names))
 
     def logs(self) -> Iterator[SurveyedLog]:
-        """Yield every log; all that it holds is read for it.
+        """Yield every log, after reading all of it.
 
         Raises:
             OSError: the directory, or a file in it, cannot be read.
@@ -112,7 +112,7 @@ class Survey:
             )
 
     def events(self) -> Iterator[Stored]:
-        """Yield the events of all logs that are not removed, log by log.
+        """Yield the events that were not removed, log by log.
 
         Raises:
             OSError: the directory, or a file in it, cannot be read.
@@ -135,10 +135,10 @@ class Survey:
                 offset += len(piece)
                 *lines, rest = (rest + piece).split(b"\n")
                 yield from filter(None, lines)
-            # What is without an end is being written.
+            # A line without an end is being written.
 
     def damaged(self) -> tuple[int, int]:
-        """The files of damaged parts that were kept: how many, and their bytes.
+        """The number of files with damaged parts, and their bytes.
 
         Raises:
             OSError: the directory cannot be read.

@@ -1,12 +1,13 @@
 """The end of a segment, to which callers append.
 
-The descriptor is never closed while a caller may be about to write to it: the next segment takes
-its number over (``dup2``), and so does a stand-in at the end, to which nothing can be written.
+The descriptor is never closed while a caller may be about to write to it: the next segment replaces
+the file under the same number (``dup2``), and so, at the end, does a file that rejects writes.
 
-Somebody else may close it, a daemonizer say, and the number then be a stranger's: its socket must
-not get our events. On Linux the file's own position tells: with O_APPEND, ``pwrite`` appends
-whatever its offset, and moves no position. So it stays where we put it, at a number drawn by chance
-that no other file is at. Elsewhere ``fstat`` tells (``CheckedTail``), which takes longer.
+Other code, such as a daemonizer, may close it, and the number may then belong to another file or
+socket, which must not get our events. On Linux the file position detects that: with O_APPEND,
+``pwrite`` appends whatever its offset, and does not move the position. So it stays where we set it,
+at a random number that no other file is at. Elsewhere ``fstat`` detects it (``CheckedTail``), which
+takes longer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class LostError(Exception):
 
 
 class ShortWriteError(OSError):
-    """Fewer bytes were written than asked for: there is no more room."""
+    """Fewer bytes were written than requested: there is no more room."""
 
     def __init__(self, written: int) -> None:
         super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -38,9 +39,9 @@ class Tail:
     """Where callers append.
 
     Args:
-        folder: of the segments.
-        name: of the first one, which is made.
-        exists: whether it may be there already.
+        folder: the folder of the segments.
+        name: the name of the first segment, which is made.
+        exists: True if it may exist already.
 
     Raises:
         OSError: it cannot be made.
@@ -53,9 +54,8 @@ class Tail:
 
     def __init__(self, folder: str, name: str, *, exists: bool = False) -> None:
         self.generation: object = object()
-        """Another one as soon as ``write`` writes elsewhere. A write that began in one generation
-        and ended in another may have come too late for those who read the former file to its
-        end."""
+        """A new object as soon as ``write`` writes to another file. A write that began in one
+        generation and ended in another may have come after the former file was read to its end."""
         self._seal = random.SystemRandom().randrange(1 << 30, 1 << 31)
         self._folder = folder
         flags = _FLAGS if exists else _FLAGS | os.O_EXCL
@@ -83,14 +83,14 @@ class Tail:
 
     @property
     def is_ours(self) -> bool:
-        """False if the descriptor is a stranger's, or closed."""
+        """False if the descriptor was closed, or belongs to another file."""
         try:
             return _identity(self._fd) == self._identity and self._is_sealed()
         except OSError:
             return False
 
     def _is_sealed(self) -> bool:
-        # Another file may have got the number of one that was deleted. (A device has no position.)
+        # Another file may have got the inode of a deleted one. (A device has no position.)
         return self._stopped or os.lseek(self._fd, 0, os.SEEK_CUR) == self._seal
 
     @property
@@ -102,7 +102,7 @@ class Tail:
             return False
 
     def cut(self, length: int) -> None:
-        """Take this many bytes off the end."""
+        """Remove this many bytes from the end."""
         os.ftruncate(self._fd, self.size - length)
 
     @property
@@ -111,7 +111,7 @@ class Tail:
         return os.fstat(self._fd).st_size
 
     def move(self, name: str) -> None:
-        """Go on in another segment, which is made.
+        """Continue in another segment, which is made.
 
         Raises:
             OSError: it cannot be made; nothing has changed.
@@ -120,7 +120,7 @@ class Tail:
         self._replace(os.open(f"{self._folder}/{name}", _FLAGS | os.O_EXCL, 0o600))
 
     def stop(self) -> None:
-        """Have every later write fail. The descriptor stays open until nobody can be writing."""
+        """Make every later write fail. The descriptor stays open until no caller can be writing."""
         try:
             self._replace(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
             self._stopped = True
