@@ -246,7 +246,7 @@ def test_rejected_events_make_way_for_newer_ones() -> None:
         driver.send_numbers(n)
         driver.flush()
         serve(driver, 120.0, lambda each: driver.respond(422, {"error": "x" * 100}, to=each))
-    told = [line for line in driver.warnings if "made way for newer ones" in line]
+    told = [line for line in driver.warnings if "were deleted to make room" in line]
     kept = sum(driver.disk.files[name].data.count(b"\n") for name in driver.files(".jsonl"))
     assert sum(int(line.split()[1]) for line in told) + kept == 40
     assert kept < 40
@@ -862,7 +862,7 @@ def test_a_client_whose_files_were_deleted_stores_its_events_once_more() -> None
     driver.send_numbers(1, 2)
     driver.disk.files.clear()
     driver.advance(31.0)
-    assert any("stored once more" in line for line in driver.warnings)
+    assert any("are stored again" in line for line in driver.warnings)
     after = killed(driver)
     after.flush()
     assert sorted(n for each in recover(after) for n in numbers(each)) == [1, 2]

@@ -1,5 +1,4 @@
-"""The events of one client that lie on disk and are not in memory: which there are, and when they
-are read.
+"""The events of one client that are on disk and not in memory, and when they are read.
 
 The rules: ``docs/reference/guarantees.md#memory-with-a-spool`` and
 ``docs/reference/guarantees.md#adoption``; ``docs/reference/guarantees.md#live-logs``.
@@ -37,52 +36,52 @@ if TYPE_CHECKING:
 __all__ = ["SCAN", "Backlog", "Source", "is_live"]
 
 SCAN: Final = 30.0
-"""The time between two looks for logs that nobody holds, in seconds."""
+"""Seconds between two scans for logs that nobody holds."""
 PAUSE: Final = 1.0
-"""The wait after a log could not be read, in seconds."""
+"""Seconds to wait after a log could not be read."""
 LOOK: Final = 1.0
-"""The time between two looks at a live log that had nothing more, in seconds."""
+"""Seconds between two reads of a live log at its present end."""
 COUNTED: Final = 16_777_216
-"""The bytes of logs whose events are counted when the client is released, at most."""
+"""The most bytes of logs whose events are counted when the client is released."""
 WINDOW: Final = 1_000
-"""The events that are read together, at least; and about as many that were read are in memory."""
+"""The least size of a window, in events; about as many events from windows are in memory."""
 WINDOW_BYTES: Final = 4_194_304
-"""The bytes of them, at most."""
+"""The most bytes of a window."""
 
 
 class Source:
-    """A log of an earlier process, which this client has adopted."""
+    """A log that this client has adopted."""
 
     def __init__(self, log: StoredLog, noted: Sequence[Noted]) -> None:
         self.log: StoredLog = log
         self.noted: deque[Noted] = deque(noted)
-        """Batches that its last owner may have sent: they go before the rest is read."""
+        """Batches that its last owner may have sent: they are sent before the rest is read."""
         self.after: Place | None = None
         """Where to read on."""
         self.ended: bool = False
         """True once it was read to its end."""
         self.live: bool = False
-        """True if others append to it: it has no end."""
+        """True if others append to it."""
         self.look_at: float = 0.0
-        """When a live one may be read again."""
+        """When a live log may be read again."""
         self.pending: int = len(self.noted)
-        """The number of its events in memory, and of noted batches that are not."""
+        """The number of its events in memory, and of its noted batches that are not in memory."""
         self.held: set[int] = set()
-        """The positions of those that are in memory, or were, before they were read."""
+        """The positions of events that came into memory in noted batches, before they were read."""
 
 
 def is_live(delivery: Delivery) -> bool:
-    """Return whether an event lies in a log that others append to."""
+    """Return True if an event is in a live log."""
     source = source_of(delivery)
     return isinstance(source, Source) and source.live
 
 
 class Backlog:
-    """The events of one client that lie on disk and are not in memory.
+    """The events of one client that are on disk and not in memory.
 
-    The client's own log is read only while it is behind: when an event was taken into the store
-    alone. Events that come later stay behind it until it was read to its end, as the log has them
-    all in order. Adopted logs are read one after another.
+    The client's own log is read only while it is behind: after an event was accepted into the store
+    alone. Later events wait until the log was read to its end, as it has all of them in order.
+    Adopted logs are read one after another.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Backlog:
     ) -> None:
         settings = gate.settings
         self.alone: int = 0
-        """How many events were taken into the store alone."""
+        """How many events were accepted into the store alone."""
         self.adopted: int = 0
         """How many events of earlier processes came into memory."""
         self.read: int = 0
@@ -113,7 +112,7 @@ class Backlog:
         self._reports = reports
         self._origin = origin
         self._window = max(WINDOW, 2 * settings.batch_size * settings.max_in_flight)
-        self._fresh: list[Delivery] = []  # read, and not entered yet
+        self._fresh: list[Delivery] = []  # read, and not yet returned by ``fresh``
         self._in_memory = 0  # events that were read and have not ended
         self._busy = False  # a log is being read, or looked for
         self._not_before = 0.0
@@ -123,22 +122,22 @@ class Backlog:
         self._after: Place | None = None
         self._behind = False
         self._held: set[int] = set()  # in memory
-        self._ended: set[int] | None = None  # ended since a read began that may find them still
-        self._told: set[int] = set()  # taken into the store alone, and not read yet
-        self._early: set[int] = set()  # read before their call has come here
-        self._waiting: dict[int, Delivery] = {}  # behind those, by their positions
+        self._ended: set[int] | None = None  # ended since a read began
+        self._told: set[int] = set()  # accepted into the store alone, and not yet read
+        self._early: set[int] = set()  # read before ``come`` or ``comes_alone`` was called for them
+        self._waiting: dict[int, Delivery] = {}  # in memory, and waiting behind those, by position
         self._seen_end = False
         # The logs of others.
         self._used = False
         self._scanning = False
-        self._logs: Iterator[StoredLog] | None = None  # of this look; in steps alone
+        self._logs: Iterator[StoredLog] | None = None  # of the present scan; used in steps only
         self._scan_at = 0.0
 
     # ── Numbers ──────────────────────────────────────────────────────────────────────────────
 
     @property
     def unread(self) -> bool:
-        """True while there is, or may be, an event that is to be read."""
+        """True while there is, or may be, an event to be read."""
         return self._used and (
             self._behind
             or self._scanning
@@ -148,36 +147,36 @@ class Backlog:
 
     @property
     def untaken(self) -> int:
-        """The number of own events that are not in memory, as known."""
+        """The known number of own events that are not in memory."""
         return len(self._told)
 
     @property
     def waiting(self) -> int:
-        """The number of events in memory that stay behind others which are not."""
+        """The number of events in memory that wait behind others which are not."""
         return len(self._waiting)
 
     @property
     def accepted(self) -> int:
-        """The events that the client took, less those that its gate has counted."""
+        """The number of events that the client accepted, less those that its gate has counted."""
         return self.alone + len(self._early) - self.read
 
     # ── What comes and goes ──────────────────────────────────────────────────────────────────
 
     def use(self) -> None:
-        """Adopt logs from now on: the client is used."""
+        """Adopt logs from now on: the client is in use."""
         self._used = True
 
     def look(self) -> None:
-        """Have live logs read: something was appended to them."""
+        """Read live logs at the next ``plan``: events were appended to them."""
         for source in self.sources:
             source.look_at = 0.0
 
     def come(self, deliveries: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
-        """Take note of events that callers sent and that are in memory.
+        """Note events that callers sent and that are in memory.
 
         Returns:
-            Those that are to be queued, and those that were read already, whose deliveries have to
-            end. The others stay behind events that are not in memory; ``fresh`` gives them out.
+            The events to queue, and those that were read already, whose deliveries must end. The
+            others wait behind events that are not in memory; ``fresh`` returns them later.
         """
         if not (self._behind or self._early):
             self._held.update([each.position for each in deliveries if each.position is not None])
@@ -199,7 +198,7 @@ class Backlog:
         return queued, ended
 
     def comes_alone(self, position: int) -> None:
-        """Take note of an event that was taken into the store alone."""
+        """Note an event that was accepted into the store alone."""
         self.alone += 1
         if position in self._early:
             self._early.discard(position)
@@ -209,7 +208,7 @@ class Backlog:
         self._seen_end = False
 
     def fresh(self) -> list[Delivery]:
-        """Give out what can be queued since the last time."""
+        """Remove and return the events that can be queued now."""
         fresh, self._fresh = self._fresh, []
         return fresh
 
@@ -217,7 +216,7 @@ class Backlog:
         """Remove events that have their outcome."""
         own: list[int] = []
         others: dict[Source, list[int]] = {}
-        if not self.read:  # all are own ones, and none was out of memory
+        if not self.read:  # all are in the own log, and were always in memory
             own = [each.position for each in deliveries if each.position is not None]
             deliveries = ()
         for delivery in deliveries:
@@ -253,7 +252,7 @@ class Backlog:
     # ── Reading ──────────────────────────────────────────────────────────────────────────────
 
     def next_at(self, now: float) -> float | None:
-        """When to ``plan`` again, without anything having happened; None: never."""
+        """The time of the next ``plan`` if nothing else happens; None: never."""
         if not self._used or self._busy:
             return None
         if self._not_before > now:
@@ -262,13 +261,13 @@ class Backlog:
         return max(now, min([self._scan_at, *looks]))
 
     def plan(self, now: float, *, stuck: bool, closing: bool) -> None:
-        """Have read what there is room for, and logs looked for, if it is time.
+        """Start a read for which there is room, or a scan for logs, if it is due.
 
         Args:
             now: the engine's time.
-            stuck: True if all that is in memory waits for batches that could not be delivered. Then
-                other customers' events are wanted, to tell if these batches are at fault.
-            closing: True if the client waits for its end: live logs, which have none, are not read.
+            stuck: True if all events in memory wait for batches that could not be delivered. Then
+                other customers' events are needed, to find out if these batches are at fault.
+            closing: True if the client is closing: then live logs are not read.
         """
         if not self._used or self._busy or now < self._not_before:
             return
@@ -280,7 +279,7 @@ class Backlog:
         if stuck:
             room = max(room, min(settings.batch_size, room + self._window))
         elif self._waiting and not self._in_memory:
-            room = max(room, settings.batch_size)  # these make none otherwise
+            room = max(room, settings.batch_size)  # waiting events leave none
         elif self._in_memory > self._window // 2 or gate.count()[2] + bytes_ > gate.full_bytes:
             return
         if room <= 0:
@@ -341,8 +340,8 @@ class Backlog:
             self._own_ended(again=bool(found))
 
     def _own_ended(self, *, again: bool) -> None:
-        """The own log was read to its end. What is missing then may have been written since; at the
-        second time it is lost with a damaged part, or with the log."""
+        """Act on the end of the own log. Events that were not found may have been written since;
+        after a second read they are lost with a damaged part, or with the log."""
         if (self._told or self._waiting) and (again or not self._seen_end):
             self._seen_end = True
             return
@@ -384,13 +383,13 @@ class Backlog:
         for stored in window.events:
             if stored.position not in source.held and self._enter(stored, source):
                 self.adopted += 1
-        if not window.live:  # what others append to it is no earlier process's
+        if not window.live:  # events of a live log are not of an earlier process
             self._reports.adopted(self.adopted - before)
         self._end_source(source)
 
     def take_noted(self, source: Source) -> list[Kept]:
-        """The events of the next batch that the last owner of a log may have sent; empty if they
-        cannot be read."""
+        """Take the events of the next batch that the last owner of a log may have sent; none if
+        they cannot be read."""
         noted = source.noted.popleft()
         source.pending -= 1
         entries: list[Kept] = []
@@ -408,13 +407,14 @@ class Backlog:
         return entries
 
     def drop_waiting(self) -> list[Delivery]:
-        """Give out what stays behind others: the client is released."""
+        """Remove and return the events that wait behind others: the client is released."""
         waiting = [*self._waiting.values()]
         self._waiting.clear()
         return waiting
 
     def moved(self, delivery: Delivery, position: int | None) -> None:
-        """An own event was stored once more, at another position; None: it is not stored."""
+        """Note that an own event was stored again, at another position; None: it could not be
+        stored."""
         if delivery.position is not None:
             self._held.discard(delivery.position)
         delivery.position = position
@@ -422,7 +422,7 @@ class Backlog:
             self._held.add(position)
 
     def left(self) -> int | None:
-        """Count what is on disk, in a step; None if it is too much to be counted."""
+        """Count the events on disk, in a step; None if there are too many bytes to read."""
         own = self._store.own
         logs = [s.log for s in self.sources if not s.live] + ([] if own is None else [own])
         if sum(log.size for log in logs) > COUNTED:
@@ -430,7 +430,7 @@ class Backlog:
         return sum(log.left()[0] for log in logs)
 
     def _enter(self, stored: Stored, source: Source | None) -> bool:
-        """Take an event in; False if it is none, and is removed."""
+        """Enter an event that was read; return False if it is not valid, and remove it."""
         kept = self._kept(stored, source)
         if kept is None:
             self.damaged += 1
@@ -452,12 +452,12 @@ class Backlog:
 
     def _kept(self, stored: Stored, source: Source | None) -> Kept | None:
         now, clock = self._context.now, self._context.server_clock
-        if self._clocks[0] != now:  # once for all that is read together
+        if self._clocks[0] != now:  # once per window
             wall = self._context.wall_clock()
             self._clocks = now, wall, now + clock.offset(now) if clock.is_known else wall
         _, wall, server = self._clocks
         age = max(0.0, (server if stored.certain else wall) - stored.at)
-        if source is None:  # by the engine's clock, as of events in memory: nobody sets that one
+        if source is None:  # bounded by the engine's clock, which is never set
             age = min(age, now - self._began)
         return read_back(stored, source, now - age, self._origin())
 

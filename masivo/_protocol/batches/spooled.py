@@ -1,7 +1,7 @@
 """One client's waiting events and its batches in flight, where a store keeps them.
 
-What differs from a client without a store (``outbox``): a delivery may end before its event does,
-which is then sent later; only the API's word on the event itself ends that.
+The difference to a client without a store (``outbox``): a delivery may end before its event, which
+is sent later then; only the API's response to the event itself ends the event.
 
 The rules: ``docs/reference/guarantees.md#two-ends`` and those that follow.
 """
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
 __all__ = ["SpooledOutbox"]
 
 ALONE: Final = 10
-"""An event is at fault when it has failed alone this often in a row, the last time directly after
-the API had accepted another."""
+"""An event is at fault when it has failed alone this many times in a row, the last time directly
+after the API had accepted another batch."""
 ROOM: Final = 1.0
-"""After this many seconds a store that took no event may be tried again."""
+"""Seconds after which a store that could not take an event may be tried again."""
 LONGEST_REST: Final = 600.0
 """The longest rest of a refused key, in seconds."""
 
@@ -75,14 +75,14 @@ class SpooledOutbox(Outbox):
         self._upkeep = Upkeep(
             context, gate.settings, store, self._todo, self.backlog, self._in_memory
         )
-        self._aside: deque[Batch] = deque()  # could not be delivered, and wait in turn
-        self._try_at = 0.0  # when the next of them goes, if the API accepts nothing before
-        self._in_vain = 0  # how many could not be delivered since it accepted something
+        self._aside: deque[Batch] = deque()  # batches that have stepped aside, in order
+        self._try_at = 0.0  # when the next of them is sent, at the latest
+        self._in_vain = 0  # failed attempts since the API last accepted a batch
         self._aside_events = 0
-        self._has_left = False  # a delivery ever ended before its event
+        self._has_left = False  # True once a delivery ended before its event
         self._kept_queued = 0  # events in the queue whose deliveries have ended
         self._let_go = 0  # events that were in memory when the client was released
-        self._well = False  # the last result was that the API accepted events, or rejected them
+        self._well = False  # the API's last response accepted or rejected events
         self._alone: MasivoError = MasivoQueueFullError("", spooled=True)
         self._room_at = 0.0
 
@@ -99,7 +99,7 @@ class SpooledOutbox(Outbox):
 
     @property
     def unsaved(self) -> int:
-        """See Outbox: none."""
+        """See Outbox: 0, as the store keeps them."""
         return 0
 
     @property
@@ -173,7 +173,7 @@ class SpooledOutbox(Outbox):
         self._context.touch(self)
 
     def flush(self, ticket: FlushTicket) -> None:
-        """See Outbox. What was left goes once more."""
+        """See Outbox. Events that were left are tried again."""
         self.use()
         self._try_again()
         self._push("flush")
@@ -187,7 +187,7 @@ class SpooledOutbox(Outbox):
         super().drain(ticket)
 
     def close(self, ticket: CloseTicket, deadline: float | None, error: MasivoError) -> None:
-        """See Outbox. What was left goes once more."""
+        """See Outbox. Events that were left are tried again."""
         self._try_again()
         super().close(ticket, deadline, error)
 
@@ -200,7 +200,7 @@ class SpooledOutbox(Outbox):
         self._try_at = self._context.now
 
     def release(self, error: MasivoError, *, quiet: bool = False) -> None:
-        """See Outbox. What is pending stays in the store."""
+        """See Outbox. Pending events stay in the store."""
         if self.released:
             return
         for batch in (*self._batches, *self._aside):
@@ -219,21 +219,21 @@ class SpooledOutbox(Outbox):
         super().release(error, quiet=quiet)
 
     def _drop(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
-        """Let go of events in memory; they stay in the store."""
+        """Drop events from memory; they stay in the store."""
         if deliveries:
             self._let_go += len(deliveries)
             self.gate.end(len(deliveries), total_size(deliveries))
             self._leave(deliveries, numbers, error)
 
     def _detach(self) -> None:
-        """See Outbox: once the store is released."""
+        """See Outbox: deferred until the store is released."""
 
     def _store_released(self) -> None:
         super()._detach()
         self._context.touch(self)
 
     def _in_memory(self) -> list[Delivery]:
-        """The events in memory that lie in the client's own log."""
+        """The events in memory that are in the client's own log."""
         parts = [part for batch in (*self._batches, *self._aside) for part in batch.parts]
         entries = [each for _, each in self._lines.entries()]
         entries += [each for part in parts for each in part.deliveries]
@@ -266,7 +266,7 @@ class SpooledOutbox(Outbox):
         self._context.timers.set((Timer.SPOOL, self), at)
 
     def _enter_read(self) -> None:
-        """Queue what was read."""
+        """Queue the events that were read."""
         entries = self.backlog.fresh()
         if not entries:
             return
@@ -280,7 +280,7 @@ class SpooledOutbox(Outbox):
         self._take_in(entries)
 
     def _take_in(self, entries: list[Delivery]) -> int:
-        """Queue events; end their deliveries where none can be delivered now. Return their size."""
+        """Queue events; end their deliveries if none can be delivered now. Return their size."""
         first = self._queue.arrived
         length = self._queue.extend(entries)
         if kept := self.backlog.read and sum([isinstance(each, Kept) for each in entries]):
@@ -294,7 +294,7 @@ class SpooledOutbox(Outbox):
         return length
 
     def _adopt_noted(self) -> None:
-        """Take over batches that the last owner of a log may have sent."""
+        """Adopt batches that the last owner of a log may have sent."""
         for source in self.backlog.sources:
             while source.noted:
                 customers = {*map(customer_of, source.noted[0].events)}
@@ -324,13 +324,13 @@ class SpooledOutbox(Outbox):
         self._reports.adopted(len(entries))
 
     def _numbers(self, count: int) -> range:
-        """New numbers, as the queue would have given."""
+        """New numbers, as the queue gives them."""
         first = self._queue.arrived
         self._lines.arrived += count
         return range(first, first + count)
 
     def _look_at(self, now: float) -> float | None:
-        """When to look again at what waits, without anything having happened."""
+        """The time of the next ``step`` if nothing else happens."""
         times = [
             self.backlog.next_at(now),
             self._upkeep.next_at(),
@@ -359,8 +359,8 @@ class SpooledOutbox(Outbox):
         return super()._form(now) or self._resume(now)
 
     def _resume(self, now: float) -> bool:
-        """Send a batch again that could not be delivered, if it is time: at once if the API has
-        just accepted another."""
+        """Send a batch again that stepped aside, if it is due: at once if the API has just accepted
+        another."""
         context = self._context
         if len(self._batches) >= self.settings.max_in_flight:
             return False
@@ -388,7 +388,7 @@ class SpooledOutbox(Outbox):
         if not (self.backlog.read or self._has_left):
             return super()._stamped(deliveries, now)
         if all(isinstance(each, Kept) for each in deliveries):
-            super()._stamped([], now)  # it notes the server's time
+            super()._stamped([], now)  # it updates the stamper's offset
             events = [each.encoded for each in deliveries]
         else:
             events = super()._stamped(deliveries, now)
@@ -396,7 +396,7 @@ class SpooledOutbox(Outbox):
         for n, delivery in enumerate(deliveries):
             if isinstance(delivery, Kept) and delivery.encoded[0] != BRACE:
                 moment = min(self._moment(delivery), latest)
-                start = starts.get(moment)  # those that were stored together share it
+                start = starts.get(moment)  # events that were stored together share it
                 if start is None:
                     start = starts[moment] = opening(format_stamp(moment))
                 events[n] = start + delivery.encoded
@@ -436,14 +436,15 @@ class SpooledOutbox(Outbox):
             if log is not None:
                 log.note(note)
 
-        def then(_: object) -> None:  # if it failed, the batch may be sent all the same
+        def then(_: object) -> None:  # even after a failure the batch is sent
             part.noted = key
             self._context.touch(self)
 
         self._todo.add(step, then)
 
     def _end_too_old(self, batch: Batch) -> bool:
-        """End events of the current part that the API would reject for their age."""
+        """End events of the current part that the API would reject as too old; return True if there
+        were any."""
         age, now, part = self.settings.account.api.max_age, self._context.now, batch.part
         if age is None or self._context.server_clock.is_doubtful(now):
             return False
@@ -471,7 +472,7 @@ class SpooledOutbox(Outbox):
     def _leave(
         self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError
     ) -> None:
-        """End deliveries in place: their events take their places, and are sent later."""
+        """End deliveries; put their events, which are sent later, in their places in the list."""
         live = [each for each in deliveries if not isinstance(each, Kept)]
         self._has_left = True
         for n, each in enumerate(deliveries):
@@ -480,13 +481,13 @@ class SpooledOutbox(Outbox):
         self._outcomes.leave(live, numbers, error)
 
     def fail_waiting(self, error: MasivoError) -> None:
-        """See Outbox. Flushes do not wait for what was left before, either."""
+        """See Outbox. Flushes no longer wait for events that were left before, either."""
         super().fail_waiting(error)
         self._leave_kept(error)
         self._end_close()
 
     def _end_close(self) -> None:
-        """End a close that cannot deliver what is left; what is on its way may still be."""
+        """End a close that cannot deliver the remaining events, unless a request is out."""
         if self._closes and not any(batch.request_id for batch in self._batches):
             why = "the client was closed before this could be delivered"
             self.release(MasivoClosedError(why))
@@ -496,7 +497,7 @@ class SpooledOutbox(Outbox):
             self._leave(part.deliveries, part.numbers, error)
 
     def _leave_kept(self, error: MasivoError) -> None:
-        """Have flushes wait no longer for events that were left before."""
+        """Make flushes no longer wait for events that were left before."""
         for batch in self._aside:
             self._leave_parts(batch, error)
         if self._kept_queued:
@@ -532,7 +533,7 @@ class SpooledOutbox(Outbox):
 
     def _returned(self, batch: Batch, result: Response | Failure) -> None:
         if isinstance(result, Failure) and not result.sent:
-            # The API has not seen it: that is not its fault, and what was before does not count.
+            # The API has not seen the batch: it is not at fault, and earlier failures do not count.
             batch.part.well, batch.part.failures = False, -1 - batch.retries
         super()._returned(batch, result)
 
@@ -541,7 +542,7 @@ class SpooledOutbox(Outbox):
         if part.failures <= 0:
             return 0 if batch.guilty and len(part.deliveries) > 1 else most
         if len(part.deliveries) > 1 or not part.well:
-            return 0  # it is halved, or goes once more later
+            return 0  # it is halved, or tried again later
         return max(most, ALONE - part.failures - 1)
 
     def _retry(self, batch: Batch, error: MasivoError, wait: float | None) -> None:
@@ -549,14 +550,14 @@ class SpooledOutbox(Outbox):
         super()._retry(batch, error, wait)
 
     def _wait_long(self) -> None:
-        """Wait before what was put aside goes again: longer each time."""
+        """Set the wait before the next batch that stepped aside: longer each time."""
         context = self._context
         self._in_vain += 1
         wait = max(context.backoff.wait(), full_jitter(self._in_vain, context.random))
         self._try_at = context.now + wait
 
     def _give_up(self, batch: Batch, error: MasivoError) -> None:
-        """Set a part aside that cannot be delivered now, unless it is at fault."""
+        """Make a part step aside that cannot be delivered now, unless it is at fault."""
         part = batch.part
         self._well = False
         part.failures += batch.retries + 1

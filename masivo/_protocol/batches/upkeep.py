@@ -1,5 +1,4 @@
-"""The care of one client's store: it is tended, a lost log is replaced, and a warning says what
-people must know of it.
+"""The upkeep of one client's store: regular work, the replacement of a lost log, and warnings.
 
 The rules: ``docs/reference/guarantees.md#damage`` and those beside it.
 """
@@ -28,12 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["Upkeep"]
 
 PAUSE: Final = 1.0
-"""The store is not tended twice within this many seconds, however much is due, unless room was
-made."""
+"""The least number of seconds between two calls of ``Store.tend``, unless room was made."""
 
 
 class Upkeep:
-    """Cares for one client's store.
+    """The upkeep of one client's store.
 
     Args:
         context: the engine's.
@@ -41,7 +39,7 @@ class Upkeep:
         store: the client's.
         todo: takes the steps on it.
         backlog: the client's.
-        in_memory: gives out the events in memory that lie in the client's own log.
+        in_memory: returns the events in memory that are in the client's own log.
     """
 
     def __init__(
@@ -61,21 +59,21 @@ class Upkeep:
         self._in_memory = in_memory
         self._tend_at = context.now + SCAN
         self._due_at = 0.0
-        self._strangers = 0  # logs of other keys that were warned of
+        self._strangers = 0  # the number of logs of other keys in the last warning
 
     def plan(self, now: float) -> None:
-        """Have the store tended if it is time, and warn of what was found since."""
+        """Tend the store if it is due, and log warnings of what was found."""
         if now >= self._tend_at or (self._store.due and now >= self._due_at):
             self._tend_at, self._due_at = now + SCAN, now + PAUSE
             self._todo.add(self._store.tend, self._tended)
         self._report()
 
     def next_at(self) -> float | None:
-        """When to ``plan`` again, without anything having happened; None: never."""
+        """The time of the next ``plan`` if nothing else happens; None: never."""
         return self._due_at if self._store.due else None
 
     def room_was_made(self) -> None:
-        """Have the store tended in the next poll if that is due: events were removed."""
+        """Allow the store to be tended in the next poll: events were removed."""
         self._due_at = 0.0
 
     # ── A log that was lost ──────────────────────────────────────────────────────────────────
@@ -85,8 +83,8 @@ class Upkeep:
             return
         entries = self._in_memory()
         self._warn(
-            "the files of this client were deleted or closed by others; what is in memory "
-            f"({len(entries)} events) is stored once more"
+            "the files of this client were deleted, or closed by other code; its events in memory "
+            f"({len(entries)}) are stored again"
         )
         clock = self._context.server_clock
         offset, certain = clock.offset(self._context.now), clock.is_known
@@ -108,8 +106,7 @@ class Upkeep:
     # ── Rejected events ──────────────────────────────────────────────────────────────────────
 
     def keep_rejected(self, events: Sequence[bytes], error: MasivoError) -> None:
-        """Have events kept that were rejected for their own sake; to be called before they are
-        removed."""
+        """Keep rejected events; to be called before they are removed."""
         at = self._context.wall_clock()
         rejected = [RejectedEvent(event, error.message, error.status, at) for event in events]
         self._todo.add(lambda: self._store.reject(rejected), self._kept_rejected)
@@ -118,12 +115,12 @@ class Upkeep:
         if isinstance(dropped, StoreError):
             self._warn(f"rejected events could not be kept: {dropped}")
         elif dropped:
-            self._warn(f"{dropped} older rejected events made way for newer ones")
+            self._warn(f"{dropped} older rejected events were deleted to make room")
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────
 
     def release(self, then: Callable[[], None]) -> None:
-        """Have the store released, and ``then`` called; say how many events it keeps."""
+        """Release the store, then call ``then``; log how many events it keeps."""
 
         def step() -> int | None:
             left = self._backlog.left()
