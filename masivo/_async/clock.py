@@ -1,7 +1,7 @@
-"""The one seam for tests in virtual time: sessions take ``current`` when they are made.
+"""The seam for tests in virtual time: sessions take ``current`` when they are made.
 
-Only what the core times is virtual then (batches, retries, renewals); the loop keeps its own time
-for everything else, the requests themselves included.
+Only the core's time is virtual then (batches, retries, renewals); the loop keeps its own time for
+everything else, requests included.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class VirtualTime(Protocol):
     """Time that a test moves."""
 
     def applies(self) -> bool:
-        """Return whether a session that is made here and now goes by it."""
+        """Return True if a session that is made now uses it."""
         ...
 
     def monotonic(self) -> float:
@@ -33,8 +33,8 @@ class VirtualTime(Protocol):
     def alarm(
         self, until: float | None, wake: Callable[[], object]
     ) -> AbstractContextManager[object]:
-        """While the block lasts, have ``wake`` called, on any thread, at a time of
-        ``monotonic``; at once if that has come, never for None."""
+        """While the block lasts, call ``wake``, on any thread, at a time of ``monotonic``; at once
+        if that has passed, never for None."""
         ...
 
 

@@ -43,7 +43,7 @@ class AsyncioSession(LoopSession):
         if self.loop not in _watched:
             _watched.add(self.loop)
             self.loop.call_later(_CENTURY, _LastWord())
-        # Every event is given a time: the function itself, unless the loop has a clock of its own.
+        # Each event reads the time: not wrapped, unless the loop has a clock of its own.
         usual = getattr(self.loop.time, "__func__", None) is asyncio.BaseEventLoop.time
         super().__init__(key, sender, time.monotonic if usual else self.loop.time)
         self._bell = asyncio.Event()
@@ -55,15 +55,15 @@ class AsyncioSession(LoopSession):
             self.task = self.loop.create_task(self._run(), name="masivo")
 
     async def _run(self) -> None:
-        # `asyncio.run` cancels all tasks in the end, this one at whatever it is doing, and then
-        # waits: there is time for the rest.
+        # `asyncio.run` cancels all tasks at its end and then waits for them: there is time for the
+        # rest.
         try:
             with suppress(asyncio.CancelledError):
                 await self.drive()
         finally:
             self.abort("the event loop was closed")
         for task in self._requests:
-            if not task.cancelling():  # a second time would break off its cleaning up
+            if not task.cancelling():  # a second cancel would interrupt its clean-up
                 task.cancel()
         with suppress(asyncio.CancelledError):
             if self._requests:
@@ -74,7 +74,7 @@ class AsyncioSession(LoopSession):
         """See LoopSession."""
         super().abort(why)
         if self.loop.is_closed():
-            # What they were for is done: nobody needs to be warned that they did not end or begin.
+            # Their events have ended: asyncio need not warn that they never ended or began.
             for task in (self.task, *self._requests):
                 if task is None or task.done():
                     continue
@@ -138,7 +138,7 @@ class AsyncioSession(LoopSession):
         if task.cancelled():
             self.engine.hand_back(request.id, Failure("the request was interrupted", sent=True))
             self.wake()
-        elif (error := task.exception()) is not None:  # nobody knows what it left undone
+        elif (error := task.exception()) is not None:  # its state is unknown
             self.abort(f"a request was broken off by {type(error).__name__}")
             self.wake()
 
@@ -157,8 +157,8 @@ def _resolve(future: asyncio.Future[None]) -> None:
 class _LastWord:
     """Ends a loop's sessions when the loop is closed with its tasks unfinished.
 
-    asyncio tells nobody that it closes a loop, but forgets its timers: this object is held by
-    nothing else than a timer that is never due.
+    asyncio has no hook for the close of a loop, but drops its timers: only a timer that is never
+    due refers to this object.
     """
 
     def __call__(self) -> None:
@@ -170,7 +170,7 @@ class _LastWord:
 
 @_process.at_exit
 def _end_all() -> None:
-    """End what is left in loops that are neither run to their end nor closed."""
+    """End the sessions of loops that were neither run to their end nor closed."""
     _end("the interpreter exited", lambda loop: not loop.is_running())
 
 
@@ -206,7 +206,8 @@ class AsyncClient(LoopClient):
         return buffer
 
     def _own_sender(self, sender: AsyncSender) -> AsyncSender | None:
-        """Make what sends this client's batches, by its session's sender; None: that does."""
+        """Make the sender of this client's batches, from its session's; None: the session's
+        sender."""
         return None
 
     async def __aenter__(self) -> Self:

@@ -44,9 +44,9 @@ class TrioSession(LoopSession):
         self._bell = trio.Event()
         self._sending: set[trio.CancelScope] = set()
 
-    @trio.lowlevel.enable_ki_protection  # an interrupt in the middle of a step would lose events
+    @trio.lowlevel.enable_ki_protection  # an interrupt inside a step would lose events
     async def watch(self, buffer: Buffer) -> None:
-        """Abandon a client when its nursery is cancelled: no request could be started there."""
+        """Abandon a client when its nursery is cancelled: it can start no more requests."""
         try:
             await trio.sleep_forever()
         finally:
@@ -131,7 +131,7 @@ class TrioClient(LoopClient):
         raise RuntimeError("enter the client first: async with TrioClient(...) as client")
 
     def _begin_anew(self, account: Account) -> None:
-        """See ClientBase. One that was entered belongs to its block."""
+        """See ClientBase. A client that was entered belongs to its block."""
         if self._manager is None:
             super()._begin_anew(account)
 
@@ -164,8 +164,8 @@ class TrioClient(LoopClient):
         try:
             await super().__aexit__(kind)
         finally:
-            # The block's exception is not the nursery's, nor is a cancellation from outside: they
-            # go on as they are, in no group.
+            # The block's exception and a cancellation from outside are not the nursery's: they
+            # propagate as they are, in no group.
             nursery.cancel_scope.shield = True
             nursery.cancel_scope.cancel()
             try:

@@ -1,6 +1,6 @@
 """The common part of the sessions of both event loops: one engine for a key in one loop.
 
-A subclass brings what its loop does in its own way: starting a request, sleeping, waiting.
+A subclass implements the parts that differ between loops: starting a request, sleeping, waiting.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["GRACE", "AsyncSender", "LoopSession", "Member", "session_of"]
 
 GRACE: Final = 1.0
-"""How long leaving a client waits for its connections to close, in seconds."""
+"""Seconds that leaving a client waits for its connections to close."""
 
 
 class AsyncSender(Protocol):
@@ -37,7 +37,7 @@ class AsyncSender(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close the connections. Another request may come all the same."""
+        """Close the connections. Another request may still follow."""
         ...
 
 
@@ -48,7 +48,8 @@ class Member(NamedTuple):
     nursery: Any = None
     """The client's own nursery, in trio."""
     sender: AsyncSender | None = None
-    """Sends the client's batches; None: the session's does. Authorizations are the session's."""
+    """Sends the client's batches; None: the session's sender does. The session sends
+    authorizations."""
 
 
 def session_of(buffer: Origin) -> LoopSession:
@@ -68,8 +69,8 @@ class LoopSession(SessionBase):
         else:
             super().__init__(key, self._time.monotonic, self._time.time)
         registry[key] = self
-        self._wanted = False  # somebody asked for a poll since the last one began
-        self._busy = False  # in the middle of a step: a finalizer may call from inside it
+        self._wanted = False  # a poll was requested since the last one began
+        self._busy = False  # in a step, inside which a finalizer may call
         self._driven = False  # a task is in `drive`
         self._wake_at: float | None = None  # the last poll's
         # Work on stores: the loop does not wait for disks.
@@ -79,11 +80,11 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     def here(self) -> bool:
-        """Return whether the session may be worked on here and now: by its loop's thread."""
+        """Return True if this thread may poll now: it is the loop's."""
 
     @abstractmethod
     def check_loop(self) -> None:
-        """Refuse a call from outside the session's loop.
+        """Raise for a call from outside the session's loop.
 
         Raises:
             RuntimeError: no loop is running here, or another one.
@@ -91,10 +92,10 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     def _call_soon(self, function: Callable[[], object]) -> None:
-        """Have the loop call ``function``. Safe in any thread, signal handler and finalizer.
+        """Make the loop call ``function``. Safe in any thread, signal handler and finalizer.
 
         Raises:
-            RuntimeError: the loop is gone.
+            RuntimeError: the loop is closed.
         """
 
     @abstractmethod
@@ -107,7 +108,7 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     def _start(self, request: Request) -> None:
-        """Have a task ``carry_out`` the request, and those that it returns."""
+        """Start a task that carries out the request, and those that ``carry_out`` returns."""
 
     @abstractmethod
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
@@ -115,7 +116,7 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Wait until the connections are closed, if no client is left; for GRACE at most."""
+        """Wait until the connections are closed, if no client is left; at most GRACE seconds."""
 
     # ── Driving ──────────────────────────────────────────────────────────────────────────────
 
@@ -133,7 +134,7 @@ class LoopSession(SessionBase):
     def _on_wake(self) -> None:
         if self._driven:
             self._ring()
-        else:  # not yet, or not any more: unclaimed failures are logged all the same
+        else:  # before or after ``drive``: unclaimed failures must still be logged
             self.step()
 
     def attend(self) -> None:
@@ -144,10 +145,10 @@ class LoopSession(SessionBase):
             self.wake()
 
     def step(self, keep_for: object = None) -> Request | None:
-        """Poll, settle, start requests; in the middle of another step, have it done later.
+        """Poll, settle, start requests; inside another step, schedule that for later.
 
         Args:
-            keep_for: the owner whose next request is returned, if there is one, and not started.
+            keep_for: the owner whose next request is returned instead of started, if there is one.
         """
         if self.dead:
             self._wake_at = None
@@ -180,7 +181,7 @@ class LoopSession(SessionBase):
         self.wake()
 
     async def drive(self) -> None:
-        """Do what is to be done, until no client is attached."""
+        """Poll when due, until no client is attached."""
         self._driven = True
         try:
             self.step()
@@ -201,9 +202,9 @@ class LoopSession(SessionBase):
                 await self._sleep(None)
 
     async def carry_out(self, request: Request) -> Request | None:
-        """Send a request, hand its response in and do what is to be done then.
+        """Send a request, hand its result back, and poll.
 
-        The driving task need not know, unless it must wake up sooner.
+        The driving task is woken only if it must poll sooner.
 
         Returns:
             The next request of the same client, for the same task to carry out.
@@ -226,12 +227,12 @@ class LoopSession(SessionBase):
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
     def check_may_wait(self) -> None:
-        """Refuse a wait that was asked for inside ``on_error`` or ``on_activity``.
+        """Raise for a wait inside ``on_error`` or ``on_activity``.
 
         Raises:
-            RuntimeError: it was.
+            RuntimeError: called inside one of them.
         """
-        if self._busy and self.here():  # another thread learns from ``check_loop`` what is wrong
+        if self._busy and self.here():  # for another thread ``check_loop`` gives the error
             raise RuntimeError(
                 "this would wait for itself: do not call flush, aclose, drain or get_token, "
                 "nor await an unfinished delivery, from inside on_error or on_activity"
@@ -241,13 +242,13 @@ class LoopSession(SessionBase):
         """Wait until ``awaited`` has its outcome.
 
         Raises:
-            TimeoutError: it has none in time; ``what`` says what that means.
+            TimeoutError: it has no outcome in time; ``what`` is the message.
             RuntimeError: called in another loop, or inside ``on_error``.
         """
         if awaited.outcome is None:
             self.check_may_wait()
             self.check_loop()
-            if not isinstance(awaited, Delivery):  # else the core wakes, where a poll is needed
+            if not isinstance(awaited, Delivery):  # else the core calls ``wake`` if needed
                 self.wake()
         await self._wait_for(awaited, timeout)
         if awaited.outcome is None:

@@ -41,13 +41,13 @@ class Body:
         self._size = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Take in bytes as they are sent.
+        """Process bytes as they were sent.
 
         Raises:
             BadBodyError: the body is too large.
             zlib.error: it cannot be decoded.
         """
-        # Counted as they come, too: what follows the end of a compressed body decodes to nothing.
+        # Raw bytes count, too: bytes after the end of a compressed body decode to nothing.
         self._raw += len(chunk)
         if self._inflate is not None and self._raw <= MAX_BODY:
             chunk = self._inflate.decompress(chunk, MAX_BODY + 1 - self._size)

@@ -1,8 +1,7 @@
-"""The caller's own client, and the way through a proxy: both by ``httpx``, or ``httpx2`` of the
-same surface.
+"""Requests by ``httpx``, or ``httpx2``: through a proxy, or by the caller's own client.
 
-Only what their documentation names is used. So in threads a step of a request (connecting, a read,
-a write) may go on after ``timeout``; whoever waits for the request gives it up (``given_up``).
+Only documented names are used. So in threads a step of a request (connecting, a read, a write) may
+continue after ``timeout``; the session then gives the request up (``given_up``).
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class _Sender:
         self._client: Any = None
 
     def _get(self) -> Any:
-        """The client, which is made at the first need."""
-        client = self._client  # once: a close may forget it meanwhile
+        """The client, which is made when it is first needed."""
+        client = self._client  # read once: a close may remove it meanwhile
         if client is None:
             with build_lock:
                 client = self._client
@@ -48,7 +47,7 @@ class _Sender:
         return client
 
     def _disown(self) -> Any:
-        """The client that this object must close, if any; it is forgotten."""
+        """Remove and return the client, if this object must close it."""
         client, self._client = self._client, None
         return client if self._source.owned else None
 
@@ -88,7 +87,7 @@ class HttpxSender(_Sender):
             self._statuses.pop(request.id, None)
 
     def given_up(self, request: Request) -> Failure:
-        """Return the failure of a request that is not over in time: it is in a step that waits."""
+        """Return the failure of a request that is given up: it is stuck in a blocking step."""
         return _failure_of(TimeoutError(), request.timeout, self._statuses.get(request.id))
 
     def close(self) -> None:
@@ -102,9 +101,9 @@ class AsyncHttpxSender(_Sender):
 
     Args:
         source: where the HTTP client comes from.
-        bound: the loop's own way to bound a block by seconds: an asynchronous context manager
-            that cancels what takes longer and then raises an Exception.
-        checkpoint: the loop's own way to let others run once.
+        bound: makes an asynchronous context manager of the loop that cancels its block after this
+            many seconds and then raises an Exception.
+        checkpoint: lets other tasks of the loop run once.
     """
 
     def __init__(
@@ -123,7 +122,7 @@ class AsyncHttpxSender(_Sender):
         try:
             client = self._get()
             async with self._bound(request.timeout):
-                await self._checkpoint()  # a transport of the caller's may wait for nothing
+                await self._checkpoint()  # a transport of the caller's may never suspend
                 outgoing = _outgoing(client, request, _Left(request.timeout))
                 response = await client.send(outgoing, **_AS_IT_IS)
                 try:
@@ -162,7 +161,7 @@ class _Left(dict[str, float]):
             raise TimeoutError
 
 
-# The caller's client may have an auth of its own, or follow redirects: not here.
+# The caller's client may have its own auth or follow redirects: both are turned off here.
 _AS_IT_IS: Final[dict[str, Any]] = {"stream": True, "auth": None, "follow_redirects": False}
 
 
@@ -207,7 +206,8 @@ def _failure_of(error: Exception, timeout: float, status: int | None) -> Failure
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and its causes, which may come in a circle: under trio only these have words."""
+    """An exception and its causes, which may form a cycle: under trio only the causes have a
+    text."""
     seen: list[BaseException] = []
     while error is not None and not any(error is each for each in seen):
         seen.append(error)

@@ -1,4 +1,5 @@
-"""Open connections: moving bytes without waiting, and keeping idle ones for the next request."""
+"""Open connections: moves bytes without waiting, and keeps idle connections for the next
+request."""
 
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ Address = tuple[int, int, int, str, Any]
 """One address, as ``getaddrinfo`` gives it."""
 
 MAX_IDLE: Final = 5.0
-"""How long a connection is kept for the next request, in seconds."""
+"""Seconds for which an idle connection is kept."""
 MAX_AGE: Final = 300.0
-"""How long a connection is used at most, in seconds: a change of DNS is seen then."""
+"""The longest use of a connection, in seconds, so that a change of DNS takes effect."""
 MOST_IDLE: Final = 20
-"""How many are kept at most."""
+"""The most idle connections that are kept."""
 
 _CHUNK: Final = 65_536
 _ON_ITS_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
@@ -41,7 +42,7 @@ def now() -> float:
 
 
 def set_out(address: Address) -> socket.socket:
-    """Return a socket that does not block, on its way to an address.
+    """Return a non-blocking socket that is connecting to an address.
 
     Raises:
         OSError: the address cannot be reached.
@@ -58,7 +59,7 @@ def set_out(address: Address) -> socket.socket:
 
 
 def has_arrived(sock: socket.socket) -> bool:
-    """Return whether a socket that has set out is connected.
+    """Return True if a connecting socket is connected.
 
     Raises:
         OSError: it has failed, and is closed.
@@ -78,10 +79,10 @@ def _failed(sock: socket.socket, code: int) -> NoReturn:
 
 
 class Connection:
-    """An open connection. It never waits: whoever owns it waits for its socket.
+    """An open connection. It never waits: its owner waits for its socket.
 
     Args:
-        sock: a connected socket that does not block; it is owned from now on.
+        sock: a connected non-blocking socket, which the connection owns.
         tls: its encryption, before the handshake; None for none.
     """
 
@@ -97,11 +98,11 @@ class Connection:
 
     @property
     def blocked(self) -> bool:
-        """True while something is still to be sent."""
+        """True while bytes wait to be sent."""
         return bool(self._unsent)
 
     def secure(self) -> bool:
-        """Go on with the handshake as far as it gets; return whether it is complete.
+        """Continue the handshake as far as possible; return True once it is complete.
 
         Raises:
             OSError: it has failed.
@@ -119,7 +120,7 @@ class Connection:
         return True
 
     def write(self, data: bytes) -> None:
-        """Have ``data`` sent, all that can be at once, the rest by ``flush``."""
+        """Send as much of ``data`` as possible now, the rest by ``flush``."""
         if self._tls is not None:
             self._tls.encrypt(data)
         else:
@@ -127,7 +128,8 @@ class Connection:
         self.flush()
 
     def flush(self) -> None:
-        """Send what can be sent now. A failure is kept: a response may be there all the same."""
+        """Send what can be sent now. A failure is kept for later: a response may have arrived
+        before it."""
         if self._tls is not None and (more := self._tls.leaving()):
             self._unsent = memoryview(bytes(self._unsent) + more)
         try:
@@ -139,7 +141,8 @@ class Connection:
             self._broken, self._unsent = error, memoryview(b"")
 
     def read(self) -> bytes | None:
-        """Return bytes that have arrived: none at the connection's end, None if there are none yet.
+        """Return bytes that have arrived: an empty string at the connection's end, None if there
+        are none yet.
 
         Raises:
             OSError: the connection is broken.
@@ -162,7 +165,7 @@ class Connection:
             return None
 
     def feed(self, exchange: Exchange) -> None:
-        """Go on sending, and give an exchange all that has arrived, until it is complete.
+        """Continue sending, and pass all that has arrived to an exchange, until it is complete.
 
         Raises:
             OSError: the connection is broken.
@@ -174,8 +177,9 @@ class Connection:
                 return
 
     def is_usable(self) -> bool:
-        """Return whether an idle connection can carry a request: it is this process's, neither too
-        old nor idle for too long, and the server has neither closed it nor said anything."""
+        """Return True if an idle connection can carry a request: it belongs to this process, is
+        neither too old nor idle for too long, and the server has neither closed it nor sent
+        anything."""
         if self._process != os.getpid() or self.is_stale():
             return False
         try:
@@ -184,12 +188,12 @@ class Connection:
             return False
 
     def is_stale(self) -> bool:
-        """Return whether an idle connection has had its time."""
+        """Return True if an idle connection is too old, or idle for too long."""
         at = now()
         return at - self.idle_since >= MAX_IDLE or at - self._born >= MAX_AGE
 
     def close(self) -> None:
-        """Close it; nothing is waited for."""
+        """Close it, without waiting."""
         self.socket.close()
 
 
@@ -214,7 +218,7 @@ class Idle:
         self._connections.append(connection)
         if self._closed:
             self.close()
-        with suppress(IndexError):  # others may take them meanwhile
+        with suppress(IndexError):  # other threads may take them meanwhile
             while len(self._connections) > MOST_IDLE or self._connections[0].is_stale():
                 self._connections.popleft().close()
 

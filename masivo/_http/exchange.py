@@ -1,7 +1,7 @@
 """One request and its response, as bytes. No I/O, no clock.
 
-h11 reads every response but the common one: a complete 200 of known length, in one piece. That one
-is read here, by one pattern; anything else goes to h11 from its first byte.
+A regular expression reads the common response: a complete 200 of known length, in one piece. h11
+reads any other, from its first byte.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _LENGTH: Final = re.compile(r"[0-9]{1,7}")
 
 
 class BrokenResponseError(Exception):
-    """Bytes that are no HTTP response, or not one that can be used."""
+    """Bytes that are not a usable HTTP response."""
 
 
 def request_bytes(request: Request, origin: str, *, keep_alive: bool = True) -> bytes:
-    """Return a request as it is sent.
+    """Return the bytes of a request.
 
     Args:
         request: the request; its ``url`` begins with the origin.
         origin: scheme, host and port (where it has one): ``https://host:port``.
-        keep_alive: False: ask the server to close the connection after its response.
+        keep_alive: False to ask the server to close the connection after its response.
 
     Raises:
         ValueError: it holds a character that would break out of its line.
@@ -52,7 +52,7 @@ def request_bytes(request: Request, origin: str, *, keep_alive: bool = True) -> 
         f"{request.method} {request.url.removeprefix(origin) or '/'} HTTP/1.1",
         f"host: {origin.partition('://')[2]}",
         *[f"{name}: {value}" for name, value in request.headers],
-        # Not deflate: that is sent in two forms, of which only one is right (RFC 9110, 8.4.1.2).
+        # Not deflate: servers send two forms of it, of which only one is right (RFC 9110, 8.4.1.2).
         "accept-encoding: gzip",
     ]
     if request.method != "GET" or request.body:
@@ -73,7 +73,7 @@ class Exchange:
 
     def __init__(self, method: str) -> None:
         self.status: int | None = None
-        """The response's, once its headers have arrived."""
+        """The status of the response, once its headers have arrived."""
         self.response: Response | None = None
         """The response, once it is complete."""
         self.reusable = False
@@ -84,7 +84,7 @@ class Exchange:
         self._body: Body | None = None
 
     def receive(self, data: bytes) -> bool:
-        """Take in bytes that have arrived; return whether the response is complete.
+        """Process bytes that have arrived; return True once the response is complete.
 
         Args:
             data: the bytes; none at the connection's end.
@@ -98,7 +98,7 @@ class Exchange:
             if self._receive_common(data):
                 return True
             self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-            # It must know that a request was sent, and by which method, but no more.
+            # h11 must know only that a request was sent, and its method.
             self._h11.send(h11.Request(method=self._method, target="/", headers=[("host", "-")]))
             self._h11.send(h11.EndOfMessage())
         try:
@@ -152,7 +152,7 @@ class Exchange:
         assert self.status is not None  # noqa: S101
         assert self._body is not None  # noqa: S101
         self.response = Response(self.status, self._headers, self._body.finish())
-        # A response that ends with its connection leaves both states DONE, too.
+        # Both states are DONE also after a response that ends with its connection.
         done = connection.our_state is connection.their_state is h11.DONE
         self.reusable = done and not ended
         return True

@@ -25,7 +25,8 @@ class Asyncio:
     """See World."""
 
     def __init__(self) -> None:
-        # Real time, unless a subclass of asyncio's loops has another: uvloop's is of its last turn.
+        # Real time, unless a subclass of asyncio's loops has its own: uvloop's time is cached per
+        # iteration.
         loop, base = asyncio.get_running_loop(), asyncio.BaseEventLoop
         virtual = isinstance(loop, base) and type(loop).time is not base.time
         self.now: Callable[[], float] = loop.time if virtual else now
@@ -66,7 +67,7 @@ def _wake(ready: asyncio.Future[None]) -> None:
 
 
 def asyncio_sender(source: Source | None, base_url: str) -> Transport | AsyncHttpxSender:
-    """Return what sends requests from asyncio. See ``thread_sender``."""
+    """Return the sender of requests from asyncio. See ``thread_sender``."""
     if source is None:
         return Transport(Asyncio(), base_url)
     from .by_httpx import AsyncHttpxSender  # only a client that needs it pays for it

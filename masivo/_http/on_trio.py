@@ -62,10 +62,10 @@ class Trio:
                     nursery.start_soon(_first, scope, trio.lowlevel.wait_writable, each)
 
     def _within(self, seconds: float) -> trio.CancelScope:
-        """A scope of this many seconds.
+        """A cancel scope of this many seconds.
 
         Raises:
-            MasivoConfigError: they would be over at once.
+            MasivoConfigError: the mock clock would end them at once.
         """
         if self._mock is not None and self._mock.autojump_threshold == 0:
             raise MasivoConfigError(
@@ -84,7 +84,7 @@ async def _first(
 
 
 def trio_sender(source: Source | None, base_url: str) -> Transport | AsyncHttpxSender:
-    """Return what sends requests from trio. See ``thread_sender``."""
+    """Return the sender of requests from trio. See ``thread_sender``."""
     if source is None:
         return Transport(Trio(), base_url)
     from .by_httpx import AsyncHttpxSender  # only a client that needs it pays for it

@@ -27,19 +27,19 @@ _LONGEST: Final = 86_400.0
 
 
 class _Threads:
-    """See World: whatever waits blocks its thread."""
+    """See World: waits block the thread."""
 
     now = staticmethod(now)
 
     async def in_thread(self, function: Callable[[], T], seconds: float) -> T:
-        """See World: it is in one. What is called bounds its own time."""
+        """See World: this is a thread. The function bounds its own time."""
         return function()
 
     async def wait(
         self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float
     ) -> None:
         """See World."""
-        poll = select.poll()  # `select.select` is for small numbers of files alone
+        poll = select.poll()  # `select.select` supports small descriptor numbers only
         for each in {*reading, *writing}:
             poll.register(
                 each, select.POLLIN * (each in reading) | select.POLLOUT * (each in writing)
@@ -62,11 +62,11 @@ class SocketSender:
         return _run(self._transport.send(request))
 
     def given_up(self, request: Request) -> Failure:
-        """Return the failure of a request that is not over in time: a name is being looked up."""
+        """Return the failure of a request that is given up: it is stuck in a name lookup."""
         return failure_of(TimeoutError(), "no response", request.timeout, None)
 
     def close(self) -> None:
-        """Close the connections. Another request may come all the same."""
+        """Close the connections. Another request may still follow."""
         self._transport.close()
 
 
@@ -83,7 +83,7 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def thread_sender(source: Source | None, base_url: str) -> SocketSender | HttpxSender:
-    """Return what sends requests from threads.
+    """Return the sender of requests from threads.
 
     Args:
         source: see ``source_of``.

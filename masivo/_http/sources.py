@@ -1,6 +1,6 @@
-"""Where the HTTP client of a world comes from: the caller's own, a proxy's, or none.
+"""The source of a world's HTTP client: the caller's own, one for a proxy, or none.
 
-Neither ``httpx`` nor what sends by it is imported unless one of the first two applies.
+``httpx`` and the sender for it are imported only in the first two cases.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ Kind: TypeAlias = Literal["Client", "AsyncClient"]
 
 
 class Source(NamedTuple):
-    """Where an HTTP client comes from."""
+    """The source of an HTTP client."""
 
     make: Callable[[], Any]
-    """Gives the client. It raises MasivoConfigError where there is none that can be used."""
+    """Returns the client, or raises MasivoConfigError if there is no usable one."""
     owned: bool
     """True if it is ours to close."""
 
@@ -51,19 +51,19 @@ class Source(NamedTuple):
 def source_of(
     given: object, kind: Kind, base_url: str, *, enabled: bool = True, lookup: Lookup = os.getenv
 ) -> Source | None:
-    """Return where the HTTP client comes from; None: connections of our own are used.
+    """Return the source of the HTTP client; None if our own connections are used.
 
     Args:
         given: the argument ``http_client``.
         kind: the class that the client must have, in either family.
         base_url: where requests go.
         enabled: False: nothing will be sent.
-        lookup: gives the values of environment variables. (A mapping of them holds the key, and a
-            traceback may show it.)
+        lookup: returns the values of environment variables. (Not a mapping, which would hold the
+            key and may be shown in a traceback.)
 
     Raises:
-        MasivoConfigError: the argument is no such client, nor a function that may make one; or
-            there is none, and a setting that applies cannot be used.
+        MasivoConfigError: the argument is neither such a client nor a function; or there is none,
+            and a setting of the environment that applies cannot be used.
     """
     if given is None:
         return _proxied(kind, base_url, lookup) if enabled else None
@@ -97,11 +97,11 @@ def _proxied(kind: Kind, base_url: str, lookup: Lookup) -> Source | None:
 
         from .tls import client_context
 
-        context = client_context()  # here, as it takes its time: a loop must not wait for it later
+        context = client_context()  # here, as it is slow: a loop must not wait for it later
 
     def through() -> object:
         secure = context if proxy.url.startswith("https:") else None
-        # The decision is made, by us: it must not be made again from the environment.
+        # The proxy was chosen by us: httpx must not choose again from the environment.
         return getattr(httpx, kind)(
             proxy=httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=secure),
             verify=context,
@@ -139,7 +139,7 @@ def _made(function: Callable[[], object], kind: Kind) -> object:
 
 
 def said_by(error: BaseException) -> str:
-    """Return an exception's text, and none where it cannot be had."""
+    """Return an exception's text, or an empty one if ``str`` fails."""
     try:
         return str(error).strip()
     except Exception:  # noqa: BLE001 (exceptions of a caller's transport can be anything)

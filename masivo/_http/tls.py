@@ -1,4 +1,4 @@
-"""TLS: which certificates are trusted, and one connection's encryption without I/O.
+"""TLS: the trusted certificates, and one connection's encryption without I/O.
 
 No ``close_notify`` is ever sent. In the child of a fork it would end the connection of the parent.
 """
@@ -23,7 +23,7 @@ _HASHED: Final = r"[0-9a-f]{8}\.[0-9]+"
 
 
 def check_certificates(lookup: Lookup) -> None:
-    """Refuse an SSL_CERT_FILE or SSL_CERT_DIR that cannot be used.
+    """Raise for an SSL_CERT_FILE or SSL_CERT_DIR that cannot be used.
 
     Raises:
         MasivoConfigError: it names the variable, its path, and the reason.
@@ -33,7 +33,7 @@ def check_certificates(lookup: Lookup) -> None:
 
 
 def client_context(lookup: Lookup = os.getenv) -> ssl.SSLContext:
-    """Return what connections are made with; the same object for the same environment.
+    """Return the SSL context for connections; the same object for the same environment.
 
     Raises:
         MasivoConfigError: the named certificates cannot be used.
@@ -71,7 +71,7 @@ def _is_hashed(directory: str) -> bool:
     )
 
 
-@cache  # it takes some 60 ms, and is for every connection of the process
+@cache  # it takes some 60 ms; shared by all connections of the process
 def _loaded(file: str | None, directory: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=file, capath=directory)
     context.set_alpn_protocols(["http/1.1"])
@@ -93,10 +93,10 @@ class Tls:
         self._object = context.wrap_bio(self._arrived, self._leaving, server_hostname=host)
 
     def shake_hands(self, data: bytes | None = None) -> bool:
-        """Go on with the handshake; return whether it is complete.
+        """Continue the handshake; return True once it is complete.
 
         Args:
-            data: what has arrived; none at the connection's end.
+            data: bytes that have arrived; empty at the connection's end.
 
         Raises:
             ssl.SSLError: it has failed.
@@ -110,13 +110,13 @@ class Tls:
         return True
 
     def encrypt(self, data: bytes) -> None:
-        """Add to what must be sent."""
+        """Encrypt data and add it to the bytes to be sent."""
         rest = memoryview(data)
         while rest:
             rest = rest[self._object.write(rest) :]
 
     def decrypt(self, data: bytes) -> tuple[bytes, bool]:
-        """Return what was sent to us in ``data``, and whether nothing will follow.
+        """Return the decrypted bytes, and True if nothing will follow.
 
         Raises:
             ssl.SSLError: the bytes were tampered with, or the server refuses ours.
@@ -128,12 +128,12 @@ class Tls:
                 plain.append(part)
         except ssl.SSLWantReadError:
             return b"".join(plain), False
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # ended with a word, or without
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # ended with close_notify, or without
             pass
         return b"".join(plain), True
 
     def leaving(self) -> bytes:
-        """Take what must be sent now."""
+        """Remove and return the bytes to be sent."""
         return self._leaving.read()
 
     def _feed(self, data: bytes) -> None:

@@ -1,11 +1,11 @@
-"""Carrying out a request over connections of our own: written once, for every world.
+"""Requests over our own connections, the same for every world.
 
-Sockets never block here. A world (``sockets``, ``on_asyncio``, ``on_trio``) does what is left: it
-waits until a socket is ready, and calls what takes its time in a thread. In the world of threads
-both block, so there the coroutine runs through without ever being suspended.
+Sockets never block here. A world (``sockets``, ``on_asyncio``, ``on_trio``) does the rest: it waits
+until a socket is ready, and calls slow functions in a thread. In the world of threads both block,
+so the coroutine runs to its end without being suspended.
 
-After each wait, all that has arrived is read first, and only then the clock: a response that is
-there is taken, however late it is looked for.
+After each wait, everything that has arrived is read before the clock is: a response that is there
+counts, however late it is.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ __all__ = ["Transport", "World", "failure_of"]
 T = TypeVar("T")
 
 HEAD_START: Final = 0.25
-"""How long an address has to itself before the next is tried, too, in seconds (RFC 8305)."""
+"""Seconds before the next address is tried in parallel (RFC 8305)."""
 
 
 Lack = Literal["no connection", "no secure connection", "no response"]
-"""The step at which a request failed. But for the last, nothing of it was sent."""
+"""The step at which a request failed. Before the last, nothing was sent."""
 
 _PRIVATE_CA: Final = (
     ". If the server's certificate is signed by a CA of your own, name that CA's certificate (PEM) "
@@ -48,26 +48,26 @@ _PRIVATE_CA: Final = (
 
 
 class World(Protocol):
-    """The part that is different in threads, asyncio and trio."""
+    """The part that differs between threads, asyncio and trio."""
 
     def now(self) -> float:
         """Return the time in seconds: real time, unless the world has a clock of its own."""
         ...
 
     async def in_thread(self, function: Callable[[], T], seconds: float) -> T:
-        """Return what a function returns that takes its time, and raise what it raises.
-
-        It is called in a thread, so that a loop runs on, if one can be had.
+        """Call a slow function, in a thread if one can be started, so that a loop is not blocked;
+        return or raise what it does.
 
         Raises:
-            TimeoutError: it did not come in time, where that can be bounded.
+            TimeoutError: it took too long (in worlds that can bound it).
         """
         ...
 
     async def wait(
         self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float
     ) -> None:
-        """Wait until one of the sockets is ready, or for this many seconds; sooner is harmless."""
+        """Wait until one of the sockets is ready, or for this many seconds; returning early is
+        harmless."""
         ...
 
 
@@ -94,14 +94,14 @@ class Transport:
         self._idle.close()
 
     async def aclose(self) -> None:
-        """As ``close``; nothing is waited for."""
+        """As ``close``, without waiting."""
         self.close()
 
     async def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception.
 
-        On its last try it has a connection of its own: one that the server has just closed would
-        cost its events.
+        A last try uses a new connection: a reused one that the server has just closed would cost
+        its events.
         """
         fresh = request.last_try
         until = self._world.now() + request.timeout
@@ -151,7 +151,7 @@ class Transport:
             BrokenResponseError: the response is.
         """
         while True:
-            late = until <= self._world.now()  # known before the last look, not after it
+            late = until <= self._world.now()  # read before the last check of the socket
             await self._ready(connection, until)
             connection.feed(exchange)
             if exchange.response is not None:
@@ -160,7 +160,7 @@ class Transport:
                 raise TimeoutError
 
     async def _ready(self, connection: Connection, until: float) -> None:
-        """Wait until the connection can go on, or its time is over."""
+        """Wait until the connection is ready, or until the deadline."""
         sockets = (connection.socket,)
         blocked = sockets if connection.blocked else ()
         await self._world.wait(sockets, blocked, max(0.0, until - self._world.now()))
@@ -171,7 +171,7 @@ class Transport:
         Each has a head start before the next; the first that is connected wins.
 
         Raises:
-            OSError: none can be reached; it is the error of the last.
+            OSError: none can be reached; the error is the last one's.
             TimeoutError: none was reached in time.
         """
         addresses = [*await self._addresses(until)]
@@ -202,7 +202,7 @@ class Transport:
                 racer.close()
 
     def _left(self, until: float) -> float:
-        """Return the seconds that are left.
+        """Return the seconds until the deadline.
 
         Raises:
             TimeoutError: none.
@@ -213,7 +213,7 @@ class Transport:
         return seconds
 
     async def _addresses(self, until: float) -> Sequence[Address]:
-        # Bytes: a str would have the codec `idna` imported, maybe beside a fork.
+        # Bytes: a str would import the codec `idna`, possibly during a fork.
         host = self._host.encode("ascii")
         try:
             return socket.getaddrinfo(
@@ -237,7 +237,7 @@ def failure_of(error: Exception, lack: Lack, timeout: float, status: int | None)
 
     Args:
         error: what was raised.
-        lack: how far the request had come.
+        lack: the step at which the request failed.
         timeout: the request's, in seconds.
         status: the response's, where its headers have arrived.
     """
@@ -259,5 +259,5 @@ def failure_of(error: Exception, lack: Lack, timeout: float, status: int | None)
 
 
 def _is_untrusted(error: BaseException) -> bool:
-    """Return whether a server's certificate was refused."""
+    """Return True if the server's certificate was not trusted."""
     return type(error).__name__ == "SSLCertVerificationError"  # without importing ssl

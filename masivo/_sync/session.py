@@ -1,16 +1,16 @@
-"""One API key in threads: one of them polls its engine, helpers send, callers wait.
+"""One API key in threads: one polls its engine, helpers send requests, callers wait.
 
-Callers, helpers, signal handlers and finalizers only put something into the engine's inbox, and
-ring a bell. The polling thread, started at the first need, hears it: it polls, wakes who waits, and
-gives requests and calls of the application's code to helpers. It sleeps until ``wake_at`` or the
-next ring, and ends with the last client.
+Callers, helpers, signal handlers and finalizers only put something into the engine's inbox and ring
+a bell. The polling thread, started when it is first needed, then polls, wakes waiters, and gives
+requests and calls of the application's code to helpers. It sleeps until ``wake_at`` or the next
+ring, and ends with the last client.
 
-Where no thread can be had, at the interpreter's exit above all, whoever waits does the same in its
-place: ``work``. So two threads may come to poll at the same time; then the second leaves it to the
-first, which looks once more when it is done.
+If no thread can be started, as at the interpreter's exit, waiting threads do its work (``work``).
+So two threads may try to poll at the same time; then the second leaves it to the first, which polls
+once more when it is done.
 
-A signal's handler may raise on the main thread at any call. So callers take no lock, and nothing
-relies on a caller having gone through with what it began.
+A signal handler may raise in the main thread at any point. So callers take no lock, and nothing
+relies on a caller completing what it began.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ if TYPE_CHECKING:
 __all__ = ["Sender", "Session", "join", "sessions"]
 
 GRACE: Final = 1.0
-"""How long past its deadline a close waits for what the deadline led to, in seconds: more than
-enough, unless ``on_error`` does not return."""
+"""Seconds that a close waits past its deadline for the calls of ``on_error`` that the deadline
+causes: enough, unless ``on_error`` blocks."""
 
 GLANCES: Final = 500
-"""How often a call whose time is over looks, each millisecond, if the polling thread has polled."""
+"""How often, every millisecond, a call whose timeout is over checks if the polling thread has
+polled."""
 
 
 class Sender(Protocol):
@@ -58,27 +59,27 @@ class Sender(Protocol):
         ...
 
     def given_up(self, request: Request) -> Failure:
-        """Return the failure of a request that was not over in time, and is not waited for."""
+        """Return the failure of a request that is given up, as it did not end in time."""
         ...
 
     def close(self) -> None:
-        """Close the connections. Another request may come all the same."""
+        """Close the connections. Another request may still follow."""
         ...
 
 
 def join(key: Key, sender: Sender) -> Session:
     """The session for a new client.
 
-    Takes no lock. Clients that are made in the same instant in which the last one before them goes
-    may come to be in two sessions; then the key has two tokens for a while, and nothing else.
+    Takes no lock. Clients that are made at the moment in which the last one before them is released
+    may end up in two sessions; the only effect is that the key has two tokens for a while.
 
     Args:
-        key: what the client shares a session by.
-        sender: for a session that is made for it.
+        key: clients with the same key share a session.
+        sender: the sender of the session, if a new one is made.
     """
     session = registry.get(key)
     if isinstance(session, Session) and session.is_over:
-        session.leave()  # its token and its counters are not the new client's
+        session.leave()  # a new client must not get its token and counters
     return cast("Session", registry.get(key) or registry.setdefault(key, Session(key, sender)))
 
 
@@ -96,9 +97,9 @@ class Session(SessionBase):
         self._sender = sender
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None  # the one that polls, or is about to
-        self._poller: dict[None, object] = {}  # holds who is in a poll
+        self._poller: dict[None, object] = {}  # has an entry while a thread polls
         self._over = False  # the last poll found no client
-        self._wanted = False  # a poll is wanted, since the last one began
+        self._wanted = False  # a poll was requested since the last one began
         self._wake_at: float | None = None
         self._out = Outstanding()
         self._left: deque[Callable[[float | None], object]] = deque()  # jobs without a helper
@@ -109,11 +110,12 @@ class Session(SessionBase):
 
     def wake(self) -> None:
         """See SessionBase. The polling thread polls."""
-        _process.notice_fork(resent=1)  # by the client whose event this may be for
+        _process.notice_fork(resent=1)  # by the client that calls this for its event
         self._ring()
 
     def _ring(self) -> bool:
-        """Have the polling thread poll soon; False if there is none and none can be had."""
+        """Make the polling thread poll soon; return False if there is none and none can be
+        started."""
         if self._bell.empty():
             self._bell.put(None)
         return self._has_thread()
@@ -131,19 +133,19 @@ class Session(SessionBase):
             self._thread = thread
             started = start_thread(thread)
         finally:
-            if not started:  # one that runs all the same comes back to its place, or ends
+            if not started:  # if it runs nevertheless, it sets itself here again, or ends
                 self._thread = None
         return started
 
     @property
     def is_busy(self) -> bool:
-        """True while something is being done, in whatever thread."""
+        """True while any thread works for the session."""
         return bool(self._poller or self._left or self._helpers.busy)
 
     # ── Polling ──────────────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        """Poll while there are clients, or requests of theirs are out."""
+        """Poll while there are clients, or requests are out."""
         me = threading.current_thread()
         self._own.add(get_ident())
         try:
@@ -157,7 +159,7 @@ class Session(SessionBase):
                     return  # this is the child of a fork
                 if not (self.engine.attached or self._out):
                     self._thread = None
-                    if self._bell.empty():  # who rings later starts another
+                    if self._bell.empty():  # a later ring starts another
                         return
                 else:
                     self.clock.sleep(self._bell, self._out.next(self._wake_at))
@@ -165,19 +167,19 @@ class Session(SessionBase):
             if self._thread is me:
                 self._thread = None
             self._own.discard(get_ident())
-            self._bell.put(None)  # another polls in its place, or sleeps and has to end, too
+            self._bell.put(None)  # another thread that replaced it may sleep, and must end, too
 
     def _hush(self) -> None:
-        """Take rings out of the bell: what they were for is seen by the poll that follows."""
+        """Empty the bell: the poll that follows handles everything."""
         with suppress(Empty):
             while True:
                 self._bell.get_nowait()
 
     def work(self, cut_at: float | None = None) -> None:
-        """Poll, and do by hand what no helper can be had for, until nothing is left.
+        """Poll, and do jobs for which no helper could be started, until nothing is left.
 
         Args:
-            cut_at: when requests must be over that this thread sends.
+            cut_at: when requests that this thread sends must end.
         """
         me = get_ident()
         barred = me in self._own
@@ -196,7 +198,7 @@ class Session(SessionBase):
                 self._own.discard(me)
 
     def _poll(self) -> None:
-        """Poll and settle; if another thread is at it, have that do it once more."""
+        """Poll and settle; if another thread is polling, make it poll once more."""
         self._wanted = True
         while self._wanted and not self.dead:
             mine = object()
@@ -224,15 +226,15 @@ class Session(SessionBase):
                     del self._poller[None]
         thread = self._thread
         if thread is not None and thread.ident != get_ident():
-            self.wake()  # it may sleep for too long
+            self.wake()  # its sleep may be too long now
 
     def _call(self, function: Callable[[], None]) -> None:
-        """Have a function called that runs the application's code."""
+        """Run a function that calls the application's code, in a helper if there is one."""
         if not self._helpers.take(function):
             self._left.append(lambda _: function())
 
     def _send(self, request: Request, cut_at: float | None = None) -> None:
-        """Carry out a request, whatever happens."""
+        """Carry out a request, and hand a result back whatever happens."""
         result: Response | Failure = Failure("the request was interrupted", sent=True)
         try:
             if cut_at is not None:
@@ -254,7 +256,7 @@ class Session(SessionBase):
 
     @property
     def is_over(self) -> bool:
-        """True once the last client is gone."""
+        """True once the last client has detached."""
         return self._over and not self.engine.attached
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
@@ -265,10 +267,10 @@ class Session(SessionBase):
         return get_ident() not in self._own
 
     def check_may_wait(self) -> None:
-        """Refuse a wait that would wait for itself.
+        """Raise if a wait would wait for itself.
 
         Raises:
-            RuntimeError: this thread is one of the session's (it is inside ``on_error``, say).
+            RuntimeError: this thread is one of the session's (inside ``on_error``, for example).
         """
         if not self.may_wait:
             raise RuntimeError(
@@ -277,7 +279,7 @@ class Session(SessionBase):
             )
 
     def attend(self) -> None:
-        """See SessionBase: here and now before the first event, so that no thread is started."""
+        """See SessionBase: polls here before the first event, so that no thread is started."""
         unused = self._thread is None and not any(
             buffer.stats().accepted for buffer in self.engine.buffers
         )
@@ -297,13 +299,13 @@ class Session(SessionBase):
         """Wait until ``awaited`` has its outcome.
 
         Args:
-            awaited: what to wait for.
+            awaited: the delivery or ticket.
             timeout: seconds; None for as long as it takes.
-            what: what it means if it has none in time.
+            what: the message of the TimeoutError.
             cut_at: see ``work``.
 
         Raises:
-            TimeoutError: it has none in time.
+            TimeoutError: it has no outcome in time.
             RuntimeError: this thread is one of the session's.
         """
         _process.notice_fork()
@@ -311,11 +313,11 @@ class Session(SessionBase):
             raise orphaned()
         self.check_may_wait()
         if timeout == 0 and isinstance(awaited, Delivery):
-            raise TimeoutError(what)  # its caller has only looked
+            raise TimeoutError(what)  # the caller does not wait
         deadline = None if timeout is None else self.clock.monotonic() + timeout
         bell: SimpleQueue[None] = SimpleQueue()
         with self.waiters.waiting(awaited, partial(bell.put, None)):
-            # For an event's sake the core wakes, where a poll is needed.
+            # For a delivery the core calls ``wake`` if a poll is needed.
             polls = self._has_thread if isinstance(awaited, Delivery) else self._ring
             if polls == self._ring:
                 self.attend()
@@ -335,9 +337,9 @@ class Session(SessionBase):
                     raise TimeoutError(what)
 
     def _is_done(self, awaited: Delivery | Ticket) -> bool:
-        """Return whether ``awaited`` has its outcome, once a poll has looked that begins now."""
+        """Return True if ``awaited`` has its outcome after a poll that begins now."""
         if _process.exiting:
-            self._poll()  # the polling thread may be held by a request
+            self._poll()  # the polling thread may be busy with a request
             return awaited.outcome is not None
         self._wanted = True
         for _ in range(GLANCES if self._ring() else 0):
@@ -348,7 +350,7 @@ class Session(SessionBase):
 
     @property
     def is_driven(self) -> bool:
-        """See SessionBase: who waits polls."""
+        """See SessionBase: waiting threads poll."""
         return not self.dead
 
     def finish(self, ticket: CloseTicket, seconds: float | None) -> None:
@@ -360,4 +362,4 @@ class Session(SessionBase):
         with suppress(TimeoutError):
             self.wait(ticket, timeout, "", cut_at=deadline)
         if ticket.outcome is None and exiting:
-            self.work(deadline)  # the thread that should have done it may be held by a request
+            self.work(deadline)  # the polling thread may be busy with a request

@@ -32,7 +32,7 @@ class Fault:
     """Body of the response; encoded as JSON unless it is bytes or text. None: the API's own, or a
     JSON document that fits the status."""
     headers: Mapping[str, str | None] | None = None
-    """Headers to add or replace; None as a value removes the header. Without Content-Length an
+    """Headers to add or replace; None as a value removes the header. Without Content-Length the
     response is chunked."""
     delay: float = 0.0
     """Seconds before the response begins, after the request was processed."""
