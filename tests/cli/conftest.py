@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from processes import start
 
 from masivo.__main__ import main
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from processes import Process
+
     from masivo.emulator import Emulator
 
 PROGRAM = Path(sys.executable).parent / "masivo"
 """The console script of this environment."""
+
+SCRIPT = """
+import sys, warnings
+warnings.simplefilter("error")
+from masivo.__main__ import main
+sys.exit(main())
+"""
+"""What it does."""
+
+SHARED: Final = ("click", "rich.console", "rich.progress")
+SHARED_BY_RELAYS: Final = (
+    *SHARED,
+    *("prometheus_client", "redis.asyncio", "starlette.applications"),
+    *("uvicorn", "uvicorn.protocols.http.httptools_impl"),
+)
+"""Imported by commands."""
 
 LIMIT = 60.0
 """Seconds after which a program is killed, and its test fails."""
@@ -89,24 +107,16 @@ class Shell:
         *arguments: str,
         stdin: int | None = None,
         environ: Mapping[str, str] | None = None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Process:
         """Start the program in a process of its own."""
-        return subprocess.Popen(
-            [str(PROGRAM), *arguments],
-            cwd=self.folder,
-            env=self.environ() if environ is None else environ,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        environ = self.environ() if environ is None else environ
+        return started(*arguments, cwd=self.folder, env=environ, stdin=stdin)
 
     def run(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Ended:
         """Run the program in a process of its own."""
-        with self.start(
-            *arguments, stdin=subprocess.PIPE, environ=self.environ(**environ)
-        ) as process:
+        with self.start(*arguments, environ=self.environ(**environ)) as process:
             out, err = process.communicate(stdin, timeout=LIMIT)
-        return Ended(process.returncode, out.decode(), err.decode())
+            return Ended(process.wait(), out.decode(), err.decode())
 
     def write(self, name: str, *lines: object) -> str:
         """Write a file of JSON Lines (a str or bytes is written as it is); returns its name."""
@@ -120,6 +130,17 @@ class Shell:
     def read(self, name: str) -> list[dict[str, Any]]:
         """The records of a file of JSON Lines."""
         return [json.loads(line) for line in (self.folder / name).read_bytes().splitlines()]
+
+
+def started(
+    *arguments: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str],
+    stdin: int | None = None,
+) -> Process:
+    """The program in a process of its own, whose warnings are errors."""
+    share = SHARED_BY_RELAYS if arguments[:1] == ("relay",) else SHARED
+    return start(SCRIPT, *arguments, cwd=cwd, env=env, stdin=stdin, share=share)
 
 
 def clean(environ: Mapping[str, str]) -> dict[str, str]:

@@ -19,11 +19,13 @@ from relay.redis_server import RedisServer
 from masivo import Client
 from masivo.emulator import Fault
 
-from .conftest import LIMIT, PROGRAM, clean, event
+from .conftest import LIMIT, clean, event, started
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+
+    from processes import Process
 
     from masivo.emulator import Emulator
 
@@ -35,7 +37,7 @@ KEY = "a-shop-s-key-0123456789"
 @contextmanager
 def relay(
     emulator: Emulator, place: Path | None, *options: str, **environ: str
-) -> Generator[tuple[subprocess.Popen[str], str], None, None]:
+) -> Generator[tuple[Process, str], None, None]:
     """A relay that runs, with a spool in this place, if any, and its ``base_url``."""
     settings = {
         "MASIVO_API_KEY": emulator.client_key,
@@ -44,27 +46,23 @@ def relay(
         **environ,
     }
     store = [] if place is None else ["--spool", str(place)]
-    process = subprocess.Popen(
-        [PROGRAM, "relay", *store, "--port", "0", "--idle-timeout", "0.1", *options],
+    process = started(
+        *("relay", *store, "--port", "0", "--idle-timeout", "0.1", *options),
         env=clean(os.environ) | settings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
     )
-    assert process.stdout is not None
     try:
-        yield process, process.stdout.readline().strip()
+        yield process, process.stdout.readline().decode().strip()
     finally:
         process.kill()
         process.communicate()
 
 
-def ended(process: subprocess.Popen[str], number: int) -> tuple[int, float, str]:
+def ended(process: Process, number: int) -> tuple[int, float, str]:
     """End a relay by a signal; its exit code, the seconds it took, and its errors."""
     began = time.monotonic()
     process.send_signal(number)
     _, errors = process.communicate(timeout=LIMIT)
-    return process.returncode, time.monotonic() - began, errors
+    return process.wait(), time.monotonic() - began, errors.decode()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

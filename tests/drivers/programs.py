@@ -10,7 +10,9 @@ import textwrap
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+
+from processes import Process, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +24,8 @@ LIMIT = 30.0
 """Seconds after which a program is killed, and its test fails."""
 
 EVENT = '{"type": "ADD_TO_CART", "customer_id": "c-1", "brand_id": None, "metadata": {"n": n}}'
+
+Started: TypeAlias = "Process | subprocess.Popen[bytes]"
 
 PRELUDE = f"""
 import atexit, os, signal, sys, threading, time
@@ -54,7 +58,7 @@ def run(
     key: str | None = None,
     base_url: str | None = None,
     environ: Mapping[str, str] | None = None,
-    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None,
+    meanwhile: Callable[[Started], None] | None = None,
     limit: float = LIMIT,
 ) -> Ended:
     """Run a program with the emulator's address and key in its environment.
@@ -64,7 +68,7 @@ def run(
         emulator: whose key and address it gets.
         program: its text, which follows PRELUDE; indented as it stands in a test.
         prelude: goes before everything, the import of the package too; not indented.
-        options: of the interpreter.
+        options: of an interpreter of its own, which takes longer.
         key: another API key.
         base_url: another base URL.
         environ: more variables of its environment.
@@ -74,7 +78,8 @@ def run(
     A program that outlasts the limit is asked for its stacks before it is killed.
     """
     path = folder / "program.py"
-    path.write_text(prelude + PRELUDE + textwrap.dedent(program))
+    text = prelude + PRELUDE + textwrap.dedent(program)
+    path.write_text(text)  # children that import the program find it there
     environment = {
         **os.environ,
         "MASIVO_API_KEY": emulator.client_key if key is None else key,
@@ -83,14 +88,17 @@ def run(
         **(environ or {}),
     }
     began = time.monotonic()
-    with subprocess.Popen(
-        [sys.executable, *options, str(path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        cwd=folder,
-        start_new_session=True,
+    with (
+        subprocess.Popen(
+            [sys.executable, *options, str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+        )
+        if options
+        else start(text, file=str(path), cwd=folder, env=environment)
     ) as process:
         try:
             if meanwhile is not None:
@@ -101,12 +109,13 @@ def run(
             try:
                 out, err = process.communicate(timeout=5)
             except subprocess.TimeoutExpired:
-                out = err = ""
+                out = err = b""
             _kill_all(process.pid)
             if isinstance(error, subprocess.TimeoutExpired):
-                raise TimeoutError(f"the program hangs.\nstdout: {out}\nstderr: {err}") from None
+                said = f"stdout: {out.decode()}\nstderr: {err.decode()}"
+                raise TimeoutError(f"the program hangs.\n{said}") from None
             raise
-    return Ended(process.returncode, out, err, time.monotonic() - began)
+    return Ended(process.wait(), out.decode(), err.decode(), time.monotonic() - began)
 
 
 def _kill_all(group: int) -> None:

@@ -15,8 +15,9 @@ from .events import arrived, closed_port
 from .programs import run
 
 if TYPE_CHECKING:
-    import subprocess
     from pathlib import Path
+
+    from .programs import Started
 
 LOG = "import logging; logging.basicConfig(format='LOG %(message)s')\n"
 """Goes before a program: logs to the standard error."""
@@ -488,7 +489,7 @@ def test_ctrl_c(tmp_path: Path, emulator: Emulator, where: str) -> None:
     """Ctrl-C in the middle ends the program as usual; what was accepted still arrives, once."""
     emulator.fail(Fault(delay=0.7), route="events", number=1)
 
-    def interrupt(process: subprocess.Popen[str]) -> None:
+    def interrupt(process: Started) -> None:
         emulator.wait_for(lambda e: len(e.batches) == 1, timeout=20)
         process.send_signal(signal.SIGINT)
 
@@ -527,7 +528,7 @@ def test_ctrl_c_at_the_end(tmp_path: Path, emulator: Emulator) -> None:
         stuck.fail(Fault(delay=60), route="events", times=None)
         emulator.fail(Fault(delay=0.2), route="events")
 
-        def interrupt(process: subprocess.Popen[str]) -> None:
+        def interrupt(process: Started) -> None:
             stuck.wait_for(lambda e: len(e.batches) == 1, timeout=20)
             process.send_signal(signal.SIGINT)
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 
 FORK = """
+import warnings
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+
 def fork(child):
     pid = os.fork()
     if not pid:
@@ -58,9 +61,8 @@ def reap(pid):
 
 def fork(folder: Path, emulator: Emulator, program: str) -> Ended:
     """Run a program that forks; it must end well and say nothing on the standard error."""
-    options = ("-W", "ignore:This process:DeprecationWarning")
     # The program is indented as it stands in the test; FORK is not.
-    ended = run(folder, emulator, program, options=options, prelude=FORK)
+    ended = run(folder, emulator, program, prelude=FORK)
     assert ended.code == 0, ended.err
     return ended
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from typing import TYPE_CHECKING
+
+import processes
 
 from .conftest import BOUND, KEY, URL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from processes import Process
+
 LIMIT = 60.0
 
 PRELUDE = f"""
-import ctypes, gc, os, resource, signal, socket, sys, threading, time
+import ctypes, gc, os, resource, signal, socket, sys, threading, time, warnings
 from masivo.protocol import Note, StoreError
 from masivo.spool import Spool
 
+# A fork beside threads is a DeprecationWarning from Python 3.12 on; the spool is made for it.
+warnings.simplefilter("ignore", DeprecationWarning)
 FOLDER = sys.argv[1]
 EVERYTHING = 10**9
 
@@ -49,21 +53,13 @@ def reap(pid):
 """
 
 
-def start(folder: Path, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+def start(folder: Path, program: str, *arguments: str) -> Process:
     """Start a program; it is given the directory."""
-    # A fork beside threads is a DeprecationWarning from Python 3.12 on; the spool is made for it.
-    code = PRELUDE + textwrap.dedent(program)
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code, str(folder), *arguments],
-        bufsize=0,  # so that nothing is read ahead that ``communicate`` would miss
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    return processes.start(PRELUDE + textwrap.dedent(program), str(folder), *arguments)
 
 
 def run(folder: Path, program: str) -> str:
     """Run a program that must end well; return what it prints."""
-    process = start(folder, program)
-    out, _ = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0
+    out, err = start(folder, program).communicate(timeout=LIMIT)
+    assert err == b"", err.decode()
     return out.decode()

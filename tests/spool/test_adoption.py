@@ -20,7 +20,8 @@ from .reading import bodies, empty, everything, files, listing
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from subprocess import Popen
+
+    from processes import Process
 
 
 def test_a_live_log_is_not_adopted(folder: Path, make: Callable[..., Spool]) -> None:
@@ -137,12 +138,11 @@ def test_of_two_processes_exactly_one_adopts(folder: Path) -> None:
             process.communicate()
 
 
-def ask(processes: list[Popen[bytes]], line: bytes) -> list[bytes]:
+def ask(processes: list[Process], line: bytes) -> list[bytes]:
     """Write a line to each process, and return the line that each writes then."""
     for process in processes:
-        assert process.stdin is not None
         process.stdin.write(line)
-    return [process.stdout.readline().strip() for process in processes if process.stdout]
+    return [process.stdout.readline().strip() for process in processes]
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["gone", "another"])
@@ -224,7 +224,6 @@ def test_a_log_in_the_hands_of_a_stopped_process_is_not_taken(folder: Path) -> N
         sys.stdin.read()
         """,
     )
-    assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(19)
     try:

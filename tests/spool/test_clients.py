@@ -7,12 +7,11 @@ import collections
 import os
 import random
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 from typing import TYPE_CHECKING
 
+import processes
 import pytest
 
 from masivo import Client, MasivoConfigError
@@ -22,17 +21,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from processes import Process
+
 WORLDS = ("threads", "asyncio", "trio")
 
 PRELUDE = """
-import os, signal, sys, threading, time
+import os, signal, sys, threading, time, warnings, zlib
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads, from Python 3.12 on
 import masivo
 from masivo import AsyncClient, Client, TrioClient
 
 FOLDER = sys.argv[1]
 
 def event(name):
-    return {"type": "X", "customer_id": str(hash(name) % 20), "brand_id": None, "name": name}
+    customer = str(zlib.crc32(name.encode()) % 20)
+    return {"type": "X", "customer_id": customer, "brand_id": None, "name": name}
 
 def in_loop(world, main):
     if world == "asyncio":
@@ -57,23 +60,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
-def start(
-    emulator: Emulator, folder: Path, program: str, *arguments: str
-) -> subprocess.Popen[bytes]:
+def start(emulator: Emulator, folder: Path, program: str, *arguments: str) -> Process:
     """Start a program; it is given the directory, and other arguments."""
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-W", "ignore::DeprecationWarning"),
-            *("-c", PRELUDE + textwrap.dedent(program), str(folder), *arguments),
-        ],
-        bufsize=0,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    return processes.start(
+        PRELUDE + textwrap.dedent(program),
+        str(folder),
+        *arguments,
         env={
             **os.environ,
             "MASIVO_API_KEY": emulator.client_key,
             "MASIVO_BASE_URL": emulator.url,
-            "PYTHONHASHSEED": "1",
         },
     )
 
@@ -161,7 +157,6 @@ def test_a_killed_process_loses_no_event(
     for n in range(kills):
         emulator.on_request = fault
         process = start(emulator, folder, SENDER, world, str(n))
-        assert process.stdout is not None
         lines = [process.stdout.readline()]
         killer = threading.Timer(dice.uniform(0.0, 0.4), process.kill)
         killer.start()

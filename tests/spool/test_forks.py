@@ -145,7 +145,6 @@ def test_a_killed_parents_log_is_adopted_while_its_child_lives(
         signal.pause()
         """,
     )
-    assert process.stdout is not None
     try:
         assert process.stdout.readline().startswith(b"ready")
         process.kill()

@@ -60,7 +60,6 @@ def test_a_log_that_was_left(folder: Path, make: Callable[..., Spool]) -> None:
         signal.pause()
         """,
     )
-    assert process.stdout is not None
     process.stdout.readline()
     survey = Survey(str(folder))
     assert [log.held for log in survey.logs()] == [True]

@@ -7,14 +7,13 @@ import gc
 import json
 import logging
 import os
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import processes
 import pytest
 import trio
 from drivers.events import closed_port, event
@@ -562,24 +561,17 @@ def test_what_is_no_client() -> None:
 # ── Programs ─────────────────────────────────────────────────────────────────────────────────
 
 
-def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program."""
-    command = [
-        sys.executable,
-        "-W",
-        "ignore:This process:DeprecationWarning",
-        "-c",
-        program,
-        *arguments,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def run(program: str, *arguments: str) -> tuple[str, str]:
+    """Run a program; what it prints."""
+    out, err = processes.start(program, *arguments).communicate(timeout=60)
+    return out.decode(), err.decode()
 
 
 def test_without_the_package() -> None:
     """The error names the extra."""
-    done = run("import sys; sys.modules['opentelemetry'] = None; import masivo.opentelemetry")
-    assert "ImportError: masivo.opentelemetry needs the package opentelemetry-api" in done.stderr
-    assert "pip install 'masivo[opentelemetry]'" in done.stderr
+    _, err = run("import sys; sys.modules['opentelemetry'] = None; import masivo.opentelemetry")
+    assert "ImportError: masivo.opentelemetry needs the package opentelemetry-api" in err
+    assert "pip install 'masivo[opentelemetry]'" in err
 
 
 GLOBAL = """
@@ -615,12 +607,12 @@ print("counted", [
 
 def test_the_global_provider_is_set_later(emulator: Emulator) -> None:
     """Clients are counted that were instrumented before it was set, and after."""
-    done = run(GLOBAL, emulator.client_key, emulator.url)
-    assert (done.stdout, done.stderr) == ("counted [2]\n", "")
+    assert run(GLOBAL, emulator.client_key, emulator.url) == ("counted [2]\n", "")
 
 
 FORK = """
-import os, sys
+import os, sys, warnings
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from masivo import Client
@@ -655,5 +647,7 @@ send("parent")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_the_child_of_a_fork_counts_its_own(emulator: Emulator) -> None:
     """Its client is reported too, without the events of its parent."""
-    done = run(FORK, emulator.client_key, emulator.url)
-    assert (done.stdout, done.stderr) == ("parent [1]\nchild [1]\nparent [2]\n", "")
+    assert run(FORK, emulator.client_key, emulator.url) == (
+        "parent [1]\nchild [1]\nparent [2]\n",
+        "",
+    )
