@@ -672,6 +672,22 @@ def test_an_adopted_event_past_72_hours_is_not_sent() -> None:
 # ── Logs and memory ──────────────────────────────────────────────────────────────────────────
 
 
+def test_an_adopted_batch_leaves_no_trace_in_the_counts() -> None:
+    """After it, a call wakes the driver no more often than before."""
+    driver = SpoolDriver()
+    driver.send(*(event(n, text="x" * 1_000) for n in range(5)))
+    driver.flush()
+    driver.grant()
+    after = killed(driver, max_batch_bytes=6_000, max_event_bytes=2_000)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[*range(5)]]
+    after.send_numbers(5)
+    wakes = after.wakes
+    for n in range(6, 20):
+        after.buffer.send(event(n))
+    assert after.wakes == wakes
+
+
 def test_an_adopted_log_is_let_go_when_its_events_have_ended() -> None:
     """Not only at the end of the client: nothing is left of it."""
     driver = SpoolDriver()
@@ -755,6 +771,78 @@ def test_what_is_read_keeps_to_the_bytes_of_memory() -> None:
     after.grant()
     assert 5 <= after.buffer.outbox.pending <= 11
     assert sorted(n for each in recover(after) for n in numbers(each)) == [*range(40)]
+
+
+# ── Several callers at once ──────────────────────────────────────────────────────────────────
+
+
+def during_append(
+    driver: SpoolDriver, *, before: Callable[[], object] = int, after: Callable[[], object] = int
+) -> None:
+    """Have other callers, or polls, act before or after the next event is written to the log."""
+    append = driver.spool.append
+
+    def hooked(event: bytes, at: float, certain: bool) -> int:
+        driver.spool.append = append
+        before()
+        position = append(event, at, certain)
+        after()
+        return position
+
+    driver.spool.append = hooked
+
+
+def crowded() -> SpoolDriver:
+    """A driver with event 0 in memory, and room for a small event, but not for a large one."""
+    driver = SpoolDriver(max_queue_bytes=3_000, max_event_bytes=2_000)
+    driver.sign_in()
+    driver.buffer.send(event(0, text="x" * 1_800))
+    return driver
+
+
+def test_an_event_stays_behind_one_that_was_stored_alone_during_its_call() -> None:
+    """It had room in memory, but the log has the other one first."""
+    driver = crowded()
+    during_append(driver, before=lambda: driver.buffer.send(event(1, text="x" * 1_800)))
+    delivery = driver.buffer.send(event(2))
+    driver.flush()
+    assert [n for each in recover(driver) for n in numbers(each)] == [0, 1, 2]
+    assert result_of(delivery)
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (3, 3, 0, 0)
+
+
+def test_an_event_that_is_read_during_its_call_is_sent_once() -> None:
+    """It was stored alone: its call says so after a poll has read it."""
+    driver = SpoolDriver(max_queue=2)
+    in_flight(driver, 0)
+    driver.send_numbers(1, 2)
+    during_append(driver, after=driver.accept)
+    (delivery,) = driver.send_numbers(3)
+    assert error_of(delivery).spooled
+    driver.flush()
+    assert [n for each in recover(driver) for n in numbers(each)] == [1, 2, 3]
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (4, 4, 0, 0)
+
+
+def test_a_delivery_ends_whose_event_is_read_during_its_call() -> None:
+    """The event had room in memory; what was read is sent, and the delivery has no part in it."""
+    driver = crowded()
+
+    def meanwhile() -> None:
+        driver.buffer.send(event(2, text="x" * 1_800))
+        driver.flush()
+        driver.accept()
+
+    during_append(driver, after=meanwhile)
+    delivery = driver.buffer.send(event(1))
+    driver.poll()
+    assert error_of(delivery).spooled
+    driver.flush()
+    assert [n for each in recover(driver) for n in numbers(each)] == [1, 2]
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (3, 3, 0, 0)
 
 
 # ── Time ─────────────────────────────────────────────────────────────────────────────────────

@@ -111,6 +111,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "batches/flushes.py",
             ("Flushes.count: if numbers and (max(numbers) >= ticket.mark or ticket.done): always"),
         ),
+        ("batches/backlog.py", "Backlog._adopt: if self._logs is None: always"),
         ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
         (
             "batches/spooled.py",

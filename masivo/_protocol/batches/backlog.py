@@ -188,7 +188,6 @@ class Backlog:
             assert position is not None  # noqa: S101
             if position in self._early:
                 self._early.discard(position)
-                self.alone += 1
                 ended.append(delivery)
             elif self._behind:
                 self._waiting[position] = delivery

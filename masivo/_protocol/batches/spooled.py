@@ -153,12 +153,13 @@ class SpooledOutbox(Outbox):
         self.use()
         self._triggers.arrived(deliveries[-1].at)
         entries, ended = self.backlog.come(deliveries)
+        arrived = 0 if entries is deliveries else total_size(deliveries)
         if ended:
             self.gate.end(len(ended), total_size(ended))
             self._outcomes.leave(ended, (), MasivoQueueFullError("older events wait on disk"))
         self._reports.queued(len(deliveries), self._unended)
         length = self._take_in(entries)
-        self._queued_bytes += length if entries is deliveries else total_size(deliveries)
+        self._queued_bytes += arrived or length
         self._context.touch(self)
 
     def stored_alone(self, position: int) -> None:
