@@ -29,7 +29,7 @@ from spool.memory import Killed, MemoryTail
 from spool.memory import Process as Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from masivo.protocol import (
         Delivery,
@@ -142,6 +142,8 @@ class Process:
         self._calls: list[tuple[str, Ticket, float]] = []
         self._inside = False
         self._sending = 0
+        self._steps: deque[Callable[[], None]] = deque()
+        self._at_work = False
         self._poll_at: float | None = None
         self._polls = (0.0, 0)
         self._waiters = Waiters()
@@ -349,18 +351,27 @@ class Process:
     def _work(self, work: StoreWork, results: list[Any]) -> None:
         """Carry out one step of work on the store after another."""
         world = self.world
-        if len(results) == len(work.steps):
-            done = StoreDone(results)
-            world.later(world.disk_time(), self, lambda: self.hand_back(work.id, done))
-            return
 
         def step() -> None:
+            if len(results) == len(work.steps):
+                self.hand_back(work.id, StoreDone(results))
+                return
             one = type(work)(work.id, [work.steps[len(results)]], work.owner)
             (result,) = one.run().results
             world.ledger.sync()
             self._work(work, [*results, result])
 
-        world.later(world.disk_time(), self, step)
+        self._steps.append(step)
+        world.later(world.disk_time(), self, self._step)
+
+    def _step(self) -> None:
+        """Carry out the next step of work on the store, unless one is being carried out."""
+        if self._steps and not self._at_work:
+            self._at_work = True
+            try:
+                self._steps.popleft()()
+            finally:
+                self._at_work = False
 
     def awaits(self, request: Request) -> bool:
         """True if the result of a request is of interest: a released client's are not."""
@@ -374,12 +385,14 @@ class Process:
 
     def meanwhile(self) -> None:
         """Let other threads do something, in the middle of an operation on the disk."""
-        if self.world.calm or self._random.random() > self.options.threads:
-            return
-        if self._random.random() < 0.5:
-            self.poll()
-        elif self.live and self._sending < 3:
-            self.world.send_one(self)
+        while not self.world.calm and self._random.random() < self.options.threads:
+            chance = self._random.random()
+            if chance < 0.4:
+                self.poll()
+            elif chance < 0.7:
+                self._step()
+            elif self.live and self._sending < 3:
+                self.world.send_one(self)
 
     # ── What must come of it ─────────────────────────────────────────────────────────────────
 
