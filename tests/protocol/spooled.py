@@ -11,9 +11,34 @@ from protocol.requests import is_authorization
 from protocol.simulator import BASE_URL, KEY, START, Driver
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from masivo.protocol import Buffer, ClientOptions, Output, StoreWork
 
 __all__ = ["SpoolDriver"]
+
+
+class SharedSpool(Spool):
+    """A spool that other callers, or polls, use in the middle of a call.
+
+    Attributes:
+        before: called before the next event is written.
+        after: called once it is written.
+    """
+
+    before: Callable[[], object] | None = None
+    after: Callable[[], object] | None = None
+
+    def append(self, event: bytes, at: float, certain: bool) -> int:
+        """See Store."""
+        before, after = self.before, self.after
+        self.before = self.after = None
+        if before is not None:
+            before()
+        position = super().append(event, at, certain)
+        if after is not None:
+            after()
+        return position
 
 
 class SpoolDriver(Driver):
@@ -50,7 +75,7 @@ class SpoolDriver(Driver):
         most, segment = self._bounds
         wall = lambda: self.wall + self.now - START  # noqa: E731 (as the engine's)
         key = self.settings.account.api_key.reveal()
-        self.spool = Spool(self.process, key, BASE_URL, most, segment, wall)
+        self.spool = SharedSpool(self.process, key, BASE_URL, most, segment, wall)
         return self.engine.attach(self.settings, store=self.spool)
 
     def _poll(self) -> Output:

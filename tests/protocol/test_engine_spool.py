@@ -776,22 +776,6 @@ def test_what_is_read_keeps_to_the_bytes_of_memory() -> None:
 # ── Several callers at once ──────────────────────────────────────────────────────────────────
 
 
-def during_append(
-    driver: SpoolDriver, *, before: Callable[[], object] = int, after: Callable[[], object] = int
-) -> None:
-    """Have other callers, or polls, act before or after the next event is written to the log."""
-    append = driver.spool.append
-
-    def hooked(event: bytes, at: float, certain: bool) -> int:
-        driver.spool.append = append
-        before()
-        position = append(event, at, certain)
-        after()
-        return position
-
-    driver.spool.append = hooked
-
-
 def crowded() -> SpoolDriver:
     """A driver with event 0 in memory, and room for a small event, but not for a large one."""
     driver = SpoolDriver(max_queue_bytes=3_000, max_event_bytes=2_000)
@@ -803,11 +787,11 @@ def crowded() -> SpoolDriver:
 def test_an_event_stays_behind_one_that_was_stored_alone_during_its_call() -> None:
     """It had room in memory, but the log has the other one first."""
     driver = crowded()
-    during_append(driver, before=lambda: driver.buffer.send(event(1, text="x" * 1_800)))
+    driver.spool.before = lambda: driver.buffer.send(event(1, text="x" * 1_800))
     delivery = driver.buffer.send(event(2))
     driver.flush()
     assert [n for each in recover(driver) for n in numbers(each)] == [0, 1, 2]
-    assert result_of(delivery)
+    assert result_of(delivery).success
     stats = driver.buffer.stats()
     assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (3, 3, 0, 0)
 
@@ -817,7 +801,7 @@ def test_an_event_that_is_read_during_its_call_is_sent_once() -> None:
     driver = SpoolDriver(max_queue=2)
     in_flight(driver, 0)
     driver.send_numbers(1, 2)
-    during_append(driver, after=driver.accept)
+    driver.spool.after = driver.accept
     (delivery,) = driver.send_numbers(3)
     assert error_of(delivery).spooled
     driver.flush()
@@ -835,7 +819,7 @@ def test_a_delivery_ends_whose_event_is_read_during_its_call() -> None:
         driver.flush()
         driver.accept()
 
-    during_append(driver, after=meanwhile)
+    driver.spool.after = meanwhile
     delivery = driver.buffer.send(event(1))
     driver.poll()
     assert error_of(delivery).spooled
