@@ -1,4 +1,4 @@
-"""Which proxy of the environment applies, for our one host.
+"""The choice of a proxy from the environment, for our one host.
 
 ``HTTPS_PROXY`` for https, else ``ALL_PROXY``; names in lower case win over upper case, as with
 other programs. ``NO_PROXY`` lists hosts without a proxy, separated by commas or blanks:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Lookup", "Proxy", "proxy_for"]
 
 Lookup: TypeAlias = "Callable[[str], str | None]"
-"""Gives the value of an environment variable, None where it is not set."""
+"""Returns the value of an environment variable, or None if it is not set."""
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 # Not compiled here: most clients need none of them.
@@ -135,7 +135,8 @@ def _checked(name: str, value: str) -> Proxy:
 
 
 def _shown(value: str) -> str:
-    """A value without credentials: of what cannot be read, anything may be one."""
+    """A value without credentials; parts that cannot be parsed are hidden, as they may hold
+    some."""
     scheme, separator, rest = value.rpartition("://")
     _, at, address = rest.rpartition("@")
     scheme = scheme if scheme.isalnum() else "..."

@@ -157,7 +157,7 @@ def _default_body(status: int) -> bytes:
     phrase = reason_phrase(status) or f"Status {status}"
     if status < 300:
         return encode({"data": {"status": "PENDING"}})
-    return encode({"error": phrase, "details": "The emulator was told to answer so"})
+    return encode({"error": phrase, "details": "The emulator was told to respond with this"})
 
 
 def _padding(size: int) -> bytes:

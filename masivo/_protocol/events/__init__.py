@@ -2,8 +2,8 @@
 
 - ``before_send``: the caller's function that may change or drop an event
 - ``encoding``: the check of an event, and its bytes
-- ``plain``: plain JSON types for all that an event may hold
+- ``plain``: the conversion of an event's values to plain JSON types
 - ``form``: the form in which an event is kept until it is sent
 
-When an event goes is decided in ``batches``.
+``batches`` decides when an event is sent.
 """

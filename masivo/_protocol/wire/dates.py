@@ -29,7 +29,7 @@ _ASCTIME: Final = rf"[A-Z][a-z]{{2}} (?P<m>[A-Z][a-z]{{2}}) (?P<d>[ \d]\d) {_TIM
 def parse_http_date(text: str) -> float | None:
     """Seconds since the epoch for an HTTP date in any of its three forms, else None."""
     text = text.strip()
-    # Compiled (and kept) by `re` when the first response is here: it is no work of an import.
+    # Compiled (and cached) by `re` at the first response, not at import.
     match = re.fullmatch(_IMF_OR_RFC850, text) or re.fullmatch(_ASCTIME, text)
     if match is None or match["m"] not in _MONTHS:
         return None
@@ -61,7 +61,7 @@ def parse_stamp(text: str) -> float | None:
 
 
 def _seconds(moment: datetime) -> float:
-    # Not `timestamp()`: since CPython 3.14 it imports, which fails at the end of the interpreter.
+    # Not `timestamp()`: since CPython 3.14 it imports a module, which fails at interpreter exit.
     days = moment.toordinal() - _EPOCH
     seconds = days * 86_400.0 + moment.hour * 3_600 + moment.minute * 60 + moment.second
     return seconds + moment.microsecond / 1e6

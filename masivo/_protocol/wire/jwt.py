@@ -1,6 +1,6 @@
 """Bearer tokens as a server makes them: JSON Web Tokens, signed with HMAC-SHA256 (RFC 7519).
 
-A client requires nothing of a token (``tokens``); this is for the emulator and the relay.
+Only the emulator and the relay use this: a client accepts any token (``tokens``).
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""The server's side of both requests: its paths, and what it replies, for the emulator and the
-relay."""
+"""The server's side of both requests, for the emulator and the relay: paths and replies."""
 
 from __future__ import annotations
 
@@ -71,7 +70,7 @@ def wrong_method(allowed: str) -> Reply:
 
 
 def malformed(problem: str) -> Reply:
-    """The reply to a body that is not what it should be."""
+    """The reply to a malformed body."""
     return failure(400, "Bad Request", problem)
 
 

@@ -1,4 +1,4 @@
-"""The account of every record: with an outcome, or without one yet."""
+"""The outcome of every record, if it has one."""
 
 from __future__ import annotations
 

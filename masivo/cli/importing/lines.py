@@ -159,7 +159,7 @@ def open_lines(name: str) -> Lines:
             raw.seek(0)
         source: _Buffered = io.BufferedReader(raw, _BUFFER)
         if source.peek(2)[:2] == _GZIP:
-            # Without a larger buffer around it, which would lose good data of a damaged file.
+            # Without a larger buffer around it, which would lose readable data of a damaged file.
             source = cast("_Buffered", gzip.GzipFile(fileobj=source))
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror or error}") from None
@@ -174,7 +174,7 @@ def _as_lines(source: _Buffered, name: str) -> _Lines:
     """Return the source, read as what it begins with.
 
     Raises:
-        UsageError: as no lines at all.
+        UsageError: it is not a file of lines.
     """
     try:
         head = source.peek(_BUFFER)

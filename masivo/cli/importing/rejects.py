@@ -61,7 +61,7 @@ class Rejects:
     def resume(self, size: int, done: Callable[[int], bool]) -> None:
         """Remove records that a killed import wrote after ``size`` bytes but did not account for.
 
-        Anything else there was written by somebody else, and is left as it is.
+        Other lines there were written by other programs, and stay as they are.
         """
         try:
             with self.path.open("r+b") as file:
@@ -99,7 +99,7 @@ class Rejects:
                 self._file = os.open(self.path, flags, 0o600)
                 size = os.fstat(self._file).st_size
                 if size and os.pread(self._file, 1, size - 1) != b"\n":
-                    self._unwritten.insert(0, b"\n")  # somebody has written a line without one
+                    self._unwritten.insert(0, b"\n")  # another program wrote a line without one
             data = memoryview(b"".join(self._unwritten))
             while data:
                 data = data[os.write(self._file, data) :]

@@ -1,18 +1,19 @@
-"""The connection of a driver to the suite: an ``Adapter`` makes clients, a ``ClientHandle`` is one.
+"""The connection of a driver to the suite: an ``Adapter``, which makes clients, and a
+``ClientHandle`` for each client.
 
 How to connect yours:
 
-1. Subclass ``Adapter``. Enter and leave your world (an event loop in a thread of its own, say) in
-   ``start`` and ``stop``; have every engine's clock be ``self.clock.monotonic``, and its wall
-   clock ``self.clock.time``.
+1. Subclass ``Adapter``. Enter and leave your world (for example an event loop in its own thread) in
+   ``start`` and ``stop``. Give every engine ``self.clock.monotonic`` as its clock, and
+   ``self.clock.time`` as its wall clock.
 2. Make clients in ``make``. The suite calls them from one thread, which is not your loop's.
-3. Have whatever waits for a time look again in ``advanced``. The clock moves in jumps, never
-   past a time that an engine wants to be woken at.
-4. Say what your driver lacks: ``parallel``, ``background``, ``storage``. Without ``background``,
-   ``pump`` it.
+3. In ``advanced``, make everything that waits for a time check the clock again. The clock moves in
+   jumps, never past a time at which an engine wants to be polled.
+4. Declare the capabilities that your driver lacks: ``parallel``, ``background``, ``storage``.
+   Without ``background``, implement ``pump``.
 
-Requests go over real sockets, to an emulator whose clock is the same. How long a request may
-take (``Request.timeout``) can be counted in real or in virtual seconds, as your world does.
+Requests go over real sockets, to an emulator whose clock is the same. The ``timeout`` of a request
+may count real or virtual seconds, whichever your world uses.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ Capability: TypeAlias = Literal["parallel", "background", "storage"]
 between calls; ``storage``, work on a store."""
 
 LIMIT: Final = 10.0
-"""How long the suite waits for anything, in real seconds, before it says that it does not come."""
+"""Real seconds that the suite waits for anything before it reports that it is missing."""
 
 
 class ClientSettings(TypedDict, total=False):
@@ -95,16 +96,16 @@ class ClientSettings(TypedDict, total=False):
 
 
 class SentEvent(Protocol):
-    """One event's way to its outcome."""
+    """The handle of one event."""
 
     def done(self) -> bool:
         """Return whether the event has its outcome. Never waits."""
         ...
 
     def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
-        """Begin to wait for the outcome, in the way of the driver's world: the result, or the
-        MasivoError that ended the event; TimeoutError for a wait that is given up after a time.
-        May be called any number of times."""
+        """Begin to wait for the outcome, in the driver's own way: the result, or the MasivoError
+        that ended the event; TimeoutError if ``timeout`` runs out. May be called any number of
+        times."""
         ...
 
 
@@ -112,9 +113,9 @@ class ClientHandle(ABC):
     """One client under test.
 
     No method waits. Those that return a Future return it when the call waits for something (the
-    server, the clock, another call), or has ended: what it asks of the engine has been put in. An
-    error of the call is the Future's. ``send``, ``destroy`` and ``stats`` are plain calls, and
-    raise what the driver raises.
+    server, the clock, another call), or has ended: its inputs have reached the engine. The Future
+    holds an error of the call. ``send``, ``destroy`` and ``stats`` are plain calls, and raise what
+    the driver raises.
     """
 
     @abstractmethod
@@ -154,14 +155,14 @@ class Adapter(ABC):
     """
 
     name: ClassVar[str]
-    """How reports call the driver."""
+    """The driver's name in reports."""
     parallel: bool = True
-    """True if requests that the core asks for are under way at once. If not, scenarios that need
-    it run with one request at a time."""
+    """True if the driver sends several requests at once. If not, scenarios that need it run with
+    one request at a time."""
     background: bool = True
-    """True if the driver works while nobody calls it. If not, the suite calls ``pump`` for it."""
+    """True if the driver works between calls. If not, the suite calls ``pump`` for it."""
     storage: bool = True
-    """True if the driver takes a store, and carries out work on it. If not, the suite does."""
+    """True if the driver accepts a store, and does the work on it. If not, the suite does."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
@@ -180,7 +181,8 @@ class Adapter(ABC):
         """Enter the world."""
 
     def stop(self) -> None:  # noqa: B027
-        """Leave the world; every client is closed or destroyed by now. Wait for what runs."""
+        """Leave the world; every client was closed or destroyed before. Wait for threads and tasks
+        to end."""
 
     @abstractmethod
     def make(
@@ -192,7 +194,7 @@ class Adapter(ABC):
             api_key: its key.
             base_url: the server.
             settings: its other settings.
-            store: to be given to ``Engine.attach``; always None where ``storage`` is False.
+            store: for ``Engine.attach``; always None if ``storage`` is False.
 
         Raises:
             MasivoConfigError: a setting is wrong.
@@ -200,14 +202,14 @@ class Adapter(ABC):
 
     @abstractmethod
     def advanced(self) -> None:
-        """The clock was moved: have whatever waits for a time look at it again. Need not wait
-        until it has."""
+        """Make everything that waits for a time check the clock, which was moved. Need not wait for
+        that."""
 
     def pump(self) -> None:
-        """Do what is to be done now: poll, send, settle, until nothing more is due. It may wait
-        for the answer to a request, and is called on a thread of its own, once at a time.
+        """Do what is due now: poll, send, settle, until nothing more is due. It may wait for the
+        response to a request. It is called in its own thread, once at a time.
 
-        The suite calls it only where ``background`` is False.
+        The suite calls it only if ``background`` is False.
         """
         raise NotImplementedError("a driver without background work must be pumped")
 
@@ -225,10 +227,10 @@ class Adapter(ABC):
 
 
 def call_in_thread(clock: VirtualClock, call: Callable[[], T]) -> Future[T]:
-    """Run a call that blocks on a thread of its own, for a driver whose calls do.
+    """Run a blocking call in its own thread.
 
     Returns:
-        The call's end; returned when the call has ended, or waits in ``clock.park``.
+        A Future of the call, once the call has ended or waits in ``clock.park``.
     """
     future, thread = start_thread(clock, call)
     with clock.changed:
@@ -239,7 +241,7 @@ def call_in_thread(clock: VirtualClock, call: Callable[[], T]) -> Future[T]:
 
 
 def start_thread(clock: VirtualClock, call: Callable[[], T]) -> tuple[Future[T], threading.Thread]:
-    """Run a call on a thread of its own; its end, and the thread."""
+    """Run a call in its own thread; return its Future and the thread."""
     future: Future[T] = Future()
 
     def run() -> None:

@@ -49,9 +49,9 @@ def event(number: int, customer: str = "c", **more: object) -> dict[str, object]
 
 
 def describe(error: BaseException) -> str:
-    """An error as drivers are compared by it.
+    """An error in the form in which drivers are compared.
 
-    A network error's text is the HTTP library's own; all else is the core's.
+    The text of a network error is the HTTP library's own; any other text is the core's.
     """
     if not isinstance(error, MasivoError):
         return type(error).__name__
@@ -61,7 +61,7 @@ def describe(error: BaseException) -> str:
 
 
 def _wait(future: Future[T], what: str, limit: float) -> T:
-    """The result of a future that must be there at this time."""
+    """The result of a future, which must be done at this time."""
     try:
         return future.result(limit)
     except TooLateError as error:
@@ -85,15 +85,15 @@ class Event:
         return self._sent.done()
 
     def wait(self, timeout: float | None = None) -> Call[SendEventResult]:
-        """Begin to wait for the outcome; after a time, give up."""
+        """Begin to wait for the outcome, for at most ``timeout`` seconds."""
         outcome = self._sent.outcome(timeout)
         self._run.rest()
         return Call(self._run, f"the wait for event {self.number}", outcome)
 
     @property
     def refused(self) -> bool:
-        """True if it was not accepted: there was no room, or its client is disabled. It must have
-        its outcome."""
+        """True if it was not accepted: the buffer was full, or its client is disabled. The event
+        must have its outcome."""
         try:
             return self.result().status == 0
         except MasivoQueueFullError as error:
@@ -102,7 +102,7 @@ class Event:
             return False
 
     def result(self) -> SendEventResult:
-        """The result, which must be there at this time.
+        """The result, which the event must have at this time.
 
         Raises:
             MasivoError: the event failed.
@@ -112,7 +112,7 @@ class Event:
         return _wait(self._outcome, f"event {self.number}", self._run.limit)
 
     def error(self) -> MasivoError:
-        """The error, which must be there at this time."""
+        """The error, which the event must have at this time."""
         try:
             result = self.result()
         except MasivoError as error:
@@ -163,7 +163,7 @@ class Client:
         self.failures: list[FailedEvent] = []
         """The arguments of the calls of ``on_error``."""
         self.store: MemoryStore | None = store
-        """Where its events are kept; None: nowhere."""
+        """Its store, or None."""
         self._run = run
         self._name = name
         self._clock = clock
@@ -189,7 +189,7 @@ class Client:
         return self.send(*(event(number) for number in numbers))
 
     def send_and_forget(self, *numbers: int) -> None:
-        """Send small events, and keep nothing by which their outcome could be asked."""
+        """Send small events, and drop their deliveries."""
         self._run.log(f"{self._name}: send and forget {numbers}")
         for number in numbers:
             self.handle.send(event(number))
@@ -238,18 +238,18 @@ class Client:
         return self.handle.stats()
 
     def note_failure(self, failure: FailedEvent) -> None:
-        """Be ``on_error``."""
+        """Note a failure; the client's ``on_error``."""
         self.failures.append(failure)
         self._clock.notify()
 
     def failures_are(self, *numbers: int) -> None:
-        """``on_error`` was called once for each of these events, and for no other."""
+        """Check that ``on_error`` was called once for each of these events, and for no other."""
         self._run.until(lambda: len(self.failures) >= len(numbers), "on_error is not called")
         found = sorted(str(each.event.get("n")) for each in self.failures)
         self._run.equal(found, sorted(map(str, numbers)), f"{self._name}: on_error")
 
     def finish(self) -> None:
-        """Check what holds at the end: exactly one outcome for each event, and none is left."""
+        """Check that each event has exactly one outcome, and that none is left."""
         for each in self.events:
             try:
                 self._run.log(f"event {each.number}: {each.result()!r}")

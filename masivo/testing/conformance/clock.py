@@ -1,4 +1,4 @@
-"""Virtual time: it stands still until the suite moves it, so that hours cost milliseconds."""
+"""Virtual time, which only the suite moves, so that hours cost milliseconds."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _Wait: TypeAlias = "tuple[float, Callable[[], object]]"
 class VirtualClock:
     """A monotonic and a wall clock that only the suite moves.
 
-    A driver reads ``monotonic`` (its engine's clock) and ``time`` (the engine's wall clock). How
-    it waits is its adapter's business: ``Adapter.advanced`` tells an event loop that the
-    clock was moved, or sets an ``alarm``; a thread waits in ``park``.
+    A driver reads ``monotonic`` (its engine's clock) and ``time`` (the engine's wall clock). Its
+    adapter decides how it waits: in ``Adapter.advanced`` it tells an event loop that the clock was
+    moved, or it sets an ``alarm``; a thread waits in ``park``.
     """
 
     def __init__(self) -> None:
         self.changed: threading.Condition = threading.Condition()
-        """Notified when the clock was moved, a thread parked, or anything else that the suite
-        waits for has happened."""
+        """Notified when the clock was moved, a thread was parked, or anything else happened that
+        the suite waits for."""
         self._now = 0.0
         self._slept = 0.0
-        self._waits: dict[object, _Wait] = {}  # by thread, or by what stands for an alarm
+        self._waits: dict[object, _Wait] = {}  # by thread, or by alarm
 
     def applies(self) -> bool:
-        """Return whether a session that is made here and now goes by it: always."""
+        """Return True: sessions that are made now always use it."""
         return True
 
     def monotonic(self) -> float:
@@ -52,13 +52,12 @@ class VirtualClock:
         return WALL + self._now + self._slept
 
     def suspend(self, seconds: float) -> None:
-        """Let ``time`` go on and ``monotonic`` stand still, as while a machine sleeps; for the
-        suite alone."""
+        """Advance ``time`` but not ``monotonic``, as while a machine sleeps; for the suite only."""
         with self.changed:
             self._slept += math.ceil(seconds / TICK) * TICK
 
     def notify(self) -> None:
-        """Have the suite look again."""
+        """Make the suite check its conditions again."""
         with self.changed:
             self.changed.notify_all()
 
@@ -68,7 +67,7 @@ class VirtualClock:
         """Wait on the calling thread, at most until a time of ``monotonic``.
 
         Args:
-            block: waits, without a limit, for whatever the thread waits for.
+            block: waits, without a limit, for the thread's condition.
             wake: makes ``block`` return; called from another thread when ``until`` has come.
             until: None for no limit.
         """
@@ -79,11 +78,11 @@ class VirtualClock:
     def alarm(
         self, until: float | None, wake: Callable[[], object]
     ) -> AbstractContextManager[None]:
-        """While the block lasts, have ``wake`` called at a time of ``monotonic``.
+        """While the block lasts, call ``wake`` at a time of ``monotonic``.
 
         Args:
             until: None for never.
-            wake: called from the thread that moves the clock; at once if it is that late.
+            wake: called from the thread that moves the clock; at once if the time has passed.
         """
         return self._waiting(object(), until, wake)
 
@@ -114,7 +113,7 @@ class VirtualClock:
             return min((until for until, _ in self._waits.values()), default=math.inf)
 
     def move(self, to: float) -> None:
-        """Let it be ``to``, rounded up to a tick; for the suite alone."""
+        """Set the time to ``to``, rounded up to a tick; for the suite only."""
         with self.changed:
             self._now = max(self._now, math.ceil(to / TICK) * TICK)
             due = [wake for until, wake in self._waits.values() if until <= self._now]

@@ -33,12 +33,12 @@ def assert_conforms(
     *,
     limit: float = LIMIT,
 ) -> Report:
-    """Run a scenario with a driver, and hold its transcript against that of the reference.
+    """Run a scenario with a driver, and compare its transcript with the reference's.
 
     Args:
         scenario: one of ``SCENARIOS``, or your own.
         make_adapter: your Adapter's class, or a function that makes one.
-        limit: real seconds after which something that does not come counts as missing.
+        limit: real seconds after which something counts as missing.
 
     Raises:
         NonconformityError: the driver does something else; the message says what.

@@ -1,7 +1,7 @@
 """A disk in memory: the stores of a scenario's clients, which outlive them.
 
-It keeps the promises of ``masivo.protocol.Store`` with nothing of files, so that a scenario sees
-all that a driver has stored, and ends a client as a crash would.
+It implements ``masivo.protocol.Store`` without files, so that a scenario can see everything that a
+driver has stored, and end a client as a crash would.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = ["MemoryDisk", "MemoryLog", "MemoryStore"]
 
 
 class MemoryDisk:
-    """The logs of all clients of a scenario, whoever holds them."""
+    """The logs of all clients of a scenario."""
 
     def __init__(self) -> None:
         self.rejected: list[RejectedEvent] = []
         """The rejected events that are kept."""
         self.full: bool = False
-        """True: it takes no more events."""
+        """True if it accepts no more events."""
         self.lock: threading.RLock = threading.RLock()
         self.logs: list[_Events] = []
         self.positions: Iterator[int] = count(1)
@@ -43,30 +43,30 @@ class MemoryDisk:
         """Make the store of a new client.
 
         Args:
-            account: only logs that were begun for the same are adopted.
+            account: only logs of the same account are adopted.
         """
         return MemoryStore(self, account)
 
     @property
     def numbers(self) -> list[int]:
-        """The events that lie in logs, by their numbers, in the order in which they came."""
+        """The numbers of the events in logs, in the order in which they were stored."""
         with self.lock:
             stored = [each for log in self.logs for each in log.events.values()]
         return [_number(each.event) for each in sorted(stored, key=lambda each: each.position)]
 
     @property
     def rejected_numbers(self) -> list[int]:
-        """The rejected events that are kept, by their numbers."""
+        """The numbers of the rejected events that are kept."""
         return [_number(each.event) for each in self.rejected]
 
     def is_noted(self, key: str | None) -> bool:
-        """Return whether a log has a note of a batch under this key."""
+        """Return True if a log has a note of a batch with this key."""
         with self.lock:
             return any(note.key == key for log in self.logs for note in log.notes)
 
 
 def _number(event: bytes) -> int:
-    """The number of an event, which is stored as the core keeps it: with or without its brace."""
+    """The number of a stored event, which may lack its opening brace."""
     fields: dict[str, object] = json.loads(event if event[:1] == b"{" else b"{" + event)
     number = fields.get("n")
     return number if isinstance(number, int) else -1
@@ -83,8 +83,8 @@ class _Events:
 
 
 class MemoryLog:
-    """One log in the hands of a client (``masivo.protocol.StoredLog``); nothing that it is told
-    once it was released changes anything."""
+    """One log of a client (``masivo.protocol.StoredLog``); calls after its release change
+    nothing."""
 
     def __init__(self, disk: MemoryDisk, content: _Events) -> None:
         self._disk = disk
@@ -93,7 +93,7 @@ class MemoryLog:
 
     @property
     def is_held(self) -> bool:
-        """True until it was released, or its client ended as in a crash."""
+        """True until it was released, or its client crashed."""
         return self._content.holder is self
 
     @property
@@ -108,7 +108,7 @@ class MemoryLog:
             return sum(len(each.event) for each in self._content.events.values())
 
     def append(self, stored: Stored) -> None:
-        """Put an event at the end."""
+        """Append an event."""
         self._content.events[stored.position] = stored
 
     def noted(self) -> list[Noted]:
@@ -164,7 +164,7 @@ class MemoryLog:
                     self._disk.logs.remove(self._content)
 
     def let_go(self) -> None:
-        """Hold it no more, and tidy nothing up."""
+        """Release the log without deleting it if it is empty."""
         if self.is_held:
             self._content.holder = None
 
@@ -175,7 +175,7 @@ class MemoryStore:
     def __init__(self, disk: MemoryDisk, account: str) -> None:
         self._disk = disk
         self._account = account
-        self._logs: list[MemoryLog] = []  # that it holds, or held
+        self._logs: list[MemoryLog] = []  # the logs that it holds, or held
         self._own: MemoryLog | None = None
         self._strangers = 0
         self._released = False

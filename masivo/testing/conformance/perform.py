@@ -56,7 +56,7 @@ class Report:
 
 
 class _Warnings(logging.Handler):
-    """Collects what the logger says."""
+    """Collects the logger's lines."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__(logging.WARNING)
@@ -78,7 +78,7 @@ def perform(
     Args:
         scenario: what to run.
         make_adapter: the driver's Adapter class, or a function that makes one.
-        limit: real seconds after which something that does not come counts as missing.
+        limit: real seconds after which something counts as missing.
 
     Raises:
         NonconformityError: the driver does not do what the scenario says.

@@ -1,7 +1,7 @@
 """One run of a scenario with a driver, as its script sees it.
 
 A script calls the methods of a ``Run`` and of its clients one after another. After each step the
-run waits until the driver is at rest: everything that is to be done at this time has been done.
+run waits until the driver is at rest: everything that is due at this time was done.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Run:
     """One run of a scenario, as its script sees it.
 
     Attributes:
-        server: what has arrived.
+        server: the server, with every request.
         disk: the stores of clients that have one.
-        warnings: what was logged at level WARNING or above by the logger ``masivo``.
-        parallel: whether requests can be under way at once.
-        background: whether the driver works while a request is out.
+        warnings: the log lines of the logger ``masivo`` at level WARNING or above.
+        parallel: True if several requests can be out at once.
+        background: True if the driver works while a request is out.
         limit: how long anything may take, in real seconds.
     """
 
@@ -83,7 +83,7 @@ class Run:
     def crash(self, client: Client) -> None:
         """End a client as a crash of its process does: what is on the disk stays as it is.
 
-        A request of its that is held is to be released then.
+        Release a request of the client that is held afterwards.
         """
         if client.store is not None:
             client.store.crash()
@@ -95,7 +95,8 @@ class Run:
         self._advance(self.now + seconds)
 
     def suspend(self, seconds: float) -> None:
-        """Let the machine sleep: wall clock and server go on, the engine's clock does not."""
+        """Let the machine sleep: the wall clock and the server's clock advance, the engine's clock
+        does not."""
         self.log(f"suspend {seconds:g} s")
         self._clock.suspend(seconds)
 
@@ -176,7 +177,7 @@ class Run:
         self.equal(found, [list(each) for each in batches], "batches")
 
     def authorizations(self, count: int) -> None:
-        """This many authorizations have been sent."""
+        """Check that this many authorizations were sent."""
         self.equal(len(self.server.authorizations), count, "authorizations")
 
     def batch(self, nth: int) -> WireRequest:
@@ -185,11 +186,11 @@ class Run:
         return self.server.batches[nth]
 
     def pending(self, events: Sequence[Event]) -> None:
-        """None of these has its outcome yet."""
+        """Check that none of these events has its outcome."""
         self.equal([each.number for each in events if each.done], [], "events with an outcome")
 
     def delivered(self, events: Sequence[Event], *, status: int = 200) -> None:
-        """All of these were delivered, with this status."""
+        """Check that all of these events were delivered, with this status."""
         for event in events:
             result = event.result()
             self.equal((result.success, result.status), (True, status), f"event {event.number}")
@@ -197,7 +198,8 @@ class Run:
     def failed(
         self, events: Sequence[Event], kind: type[MasivoError], *, status: int | None = None
     ) -> None:
-        """Each of these failed with exactly this class of error, and this status."""
+        """Check that each of these events failed with exactly this class of error and this
+        status."""
         for event in events:
             error = event.error()
             self.equal((type(error), error.status), (kind, status), f"event {event.number}")
@@ -206,7 +208,7 @@ class Run:
     # ── Rest ─────────────────────────────────────────────────────────────────────────────────
 
     def log(self, line: str) -> None:
-        """Put a line into the transcript."""
+        """Add a line to the transcript."""
         self._journal.append(line)
 
     def until(self, condition: Callable[[], object], what: str) -> None:
@@ -229,7 +231,7 @@ class Run:
         return None if self._watch.faults else self._watch.unrest(parallel=self.parallel)
 
     def _stuck(self) -> bool:
-        """Pump, unless a pump still runs; whether it waits for a held response."""
+        """Pump, unless a pump still runs; return True if it waits for a held response."""
         polls = len(self._watch.poll_times)
         if self._pump is None or self._pump.done():
             self._pump, _ = start_thread(self._clock, self._adapter.pump)
@@ -255,7 +257,8 @@ class Run:
         return False
 
     def finish(self) -> tuple[str, ...]:
-        """End the scenario: every event has its outcome, all that was prepared was used.
+        """End the scenario: check that every event has its outcome, and that every scripted
+        response was used.
 
         Returns:
             The transcript.
@@ -272,7 +275,7 @@ class Run:
         return (*self._journal, *warnings, *requests)
 
     def _nothing_is_lost(self) -> None:
-        """Check that each event that was stored was accepted by the API, or lies on the disk."""
+        """Check that each stored event was accepted by the API, or is still on the disk."""
         there = {*self.disk.numbers, *self.disk.rejected_numbers}
         there.update(each["n"] for each in self.server.emulator.events)
         for client in self._clients:
@@ -292,7 +295,7 @@ class Run:
         self.rest()
 
     def leave(self) -> None:
-        """Let everything go after the scenario has failed."""
+        """Release everything after the scenario has failed."""
         for client in self._clients:
             with suppress(Exception):
                 client.handle.destroy()

@@ -1,7 +1,6 @@
 """The server that a scenario talks to: the emulator, with responses that the scenario writes.
 
-Every request is compared, byte for byte, with what the core asked for; then it is put into the
-transcript.
+Every request is compared, byte for byte, with the core's, and then added to the transcript.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ SERVER_KEY: Final = "conformance-server-key"
 _FRAMING: Final = frozenset(
     {"host", "connection", "accept-encoding", "content-length", "transfer-encoding"}
 )
-"""Headers that belong to the transport: the core has no say in them."""
+"""Headers that the transport sets, not the core."""
 
 
 class Held(Enum):
@@ -62,21 +61,21 @@ class WireRequest:
     numbers: tuple[int, ...]
     """The ``n`` of each event that it carries, in order."""
     token: int
-    """Which of the tokens that were used it carries, by first use, from 1; 0 for none."""
+    """The number of its token, counted by first use, from 1; 0 for none."""
     key: int
-    """Which of the idempotency keys it carries, by first use, from 1; 0 for none."""
+    """The number of its idempotency key, counted by first use, from 1; 0 for none."""
     noted: bool
     """True if its batch was noted on the disk when it arrived."""
     record: RecordedRequest
     """The request."""
     asked: Asked | None
-    """The request that the core asked for; None for a request of the driver's own invention."""
+    """The core's request; None if the core did not ask for one like this."""
     lines: tuple[str, ...]
     """The transcript of it."""
     release: threading.Event
-    """Set when it is held no longer."""
+    """Set when it is no longer held."""
     response: Fault | None = None
-    """The response that it gets then; None for the API's own."""
+    """The response that it then gets; None for the API's own."""
 
     @property
     def events(self) -> list[dict[str, object]]:
@@ -89,8 +88,8 @@ class Server:
 
     Args:
         clock: the scenario's time; the emulator's wall clock too.
-        watch: knows what the core asked for.
-        disk: that of the clients.
+        watch: knows the core's requests.
+        disk: the disk of the clients.
     """
 
     def __init__(self, clock: VirtualClock, watch: Watch, disk: MemoryDisk) -> None:
@@ -127,7 +126,7 @@ class Server:
 
     @property
     def unused(self) -> int:
-        """The number of responses in the script that no request has come for."""
+        """The number of scripted responses that no request has used."""
         return sum(len(script) for script in self._scripts.values())
 
     @property
@@ -144,7 +143,7 @@ class Server:
             request.release.set()
 
     def let_go(self) -> None:
-        """Respond to every held request, and hold none from now on: the scenario is over."""
+        """Respond to every held request, and hold none from now on: the scenario has ended."""
         with self._clock.changed:
             self._over = True
             for request in self.held:
@@ -169,7 +168,7 @@ class Server:
         return [each for each in self.requests if each.route == "authorize"]
 
     def _decide(self, record: RecordedRequest) -> Fault | None:
-        """Take a request in and choose its response; runs in the connection's thread."""
+        """Note a request and choose its response; runs in the connection's thread."""
         with self._clock.changed:
             request = self._arrived(record)
             self._requests.append(request)
@@ -212,7 +211,7 @@ class Server:
         )
 
     def _compare(self, record: RecordedRequest, asked: Asked) -> None:
-        """Hold a request's headers against what was asked for."""
+        """Compare a request's headers with the core's."""
         wanted = dict(asked.request.headers)
         for name in sorted(wanted.keys() | record.headers.keys()):
             if name in _FRAMING and name not in wanted:
@@ -256,8 +255,8 @@ def _number(event: object) -> int:
 
 
 def _lines(record: RecordedRequest, at: float, token: int, key: int) -> tuple[str, ...]:
-    """A request as it is compared between drivers: all of it but what the transport adds, with
-    the token and the idempotency key by their numbers."""
+    """A request in the form in which drivers are compared: without the transport's headers, and
+    with the token and the idempotency key replaced by their numbers."""
     shown = {name: text for name, text in record.headers.items() if name not in _FRAMING}
     if token:
         shown["authorization"] = f"Bearer <token {token}>"

@@ -1,8 +1,8 @@
-"""The requests and the work on stores of the engines of a scenario, and a driver's work on them.
+"""The watch over a scenario's engines: their requests, and their work on stores.
 
-The suite does not ask a driver whether it is at rest: it watches the engines that the driver
-makes. So it knows every request that the core wants sent, and all work on stores, and which of them
-are out, when each engine wants to be woken, and whether inputs wait for a poll.
+The suite does not ask a driver if it is at rest: it watches the engines that the driver makes. So
+it knows every request of the core and all work on stores, which of them are out, when each engine
+wants to be polled, and if inputs wait for a poll.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Asked:
     at: float
     """When it was asked for, in virtual seconds."""
     token: int
-    """Which of the tokens it carries, by first use, from 1; 0 for none."""
+    """The number of its token, counted by first use, from 1; 0 for none."""
     key: int
-    """Which of the idempotency keys it carries, by first use, from 1; 0 for none."""
+    """The number of its idempotency key, counted by first use, from 1; 0 for none."""
     arrived: bool = False
     """True once it has reached the server."""
     held: bool = False
@@ -47,7 +47,7 @@ class Asked:
     returned: bool = False
     """True once the driver has handed its result back."""
     abandoned: bool = False
-    """True once its result does not matter any more: its client is gone."""
+    """True once its result no longer matters: its client was released."""
 
 
 @dataclass(eq=False, slots=True)
@@ -58,7 +58,7 @@ class _Work:
     begun: bool = False
     ended: bool = False
     done: StoreDone | None = None
-    """Its result; None: it was broken off, or has not ended."""
+    """Its result; None if it was interrupted, or has not ended."""
 
 
 @dataclass(eq=False, slots=True)
@@ -80,8 +80,8 @@ class _Watched:
 class Watch:
     """Watches every engine that is made while it is entered.
 
-    Engines get the suite's randomness, so that every driver meets the same jitter. One watch at
-    a time; engines made before it are left alone.
+    Engines get the suite's random source, so that every driver gets the same jitter. Only one watch
+    is active at a time; engines made before it are not watched.
     """
 
     _turn: ClassVar[threading.Lock] = threading.Lock()
@@ -95,7 +95,7 @@ class Watch:
         self.poll_times: list[float] = []
         """When polls took place, in virtual seconds."""
         self.carries_out: bool = False
-        """True: work on stores is done here, and the driver learns of none."""
+        """True if work on stores is done here, hidden from the driver."""
         self._engines: dict[Engine, _Watched] = {}
         self._buffers: dict[Buffer, Engine] = {}
         self._works: dict[int, _Work] = {}  # by the identity of each
@@ -162,7 +162,7 @@ class Watch:
         return original
 
     def _watch_answers(self) -> None:
-        """Take note when the result of a request, or of work, is handed back."""
+        """Note when the result of a request, or of work, is handed back."""
         hand_back = self._original(Engine, "hand_back")
 
         def watched(engine: Engine, request_id: int, result: object) -> None:
@@ -174,7 +174,7 @@ class Watch:
         setattr(Engine, "hand_back", watched)  # noqa: B010 (a method)
 
     def _watch_input(self, name: str) -> None:
-        """Take note of a caller's input, after which the driver must poll."""
+        """Note a caller's input, after which the driver must poll."""
         call = self._original(Buffer, name)
 
         def watched(buffer: Buffer, *args: Any) -> Any:
@@ -290,7 +290,7 @@ class Watch:
             self.clock.changed.notify_all()
 
     def fault(self, what: str) -> None:
-        """Note what a driver must not do; the scenario fails by it."""
+        """Note a fault of the driver, which makes the scenario fail."""
         with self.clock.changed:
             self.faults.append(what)
             self.clock.changed.notify_all()
@@ -310,7 +310,7 @@ class Watch:
 
     @contextmanager
     def gives(self, store: Store | None) -> Generator[None, None, None]:
-        """While the block lasts, give a store to the client that attaches, in place of the driver.
+        """While the block lasts, give a store to the client that attaches, instead of the driver.
 
         Args:
             store: None: the driver does that itself.
@@ -333,14 +333,14 @@ class Watch:
         """Name the work that a driver still has to do at this time; None when it is at rest.
 
         Args:
-            parallel: whether it sends a request while another is out.
+            parallel: True if it sends a request while another is out.
         """
         with self.clock.changed:
             for watched in self._engines.values():
                 if watched.polling:
                     return "a poll does not end"
                 if watched.closed and not watched.engine.attached:
-                    continue  # nobody needs it any more
+                    continue  # it has no clients left
                 if watched.wanted:
                     return "something came in, and the engine is not polled"
                 if watched.wake_at is not None and watched.wake_at <= self.clock.monotonic():

@@ -1,7 +1,7 @@
 """Tests that travel in time, with time-machine or freezegun.
 
-Dates travel, for clients and emulator alike, so that an ``issued_at`` that the app takes from its
-clock is a good one. Waiting does not: batches, retries and deadlines take real time.
+The date changes for clients and emulator alike, so that an ``issued_at`` from the app's clock is
+valid. Waits do not change: batches, retries and deadlines take real time.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class _LoopTime:
 
     @staticmethod
     def applies() -> bool:
-        """See ``loop_clocks.VirtualTime``. A clock of trio that the test has chosen goes first."""
+        """See ``loop_clocks.VirtualTime``. A MockClock of trio that the test uses takes
+        precedence."""
         if "trio.testing" not in sys.modules:
             return True
         import trio.testing
@@ -78,7 +79,7 @@ class _LoopTime:
 
 @contextmanager
 def real_waits() -> Generator[None]:
-    """Have sessions that are made in the block wait in real time, where a library is loaded."""
+    """Make sessions that are made in the block wait in real time, if a library is loaded."""
     before = thread_clocks.current, loop_clocks.current
     if "time_machine" in sys.modules or "freezegun" in sys.modules:
         thread_clocks.current, loop_clocks.current = _ThreadTime(), _LoopTime()

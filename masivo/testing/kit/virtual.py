@@ -35,7 +35,7 @@ __all__ = ["VirtualTime"]
 LIMIT: Final = 30.0
 """Real seconds that everything due at one time may take; a single request may take 10."""
 FIRST_CHECK: Final = 0.001
-"""Real seconds before the first check: workers that go to sleep notify nobody, and most of them are
+"""Real seconds before the first check: workers that go to sleep send no notification, and most are
 about to."""
 CHECK_EVERY: Final = 0.05
 """Real seconds between later checks, at most."""
@@ -113,8 +113,8 @@ class VirtualTime:
     # ── Installing the time ──────────────────────────────────────────────────────────────────
 
     def watched(self) -> AbstractContextManager[object]:
-        """Watch the engines in this time: to be entered before it, and left after the clients have
-        been reset."""
+        """Watch the engines in this time. Enter it before the time, and leave it after the clients
+        were reset."""
         return self._watch
 
     def __enter__(self) -> Self:
@@ -124,7 +124,7 @@ class VirtualTime:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Use the time of before again in new sessions."""
+        """Restore the former time for new sessions."""
         thread_clocks.current, loop_clocks.current = self._before
 
     def is_test(self) -> bool:
@@ -135,7 +135,7 @@ class VirtualTime:
 class _Clock(VirtualClock):
     """A clock whose wall time starts at the real time, which code under test may have read.
 
-    Where a test travels in time, it starts wherever the test is.
+    If a test travels in time, it starts at the travelled time.
     """
 
     def __init__(self) -> None:
@@ -164,7 +164,7 @@ class _ThreadClock(threads._ThreadClock):  # noqa: SLF001
 
 
 class _Watch(Watch):
-    """The watch over the engines in this time; a driver of the test's own uses another."""
+    """The watch over the engines in this time; engines of the test's own driver use another."""
 
     def _made(self, engine: Engine, options: dict[str, Any]) -> None:
         if options["clock"]() == self.clock.monotonic():

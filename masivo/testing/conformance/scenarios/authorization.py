@@ -65,7 +65,8 @@ def stale_token_is_replaced_once(run: Run) -> None:
 
 @scenario("second-401")
 def second_401_is_an_error(run: Run) -> None:
-    """A second 401 in a row is a MasivoAuthError for all that waits, and the key rests for 30 s."""
+    """A second 401 in a row is a MasivoAuthError for all pending events, and the key rests for 30
+    s."""
     client = run.client(batch_size=2)
     run.hold()
     client.send_numbers(1, 2, 3)
@@ -88,7 +89,7 @@ def second_401_is_an_error(run: Run) -> None:
 
 @scenario("second-401")
 def server_that_takes_none_of_its_tokens_is_not_stormed(run: Run) -> None:
-    """Where the API grants tokens and takes none, an event each second costs two authorizations and
+    """If the API grants tokens but accepts none, an event each second costs two authorizations and
     two batches in 30 s."""
     client = run.client(batch_size=1)
     run.always(Fault(status=401))
@@ -101,7 +102,7 @@ def server_that_takes_none_of_its_tokens_is_not_stormed(run: Run) -> None:
 
 @scenario("response-401")
 def rule_of_401_needs_no_retries(run: Run) -> None:
-    """``max_retries=0`` does not touch the rule of the 401."""
+    """``max_retries=0`` does not change the rule of the 401."""
     client = run.client(batch_size=1, max_retries=0)
     run.respond(Fault(status=401))
     run.delivered(client.send_numbers(1))
@@ -125,7 +126,7 @@ def several_401s_make_one_authorization(run: Run) -> None:
 
 @scenario("server-key")
 def server_key_is_refused(run: Run) -> None:
-    """A SERVER key is a MasivoServerKeyError; nothing is sent with it but the authorization."""
+    """A SERVER key is a MasivoServerKeyError; only the authorization is sent with it."""
     client = run.client(SERVER_KEY)
     client.send_numbers(1, 2)
     run.failed(client.events, MasivoServerKeyError, status=401)
@@ -157,7 +158,7 @@ def refused_key_is_tried_again_after_30_s(run: Run) -> None:
 
 @scenario("failed-authorization")
 def authorization_is_retried(run: Run) -> None:
-    """An authorization that fails for a while is retried like a batch."""
+    """A failed authorization is retried like a batch."""
     client = run.client(batch_size=1)
     run.respond(Fault(status=503), Fault.lost_response(), Fault(status=429), route="authorize")
     client.send_numbers(1)
@@ -279,7 +280,8 @@ def expired_token_is_not_used(run: Run) -> None:
 
 @scenario("failed-renewal")
 def failed_renewal_keeps_the_token(run: Run) -> None:
-    """A renewal that fails, or is refused, keeps the token that works, and is tried again."""
+    """After a failed or refused renewal the current token stays in use, and the renewal is
+    retried."""
     client = run.client(refresh_interval=100.0)
     client.get_token().result()
     refused = Fault(status=401), Fault(status=503), Fault.lost_response()

@@ -72,7 +72,7 @@ def batch_goes_when_idle(run: Run) -> None:
 
 @scenario("triggers")
 def batch_goes_after_max_wait(run: Run) -> None:
-    """A batch is sent when its oldest event has waited ``max_wait``, though others still come."""
+    """A batch is sent when its oldest event has waited ``max_wait``, even if others still come."""
     client = run.client(idle_timeout=30.0, max_wait=60.0)
     for number in range(4):
         client.send_numbers(number)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 @scenario("before_send")
 def before_send_changes_and_drops_events(run: Run) -> None:
-    """What ``before_send`` returns is sent, None drops the event, and an exception refuses it."""
+    """The mapping that ``before_send`` returns is sent, None drops the event, and after an
+    exception the event is invalid."""
 
     def before_send(given: dict[str, Any]) -> dict[str, Any] | None:
         given["customer_id"] = "hidden"
@@ -117,8 +118,8 @@ def every_response_tells_the_time(run: Run) -> None:
 
 @scenario("sleep")
 def machine_that_slept_stamps_by_the_time_after_it(run: Run) -> None:
-    """While a machine sleeps, the wall clock and the server go on, and the engine's clock does not:
-    what is sent after it has the time of then."""
+    """While a machine sleeps, the wall clock and the server's clock advance, and the engine's clock
+    does not: events after the sleep have the right time."""
     client = run.client()
     client.send_numbers(1)
     client.flush().result()

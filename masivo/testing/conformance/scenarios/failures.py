@@ -153,7 +153,7 @@ def retry_after_in_seconds(run: Run) -> None:
 
 @scenario("retry-after")
 def retry_after_as_a_date(run: Run) -> None:
-    """``Retry-After`` may be a date, by the server's clock."""
+    """``Retry-After`` may be a date, compared with the server's clock."""
     client = run.client(batch_size=1, refresh_interval=None)
     when = formatdate(WALL + 20, usegmt=True)
     run.respond(Fault(status=503, headers={"Retry-After": when}))
@@ -342,8 +342,8 @@ def no_event_fails_for_anothers_fault(run: Run) -> None:
 
 @scenario("rejected-batches", "parallel")
 def batches_in_flight_are_halved_beside_each_other(run: Run) -> None:
-    """With several batches in flight, each is halved in its own time, and the order of a customer
-    is kept."""
+    """With several batches in flight, each is halved independently, and the order of a customer is
+    kept."""
     client = run.client(batch_size=4, max_in_flight=2)
     run.server.emulator.reject = _bad({1, 2, 3, 13})
     run.always(HELD)
@@ -361,8 +361,8 @@ def batches_in_flight_are_halved_beside_each_other(run: Run) -> None:
 
 @scenario("everything-rejected")
 def everything_rejected_is_sent_alone(run: Run) -> None:
-    """After two batches in a row of which every event was rejected, events go alone until one is
-    accepted; one warning says that everything is rejected, and to check ``api``."""
+    """After two batches in a row of which every event was rejected, events are sent alone until one
+    is accepted; one warning says that everything is rejected, and to check ``api``."""
     client = run.client(batch_size=4)
     run.server.emulator.reject = _bad(set(range(14)))
     client.send_numbers(*range(8))

@@ -51,7 +51,7 @@ def client_that_leaves_changes_nothing_for_others(run: Run) -> None:
 
 @scenario("last-client")
 def after_the_last_client_the_next_starts_fresh(run: Run) -> None:
-    """When the last client of a key is gone, so are its token, timer and counters."""
+    """The token, timer and counters of a key end with its last client."""
     for number in range(3):
         client = run.client(refresh_interval=50.0)
         run.equal(client.stats().authorizations, 0, "authorizations")
@@ -65,7 +65,7 @@ def after_the_last_client_the_next_starts_fresh(run: Run) -> None:
 
 @scenario("clients-of-one-key")
 def shortest_interval_counts(run: Run) -> None:
-    """The shortest ``refresh_interval`` among the clients of a key counts, while it is there."""
+    """The shortest ``refresh_interval`` among the attached clients of a key counts."""
     slow = run.client(refresh_interval=1000.0)
     slow.get_token().result()
     fast = run.client(refresh_interval=100.0)

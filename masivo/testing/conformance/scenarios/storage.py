@@ -122,7 +122,7 @@ def batch_is_noted_before_it_is_sent(run: Run) -> None:
 
 @scenario("notes", "storage")
 def noted_batch_goes_again_as_it_was(run: Run) -> None:
-    """Whoever adopts a noted batch sends the same bytes under the same ``Idempotency-Key``,
+    """A client that adopts a noted batch sends the same bytes under the same ``Idempotency-Key``,
     whatever its own limits are and however much later."""
     first = _first(run, batch_size=3)
     run.hold()
@@ -240,8 +240,8 @@ def batch_steps_aside_for_other_customers(run: Run) -> None:
 
 @scenario("adoption", "storage")
 def events_of_a_crashed_client_are_adopted(run: Run) -> None:
-    """From its first use on a client takes over what another has left, in order, and counts it as
-    adopted."""
+    """From its first use on, a client adopts the events that another has left, in order, and counts
+    them."""
     first = _first(run)
     first.send(*(event(number, f"c{number % 3}") for number in range(9)))
     run.crash(first)
@@ -259,7 +259,7 @@ def events_of_a_crashed_client_are_adopted(run: Run) -> None:
 
 @scenario("adoption", "storage")
 def adopter_may_crash_too(run: Run) -> None:
-    """What an adopter had delivered is not sent again; what it had not is adopted once more."""
+    """Events that an adopter had delivered are not sent again; the others are adopted once more."""
     first = _first(run)
     first.send_numbers(*range(6))
     run.crash(first)
@@ -280,8 +280,7 @@ def adopter_may_crash_too(run: Run) -> None:
 
 @scenario("adoption", "storage")
 def log_that_is_held_is_left_alone(run: Run) -> None:
-    """Clients of one key send their own events; what one of them leaves the other finds within
-    30 s."""
+    """Clients of one key send their own events; one adopts what the other leaves within 30 s."""
     one, two = run.client_with_store(), run.client_with_store()
     one.send_numbers(1)
     two.send_numbers(2)
@@ -310,8 +309,7 @@ def failures_of_adopted_events_are_reported(run: Run) -> None:
 
 @scenario("account-of-a-log", "storage")
 def log_of_another_key_is_left_alone(run: Run) -> None:
-    """Events that lie there under another key are not sent; one warning names the command that
-    does."""
+    """Events under another key are not sent; one warning names the command that sends them."""
     run.respond(Fault(status=503), route="authorize")
     first = run.client_with_store("another-key", max_retries=0)
     first.send_numbers(1)
@@ -331,7 +329,7 @@ def log_of_another_key_is_left_alone(run: Run) -> None:
 @scenario("events-beyond-memory", "storage")
 def events_beyond_memory_wait_on_disk(run: Run) -> None:
     """An event for which memory has no room is accepted on disk alone: its delivery has ended, and
-    it is sent in its turn."""
+    the event is sent in its place."""
     client = run.client_with_store(max_queue=3, batch_size=2)
     run.hold(route="authorize")
     for number in range(8):
@@ -387,8 +385,8 @@ def old_event_is_not_sent(run: Run) -> None:
 
 @scenario("end-of-a-client-with-a-spool", "storage")
 def close_in_an_outage_leaves_events(run: Run) -> None:
-    """The first last try of a close that fails ends it; its events stay on disk, one line says how
-    many, and the next client of the key sends them."""
+    """A close ends when the first of its last tries fails; its events stay on disk, one log line
+    counts them, and the next client of the key sends them."""
     first = _first(run, batch_size=1)
     run.always(Fault(status=503))
     first.send(event(1, "a"), event(2, "b"))

@@ -32,8 +32,8 @@ def outcome_wakes_its_waiters(run: Run) -> None:
 
 @scenario("awaited-outcomes")
 def waiting_sends_what_is_buffered(run: Run) -> None:
-    """``await_linger`` seconds after a caller began to wait for a buffered event, all that is
-    buffered goes, later events included; events after that wait for a trigger of their own."""
+    """``await_linger`` seconds after a caller began to wait for a buffered event, everything in the
+    buffer is sent, later events included; events after that wait for their own trigger."""
     client = run.client(await_linger=0.25)
     client.send_numbers(1, 2)
     run.advance(5)
@@ -52,7 +52,7 @@ def waiting_sends_what_is_buffered(run: Run) -> None:
 
 @scenario("awaited-outcomes")
 def those_that_wait_share_a_batch(run: Run) -> None:
-    """The first of several waits says when the batch goes that they share."""
+    """Several waits share a batch, which is sent at the time of the first."""
     client = run.client(await_linger=0.25)
     client.send_numbers(1, 2, 3)
     waits = [client.events[2].wait()]
@@ -68,8 +68,8 @@ def those_that_wait_share_a_batch(run: Run) -> None:
 
 @scenario("awaited-outcomes")
 def caller_that_gave_up_changes_nothing(run: Run) -> None:
-    """A caller that gives up within ``await_linger`` has nothing sent; another one that began to
-    wait later counts from then on."""
+    """A caller that gives up within ``await_linger`` sends nothing; a caller that began to wait
+    later then counts."""
     client = run.client(await_linger=0.25)
     client.send_numbers(1, 2)
     hasty = client.events[0].wait(0.125)
@@ -91,7 +91,7 @@ def caller_that_gave_up_changes_nothing(run: Run) -> None:
 
 @scenario("awaited-outcomes")
 def wait_for_an_event_in_flight_sends_nothing(run: Run) -> None:
-    """A caller that waits for an event that has gone has nothing else sent."""
+    """A caller that waits for an event in flight sends nothing else."""
     client = run.client(batch_size=2, await_linger=0.25)
     run.respond(Fault.unavailable(retry_after=5))
     client.send_numbers(1, 2, 3)
@@ -104,7 +104,7 @@ def wait_for_an_event_in_flight_sends_nothing(run: Run) -> None:
 
 @scenario("awaited-outcomes")
 def without_await_linger_waiting_changes_nothing(run: Run) -> None:
-    """With ``await_linger=None`` an event that is awaited goes by the other triggers alone."""
+    """With ``await_linger=None`` waiting triggers nothing; the other triggers apply."""
     client = run.client(await_linger=None)
     client.send_numbers(1)
     wait = client.events[0].wait()
@@ -165,7 +165,7 @@ def drain_has_a_timeout(run: Run) -> None:
 
 @scenario("drain")
 def drain_that_gave_up_sends_nothing(run: Run) -> None:
-    """After a drain has run out of time, what is buffered goes by the other triggers again."""
+    """After a drain has run out of time, only the other triggers apply to buffered events."""
     client = run.client(max_queue=4, batch_size=4)
     run.hold()
     client.send_numbers(1)
@@ -265,7 +265,7 @@ def close_ends_at_its_deadline(run: Run) -> None:
 
 @scenario("last-try")
 def close_cuts_a_hold_short(run: Run) -> None:
-    """A ``close`` with a deadline does not sit out a hold: there is one last try."""
+    """A ``close`` with a deadline does not wait for a hold: there is one last try."""
     client = run.client(batch_size=1)
     run.respond(Fault.unavailable(retry_after=60))
     client.send_numbers(1)
@@ -407,7 +407,7 @@ def unclaimed_failure_is_logged(run: Run) -> None:
 
 @scenario("unclaimed-failures")
 def failure_that_on_error_took_is_claimed(run: Run) -> None:
-    """A failure that ``on_error`` took is not logged besides; one for which it raised is."""
+    """A failure that ``on_error`` handled is not logged; one for which it raised is."""
     client = run.client(batch_size=3)
     run.respond(Fault(status=403))
     client.send_and_forget(1, 2, 3)

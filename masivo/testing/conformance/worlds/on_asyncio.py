@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for sockets, and never for time: no virtual second passes while it waits."""
+    """A selector that waits for sockets, and never for time."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         return super().select(0 if timeout is not None and timeout <= 0 else None)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is the suite's. When that was moved, wake the loop."""
+    """An event loop whose time is the suite's. Wake the loop after moving the time."""
 
     def __init__(self, clock: VirtualClock) -> None:
         super().__init__(_Selector())
@@ -60,12 +60,12 @@ class Loop:
         await self._stop.wait()
 
     def stop(self) -> None:
-        """End the loop, with all that runs in it."""
+        """End the loop and everything that runs in it."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(LIMIT)
 
     def wake(self) -> None:
-        """Have the loop look at the time."""
+        """Make the loop check the time."""
         self._loop.call_soon_threadsafe(_nothing)
 
     def call(self, function: Callable[[], T]) -> T:

@@ -60,7 +60,7 @@ class _Run:
         self._thread.join(LIMIT)
 
     def jump(self) -> None:
-        """Let it be as late as it is on the suite's clock."""
+        """Set the run's time to the suite's."""
         now = self._clock.monotonic()
         self.call(lambda: self._mock.jump(now - self._mock.current_time()))
 

@@ -1,4 +1,4 @@
-"""Clients of the package with a store of the suite's."""
+"""Clients of the package with one of the suite's stores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ C = TypeVar("C", bound=ClientBase[Any])
 
 
 def with_store(kind: type[C], store: Store | None) -> type[C]:
-    """The clients of a class, with their events in a store; None: as they are."""
+    """A subclass of a client class that uses a store; the class itself for None."""
 
     def given(_: C) -> Store | None:
         return store

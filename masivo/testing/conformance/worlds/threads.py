@@ -1,4 +1,4 @@
-"""The thread driver under test: every call that waits gets a thread of its own."""
+"""The thread driver under test: every call that waits runs in its own thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["ThreadsAdapter"]
 
 
 class _ThreadClock(clocks.Clock):
-    """The suite's clock, as the thread driver wants one."""
+    """The suite's clock, in the form that the thread driver needs."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
@@ -98,12 +98,12 @@ class ThreadsAdapter(Adapter):
     name = "threads"
 
     def start(self) -> None:
-        """Put the suite's clock where new sessions find it."""
+        """Make new sessions use the suite's clock."""
         self._before = set(threading.enumerate())
         clocks.current = _ThreadClock(self.clock)
 
     def stop(self) -> None:
-        """Take the clock away, and wait for the driver's threads."""
+        """Restore the clock, and wait for the driver's threads."""
         clocks.current = clocks.Clock()
         deadline = time.monotonic() + LIMIT
         while (workers := self._workers()) and time.monotonic() < deadline:
