@@ -318,6 +318,11 @@ def test_a_released_client_counts_what_it_left() -> None:
     driver.poll()
     stats = driver.buffer.stats()
     assert (stats.accepted, stats.queued, stats.in_flight, stats.spooled) == (4, 0, 0, 4)
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    driver.buffer.destroy()
+    driver.poll()
+    assert any("1 event stays in the spool" in line for line in driver.warnings)
 
 
 def test_the_first_last_try_that_fails_ends_a_close() -> None:
@@ -351,11 +356,14 @@ def test_one_batch_stops_nobody_for_ever() -> None:
     serve(driver, 30.0, handle)
     assert driver.buffer.stats().delivered == 0  # nothing else was there to be tried
     driver.send(event(100, "other"))
-    driver.flush()
+    ticket = driver.flush()
     serve(driver, 300.0, handle)
+    assert unwrap(ticket.claim()) == FlushResult(1, 0, 20)  # the others failed once more
     stats = driver.buffer.stats()
     assert (stats.delivered, stats.failed, stats.spooled) == (20, 1, 0)
     assert [failed.event["n"] for failed in driver.failed] == [13]
+    (name,) = driver.files(".rejected.jsonl")
+    assert b'"n":13' in driver.disk.files[name].data
     assert driver.failed[0].error.status == 500
 
 
@@ -434,12 +442,48 @@ def test_who_is_stuck_reads_other_customers_events() -> None:
     assert delivered == [10]
 
 
+def test_what_stepped_aside_goes_when_a_hold_is_over() -> None:
+    """To the second: nothing else has to happen."""
+    driver = SpoolDriver(max_retries=0)
+    in_flight(driver, 1)
+    driver.respond(429, headers={"retry-after": "17"})
+    until = driver.now + 17.0
+    while not driver.out:
+        driver.sleep()
+    assert driver.now == pytest.approx(until)
+
+
+def test_memory_keeps_its_bound_while_a_batch_is_aside() -> None:
+    """As long as another is in flight, no more is read."""
+    driver = SpoolDriver(max_retries=0, max_queue=4, batch_size=2)
+    driver.send(event(0, "bad"), event(1, "bad"))
+    driver.flush()
+    driver.grant()
+    driver.respond(500)
+    driver.send(*(event(n, "good") for n in range(2, 12)))
+    driver.flush()
+    while not driver.out:
+        driver.sleep()
+    assert driver.buffer.outbox.pending <= 4
+
+
+def test_a_store_is_tended_at_once_where_it_is_due_and_then_left_alone() -> None:
+    """No poll is made for it in between."""
+    driver = SpoolDriver(segment=200, refresh_interval=None)
+    in_flight(driver, 1, 2, 3)
+    driver.accept()
+    assert driver.wake_at is not None
+    assert driver.wake_at > driver.now + 20.0
+
+
 # ── The key ──────────────────────────────────────────────────────────────────────────────────
 
 
 def test_events_are_accepted_while_the_key_is_refused() -> None:
     """Their deliveries end; the key is tried again after 30 s, then 60, … up to 10 min."""
     driver = SpoolDriver()
+    driver.buffer.use()
+    driver.advance(7.0)  # the key has its own time, whenever logs are looked for
     tries: list[float] = []
     (first,) = driver.send_numbers(1)
     for _ in range(8):
@@ -799,13 +843,20 @@ def test_an_event_stays_behind_one_that_was_stored_alone_during_its_call() -> No
 def test_an_event_that_is_read_during_its_call_is_sent_once() -> None:
     """It was stored alone: its call says so after a poll has read it."""
     driver = SpoolDriver(max_queue=2)
-    in_flight(driver, 0)
-    driver.send_numbers(1, 2)
-    driver.spool.after = driver.accept
+    in_flight(driver, 0, 1)
+    driver.send_numbers(2)
+    accepted: list[int] = []
+
+    def meanwhile() -> None:
+        driver.accept()
+        accepted.append(driver.buffer.stats().accepted)
+
+    driver.spool.after = meanwhile
     (delivery,) = driver.send_numbers(3)
+    assert accepted == [4]
     assert error_of(delivery).spooled
     driver.flush()
-    assert [n for each in recover(driver) for n in numbers(each)] == [1, 2, 3]
+    assert [n for each in recover(driver) for n in numbers(each)] == [2, 3]
     stats = driver.buffer.stats()
     assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (4, 4, 0, 0)
 

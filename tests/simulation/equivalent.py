@@ -113,6 +113,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
         ("batches/backlog.py", "Backlog._adopt: if self._logs is None: always"),
         ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
+        ("batches/spooled.py", "SpooledOutbox._stamped: if start is None: always"),
+        ("batches/spooled.py", "SpooledOutbox._stop_queue: if not live: never"),
         (
             "batches/spooled.py",
             ("SpooledOutbox._end_too_old: if not dated and offset + batch.oldest >= oldest: never"),
