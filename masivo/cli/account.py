@@ -21,7 +21,7 @@ from .exits import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Account", "find_account", "find_key", "options", "forbid_keys"]
+__all__ = ["Account", "find_account", "find_address", "find_key", "options", "forbid_keys"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -83,6 +83,15 @@ def find_account(base_url: str | None, key_file: str | None) -> Account:
         raise UsageError("MASIVO_DISABLED is set, so nothing would be sent: unset it")
     settings = configure(find_key(key_file) or _ask(), environ=os.environ, base_url=base_url)
     return Account(settings.account.api_key, settings.account.base_url)
+
+
+def find_address(base_url: str | None) -> str:
+    """Return the address of the API, without need of a key.
+
+    Raises:
+        MasivoConfigError: it is invalid.
+    """
+    return configure(Secret("none"), environ=os.environ, base_url=base_url).account.base_url
 
 
 def find_key(key_file: str | None) -> Secret | None:

@@ -6,7 +6,7 @@ import signal
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Unpack
 
 from masivo import Client, MasivoError, MasivoNetworkError
 from masivo.protocol import BatchSettled, EventsFailed, RequestFailed, ResponseReceived
@@ -16,11 +16,10 @@ from masivo.spool.survey import Survey
 from .importing.progress import Sample, show
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
     from types import FrameType
 
-    from masivo.protocol import Activity, Store
-    from masivo.spool.log import Log
+    from masivo.protocol import Activity, ClientOptions, Store
     from masivo.spool.survey import SurveyedLog
 
     from .account import Account
@@ -47,7 +46,9 @@ class Sent:
     interrupted: bool
 
 
-def send_left(path: str, account: Account, *, in_flight: int, replaced_key: bool) -> Sent:
+def send_left(
+    path: str, account: Account, *, in_flight: int, replaced_key: bool, replaced_url: str | None
+) -> Sent:
     """Send what was left in a directory, with progress, until all of it has its outcome or it
     turns out that it cannot be sent now.
 
@@ -55,24 +56,26 @@ def send_left(path: str, account: Account, *, in_flight: int, replaced_key: bool
         path: of the directory.
         account: the account whose events are sent.
         in_flight: concurrent batches.
-        replaced_key: True to send events of other keys with the same address, too.
+        replaced_key: True to send events of other keys, too.
+        replaced_url: an address whose events are sent, too.
 
     Raises:
         MasivoConfigError: the directory cannot be used for a spool.
     """
     check_place(path)
     key = account.key.reveal()
+    urls = {account.base_url, replaced_url or account.base_url}
 
     def is_wanted(log: SurveyedLog) -> bool:
-        if log.held or log.account is None:
-            return False
-        return log.is_of(key) or (replaced_key and log.base_url == account.base_url)
+        return log.base_url in urls and (replaced_key or log.is_of(key))
 
-    found = sum(log.events for log in Survey(path).logs() if is_wanted(log))
+    wanted = [log for log in Survey(path).logs() if not log.held and is_wanted(log)]
+    found = sum(log.events for log in wanted)
     watch = _Watch(show(found or None, Sample(0, 0, 0)))
     with _interrupts():
-        client = (_ReplacedKeyClient if replaced_key else Client)(
+        client = _Sender(
             key,
+            wanted,
             base_url=account.base_url,
             spool=path,
             spool_max_bytes=_EVERYTHING,
@@ -128,20 +131,24 @@ def _why(client: Client, last: ResponseReceived | RequestFailed | None) -> Masiv
     return MasivoNetworkError("the API did not respond")
 
 
-class _ReplacedKeySpool(Spool):
-    def adopt(self, *, replaced_key: bool = True) -> Iterator[Log]:
-        """See Spool: those of the same address, whatever their key."""
-        return super().adopt(replaced_key=replaced_key)
+class _Sender(Client):
+    """A client that adopts these logs, too, whatever their account."""
 
-
-class _ReplacedKeyClient(Client):
-    """A client that adopts the logs of other keys, too."""
+    def __init__(
+        self, key: str, wanted: list[SurveyedLog], **options: Unpack[ClientOptions]
+    ) -> None:
+        self._wanted = [log.name for log in wanted]
+        super().__init__(key, **options)
 
     def _store(self) -> Store | None:
         account, settings = self._settings.account, self._settings
         assert settings.spool is not None  # noqa: S101 (given above)
-        return _ReplacedKeySpool(
-            settings.spool, account.api_key.reveal(), account.base_url, settings.spool_max_bytes
+        return Spool(
+            settings.spool,
+            account.api_key.reveal(),
+            account.base_url,
+            settings.spool_max_bytes,
+            also=self._wanted,
         )
 
 

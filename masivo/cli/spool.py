@@ -17,7 +17,7 @@ from masivo._protocol.wire.dates import format_stamp
 from masivo.spool.survey import Survey
 
 from . import terminal
-from .account import find_account, find_key, options
+from .account import find_account, find_address, find_key, options
 from .exits import TABLE, Exit, UsageError, print_error, report
 from .export import count
 from .export import export as export_lines
@@ -50,6 +50,12 @@ __all__ = ["spool", "survey_of"]
     help="With --send: also events that were left under other keys, with the same address.",
 )
 @click.option(
+    "--replaced-url",
+    metavar="URL",
+    help="With --send: also events that were left for this address, which was mistyped or is no "
+    "longer used.",
+)
+@click.option(
     "--in-flight",
     type=click.IntRange(1, 64),
     default=4,
@@ -64,6 +70,7 @@ def spool(
     rejected: bool,
     send: bool,
     replaced_key: bool,
+    replaced_url: str | None,
     in_flight: int,
     base_url: str | None,
     key_file: str | None,
@@ -82,8 +89,8 @@ def spool(
     """
     if send and (rejected or export is not None):
         raise UsageError("--send cannot be combined with --export and --rejected: one at a time")
-    if replaced_key and not send:
-        raise UsageError("--replaced-key is for --send")
+    if (replaced_key or replaced_url) and not send:
+        raise UsageError("--replaced-key and --replaced-url are for --send")
     path = os.path.abspath(directory)  # noqa: PTH100
     survey = survey_of(path)
     try:
@@ -91,13 +98,19 @@ def spool(
             account = find_account(base_url, key_file)
             from .sending import send_left  # it imports the client
 
-            sent = send_left(path, account, in_flight=in_flight, replaced_key=replaced_key)
+            sent = send_left(
+                path,
+                account,
+                in_flight=in_flight,
+                replaced_key=replaced_key,
+                replaced_url=replaced_url,
+            )
             return _conclude(path, sent, account, as_json)
         if rejected:
             return export_lines(survey.rejected(), export or "-", "rejected event", as_json)
         if export is not None:
             return export_lines(_events(survey), export, "event", as_json)
-        return _show(path, survey, find_key(key_file), as_json)
+        return _show(path, survey, find_key(key_file), find_address(base_url), as_json)
     except OSError as error:
         raise UsageError(_unreadable(path, error)) from None
 
@@ -206,7 +219,7 @@ def _accounts(logs: Iterable[SurveyedLog], key: Secret | None) -> list[_Account]
     return sorted(found.values(), key=lambda each: not each.is_present)
 
 
-def _show(path: str, survey: Survey, key: Secret | None, as_json: bool) -> Exit:
+def _show(path: str, survey: Survey, key: Secret | None, address: str, as_json: bool) -> Exit:
     accounts = _accounts(survey.logs(), key)
     rejected = sum(1 for _ in survey.rejected())
     files, size = survey.damaged()
@@ -230,16 +243,29 @@ def _show(path: str, survey: Survey, key: Secret | None, as_json: bool) -> Exit:
     if files:
         terminal.result(f"Damaged parts of logs, kept for 30 days: {_bytes(size)} in *.bad")
     name = shlex.quote(path)
-    left = [account for account in accounts if account.left.events]
-    if any(account.is_present is not False for account in left):
-        terminal.note(f"To deliver what was left: masivo spool {name} --send")
-    if any(account.is_present is False for account in left):
-        terminal.note(
-            f"If the present key replaces the other: masivo spool {name} --send --replaced-key"
-        )
+    for note in dict.fromkeys(
+        _to_send(account, name, address) for account in accounts if account.left.events
+    ):
+        terminal.note(note)
     if rejected:
         terminal.note(f"To see the rejected events: masivo spool {name} --rejected")
     return Exit.GOOD
+
+
+def _to_send(account: _Account, name: str, address: str) -> str:
+    """The command that sends what was left of an account, and the condition for it."""
+    command = f"masivo spool {name} --send"
+    present: list[str] = []
+    if account.is_present is False:
+        command += " --replaced-key"
+        present.append("the present key")
+    if account.base_url not in (None, address):
+        command += f" --replaced-url {shlex.quote(terminal.printable(account.base_url))}"
+        present.append(address)
+    if not present:
+        return f"To deliver what was left: {command}"
+    replace = "replaces the other" if len(present) == 1 else "replace the others"
+    return f"If {' and '.join(present)} {replace}: {command}"
 
 
 def _show_account(account: _Account) -> None:

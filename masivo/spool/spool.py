@@ -28,7 +28,7 @@ from .rejected import BAD, RejectedFiles, kept_file
 from .tail import LostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from masivo.protocol import RejectedEvent
 
@@ -126,6 +126,7 @@ class Spool:
         max_bytes: the most bytes of this client's logs, adopted ones included.
         segment: bytes after which a segment is closed.
         clock: seconds since the epoch.
+        also: names of logs to adopt, whatever their account.
     """
 
     def __init__(
@@ -136,7 +137,9 @@ class Spool:
         max_bytes: int,
         segment: int = _SEGMENT,
         clock: Callable[[], float] = time.time,
+        also: Collection[str] = (),
     ) -> None:
+        self._also = frozenset(also)
         self._disk: Disk = Folder(disk) if isinstance(disk, str) else disk
         self._base_url = base_url
         self._clock = clock
@@ -340,8 +343,10 @@ class Spool:
         for file in sorted(locks):
             log = None
             with suppress(OSError):  # try again next time
-                if file.startswith(prefix_of(self._account)) or (
-                    replaced_key and self._is_of_this_url(file)
+                if (
+                    file.startswith(prefix_of(self._account))
+                    or file.removesuffix(LOCK) in self._also
+                    or (replaced_key and self._is_of_this_url(file))
                 ):
                     log = self._adopt(file, create=file not in names)
                 elif file.startswith("."):

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 BOUND = 1 << 30
 
 
-def spool_of(shell: Shell, key: str | None = None) -> Spool:
-    """A spool in the folder ``spool``, of the emulator's key or another."""
+def spool_of(shell: Shell, key: str | None = None, url: str | None = None) -> Spool:
+    """A spool in the folder ``spool``, of the emulator's key and address or others."""
     folder = shell.folder / "spool"
     folder.mkdir(mode=0o700, exist_ok=True)
     emulator = shell.emulator
-    return Spool(str(folder), key or emulator.client_key, emulator.url, BOUND)
+    return Spool(str(folder), key or emulator.client_key, url or emulator.url, BOUND)
 
 
 def encoded(n: int, **more: object) -> bytes:
@@ -37,9 +37,11 @@ def encoded(n: int, **more: object) -> bytes:
     return json.dumps(event(n, **more)).encode()[1:]
 
 
-def leave(shell: Shell, count: int, key: str | None = None, at: float = 1.75e9) -> None:
+def leave(
+    shell: Shell, count: int, key: str | None = None, at: float = 1.75e9, url: str | None = None
+) -> None:
     """Have events lie in the spool that nobody holds."""
-    spool = spool_of(shell, key)
+    spool = spool_of(shell, key, url)
     for n in range(count):
         spool.append(encoded(n), at + n, True)
     spool.release()
@@ -305,6 +307,28 @@ def test_send_for_a_replaced_key(shell: Shell) -> None:
     assert list((shell.folder / "spool").iterdir()) == []
 
 
+def test_send_for_a_replaced_address(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was left for a mistyped address is not sent without being asked for, and the command for
+    it is named; with the key replaced, too, it says both."""
+    wrong = "http://127.0.0.1:9/mistyped"
+    leave(shell, 2, at=recent(), url=wrong)
+    ended = show(shell, "--send")
+    assert ended.out.startswith(f"Nothing was left in {shell.folder}/spool for this key and ")
+    command = f"masivo spool {shell.folder}/spool --send --replaced-url {wrong}"
+    assert show(shell).err.endswith(f"If {shell.emulator.url} replaces the other: {command}\n")
+    ended = show(shell, "--send", "--replaced-url", wrong)
+    assert ended.out == "All done: 2 events delivered, 0 rejected.\n"
+    assert list((shell.folder / "spool").iterdir()) == []
+    leave(shell, 1, "the-old-key", at=recent(), url=wrong)
+    assert show(shell).err.endswith(
+        f"masivo spool {shell.folder}/spool --send --replaced-key --replaced-url {wrong}\n"
+    )
+    both = ["--replaced-key", "--replaced-url", wrong]
+    assert show(shell, "--send", *both).out == "All done: 1 event delivered, 0 rejected.\n"
+    monkeypatch.setenv("MASIVO_BASE_URL", "nowhere")
+    assert "base_url must look like" in shell.masivo("spool", "spool").err
+
+
 def test_send_in_an_outage(shell: Shell) -> None:
     """It ends when the retries have, says why, and how to try again; nothing is lost."""
     leave(shell, 150, at=recent())
@@ -380,5 +404,10 @@ def test_send_interrupted(shell: Shell, number: signal.Signals) -> None:
 def test_options_that_exclude_each_other(shell: Shell) -> None:
     """One thing at a time."""
     spool_of(shell)
-    for options in (["--send", "--rejected"], ["--send", "--export", "x"], ["--replaced-key"]):
+    for options in (
+        ["--send", "--rejected"],
+        ["--send", "--export", "x"],
+        ["--replaced-key"],
+        ["--replaced-url", "u"],
+    ):
         assert shell.masivo("spool", "spool", *options).code == 2

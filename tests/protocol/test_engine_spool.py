@@ -577,14 +577,15 @@ def test_logs_are_looked_for_every_30_seconds() -> None:
 
 
 def test_a_log_of_another_key_is_named_in_one_warning() -> None:
-    """With the command that sends it; it is left alone."""
+    """With the command that shows it; it is left alone."""
     first = SpoolDriver(key="another-key-0123456789")
     first.send_numbers(1)
     second = killed(first)
     second.send_numbers(2)
     second.flush()
     assert [numbers(each) for each in recover(second, 100.0)] == [[2]]
-    assert sum("--send --replaced-key" in line for line in second.warnings) == 1
+    (warning,) = [line for line in second.warnings if "1 log is of another key" in line]
+    assert "masivo spool " in warning
 
 
 # ── Bounds ───────────────────────────────────────────────────────────────────────────────────

@@ -130,11 +130,12 @@ class Upkeep:
         def done(left: object) -> None:
             if left != 0:
                 events = f"{left} events stay" if isinstance(left, int) else "events stay"
+                them = "them"
                 if left == 1:
-                    events = "1 event stays"
+                    events, them = "1 event stays", "it"
                 place = self._settings.spool or "its directory"
                 self._context.out.warnings.append(
-                    f"{events} in the spool {place}: the next client of this key sends them"
+                    f"{events} in the spool {place}: the next client of this key sends {them}"
                 )
             then()
 
@@ -151,8 +152,8 @@ class Upkeep:
         if strangers > self._strangers:
             logs = "1 log is" if strangers == 1 else f"{strangers} logs are"
             self._warn(
-                f"{logs} of another key, and left alone; to send them under the present key: "
-                f"masivo spool {self._settings.spool or 'DIR'} --send --replaced-key"
+                f"{logs} of another key or address, and left alone; to see what is left, and how "
+                f"to send it: masivo spool {self._settings.spool or 'DIR'}"
             )
         self._strangers = strangers
 
