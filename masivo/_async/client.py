@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
 from masivo._guesses import no_attribute, public_names
-from masivo._http import AsyncHttpClient, source_of
+from masivo._http import AsyncHttpClient, opener_of
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
 from .session import session_of
@@ -87,7 +87,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     def _open(self, http_client: AsyncHttpClient | None) -> None:
         self._http_client = http_client
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
-        self._source = source_of(http_client, "AsyncClient", base_url, enabled=enabled)
+        self._opener = opener_of(http_client, "AsyncClient", base_url, enabled=enabled)
 
     @abstractmethod
     def _join(self) -> Buffer:

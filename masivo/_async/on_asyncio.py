@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 from masivo import _process
 from masivo._client import ClientBase
-from masivo._http.on_asyncio import asyncio_sender
+from masivo._http.on_asyncio import Asyncio
 from masivo._session import Key, registry
 from masivo.protocol import Failure
 
@@ -198,7 +198,7 @@ class AsyncClient(LoopClient):
         key = loop, self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, AsyncioSession):
-            sender = asyncio_sender(self._source, self._settings.account.base_url)
+            sender = self._opener(Asyncio())
             session = AsyncioSession(key, sender)
         member = Member(session, sender=self._own_sender(session.sender))
         buffer = session.engine.attach(self._settings, AsyncDelivery, member, self._store())

@@ -15,7 +15,7 @@ except ImportError as error:
     ) from error
 
 from masivo._client import ClientBase
-from masivo._http.on_trio import trio_sender
+from masivo._http.on_trio import Trio
 from masivo._session import Key, registry
 
 from .client import AsyncDelivery, LoopClient
@@ -146,7 +146,7 @@ class TrioClient(LoopClient):
         key = token, self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, TrioSession):
-            sender = trio_sender(self._source, self._settings.account.base_url)
+            sender = self._opener(Trio())
             session = TrioSession(key, sender)
             trio.lowlevel.spawn_system_task(session.drive, context=copy_context())
         member = Member(session, nursery)

@@ -3,17 +3,18 @@
 Our own connections, if no ``http_client`` is given and no proxy applies:
 
 - ``exchange``, ``body``: request to bytes, bytes to response; no I/O
-- ``tls``: certificates, and encryption without I/O
-- ``connections``: sockets that do not block; idle ones
-- ``transport``: a request from its connection to its response or failure, the same for every world
-- ``sockets``, ``on_asyncio``, ``on_trio``: name lookups and waits, in each world
+- ``tls``: certificates
+- ``connections``: sockets that do not block, with TLS or without; idle ones
+- ``transport``: a request from its connection to its response
 
-Otherwise ``by_httpx``. ``sources`` chooses between them; ``proxies`` decides if a proxy applies.
+Otherwise ``by_httpx``. ``openers`` chooses between them; ``proxies`` decides if a proxy applies.
+Both are the same for every world: the waits differ, in ``sockets``, ``on_asyncio`` and ``on_trio``.
+``failures`` turns errors into failures.
 """
 
 from __future__ import annotations
 
-from .sockets import thread_sender
-from .sources import AsyncHttpClient, HttpClient, Source, source_of
+from .openers import AsyncHttpClient, HttpClient, opener_of
+from .sockets import ThreadSender
 
-__all__ = ["AsyncHttpClient", "HttpClient", "Source", "source_of", "thread_sender"]
+__all__ = ["AsyncHttpClient", "HttpClient", "ThreadSender", "opener_of"]

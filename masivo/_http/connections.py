@@ -3,17 +3,18 @@ request."""
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
+    import ssl
+
     from .exchange import Exchange
-    from .tls import Tls
 
 __all__ = ["Address", "Connection", "Idle", "has_arrived", "now", "set_out"]
 
@@ -24,21 +25,13 @@ MAX_IDLE: Final = 5.0
 """Seconds for which an idle connection is kept."""
 MAX_AGE: Final = 300.0
 """The longest use of a connection, in seconds, so that a change of DNS takes effect."""
-MOST_IDLE: Final = 20
-"""The most idle connections that are kept."""
 
 _CHUNK: Final = 65_536
-_ON_ITS_WAY: Final = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
 
-class _Time:
-    # Held by a class: a test that freezes time replaces what it finds in modules.
-    monotonic = staticmethod(time.monotonic)
-
-
-def now() -> float:
-    """Return the time in seconds; it never runs backwards."""
-    return _Time.monotonic()
+now: Final = partial(time.monotonic)
+"""Returns the time in seconds; it never runs backwards. Not the function itself: a test that
+freezes time replaces that wherever it finds it."""
 
 
 def set_out(address: Address) -> socket.socket:
@@ -51,11 +44,12 @@ def set_out(address: Address) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
-        code = sock.connect_ex(where)
+        with suppress(BlockingIOError):
+            sock.connect(where)
     except BaseException:
         sock.close()
         raise
-    return sock if code in _ON_ITS_WAY else _failed(sock, code)
+    return sock
 
 
 def has_arrived(sock: socket.socket) -> bool:
@@ -65,7 +59,8 @@ def has_arrived(sock: socket.socket) -> bool:
         OSError: it has failed, and is closed.
     """
     if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        _failed(sock, code)
+        sock.close()
+        raise OSError(code, os.strerror(code))
     try:
         sock.getpeername()
     except OSError:  # not yet
@@ -73,108 +68,99 @@ def has_arrived(sock: socket.socket) -> bool:
     return True
 
 
-def _failed(sock: socket.socket, code: int) -> NoReturn:
-    sock.close()
-    raise OSError(code, os.strerror(code))
-
-
 class Connection:
     """An open connection. It never waits: its owner waits for its socket.
 
     Args:
         sock: a connected non-blocking socket, which the connection owns.
-        tls: its encryption, before the handshake; None for none.
     """
 
-    def __init__(self, sock: socket.socket, tls: Tls | None) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
-        self._tls = tls
-        self._unsent = memoryview(b"")
+        self.unsent = memoryview(b"")
+        """Bytes that wait to be sent."""
         self._broken: OSError | None = None
-        self._ended = False
+        self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
         self._process = os.getpid()
         self._born = self.idle_since = now()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    @property
-    def blocked(self) -> bool:
-        """True while bytes wait to be sent."""
-        return bool(self._unsent)
+    def secure(self, context: ssl.SSLContext, host: str) -> bool:
+        """Begin the handshake of TLS; return True once it is complete.
 
-    def secure(self) -> bool:
+        No ``close_notify`` is ever sent: in the child of a fork it would end the connection of the
+        parent.
+
+        Args:
+            context: which certificates are trusted.
+            host: the server's name or address.
+
+        Raises:
+            OSError: it has failed.
+        """
+        import ssl  # loaded already, for the context
+
+        self._not_yet = ssl.SSLWantReadError, ssl.SSLWantWriteError
+        self.socket = context.wrap_socket(
+            self.socket, server_hostname=host, do_handshake_on_connect=False
+        )
+        return self.is_secure()
+
+    def is_secure(self) -> bool:
         """Continue the handshake as far as possible; return True once it is complete.
 
         Raises:
             OSError: it has failed.
         """
-        tls = self._tls
-        if tls is None:
-            return True
-        done = tls.shake_hands()
-        while not done:
-            self.flush()
-            data = self._received()
-            if data is None:
-                return False
-            done = tls.shake_hands(data)
+        try:
+            cast("ssl.SSLSocket", self.socket).do_handshake()
+        except self._not_yet:
+            return False
         return True
 
     def write(self, data: bytes) -> None:
-        """Send as much of ``data`` as possible now, the rest by ``flush``."""
-        if self._tls is not None:
-            self._tls.encrypt(data)
-        else:
-            self._unsent = memoryview(data)
-        self.flush()
+        """Send as much of ``data`` as possible now, the rest by ``feed``."""
+        self.unsent = memoryview(data)
+        self._flush()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Send what can be sent now. A failure is kept for later: a response may have arrived
         before it."""
-        if self._tls is not None and (more := self._tls.leaving()):
-            self._unsent = memoryview(bytes(self._unsent) + more)
         try:
-            while self._unsent:
-                self._unsent = self._unsent[self.socket.send(self._unsent) :]
-        except BlockingIOError:
+            while self.unsent:
+                self.unsent = self.unsent[self.socket.send(self.unsent) :]
+        except self._not_yet:
             pass
         except OSError as error:
-            self._broken, self._unsent = error, memoryview(b"")
+            self._broken, self.unsent = error, memoryview(b"")
 
-    def read(self) -> bytes | None:
+    def _read(self) -> bytes | None:
         """Return bytes that have arrived: an empty string at the connection's end, None if there
         are none yet.
 
         Raises:
             OSError: the connection is broken.
         """
-        while not self._ended:
-            data = self._received()
-            if data is None or self._tls is None:
-                return data
-            plain, self._ended = self._tls.decrypt(data)
-            if plain:
-                return plain
-        return b""
-
-    def _received(self) -> bytes | None:
         try:
             return self.socket.recv(_CHUNK)
-        except BlockingIOError:
+        except self._not_yet:
             if self._broken is not None:
                 raise self._broken from None
             return None
 
-    def feed(self, exchange: Exchange) -> None:
-        """Continue sending, and pass all that has arrived to an exchange, until it is complete.
+    def feed(self, exchange: Exchange) -> bool:
+        """Continue sending, and pass all that has arrived to an exchange; return True once the
+        response is complete.
 
         Raises:
             OSError: the connection is broken.
             BrokenResponseError: the response is.
         """
-        self.flush()
-        while (data := self.read()) is not None:
+        self._flush()
+        while (data := self._read()) is not None:
             if exchange.receive(data):
-                return
+                return True
+        return False
 
     def is_usable(self) -> bool:
         """Return True if an idle connection can carry a request: it belongs to this process, is
@@ -183,7 +169,7 @@ class Connection:
         if self._process != os.getpid() or self.is_stale():
             return False
         try:
-            return self.read() is None
+            return self._read() is None
         except OSError:
             return False
 
@@ -219,7 +205,7 @@ class Idle:
         if self._closed:
             self.close()
         with suppress(IndexError):  # other threads may take them meanwhile
-            while len(self._connections) > MOST_IDLE or self._connections[0].is_stale():
+            while self._connections[0].is_stale():
                 self._connections.popleft().close()
 
     def close(self) -> None:

@@ -7,19 +7,21 @@ reads any other, from its first byte.
 from __future__ import annotations
 
 import re
-import zlib
 from typing import TYPE_CHECKING, Final
 
 import h11
 
 from masivo.protocol import MAX_BODY, Response
 
-from .body import BadBodyError, Body
+from .body import Body
+from .failures import BrokenResponseError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from masivo.protocol import Request
 
-__all__ = ["BrokenResponseError", "Exchange", "request_bytes"]
+__all__ = ["Exchange", "joined", "request_bytes"]
 
 MAX_HEAD: Final = 102_400
 """The largest status line with headers, in bytes."""
@@ -29,12 +31,8 @@ _COMMON: Final = re.compile(
     rb"((?:[A-Za-z0-9-]+: *[!-~](?:[ -~]*[!-~])?\r\n)+)"
     rb"\r\n"
 )
-_HEADER: Final = re.compile(r"([^:]+): *([^\r]+)\r\n")
+_HEADER: Final = re.compile(rb"([^:]+): *([^\r]+)\r\n")
 _LENGTH: Final = re.compile(r"[0-9]{1,7}")
-
-
-class BrokenResponseError(Exception):
-    """Bytes that are not a usable HTTP response."""
 
 
 def request_bytes(request: Request, origin: str, *, keep_alive: bool = True) -> bytes:
@@ -64,6 +62,15 @@ def request_bytes(request: Request, origin: str, *, keep_alive: bool = True) -> 
     return "\r\n".join([*lines, "\r\n"]).encode() + request.body
 
 
+def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return headers under their names in lower case; what came twice is joined by commas."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
 class Exchange:
     """Reads the response to one request.
 
@@ -81,7 +88,7 @@ class Exchange:
         self._method = method
         self._h11: h11.Connection | None = None
         self._headers: dict[str, str] = {}
-        self._body: Body | None = None
+        self._body = Body({})
 
     def receive(self, data: bytes) -> bool:
         """Process bytes that have arrived; return True once the response is complete.
@@ -104,17 +111,14 @@ class Exchange:
         try:
             self._h11.receive_data(data)
             return self._receive_by_h11(self._h11)
-        except (BadBodyError, zlib.error, h11.RemoteProtocolError) as error:
+        except h11.RemoteProtocolError as error:
             raise BrokenResponseError(str(error)) from error
 
     def _receive_common(self, data: bytes) -> bool:
         head = _COMMON.match(data)
         if head is None:
             return False
-        headers: dict[str, str] = {}
-        for name, value in _HEADER.findall(head[1].decode("ascii")):
-            key = name.lower()
-            headers[key] = f"{headers[key]}, {value}" if key in headers else value
+        headers = joined(_HEADER.findall(head[1]))
         length = headers.get("content-length", "")
         if (
             _LENGTH.fullmatch(length) is None
@@ -133,13 +137,9 @@ class Exchange:
         while (event := connection.next_event()) is not h11.NEED_DATA:
             if isinstance(event, h11.Response):
                 self.status = event.status_code
-                for raw_name, raw_value in event.headers:
-                    name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
-                    known = self._headers.get(name)
-                    self._headers[name] = value if known is None else f"{known}, {value}"
+                self._headers = joined(event.headers)
                 self._body = Body(self._headers)
             elif isinstance(event, h11.Data):
-                assert self._body is not None  # noqa: S101 (a Response comes first)
                 self._body.feed(bytes(event.data))
             elif isinstance(event, h11.EndOfMessage):
                 return self._finish(connection)
@@ -150,7 +150,6 @@ class Exchange:
         if following:
             raise BrokenResponseError("more bytes follow than it has announced")
         assert self.status is not None  # noqa: S101
-        assert self._body is not None  # noqa: S101
         self.response = Response(self.status, self._headers, self._body.finish())
         # Both states are DONE also after a response that ends with its connection.
         done = connection.our_state is connection.their_state is h11.DONE

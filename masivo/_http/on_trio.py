@@ -1,28 +1,21 @@
-"""Requests from trio."""
+"""Waiting in trio."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
 from masivo import MasivoConfigError
 
 from .connections import now
-from .transport import Transport
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-    from trio.testing import MockClock
-
-    from .by_httpx import AsyncHttpxSender
-    from .sources import Source
-
-__all__ = ["Trio", "trio_sender"]
+__all__ = ["Trio"]
 
 T = TypeVar("T")
 
@@ -31,49 +24,48 @@ class Trio:
     """See World."""
 
     def __init__(self) -> None:
-        testing = sys.modules.get("trio.testing")
-        clock = trio.lowlevel.current_clock()
-        mocked = testing is not None and isinstance(clock, testing.MockClock)
-        self._mock = cast("MockClock", clock) if mocked else None
-        self.now: Callable[[], float] = clock.current_time if mocked else now
+        self._clock: Any = trio.lowlevel.current_clock()
+        mocked = hasattr(self._clock, "autojump_threshold")  # MockClock, which is not imported here
+        self.now: Callable[[], float] = self._clock.current_time if mocked else now
 
-    async def in_thread(self, function: Callable[[], T], seconds: float) -> T:
+    @asynccontextmanager
+    async def bound(self, seconds: float) -> AsyncGenerator[None]:
         """See World."""
-        with self._within(seconds):
-            try:
-                return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
-            except RuntimeError:  # the interpreter exits: no thread is started any more
-                return function()
-        raise TimeoutError
+        with trio.move_on_after(seconds) as scope:
+            yield
+        if scope.cancelled_caught:
+            raise TimeoutError
 
-    async def wait(
-        self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float
-    ) -> None:
-        """See World."""
-        with self._within(seconds) as scope:
-            if len(reading) == 1 and not writing:
-                await trio.lowlevel.wait_readable(reading[0])
-                return
-
-            async with trio.open_nursery() as nursery:
-                for each in reading:
-                    nursery.start_soon(_first, scope, trio.lowlevel.wait_readable, each)
-                for each in writing:
-                    nursery.start_soon(_first, scope, trio.lowlevel.wait_writable, each)
-
-    def _within(self, seconds: float) -> trio.CancelScope:
-        """A cancel scope of this many seconds.
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """See World.
 
         Raises:
-            MasivoConfigError: the mock clock would end them at once.
+            MasivoConfigError: the clock would jump to the end of every wait at once.
         """
-        if self._mock is not None and self._mock.autojump_threshold == 0:
+        if getattr(self._clock, "autojump_threshold", None) == 0:
             raise MasivoConfigError(
                 "under trio's MockClock(autojump_threshold=0) time jumps to the end of every "
                 "timeout while a request is under way: give it a threshold longer than the server "
                 "takes, such as 0.1, or use the pytest fixture masivo_clock in its place"
             )
-        return trio.move_on_after(seconds)
+        try:
+            return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+        except RuntimeError:  # the interpreter exits: no thread is started any more
+            return function()
+
+    async def wait(
+        self, sockets: Sequence[socket.socket], seconds: float, *, writing: bool = False
+    ) -> None:
+        """See World."""
+        with trio.move_on_after(seconds) as scope:
+            if len(sockets) == 1 and not writing:
+                await trio.lowlevel.wait_readable(sockets[0])
+                return
+            async with trio.open_nursery() as nursery:
+                for each in sockets:
+                    nursery.start_soon(_first, scope, trio.lowlevel.wait_readable, each)
+                    if writing:
+                        nursery.start_soon(_first, scope, trio.lowlevel.wait_writable, each)
 
 
 async def _first(
@@ -81,18 +73,3 @@ async def _first(
 ) -> None:
     await wait(each)
     scope.cancel()
-
-
-def trio_sender(source: Source | None, base_url: str) -> Transport | AsyncHttpxSender:
-    """Return the sender of requests from trio. See ``thread_sender``."""
-    if source is None:
-        return Transport(Trio(), base_url)
-    from .by_httpx import AsyncHttpxSender  # only a client that needs it pays for it
-
-    return AsyncHttpxSender(source, _bound, trio.lowlevel.checkpoint)
-
-
-@asynccontextmanager
-async def _bound(seconds: float) -> AsyncGenerator[None]:
-    with trio.fail_after(seconds):
-        yield

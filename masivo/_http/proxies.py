@@ -1,7 +1,7 @@
 """The choice of a proxy from the environment, for our one host.
 
-``HTTPS_PROXY`` for https, else ``ALL_PROXY``; names in lower case win over upper case, as with
-other programs. ``NO_PROXY`` lists hosts without a proxy, separated by commas or blanks:
+``HTTPS_PROXY``, else ``ALL_PROXY``; names in lower case win over upper case, as with other
+programs. ``NO_PROXY`` lists hosts without a proxy, separated by commas or blanks:
 
 =====================  ==========================================================================
 entry                  hosts
@@ -56,14 +56,17 @@ class Proxy(NamedTuple):
 def proxy_for(base_url: str, lookup: Lookup) -> Proxy | None:
     """Return the proxy that requests to ``base_url`` go through; None for none.
 
+    Args:
+        base_url: this machine's, or one of https.
+        lookup: gives the values of environment variables.
+
     Raises:
         MasivoConfigError: a proxy applies, and cannot be used. The message names the variable and
             its value, without credentials.
     """
     if is_loopback(base_url):
         return None
-    scheme = urlsplit(base_url).scheme
-    name, value = _setting(f"{scheme}_proxy", lookup)
+    name, value = _setting("https_proxy", lookup)
     if not value:
         name, value = _setting("all_proxy", lookup)
     if not value or _is_excluded(base_url, _setting("no_proxy", lookup)[1]):
@@ -85,7 +88,7 @@ def _setting(name: str, lookup: Lookup) -> tuple[str, str]:
 def _is_excluded(base_url: str, no_proxy: str) -> bool:
     parts = urlsplit(base_url)
     host = (parts.hostname or "").rstrip(".")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    port = parts.port or 443
     return any(_matches(entry, host, port) for entry in re.split(r"[\s,]+", no_proxy.lower()))
 
 
@@ -98,10 +101,9 @@ def _matches(entry: str, host: str, port: int) -> bool:
     if match is None or (match["port"] and int(match["port"]) != port):
         return False
     named = (match["v6"] or match["host"] or "").removeprefix("*").strip(".")
-    if named and host == named:
-        return True
-    is_address = ":" in host or host.rpartition(".")[2].isdigit()
-    return _contains(named, host) if is_address else bool(named) and host.endswith("." + named)
+    if ":" in host or host.rpartition(".")[2].isdigit():
+        return _contains(named, host)
+    return named != "" and f".{host}".endswith(f".{named}")
 
 
 def _contains(network: str, host: str) -> bool:

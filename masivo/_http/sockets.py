@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import select
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .connections import now
-from .transport import Transport, failure_of
 
 if TYPE_CHECKING:
     import socket
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Failure, Request, Response
 
-    from .by_httpx import HttpxSender
-    from .sources import Source
+    from .openers import Opener
 
-__all__ = ["SocketSender", "thread_sender"]
+__all__ = ["ThreadSender", "Threads"]
 
 T = TypeVar("T")
 
@@ -26,48 +25,50 @@ _LONGEST: Final = 86_400.0
 """The longest single wait, in seconds: the system counts milliseconds in 32 bits."""
 
 
-class _Threads:
-    """See World: waits block the thread."""
+class Threads:
+    """See World: waits block the thread, and bound their own time."""
 
     now = staticmethod(now)
 
-    async def in_thread(self, function: Callable[[], T], seconds: float) -> T:
-        """See World: this is a thread. The function bounds its own time."""
+    def bound(self, seconds: float) -> nullcontext[None]:
+        """See World."""
+        return nullcontext()
+
+    async def in_thread(self, function: Callable[[], T]) -> T:
+        """See World: this is a thread."""
         return function()
 
     async def wait(
-        self, reading: Sequence[socket.socket], writing: Sequence[socket.socket], seconds: float
+        self, sockets: Sequence[socket.socket], seconds: float, *, writing: bool = False
     ) -> None:
         """See World."""
         poll = select.poll()  # `select.select` supports small descriptor numbers only
-        for each in {*reading, *writing}:
-            poll.register(
-                each, select.POLLIN * (each in reading) | select.POLLOUT * (each in writing)
-            )
+        for each in sockets:
+            poll.register(each, select.POLLIN | select.POLLOUT if writing else select.POLLIN)
         poll.poll(math.ceil(min(seconds, _LONGEST) * 1000))
 
 
-class SocketSender:
-    """Sends requests from threads, over connections of our own.
+class ThreadSender:
+    """Sends requests from threads.
 
     Args:
-        base_url: its scheme, host and port are where requests go.
+        opener: makes the transport.
     """
 
-    def __init__(self, base_url: str) -> None:
-        self._transport = Transport(_Threads(), base_url)
+    def __init__(self, opener: Opener) -> None:
+        self._transport = opener(Threads())
 
     def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception; for several threads at once."""
         return _run(self._transport.send(request))
 
     def given_up(self, request: Request) -> Failure:
-        """Return the failure of a request that is given up: it is stuck in a name lookup."""
-        return failure_of(TimeoutError(), "no response", request.timeout, None)
+        """Return the failure of a request that is given up: it was not over in time."""
+        return self._transport.given_up(request)
 
     def close(self) -> None:
         """Close the connections. Another request may still follow."""
-        self._transport.close()
+        _run(self._transport.aclose())
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -80,17 +81,3 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     finally:
         coroutine.close()
     raise AssertionError("a wait of threads does not suspend")
-
-
-def thread_sender(source: Source | None, base_url: str) -> SocketSender | HttpxSender:
-    """Return the sender of requests from threads.
-
-    Args:
-        source: see ``source_of``.
-        base_url: its scheme, host and port are where requests go.
-    """
-    if source is None:
-        return SocketSender(base_url)
-    from .by_httpx import HttpxSender  # only a client that needs it pays for it
-
-    return HttpxSender(source)

@@ -1,7 +1,4 @@
-"""TLS: the trusted certificates, and one connection's encryption without I/O.
-
-No ``close_notify`` is ever sent. In the child of a fork it would end the connection of the parent.
-"""
+"""TLS: the trusted certificates."""
 
 from __future__ import annotations
 
@@ -16,9 +13,8 @@ from masivo import MasivoConfigError
 if TYPE_CHECKING:
     from .proxies import Lookup
 
-__all__ = ["Tls", "check_certificates", "client_context"]
+__all__ = ["check_certificates", "client_context"]
 
-_CHUNK: Final = 65_536
 _HASHED: Final = r"[0-9a-f]{8}\.[0-9]+"
 
 
@@ -77,67 +73,3 @@ def _loaded(file: str | None, directory: str | None) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION  # so that a write never waits for a read
     return context
-
-
-class Tls:
-    """One connection's encryption.
-
-    Args:
-        context: what to trust.
-        host: the server's name or address.
-    """
-
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        self._arrived = ssl.MemoryBIO()
-        self._leaving = ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._arrived, self._leaving, server_hostname=host)
-
-    def shake_hands(self, data: bytes | None = None) -> bool:
-        """Continue the handshake; return True once it is complete.
-
-        Args:
-            data: bytes that have arrived; empty at the connection's end.
-
-        Raises:
-            ssl.SSLError: it has failed.
-        """
-        if data is not None:
-            self._feed(data)
-        try:
-            self._object.do_handshake()
-        except ssl.SSLWantReadError:
-            return False
-        return True
-
-    def encrypt(self, data: bytes) -> None:
-        """Encrypt data and add it to the bytes to be sent."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._object.write(rest) :]
-
-    def decrypt(self, data: bytes) -> tuple[bytes, bool]:
-        """Return the decrypted bytes, and True if nothing will follow.
-
-        Raises:
-            ssl.SSLError: the bytes were tampered with, or the server refuses ours.
-        """
-        self._feed(data)
-        plain: list[bytes] = []
-        try:
-            while part := self._object.read(_CHUNK):
-                plain.append(part)
-        except ssl.SSLWantReadError:
-            return b"".join(plain), False
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # ended with close_notify, or without
-            pass
-        return b"".join(plain), True
-
-    def leaving(self) -> bytes:
-        """Remove and return the bytes to be sent."""
-        return self._leaving.read()
-
-    def _feed(self, data: bytes) -> None:
-        if data:
-            self._arrived.write(data)
-        else:
-            self._arrived.write_eof()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, cast
 from masivo import _process, protocol
 from masivo._client import ClientBase
 from masivo._guesses import no_attribute, public_names
-from masivo._http import HttpClient, source_of, thread_sender
+from masivo._http import HttpClient, ThreadSender, opener_of
 from masivo.protocol import Failed, unwrap, wait_limit
 
 from . import session as sessions
@@ -82,12 +82,12 @@ class Client(ClientBase["HttpClient"]):
     def _open(self, http_client: HttpClient | None) -> None:
         self._http_client = http_client
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
-        self._source = source_of(http_client, "Client", base_url, enabled=enabled)
+        self._opener = opener_of(http_client, "Client", base_url, enabled=enabled)
         self._join()
 
     def _join(self) -> None:
         account = self._settings.account
-        sender = thread_sender(self._source, account.base_url)
+        sender = ThreadSender(self._opener)
         session = sessions.join((None, account, id(self._http_client)), sender)
         store = self._store()
         self._buffer = session.engine.attach(self._settings, Delivery, session, store)

@@ -71,7 +71,7 @@ def _authorize(account: Account, timeout: float) -> tuple[MasivoError | None, Re
 
     This is a small driver of its own, because a client does not expose a response's headers.
     """
-    from masivo._http import source_of, thread_sender  # they import the HTTP library
+    from masivo._http import ThreadSender, opener_of  # they import the HTTP library
 
     settings = configure(
         account.key, environ=os.environ, base_url=account.base_url, timeout=timeout, max_retries=0
@@ -84,8 +84,7 @@ def _authorize(account: Account, timeout: float) -> tuple[MasivoError | None, Re
         wake=lambda: None,
     )
     ticket = engine.attach(settings).token()
-    source = source_of(None, "Client", account.base_url)
-    http, response = thread_sender(source, account.base_url), None
+    http, response = ThreadSender(opener_of(None, "Client", account.base_url)), None
     while ticket.claim() is None:
         for request in engine.poll().requests:
             result = http.send(request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,9 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from masivo import MasivoError
-from masivo._http.on_asyncio import asyncio_sender
-from masivo._http.on_trio import trio_sender
-from masivo._http.sockets import SocketSender
+from masivo._http import ThreadSender
+from masivo._http.on_asyncio import Asyncio
+from masivo._http.on_trio import Trio
+from masivo._http.transport import Transport
 from masivo.protocol import Failure, Request, Response
 
 from .raw_server import Says, Scripted, scripted
@@ -25,7 +27,7 @@ from .worlds import WORLDS, Job
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from masivo._async.session import AsyncSender
+    from masivo._http.transport import World
 
 pytestmark = pytest.mark.scaled
 
@@ -60,7 +62,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def by_threads(base_url: str, request: Request) -> Response | Failure:
     """Send a request as the thread client does."""
-    sender = SocketSender(base_url)
+    sender = ThreadSender(partial(Transport, base_url))
     try:
         return sender.send(request)
     finally:
@@ -68,10 +70,10 @@ def by_threads(base_url: str, request: Request) -> Response | Failure:
 
 
 async def in_loop(
-    make: Callable[[None, str], AsyncSender], base_url: str, request: Request
+    world: Callable[[], World], base_url: str, request: Request
 ) -> Response | Failure:
     """Send a request as the clients for loops do."""
-    sender = make(None, base_url)
+    sender = Transport(base_url, world())
     try:
         return await sender.send(request)
     finally:
@@ -80,8 +82,8 @@ async def in_loop(
 
 SENDERS: dict[str, Callable[[str, Request], Response | Failure]] = {
     "threads": by_threads,
-    "asyncio": lambda base_url, request: asyncio.run(in_loop(asyncio_sender, base_url, request)),
-    "trio": lambda base_url, request: trio.run(in_loop, trio_sender, base_url, request),
+    "asyncio": lambda base_url, request: asyncio.run(in_loop(Asyncio, base_url, request)),
+    "trio": lambda base_url, request: trio.run(in_loop, Trio, base_url, request),
 }
 
 

@@ -14,19 +14,13 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "looked=None)"
         ),
         (
-            "masivo/_http/by_httpx.py _failure_of: "
+            "masivo/_http/failures.py failure_of: "
             "return Failure(error.message, sent=False, fatal=error) => "
             "return Failure(error.message, sent=None, fatal=error)"
         ),
         (
             "masivo/emulator/inspector/feed.py Inspector._guess: "
             "self._guesses.popitem(last=False) => self._guesses.popitem(last=None)"
-        ),
-    ],
-    "only its speed differs: it looks again under the lock": [
-        (
-            "masivo/_http/by_httpx.py _Sender._get: client = self._client # once: a close may "
-            "forget it meanwhile => client = None # once: a close may forget it meanwhile"
         ),
     ],
     "only its speed differs": [
@@ -59,7 +53,7 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "an instant of real time, which no test can meet": [
         (
-            "masivo/_http/transport.py Transport._response: late = until <= self._world.now() "
+            "masivo/_http/transport.py Transport._go_on: late = until <= self._world.now() "
             "# known before the last look, not after it => late = until < self._world.now() "
             "# known before the last look, not after it"
         ),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 
 import httpx
 import msgspec
 import pytest
 from transport.server import Server
 
-from masivo._http.on_asyncio import asyncio_sender
-from masivo._http.sockets import SocketSender
+from masivo._http import ThreadSender
+from masivo._http.on_asyncio import Asyncio
+from masivo._http.transport import Transport
 from masivo.emulator import Emulator
 from masivo.protocol import Failure, Request, Response
 
@@ -29,7 +31,7 @@ def test_a_request_takes_an_eighth_of_what_it_takes_httpx() -> None:
     with Server() as server:
         request = request_to(server.url)
         headers = dict(request.headers)
-        sender, client = SocketSender(server.url), httpx.Client(trust_env=False)
+        sender, client = ThreadSender(partial(Transport, server.url)), httpx.Client(trust_env=False)
         sender.send(request)
         ours = instructions(lambda: sender.send(request))
         client.post(request.url, content=b"{}", headers=headers)
@@ -56,7 +58,7 @@ def test_a_request_is_one_write(world: str, body: bytes, monkeypatch: pytest.Mon
     monkeypatch.setattr(socket.socket, "send", recording)
 
     async def in_a_loop(request: Request) -> list[Response | Failure]:
-        sender = asyncio_sender(None, request.url)
+        sender = Transport(request.url, Asyncio())
         responses = [await sender.send(request) for _ in range(3)]
         await sender.aclose()
         return responses
@@ -66,7 +68,7 @@ def test_a_request_is_one_write(world: str, body: bytes, monkeypatch: pytest.Mon
         if world == "asyncio":
             responses = asyncio.run(in_a_loop(request))
         else:
-            sender = SocketSender(request.url)
+            sender = ThreadSender(partial(Transport, request.url))
             responses = [sender.send(request) for _ in range(3)]
             sender.close()
     assert all(isinstance(response, Response) for response in responses)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo._http import connections
+from masivo._http import connections, on_asyncio, on_trio
+from masivo._http.sockets import Threads
 
 from .certificates import authority_file
 from .worlds import LOOPS, WORLDS, run_in
@@ -32,7 +33,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead = 0.0
-        self._real = connections._Time.monotonic
+        self._real = connections.now
 
     def __call__(self) -> float:
         return self._real() + self.ahead
@@ -42,7 +43,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The transport's time."""
     clock = Clock()
-    monkeypatch.setattr(connections._Time, "monotonic", clock)
+    for place in (connections, on_asyncio, on_trio, Threads):
+        monkeypatch.setattr(place, "now", clock)
     return clock
 
 

@@ -51,10 +51,10 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[Address]], No
     """Has every host be at these addresses."""
 
     def to_these(addresses: Sequence[Address]) -> None:
-        async def lookup(*_: Any) -> Sequence[Address]:
-            return addresses
+        def lookup(*_: Any) -> tuple[None, Sequence[Address]]:
+            return None, addresses
 
-        monkeypatch.setattr(Transport, "_addresses", lookup)
+        monkeypatch.setattr(Transport, "_prepare", lookup)
 
     return to_these
 

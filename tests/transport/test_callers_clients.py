@@ -9,28 +9,25 @@ import httpx
 import pytest
 import trio
 
-from masivo._http.on_asyncio import asyncio_sender
-from masivo._http.on_trio import trio_sender
-from masivo._http.sockets import thread_sender
-from masivo._http.sources import source_of
+from masivo._http import opener_of
 from masivo.protocol import Failure, Response
 
 from .server import Peer, Server
-from .worlds import to
+from .worlds import sender_in, to
 
 
 def _send(world: str, client: Any, url: str) -> Response | Failure:
     if world == "threads":
-        source = source_of(client, "Client", url)
-        assert source is not None
+        opener = opener_of(client, "Client", url)
         with client:
-            return thread_sender(source, url).send(to(url))
-    source = source_of(client, "AsyncClient", url)
+            result: Response | Failure = sender_in(world, opener).send(to(url))
+            return result
+    opener = opener_of(client, "AsyncClient", url)
 
     async def main() -> Response | Failure:
-        make = trio_sender if world == "trio" else asyncio_sender
         async with client:
-            return await make(source, url).send(to(url))
+            result: Response | Failure = await sender_in(world, opener).send(to(url))
+            return result
 
     return trio.run(main) if world == "trio" else asyncio.run(main())
 
@@ -110,7 +107,7 @@ def test_a_success_whose_headers_have_arrived_is_given_up_with_its_status() -> N
     request = to("http://127.0.0.1/v1")
     transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Body()))
     with httpx.Client(transport=transport) as mine:
-        sender = thread_sender(source_of(mine, "Client", request.url), request.url)
+        sender = sender_in("threads", opener_of(mine, "Client", request.url))
         assert sender.given_up(request).status is None
         assert isinstance(sender.send(request), Response)
     assert asked == [200]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from masivo._http.exchange import BrokenResponseError, Exchange
+from masivo._http.exchange import Exchange
+from masivo._http.failures import BrokenResponseError
 from masivo.protocol import Response
 
 EXAMPLES = int(os.environ.get("CHAOS_EXAMPLES", "150"))

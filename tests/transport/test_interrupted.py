@@ -7,6 +7,7 @@ import gc
 import socket
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import uvloop
 import masivo._http
 from masivo._http.on_asyncio import Asyncio
 from masivo._http.on_trio import Trio
-from masivo._http.sockets import SocketSender
+from masivo._http.sockets import ThreadSender
 from masivo._http.transport import Transport
 from masivo.protocol import Response
 
@@ -90,6 +91,7 @@ class Counted:
     def __init__(self, world: Any, at: int, then: Callable[[], object]) -> None:
         self._world = world
         self.now = world.now
+        self.bound = world.bound
         self._left = at
         self._then = then
 
@@ -103,14 +105,14 @@ class Counted:
         self._count()
         return await self._world.in_thread(*args)
 
-    async def wait(self, *args: Any) -> None:
+    async def wait(self, *args: Any, **options: Any) -> None:
         """Count, and go on."""
         self._count()
-        await self._world.wait(*args)
+        await self._world.wait(*args, **options)
 
 
 async def _in_asyncio(url: str, at: int) -> bool:
-    transport: Any = Transport(Asyncio(), url)
+    transport: Any = Transport(url, Asyncio())
     task = asyncio.ensure_future(transport.send(large(url)))
     transport._world = Counted(transport._world, at, task.cancel)
     await asyncio.wait([task])
@@ -122,7 +124,7 @@ async def _in_asyncio(url: str, at: int) -> bool:
 
 
 async def _in_trio(url: str, at: int) -> bool:
-    transport: Any = Transport(Trio(), url)
+    transport: Any = Transport(url, Trio())
     world = transport._world
     with trio.CancelScope() as scope:
         transport._world = Counted(world, at, scope.cancel)
@@ -161,10 +163,10 @@ def test_cancelled_in_the_middle_of_a_race(world: str, monkeypatch: pytest.Monke
     """So are the sockets of a race."""
     with server(tls=False) as serving, black_hole() as one, black_hole() as two:
 
-        async def addresses(*_: Any) -> Any:
-            return [address(one), address(two), address(serving.port)]
+        def addresses(*_: Any) -> Any:
+            return None, [address(one), address(two), address(serving.port)]
 
-        monkeypatch.setattr("masivo._http.transport.Transport._addresses", addresses)
+        monkeypatch.setattr("masivo._http.transport.Transport._prepare", addresses)
         at = 0
         while CUT[world](serving.url, at + 1):
             at += 1
@@ -179,7 +181,7 @@ class _Interrupt(BaseException):
     """What a signal's handler raises."""
 
 
-def interrupted(sender: SocketSender, request: Request, at: int) -> bool:
+def interrupted(sender: ThreadSender, request: Request, at: int) -> bool:
     """Send, and be interrupted before a line of the package's; False if there are fewer lines."""
     left = at
 
@@ -187,8 +189,8 @@ def interrupted(sender: SocketSender, request: Request, at: int) -> bool:
         nonlocal left
         code = frame.f_code
         # At the end of a `with` block a trace can raise where no signal's handler can: the lock of
-        # `_encryption` would be held for ever.
-        if not code.co_filename.startswith(HERE) or "_encryption" in code.co_name:
+        # `_context` would be held for ever.
+        if not code.co_filename.startswith(HERE) or code.co_name == "_context":
             return None
         if event == "line":
             left -= 1
@@ -216,12 +218,12 @@ def test_interrupted_at_each_line(tls: bool, trusted: None) -> None:
     """A thread that is interrupted anywhere in a request leaves no connection open, and the next
     request succeeds."""
     with Server(tls=server_context() if tls else None) as serving:
-        sender = SocketSender(serving.url)
+        sender = ThreadSender(partial(Transport, serving.url))
         assert isinstance(sender.send(to(serving.url)), Response)
         sender.close()
         at = 0
         while True:
-            sender = SocketSender(serving.url)
+            sender = ThreadSender(partial(Transport, serving.url))
             if not interrupted(sender, to(serving.url), at + 1):
                 break
             at += 1
@@ -243,7 +245,7 @@ def test_ends_while_others_are_at_it() -> None:
             peer.say(OK)
 
     with Server(talk) as serving:
-        sender = SocketSender(serving.url)
+        sender = ThreadSender(partial(Transport, serving.url))
         results: list[Any] = []
         threads = [
             threading.Thread(target=lambda: results.append(sender.send(to(serving.url))))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo._http.connections import MAX_AGE, MAX_IDLE, MOST_IDLE
+from masivo._http.connections import MAX_AGE, MAX_IDLE
 from masivo.protocol import Failure, Response
 
 from .server import OK, PATIENCE, Peer, Server, respond
@@ -65,26 +65,6 @@ def test_requests_at_once_have_a_connection_each(run: Run) -> None:
 
         run(server.url, script)
         assert server.opened == 8
-
-
-def test_few_are_kept(run: Run) -> None:
-    """Of many connections that become idle, MOST_IDLE are kept."""
-    count = MOST_IDLE + 10
-    gate = threading.Barrier(count, timeout=PATIENCE)
-
-    def talk(peer: Peer) -> None:
-        while peer.request():
-            gate.wait()
-            peer.say(OK)
-
-    with Server(talk) as server:
-
-        async def script(face: Face) -> None:
-            assert good(*await face.together([to(server.url)] * count))
-            kept = len(face.transport._idle._connections)
-            assert kept == MOST_IDLE
-
-        run(server.url, script)
 
 
 @pytest.mark.parametrize("how", ["closed", "reset", "spoken"])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REQUEST = """
 import sys
+from functools import partial
 from masivo.protocol import Request, Response
 url, world = sys.argv[1:3]
 request = Request(1, "POST", url, (), b"{}", 10.0)
@@ -27,19 +28,21 @@ SEND = """
 def send_in(world, count, between=lambda: None):
     results = []
     if world == "threads":
-        from masivo._http.sockets import SocketSender
-        sender = SocketSender(url)
+        from masivo._http import ThreadSender
+        from masivo._http.transport import Transport
+        sender = ThreadSender(partial(Transport, url))
         for _ in range(count):
             results.append(sender.send(request))
             between()
         sender.close()
         return results
     async def main():
+        from masivo._http.transport import Transport
         if world == "trio":
-            from masivo._http.on_trio import trio_sender as make
+            from masivo._http.on_trio import Trio as World
         else:
-            from masivo._http.on_asyncio import asyncio_sender as make
-        sender = make(None, url)
+            from masivo._http.on_asyncio import Asyncio as World
+        sender = Transport(url, World())
         for _ in range(count):
             results.append(await sender.send(request))
             between()
@@ -111,8 +114,9 @@ def test_a_fork_leaves_the_parents_connections_alone(tmp_path: Path, tls: bool) 
     """A child opens its own, and neither uses nor ends its parent's, which go on after it."""
     program = """
     import os
-    from masivo._http.sockets import SocketSender
-    sender = SocketSender(url)
+    from masivo._http import ThreadSender
+    from masivo._http.transport import Transport
+    sender = ThreadSender(partial(Transport, url))
     ok = isinstance(sender.send(request), Response)
     child = os.fork()
     if child == 0:
@@ -160,8 +164,10 @@ def test_gevent(tmp_path: Path, tls: bool) -> None:
     import gevent
     """
     rest = """
-    from masivo._http.sockets import SocketSender
-    sender = SocketSender(url.replace("127.0.0.1", "localhost") if "http:" in url else url)
+    from masivo._http import ThreadSender
+    from masivo._http.transport import Transport
+    base_url = url.replace("127.0.0.1", "localhost") if "http:" in url else url
+    sender = ThreadSender(partial(Transport, base_url))
     import msgspec
     if "http:" in url:
         request = msgspec.structs.replace(request, url=url.replace("127.0.0.1", "localhost"))

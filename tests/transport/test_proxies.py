@@ -11,21 +11,22 @@ import trio
 
 from masivo import MasivoConfigError
 from masivo._http import proxies
-from masivo._http.on_asyncio import asyncio_sender
-from masivo._http.on_trio import trio_sender
+from masivo._http.by_httpx import HttpxTransport
+from masivo._http.openers import opener_of
 from masivo._http.proxies import Proxy, proxy_for
-from masivo._http.sockets import thread_sender
-from masivo._http.sources import source_of
+from masivo._http.sockets import Threads
+from masivo._http.transport import Transport
 from masivo.protocol import Failure, Response
 
 from .certificates import server_context
 from .server import OK, Peer, Server
-from .worlds import to
+from .worlds import sender_in, to
 
 if TYPE_CHECKING:
-    from masivo._http.sources import Kind
+    from masivo._http.openers import Kind
 
 BASE = "https://api.example.com/v1"
+LOCAL = "http://127.0.0.1:1"
 PROXY = "http://proxy.example:3128"
 SECRET = "s3cret"
 
@@ -219,19 +220,17 @@ def test_socks_needs_an_extra(scheme: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def _send(kind: Kind, world: str, environ: dict[str, str]) -> Response | Failure:
-    source = source_of(None, kind, BASE, lookup=environ.get)
-    assert source is not None
+    opener = opener_of(None, kind, BASE, lookup=environ.get)
     request = to(BASE, timeout=5)
     if world == "threads":
-        sender = thread_sender(source, BASE)
-        result = sender.send(request)
+        sender = sender_in(world, opener)
+        result: Response | Failure = sender.send(request)
         sender.close()
         return result
 
     async def main() -> Response | Failure:
-        make = trio_sender if world == "trio" else asyncio_sender
-        sender = make(source, BASE)
-        result = await sender.send(request)
+        sender = sender_in(world, opener)
+        result: Response | Failure = await sender.send(request)
         await sender.aclose()
         return result
 
@@ -287,19 +286,18 @@ def test_a_tunnel(kind: Kind, world: str) -> None:
 def test_without_a_proxy_there_is_no_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then connections of our own are used."""
     monkeypatch.setitem(sys.modules, "httpx", None)
-    assert (
-        source_of(None, "Client", BASE, lookup={"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}.get) is None
-    )
-    assert (
-        source_of(None, "Client", "http://127.0.0.1:1", lookup={"ALL_PROXY": "rubbish://"}.get)
-        is None
-    )
+    excluded = opener_of(None, "Client", BASE, lookup={"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}.get)
+    assert isinstance(excluded(Threads()), Transport)
+    local = opener_of(None, "Client", LOCAL, lookup={"ALL_PROXY": "rubbish://"}.get)
+    assert isinstance(local(Threads()), Transport)
 
 
 def test_certificates_that_cannot_be_used() -> None:
     """They are refused when the way is chosen; where they are not used they are ignored."""
     wrong = {"SSL_CERT_FILE": "/nowhere.pem"}
     with pytest.raises(MasivoConfigError, match=r"SSL_CERT_FILE.*nowhere\.pem"):
-        source_of(None, "Client", BASE, lookup=wrong.get)
-    assert source_of(None, "Client", "http://127.0.0.1:1", lookup=wrong.get) is None
-    assert source_of(dict, "Client", BASE, lookup=wrong.get) is not None
+        opener_of(None, "Client", BASE, lookup=wrong.get)
+    local = opener_of(None, "Client", LOCAL, lookup=wrong.get)
+    assert isinstance(local(Threads()), Transport)
+    mine = opener_of(dict, "Client", BASE, lookup=wrong.get)
+    assert isinstance(mine(Threads()), HttpxTransport)

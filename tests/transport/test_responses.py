@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo._http.body import BadBodyError, Body
+from masivo._http.body import Body
+from masivo._http.failures import BrokenResponseError
 from masivo.protocol import MAX_BODY, Failure, Response
 
 from .server import OK, PATIENCE, Peer, Server, respond
@@ -295,7 +296,7 @@ def test_a_bomb_in_two_pieces_does_not_go_off() -> None:
     for first in (500, 1000, 1500, 2000):
         tracemalloc.start()
         try:
-            with pytest.raises(BadBodyError, match="larger than"):
+            with pytest.raises(BrokenResponseError, match="larger than"):
                 feed(bomb[:first], bomb[first:])
             peak = tracemalloc.get_traced_memory()[1]
         finally:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import trio
 import uvloop
 
-from masivo._http.on_asyncio import Asyncio, asyncio_sender
-from masivo._http.on_trio import trio_sender
-from masivo._http.sockets import SocketSender, thread_sender
+from masivo._http import ThreadSender
+from masivo._http.on_asyncio import Asyncio
+from masivo._http.on_trio import Trio
+from masivo._http.transport import Transport
 from masivo.protocol import Failure, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-__all__ = ["LOOPS", "WORLDS", "Face", "Run", "run_in", "to"]
+    from masivo._http.openers import Opener
+
+__all__ = ["LOOPS", "WORLDS", "Face", "Run", "run_in", "sender_in", "to"]
 
 T = TypeVar("T")
 
@@ -44,11 +48,11 @@ class Face:
 
     def __init__(self, sender: Any) -> None:
         self.sender = sender
-        self.transport: Any = sender._transport if isinstance(sender, SocketSender) else sender
+        self.transport: Any = sender._transport if isinstance(sender, ThreadSender) else sender
 
     async def send(self, request: Request) -> Response | Failure:
         """Carry out one request."""
-        if isinstance(self.sender, SocketSender):
+        if isinstance(self.sender, ThreadSender):
             return self.sender.send(request)
         result: Response | Failure = await self.sender.send(request)
         return result
@@ -60,7 +64,7 @@ class Face:
         async def one(request: Request) -> None:
             results.append(await self.send(request))
 
-        if isinstance(self.sender, SocketSender):
+        if isinstance(self.sender, ThreadSender):
             threads = [
                 threading.Thread(target=_run_through, args=(one(each),)) for each in requests
             ]
@@ -78,7 +82,7 @@ class Face:
 
     async def close(self) -> None:
         """Close the sender."""
-        if isinstance(self.sender, SocketSender):
+        if isinstance(self.sender, ThreadSender):
             self.sender.close()
         else:
             await self.sender.aclose()
@@ -90,14 +94,19 @@ class Run(Protocol):
     def __call__(self, url: str, script: Callable[[Face], Awaitable[T]], /) -> T: ...
 
 
+def sender_in(world: str, opener: Opener) -> Any:
+    """What sends requests in a world, made in it."""
+    if world == "threads":
+        return ThreadSender(opener)
+    return opener(Trio() if world == "trio" else Asyncio())
+
+
 def run_in(world: str) -> Run:
     """What runs a script in a world."""
 
     def run(url: str, script: Callable[[Face], Awaitable[T]]) -> T:
-        kinds: dict[str, Any] = {"threads": thread_sender, "trio": trio_sender}
-
         async def main() -> T:
-            face = Face(kinds.get(world, asyncio_sender)(None, url))
+            face = Face(sender_in(world, partial(Transport, url)))
             try:
                 return await script(face)
             finally:

@@ -1,6 +1,6 @@
-"""The source of a world's HTTP client: the caller's own, one for a proxy, or none.
+"""The choice of a client's transport: the caller's own HTTP client, a proxy, or our connections.
 
-``httpx`` and the sender for it are imported only in the first two cases.
+``httpx`` is imported only for a proxy.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ import inspect
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from masivo import MasivoConfigError
 
 from .building import build_lock
+from .by_httpx import HttpxTransport
+from .failures import said_by
 from .proxies import proxy_for
+from .transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,35 +26,27 @@ if TYPE_CHECKING:
     import httpx2
 
     from .proxies import Lookup
+    from .transport import World
 
-    T = TypeVar("T")
-    _Makes: TypeAlias = Callable[[], T]
+__all__ = ["AsyncHttpClient", "HttpClient", "Kind", "Opener", "opener_of"]
 
-__all__ = ["AsyncHttpClient", "HttpClient", "Kind", "Source", "said_by", "source_of"]
-
-HttpClient: TypeAlias = "httpx.Client | httpx2.Client | _Makes[httpx.Client | httpx2.Client]"
+HttpClient: TypeAlias = "httpx.Client | httpx2.Client | Callable[[], httpx.Client | httpx2.Client]"
 """The types of ``http_client`` for threads."""
 AsyncHttpClient: TypeAlias = (
-    "httpx.AsyncClient | httpx2.AsyncClient | _Makes[httpx.AsyncClient | httpx2.AsyncClient]"
+    "httpx.AsyncClient | httpx2.AsyncClient | Callable[[], httpx.AsyncClient | httpx2.AsyncClient]"
 )
 """The types of ``http_client`` for an event loop."""
 
 Kind: TypeAlias = Literal["Client", "AsyncClient"]
 
-
-class Source(NamedTuple):
-    """The source of an HTTP client."""
-
-    make: Callable[[], Any]
-    """Returns the client, or raises MasivoConfigError if there is no usable one."""
-    owned: bool
-    """True if it is ours to close."""
+Opener: TypeAlias = "Callable[[World], HttpxTransport | Transport]"
+"""Makes the transport for a world."""
 
 
-def source_of(
+def opener_of(
     given: object, kind: Kind, base_url: str, *, enabled: bool = True, lookup: Lookup = os.getenv
-) -> Source | None:
-    """Return the source of the HTTP client; None if our own connections are used.
+) -> Opener:
+    """Return the function that makes a client's transport.
 
     Args:
         given: the argument ``http_client``.
@@ -66,36 +61,38 @@ def source_of(
             and a setting of the environment that applies cannot be used.
     """
     if given is None:
-        return _proxied(kind, base_url, lookup) if enabled else None
-    if _is_client(given, kind):
-        return Source(partial(_inherited, given, kind, os.getpid()), owned=False)
-    if callable(given) and not inspect.iscoroutinefunction(given):
-        return Source(partial(_made, given, kind), owned=True)
-    raise MasivoConfigError(
-        f"http_client must be an httpx.{kind} (or httpx2.{kind}), or a function of no arguments "
-        f"that makes one, not {type(given).__module__}.{type(given).__qualname__}"
-    )
+        make = _through_proxy(kind, base_url, lookup) if enabled else None
+        if make is None:
+            return partial(Transport, base_url)
+    elif _is_client(given, kind):
+        make = partial(_inherited, given, kind, os.getpid())
+    elif callable(given) and not inspect.iscoroutinefunction(given):
+        make = partial(_made, given, kind)
+    else:
+        raise MasivoConfigError(
+            f"http_client must be an httpx.{kind} (or httpx2.{kind}), or a function of no "
+            f"arguments that makes one, not {type(given).__module__}.{type(given).__qualname__}"
+        )
+    owned = not _is_client(given, kind)
+    return partial(HttpxTransport, make, owned=owned, is_async=kind == "AsyncClient")
 
 
 def _is_client(given: object, kind: Kind) -> bool:
-    modules = (sys.modules.get(name) for name in ("httpx", "httpx2"))
-    return any(
-        module is not None and isinstance(given, getattr(module, kind)) for module in modules
-    )
+    families = filter(None, map(sys.modules.get, ("httpx", "httpx2")))
+    return any(isinstance(given, getattr(family, kind)) for family in families)
 
 
-def _proxied(kind: Kind, base_url: str, lookup: Lookup) -> Source | None:
+def _through_proxy(kind: Kind, base_url: str, lookup: Lookup) -> Callable[[], object] | None:
+    if base_url.startswith("http:"):
+        return None  # this machine's
     with build_lock:
-        if base_url.startswith("https:"):
-            from .tls import check_certificates  # only a client that needs it pays for it
+        from .tls import check_certificates, client_context  # they import ssl
 
-            check_certificates(lookup)
+        check_certificates(lookup)
         proxy = proxy_for(base_url, lookup)
         if proxy is None:
             return None
         import httpx
-
-        from .tls import client_context
 
         context = client_context()  # here, as it is slow: a loop must not wait for it later
 
@@ -109,7 +106,7 @@ def _proxied(kind: Kind, base_url: str, lookup: Lookup) -> Source | None:
             limits=httpx.Limits(max_connections=None),
         )
 
-    return Source(through, owned=True)
+    return through
 
 
 def _inherited(given: object, kind: Kind, process: int) -> object:
@@ -136,11 +133,3 @@ def _made(function: Callable[[], object], kind: Kind) -> object:
             f"{type(client).__qualname__}, not an httpx.{kind} or httpx2.{kind}"
         )
     return client
-
-
-def said_by(error: BaseException) -> str:
-    """Return an exception's text, or an empty one if ``str`` fails."""
-    try:
-        return str(error).strip()
-    except Exception:  # noqa: BLE001 (exceptions of a caller's transport can be anything)
-        return ""
