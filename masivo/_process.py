@@ -148,11 +148,11 @@ def _close(
 
 
 @at_exit
-def _last_words() -> None:
+def _log_unclaimed() -> None:
     # Registered first, and so called last.
     with suppress(KeyboardInterrupt):
         for session in sessions:
-            session.last_words()
+            session.log_unclaimed()
 
 
 @at_exit

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
 
-LAST_WORDS: Final = 0.2
+LOG_GRACE: Final = 0.2
 """Seconds that the exit waits for log lines, and that a close may take past its deadline for the
 calls of ``on_error``."""
 
@@ -88,13 +88,13 @@ class SessionBase(ABC):
         bell: SimpleQueue[None] = SimpleQueue()
         with self.waiters.waiting(ticket, partial(bell.put, None)), suppress(Empty):
             if ticket.outcome is None:
-                bell.get(timeout=None if seconds is None else seconds + LAST_WORDS)
+                bell.get(timeout=None if seconds is None else seconds + LOG_GRACE)
 
-    def last_words(self) -> None:
+    def log_unclaimed(self) -> None:
         """Log failures that are still unclaimed: the interpreter exits."""
         ticket = self.engine.report_unclaimed()
         self.attend()
-        self.finish(ticket, LAST_WORDS)
+        self.finish(ticket, LOG_GRACE)
 
     def abort(self, why: str) -> None:
         """End the session without waiting for anything."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .exchange import Exchange
 
-__all__ = ["Address", "Connection", "Idle", "has_arrived", "now", "set_out"]
+__all__ = ["Address", "Connection", "Idle", "is_connected", "now", "begin_connect"]
 
 Address = tuple[int, int, int, str, Any]
 """One address, as ``getaddrinfo`` gives it."""
@@ -34,7 +34,7 @@ now: Final = partial(time.monotonic)
 freezes time replaces that wherever it finds it."""
 
 
-def set_out(address: Address) -> socket.socket:
+def begin_connect(address: Address) -> socket.socket:
     """Return a non-blocking socket that is connecting to an address.
 
     Raises:
@@ -52,7 +52,7 @@ def set_out(address: Address) -> socket.socket:
     return sock
 
 
-def has_arrived(sock: socket.socket) -> bool:
+def is_connected(sock: socket.socket) -> bool:
     """Return True if a connecting socket is connected.
 
     Raises:

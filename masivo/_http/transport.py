@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from .building import build_lock
-from .connections import Connection, Idle, has_arrived, set_out
+from .connections import Connection, Idle, begin_connect, is_connected
 from .exchange import Exchange, request_bytes
 from .failures import Lack, failure_of
 
@@ -165,9 +165,9 @@ class Transport:
                 try:
                     if untried and (not racers or self._world.now() >= next_at):
                         next_at = self._world.now() + head_start
-                        racers.append(set_out(untried.pop(0)))
+                        racers.append(begin_connect(untried.pop(0)))
                     for racer in racers:
-                        if has_arrived(racer):
+                        if is_connected(racer):
                             racers.remove(racer)
                             return racer
                 except OSError as failed:

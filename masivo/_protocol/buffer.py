@@ -165,7 +165,7 @@ class Buffer(Origin):
         if len(arrivals) != items or arrivals[0] is not folded:
             folded, items, total = gate.count()
         if not self._plain:
-            if not self._goes_on(
+            if not self._store_event(
                 delivery, folded[0] + items < gate.full_count and total + length <= gate.full_bytes
             ):
                 return delivery
@@ -346,7 +346,7 @@ class Buffer(Origin):
         delivery.outcome = _NOT_SENT
         return delivery
 
-    def _goes_on(self, delivery: Delivery, has_room: bool) -> bool:
+    def _store_event(self, delivery: Delivery, has_room: bool) -> bool:
         """Store an event; return True if it is to be kept in memory, too. Otherwise its delivery
         has ended: the client is disabled, or the store or the memory has no room."""
         store, gate, clock = self._store, self._gate, self._server_clock

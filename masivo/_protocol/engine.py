@@ -277,8 +277,8 @@ class Engine:
             context.wake()
         context.timers.set(_LOG, context.losses.next())
         if not self._clients:
-            self._authorizer.rest()
-            context.rest()
+            self._authorizer.reset()
+            context.reset()
         if context.listening:
             self._report_idle()
 

@@ -246,7 +246,7 @@ class Client(ClientBase["HttpClient"]):
             return
         if _process.exiting:
             _process.deliver([(session, buffer)])
-            session.last_words()
+            session.log_unclaimed()
         else:
             buffer.close(None)
             session.attend()

@@ -361,7 +361,7 @@ DEFECTS: Final[dict[str, Defect]] = {
         authorizer.Authorizer, "_renew_later", lambda self, *_: self._revoke("it failed")
     ),
     "renewals after a hold are not spread": becomes(
-        authorizer.Authorizer, "_patience", lambda _self: 0.0
+        authorizer.Authorizer, "_renewal_delay", lambda _self: 0.0
     ),
     # ── sending ───────────────────────────────────────────────────────────────────────────────────
     "max_retries is exceeded by one": around(

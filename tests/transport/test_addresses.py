@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from drivers.events import closed_port
 
-from masivo._http.connections import has_arrived
+from masivo._http.connections import is_connected
 from masivo._http.transport import HEAD_START, Transport
 from masivo.protocol import Failure, Response
 
@@ -83,9 +83,9 @@ def test_an_address_has_its_head_start(
 
     def not_at_once(sock: socket.socket) -> bool:
         looks.append(sock)
-        return len(looks) > 1 and has_arrived(sock)
+        return len(looks) > 1 and is_connected(sock)
 
-    monkeypatch.setattr("masivo._http.transport.has_arrived", not_at_once)
+    monkeypatch.setattr("masivo._http.transport.is_connected", not_at_once)
     with Server() as server:
         resolve([address(server.port) for _ in range(1 + others)])
 

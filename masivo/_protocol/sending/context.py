@@ -99,7 +99,7 @@ class Context:
         self._works: dict[int, _Then] = {}
         self._last_id = 0
 
-    def rest(self) -> None:
+    def reset(self) -> None:
         """Drop the state: the last client has detached."""
         self.backoff = Backoff(self.random)
         for request_id in self._requests:
@@ -297,7 +297,7 @@ class Context:
         self.wake()
 
     def _note_unclaimed(self, error: MasivoError, count: int) -> None:
-        # Without a client no timer fires: `rest` logs suppressed failures in this poll.
+        # Without a client no timer fires: `reset` logs suppressed failures in this poll.
         suppress = not self.attached
         self.out.warnings.extend(self.losses.note(error, count, self.now, suppress=suppress))
 

@@ -93,7 +93,7 @@ class Authorizer:
         """The state of the token."""
         return self._token.state
 
-    def rest(self) -> None:
+    def reset(self) -> None:
         """Drop the state: the last client has detached."""
         self._token = Token(self._context.random)
         self._authorization = None
@@ -155,14 +155,14 @@ class Authorizer:
     def renew(self) -> None:
         """Ask for a new token in the background."""
         if self._token.change(Change.DUE):
-            self._begin_authorization(self._patience())
+            self._begin_authorization(self._renewal_delay())
         # A client that detached in the same poll may have set the timer.
         self.set_renewal()
 
     def _longest_wait(self) -> float:
         return max(self._clients.refresh_interval() or LONGEST_HOLD, 1.0)
 
-    def _patience(self) -> float:
+    def _renewal_delay(self) -> float:
         """The delay of a background renewal during a hold, in seconds: the rest of the hold plus a
         random part of the interval, so that a fleet does not renew at once. 0 without a hold."""
         backoff = self._context.backoff
@@ -215,7 +215,7 @@ class Authorizer:
             self._give_up(error)
             return
         if error is not None and authorization.not_before < context.backoff.long_hold_until:
-            authorization.not_before = context.now + self._patience()
+            authorization.not_before = context.now + self._renewal_delay()
         # No caller waits for a background renewal, so a close does not hurry it.
         hurry = self._token.state is State.FETCHING and self._clients.hurry()
         at = context.waits_until(authorization, hurry=hurry)
@@ -327,7 +327,7 @@ class Authorizer:
         context.all_touched = True  # waiting batches fail at once if the hold is too long
         authorization.retries += 1
         authorization.not_before = context.now + (
-            self._patience()
+            self._renewal_delay()
             or full_jitter(authorization.retries, context.random, self._longest_wait())
         )
         if context.listening:
