@@ -13,7 +13,8 @@ from masivo import Client, FailedEvent
 
 
 def orders(path: str) -> Iterator[dict[str, str]]:
-    """The rows to report; with models, ``Order.objects.order_by("pk").iterator()``."""
+    """The rows, in the order of their numbers; with models,
+    ``Order.objects.order_by("pk").iterator()``."""
     with Path(path).open(encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
         failures: list[FailedEvent] = []
         sent = options["after"]
         with Client(brand_id=settings.SHOP_BRAND, on_error=failures.append) as client:
-            for order in orders(options["file"]):
+            for row, order in enumerate(orders(options["file"]), 1):
                 number = int(order["number"])
                 if number <= options["after"]:
                     continue
@@ -46,7 +47,7 @@ class Command(BaseCommand):
                         "metadata": {"order": number},
                     }
                 )
-                if number % 1000 == 0:  # so often the outcome of all so far is known
+                if row % 1000 == 0:  # then wait for the outcome of all so far
                     if client.flush().failed:
                         break
                     sent = number
