@@ -40,7 +40,13 @@ if TYPE_CHECKING:
 
 RESULTS: Final = ROOT / ".mutants"
 
-SPOOLED: Final = ("batches/backlog.py", "batches/spooled.py", "batches/upkeep.py", "storage/")
+SPOOLED: Final = (
+    "batches/aside.py",
+    "batches/backlog.py",
+    "batches/spooled.py",
+    "batches/upkeep.py",
+    "storage/",
+)
 """The files that the simulation of spools tries as well."""
 SPOOL_SEEDS: Final = 80
 """Of that simulation."""

@@ -3,6 +3,7 @@
 - ``outbox``: one client: its waiting events, and when they are sent; the steps of a poll
 - ``in_flight``: its batches in flight: they are sent, retried, halved, and end
 - ``spooled``: the same, where a store keeps the events
+- ``aside``: batches that have stepped aside
 - ``backlog``: the events that are on disk and not in memory
 - ``upkeep``: the care of the store, and the warnings of its state
 - ``triggers``: why and when a batch is sent

@@ -8,7 +8,6 @@ The rules: ``docs/reference/guarantees.md#two-ends`` and those that follow.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.errors import (
@@ -19,7 +18,6 @@ from masivo._protocol.errors import (
     closed_error,
 )
 from masivo._protocol.events.form import BRACE, opening
-from masivo._protocol.sending.backoff import full_jitter
 from masivo._protocol.sending.timers import Timer
 from masivo._protocol.storage.kept import Kept, customer_of, issued_at_of, left_over, source_of
 from masivo._protocol.storage.store import Note
@@ -27,6 +25,7 @@ from masivo._protocol.storage.work import Queued
 from masivo._protocol.values import Failure
 from masivo._protocol.wire.dates import format_stamp
 
+from .aside import Aside
 from .backlog import Backlog, Source, is_live
 from .batch import Batch, Part
 from .issued_at import stamps_of, with_stamps
@@ -75,14 +74,10 @@ class SpooledOutbox(Outbox):
         self._upkeep = Upkeep(
             context, gate.settings, store, self._todo, self.backlog, self._in_memory
         )
-        self._aside: deque[Batch] = deque()  # batches that have stepped aside, in order
-        self._try_at = 0.0  # when the next of them is sent, at the latest
-        self._in_vain = 0  # failed attempts since the API last accepted a batch
-        self._aside_events = 0
+        self._aside = Aside(context)
         self._has_left = False  # True once a delivery ended before its event
         self._kept_queued = 0  # events in the queue whose deliveries have ended
         self._let_go = 0  # events that were in memory when the client was released
-        self._well = False  # the API's last response accepted or rejected events
         self._alone: MasivoError = MasivoQueueFullError("", spooled=True)
         self._room_at = 0.0
 
@@ -114,7 +109,7 @@ class SpooledOutbox(Outbox):
 
     def _counts(self) -> tuple[int, int, int]:
         """See Outbox."""
-        spooled = self._kept_queued + self._aside_events + self._let_go + self.backlog.untaken
+        spooled = self._kept_queued + self._aside.events + self._let_go + self.backlog.untaken
         return self.backlog.accepted, self.backlog.adopted, spooled
 
     @property
@@ -129,7 +124,7 @@ class SpooledOutbox(Outbox):
 
     def _oldest_of(self) -> list[float]:
         """See Outbox."""
-        return [batch.oldest for batch in (*self._batches, *self._aside)]
+        return [batch.oldest for batch in (*self._batches, *self._aside.batches)]
 
     # ── Effects of inputs ────────────────────────────────────────────────────────────────────
 
@@ -176,7 +171,7 @@ class SpooledOutbox(Outbox):
     def flush(self, ticket: FlushTicket) -> None:
         """See Outbox. Events that were left are tried again."""
         self.use()
-        self._try_again()
+        self._aside.try_at = self._context.now
         self._push("flush")
         pending = self._unended - self.backlog.waiting
         self._outcomes.open_flush(ticket, self._queue.arrived, pending)
@@ -189,7 +184,7 @@ class SpooledOutbox(Outbox):
 
     def close(self, ticket: CloseTicket, deadline: float | None, error: MasivoError) -> None:
         """See Outbox. Events that were left are tried again."""
-        self._try_again()
+        self._aside.try_at = self._context.now
         super().close(ticket, deadline, error)
 
     def want_token(self, ticket: Ticket) -> None:
@@ -197,20 +192,17 @@ class SpooledOutbox(Outbox):
         self.use()
         super().want_token(ticket)
 
-    def _try_again(self) -> None:
-        self._try_at = self._context.now
-
     def release(self, error: MasivoError, *, quiet: bool = False) -> None:
         """See Outbox. Pending events stay in the store."""
         if self.released:
             return
-        for batch in (*self._batches, *self._aside):
+        for batch in (*self._batches, *self._aside.batches):
             self._context.forget(batch)
             self._context.timers.set((Timer.RETRY, (self, batch)), None)
             for part in batch.remaining():
                 self._drop(part.deliveries, part.numbers, error)
-        self._batches, self._aside = [], deque()
-        self._in_flight = self._aside_events = 0
+        self._batches, self._in_flight = [], 0
+        self._aside.clear()
         taken = self._queue.clear()
         self._drop(taken.deliveries, taken.numbers, error)
         behind = self.backlog.fresh() + self.backlog.drop_waiting()
@@ -235,7 +227,8 @@ class SpooledOutbox(Outbox):
 
     def _in_memory(self) -> list[Delivery]:
         """The events in memory that are in the client's own log."""
-        parts = [part for batch in (*self._batches, *self._aside) for part in batch.parts]
+        batches = (*self._batches, *self._aside.batches)
+        parts = [part for batch in batches for part in batch.parts]
         entries = [each for _, each in self._lines.entries()]
         entries += [each for part in parts for each in part.deliveries]
         return [each for each in entries if source_of(each) is None and each.encoded]
@@ -259,7 +252,7 @@ class SpooledOutbox(Outbox):
         super().step(now)
         if not self.released:
             self._upkeep.plan(now)
-            stuck = bool(self._aside) and not (self._batches or self._queue.ready)
+            stuck = bool(self._aside.batches) and not (self._batches or self._queue.ready)
             self.backlog.plan(now, stuck=stuck, closing=bool(self._closes))
         self._todo.begin()
         self._outcomes.end_flushes()
@@ -320,8 +313,8 @@ class SpooledOutbox(Outbox):
         batch.client = self.gate
         batch.part.key = batch.part.noted = noted.note.key
         batch.part.adopted = True
-        self._put_aside(batch)
-        self._try_at = self._context.now
+        self._aside.put(batch)
+        self._aside.try_at = self._context.now
         self._reports.adopted(len(entries))
 
     def _numbers(self, count: int) -> range:
@@ -337,7 +330,7 @@ class SpooledOutbox(Outbox):
             self._upkeep.next_at(),
             self._room_at if self._drains else None,
         ]
-        if self._aside or self._kept_queued:
+        if self._aside.batches or self._kept_queued:
             context = self._context
             if self._authorizer.refusal() is not None:
                 times.append(self._authorizer.refused_until)
@@ -346,7 +339,7 @@ class SpooledOutbox(Outbox):
             elif now < context.backoff.hold_until:
                 times.append(context.backoff.hold_until)
             else:
-                times.append(self._try_at)
+                times.append(self._aside.try_at)
         return min((at for at in times if at is not None and at > now), default=None)
 
     def _form(self, now: float) -> bool:
@@ -355,7 +348,7 @@ class SpooledOutbox(Outbox):
             if self._queue.ready and self._due(now) is not None:
                 self._stop_queue(error)
             return False
-        if self._well and self._resume(now):
+        if self._aside.well and self._resume(now):
             return True
         return super()._form(now) or self._resume(now)
 
@@ -365,14 +358,13 @@ class SpooledOutbox(Outbox):
         context = self._context
         if len(self._batches) >= self.settings.max_in_flight:
             return False
-        if not self._aside or not (self._well or now >= self._try_at):
+        if not self._aside.is_due(now):
             return False
         if self._authorizer.token() is None:
             return False
         if now < context.backoff.hold_until and not self.hurry:
             return False
-        batch = self._aside.popleft()
-        self._aside_events -= len(batch)
+        batch = self._aside.take()
         self._batches.append(batch)
         self._in_flight += len(batch)
         batch.not_before = now
@@ -419,7 +411,7 @@ class SpooledOutbox(Outbox):
             self._note(part)
             return
         if not batch.retries:
-            part.well = self._well
+            part.well = self._aside.well
         super()._send(batch, token)
 
     def _note(self, part: Part) -> None:
@@ -499,7 +491,7 @@ class SpooledOutbox(Outbox):
 
     def _leave_kept(self, error: MasivoError) -> None:
         """Make flushes no longer wait for events that were left before."""
-        for batch in self._aside:
+        for batch in self._aside.batches:
             self._leave_parts(batch, error)
         if self._kept_queued:
             numbers = [n for n, each in self._lines.entries() if isinstance(each, Kept)]
@@ -511,7 +503,8 @@ class SpooledOutbox(Outbox):
             self._batches.remove(batch)
             self._in_flight -= len(batch)
             self._context.timers.set((Timer.RETRY, (self, batch)), None)
-            self._put_aside(batch)
+            self._aside.put(batch)
+        self._context.touch(self)
 
     def _stop_queue(self, error: MasivoError, customers: Collection[str] | None = None) -> None:
         entries = self._lines.entries(customers)
@@ -524,13 +517,6 @@ class SpooledOutbox(Outbox):
         self._triggers.gone(live.values())
         self._triggers.push(self._queue.arrived, "spool")
         self._outcomes.leave([*live.values()], [*live], error)
-
-    def _put_aside(self, batch: Batch) -> None:
-        batch.begin()
-        batch.unauthorized = None
-        self._aside.append(batch)
-        self._aside_events += len(batch)
-        self._context.touch(self)
 
     def _returned(self, batch: Batch, result: Response | Failure) -> None:
         if isinstance(result, Failure) and not result.sent:
@@ -547,22 +533,14 @@ class SpooledOutbox(Outbox):
         return max(most, ALONE - part.failures - 1)
 
     def _retry(self, batch: Batch, error: MasivoError, wait: float | None) -> None:
-        self._well = False
+        self._aside.well = False
         super()._retry(batch, error, wait)
-
-    def _wait_long(self) -> None:
-        """Set the wait before the next batch that stepped aside: longer each time."""
-        context = self._context
-        self._in_vain += 1
-        wait = max(context.backoff.wait(), full_jitter(self._in_vain, context.random))
-        self._try_at = context.now + wait
 
     def _give_up(self, batch: Batch, error: MasivoError) -> None:
         """Make a part step aside that cannot be delivered now, unless it is at fault."""
         part = batch.part
-        self._well = False
         part.failures += batch.retries + 1
-        self._wait_long()
+        self._aside.failed()
         alone = len(part.deliveries) == 1
         at_fault = part.well and not isinstance(error, MasivoConfigError)
         self._leave(part.deliveries, part.numbers, error)
@@ -579,7 +557,7 @@ class SpooledOutbox(Outbox):
             self._in_flight -= len(batch)
             if rest is not None:
                 self._batches.append(rest)
-            self._put_aside(batch)
+            self._aside.put(batch)
         self._context.touch(self)
         if self._closes:
             self._end_close()
@@ -589,7 +567,7 @@ class SpooledOutbox(Outbox):
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
     def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
-        self._well, self._in_vain = True, 0
+        self._aside.responded()
         self._authorizer.trust()
         self.backlog.gone(batch.part.deliveries)  # first: a flush ends after the removals
         self._make_room()
@@ -598,7 +576,7 @@ class SpooledOutbox(Outbox):
     def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
         part = batch.part
         if rejected and error.status is not None and error.status < 500:
-            self._well, self._in_vain = True, 0
+            self._aside.responded()
         if rejected:
             self._upkeep.keep_rejected(part.events, error)
         self.backlog.gone(part.deliveries)

@@ -15,6 +15,7 @@ import msgspec
 from simulation.defects import after, around, becomes, before, change, nothing
 from simulation.frame import hunt_all
 
+from masivo._protocol.batches.aside import Aside
 from masivo._protocol.batches.backlog import Backlog
 from masivo._protocol.batches.outbox import Outbox
 from masivo._protocol.batches.spooled import SpooledOutbox
@@ -82,7 +83,7 @@ DEFECTS: Final[dict[str, Defect]] = {
     "an adopted log is never let go": becomes(Log, "release", nothing),
     # ── two ends ──────────────────────────────────────────────────────────────────────────────────
     "an outage ends events": becomes(SpooledOutbox, "_leave", _fail_instead),
-    "a batch that steps aside is forgotten": becomes(SpooledOutbox, "_put_aside", nothing),
+    "a batch that steps aside is forgotten": becomes(Aside, "put", nothing),
     "a refused key is the end of what waits": becomes(
         SpooledOutbox, "_stop_queue", lambda self, error, *_: Outbox._stop_queue(self, error)
     ),

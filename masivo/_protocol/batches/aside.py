@@ -1,0 +1,68 @@
+"""Batches that have stepped aside, and when the next of them is sent again.
+
+The rules: ``docs/reference/guarantees.md#step-aside``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from masivo._protocol.sending.backoff import full_jitter
+
+if TYPE_CHECKING:
+    from masivo._protocol.sending.context import Context
+
+    from .batch import Batch
+
+__all__ = ["Aside"]
+
+
+class Aside:
+    """The batches of one client that have stepped aside, in order."""
+
+    def __init__(self, context: Context) -> None:
+        self.batches: deque[Batch] = deque()
+        """The batches."""
+        self.events: int = 0
+        """The number of their events."""
+        self.well: bool = False
+        """True if the API's last response accepted or rejected events."""
+        self.try_at: float = 0.0
+        """When the next of them is sent at the latest; at once while the API is ``well``."""
+        self._failed = 0  # attempts since the API last was well
+        self._context = context
+
+    def put(self, batch: Batch) -> None:
+        """Add a batch behind the others."""
+        batch.begin()
+        batch.unauthorized = None
+        self.batches.append(batch)
+        self.events += len(batch)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the next of them is to be sent."""
+        return bool(self.batches) and (self.well or now >= self.try_at)
+
+    def take(self) -> Batch:
+        """Remove and return the next of them."""
+        batch = self.batches.popleft()
+        self.events -= len(batch)
+        return batch
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        self.batches.clear()
+        self.events = 0
+
+    def responded(self) -> None:
+        """Note that the API has accepted or rejected events."""
+        self.well, self._failed = True, 0
+
+    def failed(self) -> None:
+        """Note that a batch could not be delivered: each time the wait grows."""
+        context = self._context
+        self.well = False
+        self._failed += 1
+        wait = max(context.backoff.wait(), full_jitter(self._failed, context.random))
+        self.try_at = context.now + wait
