@@ -25,7 +25,7 @@ __all__ = ["ClientBase", "clients"]
 H = TypeVar("H")
 
 clients: Living[ClientBase[Any]] = Living()
-"""Every client of every world that somebody still refers to."""
+"""Every client of every world that is still referenced."""
 
 
 class ClientBase(NotCopied, Generic[H]):

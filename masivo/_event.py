@@ -63,7 +63,7 @@ class _Fields(TypedDict, total=False):
     metadata: Mapping[str, object]
     """Anything of your own."""
     issued_at: Moment
-    """When it happened: at most 72 hours ago, not in the future. Stamped where absent."""
+    """The time at which it happened: at most 72 hours ago, not in the future. Stamped if absent."""
 
 
 if TYPE_CHECKING:

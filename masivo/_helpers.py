@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["Helpers", "start_thread"]
 
 LINGER: Final = 0.1
-"""How long a helper waits for more to do before it ends, in seconds."""
+"""Seconds that a helper waits for another job before it ends."""
 
 _Job: TypeAlias = "Callable[[], object]"
 
 
 def start_thread(thread: threading.Thread) -> bool:
-    """Start a thread; False if none can be had.
+    """Start a thread; return False if that is impossible.
 
     Raises:
         RuntimeError: gevent patched threads after this module was imported.
@@ -61,7 +61,7 @@ class Helpers:
         return bool(self._jobs)
 
     def take(self, job: _Job) -> bool:
-        """Have a job done; False if no thread can be had for it."""
+        """Do a job in a thread; return False if none can be started."""
         self._jobs.append(job)
         try:
             self._idle.pop().put(job)

@@ -1,4 +1,4 @@
-"""The objects of a kind that are still in use."""
+"""A set of the objects of one kind that are still referenced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Living(Generic[T]):
-    """The objects that were added and that somebody still refers to.
+    """The objects that were added and are still referenced.
 
     Any thread may add one while another walks them, which a ``WeakSet`` does not allow.
     """

@@ -58,7 +58,7 @@ class HttpxTransport:
         try:
             client = self._get()
             async with self._world.bound(request.timeout):
-                await self._world.wait((), 0.0)  # the caller's may never suspend
+                await self._world.wait((), 0.0)  # the caller's transport may never suspend
                 outgoing = client.build_request(
                     request.method,
                     request.url,

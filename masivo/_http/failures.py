@@ -1,7 +1,7 @@
 """The failure of a request: how far the request came, and why it failed.
 
-Errors are told apart by the names of their classes: ``httpx`` and ``httpx2`` have a family of them
-each, and neither these nor ``ssl`` are imported for it.
+Errors are recognised by the names of their classes: ``httpx`` and ``httpx2`` each have their own,
+and neither these nor ``ssl`` are imported for that.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def failure_of(error: Exception, lack: Lack, timeout: float, status: int | None)
     """Return a request's failure.
 
     Args:
-        error: what was raised.
-        lack: how far the request had come, unless the error's class says that nothing was sent.
+        error: the exception.
+        lack: the step at which the request failed, unless the error's class says that nothing was
+            sent.
         timeout: the request's, in seconds.
         status: the response's, where its headers have arrived.
     """

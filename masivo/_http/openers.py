@@ -52,7 +52,7 @@ def opener_of(
         given: the argument ``http_client``.
         kind: the class that the client must have, in either family.
         base_url: where requests go.
-        enabled: False: nothing will be sent.
+        enabled: False if nothing will be sent.
         lookup: returns the values of environment variables. (Not a mapping, which would hold the
             key and may be shown in a traceback.)
 
@@ -84,7 +84,7 @@ def _is_client(given: object, kind: Kind) -> bool:
 
 def _through_proxy(kind: Kind, base_url: str, lookup: Lookup) -> Callable[[], object] | None:
     if base_url.startswith("http:"):
-        return None  # this machine's
+        return None  # a loopback host
     with build_lock:
         from .tls import check_certificates, client_context  # they import ssl
 

@@ -63,7 +63,7 @@ class ThreadSender:
         return _run(self._transport.send(request))
 
     def given_up(self, request: Request) -> Failure:
-        """Return the failure of a request that is given up: it was not over in time."""
+        """Return the failure of a request that is given up: it did not end in time."""
         return self._transport.given_up(request)
 
     def close(self) -> None:

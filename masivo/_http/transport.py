@@ -41,7 +41,7 @@ class World(Protocol):
     """The part that differs between threads, asyncio and trio."""
 
     def now(self) -> float:
-        """Return the time in seconds: real time, unless the world has a clock of its own."""
+        """Return the time in seconds: real time, unless the world has its own clock."""
         ...
 
     def bound(self, seconds: float) -> AbstractAsyncContextManager[object]:
@@ -63,7 +63,7 @@ class World(Protocol):
 
 
 class Transport:
-    """Connections of our own to one origin.
+    """Our own connections to one origin.
 
     Args:
         base_url: its scheme, host and port are the origin.
@@ -80,7 +80,7 @@ class Transport:
         self._idle = Idle()
 
     async def aclose(self) -> None:
-        """Close the connections that are idle; those in use close when their request is over."""
+        """Close the idle connections; those in use are closed after their requests."""
         self._idle.close()
 
     def given_up(self, request: Request) -> Failure:
@@ -90,8 +90,8 @@ class Transport:
     async def send(self, request: Request) -> Response | Failure:
         """Carry out a request. Never raises an Exception; several may be out at once.
 
-        On its last try it has a connection of its own: one that the server has just closed would
-        cost its events.
+        A last try uses a new connection: a reused one that the server has just closed would cost
+        its events.
         """
         fresh = request.last_try
         until = self._world.now() + request.timeout
@@ -126,7 +126,7 @@ class Transport:
 
     def _prepare(self) -> tuple[ssl.SSLContext | None, Sequence[Address]]:
         """Read certificates, if they are needed, and look up the host: both are slow."""
-        # Bytes: a str would have the codec `idna` imported, maybe beside a fork.
+        # Bytes: a str would import the codec `idna`, possibly during a fork.
         host = self._host.encode("ascii")
         context = _context() if self._secure else None
         return context, socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
@@ -135,10 +135,10 @@ class Transport:
         """Call a step each time the connection can continue, until it returns True.
 
         Raises:
-            TimeoutError: it did not in time.
+            TimeoutError: it did not return True in time.
         """
         while True:
-            late = until <= self._world.now()  # known before the last look, not after it
+            late = until <= self._world.now()  # read before the last check, not after it
             seconds = max(0.0, until - self._world.now())
             await self._world.wait((connection.socket,), seconds, writing=bool(connection.unsent))
             if step():
@@ -152,7 +152,7 @@ class Transport:
         Each has a head start before the next; the first that is connected wins.
 
         Raises:
-            OSError: none can be reached; it is the error of the last.
+            OSError: none can be reached; the error is the last one's.
             TimeoutError: none was reached in time.
         """
         untried = [*addresses]
@@ -183,7 +183,7 @@ class Transport:
                 racer.close()
 
     def _left(self, until: float) -> float:
-        """Return the seconds that are left.
+        """Return the seconds until the deadline.
 
         Raises:
             TimeoutError: none.

@@ -22,9 +22,9 @@ def tell(on_error: OnError, failed: FailedEvent, inside: Sequence[OnError] = ())
 
     Args:
         on_error: the function.
-        failed: what failed.
+        failed: the failed event and its error.
         inside: the functions inside which the event was sent, if it failed at once: they count as
-            running still.
+            still running.
     """
     functions = [*_inside.get(), *inside, on_error]
     before = _inside.set(functions)
@@ -36,7 +36,7 @@ def tell(on_error: OnError, failed: FailedEvent, inside: Sequence[OnError] = ())
 
 
 def running() -> tuple[OnError, ...]:
-    """Return the ``on_error`` functions by which the caller was called, at whatever depth."""
+    """Return the ``on_error`` functions that called the caller, directly or indirectly."""
     return tuple(_inside.get())
 
 

@@ -197,7 +197,7 @@ class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
     encoded: bytes
     """The event (see ``events/encoding.py`` for its form); empty once it has an outcome."""
     at: float
-    """When it was accepted, in seconds on the engine's clock."""
+    """The time at which it was accepted, on the engine's clock."""
     customer: str | None
     """Its customer, where order is kept per customer; else None."""
     buffer: Origin | None

@@ -177,7 +177,7 @@ class Engine:
         return ticket
 
     def abort(self, why: str) -> None:
-        """Detach every client without sending: the driver cannot go on.
+        """Detach every client without sending: the driver cannot continue.
 
         Undelivered events fail with MasivoClosedError, and one warning says how many.
 

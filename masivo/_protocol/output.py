@@ -48,7 +48,7 @@ class ErrorCall(msgspec.Struct, frozen=True):
     origin: Origin
     """The client."""
     failed: FailedEvent
-    """What its function is called with."""
+    """The argument for its function."""
     claim: Claim | None = None
     """The claim that the call makes; None: none."""
     inside: Sequence[OnError] = ()
@@ -59,7 +59,7 @@ class Output(msgspec.Struct):
     """Everything that the driver must do after one ``poll()``."""
 
     requests: list[Request] = []
-    """To be sent; the result of each is handed back by ``Engine.hand_back``."""
+    """Requests to send; the result of each is handed back by ``Engine.hand_back``."""
     storage: list[StoreWork] = []
     """Work on stores, to be run where it may block; each result is handed back likewise."""
     settled: list[Settled] = []

@@ -159,11 +159,12 @@ class FlushResult:
     previous flush. Concurrent flushes, from several threads or tasks, count the same events."""
 
     delivered: int
-    """How many the API accepted."""
+    """The number of events that the API accepted."""
     failed: int
-    """How many ended with an error, and are not kept."""
+    """The number of events that ended with an error, and are not kept."""
     spooled: int = 0
-    """How many could not be delivered now, and stay in the spool: they are sent later."""
+    """The number of events that could not be delivered now, and stay in the spool: they are sent
+    later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ GRACE: Final = 1.0
 causes: enough, unless ``on_error`` blocks."""
 
 GLANCES: Final = 500
-"""How often, every millisecond, a call whose timeout is over checks if the polling thread has
-polled."""
+"""The number of checks, one each millisecond, if the polling thread has polled, by a call whose
+timeout is over."""
 
 
 class Sender(Protocol):

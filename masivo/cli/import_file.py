@@ -426,7 +426,7 @@ def _conclude(
             terminal.note(
                 "This event was sent alone, as all events so far seem to break rules of the API. "
                 "No other was sent. Add --dry-run to see the problem of each line. To send them "
-                "all the same, resume the import."
+                "anyway, resume the import."
             )
     elif importer.all_refused:
         terminal.fail(

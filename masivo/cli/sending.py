@@ -30,7 +30,7 @@ __all__ = ["Sent", "send_left"]
 _PATIENCE: Final = 0.2
 """Seconds to wait for a token, whose error may explain why nothing could be sent."""
 _EVERYTHING: Final = 1 << 62
-"""For a bound that does not apply: this client takes no new events."""
+"""No bound: this client accepts no new events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Sent:
     delivered: int
     rejected: int
     left: int
-    """How many are still in the spool."""
+    """The number of events that are still in the spool."""
     error: MasivoError | None
     """Why these could not be sent; None if there are none, or if it was interrupted."""
     interrupted: bool
@@ -132,7 +132,7 @@ def _why(client: Client, last: ResponseReceived | RequestFailed | None) -> Masiv
 
 
 class _Sender(Client):
-    """A client that adopts these logs, too, whatever their account."""
+    """A client that also adopts certain logs of other accounts."""
 
     def __init__(
         self, key: str, wanted: list[SurveyedLog], **options: Unpack[ClientOptions]
@@ -154,7 +154,7 @@ class _Sender(Client):
 
 @contextmanager
 def _interrupts() -> Generator[None]:
-    """Have SIGTERM end it as Ctrl-C does, unless it is ignored: nothing is lost."""
+    """Make SIGTERM interrupt the sending as Ctrl-C does, unless it is ignored: nothing is lost."""
     before = signal.getsignal(signal.SIGTERM)
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, _interrupt)

@@ -202,7 +202,7 @@ class Emulator:
     # Faults
 
     def hear(self, activity: object) -> None:
-        """Be the `on_activity` of a client in this process: `Client(on_activity=emulator.hear)`.
+        """Note the activity of a client in this process: `Client(on_activity=emulator.hear)`.
 
         The inspector then shows the trigger of each of its batches as the client names it, and
         guesses nothing.

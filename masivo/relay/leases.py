@@ -33,7 +33,7 @@ class Holder(Protocol):
     token: bytes
     """The lease's."""
     ends_at: float
-    """When the lease ends, on the monotonic clock."""
+    """The time at which the lease ends, on the monotonic clock."""
 
     def renewed(self, usable_until: float) -> None:
         """Note the time until which requests may start, on the monotonic clock."""

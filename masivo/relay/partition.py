@@ -32,7 +32,7 @@ __all__ = ["MOST_REJECTED", "Partition", "entry_time"]
 MOST_REJECTED: Final = 100_000
 """The most dead letters that are kept."""
 REJECTED_FOR: Final = 30 * 86_400
-"""How long they are kept, in seconds."""
+"""Seconds for which dead letters are kept."""
 READ: Final = 16
 """The number of entries of the first read; each further one reads twice as many."""
 
@@ -330,7 +330,8 @@ def _before(place: Place) -> str:
 
 
 def _time_of(text: bytes, entry: int) -> tuple[float, bool]:
-    """When an entry's events were stored; taken from its id if another program added it."""
+    """The time at which an entry's events were stored; taken from its id if another program added
+    it."""
     try:
         at, certain = text.split(b" ")
         return float(at), certain == b"1"

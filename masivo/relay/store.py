@@ -37,7 +37,7 @@ class Kept(Enum):
 
     STORED = "stored"
     REPEATED = "repeated"
-    """It was stored before, under the same key."""
+    """The same batch was stored before, under the same key."""
     CONFLICT = "conflict"
     """Another batch was stored under the same key; nothing of this one was kept."""
 
@@ -69,7 +69,8 @@ class Backlog(NamedTuple):
     waiting: int
     """Events that are neither delivered nor rejected."""
     oldest: float | None
-    """When the oldest of them was stored, in seconds since the epoch; None if there is none."""
+    """The time at which the oldest of them was stored, in seconds since the epoch; None if there is
+    none."""
     rejected: int
     """Dead letters."""
 

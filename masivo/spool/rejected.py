@@ -104,7 +104,7 @@ def rejected_line(event: RejectedEvent) -> bytes:
 
 
 def _begun(name: str) -> float:
-    """When a file was begun; infinity for a file of another name."""
+    """The time at which a file was begun; infinity for a file of another name."""
     try:
         return int(name.partition("-")[0]) / 1000
     except ValueError:

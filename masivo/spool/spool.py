@@ -76,8 +76,8 @@ class _Block:
 
 
 class _Positions(deque[int]):
-    """Numbers of which ``popleft`` and ``take`` give out none twice, whatever threads and signal
-    handlers ask."""
+    """Numbers that ``popleft`` and ``take`` return once only, to any threads and signal
+    handlers."""
 
     def __init__(self) -> None:
         super().__init__(range(_BLOCK))
@@ -126,7 +126,7 @@ class Spool:
         max_bytes: the most bytes of this client's logs, adopted ones included.
         segment: bytes after which a segment is closed.
         clock: seconds since the epoch.
-        also: names of logs to adopt, whatever their account.
+        also: names of logs of other accounts to adopt.
     """
 
     def __init__(

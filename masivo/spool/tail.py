@@ -36,7 +36,7 @@ class ShortWriteError(OSError):
 
 
 class Tail:
-    """Where callers append.
+    """The end of a segment, to which callers append.
 
     Args:
         folder: the folder of the segments.

@@ -57,13 +57,13 @@ class Source:
         self.noted: deque[Noted] = deque(noted)
         """Batches that its last owner may have sent: they are sent before the rest is read."""
         self.after: Place | None = None
-        """Where to read on."""
+        """The place after which to continue reading."""
         self.ended: bool = False
         """True once it was read to its end."""
         self.live: bool = False
         """True if others append to it."""
         self.look_at: float = 0.0
-        """When a live log may be read again."""
+        """The time from which a live log may be read again."""
         self.pending: int = len(self.noted)
         """The number of its events in memory, and of its noted batches that are not in memory."""
         self.held: set[int] = set()
@@ -95,13 +95,13 @@ class Backlog:
     ) -> None:
         settings = gate.settings
         self.alone: int = 0
-        """How many events were accepted into the store alone."""
+        """The number of events that were accepted into the store alone."""
         self.adopted: int = 0
-        """How many events of earlier processes came into memory."""
+        """The number of adopted events that came into memory."""
         self.read: int = 0
-        """How many events came into memory from a log, adopted ones included."""
+        """The number of events that came into memory from a log, adopted ones included."""
         self.damaged: int = 0
-        """How many parts of logs could not be read, and were not reported yet."""
+        """The number of damaged parts of logs that were not reported yet."""
         self.sources: list[Source] = []
         """The adopted logs."""
         self._context = context

@@ -22,7 +22,7 @@ _NAME_LENGTH: Final = 8  # characters of an idempotency key that name a batch in
 
 
 class Part(msgspec.Struct):
-    """A batch, or a half of one: a request of its own."""
+    """A batch, or a part of a halved one: sent as its own request."""
 
     deliveries: list[Delivery]
     numbers: Sequence[int]
@@ -44,7 +44,7 @@ class Part(msgspec.Struct):
     well: bool = False
     """True if the API had just accepted other events when the part was first sent."""
     failures: int = 0
-    """How many attempts to deliver it have failed."""
+    """The number of failed attempts to deliver it."""
 
     def split(self, first: int) -> tuple[Part, Part]:
         """Two parts, in order: this many events, and the others."""
@@ -58,7 +58,7 @@ class Part(msgspec.Struct):
         )
 
     def without(self, events: Sequence[bool]) -> Part:
-        """A part of its own, without the events that are marked."""
+        """A new part, without the marked events."""
         kept = [n for n, marked in enumerate(events) if not marked]
         return Part(
             [self.deliveries[n] for n in kept],
@@ -86,10 +86,10 @@ class Batch(Attempt):
         self.grant: int = 0
         """The number of that token among those that the key was granted."""
         self.unauthorized: int | None = None
-        """How many tokens the key had been granted at the first of the 401s in a row; None: the
-        last response was no 401."""
+        """The number of tokens that the key had been granted at the first of the 401s in a row;
+        None if the last response was not a 401."""
         self.oldest: float = 0.0
-        """When its oldest event without an outcome was accepted."""
+        """The time at which its oldest pending event was accepted."""
         self.note_oldest()
         self.guilty: bool = False
         """True once it could not be delivered although the API accepted other batches."""

@@ -33,15 +33,15 @@ class FlushTicket(Ticket):
         super().__init__()
         self.mark: int = 0
         self.pending: int = 0
-        """How many of them have no outcome yet."""
+        """The number of these events without an outcome."""
         self.done: set[int] = set()
         """The numbers of events that were left in a store meanwhile: they are counted already."""
         self.more: set[int] = set()
         """The numbers of further events that it waits for, which were read from a store."""
         self.unread: int = 0
-        """How many events were on disk alone when it ended."""
+        """The number of events that were on disk alone when the flush ended."""
         self.reported: tuple[int, int] = (0, 0)
-        """How many delivered and failed events earlier flushes had reported."""
+        """The numbers of delivered and failed events that earlier flushes had reported."""
         self.delivered: int = 0
         self.failed: int = 0
 

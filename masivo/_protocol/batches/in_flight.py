@@ -187,7 +187,7 @@ class InFlight:
         self._reports.halved(name, batch)
 
     def _stamped_wrong(self, batch: Batch) -> bool:
-        """Return True if an event was rejected alone under a stamp of ours that has proved wrong
+        """Return True if an event was rejected alone under one of our stamps that has proved wrong
         since; the event is stamped anew then."""
         part = batch.part
         lone = len(part.deliveries) == 1 and not part.renewed

@@ -139,8 +139,8 @@ class Outbox(InFlight):
         )
 
     def _counts(self) -> tuple[int, int, int]:
-        """How many events in a store the gate has not counted; how many were adopted; how many are
-        in it without a delivery."""
+        """The number of stored events that the gate has not counted, of adopted events, and of
+        stored events without a delivery."""
         return 0, 0, 0
 
     def _oldest(self, origin: Origin) -> float:
@@ -407,7 +407,7 @@ class Outbox(InFlight):
             self._context.wake()  # a wait may be in the inbox that did not wake the driver
 
     def _oldest_of(self) -> list[float]:
-        """When the oldest event of each batch was accepted."""
+        """The time at which the oldest event of each batch was accepted."""
         return [batch.oldest for batch in self._batches]
 
     def _missing(self, now: float) -> Missing:

@@ -44,7 +44,7 @@ class Queue(Protocol):
     """The waiting events of one client."""
 
     arrived: int
-    """How many events were ever appended; the next one gets this number."""
+    """The number of events that were ever appended; the next one gets this number."""
     ready_bytes: int
     """The size of those that could be taken now, a comma for each included."""
 
@@ -67,7 +67,7 @@ class Queue(Protocol):
         ...
 
     def release(self, customers: Collection[str]) -> None:
-        """Let events of ``customers`` be taken again."""
+        """Allow events of ``customers`` to be taken again."""
         ...
 
     def clear(self) -> Taken:

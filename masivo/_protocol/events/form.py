@@ -19,7 +19,7 @@ BRACE: Final = 0x7B
 """The first byte of an event that needs no stamp."""
 
 STAMP: Final = slice(len(_OPEN), len(_OPEN) + STAMP_LENGTH)
-"""Where the stamp is in an event that ``opening`` has put one into."""
+"""The place of the stamp in an event that begins with ``opening``."""
 STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)
 """The bytes that a stamp adds to an event that was kept without its brace."""
 

@@ -45,7 +45,7 @@ class Activity(msgspec.Struct, frozen=True):
     """One thing that the engine did."""
 
     at: float
-    """When, on the engine's clock."""
+    """The time, on the engine's clock."""
 
 
 OnActivity: TypeAlias = Callable[[Activity], object]
@@ -61,7 +61,7 @@ class AuthorizationSent(Activity, frozen=True):
     request: int
     url: str
     retries: int
-    """How often it was tried before."""
+    """The number of earlier tries."""
     timeout: float
 
 
@@ -71,7 +71,7 @@ class BatchSent(Activity, frozen=True):
     request: int
     url: str
     retries: int
-    """How often it was tried before."""
+    """The number of earlier tries."""
     timeout: float
     batch: str
     """The first characters of its ``Idempotency-Key``."""
@@ -119,7 +119,7 @@ class RetryScheduled(Activity, frozen=True):
     batch: str | None
     """As in ``BatchSent``; None for an authorization."""
     retries: int
-    """How often it was tried, this retry included."""
+    """The number of retries, this one included."""
     wait: float
     why: str
     """``backoff``, ``Retry-After``, or ``last try`` before a close."""
@@ -139,7 +139,7 @@ class EventsQueued(Activity, frozen=True):
 
     events: int
     pending: int
-    """How many events of the client have no outcome now."""
+    """The number of the client's pending events."""
 
 
 class BatchHalved(Activity, frozen=True):
@@ -228,7 +228,7 @@ class CallWaits(Activity, frozen=True):
     call: str
     """``flush``, ``drain`` or ``close``."""
     pending: int
-    """How many events of the client have no outcome now."""
+    """The number of the client's pending events."""
 
 
 class FlushEnded(Activity, frozen=True):

@@ -38,8 +38,8 @@ _Cause: TypeAlias = tuple[type[MasivoError], int | None, bool]
 class Losses:
     """Unclaimed failures, counted by cause, until they are logged.
 
-    A warning names the class of error, the status and a text of ours: never what the server
-    wrote, which may quote an event.
+    A warning names the class of error, the status and our own text: never the server's text, which
+    may quote an event.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Losses:
         return [self._line(cause, count + self._suppressed.pop(cause, 0))]
 
     def next(self) -> float | None:
-        """When suppressed failures are to be logged."""
+        """The time at which suppressed failures are due to be logged."""
         return min((self._until[cause] for cause in self._suppressed), default=None)
 
     def due(self, now: float) -> list[str]:

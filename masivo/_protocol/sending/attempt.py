@@ -14,13 +14,13 @@ class Attempt:
         self.request_id: int | None = None
         """The request that is out; None while waiting."""
         self.sent_at: float = 0.0
-        """When it was sent."""
+        """The time at which it was sent."""
         self.failures = 0
-        """How many failures in a row the key had when it was sent."""
+        """The key's number of failures in a row when it was sent."""
         self.not_before: float = 0.0
         """The earliest time for the next request."""
         self.retries: int = 0
-        """How many retries it has had."""
+        """The number of its retries so far."""
         self.last_try: bool = False
         """True once a close cut its wait short: it is not sent again."""
 

@@ -34,7 +34,8 @@ class Backoff:
     def __init__(self, random: RandomSource) -> None:
         self._random = random
         self.failures: int = 0
-        """How many failures in a row; any other result, a 400 or a 401 too, resets it to 0."""
+        """The number of failures in a row; any other result, even a 400 or a 401, resets it to
+        0."""
         self.hold_until: float = 0.0
         """No request of the key is sent before this time, except the last try of a close."""
         self.long_hold_until: float = 0.0

@@ -247,7 +247,7 @@ class Context:
         return True
 
     def waits_until(self, attempt: Attempt, *, hurry: bool) -> float | None:
-        """When a waiting attempt may be sent; None for at once."""
+        """The time at which a waiting attempt may be sent; None: now."""
         at = max(attempt.not_before, self.backoff.hold_until)
         if at <= self.now:
             return None

@@ -45,7 +45,7 @@ class ServerClock:
         self._offset: float | None = None
         self._seen: tuple[float, float] = (0.0, 0.0)  # both clocks at the last `Date`
         self.set_back: int = 0
-        """How often a ``Date`` showed that the estimate was too late."""
+        """The number of times that a ``Date`` showed that the estimate was too late."""
 
     def observe(self, date: str | None, now: float) -> None:
         """Learn from the ``Date`` of a response.

@@ -54,7 +54,7 @@ class Timers:
             self._rebuild()
 
     def get(self, slot: Slot) -> float | None:
-        """When ``slot`` fires, or None."""
+        """The time at which ``slot`` fires, or None."""
         return self._at.get(slot)
 
     def due(self, now: float) -> list[Slot]:

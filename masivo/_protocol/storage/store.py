@@ -59,11 +59,12 @@ class Window(msgspec.Struct, frozen=True):
     """Events that were not removed. The reader may hold some of them already: an event can be read
     before the call that appended it has returned."""
     after: Place
-    """Where to read on."""
+    """The place after which to continue reading."""
     end: bool
     """True if they were the last."""
     damaged: int
-    """How many damaged parts were found for the first time; each is kept in a file of its own."""
+    """The number of damaged parts that were found for the first time; each is kept in its own
+    file."""
     live: bool = False
     """True if others append to the log: then ``end`` is only the present end, events wait for the
     ordinary triggers, batches are not noted, and the log is read again every second and at each
@@ -98,7 +99,7 @@ class RejectedEvent(msgspec.Struct, frozen=True):
     reason: str
     status: int | None
     at: float
-    """When, in seconds since the epoch."""
+    """The time of the rejection, in seconds since the epoch."""
 
 
 class StoredLog(Protocol):

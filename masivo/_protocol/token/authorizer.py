@@ -79,9 +79,9 @@ class Authorizer:
 
     def __init__(self, context: Context, clients: Clients) -> None:
         self.count: int = 0
-        """How many authorizations were sent."""
+        """The number of authorizations that were sent."""
         self.grants: int = 0
-        """How many tokens were granted."""
+        """The number of tokens that were granted."""
         self._context = context
         self._clients = clients
         self._token = Token(context.random)
@@ -124,7 +124,7 @@ class Authorizer:
 
     @property
     def refused_until(self) -> float:
-        """When a refused key is tried again."""
+        """The time at which a refused key is tried again."""
         return self._token.refused_until
 
     def trust(self) -> None:

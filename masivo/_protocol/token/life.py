@@ -35,7 +35,7 @@ EXPIRY_SHARE: Final = 0.1
 """The largest share of the token's lifetime that this margin may be, before the jitter."""
 
 REFUSAL_LASTS: Final = 30.0
-"""For this many seconds after a refusal of the key, new events fail at once
+"""Seconds after a refusal of the key in which new events fail at once
 (``docs/reference/guarantees.md#refused-key``)."""
 
 
@@ -64,7 +64,7 @@ class Change(Enum):
     REVOKED = auto()
     """A request with the token got a 401, or it has expired."""
     DUE = auto()
-    """It is time to renew."""
+    """A renewal is due."""
 
 
 TRANSITIONS: Final = {
@@ -157,7 +157,7 @@ class Token:
         return self.value is not None and self._expires_at is not None and now >= self._expires_at
 
     def renew_at(self, interval: float | None) -> float | None:
-        """When a FRESH token is due, None for never (opaque, and no interval)."""
+        """The time at which a FRESH token is renewed; None for never (opaque, and no interval)."""
         if self.state is not State.FRESH:
             return None
         times: list[float] = []

@@ -160,7 +160,7 @@ def _check_first(line: bytes, *, guessed: bool) -> None:
     if guessed and not start.startswith(b"{"):
         raise UsageError(
             "its first line is not a JSON object, and JSON Lines have one in every line. For CSV "
-            "add --format csv; if it is JSON Lines all the same, add --format jsonl"
+            "add --format csv; if it is JSON Lines nevertheless, add --format jsonl"
         )
     if start == b"{":
         raise UsageError(

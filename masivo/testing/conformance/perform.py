@@ -41,7 +41,7 @@ class Report:
     transcript: tuple[str, ...]
     """Every step and outcome, then every request, byte for byte."""
     polls: tuple[float, ...]
-    """When engines were polled, in virtual seconds: the wake-ups."""
+    """The times at which engines were polled, in virtual seconds: the wake-ups."""
 
     @property
     def lacked(self) -> frozenset[Capability]:
@@ -50,8 +50,8 @@ class Report:
 
     @property
     def form(self) -> str:
-        """How it ran: ``in full``; where the driver lacks what it needs, ``pumped``, ``one request
-        at a time``, ``work on stores by the suite``, or several of these."""
+        """The form in which it ran: ``in full``; if the driver lacks a capability, ``pumped``,
+        ``one request at a time``, ``work on stores by the suite``, or several of these."""
         return ", ".join(_FORMS[each] for each in sorted(self.lacked)) or "in full"
 
 

@@ -288,7 +288,7 @@ class Run:
                 self.equal(lost, [], "events that are neither accepted nor on the disk")
 
     def clean_up(self) -> None:
-        """Leave nothing behind, whatever happened."""
+        """Release everything at the end of the scenario."""
         for client in self._clients:
             client.handle.destroy()
         self.server.let_go()

@@ -55,7 +55,7 @@ class WireRequest:
     serial: int
     """Its number among the requests that the core asked for."""
     at: float
-    """When the core asked for it, in virtual seconds."""
+    """The time at which the core asked for it, in virtual seconds."""
     route: str
     """``authorize`` or ``events``."""
     numbers: tuple[int, ...]
@@ -159,12 +159,12 @@ class Server:
 
     @property
     def batches(self) -> list[WireRequest]:
-        """Those with events."""
+        """The requests with events."""
         return [each for each in self.requests if each.route == "events"]
 
     @property
     def authorizations(self) -> list[WireRequest]:
-        """Those for a token."""
+        """The authorizations."""
         return [each for each in self.requests if each.route == "authorize"]
 
     def _decide(self, record: RecordedRequest) -> Fault | None:

@@ -35,7 +35,7 @@ class Asked:
     """Its number among all requests of the scenario, from 1."""
     request: Request
     at: float
-    """When it was asked for, in virtual seconds."""
+    """The time at which it was asked for, in virtual seconds."""
     token: int
     """The number of its token, counted by first use, from 1; 0 for none."""
     key: int
@@ -93,7 +93,7 @@ class Watch:
         self.faults: list[str] = []
         """The faults of a driver."""
         self.poll_times: list[float] = []
-        """When polls took place, in virtual seconds."""
+        """The times of polls, in virtual seconds."""
         self.carries_out: bool = False
         """True if work on stores is done here, hidden from the driver."""
         self._engines: dict[Engine, _Watched] = {}

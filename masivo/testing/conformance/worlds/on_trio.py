@@ -92,7 +92,7 @@ class _Run:
         trio.from_thread.run(trio.testing.wait_all_tasks_blocked, trio_token=self._token)
 
     def enter(self, client: TrioClient) -> None:
-        """Enter a client, in a task of its own that leaves it at the end."""
+        """Enter a client, in its own task, which leaves it at the end."""
         entered: Future[None] = Future()
 
         async def live() -> None:

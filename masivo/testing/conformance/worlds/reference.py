@@ -180,7 +180,7 @@ class ReferenceAdapter(Adapter):
             self.wake()
 
     def wake(self) -> None:
-        """Have the engines polled."""
+        """Make the polling thread poll the engines."""
         self._bell.put(True)
 
     def wait(
@@ -274,7 +274,7 @@ class ReferenceAdapter(Adapter):
 
 
 def _send(request: Request) -> Response | Failure:
-    """Send a request over a connection of its own."""
+    """Send a request over a new connection."""
     url = urlsplit(request.url)
     connection = http.client.HTTPConnection(url.netloc, timeout=request.timeout)
     status: int | None = None
