@@ -112,13 +112,13 @@ class Run:
     seconds: float
     batches: int
     exact: bool
-    """Whether the emulator holds exactly what was sent, in order."""
+    """Return True if the emulator holds exactly what was sent, in order."""
     transcript: list[tuple[str, str, list[str], bytes]]
     """Every request: method, path, names of the headers, body (but for its stamps)."""
 
 
 def run(send: Callable[[list[Event], Emulator], Stats], events: list[Event]) -> Run:
-    """Do the job in one world, against an emulator of its own."""
+    """Do the job in one world, with its own emulator."""
     with Emulator() as emulator:
         began = time.perf_counter()
         stats = send(events, emulator)

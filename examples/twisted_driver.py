@@ -1,5 +1,4 @@
-"""A masivo driver for Twisted: everything happens in the reactor, and what you wait for is a
-Deferred.
+"""A masivo driver for Twisted: everything runs in the reactor, and waits are Deferreds.
 
 ::
 
@@ -7,15 +6,16 @@ Deferred.
     client.send({"type": "ADD_TO_CART", "customer_id": "c-1", "brand_id": None})
     result = await client.flush()
 
-Events go out in the background. ``send`` gives a delivery: drop it, or ``await`` it, or take a
-Deferred from its ``result()``, as often as you like (a Deferred serves one consumer, whose
-callbacks change its result; and one that failed and was dropped would log a traceback for each
-event, where masivo logs one line for all). To deliver what is left when the reactor stops::
+Events are sent in the background. ``send`` returns a delivery: drop it, ``await`` it, or take a
+Deferred from its ``result()``, any number of times. (It is not a Deferred itself: a Deferred serves
+one consumer, whose callbacks change its result, and a dropped one that failed would log a traceback
+for each event, where masivo logs one line for all.) To deliver the remaining events when the
+reactor stops::
 
     reactor.addSystemEventTrigger("before", "shutdown", client.close)
 
-Call everything in the reactor's thread. https needs ``twisted[tls]``. Pass an ``Agent`` with an
-``HTTPConnectionPool`` of yours (and ``retryAutomatically`` off) to keep connections.
+Call everything in the reactor's thread. https needs ``twisted[tls]``. To keep connections, pass an
+``Agent`` with your own ``HTTPConnectionPool`` (and ``retryAutomatically`` off).
 
 It is written only on ``masivo.protocol``, whose numbered loop the comments follow.
 """
@@ -101,7 +101,7 @@ class Session(protocol.Engine):
             self.timer.cancel()
         if output.wake_at is not None:
             self.timer = self.reactor.callLater(max(0.0, output.wake_at - self.clock()), self.ring)
-        for exchange in self.out if output.closed else ():  # 7. Nobody waits for them any more.
+        for exchange in self.out if output.closed else ():  # 7. No caller waits for them.
             exchange.cancel()
 
     def work_and_ring(self, work: protocol.StoreWork) -> None:

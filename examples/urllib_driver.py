@@ -1,10 +1,10 @@
 """A masivo driver on the standard library alone, with no thread: it works when it is called.
 
 Use it where a process ends, or is frozen, as soon as your code returns: a cron job, a command, an
-AWS Lambda. A background thread gets no time there, and what it holds is lost. Here nothing
-happens behind your back: every call takes the work as far as it will go (a full batch goes out
-from inside ``send``), and the rest waits for the next call. So call ``flush()`` before you
-return, and keep the client for the next invocation, which then finds its token there already::
+AWS Lambda. A background thread gets no time there, and its events are lost. This driver works only
+inside calls: each call does all the work that is due (a full batch is sent from inside ``send``),
+and the rest waits for the next call. So call ``flush()`` before you return, and keep the client,
+and so its token, for the next invocation::
 
     client = Client(configure(environ=os.environ))
 
@@ -12,8 +12,8 @@ return, and keep the client for the next invocation, which then finds its token 
         client.send({"type": "ADD_TO_CART", "customer_id": "c-1", "brand_id": None})
         client.flush(timeout=5)
 
-Where a process lives on between events, ``masivo.Client`` is the better choice: its ``send``
-never waits for the network.
+If a process lives on between events, ``masivo.Client`` is the better choice: sending never waits
+for the network.
 
 It is written only on ``masivo.protocol``, whose numbered loop the comments follow; the page
 ``docs/how-to/writing-a-driver.md`` leads through it. Use a client from one thread.
@@ -36,11 +36,11 @@ T = TypeVar("T")
 
 
 class Session(protocol.Engine):
-    """One key's engine, with what drives it. Clients of the key share it, and so their token."""
+    """One key's engine and the code that drives it. Clients of the key share it, and its token."""
 
     sleep = staticmethod(time.sleep)
 
-    # 1. An engine. Nobody has to be woken: what comes in is seen by the next pump.
+    # 1. An engine. No thread sleeps: the next pump sees every input.
 
     def __init__(self, account: protocol.Account, clock: protocol.Clock = time.monotonic) -> None:
         dice = random.Random()
@@ -75,7 +75,7 @@ class Session(protocol.Engine):
                 for work in output.storage:  # none without a store
                     self.do_work(work)
                 if output.storage:
-                    continue  # whatever the time: no store is left with half of it done
+                    continue  # even when time is over: a store must not be left half done
                 if self.clock() >= until or not (self.todo or self.pending):
                     return math.inf if output.wake_at is None else output.wake_at
                 if self.todo:
