@@ -309,7 +309,7 @@ def failures_of_adopted_events_are_reported(run: Run) -> None:
 
 @scenario("account-of-a-log", "storage")
 def log_of_another_key_is_left_alone(run: Run) -> None:
-    """Events under another key are not sent; one warning names the command that sends them."""
+    """Events under another key are not sent; one warning names the command that shows them."""
     run.respond(Fault(status=503), route="authorize")
     first = run.client_with_store("another-key", max_retries=0)
     first.send_numbers(1)
@@ -319,7 +319,7 @@ def log_of_another_key_is_left_alone(run: Run) -> None:
     run.advance(100)
     run.sent([2])
     run.equal(run.disk.numbers, [1], "on disk")
-    said = [line for line in run.warnings if "--send --replaced-key" in line]
+    said = [line for line in run.warnings if "another key or address" in line]
     run.equal(len(said), 1, "warnings")
 
 
