@@ -48,7 +48,7 @@ CAUSES: Final = {
     MasivoConfigError: "HTTP client",
     MasivoQueueFullError: "full",
     MasivoClosedError: "closed",
-    MasivoError: "responded with an error",
+    MasivoError: "not accepted",
 }
 """A word by which each cause is known in a warning."""
 

@@ -29,7 +29,7 @@ _CAUSES: Final[dict[type[MasivoError], str]] = {
     MasivoConfigError: "there is no usable HTTP client; see http_client",
     MasivoQueueFullError: "the buffer was full; raise max_queue, or call drain() before sending",
     MasivoClosedError: "the client was closed or destroyed first",
-    MasivoError: "the API responded with an error",
+    MasivoError: "not accepted by the API",
 }
 
 _Cause: TypeAlias = tuple[type[MasivoError], int | None, bool]

@@ -106,8 +106,8 @@ def test_everything_suppressed_can_be_written_at_once() -> None:
             "the buffer was full; raise max_queue, or call drain() before sending",
         ),
         (MasivoClosedError, "the client was closed or destroyed first"),
-        (MasivoError, "the API responded with an error"),
-        (MasivoValidationError, "the API responded with an error"),
+        (MasivoError, "not accepted by the API"),
+        (MasivoValidationError, "not accepted by the API"),
     ],
 )
 def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) -> None:
