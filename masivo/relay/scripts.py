@@ -53,17 +53,32 @@ class Keys:
         return f"{self.prefix}batch:{name}"
 
 
+_CHECK: Final = """\
+-- A script that breaks off is not rolled back: what could break it off is looked at first.
+local function wrong(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found == kind or found == 'none' then return nil end
+  return redis.error_reply('WRONGTYPE ' .. key .. ' is a ' .. found .. ', not a ' .. kind)
+end
+"""
+
+
 class Script:
-    """A script in Lua."""
+    """A script in Lua.
+
+    Args:
+        text: the script.
+    """
 
     def __init__(self, text: str) -> None:
-        self.text: str = text
+        first, _, rest = text.partition("\n")
+        self.text: str = f"{first}\n{_CHECK}{rest}"
         self.sha: str = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         """Its name in Redis."""
 
 
 INTAKE: Final = Script("""#!lua
--- Keep a batch. The digest comes last: a script that breaks off is carried out by its repetition.
+-- Keep a batch.
 -- KEYS: digest, counts, streams. ARGV: the batch's digest or '', seconds to remember it, the most
 -- events that may wait or 0, time; then for each entry: partition, number of events, the events.
 local digest = ARGV[1]
@@ -77,6 +92,9 @@ if most > 0 then
   for _, number in ipairs(redis.call('HVALS', KEYS[2])) do waiting = waiting + number end
   if waiting >= most then return 'full' end
 end
+local found = wrong(KEYS[2], 'hash')
+for at = 5, #ARGV, 3 do found = found or wrong(KEYS[3 + ARGV[at]], 'stream') end
+if found then return found end
 for at = 5, #ARGV, 3 do
   local partition = tonumber(ARGV[at])
   redis.call('XADD', KEYS[3 + partition], '*', 't', ARGV[4], 'e', ARGV[at + 2])
@@ -95,6 +113,8 @@ DONE: Final = Script("""#!lua flags=allow-oom
 -- entry that is done in part: id, indexes.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 if redis.call('HGET', KEYS[3], '#') == ARGV[2] then return 0 end
+local found = wrong(KEYS[2], 'stream') or wrong(KEYS[4], 'hash') or wrong(KEYS[5], 'stream')
+if found then return found end
 local at = 8
 local dropped = 0
 local letters = tonumber(ARGV[7])

@@ -6,7 +6,7 @@ import asyncio
 import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from masivo.emulator import Emulator
+    from masivo.relay.delivery import Delivery
     from masivo.relay.on_redis import RedisStore
 
 
@@ -89,6 +90,27 @@ def test_a_rejected_event_is_a_dead_letter(redis_server: RedisServer, emulator: 
 
 
 @pytest.mark.full
+def test_a_removal_that_cannot_be_written_writes_no_dead_letter_either(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """However often it is tried: the script looks before it writes."""
+    emulator.reject = lambda _: "no"
+    redis_server.call("SET", "{masivo}:counts", "somebody's")
+    redis_server.call("XADD", "{masivo}:stream:0", "1-1", "e", event(1).encoded)
+
+    async def main() -> None:
+        async with running(redis_server, emulator) as store:
+            await until(lambda: emulator.batches)
+            partition = cast("Delivery", store._leases.held[0]).partition
+            await until(lambda: not partition.writable)
+            assert redis_server.call("XLEN", "{masivo}:rejected") == 0
+            redis_server.call("DEL", "{masivo}:counts")
+            await until(lambda: not redis_server.call("XLEN", "{masivo}:stream:0"))
+
+    asyncio.run(main())
+    assert redis_server.call("XLEN", "{masivo}:rejected") == 1
+
+
 def test_an_outage_ends_nothing(redis_server: RedisServer, emulator: Emulator) -> None:
     """Every retry exhausted: all of it is still there, and goes in order later."""
     emulator.fail(503, route="events", times=40)

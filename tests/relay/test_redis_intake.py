@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo.relay import on_redis
 from masivo.relay.on_redis import ENTRY, RedisStore
 from masivo.relay.store import Kept, RelayError, StoreFullError, StoreUnreachableError
 
@@ -55,23 +56,54 @@ def test_a_batch_is_remembered_for_three_days(
     assert 72 * 3600 - 60 < redis_server.call("TTL", name) <= 72 * 3600
 
 
-def test_what_broke_off_is_carried_out_by_its_repetition(
-    redis_server: RedisServer, emulator: Emulator
+@pytest.mark.parametrize("key", ["stream:3", "counts"])
+def test_a_key_of_somebody_else_s_lets_nothing_be_kept(
+    redis_server: RedisServer, emulator: Emulator, key: str
 ) -> None:
-    """A script is not rolled back: the key is noted last, so its batch counts as not kept."""
-    redis_server.call("SET", "{masivo}:stream:3", "somebody's")
+    """A script is not rolled back, so it looks before it writes: no repetition stores a part of the
+    batch once more."""
+    redis_server.call("SET", f"{{masivo}}:{key}", "somebody's")
 
     async def main() -> None:
         async with running(redis_server, emulator) as store:
-            many = numbered(range(100), key="k")
-            with pytest.raises(StoreUnreachableError, match="WRONGTYPE"):
-                await store.keep(many)
-            redis_server.call("DEL", "{masivo}:stream:3")
-            assert await store.keep(many) is Kept.STORED
-            assert await store.keep(many) is Kept.REPEATED
-            await until(lambda: {each["n"] for each in emulator.events} == {*range(100)})
+            for batch_key in ("k", "k", None):
+                with pytest.raises(StoreUnreachableError, match=f"WRONGTYPE .*{key} is a string"):
+                    await store.keep(numbered(range(100), key=batch_key))
+            redis_server.call("DEL", f"{{masivo}}:{key}")
+            assert await store.keep(numbered(range(100), key="k")) is Kept.STORED
+            assert await store.keep(numbered(range(100), key="k")) is Kept.REPEATED
+            await drained(store)
+            assert sorted(each["n"] for each in emulator.events) == [*range(100)]
 
     asyncio.run(main())
+
+
+def test_a_redis_that_becomes_full_takes_a_batch_whole_or_not_at_all(
+    tmp_path: Path, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks at its memory before a script begins, and not within."""
+    emulator.fail(503, route="authorize", times=None)
+    monkeypatch.setattr(on_redis, "FULL", 2.0)  # a relay takes nothing before that
+    text = "x" * 20_000
+
+    async def main() -> None:
+        async with running(server, emulator, idle_timeout=60.0) as store:
+            kept = 0
+
+            async def keep() -> None:
+                nonlocal kept
+                while True:
+                    await store.keep(batch(*(event(n, f"c{n}", t=text) for n in range(50))))
+                    kept += 50
+
+            with pytest.raises(StoreFullError, match="no memory left"):
+                await keep()
+            assert kept > 100
+            assert (await store.backlog()).waiting == kept
+
+    settings = {"maxmemory": "8mb", "appendonly": "no"}
+    with RedisServer(tmp_path, settings=settings) as server:
+        asyncio.run(main())
 
 
 def test_the_most_events_that_wait_are_a_bound(
@@ -199,9 +231,9 @@ def test_the_password_is_shown_nowhere(tmp_path: Path, emulator: Emulator) -> No
         assert "pa55word" not in _all_of(caught.value)
         assert emulator.client_key not in _all_of(caught.value)
         assert f"redis://127.0.0.1:{server.port}/0" in str(caught.value)
-    with pytest.raises(RelayError) as caught:
+    with pytest.raises(StoreUnreachableError) as unreachable:
         asyncio.run(store.start())
-    assert "pa55word" not in _all_of(caught.value)
+    assert "pa55word" not in _all_of(unreachable.value)
 
 
 def test_the_keys_are_shown_nowhere(redis_server: RedisServer, emulator: Emulator) -> None:
