@@ -38,5 +38,5 @@ For people who operate it:
 
 - ``operations``: the routes for health and metrics
 - ``metrics``: the metrics
-- ``upstream``: the state of the API, and the warnings about it
+- ``upstream``: the state of the API, the warnings about it, and its time
 """

@@ -1,5 +1,5 @@
-"""Connections to Redis. The URL's password is never shown. Errors are of two kinds: Redis does not
-respond, or it is full."""
+"""Connections to Redis. The URL's password is never shown. Errors are of three kinds: Redis does
+not respond, it refuses, or it is full."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ import redis
 import redis.asyncio
 import redis.asyncio.retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
-from .store import RelayError, StoreFullError, StoreUnreachableError
+from .store import RelayError, StoreFullError, StoreRefusedError, StoreUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +38,9 @@ MOST: Final = 32
 """The most connections of the intake; a call waits for one."""
 
 _ERRORS: Final = (RedisError, OSError, TimeoutError)
+_REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
+_PASSING: Final = ("BUSY ", "MISCONF ", "NOREPLICAS ")
+"""Errors that may pass in a moment, beside those that redis-py has a class for."""
 
 
 class Connections:
@@ -65,7 +76,8 @@ class Connections:
 
         Raises:
             StoreFullError: Redis has no memory for it.
-            StoreUnreachableError: Redis did not reply, or replied with another error.
+            StoreRefusedError: Redis replied with an error that does not pass by itself.
+            StoreUnreachableError: Redis did not reply, or replied with an error that may pass.
         """
         try:
             return await self._redis.execute_command(*command)
@@ -151,13 +163,32 @@ def _pools(
     retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
     bounds = {"max_connections": MOST, "timeout": SECONDS}
     try:
-        return (
+        pools = (
             waiting.from_url(url.reveal(), retry=retry, **bounds, **options),
             unbounded.from_url(url.reveal(), retry=retry, **options),
             blocking.from_url(url.reveal(), retry=Retry(NoBackoff(), 0), **options),
         )
     except (ValueError, TypeError):
         return None
+    _share_tls(pools[:2])
+    return pools
+
+
+def _share_tls(pools: Sequence[Any]) -> None:
+    """Have the connections of an event loop share one TLS context: each would load all root
+    certificates anew, and nothing else runs meanwhile, not even the renewal of leases."""
+    contexts: list[Any] = []
+
+    def connection(**options: Any) -> Any:
+        made: Any = redis.asyncio.SSLConnection(**options)
+        contexts.append(made.ssl_context)
+        made.ssl_context = contexts[0]
+        del contexts[1:]
+        return made
+
+    for pool in pools:
+        if pool.connection_class is redis.asyncio.SSLConnection:
+            pool.connection_class = connection
 
 
 def _place(url: Secret) -> str:
@@ -177,4 +208,6 @@ def _error(error: Exception, place: str) -> StoreFullError | StoreUnreachableErr
     if isinstance(error, OutOfMemoryError):
         return StoreFullError(f"Redis at {place} has no memory left (maxmemory)")
     text = " ".join(str(error).split()) or type(error).__name__
-    return StoreUnreachableError(f"Redis at {place}: {text}")
+    lasting = type(error) is ResponseError and not text.startswith(_PASSING)
+    kind = StoreRefusedError if lasting or isinstance(error, _REFUSALS) else StoreUnreachableError
+    return kind(f"Redis at {place}: {text}")

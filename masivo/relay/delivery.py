@@ -48,10 +48,6 @@ class RelayClient(AsyncClient):
         """The upstream's."""
         return self._settings.account.base_url
 
-    def join(self) -> None:
-        """Join the session of the running loop."""
-        self._bound()
-
     def _store(self) -> Store | None:
         return None if self._delivery is None else self._delivery.partition
 

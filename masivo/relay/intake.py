@@ -6,6 +6,7 @@ A batch gets a 200 when all its events are stored, and not before.
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from email.utils import formatdate
 from hashlib import sha256
@@ -23,7 +24,7 @@ from masivo._protocol.wire.serving import BASE_PATH, Reply, bearer, failure
 from .bodies import MAX_BODY, Bodies, CrowdedError, TooLongError
 from .checking import MAX_EVENTS, BadEventsError, Check, MalformedError, TooManyError
 from .store import Batch, Kept, StoreFullError, StoreUnreachableError
-from .tokens import InvalidTokenError, Tokens
+from .tokens import InvalidTokenError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from .metrics import Metrics
     from .store import RelayStore
+    from .tokens import Tokens
 
 __all__ = ["Intake", "app"]
 
@@ -81,11 +83,10 @@ _BROKEN: Final = failure(
 
 
 class Intake:
-    """Takes batches.
+    """Takes batches, once ``tokens`` is set.
 
     Args:
         store: keeps the batches.
-        tokens: for the keys of clients.
         settings: of the client that delivers.
         metrics: counts responses and accepted events.
         bodies: bounds the bodies in memory.
@@ -94,13 +95,13 @@ class Intake:
     def __init__(
         self,
         store: RelayStore,
-        tokens: Tokens,
         settings: Settings,
         metrics: Metrics,
         bodies: Bodies,
     ) -> None:
+        self.tokens: Tokens | None = None
+        """For the keys of clients; None: the store has not started."""
         self._store = store
-        self._tokens = tokens
         self._metrics = metrics
         self._check = Check(settings)
         self._bodies = bodies
@@ -144,7 +145,7 @@ class Intake:
 
     def response(self, reply: Reply) -> Response:
         """A reply as Starlette sends it."""
-        date = formatdate(self._store.now(), usegmt=True)
+        date = formatdate(time.time() if self.tokens is None else self._store.now(), usegmt=True)
         return Response(
             encode(reply.document),
             reply.status,
@@ -153,18 +154,22 @@ class Intake:
         )
 
     async def _authorize(self, request: Request) -> Reply:
+        if self.tokens is None:
+            return _UNREACHABLE
         key = request.headers.get("x-api-key")
         if not key:
             return serving.NO_KEY
-        token = self._tokens.grant(key)
+        token = self.tokens.grant(key)
         return serving.BAD_KEY if token is None else serving.granted(token)
 
     async def _take(self, request: Request) -> Reply:
+        if self.tokens is None:
+            return _UNREACHABLE
         token = bearer(request.headers.get("authorization", ""))
         if token is None:
             return serving.NO_TOKEN
         try:
-            account = self._tokens.account(token)
+            account = self.tokens.account(token)
         except InvalidTokenError as error:
             return serving.bad_token(str(error))
         key = request.headers.get("idempotency-key") or None

@@ -24,6 +24,7 @@ from .opening import open_store
 from .partition import Partition, entry_time
 from .scripts import INTAKE, SHORT, Keys
 from .store import Backlog, Kept, StoreFullError, StoreUnreachableError
+from .upstream import learn_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,10 +122,10 @@ class RedisStore:
         except BaseException:
             await self._redis.aclose()
             raise
-        self._anchor.join()
         self._tasks = [
             asyncio.create_task(self._keep_leases(), name="masivo-relay-leases"),
             asyncio.create_task(self._watch_memory(), name="masivo-relay-memory"),
+            asyncio.create_task(learn_time(self._anchor), name="masivo-relay-time"),
         ]
         return secret
 
@@ -229,8 +230,10 @@ class RedisStore:
         if not self._tasks:  # it did not start
             await self._redis.aclose()
             return
-        self._stopping.set()  # nothing is cancelled: redis-py may swallow it
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stopping.set()  # what uses Redis is not cancelled: redis-py may swallow that
+        *loops, learning = self._tasks
+        learning.cancel()
+        await asyncio.gather(*loops, learning, return_exceptions=True)
         loop = asyncio.get_running_loop()
         self._leases.drain()
         until = loop.time() + seconds

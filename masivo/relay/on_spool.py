@@ -27,6 +27,7 @@ from .store import (
     StoreFullError,
     StoreUnreachableError,
 )
+from .upstream import learn_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,6 +122,7 @@ class SpoolStore:
         self._metrics = metrics
         self._remembered = Remembered()
         self._buffer: Buffer
+        self._learning: asyncio.Task[None] | None = None
         self._full_until = 0.0
         self._left = 0  # events of earlier processes at the start
         self._rejected = 0
@@ -144,6 +146,7 @@ class SpoolStore:
         self._buffer = self._client.buffer
         self._buffer.silence()  # the relay reports failures itself
         await self._client.__aenter__()
+        self._learning = asyncio.create_task(learn_time(self._client), name="masivo-relay-time")
         return secret
 
     async def keep(self, batch: Batch) -> Kept:
@@ -189,6 +192,8 @@ class SpoolStore:
 
     async def stop(self, seconds: float) -> None:
         """See RelayStore."""
+        if self._learning is not None:
+            self._learning.cancel()
         await self._client.aclose(seconds)
 
     def _count_left(self) -> int:

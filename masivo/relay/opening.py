@@ -7,7 +7,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
-from .store import RelayError, StoreFullError, StoreUnreachableError
+from .store import RelayError, StoreFullError, StoreRefusedError
 
 if TYPE_CHECKING:
     from masivo.protocol import Secret
@@ -36,6 +36,7 @@ async def open_store(
 
     Raises:
         RelayError: it cannot; the message says why.
+        StoreUnreachableError: it does not respond.
     """
     try:
         await _check_server(redis)
@@ -43,7 +44,7 @@ async def open_store(
         agreed = {"partitions": str(partitions), "base_url": base_url, "key": digest}
         await _agree(redis, keys, agreed, replaced_key=replaced_key)
         return await _secret(redis, keys)
-    except StoreUnreachableError as error:
+    except StoreRefusedError as error:
         raise RelayError(f"the store cannot be used: {error}") from None
     except StoreFullError as error:
         raise RelayError(f"{error}: a new fleet needs some; raise maxmemory") from None
@@ -61,7 +62,7 @@ async def _check_server(redis: Connections) -> None:
         policy = await _setting(redis, "maxmemory-policy")
         fsync = await _setting(redis, "appendfsync")
         append_only = await _setting(redis, "appendonly")
-    except StoreUnreachableError:
+    except StoreRefusedError:
         _logger.warning(
             "CONFIG is forbidden at %s, so this could not be checked: maxmemory-policy must be "
             "noeviction, else Redis may delete events; appendfsync should be always, else a crash "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -30,6 +31,8 @@ class Operations:
     def __init__(self, store: RelayStore, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
+        self.waits: str | None = "the relay starts"
+        """Why the store has not started; None: it has."""
 
     def routes(self) -> list[Route]:
         """The routes, at the root."""
@@ -40,17 +43,18 @@ class Operations:
         ]
 
     async def _health(self, _request: Request) -> Response:
-        return PlainTextResponse("alive\n")
+        text = "alive" if self.waits is None else f"alive, but it takes no events: {self.waits}"
+        return PlainTextResponse(f"{text}\n")
 
     async def _ready(self, _request: Request) -> Response:
-        problem = await self._store.problem()
+        problem = self.waits or await self._store.problem()
         if problem is None:
             return PlainTextResponse("ready\n")
         return PlainTextResponse(f"{problem}\n", 503)
 
     async def _numbers(self, _request: Request) -> Response:
-        try:
-            backlog = await self._store.backlog()
-        except StoreUnreachableError:
-            backlog = None
+        backlog = None
+        if self.waits is None:
+            with suppress(StoreUnreachableError):
+                backlog = await self._store.backlog()
         return Response(self._metrics.exposed(backlog), media_type=CONTENT_TYPE_LATEST)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +14,7 @@ from .bodies import Bodies
 from .intake import Intake, app
 from .operations import Operations
 from .server import USUAL, Limits, Server
+from .store import StoreUnreachableError
 from .tokens import Tokens
 
 if TYPE_CHECKING:
@@ -29,6 +32,12 @@ DELIVERY_SECONDS: Final = 5.0
 """Seconds for requests to the API that are in flight at the end."""
 GRACE: Final = 1.5
 """Further seconds after which a store that has not stopped is abandoned."""
+TRY_AGAIN: Final = 1.0
+"""Seconds between two tries to start the store."""
+WARN_AGAIN: Final = 60.0
+"""Seconds between two warnings that the store does not respond."""
+
+_logger = logging.getLogger("masivo.relay")
 
 
 class Relay:
@@ -62,53 +71,72 @@ class Relay:
         self._stopping.set()
 
     async def run(self, listener: socket.socket, ready: Callable[[str], object]) -> None:
-        """Take events until ``stop`` is called; then end within 10 s.
+        """Take events until ``stop`` is called; then end within 10 s. While the store does not
+        respond at the start, wait for it; clients get a 503.
 
         Args:
             listener: a socket that is bound; it is closed in the end.
-            ready: called with the relay's ``base_url`` once it takes requests.
+            ready: called with the relay's ``base_url`` once it takes events.
 
         Raises:
             RelayError: the store cannot be used with these settings.
         """
-        try:
-            secret = await self._started()
-            if secret is not None:
-                await self._serve(listener, secret, ready)
-        finally:
-            listener.close()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DELIVERY_SECONDS + GRACE):
-                    await self._store.stop(DELIVERY_SECONDS)
-
-    async def _started(self) -> bytes | None:
-        """Start the store; return its secret, or None if ``stop`` was called first."""
-        starting = asyncio.ensure_future(self._store.start())
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            return starting.result() if starting.done() else None
-        finally:
-            for task in (starting, stopping):
-                task.cancel()
-            await asyncio.gather(starting, stopping, return_exceptions=True)
-
-    async def _serve(
-        self, listener: socket.socket, secret: bytes, ready: Callable[[str], object]
-    ) -> None:
-        tokens = Tokens(self._keys, secret, self._store.now)
-        bodies = Bodies(self._limits.memory)
-        intake = Intake(self._store, tokens, self._settings, self._metrics, bodies)
+        intake = Intake(self._store, self._settings, self._metrics, Bodies(self._limits.memory))
         operations = Operations(self._store, self._metrics)
         server = Server(app(intake, operations.routes()), self._limits)
-        host, port = listener.getsockname()[:2]
-        address = f"[{host}]" if ":" in host else host
-        base_url = f"http://{address}:{port}{BASE_PATH}"
-        serving = asyncio.ensure_future(server.run_on(listener, lambda: ready(base_url)))
+        base_url = _base_url(listener)
+        listens = asyncio.Event()
+
+        async def start() -> None:
+            secret = await self._started(operations)
+            intake.tokens = Tokens(self._keys, secret, self._store.now)
+            operations.waits = None
+            await listens.wait()
+            ready(base_url)
+
+        starting = asyncio.ensure_future(start())
         stopping = asyncio.ensure_future(self._stopping.wait())
+        serving = asyncio.ensure_future(server.run_on(listener, listens.set))
         try:
-            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            ends = {serving, stopping}
+            await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             server.should_exit = True
+            starting.cancel()
             stopping.cancel()
-            await serving
+            await asyncio.gather(starting, stopping, return_exceptions=True)
+            try:
+                await serving
+            finally:
+                listener.close()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(DELIVERY_SECONDS + GRACE):
+                        await self._store.stop(DELIVERY_SECONDS)
+
+    async def _started(self, operations: Operations) -> bytes:
+        """Start the store, and return its secret; wait for a store that does not respond."""
+        warn_at = 0.0
+        while True:
+            try:
+                secret = await self._store.start()
+            except StoreUnreachableError as error:
+                operations.waits = str(error)
+                if time.monotonic() >= warn_at:
+                    warn_at = time.monotonic() + WARN_AGAIN
+                    _logger.warning(
+                        "the relay waits for its store, which does not respond: %s", error
+                    )
+                await asyncio.sleep(TRY_AGAIN)
+            else:
+                if warn_at:
+                    _logger.warning("the store responds")
+                return secret
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
+    return f"http://{address}:{port}{BASE_PATH}"

@@ -15,6 +15,7 @@ __all__ = [
     "RelayError",
     "RelayStore",
     "StoreFullError",
+    "StoreRefusedError",
     "StoreUnreachableError",
 ]
 
@@ -30,6 +31,10 @@ class StoreFullError(Exception):
 class StoreUnreachableError(Exception):
     """The store does not respond. The batch may have been kept: its sender should retry it under
     the same ``Idempotency-Key``."""
+
+
+class StoreRefusedError(StoreUnreachableError):
+    """The store responds with an error that does not pass by itself: a wrong password, say."""
 
 
 class Kept(Enum):
@@ -86,6 +91,7 @@ class RelayStore(Protocol):
 
         Raises:
             RelayError: the store cannot be used with these settings.
+            StoreUnreachableError: the store does not respond; try again later.
         """
         ...
 

@@ -1,21 +1,29 @@
-"""The state of the API, as a relay's deliveries find it, and the warnings about it."""
+"""The state of the API, as a relay's deliveries find it, the warnings about it, and its time."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from masivo import MasivoClosedError, MasivoError
 from masivo.protocol import KeyRefused, RequestFailed, ResponseReceived
 
 if TYPE_CHECKING:
+    from masivo import AsyncClient
     from masivo.protocol import Activity
 
-__all__ = ["Upstream"]
+__all__ = ["Upstream", "learn_time"]
 
 PATIENCE: Final = 30.0
 """Failures must last this many seconds before a warning: short ones are normal."""
 AGAIN: Final = 600.0
 """The time between two warnings about one outage, in seconds."""
+
+LEARN_AGAIN: Final = 10.0
+"""The time after which a relay asks the API once more for its time, in seconds; it doubles."""
+LEARN_AT_LEAST: Final = 600.0
+"""The longest that it becomes."""
 
 _EVENTS_AT_FAULT: Final = (400, 413, 422)
 """Statuses that reject a batch for its events: the API works."""
@@ -85,3 +93,19 @@ class Upstream:
         if self._warned and self._down_since is not None:
             _logger.warning("the API accepts events again, after %.0f s", at - self._down_since)
         self._down_since, self._warned = None, False
+
+
+async def learn_time(client: AsyncClient) -> None:
+    """Learn the API's time, though there may never be anything to deliver: authorize. Each response
+    tells it, and renewals of the token follow."""
+    wait = LEARN_AGAIN
+    while True:
+        try:
+            await client.get_token()
+        except MasivoClosedError:
+            return
+        except MasivoError:
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LEARN_AT_LEAST)
+        else:
+            return

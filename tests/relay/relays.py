@@ -7,10 +7,12 @@ import http.client
 import json
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from masivo._protocol.wire.serving import BASE_PATH
 from masivo.protocol import Secret, configure
 from masivo.relay.metrics import Metrics
 from masivo.relay.server import USUAL, Limits
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from masivo.protocol import Settings
     from masivo.relay.store import RelayStore
 
-__all__ = ["KEY", "Answer", "Running", "batch", "event", "in_memory", "running"]
+__all__ = ["KEY", "Answer", "Running", "batch", "event", "in_memory", "running", "wait_for"]
 
 KEY = "client-key-of-a-shop"
 
@@ -84,6 +86,14 @@ class Running:
         """A connection."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=20)
 
+    def listens(self) -> bool:
+        """True once it takes connections."""
+        try:
+            self.connect().close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
     def ask(
         self,
         method: str,
@@ -129,6 +139,14 @@ class Running:
         return {name: float(value) for name, value in pairs}
 
 
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def event(number: int = 0, customer: str = "c", **more: object) -> dict[str, object]:
     """A small valid event."""
     return {"type": "VIEW", "customer_id": customer, "brand_id": None, "n": number} | more
@@ -146,6 +164,8 @@ def running(
     keys: Iterable[str] = (KEY,),
     limits: Limits = USUAL,
     send_buffer: int | None = None,
+    *,
+    at_once: bool = False,
 ) -> Generator[Running, None, None]:
     """A relay in a thread of its own.
 
@@ -155,6 +175,7 @@ def running(
         keys: that clients may use.
         limits: for clients.
         send_buffer: the bytes that the system takes of a response before its client reads.
+        at_once: True: do not wait until it takes events.
     """
     listener = socket.socket()
     if send_buffer is not None:
@@ -172,7 +193,9 @@ def running(
             started.append(Running(url, relay, metrics))
             bell.set()
 
-        await relay.run(listener, ready)
+        if at_once:
+            ready(f"http://127.0.0.1:{listener.getsockname()[1]}{BASE_PATH}")
+        await relay.run(listener, lambda url: None if at_once else ready(url))
 
     def thread() -> None:
         try:

@@ -9,6 +9,7 @@ import logging
 import stat
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Unpack
 
 import pytest
@@ -21,7 +22,7 @@ from masivo.relay.on_spool import SpoolStore, secret_in
 from masivo.relay.store import RelayError
 from masivo.spool.survey import Survey
 
-from .relays import KEY, Running, batch, event, running, upstream
+from .relays import KEY, Running, batch, event, running, upstream, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -58,14 +59,6 @@ def spooled(
 
     with running(make, upstream(emulator.url)) as relay:
         yield relay
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def down(emulator: Emulator) -> None:
@@ -149,6 +142,14 @@ def test_a_client_s_time_comes_from_the_upstream(tmp_path: Path) -> None:
             client.get_token()
             client.send_analytics_event(event(1))
         wait_for(lambda: len(emulator.events) == 2)
+
+
+def test_it_knows_the_upstream_s_time_before_the_first_event(tmp_path: Path) -> None:
+    """So the first batch is not judged by the relay's own clock."""
+    behind = Emulator(clock=lambda: time.time() - 3_600)
+    with behind as emulator, spooled(emulator, tmp_path) as relay:
+        soon = datetime.fromtimestamp(time.time() - 3_500, UTC).isoformat()
+        wait_for(lambda: relay.send(batch(event(issued_at=soon))).status == 422)
 
 
 def test_one_token_serves_all(emulator: Emulator, tmp_path: Path) -> None:

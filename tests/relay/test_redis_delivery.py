@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from masivo.emulator import Fault
+from masivo.emulator import Emulator, Fault
 from masivo.relay.on_redis import dead_letters
-from masivo.relay.store import Event, StoreFullError
+from masivo.relay.store import Event, Kept, StoreFullError, StoreUnreachableError
 
 from .redis_server import RedisServer
 from .stores import batch, customer_orders, drained, event, make, numbered, running, until
@@ -20,7 +21,6 @@ from .stores import batch, customer_orders, drained, event, make, numbered, runn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from masivo.emulator import Emulator
     from masivo.relay.delivery import Delivery
     from masivo.relay.on_redis import RedisStore
 
@@ -163,6 +163,54 @@ def test_a_full_redis_is_drained_to_nothing(tmp_path: Path, emulator: Emulator) 
         kept = asyncio.run(main())
     assert kept > 3
     assert emulator.event_count >= 1_000 * kept
+
+
+def test_a_relay_without_partitions_knows_the_upstream_s_time(redis_server: RedisServer) -> None:
+    """It checks ages and says the time as the others do, whatever its own clock."""
+    with Emulator(clock=lambda: time.time() - 3_600) as behind:
+
+        async def main() -> None:
+            async with (
+                running(redis_server, behind, partitions=1) as one,
+                running(redis_server, behind, partitions=1) as other,
+            ):
+                await until(lambda: one.now() < time.time() - 3_000)
+                await until(lambda: other.now() < time.time() - 3_000)
+                assert len(one._leases.held) + len(other._leases.held) == 1
+
+        asyncio.run(main())
+
+
+@pytest.mark.full
+def test_a_replica_takes_over_for_a_lost_redis(tmp_path: Path, emulator: Emulator) -> None:
+    """What had reached it is delivered, and a batch that comes again is known; it has to be given
+    the scripts."""
+    emulator.fail(503, route="events", times=None)
+    for name in ("redis", "replica"):
+        (tmp_path / name).mkdir()
+
+    async def main() -> None:
+        async with running(server, emulator, ttl=1.0) as store:
+            await until(lambda: replica.call("INFO", "replication")["master_link_status"] == "up")
+            assert await store.keep(numbered(range(60), key="k")) is Kept.STORED
+            assert server.call("WAIT", 1, 5_000) == 1
+            server.kill()
+            with pytest.raises(StoreUnreachableError):
+                await store.keep(numbered(range(60), key="k"))
+            replica.call("REPLICAOF", "NO", "ONE")
+            replica.call("CONFIG SET", "port", server.port)
+            assert await store.keep(numbered(range(60), key="k")) is Kept.REPEATED
+            emulator.heal()
+            await drained(store)
+
+    with (
+        RedisServer(tmp_path / "redis", settings={"repl-diskless-sync-delay": "0"}) as server,
+        RedisServer(
+            tmp_path / "replica", settings={"replicaof": f"127.0.0.1 {server.port}"}
+        ) as replica,
+    ):
+        asyncio.run(main())
+    assert sorted(numbers(emulator)) == [*range(60)]
 
 
 def test_a_stop_ends_what_is_on_its_way(redis_server: RedisServer, emulator: Emulator) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +15,11 @@ from masivo.relay.on_redis import RedisStore, dead_letters
 from masivo.relay.store import RelayError
 
 from .redis_server import RedisServer
+from .relays import KEY, Running, batch, event, running, upstream, wait_for
 from .stores import make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from masivo.emulator import Emulator
@@ -31,6 +34,18 @@ def started(store: RedisStore) -> bytes:
         return secret
 
     return asyncio.run(main())
+
+
+@contextmanager
+def starting(server: RedisServer, emulator: Emulator) -> Generator[Running, None, None]:
+    """A relay that has not started yet."""
+
+    def make_store(_: object) -> RedisStore:
+        return make(server, emulator)
+
+    with running(make_store, upstream(emulator.url), at_once=True) as relay:
+        wait_for(relay.listens)
+        yield relay
 
 
 @pytest.fixture
@@ -150,10 +165,47 @@ def test_a_relay_starts_over_a_full_redis(settings: RedisServer, emulator: Emula
     assert started(make(settings, emulator)) == secret
 
 
-def test_redis_must_be_there(tmp_path: Path, emulator: Emulator) -> None:
-    """The error names the place."""
-    with pytest.raises(RelayError, match=r"cannot be used: Redis at redis://127\.0\.0\.1"):
-        started(make(RedisServer(tmp_path), emulator))
+def test_a_relay_waits_for_its_redis(
+    tmp_path: Path, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is alive and says why it takes nothing; clients get a 503, and it begins once Redis
+    responds."""
+    server = RedisServer(tmp_path)
+    with starting(server, emulator) as relay:
+        wait_for(lambda: b"Redis" in relay.ask("GET", "/health", root=True).body)
+        answers = [relay.ask("GET", path, root=True) for path in ("/health", "/ready", "/metrics")]
+        assert [each.status for each in answers] == [200, 503, 200]
+        assert all(server.url.encode() in each.body for each in answers[:2])
+        assert b"masivo_relay_store_up 0.0" in answers[2].body
+        assert relay.ask("GET", "/auth/authorize", headers={"x-api-key": KEY}).status == 503
+        assert relay.send(batch(event()), token="any").status == 503
+        with server:
+            wait_for(lambda: relay.ask("GET", "/ready", root=True).status == 200)
+            assert relay.send(batch(event())).status == 200
+            wait_for(lambda: emulator.events)
+    assert [each for each in caplog.messages if "waits for its store" in each]
+    assert "the store responds" in caplog.messages
+
+
+def test_a_relay_that_waits_can_be_stopped(tmp_path: Path, emulator: Emulator) -> None:
+    """At once."""
+    began = time.monotonic()
+    with starting(RedisServer(tmp_path), emulator):
+        pass
+    assert time.monotonic() - began < 3.0
+
+
+@pytest.mark.parametrize(
+    ("path", "words"), [(":wrong@{}/0", "invalid username-password"), ("{}/99", "out of range")]
+)
+def test_what_waiting_does_not_put_right_ends_the_start(
+    tmp_path: Path, emulator: Emulator, path: str, words: str
+) -> None:
+    """A wrong password, a database that there is none of; the message names the place."""
+    with RedisServer(tmp_path, settings={"requirepass": "r" * (path[0] == ":")}) as server:
+        url = "redis://" + path.format(f"127.0.0.1:{server.port}")
+        with pytest.raises(RelayError, match=rf"cannot be used: Redis at redis://127.*{words}"):
+            started(RedisStore(url, emulator.client_key, base_url=emulator.url))
 
 
 def test_dead_letters_need_a_redis(tmp_path: Path) -> None:

@@ -180,9 +180,6 @@ class Storm:
             for at, undo in [each for each in later if time.monotonic() >= each[0]]:
                 later.remove((at, undo))
                 undo()
-            for number, relay in enumerate(relays):
-                if number not in busy and not relay.runs:  # Redis was down when it started
-                    relay.start()
             if time.monotonic() < until and self._random.random() < 0.05:
                 free = [n for n in range(len(relays)) if n not in busy]
                 what = self._random.choice(["kill", "kill", "pause", "redis"])
