@@ -143,7 +143,7 @@ class Reader:
             "PYTHONUNBUFFERED": "1",
             "NO_COLOR": "1",
             # Installed for tests of the test kit; a reader has no need of them.
-            "PYTEST_ADDOPTS": "-p no:asyncio -p no:trio",
+            "PYTEST_ADDOPTS": "-p no:asyncio -p no:trio -p no:anyio -p no:hypothesispytest",
             **known,
         }
 

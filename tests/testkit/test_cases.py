@@ -58,6 +58,9 @@ FIRST = "from masivo.testing import MasivoTestCase\nfrom masivo import Client\ni
 LAST = "import shop\nfrom masivo import Client\nfrom masivo.testing import MasivoTestCase"
 
 
+QUICK = "-p no:cacheprovider -p no:asyncio -p no:trio -p no:anyio -p no:hypothesispytest"
+
+
 @pytest.mark.parametrize(
     ("imports", "shell", "runner"),
     [
@@ -78,7 +81,7 @@ def test_each_test_has_an_api(
     done = subprocess.run(
         [sys.executable, "-m", runner, "test_shop.py"],
         cwd=tmp_path,
-        env=environ | shell | {"PYTEST_ADDOPTS": "-p no:cacheprovider"},
+        env=environ | shell | {"PYTEST_ADDOPTS": QUICK},
         capture_output=True,
         text=True,
         timeout=60,

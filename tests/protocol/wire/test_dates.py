@@ -72,7 +72,11 @@ def test_any_date_round_trips(seconds: int) -> None:
     assert parse_http_date(formatdate(seconds, usegmt=True)) == seconds
 
 
-@given(st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]+, \d\d[ -][A-Z][a-z]{2}[ -]\d+ \S+ GMT"))
+# Of ASCII: a class of all of Unicode takes two seconds to build.
+DATE = r"[A-Z][a-z]+, [0-9]{2}[ -][A-Z][a-z]{2}[ -][0-9]+ [!-~]+ GMT"
+
+
+@given(st.text(max_size=40) | st.from_regex(DATE))
 def test_no_text_makes_the_reading_fail(text: str) -> None:
     """Whatever the text: a number or None."""
     value = parse_http_date(text)
