@@ -193,6 +193,7 @@ class Grid {
     const move = moves[event.key];
     if (move === undefined || !this.rows.length) return;
     event.preventDefault();
+    this.#render(); // scrolling is bounded by what is drawn
     const last = this.rows.length - 1;
     const found = this.rows.lastIndexOf(this.active);
     const at = found < 0 ? (move > 0 && move !== Infinity ? -1 : 0) : last - found;
