@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from masivo._protocol.events.form import size
+from masivo._protocol.events.form import size, sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ __all__ = ["Fifo", "PerCustomer", "Queue", "Taken", "total_size"]
 
 def total_size(deliveries: Iterable[Delivery]) -> int:
     """The bytes of several events as they will be sent."""
-    return sum([size(delivery.encoded) for delivery in deliveries])
+    return sizes([delivery.encoded for delivery in deliveries])
 
 
 class Taken(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Final, cast
 from masivo._protocol.json import Json, decode_encoded
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
-__all__ = ["BRACE", "STAMP", "STAMP_SIZE", "complete", "decode", "opening", "size"]
+__all__ = ["BRACE", "STAMP", "STAMP_SIZE", "complete", "decode", "opening", "size", "sizes"]
 
 _OPEN: Final = b'{"issued_at":"'
 _NEXT: Final = b'",'
@@ -27,6 +27,12 @@ STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)
 def size(encoded: bytes) -> int:
     """The bytes of an event as it will be sent."""
     return len(encoded) if encoded[0] == BRACE else len(encoded) + STAMP_SIZE
+
+
+def sizes(encoded: list[bytes]) -> int:
+    """The bytes of several events as they will be sent."""
+    unstamped = len(encoded) - [each[0] for each in encoded].count(BRACE)
+    return sum(map(len, encoded)) + unstamped * STAMP_SIZE
 
 
 def opening(stamp: bytes) -> bytes:
