@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextvars import copy_context
+from threading import get_ident
 from typing import TYPE_CHECKING, Self, cast
 
 try:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from masivo.protocol import Account, Buffer, Delivery, Request, Ticket
+    from masivo.protocol import Account, Buffer, Clock, Delivery, Request, Ticket
 
 __all__ = ["TrioClient"]
 
@@ -37,9 +38,10 @@ class TrioSession(LoopSession):
     tasks: another client's nursery may be left at any time.
     """
 
-    def __init__(self, key: Key, sender: AsyncSender) -> None:
-        # Bound to the run's clock, so that it can be read outside of a task (by a finalizer).
-        super().__init__(key, sender, trio.lowlevel.current_clock().current_time)
+    def __init__(self, key: Key, sender: AsyncSender, clock: Clock) -> None:
+        super().__init__(key, sender, clock)
+        self._clock = clock
+        self._thread = get_ident()
         self.token = trio.lowlevel.current_trio_token()
         self._bell = trio.Event()
         self._sending: set[trio.CancelScope] = set()
@@ -66,7 +68,9 @@ class TrioSession(LoopSession):
         return _current_token() is self.token
 
     def check_loop(self) -> None:
-        """See LoopSession."""
+        """See LoopSession. Every event asks, so a cheap answer comes first."""
+        if self._driven and get_ident() == self._thread:
+            return
         token = _current_token()
         if token is not self.token:
             raise RuntimeError(
@@ -81,7 +85,7 @@ class TrioSession(LoopSession):
         self._bell.set()
 
     async def _sleep(self, until: float | None) -> None:
-        with trio.CancelScope(deadline=math.inf if until is None else until):
+        with trio.move_on_after(math.inf if until is None else max(0.0, until - self._clock())):
             await self._bell.wait()
         self._bell = trio.Event()
 
@@ -146,8 +150,8 @@ class TrioClient(LoopClient):
         key = token, self._settings.account, id(self._http_client)
         session = registry.get(key)
         if not isinstance(session, TrioSession):
-            sender = self._opener(Trio())
-            session = TrioSession(key, sender)
+            world = Trio()
+            session = TrioSession(key, self._opener(world), world.now)
             trio.lowlevel.spawn_system_task(session.drive, context=copy_context())
         member = Member(session, nursery)
         attached = session.engine.attach(self._settings, AsyncDelivery, member, self._store())
