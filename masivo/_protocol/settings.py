@@ -268,19 +268,37 @@ def configure(
 
 
 _MEANT: Final = {
-    **dict.fromkeys(("key", "client_key", "token"), "api_key"),
-    **dict.fromkeys(("url", "host", "endpoint", "api_url"), "base_url"),
-    **dict.fromkeys(("flush_interval", "interval", "linger"), "idle_timeout"),
-    **dict.fromkeys(("flush_at", "max_batch_size", "max_batch"), "batch_size"),
-    **dict.fromkeys(("max_queue_size", "queue_size", "max_size"), "max_queue"),
+    **dict.fromkeys(("key", "client_key", "token", "write_key", "project_api_key"), "api_key"),
+    **dict.fromkeys(("url", "host", "endpoint", "api_url", "server_url"), "base_url"),
+    **dict.fromkeys(("flush_interval", "interval", "linger", "upload_interval"), "idle_timeout"),
+    **dict.fromkeys(("flush_at", "max_batch_size", "max_batch", "upload_size"), "batch_size"),
+    **dict.fromkeys(("max_queue_size", "queue_size", "max_size", "buffer_size"), "max_queue"),
+    **dict.fromkeys(("on_failure", "error_handler", "callback"), "on_error"),
+    **dict.fromkeys(("workers", "concurrency", "threads"), "max_in_flight"),
+    **dict.fromkeys(("send", "dry_run", "test_mode", "disable", "disabled"), "enabled"),
+    **dict.fromkeys(("persist", "persistence", "storage", "queue_dir"), "spool"),
 }
 """Names that other packages use for our options."""
+_INSTEAD: Final = {
+    **dict.fromkeys(("debug", "verbose", "log_level"), "set MASIVO_LOG=debug in the environment"),
+    **dict.fromkeys(("logger", "log"), "use logging.getLogger('masivo')"),
+    **dict.fromkeys(("proxy", "proxies"), "set HTTPS_PROXY in the environment"),
+    **dict.fromkeys(("verify", "ssl_context", "cert"), "set SSL_CERT_FILE in the environment"),
+    **dict.fromkeys(("headers", "session", "transport"), "pass an httpx client as http_client"),
+    "gzip": "pass api=masivo.Api(content_encoding='gzip')",
+    **dict.fromkeys(("sync_mode", "sync"), "wait for the delivery, or call flush()"),
+}
+"""What does here what an option of other packages does."""
 
 
 def _did_you_mean(name: str) -> str:
     from difflib import get_close_matches  # only a mistake pays for it
 
-    close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, defaults(), n=1)
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # batchSize
+    if name in _INSTEAD:
+        return f"; {_INSTEAD[name]}"
+    names = ["api_key", *defaults()]
+    close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, names, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

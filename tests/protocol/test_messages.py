@@ -203,6 +203,23 @@ def test_a_value_that_json_cannot_carry_has_its_message(value: object, message: 
         ({"type": 5}, "type must be a non-empty str, not int"),
         ({"type": "V", "customer_id": None}, "customer_id must be a non-empty str, not NoneType"),
         ({"Type": "V"}, "type is missing (did you mean 'type' where it says 'Type'?)"),
+        ({"event": "V"}, "type is missing (did you mean 'type' where it says 'event'?)"),
+        (
+            {"type": "V", "userId": "c"},
+            "customer_id is missing (did you mean 'customer_id' where it says 'userId'?)",
+        ),
+        (
+            [{"type": "V"}],
+            "an event must be a mapping such as a dict, not list; send each of its events",
+        ),
+        (
+            {"type": "V", "customer_id": "c", "platfrom": "web"},
+            (
+                "brand_id is missing (did you mean 'platform' where it says 'platfrom'?): pass a "
+                "str, or None where no brand applies (or give the event a platform and the client "
+                "a default brand_id)"
+            ),
+        ),
         (
             {"type": "V", "customer_id": "c", "brand_id": 5},
             "brand_id must be a str, or None where no brand applies, not int",

@@ -488,6 +488,9 @@ def test_each_option_has_its_check() -> None:
         ("account", "there is no option 'account'"),
         ("flush_interval", "there is no option 'flush_interval'; did you mean 'idle_timeout'?"),
         ("url", "there is no option 'url'; did you mean 'base_url'?"),
+        ("apiKey", "there is no option 'apiKey'; did you mean 'api_key'?"),
+        ("flushAt", "there is no option 'flushAt'; did you mean 'batch_size'?"),
+        ("debug", "there is no option 'debug'; set MASIVO_LOG=debug in the environment"),
         ("x", "there is no option 'x'"),
     ],
 )

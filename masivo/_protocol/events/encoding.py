@@ -129,8 +129,9 @@ def as_dict(event: object) -> dict[str, object]:
     with reading("the event"):
         if isinstance(event, Mapping):
             return dict(cast("Mapping[str, object]", event))
+    cure = "; send each of its events" if isinstance(event, list | tuple) else model_cure(event)
     raise MasivoValidationError(
-        f"an event must be a mapping such as a dict, not {_kind(event)}{model_cure(event)}"
+        f"an event must be a mapping such as a dict, not {_kind(event)}{cure}"
     )
 
 
@@ -164,9 +165,11 @@ def _missing_brand(event: Mapping[str, object], *, has_default: bool) -> NoRetur
         if event.get("platform") is not None
         else "or give the event a platform and the client a default brand_id"
     )
+    meant = _did_you_mean(event, "brand_id") or (
+        "" if "platform" in event else _did_you_mean(event, "platform")
+    )
     raise MasivoValidationError(
-        f"brand_id is missing{_did_you_mean(event, 'brand_id')}: pass a str, or None where no "
-        f"brand applies ({cure})"
+        f"brand_id is missing{meant}: pass a str, or None where no brand applies ({cure})"
     )
 
 
@@ -177,11 +180,23 @@ def _invalid_type(kind: str) -> NoReturn:
     )
 
 
+_MEANT: Final = {
+    "type": ("event", "event_type", "event_name", "name"),
+    "customer_id": ("user_id", "userId", "distinct_id", "customer"),
+    "brand_id": ("brand",),
+    "platform": (),
+}
+"""Names that other packages use for the fields of an event."""
+
+
 def _did_you_mean(event: Mapping[str, object], name: str) -> str:
     from difflib import get_close_matches  # only a mistake pays for it
 
     others = [key for key in event if isinstance(key, str)]
-    close = get_close_matches(name, others, cutoff=0.75)
+    close = [
+        *get_close_matches(name, others, cutoff=0.75),
+        *(other for other in _MEANT[name] if other in event),
+    ]
     return f" (did you mean {name!r} where it says {close[0]!r}?)" if close else ""
 
 
