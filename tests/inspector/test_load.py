@@ -130,8 +130,8 @@ def test_the_table_draws_only_what_is_seen(emulator: Emulator, open_page: OpenPa
 
 
 def test_the_page_keeps_a_bounded_number(emulator: Emulator, open_page: OpenPage) -> None:
-    """Of more events than it keeps, the newest stay; the filters go with them. A key that is pressed
-    before the next frame moves among them, too."""
+    """Of more events than it keeps, the newest stay; the filters go with them. A key that is
+    pressed before the next frame moves among them, too."""
     page = open_page(emulator)
     page.locator("#filter-type").fill("CD_")
     send(emulator, MAX_EVENTS + 5_000, batch_size=500)

@@ -129,7 +129,9 @@ def as_dict(event: object) -> dict[str, object]:
     with reading("the event"):
         if isinstance(event, Mapping):
             return dict(cast("Mapping[str, object]", event))
-    cure = "; send each of its events" if isinstance(event, list | tuple) else model_cure(event)
+    cure = model_cure(event)
+    if isinstance(event, list | tuple):
+        cure = "; send each of its events"
     raise MasivoValidationError(
         f"an event must be a mapping such as a dict, not {_kind(event)}{cure}"
     )
