@@ -129,12 +129,10 @@ def as_dict(event: object) -> dict[str, object]:
     with reading("the event"):
         if isinstance(event, Mapping):
             return dict(cast("Mapping[str, object]", event))
-    cure = model_cure(event)
+    kind, cure = _kind(event), model_cure(event)
     if isinstance(event, list | tuple):
         cure = "; send each of its events"
-    raise MasivoValidationError(
-        f"an event must be a mapping such as a dict, not {_kind(event)}{cure}"
-    )
+    raise MasivoValidationError(f"an event must be a mapping such as a dict, not {kind}{cure}")
 
 
 def _required(event: Mapping[str, object], name: str) -> str:
