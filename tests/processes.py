@@ -22,12 +22,12 @@ import threading
 import time
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 __all__ = ["Process", "start"]
 
@@ -154,7 +154,7 @@ def start(
         "code": code,
         "file": file,
         "arguments": arguments,
-        "cwd": str(cwd or os.getcwd()),  # noqa: PTH109
+        "cwd": str(cwd or Path.cwd()),
         "environment": dict(os.environ if env is None else env),
     }
     control.sendall(json.dumps(order).encode())
@@ -231,7 +231,7 @@ def _prepare(order: dict[str, Any]) -> dict[str, Any]:
     main = sys.modules["__main__"] = ModuleType("__main__")
     if order["file"] != "<string>":
         main.__file__ = order["file"]
-        sys.path[0] = os.path.dirname(order["file"])  # noqa: PTH120
+        sys.path[0] = str(Path(order["file"]).parent)
     return main.__dict__
 
 

@@ -288,7 +288,7 @@ _INSTEAD: Final = {
     "gzip": "pass api=masivo.Api(content_encoding='gzip')",
     **dict.fromkeys(("sync_mode", "sync"), "wait for the delivery, or call flush()"),
 }
-"""What does here what an option of other packages does."""
+"""Options of other packages that have no counterpart here, and what to do instead."""
 
 
 def _did_you_mean(name: str) -> str:

@@ -775,6 +775,18 @@ def test_damage_to_a_log_is_counted() -> None:
         assert said == (["2"] if adopted else ["1", "1"])
 
 
+def test_a_batch_that_may_have_been_sent_goes_first() -> None:
+    """Before the log's other events, which are read while the token is fetched."""
+    driver = SpoolDriver(batch_size=1)
+    driver.send(event(1, "a"), event(2, "b"))
+    driver.flush()
+    driver.grant()
+    assert numbers(driver.batch()) == [1]
+    after = killed(driver, batch_size=1)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1], [2]]
+
+
 def test_a_noted_batch_that_cannot_be_read_stops_nothing() -> None:
     """What of it is an event is sent in another batch."""
     driver = SpoolDriver()
@@ -829,16 +841,21 @@ def crowded() -> SpoolDriver:
     return driver
 
 
+def delivers_the_rest(driver: SpoolDriver, which: list[int], *, of: int) -> None:
+    """Check that these events are delivered in this order, each once, of so many in all."""
+    driver.flush()
+    assert [n for each in recover(driver) for n in numbers(each)] == which
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (of, of, 0, 0)
+
+
 def test_an_event_stays_behind_one_that_was_stored_alone_during_its_call() -> None:
     """It had room in memory, but the log has the other one first."""
     driver = crowded()
     driver.spool.before = lambda: driver.buffer.send(event(1, text="x" * 1_800))
     delivery = driver.buffer.send(event(2))
-    driver.flush()
-    assert [n for each in recover(driver) for n in numbers(each)] == [0, 1, 2]
+    delivers_the_rest(driver, [0, 1, 2], of=3)
     assert result_of(delivery).success
-    stats = driver.buffer.stats()
-    assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (3, 3, 0, 0)
 
 
 def test_an_event_that_is_read_during_its_call_is_sent_once() -> None:
@@ -856,10 +873,7 @@ def test_an_event_that_is_read_during_its_call_is_sent_once() -> None:
     (delivery,) = driver.send_numbers(3)
     assert accepted == [4]
     assert error_of(delivery).spooled
-    driver.flush()
-    assert [n for each in recover(driver) for n in numbers(each)] == [2, 3]
-    stats = driver.buffer.stats()
-    assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (4, 4, 0, 0)
+    delivers_the_rest(driver, [2, 3], of=4)
 
 
 def test_a_delivery_ends_whose_event_is_read_during_its_call() -> None:
@@ -875,10 +889,7 @@ def test_a_delivery_ends_whose_event_is_read_during_its_call() -> None:
     delivery = driver.buffer.send(event(1))
     driver.poll()
     assert error_of(delivery).spooled
-    driver.flush()
-    assert [n for each in recover(driver) for n in numbers(each)] == [1, 2]
-    stats = driver.buffer.stats()
-    assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (3, 3, 0, 0)
+    delivers_the_rest(driver, [1, 2], of=3)
 
 
 # ── Time ─────────────────────────────────────────────────────────────────────────────────────

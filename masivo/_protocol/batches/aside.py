@@ -44,6 +44,13 @@ class Aside:
         """Return whether the next of them is to be sent."""
         return bool(self.batches) and (self.well or now >= self.try_at)
 
+    @property
+    def goes_first(self) -> bool:
+        """True if the next of them is sent before events that wait: the API is well, or an earlier
+        process may have sent it, and it has not failed here."""
+        part = self.batches[0].part if self.batches else None
+        return self.well or (part is not None and part.adopted and not part.failures)
+
     def take(self) -> Batch:
         """Remove and return the next of them."""
         batch = self.batches.popleft()

@@ -348,7 +348,7 @@ class SpooledOutbox(Outbox):
             if self._queue.ready and self._due(now) is not None:
                 self._stop_queue(error)
             return False
-        if self._aside.well and self._resume(now):
+        if self._aside.goes_first and self._resume(now):
             return True
         return super()._form(now) or self._resume(now)
 
