@@ -73,7 +73,7 @@ class Script:
     def __init__(self, text: str) -> None:
         first, _, rest = text.partition("\n")
         self.text: str = f"{first}\n{_CHECK}{rest}"
-        self.sha: str = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.sha: str = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         """Its name in Redis."""
 
 

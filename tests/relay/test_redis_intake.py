@@ -56,6 +56,23 @@ def test_a_batch_is_remembered_for_three_days(
     assert 72 * 3600 - 60 < redis_server.call("TTL", name) <= 72 * 3600
 
 
+def test_scripts_are_sent_to_redis_once(redis_server: RedisServer, emulator: Emulator) -> None:
+    """Afterwards their names are sufficient: one call for each batch."""
+    redis_server.call("SCRIPT FLUSH")
+    redis_server.call("CONFIG RESETSTAT")
+
+    async def main() -> None:
+        async with running(redis_server, emulator) as store:
+            for number in range(5):
+                await store.keep(batch(event(number)))
+            await drained(store)
+
+    asyncio.run(main())
+    calls = redis_server.call("INFO", "commandstats")
+    assert calls["cmdstat_eval"]["calls"] == 4
+    assert calls["cmdstat_evalsha"]["failed_calls"] == 4
+
+
 @pytest.mark.parametrize("key", ["stream:3", "counts"])
 def test_a_key_of_somebody_else_s_lets_nothing_be_kept(
     redis_server: RedisServer, emulator: Emulator, key: str
