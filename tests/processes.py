@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import json
 import os
 import signal
@@ -20,16 +21,16 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, Any, Final, Self
+from typing import IO, TYPE_CHECKING, Any, Final, Self, TypedDict, Unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Process", "start"]
+__all__ = ["Process", "Streams", "start"]
 
 SHARED: Final = (
     *("asyncio", "concurrent.futures", "ctypes", "multiprocessing", "trio", "uuid"),
@@ -39,6 +40,14 @@ SHARED: Final = (
 
 ACTING: Final = "masivo._settle"
 """Never shared: its exit functions come from here, and what it finds in the environment."""
+
+
+class Streams(TypedDict, total=False):
+    """The standard streams of a program that are not pipes, by their descriptors."""
+
+    stdin: int
+    stdout: int
+    stderr: int
 
 
 class Process:
@@ -125,8 +134,8 @@ def start(
     file: str = "<string>",
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    stdin: int | None = None,
     share: tuple[str, ...] = (),
+    **streams: Unpack[Streams],
 ) -> Process:
     """Start a program.
 
@@ -136,20 +145,25 @@ def start(
         file: the file that it is in.
         cwd: its working directory.
         env: its environment; by default that of this process.
-        stdin: the descriptor of its standard input, in place of a pipe.
         share: what it imports and may share with others, besides :data:`SHARED`.
+        streams: descriptors of its standard streams, in place of pipes.
     """
     control, theirs = socket.socketpair()
-    input_end, input_ours = os.pipe()
-    output_ours, output_end = os.pipe()
-    errors_ours, errors_end = os.pipe()
-    ends = [input_end if stdin is None else stdin, output_end, errors_end]
-    try:
-        socket.send_fds(_server(share), [b"."], [theirs.fileno(), *ends])
-    finally:
-        theirs.close()
-        for end in (input_end, output_end, errors_end):
-            os.close(end)
+    wanted = streams.get("stdin"), streams.get("stdout"), streams.get("stderr")
+    with ExitStack() as until_sent:
+        until_sent.enter_context(theirs)
+
+        def piped(*, read: bool) -> tuple[int, IO[bytes]]:
+            reading, writing = os.pipe()
+            given, kept = (writing, reading) if read else (reading, writing)
+            until_sent.callback(os.close, given)
+            return given, os.fdopen(kept, "rb" if read else "wb", 0)
+
+        ends = [
+            piped(read=number > 0) if given is None else (given, io.BytesIO())
+            for number, given in enumerate(wanted)
+        ]
+        socket.send_fds(_server(share), [b"."], [theirs.fileno(), *(end for end, _ in ends)])
     order = {
         "code": code,
         "file": file,
@@ -159,8 +173,7 @@ def start(
     }
     control.sendall(json.dumps(order).encode())
     control.shutdown(socket.SHUT_WR)
-    reading = [os.fdopen(end, "rb", 0) for end in (output_ours, errors_ours)]
-    return Process(control, os.fdopen(input_ours, "wb", 0), *reading)
+    return Process(control, *(ours for _, ours in ends))
 
 
 @cache

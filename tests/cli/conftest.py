@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import pytest
 from processes import start
@@ -18,7 +18,7 @@ from masivo.__main__ import main
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-    from processes import Process
+    from processes import Process, Streams
 
     from masivo.emulator import Emulator
 
@@ -105,12 +105,12 @@ class Shell:
     def start(
         self,
         *arguments: str,
-        stdin: int | None = None,
         environ: Mapping[str, str] | None = None,
+        **streams: Unpack[Streams],
     ) -> Process:
         """Start the program in a process of its own."""
         environ = self.environ() if environ is None else environ
-        return started(*arguments, cwd=self.folder, env=environ, stdin=stdin)
+        return started(*arguments, cwd=self.folder, env=environ, **streams)
 
     def run(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Ended:
         """Run the program in a process of its own."""
@@ -136,11 +136,11 @@ def started(
     *arguments: str,
     cwd: Path | None = None,
     env: Mapping[str, str],
-    stdin: int | None = None,
+    **streams: Unpack[Streams],
 ) -> Process:
     """The program in a process of its own, whose warnings are errors."""
     share = SHARED_BY_RELAYS if arguments[:1] == ("relay",) else SHARED
-    return start(SCRIPT, *arguments, cwd=cwd, env=env, stdin=stdin, share=share)
+    return start(SCRIPT, *arguments, cwd=cwd, env=env, share=share, **streams)
 
 
 def clean(environ: Mapping[str, str]) -> dict[str, str]:

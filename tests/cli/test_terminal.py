@@ -12,6 +12,7 @@ from fcntl import ioctl
 from typing import TYPE_CHECKING
 
 import pytest
+from processes import Streams
 
 from masivo.cli.importing import progress
 from masivo.emulator import Fault
@@ -28,13 +29,7 @@ def screen(shell: Shell, width: int, *arguments: str, **environ: str) -> str:
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     variables = shell.environ(**{"TERM": "xterm", **environ})
     variables.pop("COLUMNS", None)  # it would count more than the terminal's own width
-    with subprocess.Popen(
-        [str(PROGRAM), *arguments],
-        cwd=shell.folder,
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        stderr=slave,
-    ) as process:
+    with shell.start(*arguments, environ=variables, stderr=slave) as process:
         os.close(slave)
         written = b""
         while True:
@@ -136,18 +131,10 @@ def test_a_closed_output(shell: Shell) -> None:
     ):
         reading, writing = os.pipe()
         os.close(reading)
-        done = subprocess.run(
-            [str(PROGRAM), *arguments],
-            cwd=shell.folder,
-            env=shell.environ(),
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )
-        os.close(writing)
-        assert (done.returncode, done.stderr) == (code, ""), arguments
+        with shell.start(*arguments, stdout=writing) as process:
+            os.close(writing)
+            _, err = process.communicate(timeout=LIMIT)
+        assert (process.returncode, err) == (code, b""), arguments
     assert shell.emulator.event_count == 300
 
 
@@ -156,18 +143,11 @@ def test_closed_errors(shell: Shell) -> None:
     shell.write("f.jsonl", *(event(n) for n in range(300)), "{bad")
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        [str(PROGRAM), "import", "f.jsonl"],
-        cwd=shell.folder,
-        env=shell.environ(),
-        stdout=subprocess.PIPE,
-        stderr=writing,
-        timeout=LIMIT,
-        check=False,
-    )
-    os.close(writing)
-    assert done.returncode == 7
-    assert b"300 events delivered, 1 rejected" in done.stdout
+    with shell.start("import", "f.jsonl", stderr=writing) as process:
+        os.close(writing)
+        out, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 7
+    assert b"300 events delivered, 1 rejected" in out
 
 
 def in_shell(shell: Shell, script: str) -> subprocess.CompletedProcess[str]:
@@ -209,9 +189,7 @@ def test_standard_input_that_is_not_there(shell: Shell) -> None:
     assert (done.returncode, done.stdout) == (0, "All done: 0 events delivered, 0 rejected.\n")
 
 
-@pytest.mark.parametrize(
-    "full", [">/dev/full", pytest.param("2>/dev/full", marks=pytest.mark.full)]
-)
+@pytest.mark.parametrize("full", ["stdout", pytest.param("stderr", marks=pytest.mark.full)])
 def test_a_full_disk(shell: Shell, full: str) -> None:
     """Output that cannot be written is dropped; the exit code is that of the work."""
     shell.write("f.jsonl", *(event(n) for n in range(300)), "{bad")
@@ -221,10 +199,14 @@ def test_a_full_disk(shell: Shell, full: str) -> None:
         ("nonsense", 2),
         ("--help", 0),
     ):
-        done = in_shell(shell, f"masivo {command} {full}")
-        assert done.returncode == code, (command, done.stderr)
-        assert "Traceback" not in done.stderr
-        assert "Exception ignored" not in done.stderr
+        with open("/dev/full", "wb") as disk:  # noqa: PTH123 (a device)
+            place = disk.fileno()
+            given = Streams(stdout=place) if full == "stdout" else Streams(stderr=place)
+            with shell.start(*command.split(), **given) as process:
+                out, err = process.communicate(timeout=LIMIT)
+        assert process.returncode == code, (command, err)
+        assert b"Traceback" not in out + err
+        assert b"Exception ignored" not in out + err
     assert shell.emulator.event_count == 300
 
 

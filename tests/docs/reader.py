@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
+import processes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,6 +24,9 @@ __all__ = ["STAND_INS", "Reader", "pattern"]
 
 LIMIT = 120.0
 """Seconds after which something that a page says counts as hanging."""
+
+STRICT = "import warnings; warnings.simplefilter('error'); del warnings\n"
+"""Goes before a program: its warnings are errors."""
 
 PORTS = ("8000", "8001")
 """The ports that pages name for servers of the reader's own. Each is exchanged for a free one, the
@@ -195,7 +200,7 @@ class Reader:
         sends = re.search(r"Client\(", code) and "Emulator(" not in code
         own = self._servers.get("emulator")
         before = self._arrived() if self._arrived else own.accepted if own else 0
-        said = self._run(["python", "-W", "error", "-c", code])
+        said = self._python(code)
         if sends and not shown:
             if self._arrived:
                 assert self._arrived() > before, "no event has arrived"
@@ -203,6 +208,14 @@ class Reader:
                 assert own is not None, "no emulator runs"
                 assert own.accepts(more_than=before), "no event has arrived"
         return said
+
+    def _python(self, code: str) -> str:
+        if "PATH" in self._known:  # the Python of another environment
+            return self._run(["python", "-W", "error", "-c", code])
+        environ = {**self._environ, **self._exported()}
+        process = processes.start(STRICT + code, cwd=self._folder, env=environ)
+        out, err = process.communicate(timeout=LIMIT)
+        return self._said(process.wait(), (out + err).decode())
 
     def _attend(self, name: str, code: str) -> None:
         if code.startswith("^C"):
@@ -251,8 +264,11 @@ class Reader:
             timeout=LIMIT,
             check=False,
         )
-        assert done.returncode == 0, f"exit code {done.returncode}:\n{done.stdout}"
-        return exchanged(done.stdout, {port: shown for shown, port in self._ports.items()})
+        return self._said(done.returncode, done.stdout)
+
+    def _said(self, code: int, printed: str) -> str:
+        assert code == 0, f"exit code {code}:\n{printed}"
+        return exchanged(printed, {port: shown for shown, port in self._ports.items()})
 
 
 def exchanged(text: str, ports: dict[str, str]) -> str:
