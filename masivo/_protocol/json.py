@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
-__all__ = ["NOT_JSON", "Json", "decode_encoded", "encode", "parse"]
+__all__ = ["NOT_JSON", "Json", "decode_encoded", "encode", "paired", "parse"]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """The value of a JSON text."""
@@ -41,3 +42,15 @@ def parse(body: bytes) -> Json | Literal[_NotJson.NOT_JSON]:
         return cast("Json", _decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return NOT_JSON
+
+
+_ESCAPE: Final = rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)"
+
+
+def paired(body: bytes) -> bytes:
+    """A JSON text with U+FFFD in place of each escaped lone surrogate.
+
+    RFC 8259 (section 8.2) allows these, and servers in JavaScript write them: a text that was cut
+    within an emoji. No text in UTF-8 can hold one, so ``parse`` does not accept them.
+    """
+    return re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)

@@ -105,6 +105,24 @@ def test_a_complete_2xx_that_is_not_json_says_to_check_base_url(body: bytes) -> 
     assert driver.out == []
 
 
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (r"a\ud83d", "a\ufffd"),
+        (r"\uDE00b", "\ufffdb"),
+        (r"\ud83d\uD83D\uDE00", "\ufffd\N{GRINNING FACE}"),
+        (r"\\ud83d", r"\ud83d"),
+    ],
+)
+def test_a_lone_surrogate_in_a_2xx_is_replaced(written: str, text: str) -> None:
+    """A 2xx whose JSON escapes one half of a surrogate pair, as servers in JavaScript write a text
+    that was cut within an emoji, is a success: U+FFFD is in its place."""
+    driver = Driver()
+    _, (delivery,) = in_batch(driver, 1)
+    driver.respond(200, f'{{"echo":"{written}"}}'.encode())
+    assert result_of(delivery).data == {"echo": text}
+
+
 # ── How often, and when ──────────────────────────────────────────────────────────────────────
 
 

@@ -9,7 +9,7 @@ import re
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Final, cast
 
-from masivo._protocol.json import NOT_JSON, Json, encode, parse
+from masivo._protocol.json import NOT_JSON, Json, encode, paired, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,9 +33,11 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
 
 
 def redacted_body(body: bytes, secrets: Sequence[str]) -> bytes:
-    """A response's body without the secrets that it might echo, escaped or not. JSON stays JSON."""
+    """A response's body without the secrets that it might echo, escaped or not. JSON stays JSON, of
+    the kind that ``parse`` accepts."""
     if b"\\" not in body and not any(secret.encode() in body for secret in secrets):
         return body
+    body = paired(body)
     value = parse(body)
     if value is not NOT_JSON:
         try:

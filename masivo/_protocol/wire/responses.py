@@ -169,7 +169,7 @@ def retry_after(response: Response, wall_time: float) -> float | None:
 
 _OURS: Final = {
     400: "the API rejected the request as invalid",
-    401: "the API did not accept the token",
+    401: "the API did not accept the key",
     403: "the API denied access",
     404: "the API has no such address",
     408: "the API gave up waiting for the request",
@@ -216,8 +216,9 @@ def _batch_error(status: int, body: bytes) -> MasivoError:
 def _second_401(body: bytes) -> MasivoAuthError:
     """The error for a batch that got a 401 with a fresh token, too."""
     message, details = _parts(body)
+    said = message or "the API did not accept the token"
     return MasivoAuthError(
-        f"{message or _OURS[401]}, with a fresh token too; check the key's rights",
+        f"{said}, with a fresh token too; check the key's rights",
         status=401,
         details=details,
     )

@@ -300,7 +300,7 @@ def test_a_server_key_says_how_to_fix_it(status: int) -> None:
     for text in ("CLIENT key", "api_key", "said: SERVER key"):
         assert text in error.message
     silent = error_in(authorization(401, server_key=True))
-    assert silent.message.endswith("The API said: the API did not accept the token")
+    assert silent.message.endswith("The API said: the API did not accept the key")
 
 
 @given(st.integers(100, 599), st.binary(max_size=80), st.booleans())
