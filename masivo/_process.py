@@ -26,7 +26,7 @@ EXIT_TIMEOUT = 5.0
 """Seconds for the flush of all open clients at interpreter exit."""
 
 AT_ONCE: Final = 0.5
-"""Seconds for that flush after Ctrl-C."""
+"""Seconds for that flush after Ctrl-C or another signal whose handler raises."""
 
 exiting = False
 """True once open clients are flushed, as the interpreter exits: no thread is started any more."""
@@ -113,17 +113,16 @@ def at_exit(function: Callable[[], None]) -> Callable[[], None]:
 
 def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
     """Close clients and wait, as the interpreter exits: all clients together have EXIT_TIMEOUT, and
-    after Ctrl-C AT_ONCE. One warning counts the events that got no outcome."""
+    after Ctrl-C AT_ONCE, as after any signal whose handler raises (``sys.exit`` on SIGTERM). One
+    warning counts the events that got no outcome."""
     global _spent
     began = _now()
     tickets: list[CloseTicket] = []
-    try:
+    with suppress(BaseException):  # of a second signal: nothing more is waited for
         try:
             _close(clients, tickets, max(0.0, EXIT_TIMEOUT - _spent))
-        except KeyboardInterrupt:
+        except BaseException:  # noqa: BLE001
             _close(clients, tickets, AT_ONCE)
-    except KeyboardInterrupt:
-        pass  # the second: nothing more is waited for
     _spent += _now() - began
     ended = zip(clients, tickets, strict=False)
     left = [buffer.stats() for (_, buffer), ticket in ended if ticket.outcome is None]
@@ -150,7 +149,7 @@ def _close(
 @at_exit
 def _log_unclaimed() -> None:
     # Registered first, and so called last.
-    with suppress(KeyboardInterrupt):
+    with suppress(BaseException):
         for session in sessions:
             session.log_unclaimed()
 

@@ -521,21 +521,24 @@ while True:
     assert 0 <= numbers.count(-1) - int(ended.out) <= 1
 
 
-def test_ctrl_c_at_the_end(tmp_path: Path, emulator: Emulator) -> None:
-    """Ctrl-C while the end waits for a server that hangs ends the wait: what can be delivered at
-    once is. No traceback shows the package's frames, and the usual warning counts what was lost."""
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
+def test_a_signal_at_the_end(tmp_path: Path, emulator: Emulator, sent: signal.Signals) -> None:
+    """Ctrl-C, or another signal whose handler raises, while the end waits for a server that hangs
+    ends the wait: what can be delivered at once is. No traceback shows the package's frames, and
+    the usual warning counts what was lost."""
     with Emulator() as stuck:
         stuck.fail(Fault(delay=60), route="events", times=None)
         emulator.fail(Fault(delay=0.2), route="events")
 
         def interrupt(process: Started) -> None:
             stuck.wait_for(lambda e: len(e.batches) == 1, timeout=20)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(sent)
 
         ended = run(
             tmp_path,
             emulator,
             f"""
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
             slow = Client({stuck.client_key!r}, base_url={stuck.url!r})
             client = Client()
             client.get_token()
@@ -549,6 +552,7 @@ def test_ctrl_c_at_the_end(tmp_path: Path, emulator: Emulator) -> None:
         )
     assert "Traceback" not in ended.err
     assert "KeyboardInterrupt" not in ended.err
+    assert "SystemExit" not in ended.err
     [line] = lost(ended.err)
     assert "2 events" in line
     assert arrived(emulator) == [2]
