@@ -79,7 +79,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ._guesses import no_name
+
+        raise no_name(__name__, __all__, name)
     home = _HOMES.get(name, "._protocol.errors")
     value: object = getattr(import_module(home, __name__), name)
     globals()[name] = value

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import masivo
 from masivo import AsyncClient, Client, TrioClient
 from masivo._async.client import AsyncDelivery
 from masivo._sync.client import Delivery
@@ -24,6 +25,12 @@ LOCAL: dict[str, Any] = {"api_key": "k-1", "base_url": "http://127.0.0.1:9/v1"}
         (AsyncClient, "send", ": use send_analytics_event(event)"),
         (AsyncClient, "close", ": use await aclose()"),
         (TrioClient, "join", ": use await flush(), which waits"),
+        (Client, "sendAnalyticsEvent", ": use send_analytics_event(event)"),
+        (Client, "getToken", ": use get_token()"),
+        (AsyncClient, "getToken", ": use await get_token()"),
+        (AsyncClient, "token", ": use await get_token()"),
+        (Client, "identify", "there are events alone, each with its customer_id"),
+        (Client, "pending", ": use stats()"),
         (Client, "colour", "'Client' object has no attribute 'colour'"),
     ],
 )
@@ -51,6 +58,24 @@ def test_of_deliveries(kind: Any, name: str, meant: str) -> None:
     with pytest.raises(AttributeError) as caught:
         getattr(kind(b"{}", 0.0, None, None), name)
     assert meant in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MasivoClient", "module 'masivo' has no attribute 'MasivoClient': use Client"),
+        ("track", ": use Client(), and its send_analytics_event(event)"),
+        ("init", ": use Client(api_key)"),
+        ("ValidationError", ": use MasivoValidationError"),
+        ("colour", "module 'masivo' has no attribute 'colour'"),
+    ],
+)
+def test_of_the_package(name: str, meant: str) -> None:
+    """For classes and functions that other packages have."""
+    with pytest.raises(AttributeError) as caught:
+        getattr(masivo, name)
+    assert str(caught.value).endswith(meant)
+    assert not hasattr(masivo, name)
 
 
 @pytest.mark.parametrize("kind", [Delivery, AsyncDelivery])
