@@ -136,6 +136,12 @@ def _callback(name: str, value: object) -> Any:
         raise MasivoConfigError(
             f"{name} must be a plain function: a coroutine function would never be awaited"
         )
+    try:
+        inspect.signature(value).bind(None)
+    except TypeError:
+        raise MasivoConfigError(f"{name} must be callable with one argument") from None
+    except ValueError:  # a built-in function that does not say
+        pass
     return value
 
 
@@ -336,6 +342,10 @@ def _api_key(key: Secret, *, enabled: bool) -> Secret:
             "no API key: pass api_key, or set MASIVO_API_KEY. It must be a CLIENT key. To send "
             "nothing (while an image is built or static files are collected), set "
             "MASIVO_DISABLED=1"
+        )
+    if key.reveal()[0] in "'\"" and key.reveal()[0] == key.reveal()[-1]:
+        raise MasivoConfigError(
+            "api_key is in quotation marks: give it without them (env files of Docker keep them)"
         )
     if not is_header_value(key.reveal()):
         raise MasivoConfigError(

@@ -19,7 +19,7 @@ _MODE: Final = 0o700
 
 
 def check_place(path: str | os.PathLike[str]) -> str:
-    """Return a directory's absolute path; make the directory if it is missing.
+    """Return a directory's absolute path (``~`` is the home directory); make it if it is missing.
 
     Raises:
         MasivoConfigError: it cannot be made or written, others may write to it, or spools do not
@@ -29,8 +29,8 @@ def check_place(path: str | os.PathLike[str]) -> str:
         raise MasivoConfigError(
             f"spool works on Linux and macOS, not on {sys.platform}: leave it out, or run there"
         )
-    given: str = os.fspath(path)
-    place = os.path.abspath(given)  # noqa: PTH100 (the same for str and path)
+    given: str = os.path.expanduser(path)  # noqa: PTH111 (the same for str and path)
+    place = os.path.abspath(given)  # noqa: PTH100
     try:
         make_place(place)
         _check(place, os.stat(place))  # noqa: PTH116

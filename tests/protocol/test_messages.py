@@ -60,6 +60,10 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
             ),
         ),
         (
+            {"key": '"abc"'},
+            ("api_key is in quotation marks: give it without them (env files of Docker keep them)"),
+        ),
+        (
             {"base_url": "x"},
             (
                 "base_url must look like 'https://host[:port][/path]', in ASCII and without user, "

@@ -347,6 +347,13 @@ class Callback:
         """Take a failure."""
 
 
+class Taking:
+    """A class that is made of a failure."""
+
+    def __init__(self, failure: object, note: str = "") -> None:
+        """Take a failure."""
+
+
 class Coroutine:
     """A callable object whose call is a coroutine."""
 
@@ -364,7 +371,14 @@ def test_on_error_is_a_plain_callable(value: object) -> None:
     assert "on_error" in refusal(on_error=value)
 
 
-@pytest.mark.parametrize("value", [None, str, Callback(), functools.partial(str), Callback])
+@pytest.mark.parametrize("name", ["on_error", "on_activity", "before_send"])
+@pytest.mark.parametrize("value", [Callback, Callback.__call__, pow])
+def test_a_callable_takes_one_argument(name: str, value: object) -> None:
+    """Otherwise each call would raise a TypeError."""
+    assert refusal(**{name: value}) == f"{name} must be callable with one argument"
+
+
+@pytest.mark.parametrize("value", [None, str, Callback(), functools.partial(str), print, Taking])
 def test_a_plain_callable_is_taken(value: object) -> None:
     """Any other callable is taken."""
     assert made(on_error=value).on_error is value

@@ -32,6 +32,12 @@ def test_a_missing_directory_is_made_for_its_user_alone(
     assert check_place(tmp_path / "var" / "masivo") == place
 
 
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell, which does not see the value of an env file."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert check_place("~/masivo") == str(tmp_path / "masivo")
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o777, 0o1777])
 def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     """The message says how to change that."""
