@@ -17,7 +17,7 @@ from masivo._session import Key, registry
 from masivo.protocol import Failure
 
 from .client import AsyncDelivery, LoopClient
-from .session import GRACE, AsyncSender, LoopSession, Member
+from .session import GRACE, LOOP_CLOSED, AsyncSender, LoopSession, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -61,7 +61,7 @@ class AsyncioSession(LoopSession):
             with suppress(asyncio.CancelledError):
                 await self.drive()
         finally:
-            self.abort("the event loop was closed")
+            self.abort(LOOP_CLOSED)
         for task in self._requests:
             if not task.cancelling():  # a second cancel would interrupt its clean-up
                 task.cancel()
@@ -165,7 +165,7 @@ class _LastWord:
         """The timer is due."""
 
     def __del__(self) -> None:
-        _end("the event loop was closed", lambda loop: loop.is_closed())
+        _end(LOOP_CLOSED, lambda loop: loop.is_closed())
 
 
 @_process.at_exit

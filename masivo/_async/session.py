@@ -23,10 +23,15 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Clock, Failure, Origin, Request, Response, StoreWork, Ticket
 
-__all__ = ["GRACE", "AsyncSender", "LoopSession", "Member", "session_of"]
+__all__ = ["GRACE", "LOOP_CLOSED", "AsyncSender", "LoopSession", "Member", "session_of"]
 
 GRACE: Final = 1.0
 """Seconds that leaving a client waits for its connections to close."""
+
+LOOP_CLOSED: Final = (
+    "the event loop was closed, and the client was not (use 'async with', or await aclose())"
+)
+"""The reason that is given for events that a loop left behind."""
 
 
 class AsyncSender(Protocol):
@@ -128,7 +133,7 @@ class LoopSession(SessionBase):
                 self._call_soon(self._on_wake)
             except RuntimeError:
                 self.leave()
-                self.engine.abort("the event loop was closed")
+                self.engine.abort(LOOP_CLOSED)
                 self.step()
 
     def _on_wake(self) -> None:

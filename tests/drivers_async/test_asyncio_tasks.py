@@ -217,7 +217,12 @@ def test_a_program_that_leaves_a_client_open(tmp_path: Path, emulator: Emulator)
         prelude=LOG,
         options=("-X", "dev"),
     )
-    assert ended.err.splitlines() == ["WARNING 5 events were not sent: the event loop was closed"]
+    assert ended.err.splitlines() == [
+        (
+            "WARNING 5 events were not sent: the event loop was closed, and the client was not "
+            "(use 'async with', or await aclose())"
+        )
+    ]
 
 
 def test_a_program_that_never_closes_its_loop(tmp_path: Path, emulator: Emulator) -> None:

@@ -16,6 +16,7 @@ from masivo._protocol.errors import (
     MasivoQueueFullError,
     MasivoServerKeyError,
 )
+from masivo._protocol.wire.responses import RETRYABLE
 
 __all__ = ["Losses", "not_sent"]
 
@@ -28,7 +29,7 @@ _CAUSES: Final[dict[type[MasivoError], str]] = {
     MasivoNetworkError: "no usable response from the API",
     MasivoConfigError: "there is no usable HTTP client; see http_client",
     MasivoQueueFullError: "the buffer was full; raise max_queue, or call drain() before sending",
-    MasivoClosedError: "the client was closed or destroyed first",
+    MasivoClosedError: "the client was closed, or the program ended, first",
     MasivoError: "not accepted by the API",
 }
 
@@ -83,6 +84,8 @@ class Losses:
         why = _CAUSES.get(kind, _CAUSES[MasivoError])
         if spooled and kind is MasivoError:
             why = "the API could not take them"
+        if kind is MasivoAuthError and status in RETRYABLE:
+            why = "authorization failed; the trouble is the API's, not the key's"
         reason = f"{kind.__name__}{http}: {why}"
         if spooled:
             return f"{events} not delivered yet ({reason}); kept in the spool, to be sent later"

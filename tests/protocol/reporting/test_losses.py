@@ -105,7 +105,7 @@ def test_everything_suppressed_can_be_written_at_once() -> None:
             MasivoQueueFullError,
             "the buffer was full; raise max_queue, or call drain() before sending",
         ),
-        (MasivoClosedError, "the client was closed or destroyed first"),
+        (MasivoClosedError, "the client was closed, or the program ended, first"),
         (MasivoError, "not accepted by the API"),
         (MasivoValidationError, "not accepted by the API"),
     ],
@@ -121,6 +121,13 @@ def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) ->
     assert Losses().note(kind("x"), 2, 0.0) == [
         f"2 events were not delivered ({kind.__name__}: {cause}). {tail}"
     ]
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_the_key_is_not_suspected_of_the_apis_trouble(status: int) -> None:
+    """An authorization that failed with a retryable status says nothing about the key."""
+    (line,) = Losses().note(MasivoAuthError("x", status=status), 1, 0.0)
+    assert f"HTTP {status}: authorization failed; the trouble is the API's, not the key's)" in line
 
 
 # ── In the engine ────────────────────────────────────────────────────────────────────────────
