@@ -102,7 +102,10 @@ class ClientBase(NotCopied, Generic[H]):
         # From here on no frame holds the key in the clear: tracebacks may show local variables.
         secret = None if api_key is None else Secret(api_key)
         del api_key
-        self._settings = configure(secret, environ=_guard.environ(), **options)
+        try:
+            self._settings = configure(secret, environ=_guard.environ(), **options)
+        finally:
+            del options  # nor a password in a wrong address, nor a key under a wrong name
         if self._settings.spool is not None and self._settings.enabled:
             from masivo.spool import check_place  # here, as only those with a spool pay for it
 

@@ -71,7 +71,11 @@ def proxy_for(base_url: str, lookup: Lookup) -> Proxy | None:
         name, value = _setting("all_proxy", lookup)
     if not value or _is_excluded(base_url, _setting("no_proxy", lookup)[1]):
         return None
-    return _checked(name, value)
+    proxy = _checked(name, value)
+    del value  # its password: a traceback may show local variables
+    if isinstance(proxy, MasivoConfigError):
+        raise proxy
+    return proxy
 
 
 def _setting(name: str, lookup: Lookup) -> tuple[str, str]:
@@ -116,19 +120,19 @@ def _contains(network: str, host: str) -> bool:
 # ── The proxy itself ─────────────────────────────────────────────────────────────────────────
 
 
-def _checked(name: str, value: str) -> Proxy:
+def _checked(name: str, value: str) -> Proxy | MasivoConfigError:
     scheme, separator, rest = value.rpartition("://")
     scheme = scheme.lower() if separator else "http"
     credentials, at, address = rest.rpartition("@")
     match = re.fullmatch(_ADDRESS, address)
     port = 0 if match is None else int(match["port"] or 1)
     if scheme not in _SCHEMES or not 0 < port < 65_536:
-        raise MasivoConfigError(
+        return MasivoConfigError(
             f"{name} is {_shown(value)!r}, which is no proxy that can be used: it must look like "
             f"'http://[user:password@]host[:port]' (or {', '.join(_SCHEMES[1:])})"
         )
     if scheme.startswith("socks") and find_spec("socksio") is None:
-        raise MasivoConfigError(
+        return MasivoConfigError(
             f"{name} is {_shown(value)!r}, and a SOCKS proxy needs an extra: "
             "pip install 'masivo[socks]'"
         )

@@ -252,6 +252,7 @@ def configure(
     given = cast("dict[str, Any]", options)
     for name in given:
         if name not in _checks() and name not in _OF_ACCOUNT:
+            given.clear()  # it may be the key; a traceback with local variables would show it
             raise TypeError(f"there is no option {name!r}{_did_you_mean(name)}")
     enabled = _flag("enabled", given.pop("enabled", True))
     enabled = enabled and not is_set(lookup.get("MASIVO_DISABLED", ""))
@@ -261,6 +262,8 @@ def configure(
     # First, as a test that forgot the emulator has no key either.
     key = api_key or Secret(lookup.get("MASIVO_API_KEY", ""))
     address = _base_url(given.pop("base_url", None), lookup, key, enabled=enabled)
+    if isinstance(address, MasivoConfigError):
+        raise address
     account = Account(_api_key(key, enabled=enabled), address, api)
     given.setdefault("spool", lookup.get("MASIVO_SPOOL") or None)
     values = {name: _checks()[name][0](name, value) for name, value in given.items()}
@@ -359,7 +362,11 @@ def _is_str(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _base_url(given: object, environ: _Lookup, key: Secret, *, enabled: bool) -> str:
+def _base_url(
+    given: object, environ: _Lookup, key: Secret, *, enabled: bool
+) -> str | MasivoConfigError:
+    """The address, or the error of a wrong one. That is not raised here, where a traceback with
+    local variables would show its password."""
     place = "" if given is not None else ", from MASIVO_BASE_URL"
     if given is None:
         given = environ.get("MASIVO_BASE_URL") or PUBLIC_BASE_URL
@@ -369,18 +376,18 @@ def _base_url(given: object, environ: _Lookup, key: Secret, *, enabled: bool) ->
         if match is None or urlsplit(url).port == 0:
             raise ValueError  # noqa: TRY301 (urlsplit raises the same for a port out of range)
     except ValueError:
-        raise MasivoConfigError(
+        return MasivoConfigError(
             "base_url must look like 'https://host[:port][/path]', in ASCII and without user, "
             f"query or fragment, not {_shown_url(url, key)!r} (of type {_kind(given)}{place}); "
             f"the public endpoint is {PUBLIC_BASE_URL!r}"
-        ) from None
+        )
     if match["scheme"] == "http" and not is_loopback(url):
-        raise MasivoConfigError(
+        return MasivoConfigError(
             "base_url must use https: over plain http the key could be read on the way "
             "(http is accepted for a loopback host only, such as the local emulator's)"
         )
     if enabled and is_set(environ.get("MASIVO_LOOPBACK_ONLY", "")) and not is_loopback(url):
-        raise MasivoConfigError(
+        return MasivoConfigError(
             f"base_url is {url!r}, but no client may connect to another machine: "
             "MASIVO_LOOPBACK_ONLY is set, as it is under pytest. Let the test request the fixture "
             "masivo_emulator, and Client() finds the local emulator (for every test: "
@@ -401,7 +408,8 @@ def _text_of(value: object) -> str:
 
 def _shown_url(url: str, key: Secret) -> str:
     """A wrong address as a message may show it: without credentials, a query, or the key."""
-    text = re.sub(r"//[^/@]*@", "//[redacted]@", re.sub(r"([?#]).*", r"\1…", url, flags=re.DOTALL))
+    text = re.sub(r"^(\w*://)?.*@", r"\1[redacted]@", url, flags=re.DOTALL)
+    text = re.sub(r"([?#]).*", r"\1…", text, flags=re.DOTALL)
     secret = key.reveal()
     if isinstance(cast("object", secret), str) and secret:
         text = redacted(text, [secret])

@@ -105,9 +105,48 @@ def test_a_wrong_constructor_shows_no_key(
     for arguments in wrong:
         with pytest.raises(MasivoConfigError) as caught:
             kind(given, **arguments)
-        report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-        report.stack[:] = [frame for frame in report.stack if frame.filename != __file__]
-        assert emulator.client_key not in "".join(report.format())
+        assert emulator.client_key not in full_traceback(caught.value)
+
+
+def full_traceback(error: BaseException) -> str:
+    """A traceback with the local variables of our frames."""
+    report = traceback.TracebackException.from_exception(error, capture_locals=True)
+    report.stack[:] = [frame for frame in report.stack if frame.filename != __file__]
+    return "".join(report.format())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"base_url": "https://user:hidden/hidden@host"},
+        {"base_url": "https://user:hidden@hidden@host/path"},
+        {"base_url": "https://user:hidden#hidden?hidden@host"},
+        {"base_url": "user:hidden@host"},
+        {"api_kye": "hidden"},
+        {"key": "hidden"},
+    ],
+    ids=str,
+)
+def test_a_wrong_constructor_shows_no_password(arguments: dict[str, str]) -> None:
+    """Neither the error for a wrong argument nor its traceback, local variables included, shows a
+    password in an address, or a key under a wrong name."""
+    options: dict[str, Any] = arguments
+    with pytest.raises((MasivoConfigError, TypeError)) as caught:
+        Client("some key", **options)
+    assert "hidden" not in full_traceback(caught.value)
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("proxy", ["ftp://user:hidden@host", "http://user:hidden@host:99999"])
+def test_a_wrong_proxy_shows_no_password(
+    variable: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the error for a wrong proxy setting nor its traceback, local variables included,
+    shows its password."""
+    monkeypatch.setenv(variable, proxy)
+    with pytest.raises(MasivoConfigError, match="proxy") as caught:
+        Client("some-key", base_url="https://masivo.invalid")
+    assert "hidden" not in full_traceback(caught.value)
 
 
 def test_nothing_with_a_secret_is_pickled(emulator: Emulator) -> None:
