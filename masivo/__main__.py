@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from masivo.cli.streams import open_streams
 
-_NEEDS_EXTRA = "masivo: this command needs an extra: pip install 'masivo[cli]'"
+_NEEDS_EXTRA = "masivo: this command needs an extra: pip install 'masivo[{}]'"
 _HELP = """\
 Usage: masivo [OPTIONS] COMMAND [ARGS]...
 
@@ -37,6 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         open_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    match given:
+        case ["help", *command]:  # as git has it
+            given = [*command, "--help"]
+        case ["version"]:
+            given = ["--version"]
+        case _:
+            pass
     if given[:1] == ["emulator"]:
         from masivo.emulator.command import run  # the other commands need no server
 
@@ -60,7 +67,12 @@ def _without_extra(given: Sequence[str]) -> int:
 
             print(f"masivo, version {__version__}")
         case _:
-            print(_NEEDS_EXTRA, "(only `masivo emulator` works without it)", file=sys.stderr)
+            extra = "relay" if given[0] == "relay" else "cli"
+            print(
+                _NEEDS_EXTRA.format(extra),
+                "(only `masivo emulator` works without it)",
+                file=sys.stderr,
+            )
             return 2
     return 0
 

@@ -21,9 +21,20 @@ from .exits import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Account", "find_account", "find_address", "find_key", "options", "forbid_keys"]
+__all__ = [
+    "KEY_OPTIONS",
+    "Account",
+    "find_account",
+    "find_address",
+    "find_key",
+    "options",
+    "forbid_keys",
+]
 
 F = TypeVar("F", bound="Callable[..., Any]")
+
+KEY_OPTIONS = ("--api-key", "--key", "--token")
+"""Options that do not exist, for which an error says why."""
 
 _NEVER = (
     "an API key is never taken from the command line: it would stay in your shell's history, and "
@@ -62,9 +73,7 @@ def options(command: F) -> F:
 def forbid_keys(command: F) -> F:
     """Add options for a key that users may type by habit; each is an error that says why."""
     return click.option(
-        "--api-key",
-        "--key",
-        "--token",
+        *KEY_OPTIONS,
         expose_value=False,
         hidden=True,
         is_eager=True,

@@ -9,7 +9,7 @@ import click
 
 from masivo import MasivoError, __version__
 
-from .account import forbid_keys
+from .account import KEY_OPTIONS, forbid_keys
 from .check import check
 from .emulator import emulator
 from .exits import TABLE, Exit, UsageError, end
@@ -46,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code: object = masivo.main(given, prog_name="masivo", standalone_mode=False)
+    except click.NoSuchOption as error:
+        real = [name for name in error.possibilities or () if name not in KEY_OPTIONS]
+        return end(click.NoSuchOption(error.option_name, possibilities=real, ctx=error.ctx), given)
     except (click.ClickException, click.Abort, KeyboardInterrupt, UsageError, MasivoError) as error:
         return end(error, given)
     return code if isinstance(code, int) else Exit.GOOD

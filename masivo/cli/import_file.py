@@ -18,7 +18,7 @@ from .account import Account, find_account, options
 from .exits import TABLE, Exit, UsageError, print_error, report
 from .fields import utf8
 from .importing.documented import problem_of
-from .importing.importer import Importer, make_client
+from .importing.importer import Importer, make_client, reason_of
 from .importing.ledger import Ledger
 from .importing.lines import DamagedInputError, Lines, open_lines
 from .importing.progress import Sample, show
@@ -262,7 +262,7 @@ def _dry_run(job: _Job) -> Exit:
                     client.send_analytics_event(event)
                     problem = problem_of(event)
                 except MasivoValidationError as error:
-                    problem = error.message
+                    problem = reason_of(error)
             if problem is None:
                 good += 1
                 continue

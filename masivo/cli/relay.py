@@ -44,6 +44,10 @@ def _hidden(_context: click.Context, _option: click.Parameter, url: str | None) 
     return Secret(url) if url else None
 
 
+class _Seconds(click.FloatRange):
+    name = "number of seconds"  # of messages
+
+
 _store_options = (
     click.option("--spool", metavar="DIR", help="Keep events in this directory: one machine."),
     click.option(
@@ -96,14 +100,14 @@ def _with_store(command: Any) -> Any:
 )
 @click.option(
     "--idle-timeout",
-    type=click.FloatRange(0.001),
+    type=_Seconds(0.001),
     default=30.0,
     show_default=True,
     help="Send a batch when no event has come for this many seconds.",
 )
 @click.option(
     "--max-wait",
-    type=click.FloatRange(0.001),
+    type=_Seconds(0.001),
     default=60.0,
     show_default=True,
     help="Send a batch when its oldest event has waited this many seconds.",
@@ -157,8 +161,18 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
 
 
 def _keys() -> list[Secret]:
-    """The keys of clients."""
-    return [Secret(key) for key in re.split(r"[,\s]+", os.environ.get(KEYS, "")) if key]
+    """The keys of clients.
+
+    Raises:
+        UsageError: the variable is set, and no key is in it.
+    """
+    given = os.environ.get(KEYS, "")
+    keys = [Secret(key) for key in re.split(r"[,\s]+", given) if key]
+    if given and not keys:
+        raise UsageError(
+            f"{KEYS} holds no key: name the clients' keys, separated by commas, or unset it"
+        )
+    return keys
 
 
 def _bound(host: str, port: int, *, behind_proxy: bool) -> socket.socket:

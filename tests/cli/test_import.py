@@ -39,6 +39,16 @@ def without_stamp(emulator: Emulator) -> list[dict[str, Any]]:
     return [{k: v for k, v in each.items() if k != "issued_at"} for each in emulator.events]
 
 
+def test_a_missing_brand_is_explained_by_the_options(shell: Shell) -> None:
+    """An invalid line names what the command needs, not what Python code would pass."""
+    shell.write("f.jsonl", {"type": "VISIT", "customer_id": "c-1"})
+    said = "brand_id is missing: add --no-brand, or --brand ID for the events without one"
+    ended = shell.masivo("import", "f.jsonl", "--dry-run")
+    assert ended.out.startswith(f"line 1: {said}\n")
+    assert shell.masivo("import", "f.jsonl").code == 7
+    assert said in (shell.folder / "f.jsonl.rejected.jsonl").read_text()
+
+
 # ── Reading ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -321,6 +331,13 @@ def test_csv_in_another_encoding(shell: Shell) -> None:
     ("name", "content", "options", "said"),
     [
         ("f.csv", "a,b", ["--map", "customer_id=c"], "no column 'c'; its header is: a, b"),
+        (
+            "f.csv",
+            "Customer,b",
+            ["--map", "Customer=customer_id"],
+            "A rule is FIELD=COLUMN: did you mean --map customer_id=Customer?",
+        ),
+        ("f.csv", "Customer,b", ["--map", "customer_id=customer"], "Did you mean 'Customer'?"),
         ("f.csv", "a,a", ["--map", "customer_id=a"], "2 columns 'a'"),
         ("f.csv", "a,b", ["--map", "x"], "FIELD=COLUMN:KIND"),
         ("f.csv", "a,b", ["--map", "x=a", "--map", "x.y=b"], "hide"),

@@ -115,10 +115,11 @@ def test_emulator_runs(shell: Shell) -> None:
         process.communicate()
 
 
-def test_without_the_extra(shell: Shell) -> None:
+@pytest.mark.parametrize(("command", "extra"), [("check", "cli"), ("relay", "relay")])
+def test_without_the_extra(shell: Shell, command: str, extra: str) -> None:
     """Without click and rich, one line says what to install."""
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_EXTRA, "check"],
+        [sys.executable, "-c", WITHOUT_EXTRA, command],
         env=shell.environ(),
         capture_output=True,
         text=True,
@@ -127,7 +128,7 @@ def test_without_the_extra(shell: Shell) -> None:
     )
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "pip install 'masivo[cli]'" in done.stderr
+    assert f"pip install 'masivo[{extra}]'" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,9 @@ def test_without_the_extra(shell: Shell) -> None:
         ([], "With the extra (pip install 'masivo[cli]'):\n  check "),
         (["--help"], "With the extra (pip install 'masivo[cli]'):\n  check "),
         (["-h"], "Commands:\n  emulator "),
+        (["help"], "Commands:\n  emulator "),
         (["--version"], f"masivo, version {masivo.__version__}\n"),
+        (["version"], f"masivo, version {masivo.__version__}\n"),
     ],
 )
 def test_help_and_version_without_the_extra(shell: Shell, arguments: list[str], said: str) -> None:
@@ -151,7 +154,10 @@ def test_help_and_version_without_the_extra(shell: Shell, arguments: list[str], 
     )
     assert said in done.stdout
     assert done.stderr == ""
-    if "--version" not in arguments:  # each command has the line that it has with the extra
+    if arguments not in (
+        ["version"],
+        ["--version"],
+    ):  # each command has the line that it has with the extra
         for name, command in app.masivo.commands.items():
             line = rf"^  {name} +{re.escape(command.short_help or '')}$"
             assert re.search(line, done.stdout, re.MULTILINE)
@@ -176,6 +182,19 @@ def test_shell_completion() -> None:
         check=True,
     )
     assert done.stdout == "import\n"
+
+
+def test_help_as_a_word(shell: Shell) -> None:
+    """``masivo help COMMAND`` prints what ``masivo COMMAND --help`` does."""
+    assert shell.run("help", "send").out == shell.run("send", "--help").out
+
+
+def test_an_unknown_option_is_not_taken_for_a_key(shell: Shell) -> None:
+    """The advice names no option that is there to be refused."""
+    ended = shell.run("send", "--type", "VISIT")
+    assert ended.code == Exit.USAGE
+    assert "No such option" in ended.err
+    assert "--token" not in ended.err
 
 
 def test_unknown_command(shell: Shell) -> None:

@@ -130,6 +130,7 @@ def test_without_keys_of_its_own_it_takes_the_one_it_delivers_with(
         (["--spool", "a", "--host", "::"], "--behind-proxy"),
         (["--spool", "a", "--host", "no.such.host.invalid", "--behind-proxy"], "cannot listen on"),
         (["--spool", "/dev/null/a"], "spool=/dev/null/a"),
+        (["--spool", "a", "--idle-timeout", "1s"], "'1s' is not a valid number of seconds"),
         (["rejected"], "name the store"),
         (["rejected", "--spool", "/nowhere"], "there is no directory /nowhere"),
     ],
@@ -142,6 +143,14 @@ def test_what_cannot_work_is_refused_with_a_way_out(
     assert ended.code == 2
     assert words in ended.err
     assert not (shell.folder / "a").exists()
+
+
+def test_keys_of_which_there_are_none_are_refused(shell: Shell) -> None:
+    """Otherwise the relay would take the API's key from its clients, which nobody wanted."""
+    key = shell.emulator.client_key
+    ended = shell.run("relay", "--spool", "a", MASIVO_API_KEY=key, MASIVO_RELAY_KEYS=" , ")
+    assert ended.code == 2
+    assert "MASIVO_RELAY_KEYS holds no key" in ended.err
 
 
 def test_a_port_that_is_taken_is_named(shell: Shell) -> None:

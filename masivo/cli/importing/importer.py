@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .progress import Display
     from .records import Record
 
-__all__ = ["Importer", "make_client"]
+__all__ = ["Importer", "make_client", "reason_of"]
 
 GRACE: Final = 10.0
 """Seconds that batches in flight have to finish when the import is interrupted."""
@@ -54,6 +54,14 @@ def make_client(account: Account, *, batch_size: int, in_flight: int, retries: i
         idle_timeout=1.0,
         max_event_bytes=_MAX_EVENT,
     )
+
+
+def reason_of(error: MasivoValidationError) -> str:
+    """Return why an event is invalid, with the options of the command as the way out."""
+    text = error.message
+    if text.startswith("brand_id is missing"):
+        return "brand_id is missing: add --no-brand, or --brand ID for the events without one"
+    return text
 
 
 class Importer:
@@ -148,7 +156,7 @@ class Importer:
         try:
             delivery = self._client.send_analytics_event(cast("Mapping[str, object]", record.event))
         except MasivoValidationError as error:
-            ledger.rejected(record, error.message)
+            ledger.rejected(record, reason_of(error))
         else:
             ledger.sent(record, delivery)
         return True

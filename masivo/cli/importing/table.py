@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -119,11 +120,22 @@ def find_columns(header: Sequence[str], rules: Sequence[str]) -> list[Column]:
         count = header.count(column.name)
         if count != 1:
             has = "has no column" if count == 0 else f"has {count} columns"
-            kinds = f". A KIND is one of {', '.join(KINDS)}" if ":" in column.name else ""
             raise UsageError(
-                f"the file {has} {column.name!r}; its header is: {', '.join(header)}{kinds}"
+                f"the file {has} {column.name!r}; its header is: {', '.join(header)}"
+                + ("" if count else _meant(column, header))
             )
     return columns
+
+
+def _meant(column: Column, header: Sequence[str]) -> str:
+    """Return advice for a rule that names a column which the header does not have."""
+    if ":" in column.name:
+        return f". A KIND is one of {', '.join(KINDS)}"
+    field = ".".join(column.path)
+    if field in header:
+        return f". A rule is FIELD=COLUMN: did you mean --map {column.name}={field}?"
+    close = get_close_matches(column.name.lower(), [name.lower() for name in header], n=1)
+    return "".join(f". Did you mean {name!r}?" for name in header if name.lower() in close)
 
 
 @cache
