@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING, Literal
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -62,3 +63,10 @@ def test_the_commands_send_it_again(emulator: Emulator, encoding: Literal["gzip"
     assert run(emulator, command(emulator, 1))
     assert emulator.requests[-1].route == "authorize"
     assert emulator.requests[-1].status == 200
+
+
+def test_a_request_without_a_token(emulator: Emulator) -> None:
+    """Its commands send none either."""
+    with pytest.raises(HTTPError):
+        urlopen(f"{emulator.url}/storefront/analytics/events", data=b"[]")
+    assert "TOKEN" not in command(emulator, 1)

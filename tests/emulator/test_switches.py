@@ -1,5 +1,8 @@
 """The switches, and the faults that requests get from them."""
 
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 
 from masivo.emulator import Fault, Json
@@ -36,10 +39,14 @@ def test_the_quota_has_the_apis_headers() -> None:
     assert fault.headers["Retry-After"] == fault.headers["X-RateLimit-Reset"] == "86400"
 
 
-def test_latency_goes_with_every_response() -> None:
+@pytest.mark.parametrize("response", [None, *get_args(Misbehaviour)])
+def test_latency_goes_with_every_response(response: Misbehaviour | None) -> None:
     """Latency alone leaves the API's response as it is; with a response it delays that."""
-    assert Switches(latency=2).fault("events") == Fault(delay=2)
-    assert Switches(latency=2, response="500").fault("event") == Fault(status=500, delay=2)
+    delayed = Switches(latency=2, response=response).fault("events")
+    assert delayed is not None
+    assert delayed.delay == 2
+    at_once = Switches(response=response).fault("events")
+    assert at_once == (replace(delayed, delay=0) if response else None)
 
 
 def test_the_scope_says_who_suffers() -> None:
