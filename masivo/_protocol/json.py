@@ -50,7 +50,7 @@ _ESCAPE: Final = rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)
 def paired(body: bytes) -> bytes:
     """A JSON text with U+FFFD in place of each escaped lone surrogate.
 
-    RFC 8259 (section 8.2) allows these, and servers in JavaScript write them: a text that was cut
+    RFC 8259, section 8.2, allows these, and servers in JavaScript write them: a text that was cut
     within an emoji. No text in UTF-8 can hold one, so ``parse`` does not accept them.
     """
     return re.sub(_ESCAPE, lambda found: rb"\ufffd" if found[1] else found[0], body)
