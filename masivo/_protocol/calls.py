@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections import deque
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .values import FailedEvent, OnError
 
-__all__ = ["Calls", "running", "tell"]
+__all__ = ["Calls", "call", "running", "tell"]
+
+T = TypeVar("T")
+
+_NOT_RUN: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 _inside: Final[ContextVar[Sequence[OnError]]] = ContextVar("masivo_on_error", default=())
 """The ``on_error`` functions that are running in this context."""
+
+
+def call(function: Callable[[T], object], argument: T) -> None:
+    """Call a function of the application's.
+
+    Raises:
+        TypeError: it returned a coroutine or a generator, so none of its code has run.
+    """
+    kind = type(function(argument))
+    if kind in _NOT_RUN:
+        raise TypeError(f"it returned a {kind.__name__}, which is never run: pass a plain function")
 
 
 def tell(on_error: OnError, failed: FailedEvent, inside: Sequence[OnError] = ()) -> None:
@@ -29,7 +45,7 @@ def tell(on_error: OnError, failed: FailedEvent, inside: Sequence[OnError] = ())
     functions = [*_inside.get(), *inside, on_error]
     before = _inside.set(functions)
     try:
-        on_error(failed)
+        call(on_error, failed)
     finally:
         functions.clear()  # a task that it started has a copy of the variable
         _inside.reset(before)

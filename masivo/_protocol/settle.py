@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .calls import Calls, tell
+from .calls import Calls, call, tell
 from .delivery import Delivery
 from .reporting.lines import line
 
@@ -126,10 +126,10 @@ def settle(
         start(log.make)
     for origin, activity in output.client_activity:
         origin.calls.add(partial(_report, origin.listeners, activity, logger))
-    for call in output.failed_events:
-        call.origin.calls.add(partial(_tell, call.origin.on_error, call, logger))
+    for each in output.failed_events:
+        each.origin.calls.add(partial(_tell, each.origin.on_error, each, logger))
     told = [origin.calls for origin, _ in output.client_activity]
-    told += [call.origin.calls for call in output.failed_events]
+    told += [each.origin.calls for each in output.failed_events]
     output.failed_events.clear()  # as above
     for calls in dict.fromkeys(told):
         start(calls.make)
@@ -153,7 +153,7 @@ def _write(output: Output, logger: Logger) -> None:
 def _report(listeners: tuple[OnActivity, ...], activity: Activity, logger: Logger) -> None:
     for on_activity in listeners:
         try:
-            on_activity(activity)
+            call(on_activity, activity)
         except BaseException:
             with suppress(Exception):
                 logger.error(
@@ -161,15 +161,15 @@ def _report(listeners: tuple[OnActivity, ...], activity: Activity, logger: Logge
                 )
 
 
-def _tell(on_error: OnError | None, call: ErrorCall, logger: Logger) -> None:
+def _tell(on_error: OnError | None, due: ErrorCall, logger: Logger) -> None:
     taken = False
     try:
         if on_error is not None:
-            tell(on_error, call.failed, call.inside)
+            tell(on_error, due.failed, due.inside)
             taken = True
     except BaseException:
         with suppress(Exception):
             logger.error("on_error raised an exception; the failure stays unclaimed", exc_info=True)
     finally:
-        if call.claim is not None:
-            call.claim.end(taken=taken)
+        if due.claim is not None:
+            due.claim.end(taken=taken)

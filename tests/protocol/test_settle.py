@@ -29,7 +29,7 @@ from masivo.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 RESULT = SendEventResult(True, 200, None)
 
@@ -150,6 +150,47 @@ def test_what_on_error_raises_is_logged_and_harms_nothing(kind: type[BaseExcepti
     assert told == failures
     assert len(log.lines) == 2
     assert all("on_error raised" in line for line in log.lines)
+
+
+async def _later() -> None:
+    """Never awaited."""
+
+
+def _awaitable(_: object) -> object:
+    """A function that returns a coroutine."""
+    return _later()
+
+
+def _lazily(_: object) -> Iterator[int]:
+    """A generator function."""
+    yield 1
+
+
+async def _lazily_too(_: object) -> AsyncIterator[int]:
+    """An asynchronous generator function."""
+    yield 1
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+@pytest.mark.parametrize("function", [_awaitable, _lazily, _lazily_too])
+def test_a_function_whose_code_never_runs_has_not_handled_a_failure(
+    function: Callable[[object], object],
+) -> None:
+    """``on_error`` or ``on_activity`` that returns a coroutine or a generator counts as one that
+    raises: a line of the log, and the failure stays unclaimed."""
+    log = Log()
+    failure = FailedEvent({"n": 1}, MasivoError("x"))
+    settle(
+        Output(
+            client_activity=[(Origin(None, None, (function,)), Idle(1.0, None, None))],
+            failed_events=[ErrorCall(Origin(None, function), failure)],
+        ),
+        log,
+    )
+    assert [line.partition(";")[0] for line in log.lines] == [
+        "error: on_activity raised an exception",
+        "error: on_error raised an exception",
+    ]
 
 
 def test_a_ticket_that_its_waiter_gave_up_is_forgotten() -> None:
