@@ -261,8 +261,8 @@ def _entries(batch: Batch, partitions: int) -> list[object]:
     """A batch's events as the script's arguments: for each entry, its partition, its number of
     events, and the events."""
     spread: list[list[bytes]] = [[] for _ in range(partitions)]
-    for event in batch.events:
-        spread[zlib.crc32(event.customer.encode()) % partitions].append(event.encoded)
+    for encoded, customer in batch.events:
+        spread[zlib.crc32(customer.encode()) % partitions].append(encoded)
     entries: list[object] = []
     for partition, events in enumerate(spread):
         first = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -47,13 +47,10 @@ class Kept(Enum):
     """Another batch was stored under the same key; nothing of this one was kept."""
 
 
-class Event(NamedTuple):
-    """An event that was received and checked."""
-
-    encoded: bytes
-    """The event in one line, in the core's form: the bytes that were received, without the first
-    brace if there is no ``issued_at`` yet (``_protocol/events/form``)."""
-    customer: str
+Event: TypeAlias = tuple[bytes, str]
+"""An event that was received and checked, and its customer. The event is in one line, in the core's
+form: the bytes that were received, without the first brace if there is no ``issued_at`` yet
+(``_protocol/events/form``)."""
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -11,12 +11,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from masivo.relay.on_redis import RedisStore
-from masivo.relay.store import Batch, Event
+from masivo.relay.store import Batch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
     from masivo.emulator import Emulator
+    from masivo.relay.store import Event
 
     from .redis_server import RedisServer
 
@@ -28,14 +29,14 @@ ACCOUNT = hashlib.sha256(b"a client's key").digest()
 def event(number: int, customer: str = "c", **more: object) -> Event:
     """An event that has no time yet."""
     value = {"type": "VIEW", "customer_id": customer, "brand_id": None, "n": number} | more
-    return Event(json.dumps(value).encode()[1:], customer)
+    return json.dumps(value).encode()[1:], customer
 
 
 def batch(
     *events: Event, key: str | None = None, account: bytes = ACCOUNT, body: bytes | None = None
 ) -> Batch:
     """A batch of these events."""
-    text = b",".join(each.encoded for each in events) if body is None else body
+    text = b",".join(encoded for encoded, _ in events) if body is None else body
     return Batch(account, key, hashlib.sha256(text).digest(), [*events])
 
 

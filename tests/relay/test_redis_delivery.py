@@ -13,7 +13,7 @@ import pytest
 
 from masivo.emulator import Emulator, Fault
 from masivo.relay.on_redis import dead_letters
-from masivo.relay.store import Event, Kept, StoreFullError, StoreUnreachableError
+from masivo.relay.store import Kept, StoreFullError, StoreUnreachableError
 
 from .redis_server import RedisServer
 from .stores import batch, customer_orders, drained, event, make, numbered, running, until
@@ -59,7 +59,7 @@ def test_an_event_without_a_time_has_that_of_its_storing(
         async with running(redis_server, emulator) as store:
             await store.keep(batch(event(1)))
             stored = store.now()
-            await store.keep(batch(Event(b"{" + event(2, issued_at=own).encoded, "c")))
+            await store.keep(batch((b"{" + event(2, issued_at=own)[0], "c")))
             await until(lambda: emulator.event_count == 2)
             return stored
 
@@ -96,7 +96,7 @@ def test_a_removal_that_cannot_be_written_writes_no_dead_letter_either(
     """However often it is tried: the script looks before it writes."""
     emulator.reject = lambda _: "no"
     redis_server.call("SET", "{masivo}:counts", "somebody's")
-    redis_server.call("XADD", "{masivo}:stream:0", "1-1", "e", event(1).encoded)
+    redis_server.call("XADD", "{masivo}:stream:0", "1-1", "e", event(1)[0])
 
     async def main() -> None:
         async with running(redis_server, emulator) as store:

@@ -1,0 +1,132 @@
+"""The check of a body: the short way for usual bodies gives the same as the long way."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from masivo import Api
+from masivo.protocol import Secret, configure
+from masivo.relay.checking import MAX_DEPTH, BadEventsError, Check, MalformedError, TooManyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from masivo.relay.store import Event
+
+NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
+LIMIT = 1_500
+
+CHECKS = [
+    Check(configure(Secret("key"), environ={}, max_event_bytes=LIMIT, api=api))
+    for api in (Api(), Api(events_key=None, stamp_issued_at=False, max_age=None))
+]
+
+TEXTS = st.sampled_from(["c", "", "é", "\ud800", "PURCHASE", "VIEW", "a\nb", "\x00"])
+ODD: st.SearchStrategy[Any] = st.sampled_from([None, 0, 1.5, True, [], ["c"], {}, {"a": {}}])
+TIMES = st.sampled_from(
+    [
+        "2026-09-21T14:13:20.000Z",
+        "2026-09-21T14:13:22.000Z",
+        "2026-09-21T14:13:22.001Z",
+        "2026-09-18T14:13:20.000Z",
+        "2026-09-18T14:13:19.999Z",
+        "2026-09-21T10:13:20.000-04",
+        "2026-09-21T14:13:20Z",
+        "2026-09-21",
+        "XXXXXXXXXXXXXXXXXXXXXXXZ",
+        "yesterday",
+    ]
+)
+LONG: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        "x",
+        "x" * (2 * MAX_DEPTH),
+        *("x" * (LIMIT - each) for each in range(40, 180, 10)),
+        [[]] * 400,
+        json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH),
+    ]
+)
+
+
+def _mostly(usual: st.SearchStrategy[Any], other: st.SearchStrategy[Any]) -> Any:
+    return st.integers(0, 19).flatmap(lambda lot: other if lot == 0 else usual)
+
+
+FIELDS = st.fixed_dictionaries(
+    {
+        "type": _mostly(st.just("VIEW"), TEXTS | ODD),
+        "customer_id": _mostly(st.sampled_from(["a", "b", "é"]), TEXTS | ODD),
+        "brand_id": _mostly(st.sampled_from([None, "b", ""]), TEXTS | ODD),
+    },
+    optional={"issued_at": _mostly(TIMES, TEXTS | ODD), "metadata": _mostly(ODD, LONG)},
+)
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> str:
+    """An event as JSON, perhaps without a field, with one twice, or with spaces."""
+    fields = [*draw(FIELDS).items()]
+    lot = draw(st.integers(0, 19))
+    if lot == 0:
+        fields.pop(draw(st.integers(0, len(fields) - 1)))
+    elif lot == 1:
+        fields.append(draw(st.sampled_from(fields)))
+    elif lot == 2:
+        fields.append(("customer_id", draw(TEXTS | ODD)))
+    space = draw(_mostly(st.just(""), st.sampled_from([" ", "\n", "\r\n", "\t"])))
+    ascii_only = draw(st.booleans())
+    pairs = [
+        f"{space}{json.dumps(name)}:{json.dumps(value, ensure_ascii=ascii_only)}"
+        for name, value in fields
+    ]
+    return f"{space}{{{','.join(pairs)}{space}}}"
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """A body, in one of the forms that an API may have, whole or broken."""
+    events = draw(st.lists(_mostly(objects(), ODD.map(json.dumps)), max_size=4))
+    body = f"[{','.join(events)}]"
+    if draw(st.booleans()):
+        body = f'{{"events":{body}}}'
+    encoded = body.encode("utf-8", "surrogatepass")
+    lot = draw(st.integers(0, 19))
+    at = draw(st.integers(0, len(encoded)))
+    if lot == 0:
+        return encoded[:at]
+    if lot == 1:
+        return encoded[:at] + draw(st.binary(max_size=2)) + encoded[at:]
+    return encoded
+
+
+def _result(check: Callable[[bytes, float], list[Event]], body: bytes) -> object:
+    try:
+        return check(body, NOW)
+    except BadEventsError as error:
+        return error.problems, error.total
+    except (MalformedError, TooManyError) as error:
+        return type(error), str(error)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=["usual", "another API"])
+@given(body=bodies())
+@example(body=b'{"events":[]}')
+@example(body=b'{"events":[{"type":"VIEW","customer_id":"c","brand_id":null,"x":"\xff"}]}')
+@example(body=b'{"events":[],"events":[{"type":"VIEW","customer_id":"c","brand_id":null}]}')
+def test_both_ways_of_the_check_give_the_same(check: Check, body: bytes) -> None:
+    """Each stored byte and each word of an error."""
+    assert _result(check.events, body) == _result(check.one_by_one, body)
+
+
+def test_usual_bodies_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As our own clients and JSON.stringify write them."""
+    monkeypatch.setattr(Check, "_one_by_one", None)
+    event = {"type": "VIEW", "customer_id": "c", "brand_id": None, "n": "é"}
+    stamped = {**event, "issued_at": "2026-09-21T14:13:20.000Z"}
+    body = json.dumps({"events": [event, stamped]}, separators=(",", ":"), ensure_ascii=False)
+    assert len(CHECKS[0].events(body.encode(), NOW)) == 2
