@@ -146,7 +146,10 @@ class Partition:
             done: dict[bytes, bytes] = self._redis.call("HGETALL", self._keys.done[self.number])
             done.pop(SINCE, None)
             self._done = done
-        if after != self._given:  # a window was lost after it was read
+        if after != self._given:  # a window was lost after it was read, or is read again
+            self._write()
+            if self._removals:
+                raise StoreError("events that have ended could not be removed yet")
             self._ahead.clear()
             self.last = "0-0" if after is None else _before(after)
         ahead, entries, end = self._ahead, READ, False

@@ -209,3 +209,36 @@ def test_memory_is_bounded() -> None:
     driver.look()
     assert driver.buffer.stats().queued + driver.buffer.stats().in_flight <= 100
     assert driver.buffer.stats().adopted <= 100
+
+
+def test_a_customer_that_fails_stops_nobody() -> None:
+    """Its events stay in the log, and those of others behind them are read and sent. When the API
+    takes the customer's, all go, in order, and once."""
+    driver = live(max_retries=0, max_queue=1_000, idle_timeout=1.0)
+    driver.put(*range(2_500), customer="bad")
+    driver.put(10_000)
+    driver.look()
+    seen: list[int] = []
+
+    def serve(until: float, *, well: bool) -> None:
+        while driver.now < until:
+            for request in list(driver.out):
+                bad = not is_authorization(request) and numbers(request)[0] < 10_000
+                if bad and not well:
+                    driver.respond(500, to=request)
+                else:
+                    seen.extend([] if is_authorization(request) else numbers(request))
+                    driver.accept(request)
+            if not driver.out:
+                driver.sleep()
+
+    serve(driver.now + 60.0, well=False)
+    assert seen == [10_000]
+    driver.put(2_500, customer="bad")
+    driver.put(10_001)
+    driver.look()
+    serve(driver.now + 10.0, well=False)
+    assert seen == [10_000, 10_001]
+    serve(driver.now + 600.0, well=True)
+    assert seen[2:] == [*range(2_501)]
+    assert not driver.log.events

@@ -442,6 +442,75 @@ def test_who_is_stuck_reads_other_customers_events() -> None:
     assert delivered == [10]
 
 
+def poisoned(driver: SpoolDriver, delivered: list[int]) -> Callable[[Request], None]:
+    """Handle requests as an API that fails with the events below 10,000 and accepts others."""
+
+    def handle(request: Request) -> None:
+        if any(n < 10_000 for n in numbers(request)):
+            driver.respond(500, to=request)
+        else:
+            delivered.extend(numbers(request))
+            driver.accept(request)
+
+    return handle
+
+
+def test_a_customer_that_fails_stays_on_disk_and_stops_nobody() -> None:
+    """However many events it has there: others' events behind them are read, and later ones are
+    sent from memory. When the API takes the customer's events, all go, in order."""
+    driver = SpoolDriver(max_retries=0, max_queue=1_000)
+    delivered: list[int] = []
+    handle = poisoned(driver, delivered)
+    driver.send(*(event(n, "bad") for n in range(3_000)), event(10_000, "good"))
+    driver.flush()
+    serve(driver, 60.0, handle)
+    assert delivered == [10_000]
+    later = driver.send(event(10_001, "good"), event(3_000, "bad"))
+    driver.flush()
+    serve(driver, 60.0, handle)
+    assert delivered == [10_000, 10_001]
+    assert result_of(later[0]).success
+    assert error_of(later[1]).spooled
+    stats = driver.buffer.stats()
+    assert stats.accepted == 3_003
+    assert stats.spooled + stats.queued + stats.failed == 3_001
+    assert driver.buffer.outbox.pending <= 1_000
+    assert [n for each in recover(driver, 600.0) for n in numbers(each)] == [
+        *range(stats.failed, 3_001)
+    ]
+    assert driver.buffer.stats().spooled == 0
+
+
+def test_an_adopted_customer_that_fails_stays_on_disk_and_stops_nobody() -> None:
+    """As one of the client's own log, and it counts as adopted once. Its log is let go when the
+    last of its events has ended."""
+    first = SpoolDriver(max_queue=1_000)
+    first.send(*(event(n, "bad") for n in range(2_500)), event(10_000, "good"))
+    driver = killed(first, max_retries=0, max_queue=1_000)
+    delivered: list[int] = []
+    driver.buffer.use()
+    driver.poll()
+    serve(driver, 60.0, poisoned(driver, delivered))
+    assert delivered == [10_000]
+    assert driver.buffer.outbox.pending <= 1_000
+    assert [n for each in recover(driver, 600.0) for n in numbers(each)] == [*range(2_500)]
+    stats = driver.buffer.stats()
+    assert (stats.adopted, stats.delivered, stats.spooled) == (2_501, 2_501, 0)
+    assert driver.files(".log") == []
+
+
+def test_a_flush_counts_events_that_went_back_to_disk_once() -> None:
+    """It waits for them if the API takes them before any is given up."""
+    driver = SpoolDriver(max_retries=0, max_queue=1_000)
+    delivered: list[int] = []
+    driver.send(*(event(n, "bad") for n in range(1_500)), event(10_000, "good"))
+    serve(driver, 60.0, poisoned(driver, delivered))
+    ticket = driver.flush()
+    recover(driver, 600.0)
+    result = unwrap(ticket.claim())
+    assert result == FlushResult(1_501, 0, 0)
+
+
 def test_what_stepped_aside_goes_when_a_hold_is_over() -> None:
     """To the second: nothing else has to happen."""
     driver = SpoolDriver(max_retries=0)

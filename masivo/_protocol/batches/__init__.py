@@ -5,6 +5,7 @@
 - ``spooled``: the same, where a store keeps the events
 - ``aside``: batches that have stepped aside
 - ``backlog``: the events that are on disk and not in memory
+- ``reading``: one log as it is read, and the customers that are skipped
 - ``upkeep``: the care of the store, and the warnings of its state
 - ``triggers``: why and when a batch is sent
 - ``queues``: the order in which batches take events

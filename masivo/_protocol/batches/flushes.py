@@ -120,6 +120,11 @@ class Flushes:
             ticket.pending -= len(left)
             ticket.done |= left
 
+    def put_back(self, numbers: Sequence[int]) -> None:
+        """Forget events that left memory; they get new numbers when they are read again."""
+        for ticket in self._flushes:
+            ticket.pending -= len(_waited_for(ticket, numbers))
+
     def finished(self) -> list[FlushTicket]:
         """Remove and return the flushes whose events all have their outcome."""
         if not self._flushes:

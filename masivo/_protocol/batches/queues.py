@@ -162,7 +162,8 @@ class PerCustomer:
         self.ready_bytes = 0
         self._ready = 0
         self._lines: dict[str, _Line] = {}
-        self._busy: set[str] = set()
+        self.busy: set[str] = set()
+        """The customers that have a batch."""
         # The free customers with waiting events, by the number of their oldest; and those of them
         # with a whole batch waiting. Outdated entries are skipped in `_first`.
         self._free: list[tuple[int, str]] = []
@@ -176,7 +177,7 @@ class PerCustomer:
 
     def extend(self, deliveries: Sequence[Delivery]) -> int:
         """See ``Queue``."""
-        lines, busy, batch, number = self._lines, self._busy, self._batch, self.arrived
+        lines, busy, batch, number = self._lines, self.busy, self._batch, self.arrived
         ready = ready_bytes = length = 0
         for delivery in deliveries:
             customer = delivery.customer or ""
@@ -206,7 +207,7 @@ class PerCustomer:
         while heap:
             number, customer = heap[0]
             line = self._lines.get(customer)
-            if line is not None and line.entries[0][0] == number and customer not in self._busy:
+            if line is not None and line.entries[0][0] == number and customer not in self.busy:
                 return customer
             heappop(heap)
         return None
@@ -250,7 +251,7 @@ class PerCustomer:
             if total == before:
                 break
             customers.append(customer)
-            self._busy.add(customer)
+            self.busy.add(customer)
             if index == len(entries):
                 del self._lines[customer]
             else:
@@ -268,7 +269,7 @@ class PerCustomer:
     def release(self, customers: Collection[str]) -> None:
         """See ``Queue``."""
         for customer in customers:
-            self._busy.discard(customer)
+            self.busy.discard(customer)
             if customer == self._leader:
                 self._leader = None
             line = self._lines.get(customer)
@@ -283,15 +284,22 @@ class PerCustomer:
     def hold(self, customers: Collection[str]) -> bool:
         """Keep the events of ``customers`` in the queue, as ``take`` does; return False if one of
         them is in flight already."""
-        if any(customer in self._busy for customer in customers):
+        if any(customer in self.busy for customer in customers):
             return False
         for customer in customers:
-            self._busy.add(customer)
+            self.busy.add(customer)
             line = self._lines.get(customer)
             if line is not None:
                 self._ready -= len(line.entries)
                 self.ready_bytes -= line.bytes
         return True
+
+    def drop(self, customers: Collection[str]) -> Taken:
+        """Take all events of customers that have a batch, without putting them into another."""
+        entries = self.entries(customers)
+        for customer in customers:
+            self._lines.pop(customer, None)
+        return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
 
     def clear(self) -> Taken:
         """See ``Queue``."""

@@ -26,11 +26,12 @@ from masivo._protocol.values import Failure
 from masivo._protocol.wire.dates import format_stamp
 
 from .aside import Aside
-from .backlog import Backlog, Source, is_live
+from .backlog import Backlog
 from .batch import Batch, Part
 from .issued_at import stamps_of, with_stamps
 from .outbox import Outbox
 from .queues import PerCustomer, Taken, total_size
+from .reading import Source, is_live
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ __all__ = ["SpooledOutbox"]
 ALONE: Final = 10
 """An event is at fault when it has failed alone this many times in a row, the last time directly
 after the API had accepted another batch."""
+BEHIND: Final = "older events wait on disk"
+"""The reason for which a delivery ends whose event is on disk behind others."""
 ROOM: Final = 1.0
 """Seconds after which a store that could not take an event may be tried again."""
 LONGEST_REST: Final = 600.0
@@ -69,7 +72,13 @@ class SpooledOutbox(Outbox):
         self._store = store
         self._todo = Queued(self._start)
         self.backlog: Backlog = Backlog(
-            context, gate, store, self._todo, self._reports, lambda: self.origin
+            context,
+            gate,
+            store,
+            self._todo,
+            self._reports,
+            lambda: self.origin,
+            self._lines.busy,
         )
         self._upkeep = Upkeep(
             context, gate.settings, store, self._todo, self.backlog, self._in_memory
@@ -151,7 +160,7 @@ class SpooledOutbox(Outbox):
         arrived = 0 if entries is deliveries else total_size(deliveries)
         if ended:
             self.gate.end(len(ended), total_size(ended))
-            self._outcomes.leave(ended, (), MasivoQueueFullError("older events wait on disk"))
+            self._outcomes.leave(ended, (), MasivoQueueFullError(BEHIND))
         self._reports.queued(len(deliveries), self._unended)
         length = self._take_in(entries)
         self._queued_bytes += arrived or length
@@ -252,12 +261,44 @@ class SpooledOutbox(Outbox):
         super().step(now)
         if not self.released:
             self._upkeep.plan(now)
-            stuck = bool(self._aside.batches) and not (self._batches or self._queue.ready)
-            self.backlog.plan(now, stuck=stuck, closing=bool(self._closes))
+            self._read_on(now)
         self._todo.begin()
         self._outcomes.end_flushes()
         at = None if self.released else self._look_at(now)
         self._context.timers.set((Timer.SPOOL, self), at)
+
+    def _read_on(self, now: float) -> None:
+        """Read the next events from a log, if there are any, and room for them. If only batches
+        that fail are left, the events that wait behind them make room for other customers'."""
+        closing, failing = bool(self._closes), self._failing()
+        if failing and self._todo.idle and self.backlog.is_blocked(now, closing=closing):
+            self._put_back({name for each in failing for name in each.customers})
+        most = self.settings.batch_size
+        stuck = sum(max(0, len(each) - most) for each in failing) if failing else None
+        self.backlog.plan(now, stuck=stuck, closing=closing)
+
+    def _failing(self) -> list[Batch]:
+        """The batches, if all have failed, and nothing else can be sent now; else none."""
+        failing = [*self._aside.batches]
+        for batch in self._batches:
+            if not (batch.guilty or batch.part.failures > 0):
+                return []
+            failing.append(batch)
+        return [] if self._queue.ready else failing
+
+    def _put_back(self, customers: set[str]) -> None:
+        """Drop the waiting events of customers from memory; they are read again later."""
+        entries = self._lines.entries(customers)
+        customers -= {each.customer or "" for _, each in entries if each.position is None}
+        taken = self._lines.drop(customers)
+        events = taken.deliveries
+        self._kept_queued -= sum([isinstance(each, Kept) for each in events])
+        events += self.backlog.put_back(events)
+        self.gate.end(len(events), total_size(events))
+        live = [each for each in events if not isinstance(each, Kept)]
+        self._triggers.gone(live)
+        self._outcomes.flushes.put_back(taken.numbers)
+        self._outcomes.leave(live, (), MasivoQueueFullError(BEHIND))
 
     def _enter_read(self) -> None:
         """Queue the events that were read."""

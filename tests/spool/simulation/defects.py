@@ -18,6 +18,7 @@ from simulation.frame import hunt_all
 from masivo._protocol.batches.aside import Aside
 from masivo._protocol.batches.backlog import Backlog
 from masivo._protocol.batches.outbox import Outbox
+from masivo._protocol.batches.reading import Reading
 from masivo._protocol.batches.spooled import SpooledOutbox
 from masivo.spool.log import Log
 from masivo.spool.ranges import Ranges
@@ -50,9 +51,9 @@ def _fail_instead(self: Any, deliveries: Any, numbers: Any, error: Any) -> None:
     self._outcomes.fail(deliveries, numbers, error)
 
 
-def _backwards(original: Any, self: Any, source: Any, window: Any) -> None:
+def _backwards(original: Any, self: Any, source: Any, again: Any, window: Any) -> None:
     events = [*reversed(window.events)]
-    original(self, source, msgspec.structs.replace(window, events=events))
+    original(self, source, again, msgspec.structs.replace(window, events=events))
 
 
 def _at_fault(fault: bool) -> Any:
@@ -108,7 +109,14 @@ DEFECTS: Final[dict[str, Defect]] = {
         ),
     ),
     "an event that ended while a log was read is sent again": after(
-        Backlog, "plan", lambda self, *_, **__: change(self, "_ended", None)
+        Backlog, "_read", lambda self, reading, *_: change(reading, "removed", None)
+    ),
+    "a customer whose batches fail takes the room of others": becomes(
+        SpooledOutbox, "_put_back", nothing
+    ),
+    "a customer that was skipped is not read again": becomes(Reading, "returns", lambda *_: False),
+    "a customer is read on where it was skipped": after(
+        Reading, "returns", lambda self, *_: change(self, "again", self.again or self.after)
     ),
     # ── adoption ──────────────────────────────────────────────────────────────────────────────────
     "adopted events go in the wrong order": around(Backlog, "_source_read", _backwards),

@@ -114,8 +114,9 @@ class History:
             was = {each for each, _ in event.processed}
             if event.excused or key in was:
                 continue
-            if any(numbers < self._parts[each] for each in was):
-                event.excused = "halved"  # the response to the whole was lost
+            for whole in [self._parts[each] for each in was if numbers < self._parts[each]]:
+                for number in whole:  # the response to the whole was lost; a crash may come now
+                    self.events[number].excused = self.events[number].excused or "halved"
 
     def process(self, events: Sequence[Event], key: str, sender: int) -> None:
         """The API accepts events."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from heapq import heappop, heappush
@@ -294,9 +293,6 @@ class World:
         """Start a process."""
         number = len(self.processes) + 1
         options = self.plan.options(self.random)
-        if self.calm and not self.server.healed:
-            # All in memory may be one customer's, whose batches always fail.
-            options = replace(options, max_queue=1_000)
         process = Process(self, number, account, options, replaced=replaced)
         self.processes.append(process)
         self.say(f"{process}: {options}")
