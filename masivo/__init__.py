@@ -78,6 +78,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name.startswith("_"):  # ``from masivo import _guard`` looks for an attribute first
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
     if name not in __all__:
         from ._guesses import no_name
 

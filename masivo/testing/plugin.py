@@ -161,6 +161,8 @@ def masivo_emulator(request: pytest.FixtureRequest) -> Iterator[Emulator]:
         )
     kit = request.config.stash[_kit]
     marker = request.node.get_closest_marker("masivo_emulator")
+    if marker is not None and marker.args:
+        raise TypeError("the marker masivo_emulator takes options by name, such as daily_quota=10")
     options: dict[str, Any] = {"clock": kit.time, **(marker.kwargs if marker else {})}
     with emulated(options) as (emulator, recorder):
         kit.recorders.append(recorder)

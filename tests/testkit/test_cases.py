@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo.testing.kit.emulated import emulated
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -89,3 +91,15 @@ def test_each_test_has_an_api(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Ran 3 tests" in done.stderr or "3 passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("quota", "daily_quota"), ("dailyquota", "daily_quota"), ("colour", None)]
+)
+def test_an_option_that_the_emulator_does_not_have(name: str, meant: str | None) -> None:
+    """The error names the one that may be meant, and all of them."""
+    with pytest.raises(TypeError) as caught, emulated({name: 1}):
+        pass
+    said = str(caught.value)
+    assert "Its options are: host, port, client_key" in said
+    assert (f"did you mean {meant!r}? " in said) == (meant is not None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import pytest
 import trio
@@ -249,3 +250,9 @@ def test_a_client_that_is_in_use_is_an_error(
     assert masivo_emulator.url in repr(client)
     with pytest.raises(RuntimeError, match="masivo_clock comes too late"):
         request.getfixturevalue("masivo_clock")
+
+
+def test_seconds_are_a_number(masivo_clock: MasivoClock) -> None:
+    """The error for a timedelta says how to get one."""
+    with pytest.raises(TypeError, match=r"a timedelta has total_seconds\(\)"):
+        masivo_clock.advance(cast("Any", timedelta(seconds=30)))

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import trio
@@ -276,3 +276,11 @@ def test_the_emulator_takes_options(masivo_emulator: Emulator) -> None:
         error = second.exception()
     assert error is not None
     assert error.status == 429
+
+
+def test_a_type_alone_is_no_expectation(masivo_events: MasivoEvents) -> None:
+    """The error says how the field is named."""
+    with pytest.raises(TypeError, match="type='VISIT', for example"):
+        masivo_events.expect(cast("Any", "VISIT"))
+    with pytest.raises(TypeError, match="type='VISIT', for example"):
+        masivo_events.expect_none(cast("Any", "VISIT"))

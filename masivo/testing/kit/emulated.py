@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -23,6 +25,15 @@ __all__ = ["emulated"]
 def emulated(options: Mapping[str, Any]) -> Generator[tuple[Emulator, Recorder], None, None]:
     """Run an emulator with these options for the clients of the code under test, and record their
     events."""
+    known = list(inspect.signature(Emulator).parameters)
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            close += (each for each in known if name in each)  # quota
+            meant = f"; did you mean {close[0]!r}?" if close else "."
+            raise TypeError(
+                f"the emulator has no option {name!r}{meant} Its options are: {', '.join(known)}"
+            )
     with Emulator(**options) as emulator, Recorder(emulator) as recorder:
         here = address(emulator.client_key, emulator.url)
         OURS.add(emulator.url)

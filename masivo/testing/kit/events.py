@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, cast, overload
 
 from masivo._protocol.wire.schema import problem_with
 
@@ -123,7 +123,7 @@ class MasivoEvents(Sequence["dict[str, Any]"]):
                 and what was sent. Or the API would reject one that matches.
         """
         __tracebackhide__ = True
-        wanted = {**like, **fields}
+        wanted = _wanted(like, fields)
 
         def is_met() -> bool:
             found = sum(fits(wanted, event) for event in self.all)
@@ -152,7 +152,7 @@ class MasivoEvents(Sequence["dict[str, Any]"]):
             AssertionError: one matches; the message shows it.
         """
         __tracebackhide__ = True
-        wanted = {**like, **fields}
+        wanted = _wanted(like, fields)
         matching = [event for event in self.all if fits(wanted, event)]
         if matching:
             title = "this was sent, and should not have been:"
@@ -238,6 +238,14 @@ class MasivoEvents(Sequence["dict[str, Any]"]):
             lines += report.listing(f"sent ({len(events)}):", events)
         lines += report.others(self._recorder.records)
         return "\n".join(lines)
+
+
+def _wanted(like: object, fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the expected fields."""
+    __tracebackhide__ = True
+    if not isinstance(like, Mapping):
+        raise TypeError(f"name the field that is to be {like!r}: type={like!r}, for example")
+    return {**cast("Mapping[str, object]", like), **fields}
 
 
 def _clients_for_threads() -> list[Client]:

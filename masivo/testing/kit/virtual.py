@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import suppress
 from queue import Empty
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from masivo._async import clock as loop_clocks
 from masivo._sync import clock as thread_clocks
@@ -52,6 +52,10 @@ class VirtualTime:
     def stops(self, seconds: float) -> Iterator[None]:
         """Move the clock from one due time to the next; at each, the caller waits until everything
         due is done."""
+        if not isinstance(cast("object", seconds), int | float):
+            raise TypeError(
+                f"pass a number of seconds, not {seconds!r} (a timedelta has total_seconds())"
+            )
         if not 0 <= seconds < math.inf:
             raise ValueError("seconds must be a number from 0 on")
         until = self.clock.monotonic() + seconds
