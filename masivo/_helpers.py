@@ -53,22 +53,22 @@ class Helpers:
         # The mailboxes of idle threads. Whoever removes one, also its own thread, decides what it
         # does.
         self._idle: list[SimpleQueue[_Job | None]] = []
-        self._jobs: list[_Job] = []
+        self._undone: list[None] = []  # one item for each job; not the job, which holds a token
 
     @property
     def busy(self) -> bool:
         """True while a job is not done."""
-        return bool(self._jobs)
+        return bool(self._undone)
 
     def take(self, job: _Job) -> bool:
         """Do a job in a thread; return False if none can be started."""
-        self._jobs.append(job)
+        self._undone.append(None)
         try:
             self._idle.pop().put(job)
         except IndexError:
             thread = threading.Thread(target=self._work, args=(job,), name="masivo", daemon=True)
             if not (self._may_start() and start_thread(thread)):
-                self._jobs.remove(job)
+                self._undone.pop()
                 return False
         return True
 
@@ -86,7 +86,7 @@ class Helpers:
         try:
             while job is not None:
                 job()
-                self._jobs.remove(job)
+                self._undone.pop()
                 job = None if self._dismissed else self._wait(mailbox)
         finally:
             self._own.discard(get_ident())

@@ -6,6 +6,7 @@ stops waiting instead.
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ class Outstanding:
         """Forget a request that has ended."""
         self._out.pop(request.id, None)
 
-    def next(self, other: float | None = None) -> float | None:
-        """The time at which to call ``overdue``, or ``other`` if that is sooner."""
-        times = [each.until for each in list(self._out.values())]
-        return min(times if other is None else [*times, other], default=None)
+    def next(self, other: float = inf) -> float:
+        """The time at which to call ``overdue``, or ``other`` if that is sooner; infinity for
+        never."""
+        return min([other, *(each.until for each in list(self._out.values()))])
 
     def overdue(self, now: float) -> list[Request]:
         """Remove and return the requests that are to be given up."""

@@ -31,7 +31,7 @@ class Clock:
         """Return when a request that is sent now must end; infinity in virtual time."""
         return self.monotonic() + timeout
 
-    def sleep(self, bell: SimpleQueue[None], until: float | None) -> None:
+    def sleep(self, bell: SimpleQueue[None], until: float) -> None:
         """Wait for a ring of ``bell`` and remove it; at most until a time of ``monotonic``.
 
         A bell is a queue, not a ``threading.Event``: a waiter of an Event briefly holds its lock,
@@ -40,7 +40,7 @@ class Clock:
         with suppress(Empty):
             bell.get(timeout=self._left(until))
 
-    def wait_for(self, bell: SimpleQueue[None], until: float | None) -> None:
+    def wait_for(self, bell: SimpleQueue[None], until: float) -> None:
         """As ``sleep``, for a caller's thread.
 
         If a signal handler that interrupts the wait forks, no thread of the child ever rings the
@@ -49,12 +49,12 @@ class Clock:
         process = os.getpid()
         while os.getpid() == process and (left := self._left(until)) != 0.0:
             with suppress(Empty):
-                bell.get(timeout=_GLANCE if left is None else min(left, _GLANCE))
+                bell.get(timeout=min(left, _GLANCE))
                 return
 
-    def _left(self, until: float | None) -> float | None:
+    def _left(self, until: float) -> float:
         # Waking early is harmless; a wait longer than the system supports is an error.
-        return None if until is None else min(max(0.0, until - self.monotonic()), _LONGEST)
+        return min(max(0.0, until - self.monotonic()), _LONGEST)
 
 
 current = Clock()

@@ -1,13 +1,13 @@
 """One API key in threads: one polls its engine, helpers send requests, callers wait.
 
-Callers, helpers, signal handlers and finalizers only put something into the engine's inbox and ring
-a bell. The polling thread, started when it is first needed, then polls, wakes waiters, and gives
-requests and calls of the application's code to helpers. It sleeps until ``wake_at`` or the next
-ring, and ends with the last client.
+Callers, signal handlers and finalizers only put something into the engine's inbox and ring a bell.
+The polling thread, started when it is first needed, then polls, wakes waiters, and gives requests
+and calls of the application's code to helpers. It sleeps until ``wake_at`` or the next ring, and
+ends with the last client. A helper that has a response polls, too, and sends the next request
+itself.
 
 If no thread can be started, as at the interpreter's exit, waiting threads do its work (``work``).
-So two threads may try to poll at the same time; then the second leaves it to the first, which polls
-once more when it is done.
+One thread polls at a time: another leaves it to the first, which polls once more when it is done.
 
 A signal handler may raise in the main thread at any point. So callers take no lock, and nothing
 relies on a caller completing what it began.
@@ -20,6 +20,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from math import inf
 from queue import Empty, SimpleQueue
 from threading import get_ident
 from typing import TYPE_CHECKING, Final, Protocol, cast
@@ -100,7 +101,8 @@ class Session(SessionBase):
         self._poller: dict[None, object] = {}  # has an entry while a thread polls
         self._over = False  # the last poll found no client
         self._wanted = False  # a poll was requested since the last one began
-        self._wake_at: float | None = None
+        self._wake_at = inf
+        self._asleep_until = inf  # the polling thread; infinity while it is awake
         self._out = Outstanding()
         self._left: deque[Callable[[float | None], object]] = deque()  # jobs without a helper
         self._own: set[int] = set()  # the threads that must not wait for this session
@@ -116,6 +118,7 @@ class Session(SessionBase):
     def _ring(self) -> bool:
         """Make the polling thread poll soon; return False if there is none and none can be
         started."""
+        self._wanted = True
         if self._bell.empty():
             self._bell.put(None)
         return self._has_thread()
@@ -152,9 +155,12 @@ class Session(SessionBase):
             while self._thread in (me, None):
                 self._thread = me
                 self._hush()
-                for request in self._out.overdue(self.clock.monotonic()):
+                now = self.clock.monotonic()
+                for request in self._out.overdue(now):
                     self.engine.hand_back(request.id, self._sender.given_up(request))
-                self.work()
+                    self._wanted = True
+                if self._wanted or self._left or self._wake_at <= now:
+                    self.work()
                 if self.dead:
                     return  # this is the child of a fork
                 if not (self.engine.attached or self._out):
@@ -162,7 +168,9 @@ class Session(SessionBase):
                     if self._bell.empty():  # a later ring starts another
                         return
                 else:
-                    self.clock.sleep(self._bell, self._out.next(self._wake_at))
+                    self._asleep_until = self._out.next(self._wake_at)
+                    self.clock.sleep(self._bell, self._asleep_until)
+                    self._asleep_until = inf
         finally:
             if self._thread is me:
                 self._thread = None
@@ -170,7 +178,7 @@ class Session(SessionBase):
             self._bell.put(None)  # another thread that replaced it may sleep, and must end, too
 
     def _hush(self) -> None:
-        """Empty the bell: the poll that follows handles everything."""
+        """Empty the bell: the check that follows sees everything."""
         with suppress(Empty):
             while True:
                 self._bell.get_nowait()
@@ -197,36 +205,50 @@ class Session(SessionBase):
             if not barred:
                 self._own.discard(me)
 
-    def _poll(self) -> None:
-        """Poll and settle; if another thread is polling, make it poll once more."""
+    def _poll(self, *, keep: bool = False) -> Request | None:
+        """Poll and settle; if another thread is polling, make it poll once more.
+
+        Args:
+            keep: return one request, if there is one, for this thread to carry out.
+        """
+        kept: Request | None = None
         self._wanted = True
-        while self._wanted and not self.dead:
+        while self._wanted and kept is None and not self.dead:
             mine = object()
             try:
                 if self._poller.setdefault(None, mine) is not mine:
-                    return
+                    return None
                 self._wanted = False
                 output = self.engine.poll()
-                self._wake_at, self._over = output.wake_at, output.closed
+                self._wake_at = inf if output.wake_at is None else output.wake_at
+                self._over = output.closed
                 settle(output, self.waiters, self._call)
                 for work in output.storage:
                     self._wanted = True
                     self.engine.do_work(work)
                 for request in output.requests:
                     self._out.add(request, self.clock.over_by(request.timeout))
-                    if not self._helpers.take(partial(self._send_and_wake, request)):
+                    if keep and kept is None:
+                        kept = request
+                    elif not self._helpers.take(partial(self._send_and_poll, request)):
                         self._left.append(partial(self._send, request))
                 if self.is_over:
                     self.leave()
                     self._helpers.dismiss()
                     if not self._out:
                         self._sender.close()
+            except BaseException:
+                self._ring()  # whatever ends this thread, another continues
+                raise
             finally:
                 if self._poller.get(None) is mine:
                     del self._poller[None]
         thread = self._thread
         if thread is not None and thread.ident != get_ident():
-            self.wake()  # its sleep may be too long now
+            late = self._out.next(self._wake_at) < self._asleep_until
+            if late or self._wanted or self._left or self.is_over:
+                self._bell.put(None)
+        return kept
 
     def _call(self, function: Callable[[], None]) -> None:
         """Run a function that calls the application's code, in a helper if there is one."""
@@ -248,10 +270,15 @@ class Session(SessionBase):
             self.engine.hand_back(request.id, result)
             self._out.discard(request)
 
-    def _send_and_wake(self, request: Request) -> None:
-        with suppress(BaseException):  # the engine knows of its failure
-            self._send(request)
-        if not self._ring():
+    def _send_and_poll(self, request: Request) -> None:
+        """Carry out a request in a helper, and those that follow it, one after another: to hand
+        each to another thread would take longer."""
+        following: Request | None = request
+        while following is not None:
+            with suppress(BaseException):  # the engine knows of its failure
+                self._send(following)
+            following = self._poll(keep=True)
+        if (self._left or not self.is_over) and not self._has_thread():
             self.work()
 
     @property
@@ -314,7 +341,7 @@ class Session(SessionBase):
         self.check_may_wait()
         if timeout == 0 and isinstance(awaited, Delivery):
             raise TimeoutError(what)  # the caller does not wait
-        deadline = None if timeout is None else self.clock.monotonic() + timeout
+        deadline = inf if timeout is None else self.clock.monotonic() + timeout
         bell: SimpleQueue[None] = SimpleQueue()
         with self.waiters.waiting(awaited, partial(bell.put, None)):
             # For a delivery the core calls ``wake`` if a poll is needed.
@@ -325,15 +352,13 @@ class Session(SessionBase):
                 until = deadline
                 if not polls():
                     self.work(cut_at)
-                    times = [at for at in (deadline, self._wake_at) if at is not None]
-                    until = min(times, default=None)
+                    until = min(deadline, self._wake_at)
                 if awaited.outcome is None:
                     self.clock.wait_for(bell, until)
                 _process.notice_fork()
                 if self.dead:
                     raise orphaned()
-                late = deadline is not None and self.clock.monotonic() >= deadline
-                if late and not self._is_done(awaited):
+                if self.clock.monotonic() >= deadline and not self._is_done(awaited):
                     raise TimeoutError(what)
 
     def _is_done(self, awaited: Delivery | Ticket) -> bool:
@@ -341,7 +366,6 @@ class Session(SessionBase):
         if _process.exiting:
             self._poll()  # the polling thread may be busy with a request
             return awaited.outcome is not None
-        self._wanted = True
         for _ in range(GLANCES if self._ring() else 0):
             if awaited.outcome is not None or not (self._wanted or self._poller):
                 break

@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from functools import partial
+from math import inf
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from masivo import Delivery
     from masivo.emulator import RecordedRequest
-    from masivo.protocol import Buffer, Output
+    from masivo.protocol import Buffer, FailedEvent, Output
 
     from .conftest import Connect
 
@@ -202,6 +203,89 @@ def test_a_thread_for_each_request_at_most(connect: Connect, emulator: Emulator)
     assert client.flush(10).delivered == 4
     until(lambda: len(workers()) == 1)
     client.close()
+
+
+def test_a_response_is_handed_to_no_other_thread(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that has a response polls, and sends the next batch, itself."""
+    senders, pollers = list[int](), list[int]()
+    go = threading.Event()
+
+    def accept(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            senders.append(threading.get_ident())
+            go.wait(10)
+        return httpx.Response(200, json={"data": "a-token"})
+
+    with httpx.Client(transport=httpx.MockTransport(accept)) as http:
+        client = connect(http_client=http, batch_size=1)
+        for n in range(20):
+            client.send_analytics_event(event(n))
+        session = client._session
+        poll = session.engine.poll
+        until(lambda: bool(senders) and not session._wanted and not session._poller)
+
+        def noted() -> Output:
+            pollers.append(threading.get_ident())
+            return poll()
+
+        monkeypatch.setattr(session.engine, "poll", noted)
+        go.set()
+        until(lambda: client.stats().delivered == 20)
+    assert len(senders) == len(pollers) == 20
+    assert len({*senders, *pollers}) == 1
+
+
+def test_a_second_helper_that_cannot_be_started(
+    connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one helper is all that can be had, the polling thread does what is left, also what the
+    helper's own poll has found: requests, and calls of ``on_error``."""
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def few(self: threading.Thread) -> None:
+        if self.name == "masivo":
+            started.append(self)
+            if len(started) > 2:
+                raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", few)
+    emulator.on_request = lambda request: Fault(status=400) if request.number % 3 == 0 else None
+    told: list[FailedEvent] = []
+    client = connect(batch_size=1, max_in_flight=4, on_error=told.append)
+    for n in range(20):
+        client.send_analytics_event(event(n, customer_id=f"c-{n}"))
+    result = client.flush(20)
+    client.close()
+    assert result.delivered + result.failed == 20
+    assert len(told) == result.failed > 0
+    assert len(started) > 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_helper_that_ends_in_a_poll_is_replaced(
+    connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends a helper that polls, such as an exception that a library raises in every
+    thread of the process: the polling thread continues."""
+    client = connect(batch_size=1)
+    session = client._session
+    poll = session.engine.poll
+    ended: list[threading.Thread] = []
+
+    def once() -> Output:
+        this = threading.current_thread()
+        if this is not session._thread and not ended:
+            ended.append(this)
+            sys.exit()
+        return poll()
+
+    monkeypatch.setattr(session.engine, "poll", once)
+    assert client.send_analytics_event(event(1)).result(5).success
+    assert ended
+    assert arrived(emulator) == [1]
 
 
 @pytest.mark.usefixtures("no_threads")
@@ -760,7 +844,7 @@ def test_a_request_that_is_overdue_is_looked_at_twice() -> None:
     out = Outstanding()
     first, second = (Request(number, "GET", "http://127.0.0.1", (), b"", 1.0) for number in (1, 2))
     assert not out
-    assert out.next() is None
+    assert out.next() == inf
     out.add(first, until=10.0)
     out.add(second, until=20.0)
     assert out.next() == out.next(15.0) == 10.0 + PATIENCE

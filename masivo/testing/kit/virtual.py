@@ -92,7 +92,7 @@ class VirtualTime:
                     return "a worker thread has not finished what it does"
         return why
 
-    def let_run(self, bell: SimpleQueue[None], until: float | None) -> None:
+    def let_run(self, bell: SimpleQueue[None], until: float) -> None:
         """Advance the time to the next due time, unless ``bell`` rings before.
 
         Args:
@@ -103,7 +103,7 @@ class VirtualTime:
         self.wait_until_idle(bell)
         if not bell.empty():
             return
-        at = min(self._next(), math.inf if until is None else until)
+        at = min(self._next(), until)
         if at < math.inf:
             self.clock.move(at)
             return
@@ -158,7 +158,7 @@ class _ThreadClock(threads._ThreadClock):  # noqa: SLF001
         super().__init__(clock)
         self._owner = owner
 
-    def wait_for(self, bell: SimpleQueue[None], until: float | None) -> None:
+    def wait_for(self, bell: SimpleQueue[None], until: float) -> None:
         if self._owner.is_test():
             self._owner.let_run(bell, until)
             with suppress(Empty):

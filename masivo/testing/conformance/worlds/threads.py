@@ -46,10 +46,10 @@ class _ThreadClock(clocks.Clock):
     def over_by(self, timeout: float) -> float:
         return math.inf
 
-    def sleep(self, bell: SimpleQueue[None], until: float | None) -> None:
+    def sleep(self, bell: SimpleQueue[None], until: float) -> None:
         self._clock.park(bell.get, lambda: bell.put(None), until)
 
-    def wait_for(self, bell: SimpleQueue[None], until: float | None) -> None:
+    def wait_for(self, bell: SimpleQueue[None], until: float) -> None:
         self.sleep(bell, until)
 
 
