@@ -701,10 +701,10 @@ def test_a_line_beyond_all_bounds(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
-        (['"c-2', *(["x" * 1000] * 5000)], 4193),
-        (['"c-2', *["x"] * 4990, 'y,"z",'], 4995),
-        (['"c-2', *["x"] * 4990, '"y"'], 4995),
-        (['"c-2', "x", "", "y"], 6),
+        (['"c-2', *(["x" * 1000] * 5000)], 4196),
+        (['"c-2', *["x"] * 4990, 'y,"z",'], 4996),
+        (['"c-2', *["x"] * 4990, '"y"'], 4996),
+        (['"c-2', "x", "", "y"], 8),
     ],
 )
 def test_a_quotation_mark_that_is_not_closed(shell: Shell, rows: list[str], found: int) -> None:
@@ -717,6 +717,7 @@ def test_a_quotation_mark_that_is_not_closed(shell: Shell, rows: list[str], foun
         ended = shell.masivo("import", name, *options, *more)
         assert ended.code == 2
         assert "that opens a value in line 5 is not closed" in ended.err
+        assert f"(found in line {found})" in ended.err
         assert "--no-quote" in ended.err
     assert [each["customer_id"] for each in shell.emulator.events] == ["c-0", "c-1"]
     shell.write(name, "customer_id,note", '"c-0","""two\nlines"""', "c-1,", '"c-2",')
@@ -951,6 +952,8 @@ def test_standard_input_cannot_be_resumed(shell: Shell) -> None:
     assert ended.code == 6
     assert "150 lines of standard input were read" in ended.err
     assert shell.emulator.event_count == 100
+    kept = [each["rejected"]["status"] for each in shell.read("stdin.rejected.jsonl")]
+    assert kept == [503] * 50
     shell.emulator.heal()
     assert shell.masivo("import", "stdin.rejected.jsonl").code == 0
     assert numbers(shell.emulator) == list(range(150))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
+from drivers.events import until
 from relay.redis_server import RedisServer
 
 from masivo import Client
@@ -119,6 +120,15 @@ def test_without_keys_of_its_own_it_takes_the_one_it_delivers_with(
         Client(emulator.client_key, base_url=url) as client,
     ):
         assert client.get_token()
+
+
+def test_its_metrics_count_what_it_delivers(emulator: Emulator, tmp_path: Path) -> None:
+    """Events of a spool, too."""
+    with relay(emulator, tmp_path) as (_, url):
+        with Client(KEY, base_url=url) as client:
+            client.send_analytics_event(event(1))
+        metrics = f"{url.partition('/api')[0]}/metrics"
+        until(lambda: b"\nmasivo_relay_delivered_events_total 1.0\n" in urlopen(metrics).read())
 
 
 @pytest.mark.parametrize(

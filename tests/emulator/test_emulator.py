@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
@@ -270,7 +271,7 @@ def test_a_body_that_is_too_large(
     reply = client.send(token, batch(event(filler="x" * 3_000_000)))
     assert reply.status == 413
     assert reply.headers["connection"] == "close"
-    assert parsedate_to_datetime(reply.headers["date"])
+    assert parsedate_to_datetime(reply.headers["date"]).tzinfo is UTC
     assert emulator.events == []
     assert emulator.requests[-1].route == "events"
 
