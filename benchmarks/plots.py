@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["plots"]
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 760, 190, 120, 24, 52
-_COLOURS = {"masivo": "#0b6e4f", "peer": "#8d99ae", "limit": "#e0a458"}
+_WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 480, 150, 60, 26, 64
+"""Narrow, so that the text can be read on a phone."""
+_STYLE = """<style>
+svg{font:14px sans-serif;fill:#222}.title{font-size:16px;font-weight:bold}.note{opacity:.75}
+.masivo{fill:#0b6e4f}.peer{fill:#8d99ae}.limit{fill:#e0a458}.spread{stroke:#222;stroke-width:1.5}
+@media(prefers-color-scheme:dark){svg{fill:#ddd}.masivo{fill:#35b088}.spread{stroke:#ddd}}
+</style>"""
+"""No background: a plot takes that of the page, in light and dark."""
 
 
 @dataclass(frozen=True)
@@ -81,38 +87,39 @@ def _svg(title: str, bars: Sequence[_Bar]) -> str:
         )
         return _LEFT + share * (_WIDTH - _LEFT - _RIGHT)
 
-    height = _TOP + _ROW * len(bars) + 40
-    note = "logarithmic scale; " if logarithmic else ""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}"'
+    height = _TOP + _ROW * len(bars) + 60
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="600">'
+    name, _, better = title.partition(" (")
     lines = [
-        f'{head} font-family="sans-serif" font-size="13">',
+        head,
         f"<title>{escape(title)}</title>",
-        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        f'<text x="12" y="26" font-size="16" font-weight="bold">{escape(title)}</text>',
+        _STYLE,
+        f'<text x="8" y="22" class="title">{escape(name)}</text>',
+        f'<text x="8" y="44" class="note">{escape(better.rstrip(")"))}</text>',
     ]
     for row, bar in enumerate(bars):
         y = _TOP + row * _ROW
         width = max(1.0, x(bar.figure.value) - _LEFT)
         left, right = x(bar.figure.low), x(bar.figure.high)
-        fill = f'height="{_ROW - 6}" fill="{_COLOURS[bar.kind]}"'
+        shape = f'width="{width:.1f}" height="{_ROW - 8}" class="{bar.kind}"'
         value = (
             f"{bar.figure.value:,.0f}" if bar.figure.value >= 1000 else f"{bar.figure.value:.3g}"
         )
         lines += [
             f'<text x="{_LEFT - 8}" y="{y + 14}" text-anchor="end">{escape(bar.label)}</text>',
-            f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" {fill}/>',
-            f'<path d="M{left:.1f} {y + 9}H{right:.1f}" stroke="#222222" stroke-width="1.5"/>',
+            f'<rect x="{_LEFT}" y="{y}" {shape}/>',
+            f'<path d="M{left:.1f} {y + 9}H{right:.1f}" class="spread"/>',
             f'<text x="{right + 6:.1f}" y="{y + 14}">{value}</text>',
         ]
-    y = height - 14
-    lines.append(f'<text x="12" y="{y}" fill="#555555">{note}line: spread over the rounds</text>')
     for offset, (kind, text) in enumerate(
         {"masivo": "masivo", "peer": "peers", "limit": "written by hand"}.items()
     ):
-        left = 420 + offset * 105
+        left, y = 8 + offset * 100, height - 38
         lines.append(
-            f'<rect x="{left}" y="{y - 11}" width="12" height="12" fill="{_COLOURS[kind]}"/>'
+            f'<rect x="{left}" y="{y - 11}" width="12" height="12" class="{kind}"/>'
             f'<text x="{left + 17}" y="{y}">{text}</text>'
         )
+    note = "line: spread over the rounds" + ("; logarithmic scale" if logarithmic else "")
+    lines.append(f'<text x="8" y="{height - 14}" class="note">{note}</text>')
     lines.append("</svg>")
     return "\n".join(lines) + "\n"
