@@ -143,10 +143,10 @@ def _write(output: Output, logger: Logger) -> None:
     # A handler of the application's log may raise: there is nowhere to report that.
     for activity in output.activity:
         if (entry := line(activity)) is not None:
-            with suppress(Exception):
+            with suppress(BaseException):
                 logger.log(*entry)
     for warning in output.warnings:
-        with suppress(Exception):
+        with suppress(BaseException):
             logger.warning(warning)
 
 
@@ -155,7 +155,7 @@ def _report(listeners: tuple[OnActivity, ...], activity: Activity, logger: Logge
         try:
             call(on_activity, activity)
         except BaseException:
-            with suppress(Exception):
+            with suppress(BaseException):
                 logger.error(
                     "on_activity raised an exception; the client is not affected", exc_info=True
                 )
@@ -168,7 +168,7 @@ def _tell(on_error: OnError | None, due: ErrorCall, logger: Logger) -> None:
             tell(on_error, due.failed, due.inside)
             taken = True
     except BaseException:
-        with suppress(Exception):
+        with suppress(BaseException):
             logger.error("on_error raised an exception; the failure stays unclaimed", exc_info=True)
     finally:
         if due.claim is not None:

@@ -199,3 +199,35 @@ def test_a_state_is_small(tmp_path: Path) -> None:
     sent[0].outcome = SendEventResult(success=True, status=200)
     ledger.settle()
     assert (state.lines, state.beyond, ledger.kept) == (499, [(501, 1000)], 501)
+
+
+def test_what_is_skipped_again_is_not_kept(tmp_path: Path) -> None:
+    """A record that the state covers, and that is skipped at the start of a later run, takes no
+    memory: the records before the first without an outcome may be millions."""
+    state = State("url", Shape("jsonl"), "r", lines=5, high=5)
+    ledger = Ledger(state, None, Rejects(tmp_path / "r"), in_order=True)
+    for line in range(1, 6):
+        ledger.skipped(Record(line, line, 0, 1))
+    assert ledger.kept == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        (b'{"rejected":{"line":9', False),  # torn, by a kill
+        (b'{"rejected":{"line":9}}\n', False),  # not accounted for
+        (b'{"rejected":{"line":1}}\n', True),
+        (b'{"rejected":{"line":9, and a note\n', True),  # edited
+        (b"mine\n", True),
+    ],
+)
+def test_only_what_the_killed_import_wrote_is_removed(
+    line: bytes, left: bool, tmp_path: Path
+) -> None:
+    """At the start of a later run, of what is behind the part of the file of rejected events that
+    the state accounts for, records that the import did not account for are removed, torn ones too;
+    whole lines of others stay."""
+    path = tmp_path / "r"
+    path.write_bytes(b"before\n" + line)
+    Rejects(path).resume(7, lambda end: end == 1)
+    assert path.read_bytes() == b"before\n" + line * left

@@ -443,6 +443,29 @@ def test_a_client_that_an_exit_function_makes_after_the_flush(
         assert (arrived(emulator), ended.err) == ([0, 1], "")
 
 
+def test_a_late_client_gets_what_is_left_of_the_time(tmp_path: Path, emulator: Emulator) -> None:
+    """The time of the exit is for all clients together: one that an exit function makes after the
+    flush has none where the flush has used it up."""
+    emulator.fail(Fault(delay=60), route="events", times=None)
+    ended = run(
+        tmp_path,
+        emulator,
+        "client = Client()\nclient.send_analytics_event(event(0))\n",
+        prelude="""
+import atexit, time
+def use(): Client().send_analytics_event(event(1))
+@atexit.register
+def late():
+    began = time.monotonic()
+    use()
+    print(time.monotonic() - began)
+"""
+        + HASTE,
+    )
+    assert float(ended.out) < 0.5
+    assert lost(ended.err) != []
+
+
 def test_a_thread_that_outlives_main(tmp_path: Path, emulator: Emulator) -> None:
     """What an ordinary thread sends after the main one has ended arrives; a daemon thread that
     sends to the very last moment breaks nothing."""

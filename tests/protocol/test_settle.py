@@ -223,23 +223,24 @@ def test_activity_is_logged_before_warnings() -> None:
     ]
 
 
-def test_a_handler_of_the_log_that_raises_stops_nothing() -> None:
-    """What it raises is dropped, at each line: the lines after it are written, ``on_error`` is
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
+def test_a_handler_of_the_log_that_raises_stops_nothing(kind: type[BaseException]) -> None:
+    """Whatever it raises is dropped, at each line: the lines after it are written, ``on_error`` is
     called."""
     calls: list[object] = []
 
     class Broken(Log):
         def log(self, level: int, msg: str, /) -> None:
             super().log(level, msg)
-            raise ValueError
+            raise kind
 
         def warning(self, msg: str, /) -> None:
             super().warning(msg)
-            raise ValueError
+            raise kind
 
         def error(self, msg: str, /, *, exc_info: bool) -> None:
             super().error(msg, exc_info=exc_info)
-            raise ValueError
+            raise kind
 
     def on_error(failure: FailedEvent) -> None:
         calls.append(failure)

@@ -386,8 +386,12 @@ def test_the_port_of_a_server(telemetry: Telemetry, base_url: str, address: str,
 
 def test_several_clients_of_a_server(emulator: Emulator, telemetry: Telemetry) -> None:
     """Their waiting events are summed up; the age is that of the oldest of all."""
-    with Client(**options(emulator)) as one, Client(**options(emulator)) as other:
-        for client in (other, one):
+    with (
+        Client(**options(emulator)) as one,
+        Client(**options(emulator)) as other,
+        Client(**options(emulator)) as idle,
+    ):
+        for client in (other, one, idle):
             telemetry.instrument(client)
             client.get_token(10)
         one.send_analytics_event(event())

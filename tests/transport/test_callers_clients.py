@@ -112,3 +112,17 @@ def test_a_success_whose_headers_have_arrived_is_given_up_with_its_status() -> N
         assert isinstance(sender.send(request), Response)
     assert asked == [200]
     assert sender.given_up(request).status is None
+
+
+def test_what_breaks_off_was_sent() -> None:
+    """Once the headers of a response have arrived, its request was sent, whatever the class of the
+    exception that ends it says: a caller's transport can raise any."""
+
+    class Body(httpx.SyncByteStream):
+        def __iter__(self) -> Any:
+            raise httpx.ConnectError("gone")
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, stream=Body()))
+    failure = _send("threads", httpx.Client(transport=transport), "http://127.0.0.1:1/v1")
+    assert isinstance(failure, Failure)
+    assert (failure.sent, failure.status) == (True, 200)
