@@ -10,7 +10,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,26 +22,26 @@ from masivo.emulator import Emulator, Fault
 from masivo.relay.on_redis import dead_letters
 from relay.redis_server import RedisServer
 
+from .leases import Leases, partition_of
 from .relays import RelayProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from masivo import AsyncDelivery, Delivery
     from masivo.emulator import RecordedRequest
     from masivo.protocol import ClientOptions
+
+    from .leases import Lost
 
 __all__ = ["Storm"]
 
 KEY = "the-key-of-the-clients"
 RELAYS = 3
 PARTITIONS = 4
-IN_FLIGHT = 2
 BATCH = 20
 PAUSES = (4.5, 15.0)
 """For how long a relay is stopped, in seconds: longer than a lease."""
-JUST_NOW = 0.3
-"""What was answered this many seconds ago may not have been removed yet."""
 SETTLES_WITHIN = 60.0
 """How long a fleet may take to deliver what is left, in seconds."""
 CLIENT: ClientOptions = {
@@ -64,9 +65,9 @@ class Storm:
         sent: how many events were sent.
         answered: the numbers of the events that were answered 200, by the client that sent them.
         happened: how often each thing was done to the fleet.
-        unanswered: how many events the API accepted without a response.
-        in_flight: how many were on their way to the API when something was killed or paused, or
-            had been so just before: they may not have been removed yet.
+        lost: the leases that were lost.
+        doubles: the events that the API accepted once more: their numbers, with the reason for
+            which that may be; None: there is none.
         late: how many events that were not answered 200 came after later ones, as ``check`` found.
     """
 
@@ -74,8 +75,10 @@ class Storm:
         self.sent = 0
         self.answered: dict[str, list[int]] = {}
         self.happened: dict[str, int] = defaultdict(int)
-        self.unanswered = 0
-        self.in_flight = 0
+        self.lost: list[Lost] = []
+        self.doubles: list[tuple[int, str | None]] = []
+        self.strikes: list[tuple[float, str]] = []
+        self.requests: Sequence[RecordedRequest] = []
         self.late = 0
         self.exits: list[int] = []
         self.letters: list[dict[str, Any]] = []
@@ -118,6 +121,8 @@ class Storm:
                         each.kill()
 
     def _blow(self, relays: list[RelayProcess], redis: RedisServer, api: Emulator) -> None:
+        leases = Leases(redis, PARTITIONS)
+        leases.start()
         for each in relays:
             each.start()
         for each in relays:
@@ -128,7 +133,7 @@ class Storm:
         ]
         for client in clients:
             client.start()
-        self._storm(relays, redis, api)
+        self._storm(relays, redis)
         self._calm = True
         for each in relays:
             each.wait()
@@ -139,12 +144,15 @@ class Storm:
         while sum(map(int, redis.call("HVALS", "{masivo}:counts"))):
             assert time.monotonic() < until, self._left(redis)
             time.sleep(0.05)
+        leases.stop()
+        self.lost = leases.lost
         self.exits = [each.stop() for each in relays]
         self.letters = [json.loads(line) for line in dead_letters(redis.url, "masivo")]
         self.events = api.events
         self.requests = api.batches
         self.authorizations = len(api.authorizations)
         self.starts = sum(each.starts for each in relays)
+        self.doubles = [*self._doubles()]
 
     def _left(self, redis: RedisServer) -> str:
         """What is left, and what the relays say."""
@@ -162,17 +170,12 @@ class Storm:
 
     # ── What befalls the fleet ───────────────────────────────────────────────────────────────
 
-    def _strike(self, what: str, api: Emulator) -> None:
-        """Count what is on its way to the API while something befalls the fleet."""
+    def _struck(self, what: str, number: int | None = None) -> None:
+        """Note that something befell the fleet."""
         self.happened[what] += 1
-        now = time.time()
-        self.in_flight += sum(
-            len(each.events or ())
-            for each in api.batches
-            if not each.settled or (each.responded_at or 0.0) > now - JUST_NOW
-        )
+        self.strikes.append((time.time(), what if number is None else f"{what}: {number}"))
 
-    def _storm(self, relays: list[RelayProcess], redis: RedisServer, api: Emulator) -> None:
+    def _storm(self, relays: list[RelayProcess], redis: RedisServer) -> None:
         until = time.monotonic() + self._seconds
         later: list[tuple[float, Callable[[], object]]] = []
         busy: set[int] = set()
@@ -187,7 +190,7 @@ class Storm:
                 if what == "redis" and -1 not in busy:
                     busy.add(-1)
                     redis.kill()
-                    self._strike("Redis killed", api)
+                    self._struck("Redis killed")
                     wait = self._random.uniform(0.0, 1.0)
                     later.append((now + wait, _both(redis.start, busy, -1)))
                 elif what != "redis" and len(free) > 1:  # one is left to take over
@@ -196,12 +199,12 @@ class Storm:
                     busy.add(number)
                     if what == "kill":
                         relay.kill()
-                        self._strike("relay killed", api)
+                        self._struck("relay killed", number)
                         wait = self._random.uniform(0.1, 2.0)
                         undone: Callable[[], object] = relay.start
                     else:
                         relay.signal(signal.SIGSTOP)
-                        self._strike("relay paused", api)
+                        self._struck("relay paused", number)
                         wait = self._random.choice(PAUSES)
                         undone = _continue(relay)
                     later.append((now + wait, _both(undone, busy, number)))
@@ -223,7 +226,6 @@ class Storm:
         if draw < 0.09 and request.route == "events":
             with self._lock:
                 self.happened["response lost"] += 1
-                self.unanswered += len(request.events or ())
             return Fault(reset="after_processing")
         return Fault(delay=0.3)
 
@@ -327,30 +329,72 @@ class Storm:
                 last[customer] = number
             elif number < last.get(customer, 0):
                 self.late += 1  # its client had given it up when a paused relay stored it
-        assert self.doubles <= self.allowed, f"{self.doubles} twice, {self.allowed} at most"
+        unexplained = [number for number, reason in self.doubles if reason is None]
+        assert not unexplained, self._histories(unexplained)
         assert self.exits == [0] * RELAYS
 
-    @property
-    def doubles(self) -> int:
-        """The events that the API accepted once more."""
-        return len(self.events) - len({each["metadata"]["n"] for each in self.events})
+    def _doubles(self) -> Iterator[tuple[int, str | None]]:
+        """Each event that came once more, and the reason: its response was lost, or its relay lost
+        the lease after it was sent and before it was removed."""
+        for number, requests in self._accepted().items():
+            for first, second in pairwise(requests):
+                fault = first.fault
+                if fault is not None and fault.reset == "after_processing":
+                    yield number, "response lost"
+                elif any(self._was_in_flight(each, number, first, second) for each in self.lost):
+                    yield number, "lease lost"
+                else:
+                    yield number, None
 
-    @property
-    def allowed(self) -> int:
-        """The events that may have been: those whose response was lost, and those in flight when
-        a relay may have lost its leases; a paused one may have been about to send as many."""
-        starting = self.happened["relay paused"] * PARTITIONS * IN_FLIGHT * BATCH
-        return self.unanswered + self.in_flight + starting
+    def _was_in_flight(
+        self, lost: Lost, number: int, first: RecordedRequest, second: RecordedRequest
+    ) -> bool:
+        return first.received_at <= lost.at < second.received_at and number in lost.waiting
+
+    def _accepted(self) -> dict[int, list[RecordedRequest]]:
+        """For each event, the requests in which the API accepted it."""
+        found: dict[int, list[RecordedRequest]] = defaultdict(list)
+        for request in sorted(self.requests, key=lambda each: each.received_at):
+            if request.accepted:
+                for each in request.events or ():
+                    found[each["metadata"]["n"]].append(request)
+        return found
+
+    def _histories(self, numbers: list[int]) -> str:
+        """All that is known of some events."""
+        accepted = self._accepted()
+        lines = [f"{len(numbers)} events came twice for no reason:"]
+        for number in numbers[:5]:
+            requests = accepted[number]
+            customer = next(
+                each["customer_id"]
+                for each in requests[0].events or ()
+                if each["metadata"]["n"] == number
+            )
+            partition = partition_of(customer, PARTITIONS)
+            lines.append(f"{number} of {customer}, in partition {partition}")
+            lines += [
+                f"  {each.received_at:.3f} {each!r}, settled at {each.responded_at}"
+                for each in requests
+            ]
+            lines += [
+                f"  {each.at:.3f} lease lost, {len(each.waiting)} waiting, "
+                f"{'' if number in each.waiting else 'not '}this one"
+                for each in self.lost
+                if each.partition == partition
+            ]
+        return "\n".join([*lines, *(f"{at:.3f} {what}" for at, what in self.strikes)])
 
     def __str__(self) -> str:
         happened = ", ".join(f"{what} {times}x" for what, times in sorted(self.happened.items()))
         answered = sum(map(len, self.answered.values()))
+        reasons = Counter(reason for _, reason in self.doubles)
         return (
             f"{self.sent} events of {len(self.answered)} clients, {answered} answered 200, "
-            f"{len(self.letters)} dead letters, {self.doubles} delivered twice ({self.allowed} "
-            f"allowed: {self.unanswered} without a response, {self.in_flight} in flight at a "
-            f"strike, the rest at a pause); {happened}; "
-            f"{self.authorizations} authorizations of {self.starts} starts"
+            f"{len(self.letters)} dead letters, {len(self.doubles)} delivered twice "
+            f"({reasons['response lost']} as their response was lost, {reasons['lease lost']} in "
+            f"flight at one of {len(self.lost)} lost leases, {reasons[None]} for no reason); "
+            f"{happened}; {self.authorizations} authorizations of {self.starts} starts"
         )
 
 
