@@ -75,7 +75,7 @@ class RelayProcess:
         status = Path(f"/proc/{self._process.pid}/status").read_text("ascii")
         return int(status.partition("VmRSS:")[2].split()[0])
 
-    def wait(self, seconds: float = 20.0) -> None:
+    def wait(self, seconds: float = 60.0) -> None:
         """Wait until it is ready."""
         until = time.monotonic() + seconds
         while not self._ready():
