@@ -25,6 +25,9 @@ __all__ = ["Exchange", "joined", "request_bytes"]
 
 MAX_HEAD: Final = 102_400
 """The largest status line with headers, in bytes."""
+MAX_RESPONSE: Final = MAX_HEAD + MAX_BODY
+"""The most bytes that are read, interim responses and the framing of chunks included: a server that
+never ends could be faster than we are."""
 
 _COMMON: Final = re.compile(
     rb"HTTP/1\.1 200 [!-~ ]*\r\n"
@@ -32,6 +35,11 @@ _COMMON: Final = re.compile(
     rb"\r\n"
 )
 _HEADER: Final = re.compile(rb"([^:]+): *([^\r]+)\r\n")
+_SUCCESS: Final = re.compile(
+    rb"(?>HTTP/1\.1 1[0-9]{2}[ \r\n].*?\n\r?\n)*+"  # interim responses
+    rb"HTTP/1\.[01] (2[0-9]{2})[ \r\n].*?\n\r?\n",
+    re.DOTALL,
+)
 _LENGTH: Final = re.compile(r"[0-9]{1,7}")
 
 
@@ -87,6 +95,7 @@ class Exchange:
         """True if the connection can carry another request."""
         self._method = method
         self._h11: h11.Connection | None = None
+        self._read = bytearray()  # all that h11 was given
         self._headers: dict[str, str] = {}
         self._body = Body({})
 
@@ -108,10 +117,15 @@ class Exchange:
             # h11 must know only that a request was sent, and its method.
             self._h11.send(h11.Request(method=self._method, target="/", headers=[("host", "-")]))
             self._h11.send(h11.EndOfMessage())
+        self._read.extend(data)
+        if len(self._read) > MAX_RESPONSE:
+            raise BrokenResponseError(f"it is larger than {MAX_RESPONSE} bytes")
         try:
             self._h11.receive_data(data)
             return self._receive_by_h11(self._h11)
         except h11.RemoteProtocolError as error:
+            if self.status is None and (success := _SUCCESS.match(self._read)):
+                self.status = int(success[1])  # a success, though h11 does not accept its headers
             raise BrokenResponseError(str(error)) from error
 
     def _receive_common(self, data: bytes) -> bool:

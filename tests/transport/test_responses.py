@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo._http.body import Body
+from masivo._http.exchange import MAX_RESPONSE, Exchange
 from masivo._http.failures import BrokenResponseError
 from masivo.protocol import MAX_BODY, Failure, Response
 
@@ -181,8 +182,22 @@ BROKEN = {
     "cut": (said("content-length: 10", body=b"{}"), 200, "peer closed"),
     "cut in a chunk": (said("transfer-encoding: chunked", body=b"9\r\n{"), 200, "peer closed"),
     "a chunk of no length": (said("transfer-encoding: chunked", body=b"x\r\n{"), 200, "broken"),
-    "two lengths": (said("content-length: 2", "content-length: 3", body=b"{}"), None, "broken"),
-    "a length in words": (said("content-length: two", body=b"{}"), None, "broken"),
+    "two lengths": (said("content-length: 2", "content-length: 3", body=b"{}"), 200, "broken"),
+    "a length in words": (said("content-length: two", body=b"{}"), 200, "broken"),
+    "a name with a blank": (said("x y: z", status="204 No Content"), 204, "broken"),
+    "an unknown transfer": (said("transfer-encoding: gzip, chunked"), 200, "broken"),
+    "103, then two lengths": (
+        said("link: </x>", status="103 Early Hints")
+        + said("content-length: 2", "content-length: 3", body=b"{}"),
+        200,
+        "broken",
+    ),
+    "two lengths of a 503": (
+        said("content-length: 2", "content-length: 3", status="503 No", body=said()),
+        None,
+        "broken",
+    ),
+    "a bad line in a head that is cut": (b"HTTP/1.1 200 OK\r\nx y: z\r\n", None, "closed the"),
     "a second response": (OK + OK, 200, "more bytes"),
     "longer than announced": (said("content-length: 1", body=b"{}"), 200, "more bytes"),
     "too large": (
@@ -212,9 +227,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_responses(name: str) -> None:
-    """Each is a failure that says what is wrong, with the status where that has arrived, and that
-    the request can have reached the server. Nothing of it is left for the next request, in any
-    world."""
+    """Each is a failure that says what is wrong, with the status where the headers have arrived (of
+    a success also if they are broken), and that the request can have reached the server. Nothing of
+    it is left for the next request, in any world."""
     data, status, reason = BROKEN[name]
 
     def talk(peer: Peer) -> None:
@@ -236,6 +251,51 @@ def test_broken_responses(name: str) -> None:
 
         for world in WORLDS:
             run_in(world)(server.url, script)
+
+
+ENDLESS = {
+    "interim responses": (b"", said("link: " + 60_000 * "x", status="103 Early Hints"), None),
+    "chunks": (
+        said("transfer-encoding: chunked"),
+        b"1;" + 60_000 * b"x" + b"\r\n \r\n",
+        200,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_server_that_is_faster_than_we_are(name: str) -> None:
+    """A response without end is broken off after a little more than the largest body, even if more
+    of it is always there: neither the deadline nor the event loop waits for it."""
+    first, part, status = ENDLESS[name]
+
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.say(first)
+        while True:
+            peer.say(8 * part)
+
+    with Server(talk) as server:
+
+        async def script(face: Face) -> None:
+            failure = await face.send(to(server.url))
+            assert isinstance(failure, Failure)
+            assert failure.status == status
+            assert f"it is larger than {MAX_RESPONSE} bytes" in failure.reason
+
+        for world in WORLDS:
+            run_in(world)(server.url, script)
+
+
+def test_many_interim_responses_before_a_broken_one() -> None:
+    """The time to see whether broken headers were those of a success does not depend on what came
+    before them."""
+    interim = 2_000 * said(status="103 Early Hints")
+    for headers, status in ((said("x y: z"), 200), (said("x y: z", status="400 No"), None)):
+        exchange = Exchange("POST")
+        with pytest.raises(BrokenResponseError):
+            exchange.receive(interim + headers)
+        assert exchange.status == status
 
 
 def test_a_reset(run: Run) -> None:
