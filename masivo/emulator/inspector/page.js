@@ -476,7 +476,7 @@ function problemOf({ request, index }) {
 async function openEvent(row) {
   const { request, index } = row;
   const place = request.count > 1 ? `, event ${index + 1} of ${request.count}` : "";
-  showDetail(eventGrid, `${row.type ?? "Event"} of ${row.customer ?? "nobody"}`, [
+  showDetail(eventGrid, `${row.type ?? "Event"} of ${row.customer ?? "no customer"}`, [
     ["Sent in", `request ${request.number}${place}`],
     ["Outcome", [eventOutcome(row)[0], problemOf(row)].filter(Boolean).join(": ")],
   ], request, ["Copy JSON", () => byId("detail-body").textContent]);
@@ -499,7 +499,7 @@ function openRequest(request) {
     ["Events", request.count === null ? null
       : `${plural(request.count, "event")}, ${count.format(request.accepted)} accepted`],
     ["Body", request.bytes ? size(request.bytes) : null],
-    [request.said ? "Trigger" : "Probably",
+    [request.said ? "Trigger" : "Probable trigger",
       request.trigger === null ? null : `${request.trigger}: ${request.why}`],
     ["Key", request.key],
     ["Token", request.token === null ? null : `number ${request.token}`],
@@ -727,7 +727,7 @@ byId("pause").addEventListener("click", () => {
   state.paused = !state.paused;
   byId("pause").setAttribute("aria-pressed", String(state.paused));
   if (state.paused) showConnection("paused", "Paused");
-  announce(state.paused ? "Paused." : "Going on.");
+  announce(state.paused ? "Paused." : "Updating again.");
   wake();
 });
 byId("clear").addEventListener("click", () => {
@@ -780,7 +780,7 @@ async function follow() {
       if (response.more) wait = 16;
     } catch (error) {
       const gone = error instanceof TypeError; // nothing listens at its address
-      const text = gone ? "Gone: the emulator has stopped. The page goes on when it is started again."
+      const text = gone ? "Gone: the emulator has stopped. The page continues when it is started again."
         : "Not connected: the emulator does not respond. Trying again.";
       if (!state.paused) showConnection(gone ? "gone" : "lost", text);
       wait = RETRY_MS;
