@@ -133,7 +133,7 @@ def test_the_page(tmp_path: Path, emulator: Emulator, server: str, began: str) -
         program.says(began, 4)
         visit(program, 100)
         program.signal(signal.SIGTERM).ends()
-    seen = sorted(str(each["platform"]) for each in emulator.events)
+    seen = sorted(each["metadata"]["page"] for each in emulator.events)
     assert seen == sorted(f"/{n}" for n in range(100))
 
 

@@ -135,7 +135,8 @@ class Upkeep:
                     events, them = "1 event stays", "it"
                 place = self._settings.spool or "its directory"
                 self._context.out.warnings.append(
-                    f"{events} in the spool {place}: the next client of this key sends {them}"
+                    f"{events} in the spool {place}: the next client of this key and address "
+                    f"sends {them}"
                 )
             then()
 
