@@ -4,6 +4,7 @@ not respond, it refuses, or it is full."""
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -266,7 +267,23 @@ def _place(url: Secret) -> str:
 def _error(error: Exception, place: str) -> StoreFullError | StoreUnreachableError:
     if isinstance(error, OutOfMemoryError):
         return StoreFullError(f"Redis at {place} has no memory left (maxmemory)")
+    fault = _certificate_fault(error)
+    if fault is not None:
+        return StoreRefusedError(
+            f"Redis at {place}: its certificate is not accepted ({fault}). A certificate authority "
+            "of your own is named by ?ssl_ca_certs=FILE at the end of the URL, whose host must be "
+            "in the certificate"
+        )
     text = " ".join(str(error).split()) or type(error).__name__
     lasting = type(error) is ResponseError and not text.startswith(_PASSING)
     kind = StoreRefusedError if lasting or isinstance(error, _REFUSALS) else StoreUnreachableError
     return kind(f"Redis at {place}: {text}")
+
+
+def _certificate_fault(error: BaseException | None) -> str | None:
+    """What is wrong with the certificate of a server; None if an error has another cause."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return None

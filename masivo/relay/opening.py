@@ -7,6 +7,9 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Final
 
+from masivo._protocol.json import encode
+
+from .scripts import RIGHTS
 from .store import RelayError, StoreFullError, StoreRefusedError
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ async def open_store(
     """
     try:
         await _check_server(redis)
+        await _check_rights(redis, keys)
         digest = hashlib.sha256(upstream_key.reveal().encode()).hexdigest()
         agreed = {"partitions": str(partitions), "base_url": base_url, "key": digest}
         await _agree(redis, keys, agreed, replaced_key=replaced_key)
@@ -48,6 +52,17 @@ async def open_store(
         raise RelayError(f"the store cannot be used: {error}") from None
     except StoreFullError as error:
         raise RelayError(f"{error}: a new fleet needs some; raise maxmemory") from None
+
+
+async def _check_rights(redis: Connections, keys: Keys) -> None:
+    missing: list[bytes] = await redis.run(RIGHTS, [], [*map(encode, keys.commands())])
+    if missing:
+        names = [name.decode() for name in missing]
+        raise RelayError(
+            f"the user that the relay has in Redis at {redis.place} may not call "
+            f"{', '.join(names)} with the keys {keys.prefix}*. Give it the right: ACL SETUSER USER "
+            f"~{keys.prefix}* {' '.join(f'+{name.lower()}' for name in names)}"
+        )
 
 
 async def _check_server(redis: Connections) -> None:

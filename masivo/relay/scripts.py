@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-__all__ = ["DONE", "FREE", "INTAKE", "LEASE", "SHORT", "SINCE", "Keys", "Script"]
+__all__ = ["DONE", "FREE", "INTAKE", "LEASE", "RIGHTS", "SHORT", "SINCE", "Keys", "Script"]
 
 SHORT: Final = 16
 """The bytes of the digest that is kept for each batch."""
@@ -46,6 +46,38 @@ class Keys:
         """The token of the relay that delivers a partition."""
         self.done: list[str] = [f"{prefix}done:{n}" for n in numbers]
         """The events that have ended in entries that have not, by the entries' ids."""
+
+    def commands(self) -> list[list[str]]:
+        """Each command of a relay once, as it uses it, but for EVAL, EVALSHA and INFO, with which
+        it starts."""
+        counts, members, rejected, config = self.counts, self.members, self.rejected, self.config
+        stream, lease, done = self.streams[0], self.leases[0], self.done[0]
+        return [
+            ["DEL", lease],
+            ["GET", self.secret],
+            ["HDEL", done, "1-0"],
+            ["HGET", done, "#"],
+            ["HGETALL", config],
+            ["HINCRBY", counts, "0", "1"],
+            ["HSET", done, "1-0", "0"],
+            ["HSETNX", config, "name", "value"],
+            ["HVALS", counts],
+            ["PEXPIRE", lease, "1"],
+            ["PING"],
+            ["SET", self.batch(b"", ""), "digest", "EX", "1"],
+            ["TIME"],
+            ["TYPE", stream],
+            ["XADD", stream, "*", "t", "0"],
+            ["XDEL", stream, "1-0"],
+            ["XLEN", rejected],
+            ["XRANGE", stream, "-", "+"],
+            ["XREAD", "STREAMS", stream, "0"],
+            ["XTRIM", rejected, "MAXLEN", "1"],
+            ["ZADD", members, "1", "relay"],
+            ["ZRANGE", members, "0", "-1"],
+            ["ZREM", members, "relay"],
+            ["ZREMRANGEBYSCORE", members, "-inf", "0"],
+        ]
 
     def batch(self, account: bytes, key: str) -> str:
         """The key of a batch's digest: short, as there may be millions."""
@@ -186,6 +218,17 @@ for _, number in ipairs(free) do
   end
 end
 return reply
+""")
+
+RIGHTS: Final = Script("""#!lua flags=no-writes
+-- Return those of a relay's commands that its user may not call with the fleet's keys: a script
+-- that calls one would break off. ARGV: each as a JSON array of its words.
+local missing = {}
+for _, words in ipairs(ARGV) do
+  words = cjson.decode(words)
+  if not redis.acl_check_cmd(unpack(words)) then missing[#missing + 1] = words[1] end
+end
+return missing
 """)
 
 FREE: Final = Script("""#!lua flags=allow-oom

@@ -69,8 +69,8 @@ def test_scripts_are_sent_to_redis_once(redis_server: RedisServer, emulator: Emu
 
     asyncio.run(main())
     calls = redis_server.call("INFO", "commandstats")
-    assert calls["cmdstat_eval"]["calls"] == 4
-    assert calls["cmdstat_evalsha"]["failed_calls"] == 4
+    assert calls["cmdstat_eval"]["calls"] == 5
+    assert calls["cmdstat_evalsha"]["failed_calls"] == 5
 
 
 @pytest.mark.parametrize("key", ["stream:3", "counts"])
@@ -275,6 +275,26 @@ def _all_of(error: BaseException) -> str:
     inner = error.with_traceback(error.__traceback__.tb_next)
     lines = traceback.TracebackException.from_exception(inner, capture_locals=True)
     return "".join(lines.format()) + repr(error)
+
+
+def test_a_redis_without_its_replicas_keeps_nothing(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """With ``min-replicas-to-write``, which bounds the loss of a failover; it goes on later."""
+
+    async def main() -> None:
+        async with running(redis_server, emulator) as store:
+            redis_server.call("CONFIG SET", "min-replicas-to-write", 1)
+            try:
+                with pytest.raises(StoreUnreachableError, match="NOREPLICAS"):
+                    await store.keep(batch(event(1), key="k"))
+            finally:
+                redis_server.call("CONFIG SET", "min-replicas-to-write", 0)
+            assert await store.keep(batch(event(1), key="k")) is Kept.STORED
+            await drained(store)
+            assert len(emulator.events) == 1
+
+    asyncio.run(main())
 
 
 def test_batches_of_one_moment_are_kept_together(

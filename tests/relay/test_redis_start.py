@@ -5,22 +5,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from masivo.relay.on_redis import RedisStore, dead_letters
+from masivo.relay.scripts import Keys
 from masivo.relay.store import RelayError
 
 from .redis_server import RedisServer
 from .relays import KEY, Running, batch, event, running, upstream, wait_for
-from .stores import make
+from .stores import drained, make, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
 
     from masivo.emulator import Emulator
 
@@ -105,6 +107,60 @@ def test_where_config_is_forbidden_a_warning_says_so(
     started(RedisStore(url, emulator.client_key, base_url=emulator.url))
     assert "CONFIG is forbidden" in caplog.text
     assert "noeviction" in caplog.text
+
+
+COMMANDS = [name.lower() for name, *_ in Keys("masivo", 1).commands()]
+RIGHTS = [
+    *("reset", "on", ">w", "~{masivo}:*", "+info", "+eval", "+evalsha"),
+    *(f"+{name}" for name in COMMANDS),
+]
+
+
+@pytest.mark.parametrize("missing", COMMANDS)
+def test_a_user_without_a_right_is_refused_before_anything_is_written(
+    redis_server: RedisServer, emulator: Emulator, missing: str
+) -> None:
+    """A script would break off in the middle; the message says what to give."""
+    redis_server.call("ACL SETUSER", "relay", *RIGHTS, f"-{missing}")
+    url = f"redis://relay:w@127.0.0.1:{redis_server.port}/0"
+    with pytest.raises(RelayError, match=rf"may not call {missing.upper()} .* \+{missing}$"):
+        started(RedisStore(url, emulator.client_key, base_url=emulator.url))
+    assert redis_server.call("KEYS", "*") == []
+
+
+def test_the_page_lists_these_rights() -> None:
+    """As a command that one can copy."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "run-a-relay.md"
+    (command,) = re.findall(r"ACL SETUSER (.*?)```", page.read_text("utf-8"), re.DOTALL)
+    listed = {word for word in command.split() if word.startswith("+")}
+    assert listed - {"+config|get"} == {word for word in RIGHTS if word.startswith("+")}
+
+
+@pytest.mark.full
+def test_these_rights_are_enough(
+    redis_server: RedisServer, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To keep events, deliver them, and keep those that are rejected."""
+    redis_server.call("ACL SETUSER", "relay", *RIGHTS)
+    url = f"redis://relay:w@127.0.0.1:{redis_server.port}/0"
+    emulator.reject = lambda each: "bad" if each["n"] == 7 else None
+
+    async def main() -> None:
+        store = RedisStore(
+            url, emulator.client_key, base_url=emulator.url, idle_timeout=0.02, ttl=0.6
+        )
+        await store.start()
+        try:
+            await store.keep(numbered(range(50), key="k"))
+            await drained(store)
+            assert (await store.backlog()).rejected == 1
+        finally:
+            await store.stop(5.0)
+
+    asyncio.run(main())
+    assert len(emulator.events) == 49
+    assert len([*dead_letters(url, "masivo")]) == 1
+    assert all("CONFIG is forbidden" in each for each in caplog.messages)
 
 
 @pytest.mark.parametrize(
