@@ -6,7 +6,6 @@ it before it makes a client.
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -15,7 +14,7 @@ __all__ = ["Clock"]
 
 _LONGEST = 86_400.0
 _GLANCE = 1.0
-"""Seconds in which a waiting thread notices that it is in the child of a fork."""
+"""Seconds in which a caller that waits notices that no thread will ring."""
 
 
 class Clock:
@@ -41,16 +40,11 @@ class Clock:
             bell.get(timeout=self._left(until))
 
     def wait_for(self, bell: SimpleQueue[None], until: float) -> None:
-        """As ``sleep``, for a caller's thread.
-
-        If a signal handler that interrupts the wait forks, no thread of the child ever rings the
-        bell: there the wait ends early.
-        """
-        process = os.getpid()
-        while os.getpid() == process and (left := self._left(until)) != 0.0:
-            with suppress(Empty):
-                bell.get(timeout=min(left, _GLANCE))
-                return
+        """As ``sleep``, for a caller's thread, which checks once a second what may have become of
+        the thread that rings: a signal handler that interrupts the wait may fork, and an exception,
+        such as a MemoryError, may end that thread."""
+        with suppress(Empty):
+            bell.get(timeout=min(self._left(until), _GLANCE))
 
     def _left(self, until: float) -> float:
         # Waking early is harmless; a wait longer than the system supports is an error.

@@ -555,6 +555,32 @@ def test_a_polling_thread_that_ends_is_replaced(
     assert session._thread is not polling
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_polling_thread_that_ends_during_a_wait_is_replaced(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the polling thread while a call waits for it: the call notices within a second
+    or so, and starts another."""
+    client = connect()
+    client.get_token(10)
+    client.send_analytics_event(event(1))
+    session = client._session
+    hush, wait_for, waiting = session._hush, session.clock.wait_for, threading.Event()
+
+    def once() -> None:
+        monkeypatch.setattr(session, "_hush", hush)
+        waiting.wait(10)
+        sys.exit()
+
+    def noted(bell: SimpleQueue[None], until: float) -> None:
+        waiting.set()
+        wait_for(bell, until)
+
+    monkeypatch.setattr(session, "_hush", once)
+    monkeypatch.setattr(session.clock, "wait_for", noted)
+    assert client.flush(8).delivered == 1
+
+
 def test_a_session_that_ends_late_leaves_the_next_one_alone(connect: Connect) -> None:
     """A request may outlive the last client of its session; when it is over, the session that the
     key has by then stays the one that new clients join."""
