@@ -1,0 +1,65 @@
+"""The warnings of a store's state (``docs/reference/guarantees.md#damage`` and those beside it)."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol.simulator import event
+from protocol.spooled import SpoolDriver
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"), [(1, "spool: 1 part could not"), (2, "spool: 2 parts could not")]
+)
+def test_damaged_parts_are_counted(damaged: int, said: str) -> None:
+    """In one warning for those that were found together."""
+    first = SpoolDriver()
+    first.send_numbers(*range(8))
+    (name,) = first.files(".log")
+    data = first.disk.files[name].data
+    for n in (2, 5)[:damaged]:
+        data[data.index(b'"n":%d' % n)] ^= 255
+    first.process.kill()
+    driver = SpoolDriver(first.disk, at=first.now)
+    driver.buffer.use()
+    driver.poll()
+    assert [line[: len(said)] for line in driver.warnings] == [said]
+
+
+@pytest.mark.parametrize(
+    ("logs", "said"),
+    [(1, "spool: 1 log is of another key"), (2, "spool: 2 logs are of another key")],
+)
+def test_logs_of_other_keys_are_counted_once(logs: int, said: str) -> None:
+    """Not again at the next looks, while there are no more."""
+    driver = SpoolDriver()
+    for number in range(logs):
+        other = SpoolDriver(driver.disk, key=f"another-key-0123456789-{number}")
+        other.send_numbers(1)
+        other.process.kill()
+    driver.buffer.use()
+    driver.sign_in()
+    driver.sleep_until(driver.now + 100.0)
+    assert [line[: len(said)] for line in driver.warnings] == [said]
+    assert driver.warnings[0].endswith("how to send it: masivo spool DIR")
+
+
+@pytest.mark.parametrize(
+    ("events", "size", "said"),
+    [
+        (0, 0, []),
+        (1, 0, ["1 event stays in the spool", "the next client of this key sends it"]),
+        (2, 0, ["2 events stay in the spool", "the next client of this key sends them"]),
+        (70, 250_000, ["events stay in the spool", "the next client of this key sends them"]),
+    ],
+)
+def test_a_release_counts_what_it_leaves(events: int, size: int, said: list[str]) -> None:
+    """Unless there is so much that counting would take long."""
+    driver = SpoolDriver(max_queue=10)
+    driver.buffer.use()
+    driver.send(*(event(n, text="x" * size) for n in range(events)))
+    driver.buffer.destroy()
+    driver.poll()
+    told = [line for line in driver.warnings if "the next client" in line]
+    assert len(told) == bool(said)
+    assert all(line.startswith(said[0]) and line.endswith(said[1]) for line in told)
