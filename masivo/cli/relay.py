@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
+from click.core import ParameterSource
 
 from masivo.protocol import Secret, configure, is_loopback
 from masivo.relay.store import RelayError
@@ -293,12 +294,16 @@ def _one_of(given: dict[str, Any]) -> Secret | None:
     """The URL of a Redis, or None for the spool that was named.
 
     Raises:
-        UsageError: neither was named, or both.
+        UsageError: neither was named, or both, or a spool with an option for Redis.
     """
     spool, redis = given["spool"], given["redis"]
     if spool and redis:
         raise UsageError("--spool and --redis cannot be combined: a relay has one store")
     if spool:
+        source = click.get_current_context().get_parameter_source
+        for name in ("name", "partitions"):
+            if source(name) is ParameterSource.COMMANDLINE:
+                raise UsageError(f"--{name} is for --redis: a spool has none")
         return None
     if redis is None and (url := os.environ.get(REDIS)):
         redis = Secret(url)

@@ -136,6 +136,9 @@ def test_its_metrics_count_what_it_delivers(emulator: Emulator, tmp_path: Path) 
     [
         ([], "name the store: --spool DIR"),
         (["--spool", "a", "--redis", "redis://b"], "cannot be combined"),
+        (["--spool", "a", "--name", "shop"], "--name is for --redis"),
+        (["--spool", "a", "--partitions", "4"], "--partitions is for --redis"),
+        (["rejected", "--spool", "a", "--name", "shop"], "--name is for --redis"),
         (["--spool", "a", "--host", "0.0.0.0"], "--behind-proxy"),
         (["--spool", "a", "--host", "::"], "--behind-proxy"),
         (["--spool", "a", "--host", "no.such.host.invalid", "--behind-proxy"], "cannot listen on"),
