@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import processes
 import pytest
 import trio
-from drivers.events import closed_port, event
+from drivers.events import closed_port, event, until
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -31,6 +31,7 @@ from masivo.opentelemetry import _meters, instrument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from masivo.protocol import Activity
 
@@ -332,6 +333,31 @@ def test_waiting_events(emulator: Emulator, telemetry: Telemetry, world: World) 
     assert pending == [0, 2, 0]
     assert ages[0] == ages[2] == 0.0
     assert 0.0 < ages[1] < 5.0
+
+
+def test_a_spool(emulator: Emulator, telemetry: Telemetry, tmp_path: Path) -> None:
+    """Events that stay on disk have not failed: they are pending until a client adopts them."""
+
+    def numbers(name: str) -> dict[str, Any]:
+        points = telemetry.points(f"masivo.events.{name}")
+        return {each["attributes"].get("masivo.state", name): each["value"] for each in points}
+
+    emulator.fail(503, route="events", times=None)
+    with Client(**options(emulator), spool=tmp_path, max_retries=0) as client:
+        telemetry.instrument(client)
+        assert client.send_analytics_event(event()).exception(5.0) is not None
+        assert numbers("pending") == {"queued": 0, "in_flight": 0, "spooled": 1}
+        assert numbers("failed") == {}
+        client.close(0.0)
+    emulator.heal()
+    with Client(**options(emulator), spool=tmp_path) as successor:
+        telemetry.instrument(successor)
+        successor.send_analytics_event(event(2))
+        successor.flush(5.0)
+        until(lambda: successor.stats().delivered == 2)
+        assert numbers("adopted") == {"adopted": 1}
+        assert numbers("delivered") == {"delivered": 2}
+        assert numbers("pending") == {"queued": 0, "in_flight": 0, "spooled": 0}
 
 
 def test_where_it_comes_from(emulator: Emulator, telemetry: Telemetry) -> None:

@@ -83,7 +83,7 @@ class Losses:
         http = "" if status is None else f", HTTP {status}"
         why = _CAUSES.get(kind, _CAUSES[MasivoError])
         if spooled and kind is MasivoError:
-            why = "the API could not take them"
+            why = "the API accepts no events now"
         if kind is MasivoAuthError and status in RETRYABLE:
             why = "authorization failed; the trouble is the API's, not the key's"
         reason = f"{kind.__name__}{http}: {why}"
