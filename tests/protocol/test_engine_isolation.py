@@ -194,14 +194,14 @@ def test_the_first_event_goes_alone_after_two_rejected_batches() -> None:
 
 def test_while_everything_is_rejected_each_event_goes_alone() -> None:
     """Each event is sent alone, once, until one is accepted: not two requests for each. One warning
-    says that everything is rejected, and to check ``api``."""
+    says that everything is rejected, and to check the events and ``api``."""
     driver = Driver()
     reject_two_batches(driver)
     _, deliveries = flushed(driver, *range(10, 14))
     assert judge(driver, set(range(10, 14))) == [[10], [11], [12], [13]]
     (warning,) = driver.warnings
     assert "rejects everything (HTTP 422)" in warning
-    assert "Check api" in warning
+    assert "a field of every event is wrong, or api" in warning
     assert all(error_of(each).status == 422 for each in deliveries)
     flushed(driver, 20, 21, 22, 23)
     assert judge(driver, {20}) == [[20], [21], [22, 23]]
