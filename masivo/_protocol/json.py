@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
-__all__ = ["NOT_JSON", "Json", "decode_encoded", "encode", "paired", "parse"]
+__all__ = ["NOT_JSON", "Json", "decode_encoded", "decode_readable", "encode", "paired", "parse"]
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """The value of a JSON text."""
@@ -42,6 +42,26 @@ def parse(body: bytes) -> Json | Literal[_NotJson.NOT_JSON]:
         return cast("Json", _decode(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return NOT_JSON
+
+
+_decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def decode_readable(encoded: bytes) -> dict[str, Json]:
+    """An object of which Python cannot read all: an int of too many digits, or nesting too deep for
+    this thread's stack. Each such field is the text of its JSON (of all, in ``event``, if the
+    fields cannot be told apart)."""
+    try:
+        fields = _decode_fields(encoded)
+    except RecursionError:
+        return {"event": encoded.decode("utf-8", "replace")}
+    values: dict[str, Json] = {}
+    for name, raw in fields.items():
+        try:
+            values[name] = cast("Json", decode_encoded(raw))
+        except (msgspec.MsgspecError, RecursionError):
+            values[name] = bytes(raw).decode("utf-8", "replace")
+    return values
 
 
 _ESCAPE: Final = rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from masivo._protocol.json import Json, decode_encoded
+import msgspec
+
+from masivo._protocol.json import Json, decode_encoded, decode_readable
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
 __all__ = ["BRACE", "STAMP", "STAMP_SIZE", "complete", "decode", "opening", "size", "sizes"]
@@ -46,6 +48,10 @@ def complete(encoded: bytes, at: float) -> bytes:
 
 
 def decode(encoded: bytes) -> dict[str, Json]:
-    """The event again, as the caller gave it (without a stamp)."""
+    """The event again, as the caller gave it (without a stamp). It never raises: a store may hold
+    what another process could read."""
     whole = encoded if encoded[0] == BRACE else b"{" + encoded
-    return cast("dict[str, Json]", decode_encoded(whole))
+    try:
+        return cast("dict[str, Json]", decode_encoded(whole))
+    except (msgspec.MsgspecError, RecursionError):
+        return decode_readable(whole)

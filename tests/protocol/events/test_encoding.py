@@ -555,3 +555,15 @@ def test_a_name_that_is_far_from_a_field_is_not_suggested() -> None:
     """Only what is nearly the name of a field is asked about."""
     assert refusal({"typing": "V"}) == "type is missing"
     assert "where it says 'typ'" in refusal({"typ": "V"})
+
+
+def test_an_event_that_cannot_be_read_is_decoded_as_far_as_it_can() -> None:
+    """A log may hold what another process could read, and an event may be nested deeper than the
+    stack of the driver's thread allows: decoding never raises, as the event would have no outcome.
+    Such a field is the text of its JSON, or all of it is, in ``event``."""
+    digits, deep = b"9" * 5000, b"[" * 5000 + b"]" * 5000
+    read = decode(b'{"x":' + digits + b',"y":[1]}')
+    assert read == {"x": digits.decode(), "y": [1]}
+    whole = b'{"x":' + deep + b"}"
+    assert decode(whole) == {"event": whole.decode()}
+    assert decode(whole[1:]) == {"event": whole.decode()}
