@@ -50,10 +50,13 @@ ALLOWED_NAMES = {
     "ipaddress": {"ip_address"},
     "json": {"dumps", "loads"},
     "urllib.parse": {"urlsplit"},
-    "types": {"MappingProxyType", "MemberDescriptorType", "NoneType"},
+    "types": {
+        *("AsyncGeneratorType", "CoroutineType", "GeneratorType"),
+        *("MappingProxyType", "MemberDescriptorType", "NoneType"),
+    },
     "contextlib": {"contextmanager", "suppress"},
     "contextvars": {"ContextVar"},
-    "inspect": {"iscoroutinefunction"},
+    "inspect": {"iscoroutinefunction", "signature"},
     "weakref": {"WeakValueDictionary"},
 }
 """What it may take from modules that hold more than computing: names, or attributes used."""
