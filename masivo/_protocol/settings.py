@@ -284,7 +284,7 @@ _MEANT: Final = {
     **dict.fromkeys(("max_queue_size", "queue_size", "max_size", "buffer_size"), "max_queue"),
     **dict.fromkeys(("on_failure", "error_handler", "callback"), "on_error"),
     **dict.fromkeys(("workers", "concurrency", "threads"), "max_in_flight"),
-    **dict.fromkeys(("send", "dry_run", "test_mode", "disable", "disabled"), "enabled"),
+    **dict.fromkeys(("send", "dry_run", "test", "sandbox", "disable", "disabled"), "enabled"),
     **dict.fromkeys(("persist", "persistence", "storage", "queue_dir"), "spool"),
 }
 """Names that other packages use for our options."""
