@@ -3,6 +3,5 @@
 - ``client``: the common part of the clients and their deliveries (``LoopClient``)
 - ``session``: the common part of one key's engine in one loop (``LoopSession``)
 - ``on_asyncio``, ``on_trio``: the parts that differ between the loops
-- ``asyncio_loops``: the sessions of each asyncio loop, and their end with it
 - ``clock``: the seam for tests in virtual time
 """
