@@ -237,9 +237,6 @@ class Session(SessionBase):
                     self._helpers.dismiss()
                     if not self._out:
                         self._sender.close()
-            except BaseException:
-                self._ring()  # whatever ends this thread, another continues
-                raise
             finally:
                 if self._poller.get(None) is mine:
                     del self._poller[None]
@@ -274,10 +271,14 @@ class Session(SessionBase):
         """Carry out a request in a helper, and those that follow it, one after another: to hand
         each to another thread would take longer."""
         following: Request | None = request
-        while following is not None:
-            with suppress(BaseException):  # the engine knows of its failure
-                self._send(following)
-            following = self._poll(keep=True)
+        try:
+            while following is not None:
+                with suppress(BaseException):  # the engine knows of its failure
+                    self._send(following)
+                following = self._poll(keep=True)
+        except BaseException:  # whatever ends this thread, the polling thread continues
+            self._ring()
+            raise
         if (self._left or not self.is_over) and not self._has_thread():
             self.work()
 
