@@ -499,6 +499,34 @@ def test_an_adopted_customer_that_fails_stays_on_disk_and_stops_nobody() -> None
     assert driver.files(".log") == []
 
 
+def test_an_event_that_comes_while_its_customer_is_read_again_keeps_its_place() -> None:
+    """Whether the read that is out has found it or not."""
+    driver = SpoolDriver(max_retries=0, max_queue=1_600)
+    driver.send(*(event(n, "bad") for n in range(2_000)), event(10_000, "good"))
+    serve(driver, 60.0, poisoned(driver, []))
+    driver.held = True
+    accepted: list[int] = []
+    number = 2_000
+    while number < 2_200:
+        for request in list(driver.out):
+            accepted += [] if is_authorization(request) else numbers(request)
+            driver.accept(request)
+        works, driver.works = driver.works, []
+        done = [(work.id, work.run()) for work in works]
+        if done:
+            driver.send(event(number, "bad"))
+            number += 1
+        for each in done:
+            driver.engine.hand_back(*each)
+        driver.poll()
+        if not (driver.out or driver.works):
+            driver.sleep()
+    driver.held = False
+    driver.work()
+    accepted += [n for each in recover(driver, 600.0) for n in numbers(each)]
+    assert accepted == [*range(2_200)]
+
+
 def test_a_flush_counts_events_that_went_back_to_disk_once() -> None:
     """It waits for them if the API takes them before any is given up."""
     driver = SpoolDriver(max_retries=0, max_queue=1_000)
@@ -1070,6 +1098,35 @@ def test_a_client_whose_files_were_deleted_stores_its_events_once_more() -> None
     after = killed(driver)
     after.flush()
     assert sorted(n for each in recover(after) for n in numbers(each)) == [1, 2]
+
+
+def test_an_event_that_was_stored_again_leaves_the_disk_when_it_is_delivered() -> None:
+    """The log that took the place of the lost one."""
+    driver = SpoolDriver()
+    request = in_flight(driver, 1)
+    driver.disk.files.clear()
+    driver.advance(31.0)
+    driver.accept(request)
+    after = killed(driver)
+    after.flush()
+    assert recover(after) == []
+
+
+def test_an_event_that_is_left_while_it_is_stored_again_stays_on_disk() -> None:
+    """Its delivery has ended, but not the event: the next process delivers it."""
+    driver = SpoolDriver(max_retries=0)
+    request = in_flight(driver, 1)
+    driver.disk.files.clear()
+    driver.held = True
+    driver.advance(31.0)
+    while not any("are stored again" in line for line in driver.warnings):
+        driver.work()
+    driver.respond(503, to=request)
+    while driver.works:
+        driver.work()
+    after = killed(driver)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1]]
 
 
 def test_no_secret_is_on_disk() -> None:

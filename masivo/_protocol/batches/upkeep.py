@@ -96,8 +96,11 @@ class Upkeep:
         self._todo.add(step, partial(self._stored_again, entries))
 
     def _stored_again(self, entries: list[Delivery], positions: list[int | None]) -> None:
+        # A delivery may have ended meanwhile, and its event not: another object holds that now.
+        here = {each.position: each for each in self._in_memory()}
         ended: list[Delivery] = []
-        for each, position in zip(entries, positions, strict=True):
+        for entry, position in zip(entries, positions, strict=True):
+            each = entry if entry.encoded else here.get(entry.position, entry)
             self._backlog.moved(each, position)
             if not each.encoded:
                 ended.append(each)
