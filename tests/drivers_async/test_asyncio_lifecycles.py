@@ -521,6 +521,17 @@ def test_an_http_client_is_closed_when_its_requests_are_over(
     assert slow.steps == ["cleaned up", "closed"]
 
 
+def test_no_task_outlives_the_last_client(run: Callable[..., Any], client: AsyncClient) -> None:
+    """The response that ends a close ends the task that drives the client, too."""
+
+    async def main() -> None:
+        client.send_analytics_event(event(1))
+        await client.aclose()
+        await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+
+    run(main())
+
+
 def interrupt(main: Coroutine[Any, Any, None]) -> None:
     """Run what Ctrl-C breaks off, in a loop that does not catch it, and go on until it is still."""
     loop = asyncio.new_event_loop()

@@ -156,6 +156,7 @@ def test_a_record_that_was_refused_half_written_is_no_damage(
     window = everything(spool.own)
     assert [each.event for each in window.events] == [b"whole-%d" % n for n in range(6)]
     assert window.damaged == 0
+    assert not files(folder, "bad")
     spool.release()
     assert len(empty(folder)[0]) == 6
 
