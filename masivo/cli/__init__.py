@@ -2,5 +2,6 @@
 
 One file for each command; ``importing`` implements ``masivo import``. Shared by all commands:
 ``account`` (the key and the API's address), ``exits`` (exit codes and error output), ``fields``
-(KEY=VALUE), ``terminal`` (printing), ``streams`` (what it prints to).
+(KEY=VALUE), ``numbers`` (options that are numbers), ``terminal`` (printing), ``streams`` (what it
+prints to).
 """

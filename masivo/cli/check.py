@@ -15,6 +15,7 @@ from masivo.protocol import Engine, Response, configure, unwrap
 from . import terminal
 from .account import Account, find_account, options
 from .exits import TABLE, Exit, print_error, report
+from .numbers import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,8 @@ _LIMITS = {
 @options
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.1),
+    type=Seconds(0.1),
+    metavar="SECONDS",
     default=10.0,
     show_default=True,
     help="Limit of the one request, in seconds.",

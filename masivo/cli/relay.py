@@ -22,6 +22,7 @@ from . import terminal
 from .account import find_account, options
 from .exits import TABLE, Exit, UsageError
 from .export import export
+from .numbers import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,10 +44,6 @@ _EXTRA: Final = ("httptools", "prometheus_client", "redis", "starlette", "uvicor
 
 def _hidden(_context: click.Context, _option: click.Parameter, url: str | None) -> Secret | None:
     return Secret(url) if url else None
-
-
-class _Seconds(click.FloatRange):
-    name = "number of seconds"  # of messages
 
 
 _store_options = (
@@ -101,14 +98,16 @@ def _with_store(command: Any) -> Any:
 )
 @click.option(
     "--idle-timeout",
-    type=_Seconds(0.001),
+    type=Seconds(0.001),
+    metavar="SECONDS",
     default=30.0,
     show_default=True,
     help="Send a batch when no event has come for this many seconds.",
 )
 @click.option(
     "--max-wait",
-    type=_Seconds(0.001),
+    type=Seconds(0.001),
+    metavar="SECONDS",
     default=60.0,
     show_default=True,
     help="Send a batch when its oldest event has waited this many seconds.",

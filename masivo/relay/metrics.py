@@ -7,6 +7,7 @@ the number of partitions that it holds.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -30,51 +31,36 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
         self.upstream: Upstream = Upstream()
         self.rejections: int = 0
         """Events that the API rejected, since the start."""
-        self.responses: Counter = Counter(
-            "masivo_relay_responses",
-            "Responses to clients.",
-            ["route", "status"],
-            registry=registry,
+        self.responses: Counter = counter(
+            "masivo_relay_responses", "Responses to clients.", ["route", "status"]
         )
-        self.accepted: Counter = Counter(
-            "masivo_relay_accepted_events",
-            "Events that were taken from clients and stored.",
-            registry=registry,
+        self.accepted: Counter = counter(
+            "masivo_relay_accepted_events", "Events that were taken from clients and stored."
         )
-        self.delivered: Counter = Counter(
-            "masivo_relay_delivered_events", "Events that the API accepted.", registry=registry
+        self.delivered: Counter = counter(
+            "masivo_relay_delivered_events", "Events that the API accepted."
         )
-        self.rejected: Counter = Counter(
-            "masivo_relay_rejected_events",
-            "Events that the API rejected: they are dead letters.",
-            registry=registry,
+        self.rejected: Counter = counter(
+            "masivo_relay_rejected_events", "Events that the API rejected: they are dead letters."
         )
-        self.leases: Gauge = Gauge(
-            "masivo_relay_leases", "Partitions that this relay delivers.", registry=registry
-        )
-        self._waiting = Gauge(
+        self.leases: Gauge = gauge("masivo_relay_leases", "Partitions that this relay delivers.")
+        self._waiting = gauge(
             "masivo_relay_waiting_events",
             "Events in the store that are neither delivered nor rejected.",
-            registry=registry,
         )
-        self._oldest = Gauge(
+        self._oldest = gauge(
             "masivo_relay_oldest_event_seconds",
             "For how long the oldest of them has waited; 0 without one.",
-            registry=registry,
         )
-        self._dead_letters = Gauge(
-            "masivo_relay_dead_letters", "Rejected events that are kept.", registry=registry
-        )
-        self._store_up = Gauge(
-            "masivo_relay_store_up", "1 while the store responds, else 0.", registry=registry
-        )
-        self._upstream_up = Gauge(
+        self._dead_letters = gauge("masivo_relay_dead_letters", "Rejected events that are kept.")
+        self._store_up = gauge("masivo_relay_store_up", "1 while the store responds, else 0.")
+        self._upstream_up = gauge(
             "masivo_relay_upstream_up",
             "0 while requests to the API fail or are not accepted, else 1.",
-            registry=registry,
         )
         self._latency = Histogram(
             "masivo_relay_upstream_seconds",
@@ -83,11 +69,10 @@ class Metrics:
             registry=registry,
             buckets=_SECONDS,
         )
-        self._failures = Counter(
+        self._failures = counter(
             "masivo_relay_upstream_failures",
             "Requests without a usable response (status 0), or with an error status.",
             ["request", "status"],
-            registry=registry,
         )
 
     def listen(self, activity: Activity) -> None:
