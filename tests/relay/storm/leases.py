@@ -28,13 +28,21 @@ _NUMBER = re.compile(rb'"n": ?(\d+)')
 
 
 class Lost(NamedTuple):
-    """A partition's lease that has ended, or that another relay has."""
+    """A lease that has ended, or that another relay has: it did so between two looks."""
 
     partition: int
+    since: float
+    """The last look before it, in seconds since the epoch."""
     at: float
-    """When it was seen, in seconds since the epoch."""
+    """The first look after it."""
     waiting: frozenset[int]
-    """The numbers of the events that the partition still had."""
+    """The numbers of the events that the partition then had."""
+
+    def had_in_flight(self, number: int, received: float, again: float) -> bool:
+        """True if an event of the partition was not removed when the lease was lost, though the API
+        had received it; it received it again later."""
+        was_left = number in self.waiting or again <= self.at  # by then the next relay had read it
+        return received <= self.at and self.since < again and was_left
 
 
 class Leases(threading.Thread):
@@ -44,13 +52,12 @@ class Leases(threading.Thread):
         server: the fleet's Redis; it may be down for a while.
         partitions: their number.
 
-    Attributes:
-        lost: each lease that was lost or given up.
     """
 
     def __init__(self, server: RedisServer, partitions: int) -> None:
         super().__init__(name="leases", daemon=True)
-        self.lost: list[Lost] = []
+        self._lost: list[tuple[int, float, float, Any]] = []
+        self._looked = 0.0
         self._redis: Any = redis.Redis(
             port=server.port, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=5.0
         )
@@ -67,32 +74,44 @@ class Leases(threading.Thread):
                 except RedisError:
                     continue  # it is down
 
-    def stop(self) -> None:
-        """End."""
+    def stop(self) -> list[Lost]:
+        """End; return each lease that was lost or given up."""
         self._stopped.set()
         self.join()
+        # Read late: meanwhile nothing would look.
+        return [
+            Lost(number, since, at, _numbers(*content)) for number, since, at, content in self._lost
+        ]
 
     def _look(self) -> None:
+        now = time.time()
         tokens: list[bytes | None] = self._redis.execute_command("MGET", *self._keys.leases)
-        for number, (before, now) in enumerate(zip(self._tokens, tokens, strict=True)):
-            if before is not None and now != before:
-                waiting = self._waiting(number)
-                self.lost.append(Lost(number, time.time(), waiting))
-            self._tokens[number] = now
+        for number, (before, token) in enumerate(zip(self._tokens, tokens, strict=True)):
+            if before is not None and token != before:
+                content = self._content(number)
+                self._lost.append((number, self._looked, time.time(), content))
+            self._tokens[number] = token
+        self._looked = now
 
-    def _waiting(self, number: int) -> frozenset[int]:
-        stream, done = self._keys.streams[number], self._keys.done[number]
-        call = self._redis.execute_command
-        ended: dict[bytes, bytes] = call("HGETALL", done)
-        waiting: list[int] = []
-        for name, fields in call("XRANGE", stream, "-", "+"):
-            removed = set(ended.get(name, b"").split(b","))
-            waiting += [
-                int(found[1])
-                for index, line in enumerate(fields[b"e"].split(b"\n"))
-                if str(index).encode() not in removed and (found := _NUMBER.search(line))
-            ]
-        return frozenset(waiting)
+    def _content(self, number: int) -> tuple[Any, Any]:
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.execute_command("HGETALL", self._keys.done[number])
+        pipeline.execute_command("XRANGE", self._keys.streams[number], "-", "+")
+        done, rows = pipeline.execute()
+        return done, rows
+
+
+def _numbers(done: dict[bytes, bytes], rows: Any) -> frozenset[int]:
+    """The numbers of the events of a partition that have not ended."""
+    numbers: list[int] = []
+    for name, fields in rows:
+        ended = set(done.get(name, b"").split(b","))
+        numbers += [
+            int(found[1])
+            for index, line in enumerate(fields[b"e"].split(b"\n"))
+            if str(index).encode() not in ended and (found := _NUMBER.search(line))
+        ]
+    return frozenset(numbers)
 
 
 def partition_of(customer: str, partitions: int) -> int:

@@ -144,8 +144,7 @@ class Storm:
         while sum(map(int, redis.call("HVALS", "{masivo}:counts"))):
             assert time.monotonic() < until, self._left(redis)
             time.sleep(0.05)
-        leases.stop()
-        self.lost = leases.lost
+        self.lost = leases.stop()
         self.exits = [each.stop() for each in relays]
         self.letters = [json.loads(line) for line in dead_letters(redis.url, "masivo")]
         self.events = api.events
@@ -337,19 +336,24 @@ class Storm:
         """Each event that came once more, and the reason: its response was lost, or its relay lost
         the lease after it was sent and before it was removed."""
         for number, requests in self._accepted().items():
+            partition = self._partition(requests[0], number)
+            lost = [each for each in self.lost if each.partition == partition]
             for first, second in pairwise(requests):
+                times = first.received_at, second.received_at
                 fault = first.fault
                 if fault is not None and fault.reset == "after_processing":
                     yield number, "response lost"
-                elif any(self._was_in_flight(each, number, first, second) for each in self.lost):
+                elif any(each.had_in_flight(number, *times) for each in lost):
                     yield number, "lease lost"
                 else:
                     yield number, None
 
-    def _was_in_flight(
-        self, lost: Lost, number: int, first: RecordedRequest, second: RecordedRequest
-    ) -> bool:
-        return first.received_at <= lost.at < second.received_at and number in lost.waiting
+    def _partition(self, request: RecordedRequest, number: int) -> int:
+        """The partition of an event."""
+        (customer,) = {
+            each["customer_id"] for each in request.events or () if each["metadata"]["n"] == number
+        }
+        return partition_of(customer, PARTITIONS)
 
     def _accepted(self) -> dict[int, list[RecordedRequest]]:
         """For each event, the requests in which the API accepted it."""
@@ -366,19 +370,14 @@ class Storm:
         lines = [f"{len(numbers)} events came twice for no reason:"]
         for number in numbers[:5]:
             requests = accepted[number]
-            customer = next(
-                each["customer_id"]
-                for each in requests[0].events or ()
-                if each["metadata"]["n"] == number
-            )
-            partition = partition_of(customer, PARTITIONS)
-            lines.append(f"{number} of {customer}, in partition {partition}")
+            partition = self._partition(requests[0], number)
+            lines.append(f"{number}, in partition {partition}")
             lines += [
                 f"  {each.received_at:.3f} {each!r}, settled at {each.responded_at}"
                 for each in requests
             ]
             lines += [
-                f"  {each.at:.3f} lease lost, {len(each.waiting)} waiting, "
+                f"  {each.since:.3f} to {each.at:.3f} lease lost, {len(each.waiting)} waiting, "
                 f"{'' if number in each.waiting else 'not '}this one"
                 for each in self.lost
                 if each.partition == partition
