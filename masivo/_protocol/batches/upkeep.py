@@ -59,11 +59,14 @@ class Upkeep:
         self._in_memory = in_memory
         self._tend_at = context.now + SCAN
         self._due_at = 0.0
+        self._tending = False  # it is planned, and not done
         self._strangers = 0  # the number of logs of other keys in the last warning
 
     def plan(self, now: float) -> None:
         """Tend the store if it is due, and log warnings of what was found."""
-        if now >= self._tend_at or (self._store.due and now >= self._due_at):
+        due = now >= self._tend_at or (self._store.due and now >= self._due_at)
+        if due and not self._tending:  # on a slow disk they would pile up
+            self._tending = True
             self._tend_at, self._due_at = now + SCAN, now + PAUSE
             self._todo.add(self._store.tend, self._tended)
         self._report()
@@ -79,6 +82,7 @@ class Upkeep:
     # ── A log that was lost ──────────────────────────────────────────────────────────────────
 
     def _tended(self, held: object) -> None:
+        self._tending = False
         if held is not False:
             return
         entries = self._in_memory()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.live import LiveDriver, LiveLog
 from protocol.simulator import event
 from protocol.spooled import SpoolDriver
 
@@ -63,3 +64,16 @@ def test_a_release_counts_what_it_leaves(events: int, size: int, said: list[str]
     told = [line for line in driver.warnings if "the next client" in line]
     assert len(told) == bool(said)
     assert all(line.startswith(said[0]) and line.endswith(said[1]) for line in told)
+
+
+def test_a_slow_disk_is_not_tended_again_before_it_was_tended() -> None:
+    """However often the store is due meanwhile: other work would have to wait."""
+    driver = LiveDriver(LiveLog())
+    driver.sign_in()
+    driver.log.due = True
+    driver.held = True
+    for _ in range(40):
+        driver.advance(1.0)
+    driver.work()
+    driver.work()
+    assert driver.log.tended <= 2
