@@ -3,7 +3,6 @@ not respond, it refuses, or it is full."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -26,7 +25,7 @@ from redis.retry import Retry
 from .store import RelayError, StoreFullError, StoreRefusedError, StoreUnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from masivo.protocol import Secret
 
@@ -38,8 +37,6 @@ SECONDS: Final = 2.0
 """Seconds for a connection to Redis, and for its reply."""
 MOST: Final = 32
 """The most connections of the intake; a call waits for one."""
-TOGETHER: Final = 32
-"""The most commands of one round trip."""
 
 _ERRORS: Final = (RedisError, OSError, TimeoutError)
 _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
@@ -70,7 +67,6 @@ class Connections:
         pool, bells, self._blocking = pools
         # Their types say little: what comes back depends on the command.
         self._redis: Any = redis.asyncio.Redis(connection_pool=pool)
-        self._together = _Together(self._redis)
         self._bells: Any = redis.asyncio.Redis(connection_pool=bells)
 
     def __repr__(self) -> str:
@@ -91,21 +87,7 @@ class Connections:
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[object]) -> Any:
         """Run a script; see ``call``."""
-        return await self._run(self._redis.execute_command, script, keys, arguments)
-
-    async def run_with_others(
-        self, script: Script, keys: Sequence[str], arguments: Sequence[object]
-    ) -> Any:
-        """Run a script, in one round trip with those that others run now; see ``call``."""
-        return await self._run(self._together.call, script, keys, arguments)
-
-    async def _run(
-        self,
-        call: Callable[..., Awaitable[Any]],
-        script: Script,
-        keys: Sequence[str],
-        arguments: Sequence[object],
-    ) -> Any:
+        call = self._redis.execute_command
         try:
             try:
                 return await call("EVALSHA", script.sha, len(keys), *keys, *arguments)
@@ -131,47 +113,6 @@ class Connections:
         for each in (self._redis, self._bells):
             await each.connection_pool.disconnect()
         self._blocking.disconnect()
-
-
-class _Together:
-    """Sends the commands that have come while others were on their way in one round trip: redis-py
-    takes as much time for a call as the rest of a relay for a batch.
-
-    Args:
-        redis: the connections.
-    """
-
-    def __init__(self, redis: Any) -> None:
-        self._redis = redis
-        self._calls: list[tuple[tuple[object, ...], asyncio.Future[Any]]] = []
-        self._sending: asyncio.Task[None] | None = None
-
-    async def call(self, *command: object) -> Any:
-        """Run a command; raise the error of Redis, or of the connection."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._calls.append((command, future))
-        if self._sending is None:
-            self._sending = asyncio.create_task(self._send(), name="masivo-relay-together")
-        return await future
-
-    async def _send(self) -> None:
-        while self._calls:
-            calls, self._calls = self._calls[:TOGETHER], self._calls[TOGETHER:]
-            pipeline = self._redis.pipeline(transaction=False)
-            for command, _ in calls:
-                pipeline.execute_command(*command)
-            try:
-                results = await pipeline.execute(raise_on_error=False)
-            except Exception as error:  # noqa: BLE001 (each caller gets it)
-                results = [error] * len(calls)
-            for (_, future), result in zip(calls, results, strict=True):
-                if future.done():
-                    continue  # its caller was cancelled
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-        self._sending = None
 
 
 class Blocking:

@@ -136,7 +136,7 @@ class RedisStore:
         keys = self._keys
         digest = "" if batch.key is None else keys.batch(batch.account, batch.key)
         now, certain = self._anchor.server_time()
-        result = await self._redis.run_with_others(
+        result = await self._redis.run(
             INTAKE,
             [digest or keys.config, keys.counts, *keys.streams],
             [

@@ -295,22 +295,3 @@ def test_a_redis_without_its_replicas_keeps_nothing(
             assert len(emulator.events) == 1
 
     asyncio.run(main())
-
-
-def test_batches_of_one_moment_are_kept_together(
-    redis_server: RedisServer, emulator: Emulator
-) -> None:
-    """In one round trip; each has its own result."""
-    redis_server.call("SET", "{masivo}:stream:0", "somebody's")
-
-    async def main() -> None:
-        async with running(redis_server, emulator, idle_timeout=60.0) as store:
-            numbers = [*range(50), *range(20), *range(120, 150)]
-            kept = [store.keep(batch(event(n), key=f"{n % 50}")) for n in numbers]
-            refused = store.keep(numbered(range(100)))
-            *results, error = await asyncio.gather(*kept, refused, return_exceptions=True)
-            others = [Kept.REPEATED] * 20 + [Kept.CONFLICT] * 30
-            assert results == [Kept.STORED] * 50 + others
-            assert isinstance(error, StoreUnreachableError)
-
-    asyncio.run(main())
