@@ -212,13 +212,16 @@ class Session(SessionBase):
             keep: return one request, if there is one, for this thread to carry out.
         """
         kept: Request | None = None
-        self._wanted = True
-        while self._wanted and kept is None and not self.dead:
+        wanted = True
+        while (wanted or self._wanted) and kept is None and not self.dead:
             mine = object()
             try:
                 if self._poller.setdefault(None, mine) is not mine:
-                    return None
-                self._wanted = False
+                    wanted, self._wanted = False, True  # before the check if the other is done
+                    if self._poller:
+                        return None
+                    continue
+                self._wanted = wanted = False
                 output = self.engine.poll()
                 self._wake_at = inf if output.wake_at is None else output.wake_at
                 self._over = output.closed
