@@ -45,7 +45,7 @@ class Rejections:
         self._warned = True
         return (
             f"the API rejects everything (HTTP {status}): every event of {WHOLE_BATCHES} batches "
-            "in a row, and the next one, which was sent alone. Read the error of one of them: a "
-            "field of every event is wrong, or api (masivo.Api), the path, the form and the "
+            "in a row, and the next one, which was sent alone. If an error names a field, your "
+            "events have it wrong. Otherwise check api (masivo.Api): the path, the form and the "
             "encoding of a batch. Until an event is accepted, each is sent alone"
         )
