@@ -100,7 +100,7 @@ class Session(SessionBase):
         self._thread: threading.Thread | None = None  # the one that polls, or is about to
         self._poller: dict[None, object] = {}  # has an entry while a thread polls
         self._over = False  # the last poll found no client
-        self._wanted = False  # a poll was requested since the last one began
+        self._wanted: dict[None, bool] = {}  # has an entry while a poll is requested
         self._wake_at = inf
         self._asleep_until = inf  # the polling thread; infinity while it is awake
         self._out = Outstanding()
@@ -118,7 +118,7 @@ class Session(SessionBase):
     def _ring(self) -> bool:
         """Make the polling thread poll soon; return False if there is none and none can be
         started."""
-        self._wanted = True
+        self._wanted[None] = True
         if self._bell.empty():
             self._bell.put(None)
         return self._has_thread()
@@ -158,7 +158,7 @@ class Session(SessionBase):
                 now = self.clock.monotonic()
                 for request in self._out.overdue(now):
                     self.engine.hand_back(request.id, self._sender.given_up(request))
-                    self._wanted = True
+                    self._wanted[None] = True
                 if self._wanted or self._left or self._wake_at <= now:
                     self.work()
                 if self.dead:
@@ -168,7 +168,8 @@ class Session(SessionBase):
                     if self._bell.empty():  # a later ring starts another
                         return
                 else:
-                    self._asleep_until = self._out.next(self._wake_at)
+                    # A thread that is polling knows the next time, and will ring.
+                    self._asleep_until = inf if self._poller else self._out.next(self._wake_at)
                     self.clock.sleep(self._bell, self._asleep_until)
                     self._asleep_until = inf
         finally:
@@ -201,6 +202,9 @@ class Session(SessionBase):
                     break
                 job(cut_at)
                 self._poll()
+        except BaseException:  # whatever ends this call, another thread continues
+            self._ring()
+            raise
         finally:
             if not barred:
                 self._own.discard(me)
@@ -213,21 +217,22 @@ class Session(SessionBase):
         """
         kept: Request | None = None
         wanted = True
-        while (wanted or self._wanted) and kept is None and not self.dead:
+        while kept is None and not self.dead and (wanted or self._wanted.pop(None, False)):
             mine = object()
             try:
                 if self._poller.setdefault(None, mine) is not mine:
-                    wanted, self._wanted = False, True  # before the check if the other is done
+                    wanted, self._wanted[None] = False, True
                     if self._poller:
                         return None
-                    continue
-                self._wanted = wanted = False
+                    continue  # the other is done: whoever removes the entry polls
+                wanted = False
+                self._wanted.clear()
                 output = self.engine.poll()
                 self._wake_at = inf if output.wake_at is None else output.wake_at
                 self._over = output.closed
                 settle(output, self.waiters, self._call)
                 for work in output.storage:
-                    self._wanted = True
+                    self._wanted[None] = True
                     self.engine.do_work(work)
                 for request in output.requests:
                     self._out.add(request, self.clock.over_by(request.timeout))

@@ -67,6 +67,7 @@ def test_the_commands_send_it_again(emulator: Emulator, encoding: Literal["gzip"
 
 def test_a_request_without_a_token(emulator: Emulator) -> None:
     """Its commands send none either."""
-    with pytest.raises(HTTPError):
+    with pytest.raises(HTTPError) as refused:
         urlopen(f"{emulator.url}/storefront/analytics/events", data=b"[]")
+    refused.value.close()
     assert "TOKEN" not in command(emulator, 1)
