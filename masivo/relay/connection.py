@@ -222,7 +222,7 @@ def _error(error: Exception, place: str) -> StoreFullError | StoreUnreachableErr
 
 
 def _certificate_fault(error: BaseException | None) -> str | None:
-    """What is wrong with the certificate of a server; None if an error has another cause."""
+    """The fault of a server's certificate; None if the error has another cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message
