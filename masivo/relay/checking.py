@@ -7,6 +7,7 @@ The rules for one event are the core's own (``_protocol/events/encoding``), as
 from __future__ import annotations
 
 import re
+from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, cast
 
 import msgspec
@@ -242,11 +243,12 @@ class Check:
 
 def _array_of(kind: Any, key: str | None) -> Callable[[bytes], Any]:
     """A decoder of bodies: an array, or the array under a key of an object."""
-    if key is None:
-        return msgspec.json.Decoder(list[kind]).decode
-    envelope = msgspec.defstruct("Envelope", [("events", list[kind])], rename={"events": key})
-    decode: Any = msgspec.json.Decoder(envelope).decode
-    return lambda body: decode(body).events
+    array: Any = GenericAlias(list, (kind,))
+    body: Any = array
+    if key is not None:
+        body = msgspec.defstruct("Envelope", [("events", array)], rename={"events": key})
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(body).decode
+    return decode if key is None else lambda text: decode(text).events
 
 
 def _is_stamp(value: object) -> TypeGuard[str]:
