@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from .exchange import Exchange
 
-__all__ = ["Address", "Connection", "Idle", "is_connected", "now", "begin_connect"]
+__all__ = [
+    "Address",
+    "Connection",
+    "Idle",
+    "begin_connect",
+    "is_connected",
+    "now",
+    "numeric_address",
+]
 
 Address = tuple[int, int, int, str, Any]
 """One address, as ``getaddrinfo`` gives it."""
@@ -32,6 +40,15 @@ _CHUNK: Final = 65_536
 now: Final = partial(time.monotonic)
 """Returns the time in seconds; it never runs backwards. Not the function itself: a test that
 freezes time replaces that wherever it finds it."""
+
+
+def numeric_address(host: str, port: int) -> Address | None:
+    """Return the address that a host already is; None if it is a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError):
+            socket.inet_pton(family, host)
+            return family, socket.SOCK_STREAM, 0, "", (host, port)
+    return None
 
 
 def begin_connect(address: Address) -> socket.socket:

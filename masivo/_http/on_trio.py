@@ -24,9 +24,10 @@ class Trio:
     """See World."""
 
     def __init__(self) -> None:
-        self._clock: Any = trio.lowlevel.current_clock()
-        mocked = hasattr(self._clock, "autojump_threshold")  # MockClock, which is not imported here
-        self.now: Callable[[], float] = self._clock.current_time if mocked else now
+        clock: Any = trio.lowlevel.current_clock()
+        # A MockClock, which is not imported here.
+        self._mock = clock if hasattr(clock, "autojump_threshold") else None
+        self.now: Callable[[], float] = now if self._mock is None else clock.current_time
 
     @asynccontextmanager
     async def bound(self, seconds: float) -> AsyncGenerator[None]:
@@ -37,17 +38,7 @@ class Trio:
             raise TimeoutError
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """See World.
-
-        Raises:
-            MasivoConfigError: the clock would jump to the end of every wait at once.
-        """
-        if getattr(self._clock, "autojump_threshold", None) == 0:
-            raise MasivoConfigError(
-                "under trio's MockClock(autojump_threshold=0) time jumps to the end of every "
-                "timeout while a request is under way: give it a threshold longer than the server "
-                "takes, such as 0.1, or use the pytest fixture masivo_clock in its place"
-            )
+        """See World."""
         try:
             return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
         except RuntimeError:  # the interpreter exits: no thread is started any more
@@ -56,7 +47,17 @@ class Trio:
     async def wait(
         self, sockets: Sequence[socket.socket], seconds: float, *, writing: bool = False
     ) -> None:
-        """See World."""
+        """See World.
+
+        Raises:
+            MasivoConfigError: the clock would jump to the end of every wait at once.
+        """
+        if sockets and self._mock is not None and self._mock.autojump_threshold == 0:
+            raise MasivoConfigError(
+                "under trio's MockClock(autojump_threshold=0) time jumps to the end of every "
+                "timeout while a request is under way: give it a threshold longer than the server "
+                "takes, such as 0.1, or use the pytest fixture masivo_clock in its place"
+            )
         with trio.move_on_after(seconds) as scope:
             if len(sockets) == 1 and not writing:
                 await trio.lowlevel.wait_readable(sockets[0])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from .building import build_lock
-from .connections import Connection, Idle, begin_connect, is_connected
+from .connections import Connection, Idle, begin_connect, is_connected, numeric_address
 from .exchange import Exchange, request_bytes
 from .failures import Lack, failure_of
 
@@ -77,6 +77,7 @@ class Transport:
         self._host = parts.hostname or ""
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
+        self._numeric = numeric_address(self._host, self._port)
         self._idle = Idle()
 
     async def aclose(self) -> None:
@@ -102,8 +103,11 @@ class Transport:
             outgoing = request_bytes(request, self._origin, keep_alive=not fresh)
             connection = None if fresh else self._idle.take()
             if connection is None:
-                async with self._world.bound(self._left(until)):
-                    context, addresses = await self._world.in_thread(self._prepare)
+                if self._numeric is not None and not self._secure:
+                    context, addresses = self._prepare()
+                else:
+                    async with self._world.bound(self._left(until)):
+                        context, addresses = await self._world.in_thread(self._prepare)
                 connection = Connection(await self._connect(addresses, until))
                 if context is not None:
                     lacks = "no secure connection"
@@ -125,10 +129,12 @@ class Transport:
                 connection.close()
 
     def _prepare(self) -> tuple[ssl.SSLContext | None, Sequence[Address]]:
-        """Read certificates, if they are needed, and look up the host: both are slow."""
+        """Read certificates and look up the host, as far as they are needed: both are slow."""
+        context = _context() if self._secure else None
+        if self._numeric is not None:
+            return context, [self._numeric]
         # Bytes: a str would import the codec `idna`, possibly during a fork.
         host = self._host.encode("ascii")
-        context = _context() if self._secure else None
         return context, socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
 
     async def _go_on(self, connection: Connection, step: Callable[[], bool], until: float) -> None:

@@ -206,6 +206,30 @@ def test_an_address_of_version_6(run: Run) -> None:
     run(url, script)
 
 
+def test_an_address_is_not_looked_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No resolver is asked for the host of a URL that is an address, of either version."""
+
+    def none(*_: object, **__: object) -> None:
+        raise AssertionError("a lookup")
+
+    with Server() as server, monkeypatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", none)
+
+        async def script(face: Face) -> None:
+            assert isinstance(await face.send(to(server.url)), Response)
+
+        run(server.url, script)
+
+        async def script_6(face: Face) -> None:
+            failure = await face.send(to(url))
+            assert isinstance(failure, Failure)
+            assert isinstance(failure.cause, OSError)
+
+        url = f"http://[::1]:{closed_port()}/v1"
+        run(url, script_6)
+        patch.undo()
+
+
 def test_a_name_that_is_unknown(run: Run) -> None:
     """A name without an address is no connection."""
     url = "http://nowhere.invalid/v1"

@@ -95,9 +95,13 @@ def test_frozen_time_breaks_nothing() -> None:
 
 @pytest.mark.parametrize("world", ["threads", "asyncio", "trio"])
 def test_what_is_imported(world: str) -> None:
-    """Neither an HTTP library nor, for plain HTTP, TLS; nor what another world needs."""
+    """Neither an HTTP library nor, for plain HTTP, TLS; nor what another world needs. A host that
+    is an address takes no thread."""
     program = """
-    assert all(isinstance(each, Response) for each in send_in(world, 1))
+    import threading
+    def check():
+        assert threading.active_count() == 1, threading.enumerate()
+    assert all(isinstance(each, Response) for each in send_in(world, 1, check))
     unwanted = {"httpx", "httpx2", "httpcore", "certifi", "urllib.request", "encodings.idna"}
     if world == "threads":
         unwanted |= {"asyncio", "trio", "ssl"}
