@@ -25,21 +25,21 @@ encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 """Encodes plain JSON types, ints of any size, and a ``Decimal`` as an exact number. It accepts more
 than an event may hold (bytes, sets, NaN): see ``events/plain``."""
 
-decode_encoded: Final = msgspec.json.Decoder(float_hook=float).decode
-"""The value of what ``encode`` made; a ``Decimal`` beyond all floats becomes infinite."""
-
-_decode: Final = msgspec.json.Decoder().decode
+decode_encoded: Final = msgspec.json.Decoder().decode
+"""The value of what ``encode`` made."""
 
 
 def parse(body: bytes) -> Json | Literal[_NotJson.NOT_JSON]:
     """The value of a JSON text, None for an empty one, NOT_JSON for anything else.
 
-    It never raises, not for invalid UTF-8 nor for deep nesting.
+    It never raises, not for invalid UTF-8 nor for deep nesting. NOT_JSON is also a number beyond
+    all floats, such as 1e999, or of more digits than Python reads: RFC 8259, section 9, allows a
+    reader such bounds, and most have them.
     """
     if not body.strip():
         return None
     try:
-        return cast("Json", _decode(body))
+        return cast("Json", decode_encoded(body))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
         return NOT_JSON
 
@@ -48,8 +48,8 @@ _decode_fields: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def decode_readable(encoded: bytes) -> dict[str, Json]:
-    """An object of which Python cannot read all: an int of too many digits, or nesting too deep for
-    this thread's stack. Each such field is the text of its JSON (of all, in ``event``, if the
+    """An object of which Python cannot read all: a number that it cannot hold, or nesting too deep
+    for this thread's stack. Each such field is the text of its JSON (of all, in ``event``, if the
     fields cannot be told apart)."""
     try:
         fields = _decode_fields(encoded)

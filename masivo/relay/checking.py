@@ -15,6 +15,7 @@ import msgspec
 from masivo import MasivoValidationError
 from masivo._protocol.events.encoding import MISSING, check, longest, too_long
 from masivo._protocol.events.form import STAMP_SIZE, size
+from masivo._protocol.events.plain import UNREADABLE
 from masivo._protocol.json import NOT_JSON, parse
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 from masivo._protocol.wire.schema import moment_of, problem_with_age
@@ -39,6 +40,10 @@ stack."""
 CLOCK_ERROR: Final = 2.0
 """The estimate of the upstream's time may be this many seconds late
 (``_protocol/sending/server_clock``): an event that is no further ahead may be from now."""
+
+_DIGITS: Final = bytes.maketrans(b"123456789+E", b"0000000000e")
+_MANY: Final = b"0" * 200
+_BEYOND: Final = b"0e000"
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -89,7 +94,7 @@ class _Usual(msgspec.Struct, gc=False):
 _NOTHING: Final[Mapping[str, object]] = {}
 _lines: Final = msgspec.json.Encoder().encode_lines
 _fields: Final = msgspec.json.Decoder(_Fields).decode
-_decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=float).decode
+_decode: Final = msgspec.json.Decoder().decode
 
 
 class Check:
@@ -132,7 +137,7 @@ class Check:
 
     def _at_once(self, body: bytes, raws: list[msgspec.Raw], now: float) -> list[Event] | None:
         """Return the events of a usual body; None for any other."""
-        if b"\n" in body or b"\r" in body or not _is_utf8(body):
+        if b"\n" in body or b"\r" in body or _has_large_number(body) or not _is_utf8(body):
             return None
         reserved, stamped = self._reserved, self._stamped
         earliest, latest = self._period(now)
@@ -141,8 +146,8 @@ class Check:
         try:
             lines = _lines(raws).split(b"\n")  # and one that is empty
             for encoded, event in zip(lines, self._usual(body), strict=False):
-                if len(encoded) > 2 * MAX_DEPTH:
-                    _check_depth(encoded)
+                if len(encoded) > 2 * MAX_DEPTH and _may_be_deep(encoded):
+                    return None
                 at = event.issued_at
                 if at is msgspec.UNSET:
                     if stamped:
@@ -157,8 +162,9 @@ class Check:
         return events
 
     def _one_by_one(self, body: bytes, raws: list[msgspec.Raw], now: float) -> list[Event]:
-        # In texts that the parser skips, it finds lone surrogates, but not invalid UTF-8.
-        doubtful = not _is_utf8(body)
+        # In what the parser skips, it finds lone surrogates, but not invalid UTF-8, nor numbers
+        # that cannot be read.
+        doubtful = _has_large_number(body) or not _is_utf8(body)
         lines = b"\n" in body or b"\r" in body
         longest, reserved, stamped = self._longest, self._reserved, self._stamped
         earliest, latest = self._period(now)
@@ -167,10 +173,8 @@ class Check:
         for place, raw in enumerate(raws):
             encoded = bytes(raw)
             try:
-                if doubtful:
-                    _decode(encoded)
-                if len(encoded) > 2 * MAX_DEPTH:
-                    _check_depth(encoded)
+                if doubtful or _may_be_deep(encoded):
+                    _check_readable(encoded)
                 fields = _fields(encoded)
                 customer = check(
                     _NOTHING, fields.type, fields.customer_id, fields.brand_id, reserved, None
@@ -190,8 +194,10 @@ class Check:
                 problems.append(f"events[{place}]: {self._explained(encoded, error)}")
             except msgspec.ValidationError:
                 problems.append(f"events[{place}]: an event must be an object")
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                problems.append(f"events[{place}]: {_unreadable(error)}")
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                problems.append(f"events[{place}]: a text in it is no UTF-8")
+            except RecursionError:
+                problems.append(f"events[{place}]: the event is nested too deeply")
             else:
                 events.append((encoded, customer))
         if problems:
@@ -267,11 +273,28 @@ def _is_utf8(body: bytes) -> bool:
         return False
 
 
-def _check_depth(encoded: bytes) -> None:
-    """Raise RecursionError for an event of too many levels."""
-    if encoded.count(b"[") + encoded.count(b"{") <= MAX_DEPTH:
-        return
-    level: list[object] = [_decode(encoded)]
+def _has_large_number(body: bytes) -> bool:
+    """Return False if no number in a body has 200 digits, or an exponent of three."""
+    digits = body.translate(_DIGITS)
+    return _BEYOND in digits or _MANY in digits
+
+
+def _may_be_deep(encoded: bytes) -> bool:
+    return encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH
+
+
+def _check_readable(encoded: bytes) -> None:
+    """Check that later readers can read an event.
+
+    Raises:
+        MasivoValidationError: not a number in it.
+        msgspec.DecodeError: not a text in it.
+        RecursionError: it has too many levels.
+    """
+    try:
+        level: list[object] = [_decode(encoded)]
+    except msgspec.ValidationError:
+        raise MasivoValidationError(UNREADABLE) from None
     for _ in range(MAX_DEPTH):
         below: list[object] = []
         for each in level:
@@ -283,12 +306,6 @@ def _check_depth(encoded: bytes) -> None:
             return
         level = below
     raise RecursionError
-
-
-def _unreadable(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "the event is nested too deeply"
-    return "a text in it is no UTF-8"
 
 
 def _check_all(event: dict[str, Any], reserved: Collection[str]) -> None:

@@ -59,4 +59,9 @@ def test_what_is_encoded_is_parsed_again(value: object) -> None:
 def test_a_decimal_is_written_exactly() -> None:
     """A Decimal is written as a number, digit by digit."""
     assert encode([Decimal("1.10"), Decimal("1E+500")]) == b"[1.10,1E+500]"
-    assert decode_encoded(b"[1.10,1E+500]") == [1.1, float("inf")]
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1.5E+309", "9" * 5000, "9" * 5000 + ".5"])
+def test_a_number_that_no_reader_can_hold_is_not_json(text: str) -> None:
+    """Neither as an int nor as a float."""
+    assert parse(text.encode()) is NOT_JSON

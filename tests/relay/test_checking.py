@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from masivo import Api
+from masivo import Api, MasivoValidationError
+from masivo._protocol.events.encoding import encoder
 from masivo.protocol import Secret, configure
 from masivo.relay.checking import MAX_DEPTH, BadEventsError, Check, MalformedError, TooManyError
 
@@ -117,10 +119,33 @@ def _result(check: Callable[[bytes, float], list[Event]], body: bytes) -> object
 @given(body=bodies())
 @example(body=b'{"events":[]}')
 @example(body=b'{"events":[{"type":"VIEW","customer_id":"c","brand_id":null,"x":"\xff"}]}')
+@example(body=b'{"events":[{"type":"VIEW","customer_id":"c","brand_id":null,"x":1e+309}]}')
 @example(body=b'{"events":[],"events":[{"type":"VIEW","customer_id":"c","brand_id":null}]}')
 def test_both_ways_of_the_check_give_the_same(check: Check, body: bytes) -> None:
     """Each stored byte and each word of an error."""
     assert _result(check.events, body) == _result(check.one_by_one, body)
+
+
+@given(
+    digits=st.sampled_from([1, 199, 200, 308, 309, 310, 4300, 4301]),
+    exponent=st.sampled_from(["", ".5", "E-5", "E+4", "E+99", "E+100", "E+308", "E+309", "E-4300"]),
+    first=st.sampled_from("19"),
+)
+def test_a_number_is_refused_where_a_client_refuses_it(
+    digits: int, exponent: str, first: str
+) -> None:
+    """One rule: the relay takes all that ``send_analytics_event`` encodes, and no more."""
+    text = f"{first * digits}{exponent}"
+    plain = {"type": "VIEW", "customer_id": "c", "brand_id": None}
+    settings = configure(Secret("key"), environ={})
+    body = f'{{"events":[{json.dumps(plain)[:-1]},"x":{text}}}]}}'.encode()
+    refused = None
+    try:
+        encoder(settings)({**plain, "x": Decimal(text)})
+    except MasivoValidationError as error:
+        refused = [f"events[0]: {error.message.removeprefix('x: ')}"], 1
+    found = _result(Check(settings).events, body)
+    assert found == refused or (refused is None and isinstance(found, list))
 
 
 def test_usual_bodies_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:

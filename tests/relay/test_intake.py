@@ -265,12 +265,17 @@ def test_a_bad_event_is_a_422_that_names_it(
 
 
 @pytest.mark.parametrize(
-    "text", [b'"\xff"', b'"\\udc00"', b"[" * 600 + b"]" * 600], ids=["UTF-8", "surrogate", "depth"]
+    "text",
+    [
+        *(b'"\xff"', b'"\\udc00"', b"[" * 600 + b"]" * 600),
+        *(b"9" * 5000, b"1e999", b"[0, -1.50E+0400]"),
+    ],
+    ids=["UTF-8", "surrogate", "depth", "digits", "exponent", "nested"],
 )
 def test_what_json_carries_and_an_event_may_not(
     relay: Running, store: MemoryStore, text: bytes
 ) -> None:
-    """Named, too: bad UTF-8, lone surrogates, nesting beyond any use."""
+    """Named, too: bad UTF-8, lone surrogates, nesting beyond use, unreadable numbers."""
     good = json.dumps(event(1)).encode()
     bad = good[:-1] + b',"x":' + text + b"}"
     answer = relay.send(b'{"events":[' + good + b"," + bad + b"]}")
@@ -289,6 +294,7 @@ def test_what_json_carries_and_an_event_may_not(
         event(customer_id="é\U0001f600"),
         event(note="\U0001f600"),
         event(deep={"a": [[[[{"b": [1, 2, 3]}]]]]}),
+        event(numbers=[10**4000, 1e308, 5e-324, "0e999", "9" * 5000]),
     ],
 )
 def test_all_else_is_the_api_s_to_say(

@@ -19,11 +19,17 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from uuid import UUID
 
 from masivo._protocol.errors import MasivoValidationError
+from masivo._protocol.json import NOT_JSON, encode, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["convert", "is_plain", "model_cure", "plain_text", "reading"]
+__all__ = ["UNREADABLE", "convert", "is_plain", "model_cure", "plain_text", "reading"]
+
+UNREADABLE: Final = "a number as large as that cannot be read again; pass it as a str"
+"""The fault of a number that ``parse`` cannot read, as most readers of JSON cannot."""
+_LARGE: Final = 300
+"""The digits before the point of numbers that ``parse`` perhaps cannot read."""
 
 _type_of: Final = cast("Callable[[object], object]", type)
 
@@ -113,7 +119,10 @@ def _convert(value: object, path: str, above: list[int]) -> object:
     if isinstance(value, Decimal):
         if not value.is_finite():
             _invalid(path, f"Decimal {value} has no form in JSON; leave it out or use None")
-        return Decimal(value) if issubclass(type(value), Decimal) else Decimal(str(value))
+        exact = Decimal(value) if issubclass(type(value), Decimal) else Decimal(str(value))
+        if exact.adjusted() > _LARGE and parse(encode(exact)) is NOT_JSON:
+            _invalid(path, UNREADABLE)
+        return exact
     if isinstance(value, datetime):
         if value.utcoffset() is None:
             _invalid(
@@ -173,7 +182,7 @@ def _whole(value: int, path: str) -> int:
     try:
         str(value)
     except ValueError:  # Python bounds the digits that it writes (and reads)
-        _invalid(path, "an int of that many digits cannot be written; pass it as a str")
+        _invalid(path, UNREADABLE)
     return value
 
 

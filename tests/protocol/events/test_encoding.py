@@ -245,7 +245,9 @@ def test_the_default_brand_is_escaped() -> None:
         (UUID(int=5), '"00000000-0000-0000-0000-000000000005"'),
         (Decimal("12345678901234567890.1234567890"), "12345678901234567890.1234567890"),
         (Decimal("0.10"), "0.10"),
-        (Decimal("1E+400"), "1E+400"),
+        (Decimal("1E+300"), "1E+300"),
+        (Decimal("0E+400"), "0E+400"),
+        (Decimal("1E-400"), "1E-400"),
         (Decimal("-0"), "-0"),
         (Colour.RED, '"red"'),
         (Colour.ONE, "1"),
@@ -307,6 +309,7 @@ RING["a"] = [RING]
     [
         *(math.nan, math.inf, -math.inf, Real("nan"), Decimal("nan"), Decimal("snan")),
         *(Decimal("inf"), Decimal("-inf"), datetime(2026, 1, 2), b"x", bytearray(b"x")),  # noqa: DTZ001
+        *(Decimal("1e999"), Decimal("-1.5E+309"), Decimal("9" * 5000)),
         *(memoryview(b"x"), {1}, frozenset({1}), timedelta(1), time(1), {1: 2}, {None: 1}),
         *({b"k": 1}, {(1,): 1}, "\ud800", "a\udfffb", {"\ud800": 1}, Text("\ud800"), LOOP, RING),
         10**5000,
@@ -521,10 +524,9 @@ def test_a_stamp_stands_in_events_without_issued_at() -> None:
         assert decode(kept) == event(issued_at=own)
 
 
-@pytest.mark.parametrize("value", [Decimal("1E+400"), Decimal("-1E+999999"), 10**4000])
-def test_an_event_is_decoded_whatever_its_numbers(value: object) -> None:
-    """What ``on_error`` is given is always the event, numbers beyond all floats included."""
-    assert decode(encoded(event(x=value)))["customer_id"] == "c"
+def test_a_large_int_is_decoded_again() -> None:
+    """What ``on_error`` is given is the event, ints beyond all floats included."""
+    assert decode(encoded(event(x=10**4000)))["x"] == 10**4000
 
 
 def test_what_is_plain_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
