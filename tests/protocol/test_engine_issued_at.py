@@ -119,18 +119,35 @@ def test_a_server_clock_that_was_set_back_is_followed() -> None:
 
 
 def test_stamps_do_not_decrease_while_the_estimate_does() -> None:
-    """A wall clock that is set back, while nothing slept, moves the estimate, but no ``Date`` has
-    shown yet that the earlier stamps were of the future."""
+    """A wall clock that is set ahead and back again, while nothing slept, moves the estimate, but
+    no ``Date`` has shown yet that the earlier stamps were of the future."""
     driver = Driver(refresh_interval=None)
     driver.sign_in(headers=date(WALL))
-    driver.advance(200.0)
+    driver.wall += 200.0
     driver.send(event(1))
     driver.flush()
     driver.accept()
-    driver.wall -= 100.0
+    driver.wall -= 200.0
     driver.send(event(2))
     driver.flush()
     assert stamps(driver.batch()) == ["2026-01-01T00:03:20.000Z"]
+
+
+def test_a_wall_clock_that_is_set_back_changes_no_stamp() -> None:
+    """The engine's clock never runs ahead: it is right, for a batch that is sent again, too."""
+    driver = Driver(refresh_interval=None)
+    driver.sign_in(headers=date(WALL))
+    driver.advance(10.0)
+    driver.send(event(1))
+    driver.flush()
+    driver.respond(503)
+    driver.wall -= 100.0
+    driver.advance(60.0)
+    assert stamps(driver.batch()) == ["2026-01-01T00:00:10.000Z"]
+    driver.accept()
+    driver.send(event(2))
+    driver.flush()
+    assert stamps(driver.batch()) == ["2026-01-01T00:01:10.000Z"]
 
 
 @pytest.mark.parametrize("status", [200, 204, 400, 401, 403, 404, 429, 503])

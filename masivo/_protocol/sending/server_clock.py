@@ -77,10 +77,10 @@ class ServerClock:
         return self._offset + self._drift(now)
 
     def is_doubtful(self, now: float) -> bool:
-        """True from the moment at which the clocks have diverged until the next ``Date``: this
-        machine has slept, or its wall clock was set."""
+        """True from the moment at which the wall clock has advanced alone until the next ``Date``:
+        this machine has slept, or its wall clock was set."""
         return self._offset is not None and self._drift(now) != 0.0
 
     def _drift(self, now: float) -> float:
         drift = (self._wall_clock() - self._seen[1]) - (now - self._seen[0])
-        return drift if abs(drift) > DOUBT else 0.0
+        return drift if drift > DOUBT else 0.0

@@ -63,6 +63,8 @@ class Event:
     untimely: bool = False
     """The wall clock was set between its call and the moment at which its sender learned the
     server's time: nothing can tell how old it is."""
+    misdated: bool = False
+    """A process that was misled noted it."""
     lost: bool = False
     """The power failed before it was safe."""
 
@@ -85,6 +87,8 @@ class History:
         self._parts: dict[str, set[int]] = {}
         self.senders: dict[str, set[int]] = {}
         """The processes that have sent each key."""
+        self.misled: set[int] = set()
+        """The processes that were there when the wall clock was set."""
         self._latest: dict[tuple[int, str], Event] = {}
 
     def begin(

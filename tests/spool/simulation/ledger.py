@@ -146,6 +146,8 @@ class Ledger:
             event = self.events.get(place)
             if event is not None and event.process == batch.writer:
                 event.stamped = True
+            if event is not None and batch.writer in self._history.misled:
+                event.misdated = True  # whoever adopts it sends it with the same stamp
 
     def _check_earlier(self, place: Place, batch: NotedBatch) -> None:
         """An adopter sends a noted batch as it is before it notes its events anew."""

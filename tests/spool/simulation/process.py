@@ -132,8 +132,6 @@ class Process:
         self.over = False
         """It has ended by itself."""
         self.closing = False
-        self.untimely = False
-        """The wall clock was set while it was there."""
         self.died_at = math.inf
         self.accepted = 0
         self._random = randomness.Random(world.random.random())
@@ -204,7 +202,7 @@ class Process:
         time = world.server.time(world.now)
         issued_at = time if age is None else time - age
         event = world.history.begin(self.account.name, self.number, customer, nature, issued_at)
-        event.untimely = self.untimely
+        event.untimely = self.number in world.history.misled
         fields: dict[str, Any] = {"type": "T", "customer_id": customer, "brand_id": None}
         fields["n"] = event.number
         if age is not None:

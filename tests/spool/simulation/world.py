@@ -158,7 +158,7 @@ class World:
             past = [self.processes[number - 1] for _, number in event.processed]
             if any(each.disk_failed for each in (sender, *past)) and not event.excused:
                 event.excused = "the disk was full"
-            if sender.untimely and not event.excused:
+            if sender.number in self.history.misled and not event.excused:
                 event.excused = "new stamps go under another key"
             note = self.ledger.note_of(event)
             if (note is None or note.key != key) and not sender.disk_failed:
@@ -180,7 +180,7 @@ class World:
     def _check_stamp(self, event: Event, sender: Process, stamp: str) -> None:
         """The ``issued_at`` of an event is the time of its call; one that another customer's
         events have overtaken may have theirs."""
-        if event.untimely or sender.untimely:
+        if event.untimely or event.misdated or sender.number in self.history.misled:
             return
         moment, time = datetime.fromisoformat(stamp).timestamp(), self.server.time(self.now)
         if time - moment > MAX_AGE + 5.0:
@@ -322,8 +322,7 @@ class World:
         self.wall_ahead = ahead
         for event in self.history.events.values():
             event.untimely = event.untimely or not event.certain
-        for process in self.processes:
-            process.untimely = True
+        self.history.misled.update(each.number for each in self.processes)
 
     def _change_key(self, step: Step) -> None:
         account = self.accounts["shop"]
