@@ -216,7 +216,7 @@ def test_a_map_names_what_is_there(folder: Path) -> None:
 # ── Threads ──────────────────────────────────────────────────────────────────────────────────
 
 ALONE = {
-    "_http/body.py": "one request's",
+    "_http/exchange.py": "one request's",
     "_http/tls.py": "before others see it",
     "_protocol/batches": "in polls",
     "_protocol/calls.py": "with the turn",

@@ -2,7 +2,7 @@
 
 Our own connections, if no ``http_client`` is given and no proxy applies:
 
-- ``exchange``, ``body``: request to bytes, bytes to response; no I/O
+- ``exchange``: request to bytes, bytes to response; no I/O
 - ``tls``: certificates
 - ``connections``: sockets that do not block, with TLS or without; idle ones
 - ``transport``: a request from its connection to its response

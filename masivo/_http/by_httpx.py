@@ -9,13 +9,12 @@ from __future__ import annotations
 from operator import index
 from typing import TYPE_CHECKING, Any, Final
 
-from masivo.protocol import Response
+from masivo.protocol import MAX_BODY, Response
 
-from .body import Body
 from .building import build_lock
 from .connections import now
-from .exchange import joined
-from .failures import failure_of
+from .exchange import body_of, joined
+from .failures import BrokenResponseError, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,18 +81,16 @@ class HttpxTransport:
         self._statuses[request_id] = status = index(response.status_code)
         headers = joined(response.headers.raw)
         if response.is_stream_consumed:  # by a hook or a transport of the caller's
-            body = Body({})
-            body.feed(response.content)
-        elif self._is_async:
-            body = Body(headers)
+            return Response(status, headers, body_of({}, response.content))
+        raw = bytearray()
+        if self._is_async:
             async for chunk in response.aiter_raw():
-                body.feed(chunk)
+                _add(raw, chunk)
         else:
-            body = Body(headers)
             for chunk in response.iter_raw():
-                body.feed(chunk)
+                _add(raw, chunk)
                 timeout.check()
-        return Response(status, headers, body.finish())
+        return Response(status, headers, body_of(headers, raw))
 
     def given_up(self, request: Request) -> Failure:
         """See Transport: it is stuck in a blocking step."""
@@ -117,6 +114,12 @@ class HttpxTransport:
             await opened.aclose()
         else:
             opened.close()
+
+
+def _add(body: bytearray, chunk: bytes) -> None:
+    if len(body) + len(chunk) > MAX_BODY:
+        raise BrokenResponseError(f"it is longer than {MAX_BODY} bytes")
+    body += chunk
 
 
 class _Left(dict[str, float]):

@@ -95,15 +95,15 @@ class Connection:
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self.unsent = memoryview(b"")
-        """Bytes that wait to be sent."""
+        """Bytes that ``feed`` has to send."""
         self._broken: OSError | None = None
         self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
         self._process = os.getpid()
         self._born = self.idle_since = now()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def secure(self, context: ssl.SSLContext, host: str) -> bool:
-        """Begin the handshake of TLS; return True once it is complete.
+    def secure(self, context: ssl.SSLContext, host: str) -> None:
+        """Speak TLS from now on. ``is_secure`` does the handshake.
 
         No ``close_notify`` is ever sent: in the child of a fork it would end the connection of the
         parent.
@@ -111,9 +111,6 @@ class Connection:
         Args:
             context: which certificates are trusted.
             host: the server's name or address.
-
-        Raises:
-            OSError: it has failed.
         """
         import ssl  # loaded already, for the context
 
@@ -121,10 +118,9 @@ class Connection:
         self.socket = context.wrap_socket(
             self.socket, server_hostname=host, do_handshake_on_connect=False
         )
-        return self.is_secure()
 
     def is_secure(self) -> bool:
-        """Continue the handshake as far as possible; return True once it is complete.
+        """Do as much of the handshake as possible; return True once it is complete.
 
         Raises:
             OSError: it has failed.
@@ -134,11 +130,6 @@ class Connection:
         except self._not_yet:
             return False
         return True
-
-    def write(self, data: bytes) -> None:
-        """Send as much of ``data`` as possible now, the rest by ``feed``."""
-        self.unsent = memoryview(data)
-        self._flush()
 
     def _flush(self) -> None:
         """Send what can be sent now. A failure is kept for later: a response may have arrived
@@ -166,8 +157,8 @@ class Connection:
             return None
 
     def feed(self, exchange: Exchange) -> bool:
-        """Continue sending, and pass all that has arrived to an exchange; return True once the
-        response is complete.
+        """Send as much as possible, and pass all that has arrived to an exchange; return True once
+        the response is complete.
 
         Raises:
             OSError: the connection is broken.

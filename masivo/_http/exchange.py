@@ -11,23 +11,26 @@ from typing import TYPE_CHECKING, Final
 
 import h11
 
+from masivo._protocol.wire.bodies import read_body
 from masivo.protocol import MAX_BODY, Response
 
-from .body import Body
 from .failures import BrokenResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from masivo.protocol import Request
 
-__all__ = ["Exchange", "joined", "request_bytes"]
+__all__ = ["Exchange", "body_of", "joined", "request_bytes"]
 
 MAX_HEAD: Final = 102_400
 """The largest status line with headers, in bytes."""
 MAX_RESPONSE: Final = MAX_HEAD + MAX_BODY
 """The most bytes that are read, interim responses and the framing of chunks included: a server that
 never ends could be faster than we are."""
+
+_WITHOUT_BODY: Final = (204, 304)
+"""Statuses of responses that end with their headers, whatever these say (RFC 9112, 6.3)."""
 
 _COMMON: Final = re.compile(
     rb"HTTP/1\.1 200 [!-~ ]*\r\n"
@@ -40,7 +43,6 @@ _SUCCESS: Final = re.compile(
     rb"HTTP/1\.[01] (2[0-9]{2})[ \r\n].*?\n\r?\n",
     re.DOTALL,
 )
-_LENGTH: Final = re.compile(r"[0-9]{1,7}")
 
 
 def request_bytes(request: Request, origin: str, *, keep_alive: bool = True) -> bytes:
@@ -79,6 +81,22 @@ def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return found
 
 
+def body_of(headers: Mapping[str, str], raw: bytes | bytearray) -> bytes:
+    """Return the body of a response without its encoding.
+
+    Args:
+        headers: the response's, under lower-case names.
+        raw: the body as it was sent.
+
+    Raises:
+        BrokenResponseError: it is not what its headers say, or longer than MAX_BODY.
+    """
+    try:
+        return read_body(headers, bytes(raw), MAX_BODY) if raw else b""
+    except ValueError as error:
+        raise BrokenResponseError(str(error)) from error
+
+
 class Exchange:
     """Reads the response to one request.
 
@@ -97,7 +115,7 @@ class Exchange:
         self._h11: h11.Connection | None = None
         self._read = bytearray()  # all that h11 was given
         self._headers: dict[str, str] = {}
-        self._body = Body({})
+        self._body = bytearray()
 
     def receive(self, data: bytes) -> bool:
         """Process bytes that have arrived; return True once the response is complete.
@@ -119,7 +137,7 @@ class Exchange:
             self._h11.send(h11.EndOfMessage())
         self._read.extend(data)
         if len(self._read) > MAX_RESPONSE:
-            raise BrokenResponseError(f"it is larger than {MAX_RESPONSE} bytes")
+            raise BrokenResponseError(f"it is longer than {MAX_RESPONSE} bytes")
         try:
             self._h11.receive_data(data)
             return self._receive_by_h11(self._h11)
@@ -133,10 +151,8 @@ class Exchange:
         if head is None:
             return False
         headers = joined(_HEADER.findall(head[1]))
-        length = headers.get("content-length", "")
         if (
-            _LENGTH.fullmatch(length) is None
-            or len(data) - head.end() != int(length)
+            headers.get("content-length") != str(len(data) - head.end())
             or len(data) > MAX_BODY
             or "transfer-encoding" in headers
             or "content-encoding" in headers
@@ -150,22 +166,20 @@ class Exchange:
     def _receive_by_h11(self, connection: h11.Connection) -> bool:
         while (event := connection.next_event()) is not h11.NEED_DATA:
             if isinstance(event, h11.Response):
-                self.status = event.status_code
-                self._headers = joined(event.headers)
-                self._body = Body(self._headers)
+                self.status, self._headers = event.status_code, joined(event.headers)
             elif isinstance(event, h11.Data):
-                self._body.feed(bytes(event.data))
+                self._body += event.data
             elif isinstance(event, h11.EndOfMessage):
                 return self._finish(connection)
         return False
 
     def _finish(self, connection: h11.Connection) -> bool:
         following, ended = connection.trailing_data
-        if following:
+        if following and self.status not in _WITHOUT_BODY:
             raise BrokenResponseError("more bytes follow than it has announced")
         assert self.status is not None  # noqa: S101
-        self.response = Response(self.status, self._headers, self._body.finish())
+        self.response = Response(self.status, self._headers, body_of(self._headers, self._body))
         # Both states are DONE also after a response that ends with its connection.
         done = connection.our_state is connection.their_state is h11.DONE
-        self.reusable = done and not ended
+        self.reusable = done and not ended and not following
         return True

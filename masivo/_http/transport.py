@@ -111,11 +111,11 @@ class Transport:
                 connection = Connection(await self._connect(addresses, until))
                 if context is not None:
                     lacks = "no secure connection"
-                    if not connection.secure(context, self._host):
-                        await self._go_on(connection, connection.is_secure, until)
+                    connection.secure(context, self._host)
+                    await self._go_on(connection, connection.is_secure, until)
                 self._left(until)
             lacks = "no response"
-            connection.write(outgoing)
+            connection.unsent = memoryview(outgoing)
             await self._go_on(connection, partial(connection.feed, exchange), until)
             assert exchange.response is not None  # noqa: S101
             if exchange.reusable and not fresh and not connection.unsent:
@@ -138,19 +138,19 @@ class Transport:
         return context, socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
 
     async def _go_on(self, connection: Connection, step: Callable[[], bool], until: float) -> None:
-        """Call a step each time the connection can continue, until it returns True.
+        """Call a step now, and each time the connection can continue, until it returns True.
 
         Raises:
             TimeoutError: it did not return True in time.
         """
-        while True:
-            late = until <= self._world.now()  # read before the last check, not after it
-            seconds = max(0.0, until - self._world.now())
-            await self._world.wait((connection.socket,), seconds, writing=bool(connection.unsent))
-            if step():
-                return
+        late = False
+        while not step():
             if late:
                 raise TimeoutError
+            seconds = until - self._world.now()
+            late = seconds <= 0  # one more step, for what has arrived meanwhile
+            writing = bool(connection.unsent)
+            await self._world.wait((connection.socket,), max(0.0, seconds), writing=writing)
 
     async def _connect(self, addresses: Sequence[Address], until: float) -> socket.socket:
         """Return a socket that is connected to one of the host's addresses.

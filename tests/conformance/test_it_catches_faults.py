@@ -18,11 +18,11 @@ import pytest
 from msgspec.structs import replace
 
 import masivo._async.session as loop_session
-import masivo._http.body as body
 import masivo._sync.session as thread_session
 from masivo import AsyncClient, Client, FlushResult
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
+from masivo._http import exchange
 from masivo._http.transport import Transport
 from masivo._session import registry
 from masivo._sync.session import Session
@@ -226,7 +226,8 @@ def lost_status(patch: pytest.MonkeyPatch) -> None:
 
 def unbounded_body(patch: pytest.MonkeyPatch) -> None:
     """Answers are read to their end, however long they are."""
-    patch.setattr(body, "MAX_BODY", 1 << 30)
+    for bound in ("MAX_BODY", "MAX_RESPONSE"):
+        patch.setattr(exchange, bound, 1 << 30)
 
 
 def forgotten_waiters(patch: pytest.MonkeyPatch) -> None:

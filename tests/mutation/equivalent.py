@@ -53,9 +53,9 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "an instant of real time, which no test can meet": [
         (
-            "masivo/_http/transport.py Transport._go_on: late = until <= self._world.now() "
-            "# known before the last look, not after it => late = until < self._world.now() "
-            "# known before the last look, not after it"
+            "masivo/_http/transport.py Transport._go_on: late = seconds <= 0 "
+            "# one more step, for what has arrived meanwhile => late = seconds < 0 "
+            "# one more step, for what has arrived meanwhile"
         ),
     ],
     "the suite's server does not look at it": [

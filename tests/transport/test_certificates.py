@@ -23,6 +23,7 @@ from .server import OK, PATIENCE, Peer, Server, respond
 from .worlds import run_in, to
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from .worlds import Face, Run
@@ -223,6 +224,104 @@ def test_a_record_that_was_tampered_with(run: Run, trusted: None) -> None:
             assert failure.reason.startswith("no response: ")
 
         run(server.url, script)
+
+
+ALERTED = {
+    "before the head": (b"", None, "no response: "),
+    "in the head": (b"HTTP/1.1 200 OK\r\nconte", None, "no response: "),
+    "in the body": (
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{",
+        200,
+        "no complete response: ",
+    ),
+    "in a body without a length": (b"HTTP/1.1 503 No\r\n\r\n{", 503, "no complete response: "),
+}
+
+
+class Alerting:
+    """A server's side of a TLS connection, which can end it by an alert."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = server_context().wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._through(self._tls.do_handshake)
+
+    def _through(self, step: Callable[[], object]) -> None:
+        while True:
+            try:
+                step()
+            except ssl.SSLWantReadError:
+                self._socket.sendall(self._outgoing.read())
+                self._incoming.write(self._socket.recv(65_536))
+                continue
+            self._socket.sendall(self._outgoing.read())
+            return
+
+    def read(self) -> None:
+        """Read some of what the client sends."""
+        self._through(lambda: self._tls.read(65_536))
+
+    def say(self, data: bytes) -> None:
+        """Send bytes."""
+        self._through(lambda: self._tls.write(data))
+
+    def alert(self) -> None:
+        """Send an alert, as a server does to a record that does not decrypt."""
+        pending = self._incoming.read()
+        assert pending == b"" or pending[0] == 0x17
+        self._incoming.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+        with suppress(ssl.SSLError):
+            while True:
+                self._tls.read(65_536)
+        self._socket.sendall(self._outgoing.read())
+
+
+@pytest.mark.parametrize("name", ALERTED)
+def test_an_alert_in_a_response(run: Run, trusted: None, name: str) -> None:
+    """It breaks the response, whose status counts where its headers have arrived; the failure names
+    the alert, and the connection is closed."""
+    data, status, reason = ALERTED[name]
+
+    def talk(peer: Peer) -> None:
+        tls = Alerting(peer.socket)
+        tls.read()
+        if data:
+            tls.say(data)
+        tls.alert()
+
+    with Server(talk) as server:
+
+        async def script(face: Face) -> None:
+            failure = await face.send(to(server.url.replace("http:", "https:")))
+            assert isinstance(failure, Failure)
+            assert (failure.sent, failure.status) == (True, status)
+            assert failure.reason.startswith(reason)
+            assert "ALERT_BAD_RECORD_MAC" in failure.reason.replace(" ", "_").upper()
+            assert server.all_are_closed()
+
+        run(server.url.replace("http:", "https:"), script)
+
+
+def test_an_alert_in_a_request(run: Run, trusted: None) -> None:
+    """The request breaks off, with a part of it sent."""
+
+    def talk(peer: Peer) -> None:
+        tls = Alerting(peer.socket)
+        tls.read()
+        tls.alert()
+        peer.wait_for_the_end()
+
+    with Server(talk, receives=65_536) as server:
+        url = server.url.replace("http:", "https:")
+
+        async def script(face: Face) -> None:
+            failure = await face.send(to(url, bytes(16_000_000)))
+            assert isinstance(failure, Failure)
+            assert (failure.sent, failure.status) == (True, None)
+            assert failure.reason.startswith("no response: ")
+
+        run(url, script)
 
 
 # ── Settings that cannot be used ─────────────────────────────────────────────────────────────

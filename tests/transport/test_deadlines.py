@@ -22,6 +22,8 @@ from .worlds import to
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from masivo._http.exchange import Exchange
+
     from .conftest import Clock
     from .worlds import Face, Run
 
@@ -152,14 +154,16 @@ def test_a_response_that_is_there_counts_however_late_it_is(
     """The process is frozen once the request is on its way, and the deadline passes long before it
     goes on: what lies in the socket is read first."""
     answered = threading.Event()
-    write = Connection.write
+    feed = Connection.feed
 
-    def and_freeze(self: Connection, data: bytes) -> None:
-        write(self, data)
+    def and_freeze(self: Connection, exchange: Exchange) -> bool:
+        if feed(self, exchange):
+            return True
         assert answered.wait(PATIENCE)
         clock.ahead += 3600
+        return False
 
-    monkeypatch.setattr(Connection, "write", and_freeze)
+    monkeypatch.setattr(Connection, "feed", and_freeze)
 
     def talk(peer: Peer) -> None:
         peer.request()

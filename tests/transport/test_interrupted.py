@@ -154,7 +154,7 @@ def test_cancelled_at_each_wait(world: str, tls: bool) -> None:
         while CUT[world](url, at + 1):
             at += 1
             assert at < 100
-        assert at >= (2 if tls else 3)
+        assert at >= 2  # the lookup or the certificates, and the response
 
 
 @pytest.mark.usefixtures("no_socket_is_left")

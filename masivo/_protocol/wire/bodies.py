@@ -1,4 +1,4 @@
-"""Compressed bodies: written by a client, read by a server."""
+"""Compressed bodies: of requests and responses, written and read."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def compressed(body: bytes) -> bytes:
 
 
 def read_body(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
-    """Return the body of a batch's request without its encoding, as a server reads it.
+    """Return the body of a request or a response without its encoding.
 
     Args:
-        headers: of the request, under lower-case names.
+        headers: of the message, under lower-case names.
         body: as it came.
         limit: the most bytes that it may have without its encoding.
 
@@ -36,9 +36,11 @@ def read_body(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
         ValueError: the body is not what its ``content-encoding`` says.
     """
     encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding == "identity":
+    if encoding in ("", "identity"):
+        if len(body) > limit:
+            raise TooLongError(f"it is longer than {limit} bytes")
         return body
-    if encoding != "gzip":
+    if encoding not in ("gzip", "x-gzip"):
         raise ValueError(f"content-encoding {encoding!r} is not known")
     reader = zlib.decompressobj(_GZIP)
     try:

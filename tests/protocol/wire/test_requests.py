@@ -118,10 +118,10 @@ def test_a_server_reads_what_was_sent(encoding: Literal["gzip"] | None) -> None:
             bodies.read_body(dict(call.headers), call.body, len(plain) - 1)
 
 
-@pytest.mark.parametrize("encoding", ["identity", " GZip "])
+@pytest.mark.parametrize("encoding", ["", "identity", " GZip ", "x-gzip"])
 def test_the_name_of_an_encoding_is_read_in_any_case(encoding: str) -> None:
-    """Blanks around it do not count."""
-    body = b"x" if encoding == "identity" else PACKED
+    """Blanks around it do not count; none is no encoding."""
+    body = PACKED if "gzip" in encoding.lower() else b"x"
     assert bodies.read_body({"content-encoding": encoding}, body, 9) == b"x"
 
 
@@ -133,6 +133,8 @@ def test_the_name_of_an_encoding_is_read_in_any_case(encoding: str) -> None:
         ("gzip", b"", "cut short"),
         ("gzip", PACKED[:-1], "cut short"),
         ("gzip", PACKED + b"y", "something follows"),
+        ("gzip", PACKED + PACKED, "something follows"),
+        ("identity", b"1234567890", "longer than 9 bytes"),
     ],
 )
 def test_a_body_that_is_not_what_its_header_says(encoding: str, body: bytes, said: str) -> None:
