@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, Unpack
 from msgspec import structs
 
 from masivo import _guard
-from masivo._guesses import no_attribute
+from masivo._guesses import Advised
 from masivo._living import Living
 from masivo.protocol import NotCopied, Secret, configure
 
@@ -28,7 +28,7 @@ clients: Living[ClientBase[Any]] = Living()
 """Every client of every world that is still referenced."""
 
 
-class ClientBase(NotCopied, Generic[H]):
+class ClientBase(Advised, NotCopied, Generic[H]):
     """The common part of the clients.
 
     An event is a mapping::
@@ -174,11 +174,6 @@ class ClientBase(NotCopied, Generic[H]):
     def _is_usable(self) -> bool:
         """Return whether events can still be sent."""
         return self._is_open
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name):
-            raise no_attribute(self, name)
 
     def __repr__(self) -> str:
         with suppress(AttributeError):  # in a traceback out of the constructor

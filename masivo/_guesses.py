@@ -1,16 +1,17 @@
-"""The advice for attributes that do not exist, and the names that a shell completes."""
+"""The advice for names that do not exist, and the names that a shell completes."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+import sys
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["no_attribute", "no_name", "public_names"]
+__all__ = ["Advised", "no_name", "public_names"]
 
-_SEND: Final = "send_analytics_event(event)"
+_SEND: Final = "use send_analytics_event(event)"
 _SENDING: Final = (
-    *("send", "send_event", "track", "emit", "capture", "enqueue", "put", "add", "push", "publish"),
-    *("event", "log", "log_event", "record", "report", "create_event"),
+    *("send", "send_event", "track", "track_event", "emit", "capture", "enqueue", "put", "add"),
+    *("push", "publish", "submit", "event", "log", "log_event", "record", "report", "create_event"),
 )
 _PROFILES: Final = ("identify", "group", "alias", "page", "screen")
 _CLIENT: Final = {
@@ -20,27 +21,156 @@ _CLIENT: Final = {
         f"{_SEND} for each event; batches form by themselves",
     ),
     **dict.fromkeys(_PROFILES, f"{_SEND}: there are events alone, each with its customer_id"),
-    **dict.fromkeys(("wait", "join"), "flush(), which waits for every event so far"),
-    **dict.fromkeys(("queue", "pending", "size", "metrics", "events"), "stats()"),
-    **dict.fromkeys(("token", "authorize", "login", "authenticate", "connect"), "get_token()"),
+    **dict.fromkeys(("wait", "join"), "use flush(), which waits for every event so far"),
+    **dict.fromkeys(("queue", "pending", "size", "metrics", "events", "delivered"), "use stats()"),
+    **dict.fromkeys(
+        ("token", "authorize", "login", "authenticate", "connect", "ping", "health", "check"),
+        "use get_token()",
+    ),
 }
 _PACKAGE: Final = {
-    **dict.fromkeys((*_SENDING, *_PROFILES), f"Client(), and its {_SEND}"),
-    **dict.fromkeys(("init", "setup", "configure", "api_key", "key"), "Client(api_key)"),
-    **dict.fromkeys(("Masivo", "MasivoClient", "SyncClient"), "Client"),
-    **dict.fromkeys(("AsyncMasivo", "AsyncMasivoClient", "MasivoAsyncClient"), "AsyncClient"),
-    **dict.fromkeys(("Event", "MasivoEvent"), "AnalyticsEvent, or a dict"),
+    **dict.fromkeys((*_SENDING, *_PROFILES), f"use Client(), and its {_SEND.removeprefix('use ')}"),
+    **dict.fromkeys(("init", "setup", "configure", "api_key", "key"), "use Client(api_key)"),
+    **dict.fromkeys(("Masivo", "MasivoClient", "SyncClient", "client"), "use Client"),
+    **dict.fromkeys(("AsyncMasivo", "AsyncMasivoClient", "MasivoAsyncClient"), "use AsyncClient"),
+    **dict.fromkeys(("Event", "MasivoEvent"), "use AnalyticsEvent, or a dict"),
+    **dict.fromkeys(
+        ("Config", "Settings", "Options", "MasivoConfig", "Retry", "RetryPolicy"),
+        "use the options of Client",
+    ),
+    **dict.fromkeys(("SendResult", "Result", "EventResult"), "use SendEventResult"),
+    **dict.fromkeys(
+        (
+            *("APIError", "ApiError", "MasivoAPIError", "MasivoApiError", "MasivoHTTPError"),
+            *("MasivoException", "RateLimitError", "MasivoRateLimitError"),
+        ),
+        "use MasivoError, which has the HTTP status",
+    ),
+    **dict.fromkeys(("AuthenticationError", "MasivoAuthenticationError"), "use MasivoAuthError"),
+    **dict.fromkeys(("exceptions", "errors"), "the errors are in masivo, as masivo.MasivoError is"),
+    **dict.fromkeys(("Emulator", "MasivoEmulator"), "use masivo.emulator.Emulator"),
+    **{
+        name: f"use masivo.testing.{name}"
+        for name in ("MasivoClock", "MasivoEvents", "MasivoTestCase")
+    },
+    "Spool": "use Client(spool=DIR)",
+    "version": "use __version__",
 }
 _ENDS: Final = ("shutdown", "stop", "disconnect", "close", "aclose")
-_AWAITED: Final = ("flush", "get_token")
-_RESULT: Final = "SendEventResult, or raises the error"
-_DELIVERY: Final = ("result", "wait", "get", "status", "success", "data", "ok", "failed", "error")
-
-
+_RESULT: Final = "a SendEventResult, or raises the error"
+_DELIVERY: Final = (
+    *("result", "wait", "get", "status", "success", "data", "ok", "failed", "error"),
+    *("value", "response", "delivered"),
+)
+_KIT: Final = {
+    "MasivoEvents": {
+        **dict.fromkeys(
+            (
+                *("expect_one", "expect_event", "expect_sent", "assert_sent", "assert_event"),
+                *("assert_called", "find", "filter", "get"),
+            ),
+            "use expect(type=…), which returns the event",
+        ),
+        **dict.fromkeys(
+            ("expect_count", "assert_count", "expect_many"), "use expect(type=…, count=2)"
+        ),
+        **dict.fromkeys(
+            ("assert_none", "assert_not_sent", "expect_not", "expect_no", "expect_nothing"),
+            "use expect_none(type=…)",
+        ),
+        "wait_for": "use expect(type=…, timeout=5)",
+        "assert_delivered": "use expect_delivered()",
+        **dict.fromkeys(("sent", "events", "list"), "use all, the list of the events"),
+        **dict.fromkeys(("first", "last"), "use masivo_events[0], masivo_events[-1]"),
+        "reset": "use clear()",
+    },
+    "MasivoClock": {
+        **dict.fromkeys(
+            (
+                *("tick", "sleep", "forward", "fast_forward", "step", "shift", "jump", "run"),
+                *("wait", "travel", "move_to"),
+            ),
+            "use advance(30), in seconds",
+        ),
+        **dict.fromkeys(("now", "utcnow", "monotonic"), "use time(), or elapsed"),
+    },
+    "Emulator": {
+        **dict.fromkeys(
+            ("fail_next", "down", "outage", "respond", "error", "set_status", "raise_error"),
+            "use fail(503, route='events')",
+        ),
+        **dict.fromkeys(
+            ("delay", "latency", "slow", "timeout"),
+            "use fail(masivo.emulator.Fault(delay=2))",
+        ),
+        **dict.fromkeys(("recover", "restore", "up"), "use heal()"),
+        "reset": "use clear() for what it recorded, heal() for faults",
+        **dict.fromkeys(("received", "accepted", "sent"), "use events"),
+        **dict.fromkeys(("calls", "history"), "use requests"),
+        "count": "use event_count",
+        **dict.fromkeys(("base_url", "port", "address"), "use url"),
+        **dict.fromkeys(("api_key", "key"), "use client_key"),
+        **dict.fromkeys(("close", "shutdown"), "use stop()"),
+        "quota": "use Emulator(daily_quota=10)",
+    },
+    "RecordedRequest": {
+        "status_code": "use status",
+        "url": "use path",
+        **dict.fromkeys(("json", "data", "payload"), "use events, or body"),
+        **dict.fromkeys(("text", "content"), "use body"),
+    },
+    "MasivoTestCase": {
+        **dict.fromkeys(
+            ("masivo_events", "masivo_emulator"),
+            "a setUp of your own must call super().setUp() first, which makes it",
+        ),
+        "events": "use masivo_events",
+        "emulator": "use masivo_emulator",
+        "masivo_clock": "virtual time needs pytest",
+    },
+}
+"""For each class of the test kit, names that one might guess."""
 _OF_DRIVERS: Final = frozenset(
     ("at", "buffer", "claim", "customer", "encoded", "outcome", "peek", "position")
 )
 """The attributes of deliveries that are for drivers, not for callers."""
+
+
+class Advised:
+    """A class whose error for a missing attribute says which name is meant."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            kind = type(self)
+            text = f"{kind.__name__!r} object has no attribute {name!r}"
+            meant = _meant(kind, name)
+            raise AttributeError(f"{text}: {meant}" if meant else text, name=name, obj=self)
+
+
+def _meant(kind: type, name: str) -> str | None:
+    for base in kind.__mro__:
+        if base.__name__ in _KIT:
+            return _KIT[base.__name__].get(name)
+    waits = hasattr(kind, "__await__") or hasattr(kind, "aclose")  # in a loop
+    if not hasattr(kind, "send_analytics_event"):
+        if name == "add_done_callback":
+            return "set on_error, or on_activity, of the client"
+        if name not in _DELIVERY:
+            return None
+        way = "await the delivery: it gives" if waits else "use result(), which gives"
+        return f"{way} {_RESULT}"
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # sendAnalyticsEvent
+    meant = _CLIENT.get(plain)
+    if name in _ENDS:
+        meant = "use aclose()" if waits else "use close()"
+    elif plain != name and hasattr(kind, plain):
+        meant = _SEND if plain in _SEND else f"use {plain}()"
+    if meant is not None and waits:
+        meant = re.sub(r"^use (?=aclose|flush|get_token)", "use await ", meant)
+    return meant
 
 
 def public_names(delivery: object) -> list[str]:
@@ -48,33 +178,7 @@ def public_names(delivery: object) -> list[str]:
     return sorted({*dir(type(delivery))} - _OF_DRIVERS)
 
 
-def no_attribute(thing: object, name: str) -> AttributeError:
-    """The error for an attribute that a client or a delivery does not have."""
-    kind = type(thing)
-    waits = hasattr(kind, "__await__") or hasattr(kind, "aclose")  # in a loop
-    meant = None
-    if hasattr(kind, "send_analytics_event"):
-        plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # sendAnalyticsEvent
-        meant = _CLIENT.get(plain)
-        if name in _ENDS:
-            meant = "await aclose()" if waits else "close()"
-        elif plain != name and hasattr(kind, plain):
-            meant = _SEND if plain in _SEND else f"{plain}()"
-        if meant is not None and waits and meant.startswith(_AWAITED):
-            meant = f"await {meant}"
-    elif name in _DELIVERY:
-        meant = (
-            f"await the delivery: it gives a {_RESULT}"
-            if waits
-            else (f"result(), which gives a {_RESULT}")
-        )
-    text = f"{kind.__name__!r} object has no attribute {name!r}"
-    if meant is not None:
-        text += f": {meant}" if meant.startswith("await the") else f": use {meant}"
-    return AttributeError(text, name=name, obj=thing)
-
-
-def no_name(package: str, names: list[str], name: str) -> AttributeError:
+def no_name(package: str, names: list[str], name: str) -> AttributeError | ImportError:
     """The error for a name that the package does not have.
 
     Args:
@@ -84,6 +188,12 @@ def no_name(package: str, names: list[str], name: str) -> AttributeError:
     """
     meant = _PACKAGE.get(name)
     if f"Masivo{name}" in names:  # ValidationError
-        meant = f"Masivo{name}"
+        meant = f"use Masivo{name}"
     text = f"module {package!r} has no attribute {name!r}"
-    return AttributeError(text if meant is None else f"{text}: use {meant}", name=name)
+    if meant is None:
+        return AttributeError(text, name=name)
+    # ``from masivo import X`` replaces an AttributeError by one of its own, without the advice.
+    importer = sys._getframe(2).f_globals.get("__name__")  # noqa: SLF001 (it has no other name)
+    if importer == "importlib._bootstrap":
+        return ImportError(f"cannot import name {name!r} from {package!r}: {meant}", name=package)
+    return AttributeError(f"{text}: {meant}", name=name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from masivo import MasivoClosedError, protocol
 from masivo._client import ClientBase
-from masivo._guesses import no_attribute, public_names
+from masivo._guesses import Advised, public_names
 from masivo._http import AsyncHttpClient, opener_of
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
@@ -26,7 +26,7 @@ __all__ = ["AsyncDelivery", "LoopClient"]
 M = TypeVar("M", bound="Callable[..., Coroutine[object, None, object]]")
 
 
-class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
+class AsyncDelivery(protocol.Delivery, Advised, gc=False, eq=False):
     """The handle of one event: ``await`` it for the outcome, any number of times.
 
     Awaiting returns the SendEventResult or raises the MasivoError that ended the event. Cancelling
@@ -39,11 +39,6 @@ class AsyncDelivery(protocol.Delivery, gc=False, eq=False):
 
     def __dir__(self) -> list[str]:
         return public_names(self)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name):
-            raise no_attribute(self, name)
 
     async def _result(self) -> SendEventResult:
         return unwrap(await self._wait())

@@ -285,16 +285,26 @@ _MEANT: Final = {
     **dict.fromkeys(("on_failure", "error_handler", "callback"), "on_error"),
     **dict.fromkeys(("workers", "concurrency", "threads"), "max_in_flight"),
     **dict.fromkeys(("send", "dry_run", "test", "sandbox", "disable", "disabled"), "enabled"),
-    **dict.fromkeys(("persist", "persistence", "storage", "queue_dir"), "spool"),
+    **dict.fromkeys(("persist", "persistence", "storage", "store", "queue_dir"), "spool"),
+    **dict.fromkeys(("http", "client"), "http_client"),
 }
 """Names that other packages use for our options."""
 _INSTEAD: Final = {
     **dict.fromkeys(("debug", "verbose", "log_level"), "set MASIVO_LOG=debug in the environment"),
     **dict.fromkeys(("logger", "log"), "use logging.getLogger('masivo')"),
     **dict.fromkeys(("proxy", "proxies"), "set HTTPS_PROXY in the environment"),
-    **dict.fromkeys(("verify", "ssl_context", "cert"), "set SSL_CERT_FILE in the environment"),
-    **dict.fromkeys(("headers", "session", "transport"), "pass an httpx client as http_client"),
-    "gzip": "pass api=masivo.Api(content_encoding='gzip')",
+    **dict.fromkeys(
+        ("verify", "ssl", "ssl_context", "cert"), "set SSL_CERT_FILE in the environment"
+    ),
+    **dict.fromkeys(
+        ("headers", "user_agent", "session", "transport"), "pass an httpx client as http_client"
+    ),
+    **dict.fromkeys(
+        ("gzip", "compress", "compression"), "pass api=masivo.Api(content_encoding='gzip')"
+    ),
+    **dict.fromkeys(("platform", "customer_id", "user_id"), "put it into each event"),
+    "server_key": "pass a CLIENT key as api_key",
+    "on_success": "call result() of the delivery, or set on_activity",
     **dict.fromkeys(("sync_mode", "sync"), "wait for the delivery, or call flush()"),
 }
 """Options of other packages that have no counterpart here, and what to do instead."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from masivo import _process, protocol
 from masivo._client import ClientBase
-from masivo._guesses import no_attribute, public_names
+from masivo._guesses import Advised, public_names
 from masivo._http import HttpClient, ThreadSender, opener_of
 from masivo.protocol import Failed, unwrap, wait_limit
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Client", "Delivery"]
 
 
-class Delivery(protocol.Delivery, gc=False, eq=False):
+class Delivery(protocol.Delivery, Advised, gc=False, eq=False):
     """The handle of one event, which gives its outcome."""
 
     def result(self, timeout: float | None = None) -> SendEventResult:
@@ -54,11 +54,6 @@ class Delivery(protocol.Delivery, gc=False, eq=False):
 
     def __dir__(self) -> list[str]:
         return public_names(self)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name):
-            raise no_attribute(self, name)
 
     def _wait(self, timeout: float | None) -> protocol.Outcome:
         timeout = wait_limit(timeout)

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
+from masivo._guesses import Advised
 from masivo._protocol.wire.serving import BASE_PATH, METHODS
 from masivo.emulator.api import StorefrontApi
 from masivo.emulator.exchange import Desk, Exchange
@@ -18,7 +19,7 @@ from masivo.emulator.server import Server
 from masivo.emulator.switches import NO_SWITCHES
 
 
-class Emulator:
+class Emulator(Advised):
     """A local HTTP server that behaves as the Masivo API does, and misbehaves on demand.
 
     `with Emulator() as emulator:` starts and stops it. Everything is thread-safe.

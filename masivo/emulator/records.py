@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from masivo._guesses import Advised
 from masivo.emulator.faults import Fault
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RecordedRequest:
+class RecordedRequest(Advised):
     """One request as it arrived, and its result.
 
     It never changes: when the request has its response, a new record replaces it in

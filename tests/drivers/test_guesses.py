@@ -10,6 +10,8 @@ import masivo
 from masivo import AsyncClient, Client, TrioClient
 from masivo._async.client import AsyncDelivery
 from masivo._sync.client import Delivery
+from masivo.emulator import Emulator, RecordedRequest
+from masivo.testing import MasivoClock, MasivoEvents
 
 LOCAL: dict[str, Any] = {"api_key": "k-1", "base_url": "http://127.0.0.1:9/v1"}
 
@@ -48,6 +50,7 @@ def test_of_clients(kind: Any, name: str, meant: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "meant"),
     [
+        (Delivery, "add_done_callback", "set on_error, or on_activity, of the client"),
         (Delivery, "status", "use result(), which gives a SendEventResult, or raises the error"),
         (AsyncDelivery, "result", "await the delivery: it gives a SendEventResult, or raises"),
         (Delivery, "colour", "'Delivery' object has no attribute 'colour'"),
@@ -61,12 +64,33 @@ def test_of_deliveries(kind: Any, name: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "name", "meant"),
+    [
+        (MasivoEvents, "expect_one", ": use expect(type=…), which returns the event"),
+        (MasivoClock, "tick", ": use advance(30), in seconds"),
+        (Emulator, "fail_next", ": use fail(503, route='events')"),
+        (RecordedRequest, "status_code", ": use status"),
+        (Emulator, "colour", "'Own' object has no attribute 'colour'"),
+    ],
+)
+def test_of_the_test_kit(kind: Any, name: str, meant: str) -> None:
+    """For assertions of mocks, other virtual clocks, other local servers; in subclasses, too."""
+    thing = kind.__new__(type("Own", (kind,), {}))
+    with pytest.raises(AttributeError) as caught:
+        getattr(thing, name)
+    assert str(caught.value).endswith(meant)
+
+
+@pytest.mark.parametrize(
     ("name", "meant"),
     [
         ("MasivoClient", "module 'masivo' has no attribute 'MasivoClient': use Client"),
         ("track", ": use Client(), and its send_analytics_event(event)"),
         ("init", ": use Client(api_key)"),
         ("ValidationError", ": use MasivoValidationError"),
+        ("RateLimitError", ": use MasivoError, which has the HTTP status"),
+        ("exceptions", ": the errors are in masivo, as masivo.MasivoError is"),
+        ("MasivoEvents", ": use masivo.testing.MasivoEvents"),
         ("colour", "module 'masivo' has no attribute 'colour'"),
     ],
 )
@@ -76,6 +100,16 @@ def test_of_the_package(name: str, meant: str) -> None:
         getattr(masivo, name)
     assert str(caught.value).endswith(meant)
     assert not hasattr(masivo, name)
+
+
+def test_of_an_import() -> None:
+    """``from masivo import X`` gives the same advice; a module is imported as usual."""
+    advice = "cannot import name 'MasivoClient' from 'masivo': use Client$"
+    with pytest.raises(ImportError, match=advice):
+        exec("from masivo import MasivoClient")
+    with pytest.raises(ImportError, match="cannot import name 'colour' from 'masivo'"):
+        exec("from masivo import colour")
+    exec("from masivo import emulator, testing")
 
 
 @pytest.mark.parametrize("kind", [Delivery, AsyncDelivery])

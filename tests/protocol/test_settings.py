@@ -505,6 +505,7 @@ def test_each_option_has_its_check() -> None:
         ("apiKey", "there is no option 'apiKey'; did you mean 'api_key'?"),
         ("flushAt", "there is no option 'flushAt'; did you mean 'batch_size'?"),
         ("debug", "there is no option 'debug'; set MASIVO_LOG=debug in the environment"),
+        ("platform", "there is no option 'platform'; put it into each event"),
         ("x", "there is no option 'x'"),
     ],
 )

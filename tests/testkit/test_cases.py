@@ -52,6 +52,17 @@ class ShopTest(MasivoTestCase):
             Client(base_url="https://app.masivo.ai/api/storefront/v1")
 
 
+class TestWithASetUp(MasivoTestCase):
+    def setUp(self):
+        "Forget super().setUp()."
+
+    def test_the_error_says_so(self):
+        with self.assertRaisesRegex(AttributeError, "must call super.*setUp"):
+            self.masivo_events
+        with self.assertRaisesRegex(AttributeError, "virtual time needs pytest"):
+            self.masivo_clock
+
+
 if __name__ == "__main__":
     unittest.main()
 """
@@ -90,7 +101,7 @@ def test_each_test_has_an_api(
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Ran 3 tests" in done.stderr or "3 passed" in done.stdout
+    assert "Ran 4 tests" in done.stderr or "4 passed" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unittest
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from masivo._guesses import Advised
 from masivo.protocol import configure
 
 from .emulated import emulated
@@ -24,7 +25,7 @@ OURS.add(configure(environ=_environment.shell | {"MASIVO_API_KEY": "any"}).accou
 _environment.guard(NOWHERE)
 
 
-class MasivoTestCase(unittest.TestCase):
+class MasivoTestCase(Advised, unittest.TestCase):
     """Gives each test a local API; derive from it before Django's ``TestCase``.
 
     From its import on, no client of this process reaches the real API. In a test, ``Client()``

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from masivo._guesses import Advised
+
 from .loops import in_loop, in_thread
 
 if TYPE_CHECKING:
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["MasivoClock"]
 
 
-class MasivoClock:
+class MasivoClock(Advised):
     """The time of the clients and the emulator, which only the test advances.
 
     A call that waits in the test's own thread (``client.flush()``, ``delivery.result()``) advances

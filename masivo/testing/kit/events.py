@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
+from masivo._guesses import Advised
 from masivo._protocol.wire.schema import problem_with
 
 from . import report
@@ -29,7 +30,7 @@ __all__ = ["MasivoEvents"]
 _NOTHING: Final[Mapping[str, object]] = {}
 
 
-class MasivoEvents(Sequence["dict[str, Any]"]):
+class MasivoEvents(Sequence["dict[str, Any]"], Advised):
     """The events that code under test has sent, in order; the fixture ``masivo_events``.
 
     An event counts from the call of ``send_analytics_event`` on, whether it is pending or
