@@ -27,6 +27,7 @@ from masivo import (
     MasivoQueueFullError,
 )
 from masivo._overdue import PATIENCE, Outstanding
+from masivo._session import registry
 from masivo._sync.clock import Clock
 from masivo._sync.session import sessions
 from masivo.emulator import Emulator, Fault
@@ -603,6 +604,17 @@ def test_a_session_that_ends_late_leaves_the_next_one_alone(connect: Connect) ->
         go.set()
         until(lambda: old._thread is None and not old.is_busy)
         assert connect(http_client=http)._session is new
+
+
+def test_a_new_client_does_not_join_a_session_that_is_over(connect: Connect) -> None:
+    """A client that is made after the last one has detached, and before their session has left the
+    registry, has a session of its own: it must not get the other's token and counters."""
+    first = connect()
+    old = first._session
+    first.close()
+    registry[old._key] = old  # as in that moment
+    assert connect()._session is not old
+    assert old not in sessions()
 
 
 def test_threads_do_not_pile_up(connect: Connect, emulator: Emulator) -> None:

@@ -95,7 +95,7 @@ def _enter(target: Path) -> None:
 # ── The mutants ──────────────────────────────────────────────────────────────────────────────
 
 
-def _make(folder: Folder) -> list[tuple[SourceFileMutationData, str]]:
+def _make(folder: Folder, seed: int) -> list[tuple[SourceFileMutationData, str]]:
     """Make the mutants; return them, in the order in which they are judged."""
     from mutmut import __main__ as mutmut
     from mutmut.configuration import config
@@ -109,7 +109,7 @@ def _make(folder: Folder) -> list[tuple[SourceFileMutationData, str]]:
         mutmut.create_mutants(1)
     found, _ = mutmut.collect_source_file_mutation_data(mutant_names=())
     mutants = sorted(((data, name) for data, name, _ in found), key=lambda pair: pair[1])
-    Random(1).shuffle(mutants)
+    Random(seed).shuffle(mutants)
     return mutants
 
 
@@ -252,7 +252,7 @@ def _judge(name: str, options: argparse.Namespace) -> bool:
             raise SystemExit(f"another run judges the mutants of {name}") from None
         _copy(target)
         _enter(target)
-        mutants = _make(folder)
+        mutants = _make(folder, options.seed)
         for data, mutant in mutants:
             if NAMES.get(data.exit_code_by_key[mutant]) in options.again:
                 data.exit_code_by_key[mutant] = None
@@ -278,6 +278,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="for how long")
     parser.add_argument("--count", type=int, help="how many at most")
     parser.add_argument("--only", default="*", help="those whose name is like this: *_send__*")
+    parser.add_argument("--seed", type=int, default=1, help="of the order; another: a fresh sample")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--again", nargs="*", default=[], help="judge anew what came to this")
     options = parser.parse_args()
