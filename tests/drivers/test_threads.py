@@ -369,6 +369,24 @@ def test_an_interrupt_in_the_callers_own_request(connect: Connect) -> None:
         assert second.result(10).success
 
 
+def test_an_interrupted_poll_is_done_by_another_thread(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the caller's thread polls: a thread of the package polls in its place, so that
+    here the session ends with its client."""
+    client = connect()
+    session, poll = client._session, client._session._poll
+
+    def interrupt() -> None:
+        monkeypatch.setattr(session, "_poll", poll)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "_poll", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        client.destroy()
+    until(lambda: session not in sessions())
+
+
 def test_an_interrupt_of_a_flush_loses_no_event(connect: Connect, emulator: Emulator) -> None:
     """Whatever call of the package a signal's handler interrupts by an exception, while the main
     thread waits for a flush and the worker for an answer: every event that was taken arrives."""
@@ -580,6 +598,34 @@ def test_a_polling_thread_that_ends_during_a_wait_is_replaced(
     monkeypatch.setattr(session, "_hush", once)
     monkeypatch.setattr(session.clock, "wait_for", noted)
     assert client.flush(8).delivered == 1
+
+
+def test_a_ring_while_the_polling_thread_ends_is_heard(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The polling thread finds nothing left to do, and somebody rings before it is gone: another
+    thread polls."""
+    client = connect()
+    client.get_token(10)
+    session = client._session
+
+    class Bell(SimpleQueue[None]):
+        rung = False
+
+        def empty(self) -> bool:
+            """As ever; then, once, somebody rings."""
+            found = super().empty()
+            if threading.current_thread() is polling and not (self.rung or session.engine.attached):
+                self.rung = True
+                session.wake()
+            return found
+
+    polling, former, bell = session._thread, session._bell, Bell()
+    monkeypatch.setattr(session, "_bell", bell)
+    former.put(None)
+    client.close()
+    until(lambda: bell.rung and not workers())
+    assert not session._wanted
 
 
 def test_a_session_that_ends_late_leaves_the_next_one_alone(connect: Connect) -> None:
