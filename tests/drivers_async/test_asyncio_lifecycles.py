@@ -522,12 +522,12 @@ def test_an_http_client_is_closed_when_its_requests_are_over(
 
 
 def test_no_task_outlives_the_last_client(run: Callable[..., Any], client: AsyncClient) -> None:
-    """The response that ends a close ends the task that drives the client, too."""
+    """The response that ends a close ends the task that drives the client, too, at once."""
 
     async def main() -> None:
         client.send_analytics_event(event(1))
         await client.aclose()
-        await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main())
 

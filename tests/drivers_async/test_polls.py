@@ -144,6 +144,26 @@ async def test_others_run_between_two_batches(connect: Connect) -> None:
     assert len(set(sent_at)) > 10
 
 
+async def test_a_wake_during_a_poll_is_followed_by_another_poll(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that is sent while a poll is under way, as by a finalizer, does not wait for the next
+    event."""
+    poll = Engine.poll
+    async with connect(batch_size=1) as client:
+        await client.get_token()
+
+        def then_send(engine: Engine) -> Any:
+            output = poll(engine)
+            if not client.stats().accepted:
+                client.send_analytics_event(event())
+            return output
+
+        monkeypatch.setattr(Engine, "poll", then_send)
+        session_of(client).wake()
+        await eventually(lambda: client.stats().delivered == 1)
+
+
 async def test_a_driver_of_a_parent_process_sleeps(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

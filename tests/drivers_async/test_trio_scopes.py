@@ -395,6 +395,26 @@ def test_an_interrupt_during_a_step_loses_nothing(
     assert all(delivery.done() for delivery in deliveries)
 
 
+def test_what_fails_in_the_clients_nursery_comes_out_of_its_block(
+    connect: Callable[..., TrioClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the package or of trio in a task of the client is not swallowed at its end."""
+
+    async def fail(*_: object) -> None:
+        await trio.lowlevel.checkpoint()
+        raise BlockError
+
+    monkeypatch.setattr("masivo._async.on_trio.TrioSession.watch", fail)
+
+    async def main() -> None:
+        async with connect():
+            pass
+
+    with pytest.raises(ExceptionGroup) as caught:
+        trio.run(main)
+    assert caught.group_contains(BlockError)
+
+
 def test_an_interrupt_during_a_request_comes_out_plain(
     connect: Callable[..., TrioClient],
 ) -> None:
