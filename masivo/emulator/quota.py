@@ -41,7 +41,7 @@ class Quota:
         granted = window.used < self._limit
         if granted and key is not None:
             window.used += 1
-        reset = str(max(1, math.ceil(window.ends_at - now)))
+        reset = str(math.ceil(window.ends_at - now))
         headers = (
             ("X-RateLimit-Limit", str(self._limit)),
             ("X-RateLimit-Remaining", str(self._limit - window.used)),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.protocol import Note, RejectedEvent, StoreError
+from masivo.spool.records import FRAME
 
 from .programs import run
 from .reading import bodies, empty, everything, files, listing
@@ -49,6 +50,25 @@ def test_a_full_spool_takes_events_again_when_others_have_gone(
         assert len(everything(spool.own).events) == len(positions)
         spool.own.remove(positions)
         assert spool.tend()
+
+
+def test_a_spool_may_be_filled_to_its_bound(make: Callable[..., Spool]) -> None:
+    """The bound is the most bytes, not the first that are too many."""
+    spool = make(max_bytes=FRAME + 300)
+    assert spool.has_room
+    spool.append(b"x" * 300, 1.0, True)
+    assert not spool.has_room
+
+
+def test_the_bytes_of_a_parent_process_do_not_count(make: Callable[..., Spool]) -> None:
+    """The child of a fork begins a log of its own, with the whole bound."""
+    spool = make(max_bytes=20_000)
+    for _ in range(2):  # the first segment is closed in between
+        until_full(spool)
+        spool.tend()
+    spool.forked()
+    assert spool.has_room
+    spool.append(b"x", 1.0, True)
 
 
 def test_a_segment_is_small_beside_the_bound(folder: Path, make: Callable[..., Spool]) -> None:
