@@ -147,8 +147,8 @@ async def test_others_run_between_two_batches(connect: Connect) -> None:
 async def test_a_wake_during_a_poll_is_followed_by_another_poll(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An event that is sent while a poll is under way, as by a finalizer, does not wait for the next
-    event."""
+    """An event that is sent while a poll is under way, as by a finalizer, does not wait for the
+    next event."""
     poll = Engine.poll
     async with connect(batch_size=1) as client:
         await client.get_token()
