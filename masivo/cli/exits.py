@@ -122,8 +122,9 @@ def end(error: BaseException, arguments: Sequence[str]) -> int:
     elif isinstance(error, MasivoError):
         code, kind, message = print_error(error), "", ""
     else:
-        code, kind, message = Exit.INTERRUPTED, "Interrupted", "interrupted"
-        terminal.note("Interrupted.")
+        message = f"interrupted: {error}" if str(error) else "interrupted"
+        code, kind = Exit.INTERRUPTED, "Interrupted"
+        terminal.note(f"I{message[1:]}.")
     if "--json" in arguments:
         flag = next((_FLAGS[word] for word in arguments if word in _FLAGS), "success")
         known = report(error) if isinstance(error, MasivoError) else _report(kind, message)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from masivo import Client, MasivoError
@@ -9,6 +11,9 @@ from masivo import Client, MasivoError
 from . import fields, terminal
 from .account import find_account, options
 from .exits import TABLE, Exit, UsageError, print_error, report
+
+if TYPE_CHECKING:
+    from masivo import FailedEvent
 
 __all__ = ["send"]
 
@@ -56,7 +61,7 @@ def send(
         fields.put(event, path, value)
     _check(event)
     account = find_account(base_url, key_file)
-    with Client(account.key.reveal(), base_url=account.base_url) as client:
+    with Client(account.key.reveal(), base_url=account.base_url, on_error=_told) as client:
         try:
             delivery = client.send_analytics_event(event)
             client.flush()
@@ -65,6 +70,10 @@ def send(
             if as_json:
                 terminal.result_json({"success": False, "error": report(error)})
             return print_error(error, account.base_url)
+        except KeyboardInterrupt:
+            client.destroy()  # do not wait for the response
+            terminal.note("")  # after the ^C of the terminal
+            raise click.Abort("the event may have been accepted") from None
     if as_json:
         terminal.result_json(
             {"success": outcome.success, "status": outcome.status, "data": outcome.data}
@@ -72,6 +81,10 @@ def send(
     else:
         terminal.result(f"Accepted by {account.base_url} (HTTP {outcome.status}).")
     return Exit.GOOD
+
+
+def _told(_: FailedEvent) -> None:
+    """Leave out the client's warning: the command prints the outcome itself."""
 
 
 def _check(event: dict[str, object]) -> None:

@@ -32,7 +32,7 @@ def flush_beside_a_patient_one(emulator: Emulator) -> None:
 def test_a_sleeping_thread_learns_of_an_earlier_repeat(emulator: Emulator, status: int) -> None:
     """While one thread sleeps until another client's batch is due, the repeat of a failed batch
     is sent when its own wait is over."""
-    emulator.fail(Fault(status=status), route="events", times=3)
+    emulator.fail(Fault(status=status), route="events", times=2)
     flush_beside_a_patient_one(emulator)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -179,16 +180,22 @@ def test_json_of_every_outcome(
 
 
 def test_json_of_an_interruption(shell: Shell) -> None:
-    """Ctrl-C is such an outcome."""
+    """Ctrl-C is such an outcome, at once: nothing waits for the response, and its loss needs no
+    further warning."""
     sent = threading.Event()
     shell.emulator.fail(Fault(delay=5), route="events")
     shell.emulator.on_request = lambda _: sent.set()
     with shell.start(*SEND) as process:
         assert sent.wait(60)
+        began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=60)
+        assert time.monotonic() - began < 4
     assert process.returncode == 130
-    assert json.loads(out)["error"]["kind"] == "Interrupted"
+    error = json.loads(out)["error"]
+    assert error["kind"] == "Interrupted"
+    assert error["message"] == "interrupted: the event may have been accepted"
+    assert err.decode() == "\nInterrupted: the event may have been accepted.\n"
 
 
 def test_retries(shell: Shell) -> None:

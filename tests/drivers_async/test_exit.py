@@ -46,7 +46,7 @@ threading.Thread(target=run, daemon=True).start()
 ready.wait()
 """
 
-HASTE = "from masivo import _process; _process.EXIT_TIMEOUT = 1.0\n"
+HASTE = "from masivo import _process; _process.EXIT_TIMEOUT = 0.4\n"
 
 
 @pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=pytest.mark.full), "trio"])
