@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from masivo.emulator import Fault
-from masivo.protocol import Secret
+from masivo.protocol import Secret, StoreError
 from masivo.relay.connection import Connections
 from masivo.relay.leases import Leases
 from masivo.relay.partition import Partition
@@ -18,7 +21,7 @@ from .stores import batch, customer_orders, drained, event, make, numbered, runn
 
 if TYPE_CHECKING:
     from masivo.emulator import Emulator
-    from masivo.protocol import Place
+    from masivo.protocol import Place, Window
     from masivo.relay.on_redis import RedisStore
 
     from .redis_server import RedisServer
@@ -185,6 +188,11 @@ async def second(store: RedisStore) -> tuple[bytes, Partition]:
     return token, Partition(store._redis.blocking(), store._keys, 0, token, lambda: None)
 
 
+def read(window: Window) -> list[int]:
+    """The numbers of a window's events."""
+    return [json.loads(b"{" + each.event)["n"] for each in window.events]
+
+
 def test_who_comes_too_late_deletes_nothing(redis_server: RedisServer, emulator: Emulator) -> None:
     """The script looks at the lease: events, dead letters and counts stay as they are."""
 
@@ -255,6 +263,58 @@ def test_a_log_can_be_read_in_pieces_and_again(
             assert windows >= 8
             small = partition.read(None, 1_000, 1)
             assert len(small.events) == 1
+
+    asyncio.run(main())
+
+
+def test_what_has_ended_is_not_read_again(redis_server: RedisServer, emulator: Emulator) -> None:
+    """From an earlier place: neither whole entries that have ended nor single events; nor does
+    what was read ahead come twice."""
+
+    async def main() -> None:
+        emulator.fail(503, route="authorize", times=None)
+        async with running(redis_server, emulator, partitions=1) as store:
+            for first in (0, 10, 20):
+                await store.keep(numbered(range(first, first + 10)))
+            _, partition = await second(store)
+            first_window = partition.read(None, 4, 1 << 20)
+            positions = [each.position for each in first_window.events]
+            partition.read(first_window.after, 21, 1 << 20)
+            partition.remove(positions[1:3])
+            whole = partition.read(None, 100, 1 << 20)
+            assert read(whole) == [0, *range(3, 30)]
+            partition.remove([each.position for each in whole.events[8:18]])
+            assert read(partition.read(None, 8, 1 << 20)) == [0, *range(3, 10)]
+            assert read(partition.read(first_window.after, 100, 1 << 20)) == [
+                *range(4, 10),
+                *range(20, 30),
+            ]
+
+    asyncio.run(main())
+
+
+def test_nothing_is_read_again_before_its_removals_are_written(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """Redis still has what has ended: to read that again would be to send it twice."""
+
+    async def main() -> None:
+        emulator.fail(503, route="authorize", times=None)
+        async with running(redis_server, emulator, partitions=1) as store:
+            for first in (0, 10, 20):
+                await store.keep(numbered(range(first, first + 10)))
+            _, partition = await second(store)
+            window = partition.read(None, 15, 1 << 20)
+            redis_server.call("RENAME", "{masivo}:counts", "{masivo}:aside")
+            redis_server.call("SET", "{masivo}:counts", "somebody's")
+            partition.remove([each.position for each in window.events[:12]])
+            assert not partition.writable
+            with pytest.raises(StoreError, match="could not be removed yet"):
+                partition.read(None, 100, 1 << 20)
+            assert read(partition.read(window.after, 10, 1 << 20)) == [*range(15, 25)]
+            redis_server.call("RENAME", "{masivo}:aside", "{masivo}:counts")
+            assert read(partition.read(None, 100, 1 << 20)) == [*range(12, 30)]
+            assert partition.writable
 
     asyncio.run(main())
 
