@@ -151,7 +151,7 @@ class Storm:
         self.requests = api.batches
         self.authorizations = len(api.authorizations)
         self.starts = sum(each.starts for each in relays)
-        self.doubles = [*self._doubles()]
+        self.doubles = [*self.explained()]
 
     def _left(self, redis: RedisServer) -> str:
         """What is left, and what the relays say."""
@@ -332,7 +332,7 @@ class Storm:
         assert not unexplained, self._histories(unexplained)
         assert self.exits == [0] * RELAYS
 
-    def _doubles(self) -> Iterator[tuple[int, str | None]]:
+    def explained(self) -> Iterator[tuple[int, str | None]]:
         """Each event that came once more, and the reason: its response was lost, or its relay lost
         the lease after it was sent and before it was removed."""
         for number, requests in self._accepted().items():
