@@ -265,6 +265,10 @@ def _entries(batch: Batch, partitions: int) -> list[object]:
         spread[zlib.crc32(customer.encode()) % partitions].append(encoded)
     entries: list[object] = []
     for partition, events in enumerate(spread):
+        together = b"\n".join(events)
+        if events and len(events) <= ENTRY and len(together) <= ENTRY_BYTES:
+            entries += [partition, len(events), together]
+            continue
         first = 0
         while first < len(events):
             last, size = first + 1, len(events[first])
