@@ -19,11 +19,11 @@ from .protocol import Account, Engine, Failed
 if TYPE_CHECKING:
     from .protocol import Clock, CloseTicket
 
-__all__ = ["Key", "SessionBase", "orphaned", "registry", "sessions"]
+__all__ = ["GRACE", "Key", "SessionBase", "orphaned", "registry", "sessions"]
 
-LOG_GRACE: Final = 0.2
-"""Seconds that the exit waits for log lines, and that a close may take past its deadline for the
-calls of ``on_error``."""
+GRACE: Final = 0.2
+"""Seconds that a close may take past its deadline for the calls of ``on_error`` that the deadline
+causes, and that the exit waits for log lines."""
 
 Key: TypeAlias = tuple[object, Account, int]
 """The event loop of a session (None for threads), the account, and the identity of ``http_client``:
@@ -88,13 +88,13 @@ class SessionBase(ABC):
         bell: SimpleQueue[None] = SimpleQueue()
         with self.waiters.waiting(ticket, partial(bell.put, None)), suppress(Empty):
             if ticket.outcome is None:
-                bell.get(timeout=None if seconds is None else seconds + LOG_GRACE)
+                bell.get(timeout=None if seconds is None else seconds + GRACE)
 
     def log_unclaimed(self) -> None:
         """Log failures that are still unclaimed: the interpreter exits."""
         ticket = self.engine.report_unclaimed()
         self.attend()
-        self.finish(ticket, LOG_GRACE)
+        self.finish(ticket, GRACE)
 
     def abort(self, why: str) -> None:
         """End the session without waiting for anything."""

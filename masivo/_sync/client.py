@@ -186,9 +186,10 @@ class Client(ClientBase["HttpClient"]):
         """Flush, then release everything. May be called more than once; ``with`` calls it.
 
         Args:
-            timeout: seconds for all of it, calls of ``on_error`` included. Waits for retries are
-                cut short for one last try; events that are still undelivered fail with
-                MasivoClosedError. None: as long as the retries take.
+            timeout: seconds for all of it; calls of ``on_error`` for events that fail at its end
+                may take 0.2 s more. Waits for retries are cut short for one last try; events that
+                are still undelivered fail with MasivoClosedError. None: as long as the retries
+                take.
 
         Raises:
             RuntimeError: called from ``on_error`` or ``on_activity``.

@@ -30,7 +30,7 @@ from msgspec import structs
 from masivo import _process
 from masivo._helpers import Helpers, start_thread
 from masivo._overdue import Outstanding
-from masivo._session import Key, SessionBase, orphaned, registry
+from masivo._session import GRACE, Key, SessionBase, orphaned, registry
 from masivo._settle import settle
 from masivo.protocol import Delivery, Failure
 
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     from masivo.protocol import CloseTicket, Request, Response, Ticket
 
 __all__ = ["Sender", "Session", "join", "sessions"]
-
-GRACE: Final = 1.0
-"""Seconds that a close waits past its deadline for the calls of ``on_error`` that the deadline
-causes: enough, unless ``on_error`` blocks."""
 
 GLANCES: Final = 500
 """The number of checks, one each millisecond, if the polling thread has polled, by a call whose
