@@ -17,15 +17,13 @@ from .exchange import body_of, joined
 from .failures import BrokenResponseError, failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable
 
     from masivo.protocol import Failure, Request
 
     from .transport import World
 
 __all__ = ["HttpxTransport"]
-
-_AN_INSTANT: Final = 0.001  # seconds; none at all would mean not to wait
 
 # The caller's client may have its own auth or follow redirects: both are turned off here.
 _AS_IT_IS: Final[dict[str, Any]] = {"stream": True, "auth": None, "follow_redirects": False}
@@ -55,7 +53,8 @@ class HttpxTransport:
         """See Transport."""
         timeout = _Left(request.timeout)
         try:
-            client = self._get()
+            with build_lock:
+                client = self._client = self._client or self._make()
             async with self._world.bound(request.timeout):
                 await self._world.wait((), 0.0)  # the caller's transport may never suspend
                 outgoing = client.build_request(
@@ -72,8 +71,7 @@ class HttpxTransport:
                 finally:
                     await self._close(response)
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
-            status = self._statuses.get(request.id)
-            return failure_of(error, "no response", request.timeout, status)
+            return self._failure(error, request)
         finally:
             self._statuses.pop(request.id, None)
 
@@ -83,31 +81,25 @@ class HttpxTransport:
         if response.is_stream_consumed:  # by a hook or a transport of the caller's
             return Response(status, headers, body_of({}, response.content))
         raw = bytearray()
-        if self._is_async:
-            async for chunk in response.aiter_raw():
-                _add(raw, chunk)
-        else:
-            for chunk in response.iter_raw():
-                _add(raw, chunk)
-                timeout.check()
+        async for chunk in response.aiter_raw() if self._is_async else _each(response.iter_raw()):
+            raw += chunk
+            timeout.check()
+            if len(raw) > MAX_BODY:
+                raise BrokenResponseError(f"it is longer than {MAX_BODY} bytes")
         return Response(status, headers, body_of(headers, raw))
 
     def given_up(self, request: Request) -> Failure:
         """See Transport: it is stuck in a blocking step."""
-        status = self._statuses.get(request.id)
-        return failure_of(TimeoutError(), "no response", request.timeout, status)
+        return self._failure(TimeoutError(), request)
+
+    def _failure(self, error: Exception, request: Request) -> Failure:
+        return failure_of(error, "no response", request.timeout, self._statuses.get(request.id))
 
     async def aclose(self) -> None:
         """Close what this object opened; the caller's own client is left alone."""
         client, self._client = self._client, None
         if client is not None and self._owned:
             await self._close(client)
-
-    def _get(self) -> Any:
-        with build_lock:
-            if self._client is None:
-                self._client = self._make()
-            return self._client
 
     async def _close(self, opened: Any) -> None:
         if self._is_async:
@@ -116,10 +108,9 @@ class HttpxTransport:
             opened.close()
 
 
-def _add(body: bytearray, chunk: bytes) -> None:
-    if len(body) + len(chunk) > MAX_BODY:
-        raise BrokenResponseError(f"it is longer than {MAX_BODY} bytes")
-    body += chunk
+async def _each(chunks: Iterable[bytes]) -> AsyncGenerator[bytes]:
+    for chunk in chunks:
+        yield chunk
 
 
 class _Left(dict[str, float]):
@@ -130,7 +121,7 @@ class _Left(dict[str, float]):
         self._until = now() + timeout
 
     def get(self, key: str, default: object = None, /) -> float:
-        return max(_AN_INSTANT, self._until - now())
+        return max(0.001, self._until - now())  # 0 would mean not to wait
 
     def check(self) -> None:
         if now() >= self._until:

@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
     from .exchange import Exchange
 
-__all__ = [
-    "Address",
-    "Connection",
-    "Idle",
-    "begin_connect",
-    "is_connected",
-    "now",
-    "numeric_address",
-]
+__all__ = ["Address", "Connection", "Idle", "begin_connect", "is_connected", "literal", "now"]
 
 Address = tuple[int, int, int, str, Any]
 """One address, as ``getaddrinfo`` gives it."""
@@ -42,8 +34,8 @@ now: Final = partial(time.monotonic)
 freezes time replaces that wherever it finds it."""
 
 
-def numeric_address(host: str, port: int) -> Address | None:
-    """Return the address that a host already is; None if it is a name."""
+def literal(host: str, port: int) -> Address | None:
+    """Return the address that a host already is; None for a name."""
     for family in (socket.AF_INET, socket.AF_INET6):
         with suppress(OSError):
             socket.inet_pton(family, host)
@@ -131,17 +123,6 @@ class Connection:
             return False
         return True
 
-    def _flush(self) -> None:
-        """Send what can be sent now. A failure is kept for later: a response may have arrived
-        before it."""
-        try:
-            while self.unsent:
-                self.unsent = self.unsent[self.socket.send(self.unsent) :]
-        except self._not_yet:
-            pass
-        except OSError as error:
-            self._broken, self.unsent = error, memoryview(b"")
-
     def _read(self) -> bytes | None:
         """Return bytes that have arrived: an empty string at the connection's end, None if there
         are none yet.
@@ -164,7 +145,13 @@ class Connection:
             OSError: the connection is broken.
             BrokenResponseError: the response is.
         """
-        self._flush()
+        try:
+            while self.unsent:
+                self.unsent = self.unsent[self.socket.send(self.unsent) :]
+        except self._not_yet:
+            pass
+        except OSError as error:  # a response may have arrived before it
+            self._broken, self.unsent = error, memoryview(b"")
         while (data := self._read()) is not None:
             if exchange.receive(data):
                 return True

@@ -43,22 +43,17 @@ class Asyncio:
     ) -> None:
         """See World. Nothing is cancelled when the time is over, so nothing can be lost."""
         loop = asyncio.get_running_loop()
-        ready = loop.create_future()
-        timer = loop.call_later(seconds, _wake, ready)
+        ready = asyncio.Event()
+        timer = loop.call_later(seconds, ready.set)
         try:
             for each in sockets:
-                loop.add_reader(each, _wake, ready)
+                loop.add_reader(each, ready.set)
                 if writing:
-                    loop.add_writer(each, _wake, ready)
-            await ready
+                    loop.add_writer(each, ready.set)
+            await ready.wait()
         finally:
             timer.cancel()
             for each in sockets:
                 loop.remove_reader(each)
                 if writing:
                     loop.remove_writer(each)
-
-
-def _wake(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)

@@ -96,17 +96,15 @@ def _through_proxy(kind: Kind, base_url: str, lookup: Lookup) -> Callable[[], ob
 
         context = client_context()  # here, as it is slow: a loop must not wait for it later
 
-    def through() -> object:
-        secure = context if proxy.url.startswith("https:") else None
-        # The proxy was chosen by us: httpx must not choose again from the environment.
-        return getattr(httpx, kind)(
-            proxy=httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=secure),
-            verify=context,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=None),
-        )
-
-    return through
+    secure = context if proxy.url.startswith("https:") else None
+    # The proxy was chosen by us: httpx must not choose again from the environment.
+    return partial(
+        getattr(httpx, kind),
+        proxy=httpx.Proxy(proxy.url, auth=proxy.auth, ssl_context=secure),
+        verify=context,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=None),
+    )
 
 
 def _inherited(given: object, kind: Kind, process: int) -> object:

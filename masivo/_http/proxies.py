@@ -97,10 +97,8 @@ def _is_excluded(base_url: str, no_proxy: str) -> bool:
 
 
 def _matches(entry: str, host: str, port: int) -> bool:
-    if entry == "*":
+    if entry == "*" or _contains(entry, host):
         return True
-    if not entry.startswith("[") and entry.count(":") > 1:
-        return _contains(entry, host)  # an IPv6 address without brackets, which has no port
     match = re.fullmatch(_ENTRY, entry)
     if match is None or (match["port"] and int(match["port"]) != port):
         return False
@@ -121,30 +119,22 @@ def _contains(network: str, host: str) -> bool:
 
 
 def _checked(name: str, value: str) -> Proxy | MasivoConfigError:
-    scheme, separator, rest = value.rpartition("://")
-    scheme = scheme.lower() if separator else "http"
+    scheme, _, rest = (value if "://" in value else f"http://{value}").rpartition("://")
     credentials, at, address = rest.rpartition("@")
     match = re.fullmatch(_ADDRESS, address)
     port = 0 if match is None else int(match["port"] or 1)
+    # Parts that cannot be parsed are hidden: they may hold credentials.
+    shown = f"{scheme if scheme.isalnum() else '...'}://{'***@' if at else ''}"
+    shown += address if match else "..."
+    scheme = scheme.lower()
     if scheme not in _SCHEMES or not 0 < port < 65_536:
         return MasivoConfigError(
-            f"{name} is {_shown(value)!r}, which is no proxy that can be used: it must look like "
+            f"{name} is {shown!r}, which is no proxy that can be used: it must look like "
             f"'http://[user:password@]host[:port]' (or {', '.join(_SCHEMES[1:])})"
         )
     if scheme.startswith("socks") and find_spec("socksio") is None:
         return MasivoConfigError(
-            f"{name} is {_shown(value)!r}, and a SOCKS proxy needs an extra: "
-            "pip install 'masivo[socks]'"
+            f"{name} is {shown!r}, and a SOCKS proxy needs an extra: pip install 'masivo[socks]'"
         )
     user, _, password = credentials.partition(":")
     return Proxy(f"{scheme}://{address}", (unquote(user), unquote(password)) if at else None)
-
-
-def _shown(value: str) -> str:
-    """A value without credentials; parts that cannot be parsed are hidden, as they may hold
-    some."""
-    scheme, separator, rest = value.rpartition("://")
-    _, at, address = rest.rpartition("@")
-    scheme = scheme if scheme.isalnum() else "..."
-    address = address if re.fullmatch(_ADDRESS, address) else "..."
-    return f"{scheme}{separator}{'***@' if at else ''}{address}" if separator else "..."

@@ -78,6 +78,4 @@ def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
-    finally:
-        coroutine.close()
     raise AssertionError("a wait of threads does not suspend")

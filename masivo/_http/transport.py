@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from .building import build_lock
-from .connections import Connection, Idle, begin_connect, is_connected, numeric_address
+from .connections import Connection, Idle, begin_connect, is_connected, literal
 from .exchange import Exchange, request_bytes
 from .failures import Lack, failure_of
 
@@ -77,7 +77,7 @@ class Transport:
         self._host = parts.hostname or ""
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
-        self._numeric = numeric_address(self._host, self._port)
+        self._literal = literal(self._host, self._port)
         self._idle = Idle()
 
     async def aclose(self) -> None:
@@ -103,7 +103,7 @@ class Transport:
             outgoing = request_bytes(request, self._origin, keep_alive=not fresh)
             connection = None if fresh else self._idle.take()
             if connection is None:
-                if self._numeric is not None and not self._secure:
+                if self._literal is not None and not self._secure:
                     context, addresses = self._prepare()
                 else:
                     async with self._world.bound(self._left(until)):
@@ -130,9 +130,14 @@ class Transport:
 
     def _prepare(self) -> tuple[ssl.SSLContext | None, Sequence[Address]]:
         """Read certificates and look up the host, as far as they are needed: both are slow."""
-        context = _context() if self._secure else None
-        if self._numeric is not None:
-            return context, [self._numeric]
+        context = None
+        if self._secure:
+            with build_lock:
+                from .tls import client_context  # only a client that needs it pays for it
+
+                context = client_context()
+        if self._literal is not None:
+            return context, [self._literal]
         # Bytes: a str would import the codec `idna`, possibly during a fork.
         host = self._host.encode("ascii")
         return context, socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
@@ -198,11 +203,3 @@ class Transport:
         if seconds <= 0:
             raise TimeoutError
         return seconds
-
-
-def _context() -> ssl.SSLContext:
-    """Return the SSL context. The first call imports ``ssl`` and reads certificates."""
-    with build_lock:
-        from .tls import client_context  # only a client that needs it pays for it
-
-        return client_context()

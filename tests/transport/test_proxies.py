@@ -192,7 +192,8 @@ def test_wrong_addresses(name: str, value: str) -> None:
     [
         (f"ftp://user:{SECRET}@proxy.example:21", "'ftp://***@proxy.example:21'"),
         (f"http://user:{SECRET}@proxy example:1", "'http://***@...'"),
-        (f"user:{SECRET}@proxy example:1", "'...'"),
+        (f"user:{SECRET}@proxy example:1", "'http://***@...'"),
+        (f"user:{SECRET}://proxy", "'...://proxy'"),
     ],
 )
 def test_a_wrong_address_is_shown_without_credentials(value: str, shown: str) -> None:
