@@ -15,7 +15,7 @@ responses are made in ``wire/responses``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +34,12 @@ __all__ = [
 ]
 
 _MESSAGE_LIMIT = 500
+_MEANT: Final = {
+    **dict.fromkeys(("status_code", "http_status", "code"), "status"),
+    **dict.fromkeys(("response", "body", "data"), "details"),
+    **dict.fromkeys(("reason", "text"), "message"),
+}
+"""Names that errors of other packages have for our attributes."""
 
 
 class MasivoError(Exception):
@@ -61,6 +67,14 @@ class MasivoError(Exception):
         self.status = status
         self.details = details
         self.spooled = spooled
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name in _MEANT:
+                text += f": use {_MEANT[name]}"
+            raise AttributeError(text, name=name, obj=self)
 
     @property
     def retryable(self) -> bool:

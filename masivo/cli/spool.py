@@ -127,8 +127,9 @@ def survey_of(path: str) -> Survey:
             return survey
     except FileNotFoundError:
         raise UsageError(
-            f"there is no directory {path}: name the one that was given to the client as its spool "
-            "(a relative path counts from the directory in which that program was started)"
+            f"there is no directory {path}: name the one that was given to the client, or to the "
+            "relay, as its spool (a relative path counts from the directory in which that program "
+            "was started)"
         ) from None
     except NotADirectoryError:
         raise UsageError(f"{path} is a file: name the directory that it is in") from None
@@ -136,7 +137,7 @@ def survey_of(path: str) -> Survey:
         raise UsageError(_unreadable(path, error)) from None
     raise UsageError(
         f"{path} is not a spool: no file of a spool is in it. Name the directory that was given "
-        "to the client as its spool"
+        "to the client, or to the relay, as its spool"
     )
 
 

@@ -114,3 +114,22 @@ def test_every_waiter_gets_an_error_of_its_own(kind: type[MasivoError]) -> None:
     assert (first.message, first.status, first.details) == ("m", 400, ["d"])
     assert first.__cause__ is second.__cause__ is cause
     assert error.__traceback__ is None
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("status_code", "'MasivoAuthError' object has no attribute 'status_code': use status"),
+        ("response", "'MasivoAuthError' object has no attribute 'response': use details"),
+        ("reason", "'MasivoAuthError' object has no attribute 'reason': use message"),
+        ("colour", "'MasivoAuthError' object has no attribute 'colour'"),
+    ],
+)
+def test_a_guessed_attribute(name: str, meant: str) -> None:
+    """Gets an AttributeError that names the one that is meant, as code that handles failures is
+    seldom run."""
+    error = MasivoAuthError("refused", status=401)
+    with pytest.raises(AttributeError) as caught:
+        getattr(error, name)
+    assert str(caught.value) == meant
+    assert (caught.value.name, caught.value.obj) == (name, error)
