@@ -170,9 +170,18 @@ ISOLATED = """
     def client_of_the_session():
         return masivo.Client()
 
+    def workers():
+        return [each for each in threading.enumerate() if each.name == "masivo"]
+
+    def count_up(_):
+        for _ in range(2_000_000):  # its thread takes a while to end
+            pass
+
     def test_first(masivo_emulator, client_of_the_session):
         for client in (app.client, app.cached_client(), client_of_the_session, masivo.Client()):
             app.add("first", client)
+        app.slow = masivo.Client(on_error=count_up)
+        app.add("first", app.slow)
         masivo.Client().get_token()
 
         async def main():
@@ -182,7 +191,7 @@ ISOLATED = """
         asyncio.run(main())
 
     def test_threads(masivo_events):
-        assert [each.name for each in threading.enumerate() if each.name == "masivo"] == []
+        assert workers() == []
         assert masivo_events.all == []
 
     def test_second(masivo_emulator, masivo_events, client_of_the_session):
@@ -203,6 +212,10 @@ ISOLATED = """
     def test_without_the_emulator():
         assert "no-emulator-in-this-test" in repr(app.client)
         app.add("nobody")
+        app.add("nobody", app.slow)
+
+    def test_threads_without_the_emulator():
+        assert workers() == []
 
     class TestOrder:
         @pytest.fixture(autouse=True)
@@ -224,7 +237,7 @@ ISOLATED = """
 def test_tests_are_kept_apart(run: Callable[..., str]) -> None:
     """No event, token or thread of a test is seen by the next, whoever keeps its clients; and
     clients that are kept go on working, each time with the test's own emulator."""
-    said = run(ISOLATED, "-p", "no:randomly", passed=6)
+    said = run(ISOLATED, "-p", "no:randomly", passed=7)
     assert "Exception ignored" not in said
 
 

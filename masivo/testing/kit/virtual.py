@@ -10,7 +10,6 @@ import math
 import sys
 import threading
 import time
-from contextlib import suppress
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -161,8 +160,6 @@ class _ThreadClock(threads._ThreadClock):  # noqa: SLF001
     def wait_for(self, bell: SimpleQueue[None], until: float) -> None:
         if self._owner.is_test():
             self._owner.let_run(bell, until)
-            with suppress(Empty):
-                bell.get_nowait()
         else:
             super().wait_for(bell, until)
 
