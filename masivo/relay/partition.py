@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from masivo._protocol.storage.store import Place, Stored, StoreError, Window
 
-from .scripts import DONE, SINCE
+from .scripts import DONE
 from .store import StoreFullError, StoreUnreachableError
 
 if TYPE_CHECKING:
@@ -143,9 +143,7 @@ class Partition:
 
     def _read(self, after: Place | None, events: int, size: int) -> Window:
         if self._done is None:
-            done: dict[bytes, bytes] = self._redis.call("HGETALL", self._keys.done[self.number])
-            done.pop(SINCE, None)
-            self._done = done
+            self._done = self._redis.call("HGETALL", self._keys.done[self.number])
         if after != self._given:  # a window was lost after it was read, or is read again
             self._write()
             if self._removals:

@@ -10,12 +10,10 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-__all__ = ["DONE", "FREE", "INTAKE", "LEASE", "RIGHTS", "SHORT", "SINCE", "Keys", "Script"]
+__all__ = ["DONE", "FREE", "INTAKE", "LEASE", "RIGHTS", "SHORT", "Keys", "Script"]
 
 SHORT: Final = 16
 """The bytes of the digest that is kept for each batch."""
-SINCE: Final = b"#"
-"""The field of a partition's ``done`` that holds the last attempt that succeeded."""
 
 
 class Keys:
@@ -138,7 +136,8 @@ return 'stored'
 
 DONE: Final = Script("""#!lua flags=allow-oom
 -- Remove events that have their outcome, and keep those of them that were rejected, unless another
--- relay has the partition now. Carried out already, as its reply was lost: nothing is changed.
+-- relay has the partition now. Carried out already, as its reply was lost: nothing is changed; the
+-- field # of done holds the last attempt that succeeded.
 -- KEYS: lease, stream, done, counts, rejected. ARGV: lease's token, attempt, partition, number of
 -- events, the most dead letters, id of the oldest to be kept; then number of dead letters, and for
 -- each: time, reason, status, event; number of entries that are done, their ids; then for each

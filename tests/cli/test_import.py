@@ -322,6 +322,13 @@ def test_what_is_no_text(shell: Shell, name: str, content: bytes, said: str) -> 
     assert [path.name for path in shell.folder.iterdir()] == [name]
 
 
+def test_standard_input_that_is_no_text(shell: Shell) -> None:
+    """It has no name for the command that helps."""
+    ended = shell.masivo("import", "-", stdin=archive())
+    assert ended.code == 2
+    assert "unzip FILE" in ended.err
+
+
 def test_csv_in_another_encoding(shell: Shell) -> None:
     """The encoding can be named; bytes that are not of it are a bad row, not another text."""
     shell.write("f.csv", "customer_id,type", "Zoë,T".encode("latin-1"))
@@ -403,7 +410,7 @@ def test_a_column_of_a_number_is_a_number(shell: Shell) -> None:
     bodies: list[bytes] = []
     ended = shell.masivo("import", "f.csv", "--dry-run")
     assert "line 3: column 'product.value': '24-90' is not a number" in ended.out
-    assert "line 2: the API would reject it: reserve must be a number" in ended.out
+    assert "line 2: the API would reject it: reserve must be a number\n" in ended.out
     shell.masivo("import", "f.csv")
     assert b'"product":{"sku":"007","value":24.9},"fulfilled":false,"reserve":"1"' in bodies[-1]
 

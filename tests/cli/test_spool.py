@@ -263,9 +263,11 @@ def recent() -> float:
 
 def test_send(shell: Shell) -> None:
     """What was left arrives, in order for each customer, with the times of its acceptance; the
-    directory is empty after."""
+    directory is empty after, and signals do what they did before."""
+    handler = signal.getsignal(signal.SIGTERM)
     leave(shell, 350, at=recent())
     ended = show(shell, "--send")
+    assert signal.getsignal(signal.SIGTERM) is handler
     assert ended.out == "All done: 350 events delivered, 0 rejected.\n"
     arrived = shell.emulator.events
     assert sorted(each["n"] for each in arrived) == list(range(350))
@@ -275,6 +277,16 @@ def test_send(shell: Shell) -> None:
     assert list((shell.folder / "spool").iterdir()) == []
     again = show(shell, "--send")
     assert again.out.startswith(f"Nothing was left in {shell.folder}/spool for this key and ")
+
+
+def test_send_with_a_key_file(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of the file counts, not that of the environment."""
+    leave(shell, 1, at=recent())
+    monkeypatch.setenv("MASIVO_API_KEY", "another-key")
+    key = shell.folder / "key"
+    key.write_text(shell.emulator.client_key)
+    key.chmod(0o600)
+    assert show(shell, "--send", "--key-file", "key").out.startswith("All done: 1 event")
 
 
 def test_send_leaves_to_others_what_is_theirs(shell: Shell) -> None:

@@ -69,8 +69,11 @@ def test_an_event_without_a_time_has_that_of_its_storing(
     assert second["issued_at"] == own
 
 
-def test_a_rejected_event_is_a_dead_letter(redis_server: RedisServer, emulator: Emulator) -> None:
-    """It does not block its partition, and is written in the step that removes it."""
+def test_a_rejected_event_is_a_dead_letter(
+    redis_server: RedisServer, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It does not block its partition, and is written in the step that removes it. The client does
+    not log it: the relay reports it."""
     emulator.reject = lambda each: "it is bad" if each["n"] % 10 == 3 else None
 
     async def main() -> tuple[int, int]:
@@ -87,13 +90,15 @@ def test_a_rejected_event_is_a_dead_letter(redis_server: RedisServer, emulator: 
     assert {each["rejected"]["status"] for each in letters} == {422}
     assert all("it is bad" in each["rejected"]["reason"] for each in letters)
     assert numbers(emulator) == [n for n in range(20) if n % 10 != 3]
+    assert not [record for record in caplog.records if record.name == "masivo"]
 
 
 @pytest.mark.full
 def test_a_removal_that_cannot_be_written_writes_no_dead_letter_either(
     redis_server: RedisServer, emulator: Emulator
 ) -> None:
-    """However often it is tried: the script looks before it writes."""
+    """However often it is tried: the script looks before it writes. Once it could be written, events
+    are sent again."""
     emulator.reject = lambda _: "no"
     redis_server.call("SET", "{masivo}:counts", "somebody's")
     redis_server.call("XADD", "{masivo}:stream:0", "1-1", "e", event(1)[0])
@@ -106,6 +111,7 @@ def test_a_removal_that_cannot_be_written_writes_no_dead_letter_either(
             assert redis_server.call("XLEN", "{masivo}:rejected") == 0
             redis_server.call("DEL", "{masivo}:counts")
             await until(lambda: not redis_server.call("XLEN", "{masivo}:stream:0"))
+            assert partition.writable
 
     asyncio.run(main())
     assert redis_server.call("XLEN", "{masivo}:rejected") == 1
