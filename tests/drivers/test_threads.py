@@ -238,6 +238,41 @@ def test_a_response_is_handed_to_no_other_thread(
     assert len({*senders, *pollers}) == 1
 
 
+def test_a_poll_is_not_left_to_a_helper_that_has_a_request(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A helper polls and finds its next request; the poll that another thread wanted meanwhile is
+    done by the polling thread."""
+    posts: list[threading.Event] = []
+
+    def respond(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            posts.append(threading.Event())
+            posts[-1].wait(10)
+        return httpx.Response(200, json={"data": "a-token"})
+
+    with httpx.Client(transport=httpx.MockTransport(respond)) as http:
+        client = connect(http_client=http, batch_size=1, max_in_flight=1)
+        client.get_token(10)
+        session, add = client._session, client._session._out.add
+
+        def poll_meanwhile(request: Request, until: float) -> None:
+            other = threading.Thread(target=session._poll)
+            other.start()
+            other.join()
+            assert session._wanted
+            add(request, until)
+
+        for n in (1, 2):
+            client.send_analytics_event(event(n))
+        until(lambda: len(posts) == 1)
+        monkeypatch.setattr(session._out, "add", poll_meanwhile)
+        posts[0].set()
+        until(lambda: len(posts) == 2 and not session._wanted)
+        posts[1].set()
+        assert client.flush(10).delivered == 2
+
+
 def test_a_second_helper_that_cannot_be_started(
     connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
