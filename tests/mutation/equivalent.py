@@ -24,12 +24,23 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "only its speed differs": [
+        (
+            "masivo/_http/sockets.py Threads.wait: poll.poll(math.ceil(min(seconds, _LONGEST) * "
+            "1000)) => poll.poll(math.ceil(min(seconds, _LONGEST) / 1000))"
+        ),
+        (
+            "masivo/_http/exchange.py Exchange._receive_common: or len(data) > MAX_BODY => "
+            "or len(data) >= MAX_BODY"
+        ),
         ("masivo/_async/on_asyncio.py AsyncioSession._sleep: if self._bell.is_set(): => if True:"),
         (
             "masivo/_async/on_asyncio.py AsyncioSession.__init__: usual = getattr(self.loop.time, "
             '"__func__", None) is asyncio.BaseEventLoop.time => usual = getattr(self.loop.time, '
             '"XX__func__XX", None) is asyncio.BaseEventLoop.time'
         ),
+    ],
+    "a client that the collector takes in the moment of a fork": [
+        "masivo/_sync/client.py Client.__del__: if session.dead: => if False:",
     ],
     "an instant between the making of a session and its first client": [
         (

@@ -97,8 +97,8 @@ def test_a_rejected_event_is_a_dead_letter(
 def test_a_removal_that_cannot_be_written_writes_no_dead_letter_either(
     redis_server: RedisServer, emulator: Emulator
 ) -> None:
-    """However often it is tried: the script looks before it writes. Once it could be written, events
-    are sent again."""
+    """However often it is tried: the script looks before it writes. Once it could be written,
+    events are sent again."""
     emulator.reject = lambda _: "no"
     redis_server.call("SET", "{masivo}:counts", "somebody's")
     redis_server.call("XADD", "{masivo}:stream:0", "1-1", "e", event(1)[0])
