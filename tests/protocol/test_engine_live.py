@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from masivo._protocol.batches.backlog import LOOK
+from masivo._protocol.batches.adoption import LOOK
 
 from .live import LiveDriver, LiveLog
 from .requests import is_authorization, numbers

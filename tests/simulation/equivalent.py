@@ -20,8 +20,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "type checkers alone need it: there is no other case": [
         ("batches/queues.py", "PerCustomer.extend: '': another text"),
         (
-            "batches/backlog.py",
-            "Backlog.come: without the if in for each in deliveries if each.position is not None",
+            "batches/own_log.py",
+            "Own.come: without the if in for each in deliveries if each.position is not None",
         ),
         ("reporting/lines.py", "line: wake_at is None or timer is None: and <-> or"),
     ],
@@ -111,14 +111,10 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "batches/flushes.py",
             ("Flushes.count: if numbers and (max(numbers) >= ticket.mark or ticket.done): always"),
         ),
-        ("batches/backlog.py", "Backlog._adopt: if self._logs is None: always"),
+        ("batches/adoption.py", "Adoption._next: if self._logs is None: always"),
         ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
-        ("batches/spooled.py", "SpooledOutbox._stamped: if start is None: always"),
-        ("batches/spooled.py", "SpooledOutbox._stop_queue: if not live: never"),
-        (
-            "batches/spooled.py",
-            ("SpooledOutbox._end_too_old: if not dated and offset + batch.oldest >= oldest: never"),
-        ),
+        ("batches/issued_at.py", "Stamper.stamped: if own is None: always"),
+        ("batches/leaving.py", "LeavingOutbox._stop_queue: if not live: never"),
         (
             "batches/outbox.py",
             (

@@ -2,10 +2,13 @@
 
 - ``outbox``: one client: its waiting events, and when they are sent; the steps of a poll
 - ``in_flight``: its batches in flight: they are sent, retried, halved, and end
-- ``spooled``: the same, where a store keeps the events
+- ``leaving``: a client whose deliveries may end before their events, which are sent later
 - ``aside``: batches that have stepped aside
-- ``backlog``: the events that are on disk and not in memory
+- ``spooled``: the same, where a store keeps the events
+- ``backlog``: the events that are on disk and not in memory, and when they are read
 - ``reading``: one log as it is read, and the customers that are skipped
+- ``own_log``: the client's own, and the events that wait behind it
+- ``adoption``: the logs of others
 - ``upkeep``: the care of the store, and the warnings of its state
 - ``triggers``: why and when a batch is sent
 - ``queues``: the order in which batches take events

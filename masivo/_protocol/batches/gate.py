@@ -102,13 +102,18 @@ class Gate:
                 known = self.known = folded, items, total
         return known
 
-    def fold(self) -> None:
-        """Shorten ``arrivals``. By polls alone."""
+    def fold(self, events: int = 0, length: int = 0) -> None:
+        """Shorten ``arrivals``. By polls alone.
+
+        Args:
+            events: the number of events that came into memory from a store.
+            length: their bytes.
+        """
         folded, items, total = self.count()
-        if items > 1:
-            folded = (folded[0] + items - 1, total)
+        if items + events > 1:
+            folded = (folded[0] + items - 1 + events, total + length)
             self.arrivals[:items] = [folded]
-            self.known = folded, 1, total
+            self.known = folded, 1, folded[1]
 
     def end(self, events: int, length: int) -> None:
         """Count events that have ended, and their bytes. By polls alone."""

@@ -20,7 +20,6 @@ from .rejections import Rejections
 from .reports import Reports
 
 if TYPE_CHECKING:
-    from masivo._protocol.delivery import Delivery
     from masivo._protocol.errors import MasivoError
     from masivo._protocol.sending.context import Context
     from masivo._protocol.settings import Settings
@@ -84,7 +83,7 @@ class InFlight:
             batch.send_first_alone()
         context, part = self._context, batch.part
         if not part.adopted:
-            self._stamper.renew(part, context.now, self._stamped)
+            self._stamper.renew(part, context.now)
         part.key = part.key or f"{context.random.getrandbits(128):032x}"
         return part
 
@@ -97,10 +96,6 @@ class InFlight:
         timeout, retries = self.settings.timeout, self._retries_for(batch)
         request = context.send(batch, done, call, timeout, retries=retries, owner=self.owner)
         self._reports.sent(request, batch)
-
-    def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
-        """Return events as they are sent."""
-        return self._stamper.stamped(deliveries, now)
 
     # ── Results of requests ──────────────────────────────────────────────────────────────────
 
@@ -191,7 +186,7 @@ class InFlight:
         since; the event is stamped anew then."""
         part = batch.part
         lone = len(part.deliveries) == 1 and not part.renewed
-        return lone and self._stamper.renew(part, self._context.now, self._stamped)
+        return lone and self._stamper.renew(part, self._context.now)
 
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 

@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING
 
 from masivo._protocol.events.form import BRACE, STAMP, opening
 from masivo._protocol.sending.server_clock import DOUBT
+from masivo._protocol.storage.kept import Kept, issued_at_of
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeAlias
+    from collections.abc import Sequence
 
     from masivo._protocol.delivery import Delivery
     from masivo._protocol.sending.server_clock import ServerClock
 
     from .batch import Part
-
-    Stamped: TypeAlias = Callable[[list[Delivery], float], list[bytes]]
-
 __all__ = ["Stamper", "stamps_of", "with_stamps"]
 
 
@@ -59,14 +56,26 @@ class Stamper:
         self._set_back = clock.set_back
 
     def stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
-        """The events as they are sent."""
+        """The events as they are sent. Those whose deliveries have ended are behind others: their
+        stamps are their own, and count for no other's."""
         events: list[bytes] = []
         offset = self.offset = self._clock.offset(now)  # the same for all
         if self._set_back != self._clock.set_back:
             self._set_back, self._last = self._clock.set_back, -math.inf
         moment = self._last
         start, until = b"", -math.inf  # the events of one millisecond share their stamp
+        starts: dict[float, bytes] = {}  # events that were stored together share theirs
         for delivery in deliveries:
+            encoded = delivery.encoded
+            if isinstance(delivery, Kept):
+                if encoded[0] != BRACE:
+                    at = min(self._accepted(delivery), offset + now)
+                    own = starts.get(at)
+                    if own is None:
+                        own = starts[at] = opening(format_stamp(at))
+                    encoded = own + encoded
+                events.append(encoded)
+                continue
             at = offset + delivery.at
             if at > moment:
                 moment = at
@@ -74,24 +83,49 @@ class Stamper:
                 start = opening(format_stamp(moment))
                 whole = moment // 1.0  # as ``format_stamp`` cuts it
                 until = whole + ((moment - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
-            encoded = delivery.encoded
             events.append(encoded if encoded[0] == BRACE else start + encoded)
         self._last = moment
         return events
 
-    def renew(self, part: Part, now: float, stamped: Stamped) -> bool:
+    def _accepted(self, delivery: Delivery) -> float:
+        """The server's time at which an event was accepted."""
+        if isinstance(delivery, Kept) and delivery.stored and delivery.stored.certain:
+            return delivery.stored.at
+        return self.offset + delivery.at
+
+    def before(self, part: Part, now: float, age: float) -> list[bool]:
+        """Return of each event of a part whether its ``issued_at`` is older than an age.
+
+        Args:
+            part: of a batch.
+            now: the engine's time.
+            age: in seconds.
+        """
+        self.offset = self._clock.offset(now)
+        moment = self.offset + now - age
+        stamp = format_stamp(moment)
+        return [
+            event[STAMP] < stamp if each.encoded[0] != BRACE else self._own(each) < moment
+            for each, event in zip(part.deliveries, part.events, strict=True)
+        ]
+
+    def _own(self, delivery: Delivery) -> float:
+        """The ``issued_at`` that a caller gave an event, or else the time of its acceptance."""
+        own = issued_at_of(delivery.encoded)
+        return self._accepted(delivery) if own is None else own
+
+    def renew(self, part: Part, now: float) -> bool:
         """Stamp a part anew if its stamps have proved wrong; return True if that changed it. It is
         a new request then, under a new key.
 
         Args:
             part: of a batch.
             now: the engine's time.
-            stamped: makes the stamps, as ``stamped`` does.
         """
         offset = self._clock.offset(now)
         if abs(offset - part.offset) <= DOUBT:
             return False
-        events = stamped(part.deliveries, now)
+        events = self.stamped(part.deliveries, now)
         part.offset = offset
         if events == part.events:
             return False

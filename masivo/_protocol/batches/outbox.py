@@ -370,7 +370,7 @@ class Outbox(InFlight):
             self._queue.release(taken.customers)
             self._outcomes.fail(taken.deliveries, taken.numbers, error)
             return True
-        events = self._stamped(taken.deliveries, now)
+        events = self._stamper.stamped(taken.deliveries, now)
         batch = Batch(taken, events, trigger, self._stamper.offset)
         batch.client = self.gate
         batch.not_before = now + context.backoff.wait()

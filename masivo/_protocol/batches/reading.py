@@ -6,19 +6,16 @@ The rules: ``docs/reference/guarantees.md#memory-with-a-spool`` and
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
-from masivo._protocol.storage.kept import source_of
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
 
     from masivo._protocol.delivery import Delivery
-    from masivo._protocol.storage.store import Noted, Place, StoredLog
+    from masivo._protocol.storage.store import Place, Stored, Window
 
-__all__ = ["Own", "Reading", "Source", "is_live"]
+__all__ = ["Reading"]
 
 
 class Reading:
@@ -56,6 +53,23 @@ class Reading:
             self.again = None
         return bool(self.returning)
 
+    def take(self, window: Window, *, again: bool) -> list[Stored]:
+        """Note a window that was read; return those of its events that are not in memory, and did
+        not end while it was read."""
+        removed, self.removed = self.removed or (), None
+        if again:
+            self.again = window.after
+        else:
+            self.after = window.after
+        held = self.held
+        return [s for s in window.events if s.position not in held and s.position not in removed]
+
+    def meet(self, positions: Iterable[int]) -> set[int]:
+        """Note events that were read; return those that were not known before."""
+        unknown = set(positions) - self.counted
+        self.counted.difference_update(positions)
+        return unknown
+
     def is_wanted(self, customer: str | None, *, again: bool) -> bool:
         """Return whether a customer's events are read; ``again``: for those that return."""
         return customer in self.returning if again else customer not in self.skipped
@@ -79,51 +93,3 @@ class Reading:
         self.held.difference_update(positions)
         if self.removed is not None:
             self.removed.update(positions)
-
-
-class Own(Reading):
-    """The client's own log. It is read only while it is behind, or customers return."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log: StoredLog | None = None
-        """The log that was read last: another takes its place when it is lost."""
-        self.behind: bool = False
-        """True after an event was accepted into the store alone: later events wait until the log
-        was read to its end, as it has all of them in order."""
-        self.early: set[int] = set()
-        """The positions of events that were read before ``Backlog`` heard of them."""
-        self.waiting: dict[int, Delivery] = {}
-        """Events in memory that wait behind those that are not, by position."""
-        self.has_grown: bool = False
-        """True if an event came since the last read began that is to be read."""
-
-
-class Source(Reading):
-    """A log that the client has adopted."""
-
-    def __init__(self, log: StoredLog, noted: Sequence[Noted]) -> None:
-        super().__init__()
-        self.log: StoredLog = log
-        self.noted: deque[Noted] = deque(noted)
-        """Batches that its last owner may have sent: they are sent before the rest is read."""
-        self.ended: bool = False
-        """True once it was read to its end."""
-        self.live: bool = False
-        """True if others append to it."""
-        self.look_at: float = 0.0
-        """The time from which a live log may be read again."""
-        self.pending: int = len(self.noted)
-        """The number of its events in memory, and of its noted batches that are not in memory."""
-
-    def may_be_read(self, now: float, *, closing: bool) -> bool:
-        """Return whether its next window may be read."""
-        if self.ended or self.noted:
-            return False
-        return not self.live or (now >= self.look_at and not closing)
-
-
-def is_live(delivery: Delivery) -> bool:
-    """Return True if an event is in a live log."""
-    source = source_of(delivery)
-    return isinstance(source, Source) and source.live

@@ -1,7 +1,5 @@
-"""One client's waiting events and its batches in flight, where a store keeps them.
-
-The difference to a client without a store (``outbox``): a delivery may end before its event, which
-is sent later then; only the API's response to the event itself ends the event.
+"""One client's waiting events and its batches in flight, where a store keeps them: only the API's
+response to an event itself ends it.
 
 The rules: ``docs/reference/guarantees.md#two-ends`` and those that follow.
 """
@@ -10,64 +8,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from masivo._protocol.errors import (
-    MasivoClosedError,
-    MasivoConfigError,
-    MasivoError,
-    MasivoQueueFullError,
-    closed_error,
-)
-from masivo._protocol.events.form import BRACE, opening
+from masivo._protocol.errors import MasivoError, MasivoQueueFullError, closed_error
 from masivo._protocol.sending.timers import Timer
-from masivo._protocol.storage.kept import Kept, customer_of, issued_at_of, left_over, source_of
+from masivo._protocol.storage.kept import Kept, customer_of, source_of
 from masivo._protocol.storage.store import Note
 from masivo._protocol.storage.work import Queued
-from masivo._protocol.values import Failure
-from masivo._protocol.wire.dates import format_stamp
 
-from .aside import Aside
+from .adoption import Source, is_live
 from .backlog import Backlog
 from .batch import Batch, Part
 from .issued_at import stamps_of, with_stamps
-from .outbox import Outbox
-from .queues import PerCustomer, Taken, total_size
-from .reading import Source, is_live
+from .leaving import LeavingOutbox
+from .queues import Taken, total_size
 from .upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
-    from masivo._protocol.delivery import CloseTicket, Delivery, Ticket
+    from masivo._protocol.delivery import Delivery, Ticket
     from masivo._protocol.sending.context import Context
     from masivo._protocol.storage.store import Noted, Store
     from masivo._protocol.storage.work import StoreDone
     from masivo._protocol.token.authorizer import Authorizer
-    from masivo._protocol.values import Response, SendEventResult
+    from masivo._protocol.values import SendEventResult
 
     from .flushes import FlushTicket
     from .gate import Gate
 
 __all__ = ["SpooledOutbox"]
 
-ALONE: Final = 10
-"""An event is at fault when it has failed alone this many times in a row, the last time directly
-after the API had accepted another batch."""
 BEHIND: Final = "older events wait on disk"
 """The reason for which a delivery ends whose event is on disk behind others."""
 ROOM: Final = 1.0
 """Seconds after which a store that could not take an event may be tried again."""
-LONGEST_REST: Final = 600.0
-"""The longest rest of a refused key, in seconds."""
 
 
-class SpooledOutbox(Outbox):
+class SpooledOutbox(LeavingOutbox):
     """One client with a store, as the rest of the core sees it."""
 
     def __init__(
         self, context: Context, authorizer: Authorizer, gate: Gate, owner: object, store: Store
     ) -> None:
-        self._lines = PerCustomer(gate.settings.batch_size)  # the queue
-        super().__init__(context, authorizer, gate, owner, self._lines)
+        super().__init__(context, authorizer, gate, owner)
         self._outcomes.flushes.may_end = self._may_end
         self._store = store
         self._todo = Queued(self._start)
@@ -83,9 +65,6 @@ class SpooledOutbox(Outbox):
         self._upkeep = Upkeep(
             context, gate.settings, store, self._todo, self.backlog, self._in_memory
         )
-        self._aside = Aside(context)
-        self._has_left = False  # True once a delivery ended before its event
-        self._kept_queued = 0  # events in the queue whose deliveries have ended
         self._let_go = 0  # events that were in memory when the client was released
         self._alone: MasivoError = MasivoQueueFullError("", spooled=True)
         self._room_at = 0.0
@@ -107,11 +86,6 @@ class SpooledOutbox(Outbox):
         return 0
 
     @property
-    def longest_rest(self) -> float:
-        """See Outbox."""
-        return LONGEST_REST
-
-    @property
     def has_room(self) -> bool:
         """See Outbox: the store has room."""
         return self._store.has_room and not self.gate.unwritable
@@ -130,10 +104,6 @@ class SpooledOutbox(Outbox):
             return True
         ticket.unread = self.backlog.untaken
         return self._todo.idle and (bool(ticket.done) or not self.backlog.unread)
-
-    def _oldest_of(self) -> list[float]:
-        """See Outbox."""
-        return [batch.oldest for batch in (*self._batches, *self._aside.batches)]
 
     # ── Effects of inputs ────────────────────────────────────────────────────────────────────
 
@@ -156,7 +126,7 @@ class SpooledOutbox(Outbox):
             return
         self.use()
         self._triggers.arrived(deliveries[-1].at)
-        entries, ended = self.backlog.come(deliveries)
+        entries, ended = self.backlog.own.come(deliveries)
         arrived = 0 if entries is deliveries else total_size(deliveries)
         if ended:
             self.gate.end(len(ended), total_size(ended))
@@ -191,11 +161,6 @@ class SpooledOutbox(Outbox):
         self._room_at = self._context.now + ROOM
         super().drain(ticket)
 
-    def close(self, ticket: CloseTicket, deadline: float | None, error: MasivoError) -> None:
-        """See Outbox. Events that were left are tried again."""
-        self._aside.try_at = self._context.now
-        super().close(ticket, deadline, error)
-
     def want_token(self, ticket: Ticket) -> None:
         """See Outbox."""
         self.use()
@@ -214,7 +179,7 @@ class SpooledOutbox(Outbox):
         self._aside.clear()
         taken = self._queue.clear()
         self._drop(taken.deliveries, taken.numbers, error)
-        behind = self.backlog.fresh() + self.backlog.drop_waiting()
+        behind = self.backlog.fresh() + self.backlog.own.stop_waiting()
         self._drop(behind, (), error)
         self._kept_queued = 0
         self._upkeep.release(self._store_released)
@@ -305,14 +270,12 @@ class SpooledOutbox(Outbox):
         entries = self.backlog.fresh()
         if not entries:
             return
-        if self.backlog.adopted:
-            self._lines.source_of = source_of
         read = [each for each in entries if isinstance(each, Kept)]
         self._queued += len(read)
-        self._queued_bytes += total_size(read)
         first = self._queue.arrived
         self._outcomes.flushes.extend(range(first, first + len(entries)))
-        self._take_in(entries)
+        length = self._take_in(entries)
+        self._queued_bytes += length if len(read) == len(entries) else total_size(read)
 
     def _take_in(self, entries: list[Delivery]) -> int:
         """Queue events; end their deliveries if none can be delivered now. Return their size."""
@@ -383,71 +346,14 @@ class SpooledOutbox(Outbox):
                 times.append(self._aside.try_at)
         return min((at for at in times if at is not None and at > now), default=None)
 
-    def _form(self, now: float) -> bool:
-        error = self._context.backoff.long_hold(now)
-        if error is not None:
-            if self._queue.ready and self._due(now) is not None:
-                self._stop_queue(error)
-            return False
-        if self._aside.goes_first and self._resume(now):
-            return True
-        return super()._form(now) or self._resume(now)
-
-    def _resume(self, now: float) -> bool:
-        """Send a batch again that stepped aside, if it is due: at once if the API has just accepted
-        another."""
-        context = self._context
-        if len(self._batches) >= self.settings.max_in_flight:
-            return False
-        if not self._aside.is_due(now):
-            return False
-        if self._authorizer.token() is None:
-            return False
-        if now < context.backoff.hold_until and not self.hurry:
-            return False
-        batch = self._aside.take()
-        self._batches.append(batch)
-        self._in_flight += len(batch)
-        batch.not_before = now
-        self._advance(batch, now)
-        return True
-
     def _take(self) -> Taken:
-        taken = super()._take()
-        if self._kept_queued:
-            self._kept_queued -= sum([isinstance(each, Kept) for each in taken.deliveries])
-        return taken
-
-    def _stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
-        if not (self.backlog.read or self._has_left):
-            return super()._stamped(deliveries, now)
-        if all(isinstance(each, Kept) for each in deliveries):
-            super()._stamped([], now)  # it updates the stamper's offset
-            events = [each.encoded for each in deliveries]
-        else:
-            events = super()._stamped(deliveries, now)
-        latest, starts = self._stamper.offset + now, dict[float, bytes]()
-        for n, delivery in enumerate(deliveries):
-            if isinstance(delivery, Kept) and delivery.encoded[0] != BRACE:
-                moment = min(self._moment(delivery), latest)
-                start = starts.get(moment)  # events that were stored together share it
-                if start is None:
-                    start = starts[moment] = opening(format_stamp(moment))
-                events[n] = start + delivery.encoded
-        return events
-
-    def _moment(self, delivery: Delivery) -> float:
-        """The server's time at which an event was accepted, or its own ``issued_at``."""
-        if delivery.encoded[0] == BRACE and (own := issued_at_of(delivery.encoded)) is not None:
-            return own
-        if isinstance(delivery, Kept) and delivery.stored and delivery.stored.certain:
-            return delivery.stored.at
-        return self._stamper.offset + delivery.at
+        self._lines.source_of = source_of if self.backlog.is_mixed else None
+        return super()._take()
 
     def _send(self, batch: Batch, token: str) -> None:
+        part = self._prepare(batch)
         if self._end_too_old(batch):
             return
-        part = self._prepare(batch)
         if part.noted != part.key and not is_live(part.deliveries[0]):
             self._note(part)
             return
@@ -482,13 +388,8 @@ class SpooledOutbox(Outbox):
         age, now, part = self.settings.account.api.max_age, self._context.now, batch.part
         if age is None or self._context.server_clock.is_doubtful(now):
             return False
-        offset = self._stamper.offset = self._context.server_clock.offset(now)
-        oldest = offset + now - age
-        dated = self.backlog.read or BRACE in [each.encoded[0] for each in part.deliveries]
-        if not dated and offset + batch.oldest >= oldest:
-            return False
-        old = [self._moment(each) < oldest for each in part.deliveries]
-        if not any(old):
+        old = self._stamper.before(part, now, age)
+        if True not in old:
             return False
         error = MasivoError(
             f"the event is older than {age / 3600.0:g} hours by its issued_at, and was not sent: "
@@ -501,129 +402,20 @@ class SpooledOutbox(Outbox):
         self._part_failed(batch, error, rejected=True)
         return True
 
-    # ── What cannot be delivered now ─────────────────────────────────────────────────────────
-
-    def _leave(
-        self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError
-    ) -> None:
-        """End deliveries; put their events, which are sent later, in their places in the list."""
-        live = [each for each in deliveries if not isinstance(each, Kept)]
-        self._has_left = True
-        for n, each in enumerate(deliveries):
-            if not isinstance(each, Kept):
-                deliveries[n] = left_over(each)
-        self._outcomes.leave(live, numbers, error)
-
-    def fail_waiting(self, error: MasivoError) -> None:
-        """See Outbox. Flushes no longer wait for events that were left before, either."""
-        super().fail_waiting(error)
-        self._leave_kept(error)
-        self._end_close()
-
-    def _end_close(self) -> None:
-        """End a close that cannot deliver the remaining events, unless a request is out."""
-        if self._closes and not any(batch.request_id for batch in self._batches):
-            why = "the client was closed before this could be delivered"
-            self.release(MasivoClosedError(why))
-
-    def _leave_parts(self, batch: Batch, error: MasivoError) -> None:
-        for part in batch.parts:
-            self._leave(part.deliveries, part.numbers, error)
-
-    def _leave_kept(self, error: MasivoError) -> None:
-        """Make flushes no longer wait for events that were left before."""
-        for batch in self._aside.batches:
-            self._leave_parts(batch, error)
-        if self._kept_queued:
-            numbers = [n for n, each in self._lines.entries() if isinstance(each, Kept)]
-            self._outcomes.leave([], numbers, error)
-
-    def _stop(self, batches: list[Batch], error: MasivoError) -> None:
-        for batch in batches:
-            self._leave_parts(batch, error)
-            self._batches.remove(batch)
-            self._in_flight -= len(batch)
-            self._context.timers.set((Timer.RETRY, (self, batch)), None)
-            self._aside.put(batch)
-        self._context.touch(self)
-
-    def _stop_queue(self, error: MasivoError, customers: Collection[str] | None = None) -> None:
-        entries = self._lines.entries(customers)
-        live = {n: each for n, each in entries if not isinstance(each, Kept)}
-        if not live:
-            return
-        self._has_left = True
-        self._lines.substitute({n: left_over(each) for n, each in live.items()})
-        self._kept_queued += len(live)
-        self._triggers.gone(live.values())
-        self._triggers.push(self._queue.arrived, "spool")
-        self._outcomes.leave([*live.values()], [*live], error)
-
-    def _returned(self, batch: Batch, result: Response | Failure) -> None:
-        if isinstance(result, Failure) and not result.sent:
-            # The API has not seen the batch: it is not at fault, and earlier failures do not count.
-            batch.part.well, batch.part.failures = False, -1 - batch.retries
-        super()._returned(batch, result)
-
-    def _retries_for(self, batch: Batch) -> int:
-        part, most = batch.part, self.settings.max_retries
-        if part.failures <= 0:
-            return 0 if batch.guilty and len(part.deliveries) > 1 else most
-        if len(part.deliveries) > 1 or not part.well:
-            return 0  # it is halved, or tried again later
-        return max(most, ALONE - part.failures - 1)
-
-    def _retry(self, batch: Batch, error: MasivoError, wait: float | None) -> None:
-        self._aside.well = False
-        super()._retry(batch, error, wait)
-
-    def _give_up(self, batch: Batch, error: MasivoError) -> None:
-        """Make a part step aside that cannot be delivered now, unless it is at fault."""
-        part = batch.part
-        part.failures += batch.retries + 1
-        self._aside.failed()
-        alone = len(part.deliveries) == 1
-        at_fault = part.well and not isinstance(error, MasivoConfigError)
-        self._leave(part.deliveries, part.numbers, error)
-        self._stop_queue(error, batch.customers)  # these wait behind it
-        if at_fault and alone and part.failures >= ALONE:
-            self._part_failed(batch, error, rejected=True)
-        elif (at_fault or batch.guilty) and not alone:
-            batch.guilty = True
-            batch.halve()
-            batch.not_before = self._context.now
-        else:
-            rest = batch.without_part()
-            self._batches.remove(batch)
-            self._in_flight -= len(batch)
-            if rest is not None:
-                self._batches.append(rest)
-            self._aside.put(batch)
-        self._context.touch(self)
-        if self._closes:
-            self._end_close()
-        elif self._outcomes.flushes.any_open and not at_fault:
-            self._leave_kept(error)
-
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
     def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
-        self._aside.responded()
-        self._authorizer.trust()
-        self.backlog.gone(batch.part.deliveries)  # first: a flush ends after the removals
-        self._make_room()
+        self._remove(batch.part)  # first: a flush ends after the removals
         super()._part_delivered(batch, result)
 
     def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
-        part = batch.part
-        if rejected and error.status is not None and error.status < 500:
-            self._aside.responded()
         if rejected:
-            self._upkeep.keep_rejected(part.events, error)
-        self.backlog.gone(part.deliveries)
-        self._make_room()
+            self._upkeep.keep_rejected(batch.part.events, error)
+        self._remove(batch.part)
         super()._part_failed(batch, error, rejected=rejected)
 
-    def _make_room(self) -> None:
+    def _remove(self, part: Part) -> None:
+        """Remove the events of a part from the store, which makes room."""
+        self.backlog.gone(part.deliveries)
         self.gate.unwritable = False
         self._upkeep.room_was_made()

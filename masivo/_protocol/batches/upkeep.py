@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.storage.store import RejectedEvent, StoreError
 
-from .backlog import SCAN
+from .adoption import SCAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +105,7 @@ class Upkeep:
         ended: list[Delivery] = []
         for entry, position in zip(entries, positions, strict=True):
             each = entry if entry.encoded else here.get(entry.position, entry)
-            self._backlog.moved(each, position)
+            self._backlog.own.moved(each, position)
             if not each.encoded:
                 ended.append(each)
         self._backlog.gone(ended)

@@ -84,11 +84,13 @@ def read_back(stored: Stored, source: object, at: float, origin: Origin) -> Kept
         at: when it was accepted, on the engine's clock.
         origin: the client that sends it.
     """
-    fields = _fields(stored.event)
-    if fields is None:
+    event = stored.event
+    try:
+        fields = _decode(event if event[0] == BRACE else b"{" + event)
+    except (msgspec.DecodeError, IndexError):
         return None
     return Kept(
-        stored.event,
+        event,
         at,
         fields.customer_id,
         origin,

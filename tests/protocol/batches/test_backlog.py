@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from masivo._protocol.batches.backlog import LOOK, PAUSE, WINDOW
+from masivo._protocol.batches.adoption import LOOK
+from masivo._protocol.batches.backlog import PAUSE, WINDOW
 from masivo.protocol import FlushResult, StoreDone, StoreError, unwrap
 from protocol.live import LiveDriver, LiveLog
 from protocol.requests import numbers

@@ -15,6 +15,7 @@ import msgspec
 from simulation.defects import after, around, becomes, before, change, nothing
 from simulation.frame import hunt_all
 
+from masivo._protocol.batches import issued_at
 from masivo._protocol.batches.aside import Aside
 from masivo._protocol.batches.backlog import Backlog
 from masivo._protocol.batches.outbox import Outbox
@@ -125,9 +126,7 @@ DEFECTS: Final[dict[str, Defect]] = {
         Spool, "adopt", lambda original, self, **named: original(_blind(self), **named)
     ),
     # ── issued_at ─────────────────────────────────────────────────────────────────────────────────
-    "what was left is stamped like what is new": becomes(
-        SpooledOutbox, "_stamped", Outbox._stamped
-    ),
+    "what was left is stamped like what is new": becomes(issued_at, "Kept", bool),
 }
 
 

@@ -1,0 +1,129 @@
+"""A client's own log: the events that are on disk and not in memory, and those in memory that wait
+behind them.
+
+The rules: ``docs/reference/guarantees.md#memory-with-a-spool``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .reading import Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from masivo._protocol.delivery import Delivery
+    from masivo._protocol.storage.store import StoredLog
+
+    from .gate import Gate
+
+__all__ = ["Own"]
+
+
+class Own(Reading):
+    """The client's own log. It is read only while it is behind, or customers return.
+
+    Args:
+        gate: the client's.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self.log: StoredLog | None = None
+        """The log that was read last: another takes its place when it is lost."""
+        self.used: bool = False
+        """True once the client has accepted an event."""
+        self.behind: bool = False
+        """True after an event was accepted into the store alone: later events wait until the log
+        was read to its end, as it has all of them in order."""
+        self.early: set[int] = set()
+        """The positions of events that were read before their calls were heard of."""
+        self.waiting: dict[int, Delivery] = {}
+        """Events in memory that wait behind those that are not, by position."""
+        self.has_grown: bool = False
+        """True if an event came since the last read began that is to be read."""
+        self._gate = gate
+
+    def come(self, deliveries: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """Note events that callers sent and that are in memory.
+
+        Returns:
+            The events to queue, and those whose deliveries must end, as they were read already, or
+            stay on disk behind others. The rest waits behind events that are not in memory.
+        """
+        self.used = True
+        if not (self.behind or self.early or self.skipped):
+            self.held.update([each.position for each in deliveries if each.position is not None])
+            return deliveries, []
+        queued: list[Delivery] = []
+        ended: list[Delivery] = []
+        for delivery in deliveries:
+            position = delivery.position
+            assert position is not None  # noqa: S101
+            if position in self.early:
+                self.early.discard(position)
+                ended.append(delivery)
+            elif (delivery.customer or "") in self.skipped:
+                self.counted.add(position)
+                self.has_grown = self.has_grown or (delivery.customer or "") in self.returning
+                ended.append(delivery)
+            elif self.behind:
+                self.waiting[position] = delivery
+                self.has_grown = True
+            else:
+                self.held.add(position)
+                queued.append(delivery)
+        return queued, ended
+
+    def comes_alone(self, position: int) -> None:
+        """Note an event that was accepted into the store alone."""
+        self.used = True
+        if position in self.early:
+            self.early.discard(position)
+            return
+        self.counted.add(position)
+        self.behind = self._gate.behind = self.has_grown = True
+
+    def begin(self, log: StoredLog) -> None:
+        """Note the log that is read: from the start if it is another."""
+        if log is not self.log:
+            self.log, self.after, self.again = log, None, None
+
+    def meet(self, positions: Iterable[int]) -> set[int]:
+        """See ``Reading``: events that were not known are early."""
+        unknown = super().meet(positions)
+        self.early |= unknown
+        return unknown
+
+    def end(self, *, again: bool) -> list[Delivery]:
+        """Note that the log was read to its end. Return the events that waited and were not found:
+        they are lost with a damaged part, or with the log."""
+        found: list[Delivery] = []
+        if again:
+            if self.has_grown and not self.behind:
+                return found
+            self.have_returned()
+        elif not self.has_grown:
+            self.held.update(self.waiting)
+            found = self.stop_waiting()
+            self.behind = self._gate.behind = False
+        if not (self.behind or self.skipped):
+            self.counted.clear()
+        return found
+
+    def stop_waiting(self, customers: Collection[str | None] | None = None) -> list[Delivery]:
+        """Remove and return the events that wait behind others: of these customers, or all."""
+        leave = self.waiting
+        if customers is not None:
+            leave = {n: each for n, each in leave.items() if each.customer in customers}
+        self.waiting = {n: each for n, each in self.waiting.items() if n not in leave}
+        return [*leave.values()]
+
+    def moved(self, delivery: Delivery, position: int | None) -> None:
+        """Note that an event was stored again, at another position; None: it could not be."""
+        if delivery.position is not None:
+            self.held.discard(delivery.position)
+        delivery.position = position
+        if position is not None and delivery.encoded:
+            self.held.add(position)
