@@ -235,6 +235,25 @@ def batch_steps_aside_for_other_customers(run: Run) -> None:
     run.equal(client.stats().delivered, 5, "delivered")
 
 
+@scenario("step-aside", "storage")
+def customer_whose_batches_fail_stops_nobody(run: Run) -> None:
+    """The batch of a customer fails whose events fill the memory and more: other customers' events
+    behind them on disk are read and sent; its later ones are read once the batch has ended."""
+    client = run.client_with_store(max_retries=0, max_queue=100, batch_size=100)
+    run.hold(route="authorize")
+    client.send(*(event(number, "a") for number in range(1_200)), event(1_200, "b"))
+    run.failed(client.events[-1:], MasivoQueueFullError)
+    run.respond(Fault(status=500))
+    run.release()
+    run.advance(60)
+    run.failed(client.events[:1], MasivoError, status=500)
+    first, other, *later = [list(each.numbers) for each in run.server.batches]
+    run.equal((first, other), ([*range(100)], [1_200]), "the first batches")
+    run.equal([number for each in later for number in each], [*range(1_200)], "order")
+    run.equal(run.disk.numbers, [], "on disk")
+    client.failures_are()
+
+
 # ── Adoption ─────────────────────────────────────────────────────────────────────────────────
 
 
