@@ -277,13 +277,14 @@ def test_a_default_brand_that_does_not_apply_has_its_message() -> None:
 
 
 def test_no_response_has_its_message() -> None:
-    """The reason of the transport; that nothing was sent; that events may have been accepted."""
+    """The reason of the transport; that nothing was sent, and where to; that events may have been
+    accepted."""
     driver = Driver(max_retries=0)
     driver.dice.always = 0.0
     driver.sign_in()
     _, (one,) = in_batch(driver, 1)
     driver.break_off("no\nroute", sent=False)
-    assert error_of(one).message == "no route; nothing was sent"
+    assert error_of(one).message == "no route; nothing was sent to https://api.example.test/v1"
     _, (two,) = in_batch(driver, 2)
     driver.break_off("cut off", status=200)
     assert error_of(two).message == (

@@ -264,7 +264,7 @@ class Context:
         if failure.fatal is not None:
             return MasivoConfigError(one_line(redacted(failure.fatal.message, secrets)))
         if not failure.sent:
-            reason += "; nothing was sent"
+            reason += redacted(f"; nothing was sent to {self.account.base_url}", secrets)
         error = MasivoNetworkError(reason, status=failure.status)
         error.__cause__ = cause
         return error
