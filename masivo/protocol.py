@@ -16,11 +16,11 @@ to hand outcomes to waiters. How to call it:
 4. Start its ``requests``. Each must come back by ``hand_back``, once, as a ``Response`` of whatever
    status, or as a ``Failure``, whatever your HTTP library raises: an exception that slips past is
    an event that hangs. Send the headers as they are; never follow a redirect; read at most
-   ``MAX_BODY`` bytes; bound each by ``request.timeout``, from connecting to last byte. If a
-   response breaks off after its headers, give its status to the Failure: after a 2xx the batch is
-   not sent again. Call ``Engine.do_work`` with each of its ``storage``, where that may block; it
-   hands the result back. There is none unless you give a ``store`` to ``Engine.attach``, such as
-   ``masivo.spool.Spool``.
+   ``MAX_BODY`` bytes (``read_body`` takes gzip off); bound each by ``request.timeout``, from
+   connecting to last byte. If a response breaks off after its headers, give its status to the
+   Failure: after a 2xx the batch is not sent again. Call ``Engine.do_work`` with each of its
+   ``storage``, where that may block; it hands the result back. There is none unless you give a
+   ``store`` to ``Engine.attach``, such as ``masivo.spool.Spool``.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
    logs, calls ``on_activity`` and ``on_error``, and then ends closes. A call from inside these two
    that would wait for your driver must raise a RuntimeError instead.
@@ -119,6 +119,7 @@ from ._protocol.values import (
     Stats,
 )
 from ._protocol.wire.api import Api
+from ._protocol.wire.bodies import read_body
 
 __all__ = [
     "Account",
@@ -196,6 +197,7 @@ __all__ = [
     "Window",
     "configure",
     "is_loopback",
+    "read_body",
     "settle",
     "unwrap",
     "wait_limit",

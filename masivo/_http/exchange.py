@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import h11
 
-from masivo._protocol.wire.bodies import read_body
-from masivo.protocol import MAX_BODY, Response
+from masivo.protocol import MAX_BODY, Response, read_body
 
 from .failures import BrokenResponseError
 
