@@ -41,8 +41,13 @@ if TYPE_CHECKING:
 RESULTS: Final = ROOT / ".mutants"
 
 SPOOLED: Final = (
+    "batches/adoption.py",
     "batches/aside.py",
     "batches/backlog.py",
+    "batches/issued_at.py",
+    "batches/leaving.py",
+    "batches/own_log.py",
+    "batches/reading.py",
     "batches/spooled.py",
     "batches/upkeep.py",
     "storage/",
