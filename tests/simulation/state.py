@@ -246,7 +246,7 @@ class KeyState:
         """The seconds by which the wall clock went on without ours since the last ``Date``, if it
         was more than a minute."""
         drift = (self.wall_clock() - self.seen_wall) - (self.now - self.seen_at)
-        return drift if abs(drift) > 60.0 else 0.0
+        return drift if drift > 60.0 else 0.0
 
     def estimate(self) -> float:
         """The server's clock less ours, as far as it is known."""
