@@ -7,7 +7,8 @@ What happens:
 
 - ``plan.py``: what a seed means: settings, and steps.
 - ``world.py``: time, the steps, and the end: everything is delivered, and no log is left.
-- ``process.py``: one process: an engine, a spool, and a driver that carries out what they ask for.
+- ``process.py``: one process: an engine, a client or two with a spool each, and a driver that
+  carries out what they ask for.
 - ``server.py``: the model of the API, and what is wrong with it.
 
 What must come of it:

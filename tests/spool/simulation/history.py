@@ -28,9 +28,8 @@ class Event:
 
     number: int
     account: str
-    process: int
-    """The process that sent it."""
-    customer: str
+    line: tuple[int, int, str]
+    """The process that sent it, which of its clients, and its customer."""
     nature: str
     """``good``; ``bad``: the API rejects it; ``poison``: the API fails with it."""
     issued_at: float
@@ -68,6 +67,11 @@ class Event:
     lost: bool = False
     """The power failed before it was safe."""
 
+    @property
+    def process(self) -> int:
+        """The process that sent it."""
+        return self.line[0]
+
     def __str__(self) -> str:
         return f"event {self.number} of {self.account}, process {self.process}"
 
@@ -89,14 +93,14 @@ class History:
         """The processes that have sent each key."""
         self.misled: set[int] = set()
         """The processes that were there when the wall clock was set."""
-        self._latest: dict[tuple[int, str], Event] = {}
+        self._latest: dict[tuple[int, int, str], Event] = {}
 
     def begin(
-        self, account: str, process: int, customer: str, nature: str, issued_at: float
+        self, account: str, line: tuple[int, int, str], nature: str, issued_at: float
     ) -> Event:
         """A call to send begins."""
         number = len(self.events) + 1
-        event = Event(number, account, process, customer, nature, issued_at, next(self._moments))
+        event = Event(number, account, line, nature, issued_at, next(self._moments))
         self.events[number] = event
         return event
 
@@ -141,12 +145,11 @@ class History:
         """First deliveries of a customer's events are in the order of the calls."""
         if event.processed or event.reported:  # one that was rejected can come back
             return
-        line = event.process, event.customer
-        latest = self._latest.get(line)
+        latest = self._latest.get(event.line)
         if latest is not None and event.returned is not None and latest.began > event.returned:
-            raise Violation("order", f"{event} came after {latest.number}, {event.customer}")
+            raise Violation("order", f"{event} came after {latest.number}, {event.line[2]}")
         if latest is None or latest.began < event.began:
-            self._latest[line] = event
+            self._latest[event.line] = event
 
     def _may_come_twice(self, event: Event, key: str, sender: int) -> None:
         if sender in event.told and not event.excused:

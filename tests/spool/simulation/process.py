@@ -1,4 +1,5 @@
-"""One process: an engine with a client, a spool, and a driver that does what they ask for."""
+"""One process: an engine with one or two clients, each with a spool, and a driver that does what
+they ask for."""
 
 from __future__ import annotations
 
@@ -29,13 +30,14 @@ from spool.memory import Killed, MemoryTail
 from spool.memory import Process as Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from masivo.protocol import (
         Delivery,
         FailedEvent,
         Output,
         Request,
+        Stats,
         StoreWork,
         Ticket,
     )
@@ -62,6 +64,13 @@ class SharedDisk(Disk):
         super().__init__(process.world.machine)
         self.pid = process.number
         self._of = process
+
+    def kill(self) -> None:
+        """See Process of ``memory``: with the disks of its other clients."""
+        super().kill()
+        for client in self._of.clients:
+            if not client.disk.killed:
+                client.disk.kill()
 
     def kill_at(self, operation: int, *, late: bool) -> None:
         """Have the process killed at an operation, counted from now."""
@@ -103,15 +112,43 @@ class ReplacedKey(Spool):
         return super().adopt(replaced_key=True)
 
 
+class Client:
+    """One client of a process.
+
+    Args:
+        process: it is in.
+        options: its settings.
+        replaced: see ``Process``.
+    """
+
+    def __init__(self, process: Process, options: Options, *, replaced: bool) -> None:
+        world, account = process.world, process.account
+        self.options = options
+        self.accepted = 0
+        self.disk = SharedDisk(process)
+        store = (ReplacedKey if replaced else Spool)(
+            self.disk,
+            account.key,
+            account.url,
+            options.spool_max_bytes,
+            options.segment,
+            clock=lambda: world.wall() + process.number * 0.001,
+        )
+        settings = configure(
+            process.secret, base_url=account.url, on_error=process.on_error, **options.client()
+        )
+        self.buffer = process.engine.attach(settings, store=store)
+
+
 class Process:
-    """A process with one client.
+    """A process with clients of one account.
 
     Args:
         world: it lives in.
         number: its own.
-        account: its client's.
-        options: its client's settings.
-        replaced: its client adopts the logs of the account's former key.
+        account: its clients'.
+        options: the settings of each client.
+        replaced: its clients adopt the logs of the account's former key.
     """
 
     def __init__(
@@ -119,21 +156,21 @@ class Process:
         world: World,
         number: int,
         account: ApiAccount,
-        options: Options,
+        options: Sequence[Options],
         *,
         replaced: bool = False,
     ) -> None:
         self.world = world
         self.number = number
         self.account = account
-        self.options = options
+        self.secret = Secret(account.key)
+        self.clients: list[Client] = []
         self.disk_failed = False
         """A write failed: the disk was full."""
         self.over = False
         """It has ended by itself."""
         self.closing = False
         self.died_at = math.inf
-        self.accepted = 0
         self._random = randomness.Random(world.random.random())
         self._began = world.now - self._random.random() * 1e6  # the origin of its clock
         self._pending: dict[int, tuple[Delivery, Event]] = {}
@@ -146,28 +183,16 @@ class Process:
         self._polls = (0.0, 0)
         self._waiters = Waiters()
         self._ready: deque[StoreWork] = deque()
-        self.disk = SharedDisk(self)
-        secret = Secret(account.key)
-        store = (ReplacedKey if replaced else Spool)(
-            self.disk,
-            account.key,
-            account.url,
-            options.spool_max_bytes,
-            options.segment,
-            clock=lambda: world.wall() + number * 0.001,
-        )
-        settings = configure(
-            secret, base_url=account.url, on_error=self._on_error, **options.client()
-        )
         self.engine = Engine(
-            Account(secret, account.url, Api()),
+            Account(self.secret, account.url, Api()),
             clock=lambda: world.now - self._began,
             wall_clock=world.wall,
             random=self._random,
             wake=self._wake,
         )
-        self.buffer = self.engine.attach(settings, store=store)
-        if not options.isolate_rejected:
+        for each in options:
+            self.clients.append(Client(self, each, replaced=replaced))
+        if not options[0].isolate_rejected:
             world.server.whole.add(number)
 
     def __str__(self) -> str:
@@ -176,7 +201,7 @@ class Process:
     @property
     def dead(self) -> bool:
         """It was killed."""
-        return self.disk.killed
+        return self.clients[0].disk.killed
 
     @property
     def live(self) -> bool:
@@ -185,8 +210,20 @@ class Process:
 
     def kill(self) -> None:
         """End it here and now."""
-        self.disk.kill()
+        self.clients[0].disk.kill()
         self.died_at = min(self.died_at, self.world.now)
+
+    def kill_at(self, operation: int, *, late: bool) -> None:
+        """Have it killed at an operation on the disk, counted from now."""
+        self._any().disk.kill_at(operation, late=late)
+
+    def spare(self) -> None:
+        """Have it killed no more."""
+        for client in self.clients:
+            client.disk.kill_at(1 << 60, late=False)
+
+    def _any(self) -> Client:
+        return self.clients[0] if len(self.clients) == 1 else self._random.choice(self.clients)
 
     # ── Calls of the application ─────────────────────────────────────────────────────────────
 
@@ -201,7 +238,9 @@ class Process:
         world = self.world
         time = world.server.time(world.now)
         issued_at = time if age is None else time - age
-        event = world.history.begin(self.account.name, self.number, customer, nature, issued_at)
+        client = self._any()
+        line = self.number, self.clients.index(client), customer
+        event = world.history.begin(self.account.name, line, nature, issued_at)
         event.untimely = self.number in world.history.misled
         fields: dict[str, Any] = {"type": "T", "customer_id": customer, "brand_id": None}
         fields["n"] = event.number
@@ -211,7 +250,7 @@ class Process:
             fields["more"] = "x" * (event.number % 900)
         self._sending += 1
         try:
-            delivery = self.buffer.send(fields)
+            delivery = client.buffer.send(fields)
         except Killed:
             event.doubtful = True
             raise
@@ -220,14 +259,14 @@ class Process:
             return
         finally:
             self._sending -= 1
-        self._returned(event, delivery)
+        self._returned(client, event, delivery)
 
-    def _returned(self, event: Event, delivery: Delivery) -> None:
+    def _returned(self, client: Client, event: Event, delivery: Delivery) -> None:
         world, outcome = self.world, delivery.peek()
         refused = isinstance(outcome, Failed) and not outcome.error.spooled
         world.history.end(event, accepted=not refused)
         world.ledger.sync()
-        world.say(f"  {event}, {event.customer}, {event.nature}: {_shown(outcome)}")
+        world.say(f"  {event}, {event.line[2]}, {event.nature}: {_shown(outcome)}")
         if refused:
             assert isinstance(outcome, Failed)
             if not isinstance(outcome.error, MasivoQueueFullError):
@@ -235,39 +274,42 @@ class Process:
             if world.ledger.holds(event):
                 raise Violation("refused", f"{event} is on the disk, though it was refused")
             return
-        self.accepted += 1
+        client.accepted += 1
         if not world.ledger.places.get(event.number):
             raise Violation("on disk", f"{event} is not on the disk when its call returns")
         if outcome is None:
             self._pending[id(delivery)] = delivery, event
             if self._random.random() < 0.1:
-                self.buffer.begin_wait(delivery, self)
+                client.buffer.begin_wait(delivery, self)
                 self.soon()
         elif not isinstance(outcome, Failed):
             raise Violation("delivery", f"{event} ended with {outcome} in its call")
 
     def flush(self) -> None:
         """Call ``flush``."""
-        self._wait("flush", self.buffer.flush())
+        self._wait("flush", self._any().buffer.flush())
 
     def drain(self) -> None:
         """Call ``drain``."""
-        self._wait("drain", self.buffer.drain())
+        self._wait("drain", self._any().buffer.drain())
 
     def use(self) -> None:
-        """Enter the client's block."""
-        self.buffer.use()
+        """Enter the block of each client."""
+        for client in self.clients:
+            client.buffer.use()
         self.soon()
 
     def close(self, timeout: float | None) -> None:
-        """Call ``close``."""
+        """Call ``close`` of each client."""
         self.closing = True
-        self._wait("close", self.buffer.close(timeout), timeout)
+        for client in self.clients:
+            self._wait("close", client.buffer.close(timeout), timeout)
 
     def destroy(self) -> None:
-        """Call ``destroy``."""
+        """Call ``destroy`` of each client."""
         self.closing = True
-        self._wait("destroy", self.buffer.destroy(), 0.0)
+        for client in self.clients:
+            self._wait("destroy", client.buffer.destroy(), 0.0)
 
     def _wait(self, call: str, ticket: Ticket, timeout: float | None = None) -> None:
         longest = LONGEST[call] if timeout is None else timeout + SLOW
@@ -321,7 +363,8 @@ class Process:
             raise world.found
         if self.dead:
             return
-        self._check_numbers()
+        for client in self.clients:
+            self._check_numbers(client)
         for request in output.requests:
             world.request(self, request)
         for work in output.storage:
@@ -343,7 +386,7 @@ class Process:
             _, event = next(iter(self._pending.values()))
             raise Violation("delivery", f"{event} has no outcome, and its client is closed")
         for name, file in self.world.machine.files.items():
-            if file.owner is self.disk:
+            if file.owner in [client.disk for client in self.clients]:
                 raise Violation("release", f"{self} ended, and holds {name}")
 
     def _work(self, work: StoreWork, results: list[Any]) -> None:
@@ -383,7 +426,7 @@ class Process:
 
     def meanwhile(self) -> None:
         """Let other threads do something, in the middle of an operation on the disk."""
-        while not self.world.calm and self._random.random() < self.options.threads:
+        while not self.world.calm and self._random.random() < self.clients[0].options.threads:
             chance = self._random.random()
             if chance < 0.4:
                 self.poll()
@@ -394,7 +437,8 @@ class Process:
 
     # ── What must come of it ─────────────────────────────────────────────────────────────────
 
-    def _on_error(self, failed: FailedEvent) -> None:
+    def on_error(self, failed: FailedEvent) -> None:
+        """See ``on_error`` of a client."""
         try:
             self._told(failed)
         except Violation as violation:
@@ -437,19 +481,23 @@ class Process:
         elif not world.history.is_ended(event, world.server.time(world.now)):
             raise Violation("rejected", f"{event}: {outcome.error!r}")
 
-    def _check_numbers(self) -> None:
-        stats, options = self.buffer.stats(), self.options
+    def _check_numbers(self, client: Client) -> None:
+        stats, options = client.buffer.stats(), client.options
         here = stats.delivered + stats.failed + stats.queued + stats.in_flight + stats.spooled
         smallest = min(stats.queued, stats.in_flight, stats.spooled, stats.adopted)
         if not (self._sending or self.engine.pending) and (
             stats.accepted + stats.adopted != here
             or smallest < 0
-            or stats.accepted != self.accepted
+            or stats.accepted != client.accepted
         ):
-            raise Violation("stats", f"{self}: {stats}, accepted {self.accepted}")
-        pending, bound = self.buffer.outbox.pending, options.max_queue + options.window
+            raise Violation("stats", f"{self}: {stats}, accepted {client.accepted}")
+        pending, bound = client.buffer.outbox.pending, options.max_queue + options.window
         if pending > bound and pending > bound + self.world.ledger.noted_by_others(self.number):
             raise Violation("memory", f"{self}: {pending} of {bound}")
+
+    def stats(self) -> list[Stats]:
+        """The counters of its clients."""
+        return [client.buffer.stats() for client in self.clients]
 
     def check_calls(self) -> None:
         """See which calls have returned, and that none lasts too long."""
@@ -460,7 +508,7 @@ class Process:
                 self.world.say(f"  {self}: {call} returned {_shown(ticket.outcome)}")
                 self._calls.remove(entry)
             elif now > until:
-                raise Violation("hangs", f"{self}: {call} has not returned, {self.buffer.stats()}")
+                raise Violation("hangs", f"{self}: {call} has not returned, {self.stats()}")
 
 
 def _shown(outcome: object) -> str:

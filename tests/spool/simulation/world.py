@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from heapq import heappop, heappush
@@ -285,14 +286,16 @@ class World:
 
     def _start(self, step: Step) -> None:
         name = "club" if step.draws[0] < 0.2 else "shop"
-        process = self.start(self.accounts[name])
+        process = self.start(self.accounts[name], 2 if step.draws[2] > 0.8 else 1)
         if step.draws[1] < 0.3:
             process.use()
 
-    def start(self, account: Account, *, replaced: bool = False) -> Process:
-        """Start a process."""
+    def start(self, account: Account, clients: int = 1, *, replaced: bool = False) -> Process:
+        """Start a process with this many clients."""
         number = len(self.processes) + 1
-        options = self.plan.options(self.random)
+        options = [self.plan.options(self.random) for _ in range(clients)]
+        whole = options[0].isolate_rejected
+        options = [replace(each, isolate_rejected=whole) for each in options]
         process = Process(self, number, account, options, replaced=replaced)
         self.processes.append(process)
         self.say(f"{process}: {options}")
@@ -303,7 +306,7 @@ class World:
             process.kill()
             self.history.crashes += 1
         else:
-            process.disk.kill_at(int(step.draws[1] * 30) + 1, late=step.draws[2] < 0.5)
+            process.kill_at(int(step.draws[1] * 30) + 1, late=step.draws[2] < 0.5)
 
     def _fail(self) -> None:
         for process in self.processes:
@@ -375,7 +378,7 @@ class World:
         for process in self.processes:
             if process.dead or process.over:
                 continue
-            process.disk.kill_at(1 << 60, late=False)
+            process.spare()
             if self.random.random() < 0.5 or process.account.replaced:
                 process.kill()
             elif process.live:
@@ -421,7 +424,7 @@ class World:
                 raise Violation("delivered", f"{event} ({event.nature}) is {where} in the end")
         for process in self.processes:
             if not (process.dead or process.over):
-                raise Violation("no end", f"{process} has not ended, {process.buffer.stats()}")
+                raise Violation("no end", f"{process} has not ended, {process.stats()}")
         kept = (".bad", ".rejected.jsonl")
         left = [name for name in self.machine.files if not name.endswith(kept)]
         if left:
