@@ -135,9 +135,9 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
     starts; their key is one of MASIVO_RELAY_KEYS (separated by commas; without it, MASIVO_API_KEY).
     The relay delivers with MASIVO_API_KEY to MASIVO_BASE_URL.
 
-    A batch gets a 200 when it is kept, and not before. SIGTERM and Ctrl-C end the relay within 10
-    seconds; events that are not delivered by then stay in the store. The relay also serves
-    /health, /ready and /metrics (for Prometheus).
+    A batch gets a 200 when it is kept, and not before. SIGTERM, SIGHUP and Ctrl-C end the relay
+    within 10 seconds; events that are not delivered by then stay in the store. The relay also
+    serves /health, /ready and /metrics (for Prometheus).
 
     \b
     masivo relay --spool /var/lib/masivo
@@ -248,8 +248,9 @@ async def _run(
     settings = configure(account.key, environ=os.environ, **client)
     running = Relay(_store(given, account, metrics, client), settings, keys, metrics)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP is, by nohup
+            loop.add_signal_handler(number, running.stop)
     where = given["spool"] or "Redis"
 
     def ready(url: str) -> None:

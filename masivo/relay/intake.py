@@ -41,6 +41,8 @@ AGAIN: Final = 10
 """Seconds after which a client should retry if the store is full."""
 SOON: Final = 1
 """The same if memory is short."""
+WARN_AGAIN: Final = 60.0
+"""Seconds between two warnings that the store is full."""
 MAX_KEY: Final = 255
 """The longest ``Idempotency-Key``."""
 
@@ -105,6 +107,8 @@ class Intake:
         self._metrics = metrics
         self._check = Check(settings)
         self._bodies = bodies
+        self._full = False
+        self._warn_at = 0.0
         api = settings.account.api
         self._endpoints = {
             api.authorize_path: ("authorize", "GET", self._authorize),
@@ -200,15 +204,25 @@ class Intake:
     async def _keep(self, batch: Batch) -> Reply:
         try:
             kept = await self._store.keep(batch)
-        except StoreFullError:
+        except StoreFullError as error:
+            self._warn(error)
             return _FULL
         except StoreUnreachableError:
             return _UNREACHABLE
         if kept is Kept.CONFLICT:
             return _CONFLICT
         if kept is Kept.STORED:
+            if self._full:
+                self._full = False
+                _logger.warning("the store has room again")
             self._metrics.accepted.inc(len(batch.events))
         return serving.accepted(len(batch.events))
+
+    def _warn(self, error: StoreFullError) -> None:
+        """Warn that batches are refused, once in a while: a store may be full in turns."""
+        if not self._full and time.monotonic() >= self._warn_at:
+            self._full, self._warn_at = True, time.monotonic() + WARN_AGAIN
+            _logger.warning("the store is full, batches get a 429: %s", error)
 
 
 class _Endpoint:

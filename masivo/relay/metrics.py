@@ -6,7 +6,6 @@ the number of partitions that it holds.
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +34,7 @@ class Metrics:
         self.upstream: Upstream = Upstream()
         self.rejections: int = 0
         """Events that the API rejected, since the start."""
+        self._authorization = 0  # the number of the last one
         self.responses: Counter = counter(
             "masivo_relay_responses", "Responses to clients.", ["route", "status"]
         )
@@ -57,7 +57,9 @@ class Metrics:
             "For how long the oldest of them has waited; 0 without one.",
         )
         self._dead_letters = gauge("masivo_relay_dead_letters", "Rejected events that are kept.")
-        self._store_up = gauge("masivo_relay_store_up", "1 while the store responds, else 0.")
+        self._store_up = gauge(
+            "masivo_relay_store_up", "1 while the store can keep events, as /ready says, else 0."
+        )
         self._upstream_up = gauge(
             "masivo_relay_upstream_up",
             "0 while requests to the API fail or are not accepted, else 1.",
@@ -76,7 +78,14 @@ class Metrics:
         )
 
     def listen(self, activity: Activity) -> None:
-        """Count the activity of the store's clients: their ``on_activity``."""
+        """Count the activity of the store's clients: their ``on_activity``.
+
+        Each of them reports the authorizations that they share.
+        """
+        if isinstance(activity, ResponseReceived | RequestFailed) and activity.batch is None:
+            if activity.request == self._authorization:
+                return
+            self._authorization = activity.request
         if isinstance(activity, ResponseReceived):
             request = _kind(activity.batch)
             self._latency.labels(request).observe(activity.seconds)
@@ -91,19 +100,19 @@ class Metrics:
             self.rejected.inc(activity.events)
         self.upstream.listen(activity)
 
-    def exposed(self, backlog: Backlog | None) -> bytes:
+    def exposed(self, backlog: Backlog | None, *, ready: bool) -> bytes:
         """The metrics in Prometheus' text format.
 
         Args:
             backlog: the store's; None: it does not respond.
+            ready: True if the store can keep events.
         """
         self._upstream_up.set(self.upstream.is_up)
-        self._store_up.set(backlog is not None)
+        self._store_up.set(ready)
         if backlog is not None:
             self._waiting.set(backlog.waiting)
             self._dead_letters.set(backlog.rejected)
-            oldest = backlog.oldest
-            self._oldest.set(0 if oldest is None else max(0.0, time.time() - oldest))
+            self._oldest.set(max(0.0, backlog.oldest or 0.0))
         return generate_latest(self._registry)
 
 

@@ -158,7 +158,8 @@ class RedisStore:
     async def problem(self) -> str | None:
         """See RelayStore."""
         try:
-            await self._redis.call("PING")
+            # A write that changes nothing: a replica, for one, responds to a PING, too.
+            await self._redis.call("DEL", self._keys.batch(b"", ""))
         except StoreUnreachableError as error:
             return str(error)
         return self._full
@@ -172,9 +173,10 @@ class RedisStore:
             self._redis.call("XLEN", keys.rejected),
             *first,
         )
-        times = [float(rows[0][1][b"t"].split()[0]) for rows in oldest if rows]
+        now = self.now()
+        ages = [now - float(rows[0][1][b"t"].split()[0]) for rows in oldest if rows]
         waiting = max(0, sum(map(int, counts)))  # others may have added entries
-        return Backlog(waiting, min(times, default=None), rejected)
+        return Backlog(waiting, max(ages, default=None), rejected)
 
     # ── Delivery ─────────────────────────────────────────────────────────────────────────────
 
@@ -197,11 +199,11 @@ class RedisStore:
                 await self._leases.tick()
             except StoreUnreachableError as error:
                 if not self._down:
-                    _logger.warning("the store does not respond: %s", error)
+                    _logger.warning("the store cannot be used: %s", error)
                 self._down = True
             else:
                 if self._down:
-                    _logger.warning("the store responds again")
+                    _logger.warning("the store can be used again")
                 self._down = False
             if self._on_leases is not None and len(self._leases.held) != before:
                 self._on_leases(len(self._leases.held))

@@ -124,6 +124,7 @@ class SpoolStore:
         self._buffer: Buffer
         self._learning: asyncio.Task[None] | None = None
         self._full_until = 0.0
+        self._full = ""
         self._left = 0  # events of earlier processes at the start
         self._rejected = 0
         self._recount_at = 0.0
@@ -159,8 +160,8 @@ class SpoolStore:
         except MasivoClosedError:
             raise StoreUnreachableError("the relay stops") from None
         except StoreError as error:
-            self._full_until = time.monotonic() + FULL
-            raise StoreFullError(str(error)) from None
+            self._full_until, self._full = time.monotonic() + FULL, str(error)
+            raise StoreFullError(self._full) from None
         self._remembered.add(batch)
         return Kept.STORED
 
@@ -170,15 +171,14 @@ class SpoolStore:
 
     async def problem(self) -> str | None:
         """See RelayStore."""
-        if time.monotonic() < self._full_until or not self._client.spool.has_room:
-            return f"the spool in {self._place} is full, or cannot be written"
-        return None
+        if time.monotonic() < self._full_until:
+            return self._full
+        return None if self._client.spool.has_room else f"the spool in {self._place} is full"
 
     async def backlog(self) -> Backlog:
         """See RelayStore."""
         stats = self._client.stats()
         unread = max(0, self._left - stats.adopted)
-        oldest = None if stats.oldest is None else time.time() - stats.oldest
         now = time.monotonic()
         rejections = self._metrics.rejections
         if now >= self._recount_at or rejections != self._counted:
@@ -187,7 +187,7 @@ class SpoolStore:
             with suppress(OSError):
                 self._rejected = await asyncio.to_thread(self._count_rejected)
         return Backlog(
-            stats.queued + stats.in_flight + stats.spooled + unread, oldest, self._rejected
+            stats.queued + stats.in_flight + stats.spooled + unread, stats.oldest, self._rejected
         )
 
     async def stop(self, seconds: float) -> None:

@@ -42,19 +42,25 @@ class Operations:
             Route("/metrics", self._numbers),
         ]
 
+    async def _problem(self) -> str | None:
+        """The reason for which the relay cannot keep events now; None if it can."""
+        return self.waits or await self._store.problem()
+
     async def _health(self, _request: Request) -> Response:
         text = "alive" if self.waits is None else f"alive, but it takes no events: {self.waits}"
         return PlainTextResponse(f"{text}\n")
 
     async def _ready(self, _request: Request) -> Response:
-        problem = self.waits or await self._store.problem()
+        problem = await self._problem()
         if problem is None:
             return PlainTextResponse("ready\n")
         return PlainTextResponse(f"{problem}\n", 503)
 
     async def _numbers(self, _request: Request) -> Response:
-        backlog = None
+        backlog, problem = None, await self._problem()
         if self.waits is None:
             with suppress(StoreUnreachableError):
                 backlog = await self._store.backlog()
-        return Response(self._metrics.exposed(backlog), media_type=CONTENT_TYPE_LATEST)
+        return Response(
+            self._metrics.exposed(backlog, ready=problem is None), media_type=CONTENT_TYPE_LATEST
+        )

@@ -61,7 +61,6 @@ class Keys:
             ["HSETNX", config, "name", "value"],
             ["HVALS", counts],
             ["PEXPIRE", lease, "1"],
-            ["PING"],
             ["SET", self.batch(b"", ""), "digest", "EX", "1"],
             ["TIME"],
             ["TYPE", stream],

@@ -71,7 +71,7 @@ class Backlog(NamedTuple):
     waiting: int
     """Events that are neither delivered nor rejected."""
     oldest: float | None
-    """The time at which the oldest of them was stored, in seconds since the epoch; None if there is
+    """Seconds since the oldest of them was stored, by the upstream's clock; None if there is
     none."""
     rejected: int
     """Dead letters."""

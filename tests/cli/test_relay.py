@@ -66,7 +66,7 @@ def ended(process: Process, number: int) -> tuple[int, float, str]:
     return process.wait(), time.monotonic() - began, errors.decode()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_delivers_and_ends_by_a_signal(
     emulator: Emulator, tmp_path: Path, number: signal.Signals
 ) -> None:

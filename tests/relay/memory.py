@@ -84,7 +84,7 @@ class MemoryStore:
         """See RelayStore."""
         if not self.reachable:
             raise StoreUnreachableError("it does not respond")
-        return Backlog(len(self.events), time.time() - 60 if self.events else None, 3)
+        return Backlog(len(self.events), 60.0 if self.events else None, 3)
 
     async def stop(self, seconds: float) -> None:
         """See RelayStore."""

@@ -185,16 +185,24 @@ def test_nothing_is_said_before_the_store_has_kept_it() -> None:
 
 
 def test_a_full_store_is_a_429_that_says_when_to_come_again(
-    relay: Running, store: MemoryStore
+    relay: Running, store: MemoryStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """``Retry-After`` is 10 s, and nothing of the batch is kept."""
+    """``Retry-After`` is 10 s, and nothing of the batch is kept. The log says it once, and why, and
+    when there is room again."""
     store.most = 1
     try:
         answer = relay.send(batch(event(1), event(2)))
+        relay.send(batch(event(1), event(2)))
     finally:
         store.most = 1_000_000
     assert (answer.status, answer.headers["retry-after"]) == (429, "10")
     assert store.events == []
+    relay.send(batch(event(1)))
+    relay.send(batch(event(2)))
+    assert caplog.messages == [
+        "the store is full, batches get a 429: it is full",
+        "the store has room again",
+    ]
 
 
 def test_a_store_that_does_not_respond_is_a_503(relay: Running, store: MemoryStore) -> None:

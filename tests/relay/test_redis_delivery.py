@@ -172,7 +172,8 @@ def test_a_full_redis_is_drained_to_nothing(tmp_path: Path, emulator: Emulator) 
 
 
 def test_a_relay_without_partitions_knows_the_upstream_s_time(redis_server: RedisServer) -> None:
-    """It checks ages and says the time as the others do, whatever its own clock."""
+    """It checks ages, says the time and counts how long events have waited as the others do,
+    whatever its own clock."""
     with Emulator(clock=lambda: time.time() - 3_600) as behind:
 
         async def main() -> None:
@@ -183,6 +184,12 @@ def test_a_relay_without_partitions_knows_the_upstream_s_time(redis_server: Redi
                 await until(lambda: one.now() < time.time() - 3_000)
                 await until(lambda: other.now() < time.time() - 3_000)
                 assert len(one._leases.held) + len(other._leases.held) == 1
+                behind.fail(503, route="events", times=None)
+                await other.keep(batch(event(1)))
+                for each in (one, other):
+                    oldest = (await each.backlog()).oldest
+                    assert oldest is not None
+                    assert -3.0 < oldest < 3.0
 
         asyncio.run(main())
 

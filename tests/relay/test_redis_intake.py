@@ -152,8 +152,11 @@ def test_a_forgotten_script_is_loaded_again(redis_server: RedisServer, emulator:
     asyncio.run(main())
 
 
-def test_a_replica_is_unreachable(redis_server: RedisServer, emulator: Emulator) -> None:
-    """READONLY, after a failover: the sender should repeat."""
+def test_a_replica_is_unreachable(
+    redis_server: RedisServer, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """READONLY, after a failover: the sender should repeat. Redis responds to a PING, but the relay
+    is not ready, and its log says why."""
 
     async def main() -> None:
         async with running(redis_server, emulator) as store:
@@ -161,11 +164,21 @@ def test_a_replica_is_unreachable(redis_server: RedisServer, emulator: Emulator)
             try:
                 with pytest.raises(StoreUnreachableError):
                     await store.keep(batch(event(1)))
+                problem = await store.problem()
+                await until(lambda: caplog.messages)
             finally:
                 redis_server.call("REPLICAOF", "NO", "ONE")
+            assert problem is not None
+            assert "read only replica" in problem
             assert await store.keep(batch(event(1))) is Kept.STORED
+            assert await store.problem() is None
+            await until(lambda: len(caplog.messages) == 2)
 
     asyncio.run(main())
+    first, last = caplog.messages
+    assert first.startswith("the store cannot be used: Redis at ")
+    assert "read only replica" in first
+    assert last == "the store can be used again"
 
 
 def test_a_huge_batch_does_not_block_redis(redis_server: RedisServer, emulator: Emulator) -> None:
