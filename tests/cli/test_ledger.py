@@ -201,6 +201,26 @@ def test_a_state_is_small(tmp_path: Path) -> None:
     assert (state.lines, state.beyond, ledger.kept) == (499, [(501, 1000)], 501)
 
 
+def test_a_rejected_event_is_kept_in_the_file_alone(tmp_path: Path) -> None:
+    """A record takes no more memory once its event was written; the file is closed at the end."""
+
+    def lowest() -> int:
+        os.close(number := os.dup(0))
+        return number
+
+    before = lowest()
+    ledger = Ledger(
+        State("url", Shape("jsonl"), "r"), None, Rejects(tmp_path / "r"), in_order=True
+    )
+    record = Record(1, 1, 0, 1, event={"type": "X"}, rest={"own": 1})
+    ledger.rejected(record, "bad")
+    ledger.save()
+    assert (record.event, record.rest) == (None, {})
+    assert lowest() != before
+    ledger.close()
+    assert lowest() == before
+
+
 def test_what_is_skipped_again_is_not_kept(tmp_path: Path) -> None:
     """A record that the state covers, and that is skipped at the start of a later run, takes no
     memory: the records before the first without an outcome may be millions."""

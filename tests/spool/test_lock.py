@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 from masivo.spool import lock as module
 from masivo.spool.lock import Lock, is_locked
@@ -11,6 +14,18 @@ from masivo.spool.lock import Lock, is_locked
 if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
+
+
+def test_a_lock_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    """Neither a draft nor an open file: it is tried again at every event."""
+    path = tmp_path / "a.lock"
+    path.mkdir()
+    os.close(before := os.dup(0))
+    with pytest.raises(OSError, match="directory"):
+        Lock.make(str(path), b"")
+    os.close(after := os.dup(0))
+    assert [each.name for each in tmp_path.iterdir()] == ["a.lock"]
+    assert after == before
 
 
 def test_an_interrupt_of_the_making_of_a_lock_is_what_is_raised(tmp_path: Path) -> None:
