@@ -299,7 +299,7 @@ def ignored_timeout(patch: pytest.MonkeyPatch) -> None:
 
 def dropped_storage_work(patch: pytest.MonkeyPatch) -> None:
     """Work on a store is forgotten."""
-    change_work(patch, lambda _engine, _work: None)
+    patch.setattr(loop_session.LoopSession, "_work", lambda _session, _work: None)
 
 
 def storage_work_done_twice(patch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,7 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "the default is the same": [
+        "masivo/testing/plugin.py pytest_addoption: default=False, ) => )",
         (
             "masivo/emulator/tokens.py Tokens.issue: token = secrets.token_urlsafe(32) "
             "if self._opaque else self._jwt(now, expires_at) => "
@@ -69,6 +70,19 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "# one more step, for what has arrived meanwhile"
         ),
     ],
+    "OpenSSL reads the variable, too": [
+        (
+            "masivo/_http/tls.py client_context: return _loaded(file, directory) => "
+            "return _loaded(file, None)"
+        ),
+    ],
+    "h11 wants to know of a request, not which": [
+        (
+            "masivo/_http/exchange.py Exchange.receive: self._h11.send(h11.Request(method="
+            'self._method, target="/", headers=[("host", "-")])) => self._h11.send(h11.Request('
+            'method=self._method, target="XX/XX", headers=[("host", "-")]))'
+        ),
+    ],
     "the suite's server does not look at it": [
         (
             "masivo/testing/conformance/worlds/reference.py _send: connection.putrequest("
@@ -76,6 +90,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             f"connection.putrequest(request.method, url.path, {rest})"
         )
         for rest in ("skip_accept_encoding=False", "")
+    ],
+    "only its memory differs": [
+        (
+            "masivo/testing/conformance/worlds/reference.py _send: "
+            "body = response.read(MAX_BODY + 1) => body = response.read(None)"
+        ),
     ],
     "for a test that fails and leaves a thread behind": [
         (
