@@ -158,8 +158,6 @@ class Connection:
             raise _GoneError from error
 
     def _send(self, data: bytes) -> None:
-        if self._stopping.is_set():
-            raise _GoneError
         try:
             self._sock.sendall(data)
         except OSError as error:

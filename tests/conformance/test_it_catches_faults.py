@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 import masivo._async.session as loop_session
 import masivo._sync.session as thread_session
-from masivo import AsyncClient, Client, FlushResult
+from masivo import AsyncClient, Client, FlushResult, MasivoError
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.on_trio import TrioSession
 from masivo._http import exchange
@@ -260,6 +260,30 @@ def answer_handed_back_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AsyncioSession, "carry_out", twice)
 
 
+def invented_answer(patch: pytest.MonkeyPatch) -> None:
+    """The core gets an answer that it has not asked for."""
+    carry_out = AsyncioSession.carry_out
+
+    async def more(self: AsyncioSession, request: Request) -> None:
+        await carry_out(self, request)
+        self.engine.hand_back(request.id + 1_000, Response(200, {}, b""))
+
+    patch.setattr(AsyncioSession, "carry_out", more)
+
+
+def timeout_of_another_class(patch: pytest.MonkeyPatch) -> None:
+    """A wait that is over raises an error of the package's own."""
+    wait = Session.wait
+
+    def other(self: Session, *args: Any, **options: Any) -> None:
+        try:
+            wait(self, *args, **options)
+        except TimeoutError as error:
+            raise MasivoError(str(error)) from None
+
+    patch.setattr(Session, "wait", other)
+
+
 def engine_for_each_client(patch: pytest.MonkeyPatch) -> None:
     """Clients of one key do not share."""
     join = thread_session.join
@@ -441,6 +465,18 @@ CASES: Final = (
         "asyncio",
         "batch_goes_at_its_size",
         "request 1 was handed back twice",
+    ),
+    Case(
+        invented_answer,
+        "asyncio",
+        "batch_goes_at_its_size",
+        r"an unknown request was handed back: 10\d\d",
+    ),
+    Case(
+        timeout_of_another_class,
+        "threads",
+        "flush_has_a_timeout",
+        "flush raised MasivoError.*, not <class 'TimeoutError'>",
     ),
     Case(
         engine_for_each_client,
