@@ -209,9 +209,7 @@ def test_a_rejected_event_is_kept_in_the_file_alone(tmp_path: Path) -> None:
         return number
 
     before = lowest()
-    ledger = Ledger(
-        State("url", Shape("jsonl"), "r"), None, Rejects(tmp_path / "r"), in_order=True
-    )
+    ledger = Ledger(State("url", Shape("jsonl"), "r"), None, Rejects(tmp_path / "r"), in_order=True)
     record = Record(1, 1, 0, 1, event={"type": "X"}, rest={"own": 1})
     ledger.rejected(record, "bad")
     ledger.save()
