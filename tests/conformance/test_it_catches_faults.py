@@ -323,7 +323,11 @@ def ignored_timeout(patch: pytest.MonkeyPatch) -> None:
 
 def dropped_storage_work(patch: pytest.MonkeyPatch) -> None:
     """Work on a store is forgotten."""
-    patch.setattr(loop_session.LoopSession, "_work", lambda _session, _work: None)
+
+    def nothing(_session: loop_session.LoopSession, _work: StoreWork) -> None:
+        pass
+
+    patch.setattr(loop_session.LoopSession, "_work", nothing)
 
 
 def storage_work_done_twice(patch: pytest.MonkeyPatch) -> None:
