@@ -401,7 +401,6 @@ def test_what_fails_in_the_clients_nursery_comes_out_of_its_block(
     """A fault of the package or of trio in a task of the client is not swallowed at its end."""
 
     async def fail(*_: object) -> None:
-        await trio.lowlevel.checkpoint()
         raise BlockError
 
     monkeypatch.setattr("masivo._async.on_trio.TrioSession.watch", fail)
