@@ -54,6 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name not in ("click", "rich"):
             raise
         return _without_extra(given)
+    except KeyboardInterrupt as interrupt:  # the imports take longer than most commands
+        from masivo.cli.exits import end
+
+        return end(interrupt, given)
     return cli_main(given)
 
 

@@ -92,7 +92,8 @@ def exit_of(error: MasivoError) -> Exit:
 
 def report(error: MasivoError) -> Mapping[str, object]:
     """Return an error as a JSON object, for scripts."""
-    return _report(type(error).__name__, error.message, error.status, error.details)
+    message = str(error) if error.spooled else error.message  # do not send it again, it says
+    return _report(type(error).__name__, message, error.status, error.details)
 
 
 def _report(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["send"]
 
+_KEPT = "the event is kept in the spool, and will be sent later"
 _OWN_OPTIONS = {"type": "TYPE", "customer_id": "--customer", "brand_id": "--brand or --no-brand"}
 
 
@@ -73,7 +74,8 @@ def send(
         except KeyboardInterrupt:
             client.destroy()  # do not wait for the response
             terminal.note("")  # after the ^C of the terminal
-            raise click.Abort("the event may have been accepted") from None
+            kept = client.stats().spooled
+            raise click.Abort(_KEPT if kept else "the event may have been accepted") from None
     if as_json:
         terminal.result_json(
             {"success": outcome.success, "status": outcome.status, "data": outcome.data}

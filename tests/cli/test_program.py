@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -113,6 +114,36 @@ def test_emulator_runs(shell: Shell) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(LIMIT) == 0
         process.communicate()
+
+
+AT_ONCE = """
+import signal, sys
+
+class Pressed:
+    def find_spec(self, name, path, target=None):
+        if name == "masivo.cli.send":
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Pressed())
+from masivo.__main__ import main
+sys.exit(main(["send", "T", "--json"]))
+"""
+"""Presses Ctrl-C while the program is imported."""
+
+
+def test_interrupted_at_the_start(shell: Shell) -> None:
+    """Ctrl-C before a command has begun is an interruption like any other: no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_ONCE],
+        env=shell.environ(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+    assert json.loads(done.stdout)["error"]["kind"] == "Interrupted"
 
 
 @pytest.mark.parametrize(("command", "extra"), [("check", "cli"), ("relay", "relay")])

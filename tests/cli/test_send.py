@@ -14,6 +14,8 @@ import pytest
 from masivo.emulator import Fault
 
 if TYPE_CHECKING:
+    from masivo.emulator import RecordedRequest
+
     from .conftest import Shell
 
 
@@ -196,6 +198,31 @@ def test_json_of_an_interruption(shell: Shell) -> None:
     assert error["kind"] == "Interrupted"
     assert error["message"] == "interrupted: the event may have been accepted"
     assert err.decode() == "\nInterrupted: the event may have been accepted.\n"
+
+
+def test_interrupted_with_a_spool(shell: Shell) -> None:
+    """With a spool, an interruption and a failure both say that the event is kept, on stdout, too:
+    whoever sends it again doubles it."""
+    spool = str(shell.folder / "spool")
+    sent = threading.Event()
+
+    def slow(request: RecordedRequest) -> Fault | None:
+        if request.route == "authorize":
+            return None
+        sent.set()
+        return Fault(delay=5)
+
+    shell.emulator.on_request = slow
+    with shell.start(*SEND, environ=shell.environ(MASIVO_SPOOL=spool)) as process:
+        assert sent.wait(60)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    said = json.loads(out)["error"]["message"]
+    assert said == "interrupted: the event is kept in the spool, and will be sent later"
+    shell.emulator.on_request = lambda _: Fault(status=401)
+    ended = shell.run(*SEND, MASIVO_SPOOL=spool)
+    assert ended.code == 3
+    assert "the event is kept on disk" in ended.json()["error"]["message"]
 
 
 def test_retries(shell: Shell) -> None:
