@@ -286,6 +286,7 @@ def test_wrong_methods(method: str, path: str, allowed: str) -> None:
     response = Bench().ask(method, path)
     assert response.status == 405
     assert header(response, "Allow") == allowed
+    assert f"Use {allowed} here" in response.body.decode()
 
 
 @pytest.mark.parametrize(

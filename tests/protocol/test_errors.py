@@ -66,7 +66,7 @@ def test_the_tree_is_that_of_the_docs() -> None:
         (MasivoError, {408, 429, 500, 501, 503, 599}, {None, 302, 400, 403, 404, 413, 422, 499}),
         (MasivoAuthError, {400, 401, 403, 404, 503}, {200, 302}),
         (MasivoServerKeyError, {400, 401, 403}, set[int]()),
-        (MasivoNetworkError, {None, 301, 404, 503}, {200, 204}),
+        (MasivoNetworkError, {None, 199, 300, 404, 503}, {200, 204, 299}),
         (MasivoValidationError, set[int](), {None}),
         (MasivoConfigError, set[int](), {None}),
         (MasivoQueueFullError, {None}, set[int]()),
