@@ -95,3 +95,22 @@ def test_no_event_is_lost_or_doubled_by_halving(count: int, steps: list[str]) ->
         assert len(made) == len(left)
         for part in made.parts:
             assert len(part.numbers) == len(part.deliveries) == len(part.events) > 0
+
+
+def test_other_customers_leave_a_batch_that_steps_aside() -> None:
+    """The events behind its current part move to a new batch, but for those of that part's
+    customers. Each of the two knows its own customers and its own oldest event."""
+    deliveries = [
+        Delivery(b"{%d}" % n, float(at), customer, None)
+        for n, (customer, at) in enumerate([("a", 4), ("b", 3), ("a", 5), ("c", 2)])
+    ]
+    taken = Taken(deliveries, range(4), {"a", "b", "c"})
+    batch = Batch(taken, [each.encoded for each in deliveries], "flush")
+    batch.send_first_alone()
+    rest = batch.without_part()
+    assert rest is not None
+    assert [list(part.numbers) for part in batch.parts] == [[0], [2]]
+    assert [list(part.numbers) for part in rest.parts] == [[1, 3]]
+    assert (set(batch.customers), set(rest.customers)) == ({"a"}, {"b", "c"})
+    assert (batch.oldest, rest.oldest) == (4.0, 2.0)
+    assert batch.without_part() is None
