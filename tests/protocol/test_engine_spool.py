@@ -1094,10 +1094,26 @@ def test_a_client_whose_files_were_deleted_stores_its_events_once_more() -> None
     driver.send_numbers(1, 2)
     driver.disk.files.clear()
     driver.advance(31.0)
-    assert any("are stored again" in line for line in driver.warnings)
+    said = "were deleted, or closed by other code; its events in memory (2) are stored again"
+    assert [line for line in driver.warnings if said in line] != []
     after = killed(driver)
     after.flush()
     assert sorted(n for each in recover(after) for n in numbers(each)) == [1, 2]
+
+
+def test_an_event_that_is_stored_again_keeps_the_time_of_its_call() -> None:
+    """The next process dates it by that."""
+    driver = SpoolDriver()
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    driver.send_numbers(1)
+    driver.disk.files.clear()
+    driver.advance(31.0)
+    after = killed(driver)
+    after.wall += 31.0
+    after.sign_in(headers={"date": "Thu, 01 Jan 2026 00:00:31 GMT"})
+    after.flush()
+    (request,) = recover(after)
+    assert payload(request)[0]["issued_at"] == "2026-01-01T00:00:00.000Z"
 
 
 def test_an_event_that_was_stored_again_leaves_the_disk_when_it_is_delivered() -> None:
@@ -1110,6 +1126,49 @@ def test_an_event_that_was_stored_again_leaves_the_disk_when_it_is_delivered() -
     after = killed(driver)
     after.flush()
     assert recover(after) == []
+
+
+def test_an_event_that_is_delivered_while_it_is_stored_again_leaves_the_disk() -> None:
+    """From the place where it was stored again, which nobody knew yet."""
+    driver = SpoolDriver()
+    request = in_flight(driver, 1)
+    driver.disk.files.clear()
+    driver.held = True
+    driver.advance(31.0)
+    while not any("are stored again" in line for line in driver.warnings):
+        driver.work()
+    driver.accept(request)
+    while driver.works:
+        driver.work()
+    after = killed(driver)
+    after.flush()
+    assert recover(after) == []
+
+
+def test_a_flush_waits_for_others_when_one_is_at_fault() -> None:
+    """Only in an outage is there no use in waiting for what was left before."""
+    driver = SpoolDriver(max_retries=0, batch_size=2)
+    driver.send(*(event(number, "abc"[number // 2]) for number in range(6)))
+    outage(driver, 20.0)
+    flush = driver.flush()
+    driver.poll()
+    driver.accept()
+    driver.respond(503, to=driver.batch())
+    assert flush.claim() is None
+    recover(driver)
+    assert flush.claim() == FlushResult(4, 0, 2)
+
+
+def test_what_is_due_in_a_long_hold_is_left_at_once() -> None:
+    """A batch that could go, and not a single event that would wait anyway."""
+    driver = SpoolDriver(batch_size=2)
+    driver.respond(429, headers={"retry-after": "4000"}, to=in_flight(driver, 1))
+    (one,) = driver.send(event(2, "other"))
+    driver.poll()
+    assert one.claim() is None
+    (two,) = driver.send(event(3, "other"))
+    driver.poll()
+    assert [error_of(each).status for each in (one, two)] == [429, 429]
 
 
 def test_an_event_that_is_left_while_it_is_stored_again_stays_on_disk() -> None:

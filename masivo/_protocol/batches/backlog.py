@@ -368,9 +368,8 @@ class Backlog:
     def _read_back(self, events: Sequence[Stored], reading: Reading) -> list[Kept | None]:
         """The events of a log, each with the time at which it was accepted; None for one that is
         not valid."""
-        now, clock, origin = self._context.now, self._context.server_clock, self._origin()
-        wall = self._context.wall_clock()
-        server = now + clock.offset(now) if clock.is_known else wall
+        now, origin, wall = self._context.now, self._origin(), self._context.wall_clock()
+        server = now + self._context.server_clock.offset(now)
         source, began = (reading, -math.inf) if isinstance(reading, Source) else (None, self._began)
         read: list[Kept | None] = []
         for stored in events:

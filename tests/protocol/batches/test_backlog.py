@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from masivo._protocol.batches.adoption import LOOK
 from masivo._protocol.batches.backlog import PAUSE, WINDOW
+from masivo._protocol.storage.store import Window
 from masivo.protocol import FlushResult, StoreDone, StoreError, unwrap
 from protocol.live import LiveDriver, LiveLog
 from protocol.requests import numbers
@@ -49,6 +50,31 @@ def test_an_own_log_that_cannot_be_read_is_read_again_after_a_pause() -> None:
     assert driver.out == []
     driver.advance(0.01)
     assert numbers(driver.batch()) == [2]
+
+
+def test_a_flush_waits_for_a_log_that_cannot_be_read() -> None:
+    """Its events are to be delivered, too."""
+    first = SpoolDriver()
+    first.send_numbers(1)
+    first.process.kill()
+    driver = SpoolDriver(first.disk, at=first.now)
+    driver.held = True
+    flush = driver.flush()
+    driver.poll()
+    driver.work()  # it adopts the log
+    (work,) = driver.works
+    (window,) = work.run().results
+    assert isinstance(window, Window)
+    driver.engine.hand_back(work.id, work.interrupted)
+    driver.works = []
+    driver.poll()
+    driver.held = False
+    driver.advance(PAUSE / 2)
+    assert flush.claim() is None
+    driver.advance(PAUSE / 2)
+    driver.grant()
+    driver.accept()
+    assert flush.claim() == FlushResult(1, 0)
 
 
 def test_a_window_is_read_when_half_of_the_last_has_gone() -> None:

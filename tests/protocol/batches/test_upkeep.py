@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from masivo._protocol.batches.adoption import SCAN
 from protocol.live import LiveDriver, LiveLog
 from protocol.simulator import event
 from protocol.spooled import SpoolDriver
@@ -77,3 +78,22 @@ def test_a_slow_disk_is_not_tended_again_before_it_was_tended() -> None:
     driver.work()
     driver.work()
     assert driver.log.tended <= 2
+
+
+def test_a_store_is_tended_at_the_scan_and_as_soon_as_room_was_made() -> None:
+    """To the moment; a removal makes room for what could not be written."""
+    driver = LiveDriver(LiveLog(), batch_size=1)
+    driver.sign_in()
+    began = driver.now
+    driver.advance(SCAN - 0.01)
+    assert driver.log.tended == 0
+    driver.advance(began + SCAN - driver.now)
+    assert driver.log.tended == 1
+    driver.log.due = True
+    driver.advance(2.0)
+    driver.put(1)
+    driver.look()
+    tended = driver.log.tended
+    driver.accept()
+    driver.poll()
+    assert driver.log.tended == tended + 1
