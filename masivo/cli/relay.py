@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
@@ -177,15 +178,15 @@ def _keys() -> list[Secret]:
 
 def _bound(host: str, port: int, *, behind_proxy: bool) -> socket.socket:
     """A socket that is bound, and does not listen yet."""
-    if not (is_loopback(f"http://{f'[{host}]' if ':' in host else host}") or behind_proxy):
-        raise UsageError(
-            f"--host {host} can be reached by others, and the relay speaks plain HTTP: put a proxy "
-            "with TLS in front of it, and say so with --behind-proxy"
-        )
     try:
         ((family, _, _, _, address), *_) = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
+        if not (ip_address(address[0]).is_loopback or behind_proxy):
+            raise UsageError(
+                f"--host {host} can be reached by others, and the relay speaks plain HTTP: put a "
+                "proxy with TLS in front of it, and say so with --behind-proxy"
+            )
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -195,7 +196,7 @@ def _bound(host: str, port: int, *, behind_proxy: bool) -> socket.socket:
             raise
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; try another --port"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; try another --port or --host"
         ) from None
     return listener
 

@@ -6,6 +6,7 @@ the lease's duration: until then no other relay has the partition, by any clock.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from typing import TYPE_CHECKING, Final, Protocol
@@ -25,6 +26,8 @@ CALLS: Final = 6
 """A lease is renewed this many times in its duration."""
 USABLE: Final = 0.8
 """The share of a lease's duration in which a request may start."""
+
+_logger = logging.getLogger("masivo.relay")
 
 
 class Holder(Protocol):
@@ -77,6 +80,7 @@ class Leases:
         """The holders, by their partitions."""
         self._draining: set[int] = set()
         self._leaving = False
+        self._lost = 0  # since the last tick
         self._redis = redis
         self._keys = keys
         self._make = make
@@ -96,6 +100,14 @@ class Leases:
             raise StoreUnreachableError(str(error)) from None
         finally:
             self._end_late()
+            if self._lost:
+                _logger.warning(
+                    "this relay has lost the leases of %d partitions, which others deliver now: "
+                    "for %.0f s it was paused, or could not use Redis",
+                    self._lost,
+                    self._ttl,
+                )
+                self._lost = 0
 
     async def _renew(self) -> None:
         partitions = range(len(self._keys.leases))
@@ -110,7 +122,7 @@ class Leases:
         for number, token in enumerate(tokens):
             holder = self.held.get(number)
             if holder is not None and token != holder.token:
-                self._end(number)
+                self._lose(number)
                 holder = None
             if token and holder is None:
                 holder = self.held[number] = self._make(number, token)
@@ -141,7 +153,11 @@ class Leases:
         """End the holders whose leases are over."""
         now = time.monotonic()
         for number in [n for n, holder in self.held.items() if now >= holder.ends_at]:
-            self._end(number)
+            self._lose(number)
+
+    def _lose(self, number: int) -> None:
+        self._lost += 1
+        self._end(number)
 
     def _end(self, number: int) -> None:
         self._draining.discard(number)

@@ -141,6 +141,10 @@ def test_its_metrics_count_what_it_delivers(emulator: Emulator, tmp_path: Path) 
         (["rejected", "--spool", "a", "--name", "shop"], "--name is for --redis"),
         (["--spool", "a", "--host", "0.0.0.0"], "--behind-proxy"),
         (["--spool", "a", "--host", "::"], "--behind-proxy"),
+        (
+            ["--spool", "a", "--host", "127.0.0.1:80"],
+            "cannot listen on 127.0.0.1:80:",
+        ),
         (["--spool", "a", "--host", "no.such.host.invalid", "--behind-proxy"], "cannot listen on"),
         (["--spool", "/dev/null/a"], "spool=/dev/null/a"),
         (["--spool", "a", "--idle-timeout", "1s"], "'1s' is not a valid number of seconds"),

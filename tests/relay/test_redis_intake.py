@@ -172,13 +172,11 @@ def test_a_replica_is_unreachable(
             assert "read only replica" in problem
             assert await store.keep(batch(event(1))) is Kept.STORED
             assert await store.problem() is None
-            await until(lambda: len(caplog.messages) == 2)
+            await until(lambda: "the store can be used again" in caplog.messages)
 
     asyncio.run(main())
-    first, last = caplog.messages
-    assert first.startswith("the store cannot be used: Redis at ")
-    assert "read only replica" in first
-    assert last == "the store can be used again"
+    assert caplog.messages[0].startswith("the store cannot be used: Redis at ")
+    assert "read only replica" in caplog.messages[0]
 
 
 def test_a_huge_batch_does_not_block_redis(redis_server: RedisServer, emulator: Emulator) -> None:

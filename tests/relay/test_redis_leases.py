@@ -113,8 +113,10 @@ def test_more_relays_than_partitions_hold_nothing(redis_server: RedisServer) -> 
     asyncio.run(main())
 
 
-def test_others_take_over_when_a_lease_ends(redis_server: RedisServer) -> None:
-    """Not before; and who comes too late notices, and ends its holders."""
+def test_others_take_over_when_a_lease_ends(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not before; and who comes too late notices, ends its holders and says so in one line."""
 
     async def main() -> None:
         one, two = relays = [relay(redis_server) for _ in range(2)]
@@ -130,6 +132,8 @@ def test_others_take_over_when_a_lease_ends(redis_server: RedisServer) -> None:
         await one.tick()
         assert held(one) == [0]
         assert all(holder.ended for holder in holders)  # type: ignore[attr-defined]
+        (message,) = caplog.messages
+        assert message.startswith("this relay has lost the leases of 4 partitions")
         await closed(*relays)
 
     asyncio.run(main())
