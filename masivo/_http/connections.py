@@ -139,19 +139,21 @@ class Connection:
 
     def feed(self, exchange: Exchange) -> bool:
         """Send as much as possible, and pass all that has arrived to an exchange; return True once
-        the response is complete.
+        the response is complete. A call that completes the sending reads nothing: it is too early.
 
         Raises:
             OSError: the connection is broken.
             BrokenResponseError: the response is.
         """
-        try:
-            while self.unsent:
-                self.unsent = self.unsent[self.socket.send(self.unsent) :]
-        except self._not_yet:
-            pass
-        except OSError as error:  # a response may have arrived before it
-            self._broken, self.unsent = error, memoryview(b"")
+        if self.unsent:
+            try:
+                while self.unsent:
+                    self.unsent = self.unsent[self.socket.send(self.unsent) :]
+                return False
+            except self._not_yet:
+                pass
+            except OSError as error:  # a response may have arrived before it
+                self._broken, self.unsent = error, memoryview(b"")
         while (data := self._read()) is not None:
             if exchange.receive(data):
                 return True

@@ -28,9 +28,6 @@ MAX_RESPONSE: Final = MAX_HEAD + MAX_BODY
 """The most bytes that are read, interim responses and the framing of chunks included: a server that
 never ends could be faster than we are."""
 
-_WITHOUT_BODY: Final = (204, 304)
-"""Statuses of responses that end with their headers, whatever these say (RFC 9112, 6.3)."""
-
 _COMMON: Final = re.compile(
     rb"HTTP/1\.1 200 [!-~ ]*\r\n"
     rb"((?:[A-Za-z0-9-]+: *[!-~](?:[ -~]*[!-~])?\r\n)+)"
@@ -169,16 +166,15 @@ class Exchange:
             elif isinstance(event, h11.Data):
                 self._body += event.data
             elif isinstance(event, h11.EndOfMessage):
-                return self._finish(connection)
+                following, ended = connection.trailing_data
+                # A 204 or 304 ends with its headers, whatever these say (RFC 9112, 6.3).
+                if following and self.status not in (204, 304):
+                    raise BrokenResponseError("more bytes follow than it has announced")
+                assert self.status is not None  # noqa: S101
+                body = body_of(self._headers, self._body)
+                self.response = Response(self.status, self._headers, body)
+                # Both states are DONE also after a response that ends with its connection.
+                done = connection.our_state is connection.their_state is h11.DONE
+                self.reusable = done and not ended and not following
+                return True
         return False
-
-    def _finish(self, connection: h11.Connection) -> bool:
-        following, ended = connection.trailing_data
-        if following and self.status not in _WITHOUT_BODY:
-            raise BrokenResponseError("more bytes follow than it has announced")
-        assert self.status is not None  # noqa: S101
-        self.response = Response(self.status, self._headers, body_of(self._headers, self._body))
-        # Both states are DONE also after a response that ends with its connection.
-        done = connection.our_state is connection.their_state is h11.DONE
-        self.reusable = done and not ended and not following
-        return True
