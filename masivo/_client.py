@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     Listens: TypeAlias = Callable[[Buffer, SessionBase], OnActivity]
 
-__all__ = ["ClientBase", "clients"]
+__all__ = ["ClientBase", "clients", "documented"]
 
 H = TypeVar("H")
+C = TypeVar("C", bound="ClientBase[Any]")
 
 clients: Living[ClientBase[Any]] = Living()
 """Every client of every world that is still referenced."""
@@ -180,3 +181,9 @@ class ClientBase(Advised, NotCopied, Generic[H]):
             state = "open" if self._is_usable() else "closed"
             return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"
         return f"<{type(self).__name__} not made>"
+
+
+def documented(client: type[C]) -> type[C]:
+    """Add the arguments, which all clients share, to a client's docstring."""
+    client.__doc__ = (client.__doc__ or "") + (ClientBase.__doc__ or "").partition("\n")[2]
+    return client

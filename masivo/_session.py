@@ -75,6 +75,23 @@ class SessionBase(ABC):
 
     @property
     @abstractmethod
+    def may_wait(self) -> bool:
+        """False where a wait would wait for itself: inside ``on_error``, for example."""
+
+    def check_may_wait(self) -> None:
+        """Raise if a wait would wait for itself.
+
+        Raises:
+            RuntimeError: called inside ``on_error``, for example.
+        """
+        if not self.may_wait:
+            raise RuntimeError(
+                "this would wait for itself: do not call flush, drain, get_token or the client's "
+                "close, nor wait for an unfinished delivery, from inside on_error or on_activity"
+            )
+
+    @property
+    @abstractmethod
     def is_driven(self) -> bool:
         """True if the engine is polled even while the interpreter exits."""
 

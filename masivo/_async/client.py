@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import weakref
 from abc import abstractmethod
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from masivo import MasivoClosedError, protocol
+from masivo import MasivoClosedError, _process, protocol
 from masivo._client import ClientBase
 from masivo._guesses import Advised, public_names
 from masivo._http import AsyncHttpClient, opener_of
+from masivo._session import registry
 from masivo.protocol import Failed, FlushResult, Stats, unwrap, wait_limit
 
-from .session import session_of
+from .session import Member, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
 
     from masivo import AnalyticsEvent, MasivoError
+    from masivo._http.openers import Opener
+    from masivo._session import Key
     from masivo.protocol import Account, Buffer, Outcome, SendEventResult, Ticket
+
+    from .session import AsyncSender, LoopSession
+
+    _Makes: TypeAlias = Callable[[Key, Opener], LoopSession]
 
 __all__ = ["AsyncDelivery", "LoopClient"]
 
@@ -77,7 +83,6 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     _joined: Buffer | None = None
     _check_loop: Callable[[], None]  # its session's
     _shut = False  # it is closed, whether it ever joined a session or not
-    _finalizer: weakref.finalize[[Buffer], LoopClient]
 
     def _open(self, http_client: AsyncHttpClient | None) -> None:
         self._http_client = http_client
@@ -102,25 +107,33 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
         if self._shut:
             raise MasivoClosedError("the client is closed; make a new one to send more")
         if self._joined is None:
-            return self._joins(self._join())
+            return self._join()
         self._check_loop()
         return self._joined
 
-    def _joins(self, buffer: Buffer) -> Buffer:
-        session = session_of(buffer)
+    def _attach(self, kind: _Makes, loop: object, nursery: object = None) -> Buffer:
+        """Join the session of a loop, which is made if there is none."""
+        key = loop, self._settings.account, id(self._http_client)
+        session = cast("LoopSession | None", registry.get(key))
+        if session is None:
+            session = kind(key, self._opener)
+        member = Member(session, nursery, self._own_sender(session.sender))
+        buffer = session.engine.attach(self._settings, AsyncDelivery, member, self._store())
         self._joined, self._check_loop = buffer, session.check_loop
         self._attached(buffer, session)
-        self._finalizer = weakref.finalize(self, _let_go, buffer)
-        self._finalizer.atexit = False
+        session.joined(buffer)
         return buffer
+
+    def _own_sender(self, sender: AsyncSender) -> AsyncSender | None:
+        """Make the sender of this client's batches, from its session's; None: the session's
+        sender."""
+        return None
 
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase. The next use joins the session of the loop that it is in."""
         super()._begin_anew(account)
         self._open(self._http_client)
-        if self._joined is not None:
-            self._finalizer.detach()
-            self._joined = None
+        self._joined = None
 
     @property
     def _is_open(self) -> bool:
@@ -230,7 +243,6 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             if not self._joined.detached:
                 session.check_loop()
                 self._shut = True
-                self._finalizer.detach()
                 # The engine ends it when the deadline has passed.
                 await session.wait(self._joined.close(timeout), None, "")
             await session.aclose()
@@ -255,13 +267,11 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     def _release(self, how: Callable[[Buffer], object]) -> None:
         self._shut = True
-        if self._joined is None:
-            return
-        self._finalizer.detach()
-        how(self._joined)
-        session = session_of(self._joined)
-        session.attend()
-        session.wake()  # the driving task may have to end
+        if self._joined is not None:
+            how(self._joined)
+            session = session_of(self._joined)
+            session.attend()
+            session.wake()  # the driving task may have to end
 
     def stats(self) -> Stats:
         """A snapshot of the client's counters."""
@@ -271,8 +281,9 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     def _is_usable(self) -> bool:
         return self._is_open and not (self._joined is not None and self._joined.closed)
 
-
-def _let_go(buffer: Buffer) -> None:
-    """Deliver the events of a client that was dropped without a close, then detach it."""
-    buffer.close(None)
-    session_of(buffer).wake()
+    def __del__(self) -> None:
+        """Deliver the events of a client that was dropped without a close, then detach it."""
+        buffer = self._joined
+        if buffer is not None and not (buffer.closed or _process.exiting):
+            buffer.close(None)
+            session_of(buffer).wake()

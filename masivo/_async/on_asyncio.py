@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from contextlib import suppress
 from functools import partial
@@ -11,18 +10,19 @@ from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Final, Self, cast
 
 from masivo import _process
-from masivo._client import ClientBase
+from masivo._client import documented
 from masivo._http.on_asyncio import Asyncio
 from masivo._session import Key, registry
 from masivo.protocol import Failure
 
-from .client import AsyncDelivery, LoopClient
-from .session import GRACE, LOOP_CLOSED, AsyncSender, LoopSession, Member
+from .client import LoopClient
+from .session import GRACE, LOOP_CLOSED, LoopSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
+    from masivo._http.openers import Opener
     from masivo.protocol import Buffer, Delivery, Request, Ticket
 
 __all__ = ["AsyncClient"]
@@ -38,19 +38,18 @@ class AsyncioSession(LoopSession):
 
     task: asyncio.Task[None] | None = None
 
-    def __init__(self, key: Key, sender: AsyncSender) -> None:
+    def __init__(self, key: Key, opener: Opener) -> None:
+        super().__init__(key, opener, Asyncio())
         self.loop = asyncio.get_running_loop()
+        self._call_soon = self.loop.call_soon_threadsafe
         if self.loop not in _watched:
             _watched.add(self.loop)
             self.loop.call_later(_CENTURY, _LastWord())
-        # Each event reads the time: not wrapped, unless the loop has a clock of its own.
-        usual = getattr(self.loop.time, "__func__", None) is asyncio.BaseEventLoop.time
-        super().__init__(key, sender, time.monotonic if usual else self.loop.time)
         self._bell = asyncio.Event()
         self._requests: dict[asyncio.Task[None], Request] = {}
 
-    def start(self) -> None:
-        """Start the driving task, once a client is attached (the task may run at once)."""
+    def joined(self, buffer: Buffer) -> None:
+        """See LoopSession. The first client starts the driving task, which may run at once."""
         if self.task is None:
             self.task = self.loop.create_task(self._run(), name="masivo")
 
@@ -103,22 +102,13 @@ class AsyncioSession(LoopSession):
                 + "; make one client for each loop, or use masivo.Client from threads"
             )
 
-    def _call_soon(self, function: Callable[[], object]) -> None:
-        self.loop.call_soon_threadsafe(function)
-
-    def _ring(self) -> None:
-        self._bell.set()
-
-    async def _sleep(self, until: float | None) -> None:
+    async def _sleep(self, seconds: float | None) -> None:
         if self._bell.is_set():
             await asyncio.sleep(0)
-        timer = None if until is None else self.loop.call_at(until, self._bell.set)
-        try:
-            await self._bell.wait()
-        finally:
-            self._bell.clear()
-            if timer is not None:
-                timer.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._bell.wait()
+        self._bell.clear()
 
     def _start(self, request: Request) -> None:
         if not self.loop.is_closed():
@@ -180,12 +170,13 @@ def _end(why: str, is_over: Callable[[asyncio.AbstractEventLoop], bool]) -> None
             session.abort(why)
 
 
+@documented
 class AsyncClient(LoopClient):
-    __doc__ = """Sends events from asyncio.
+    """Sends events from asyncio.
 
     May be made before the loop runs; it belongs to the loop of its first use. Clients of the same
     ``api_key`` in a loop share one token and one task.
-    """ + (ClientBase.__doc__ or "").partition("\n")[2]
+    """
 
     def _join(self) -> Buffer:
         try:
@@ -195,20 +186,7 @@ class AsyncClient(LoopClient):
                 "an AsyncClient is used inside asyncio's running event loop; in trio use "
                 "masivo.TrioClient, without a loop masivo.Client"
             ) from None
-        key = loop, self._settings.account, id(self._http_client)
-        session = registry.get(key)
-        if not isinstance(session, AsyncioSession):
-            sender = self._opener(Asyncio())
-            session = AsyncioSession(key, sender)
-        member = Member(session, sender=self._own_sender(session.sender))
-        buffer = session.engine.attach(self._settings, AsyncDelivery, member, self._store())
-        session.start()
-        return buffer
-
-    def _own_sender(self, sender: AsyncSender) -> AsyncSender | None:
-        """Make the sender of this client's batches, from its session's; None: the session's
-        sender."""
-        return None
+        return self._attach(AsyncioSession, loop)
 
     async def __aenter__(self) -> Self:
         self._bound().use()

@@ -15,18 +15,18 @@ except ImportError as error:
         name="trio",
     ) from error
 
-from masivo._client import ClientBase
+from masivo._client import documented
 from masivo._http.on_trio import Trio
-from masivo._session import Key, registry
 
-from .client import AsyncDelivery, LoopClient
-from .session import GRACE, AsyncSender, LoopSession, Member
+from .client import LoopClient
+from .session import GRACE, LoopSession, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from masivo.protocol import Account, Buffer, Clock, Delivery, Request, Ticket
+    from masivo._http.openers import Opener
+    from masivo._session import Key
+    from masivo.protocol import Account, Buffer, Delivery, Request, Ticket
 
 __all__ = ["TrioClient"]
 
@@ -38,13 +38,19 @@ class TrioSession(LoopSession):
     tasks: another client's nursery may be left at any time.
     """
 
-    def __init__(self, key: Key, sender: AsyncSender, clock: Clock) -> None:
-        super().__init__(key, sender, clock)
-        self._clock = clock
+    def __init__(self, key: Key, opener: Opener) -> None:
+        super().__init__(key, opener, Trio())
         self._thread = get_ident()
         self.token = trio.lowlevel.current_trio_token()
+        self._call_soon = self.token.run_sync_soon
         self._bell = trio.Event()
         self._sending: set[trio.CancelScope] = set()
+        # It begins at the next checkpoint, when a client is attached.
+        trio.lowlevel.spawn_system_task(self.drive, context=copy_context())
+
+    def joined(self, buffer: Buffer) -> None:
+        """See LoopSession. The session itself started its driving task."""
+        cast("Member", buffer.owner).nursery.start_soon(self.watch, buffer)
 
     @trio.lowlevel.enable_ki_protection  # an interrupt inside a step would lose events
     async def watch(self, buffer: Buffer) -> None:
@@ -78,14 +84,8 @@ class TrioSession(LoopSession):
                 + ("no trio run is active here" if token is None else "this is another one")
             )
 
-    def _call_soon(self, function: Callable[[], object]) -> None:
-        self.token.run_sync_soon(function)
-
-    def _ring(self) -> None:
-        self._bell.set()
-
-    async def _sleep(self, until: float | None) -> None:
-        with trio.move_on_after(math.inf if until is None else max(0.0, until - self._clock())):
+    async def _sleep(self, seconds: float | None) -> None:
+        with trio.move_on_after(math.inf if seconds is None else seconds):
             await self._bell.wait()
         self._bell = trio.Event()
 
@@ -102,6 +102,8 @@ class TrioSession(LoopSession):
             self._sending.add(scope)
             try:
                 while following is not None:
+                    # A request may be written before its first wait.
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     following = await self.carry_out(following)
             finally:
                 self._sending.discard(scope)
@@ -122,12 +124,13 @@ def _current_token() -> trio.lowlevel.TrioToken | None:
         return None
 
 
+@documented
 class TrioClient(LoopClient):
-    __doc__ = """Sends events from trio: ``async with TrioClient(...) as client``.
+    """Sends events from trio: ``async with TrioClient(...) as client``.
 
     It owns a nursery, so it must be entered, and left in the task that entered it. Clients of the
     same ``api_key`` in a run share one token.
-    """ + (ClientBase.__doc__ or "").partition("\n")[2]
+    """
 
     _manager: AbstractAsyncContextManager[trio.Nursery] | None = None
 
@@ -147,17 +150,7 @@ class TrioClient(LoopClient):
             raise RuntimeError("a TrioClient needs trio.run; in asyncio use masivo.AsyncClient")
         self._manager = trio.open_nursery()
         nursery = await self._manager.__aenter__()
-        key = token, self._settings.account, id(self._http_client)
-        session = registry.get(key)
-        if not isinstance(session, TrioSession):
-            world = Trio()
-            session = TrioSession(key, self._opener(world), world.now)
-            trio.lowlevel.spawn_system_task(session.drive, context=copy_context())
-        member = Member(session, nursery)
-        attached = session.engine.attach(self._settings, AsyncDelivery, member, self._store())
-        buffer = self._joins(attached)
-        buffer.use()
-        nursery.start_soon(session.watch, buffer)
+        self._attach(TrioSession, token, nursery).use()
         return self
 
     @trio.lowlevel.enable_ki_protection

@@ -21,7 +21,9 @@ from . import clock as clocks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo.protocol import Clock, Failure, Origin, Request, Response, StoreWork, Ticket
+    from masivo._http.openers import Opener
+    from masivo._http.transport import World
+    from masivo.protocol import Buffer, Failure, Origin, Request, Response, StoreWork, Ticket
 
 __all__ = ["GRACE", "LOOP_CLOSED", "AsyncSender", "LoopSession", "Member", "session_of"]
 
@@ -65,12 +67,19 @@ def session_of(buffer: Origin) -> LoopSession:
 class LoopSession(SessionBase):
     """One key's engine in one event loop."""
 
-    def __init__(self, key: Key, sender: AsyncSender, clock: Clock) -> None:
-        self.sender = sender
+    _bell: Any
+    """An event of the loop's kind: ends ``_sleep``, or the next one if there is none now."""
+    _call_soon: Callable[[Callable[[], object]], object]
+    """Makes the loop call a function. Safe in any thread, signal handler and finalizer. It raises a
+    RuntimeError if the loop is closed."""
+
+    def __init__(self, key: Key, opener: Opener, world: World) -> None:
+        self.sender: AsyncSender = opener(world)
+        self._clock = world.now
         virtual = clocks.current
         self._time = virtual if virtual is not None and virtual.applies() else None
         if self._time is None:
-            super().__init__(key, clock, time.time)
+            super().__init__(key, world.now, time.time)
         else:
             super().__init__(key, self._time.monotonic, self._time.time)
         registry[key] = self
@@ -96,20 +105,12 @@ class LoopSession(SessionBase):
         """
 
     @abstractmethod
-    def _call_soon(self, function: Callable[[], object]) -> None:
-        """Make the loop call ``function``. Safe in any thread, signal handler and finalizer.
-
-        Raises:
-            RuntimeError: the loop is closed.
-        """
+    def joined(self, buffer: Buffer) -> None:
+        """Start the tasks that a client needs, which has just been attached."""
 
     @abstractmethod
-    def _ring(self) -> None:
-        """End ``_sleep``, or the next one if there is none now."""
-
-    @abstractmethod
-    async def _sleep(self, until: float | None) -> None:
-        """Let others run, then wait for ``_ring``, at most until a time on the loop's clock."""
+    async def _sleep(self, seconds: float | None) -> None:
+        """Let others run, then wait for the bell, for this many seconds at most."""
 
     @abstractmethod
     def _start(self, request: Request) -> None:
@@ -138,7 +139,7 @@ class LoopSession(SessionBase):
 
     def _on_wake(self) -> None:
         if self._driven:
-            self._ring()
+            self._bell.set()
         else:  # before or after ``drive``: unclaimed failures must still be logged
             self.step()
 
@@ -201,7 +202,7 @@ class LoopSession(SessionBase):
     async def _pause(self, until: float | None) -> None:
         """Sleep until a time on the engine's clock."""
         if self._time is None:
-            await self._sleep(until)
+            await self._sleep(None if until is None else max(0.0, until - self._clock()))
         else:
             with self._time.alarm(until, self.wake):
                 await self._sleep(None)
@@ -221,7 +222,7 @@ class LoopSession(SessionBase):
         following = self.step(request.owner)
         sooner = self._wake_at is not None and (before is None or self._wake_at < before)
         if self._driven and (sooner or not self.engine.attached):
-            self._ring()
+            self._bell.set()
         return following
 
     @property
@@ -231,17 +232,10 @@ class LoopSession(SessionBase):
 
     # ── Waiting ──────────────────────────────────────────────────────────────────────────────
 
-    def check_may_wait(self) -> None:
-        """Raise for a wait inside ``on_error`` or ``on_activity``.
-
-        Raises:
-            RuntimeError: called inside one of them.
-        """
-        if self._busy and self.here():  # for another thread ``check_loop`` gives the error
-            raise RuntimeError(
-                "this would wait for itself: do not call flush, aclose, drain or get_token, "
-                "nor await an unfinished delivery, from inside on_error or on_activity"
-            )
+    @property
+    def may_wait(self) -> bool:
+        """See SessionBase. In another thread ``check_loop`` gives the error."""
+        return not (self._busy and self.here())
 
     async def wait(self, awaited: Delivery | Ticket, timeout: float | None, what: str) -> None:
         """Wait until ``awaited`` has its outcome.

@@ -20,10 +20,11 @@ class Asyncio:
     """See World."""
 
     def __init__(self) -> None:
-        # Real time, unless a subclass of asyncio's loops has its own: uvloop's time is cached per
+        # Real time, unless one of asyncio's loops has its own: uvloop's time is cached per
         # iteration.
         loop, base = asyncio.get_running_loop(), asyncio.BaseEventLoop
-        virtual = isinstance(loop, base) and type(loop).time is not base.time
+        usual = getattr(loop.time, "__func__", None) is base.time
+        virtual = isinstance(loop, base) and not usual
         self.now: Callable[[], float] = loop.time if virtual else now
 
     def bound(self, seconds: float) -> asyncio.Timeout:

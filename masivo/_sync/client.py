@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self, cast
 
 from masivo import _process, protocol
-from masivo._client import ClientBase
+from masivo._client import ClientBase, documented
 from masivo._guesses import Advised, public_names
 from masivo._http import HttpClient, ThreadSender, opener_of
 from masivo.protocol import Failed, unwrap, wait_limit
@@ -66,13 +66,14 @@ class Delivery(protocol.Delivery, Advised, gc=False, eq=False):
         return outcome
 
 
+@documented
 class Client(ClientBase["HttpClient"]):
-    __doc__ = """Sends events from threads.
+    """Sends events from threads.
 
     Clients of the same ``api_key`` in a process share one token, and one thread besides those of
     the requests in flight. No thread is started before the first event. Every method may be
     called from any thread.
-    """ + (ClientBase.__doc__ or "").partition("\n")[2]
+    """
 
     def _open(self, http_client: HttpClient | None) -> None:
         self._http_client = http_client

@@ -295,20 +295,8 @@ class Session(SessionBase):
 
     @property
     def may_wait(self) -> bool:
-        """True unless this thread is one of the session's: those would wait for themselves."""
+        """See SessionBase: this thread is none of the session's."""
         return get_ident() not in self._own
-
-    def check_may_wait(self) -> None:
-        """Raise if a wait would wait for itself.
-
-        Raises:
-            RuntimeError: this thread is one of the session's (inside ``on_error``, for example).
-        """
-        if not self.may_wait:
-            raise RuntimeError(
-                "this would wait for the thread that it runs on: do not call flush, close, drain, "
-                "get_token or an unfinished delivery's result from inside on_error or on_activity"
-            )
 
     def attend(self) -> None:
         """See SessionBase: polls here before the first event, so that no thread is started."""

@@ -12,11 +12,11 @@ __all__ = ["RuntimeDocstrings"]
 
 
 class RuntimeDocstrings(griffe.Extension):
-    """Takes the docstring of a class from the running code where its source assigns ``__doc__``."""
+    """Takes the docstring of a class from the running code where a decorator completes it."""
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
         """Called by griffe for each class once it has its members."""
-        if "__doc__" in cls.members:
+        if any(str(each.value) == "documented" for each in cls.decorators):
             text = inspect.getdoc(griffe.dynamic_import(cls.path))
             cls.docstring = griffe.Docstring(
                 text or "", parent=cls, lineno=cls.lineno, parser=griffe.Parser.google

@@ -33,11 +33,6 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "or len(data) >= MAX_BODY"
         ),
         ("masivo/_async/on_asyncio.py AsyncioSession._sleep: if self._bell.is_set(): => if True:"),
-        (
-            "masivo/_async/on_asyncio.py AsyncioSession.__init__: usual = getattr(self.loop.time, "
-            '"__func__", None) is asyncio.BaseEventLoop.time => usual = getattr(self.loop.time, '
-            '"XX__func__XX", None) is asyncio.BaseEventLoop.time'
-        ),
     ],
     "a client that the collector takes in the moment of a fork": [
         "masivo/_sync/client.py Client.__del__: if session.dead: => if False:",
