@@ -196,7 +196,8 @@ def _bound(host: str, port: int, *, behind_proxy: bool) -> socket.socket:
             raise
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; try another --port or --host"
+            f"cannot listen on {host}:{port}: {error.strerror or error}; try another --port (or "
+            "--host)"
         ) from None
     return listener
 
