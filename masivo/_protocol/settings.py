@@ -29,13 +29,15 @@ __all__ = [
     "configure",
     "is_loopback",
     "is_set",
+    "one_spelling",
     "wait_limit",
 ]
 
 _BASE_URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
-    r"(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
+    r"(?P<scheme>(?ai:https?))://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+    r"(:(?P<port>[0-9]{1,5}))?(?P<path>(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?)"
 )
+_PORTS: Final = {"https": 443, "http": 80}
 
 
 class Secret:
@@ -391,7 +393,8 @@ def _base_url(
             f"query or fragment, not {_shown_url(url, key)!r} (of type {_kind(given)}{place}); "
             f"the public endpoint is {PUBLIC_BASE_URL!r}"
         )
-    if match["scheme"] == "http" and not is_loopback(url):
+    url = one_spelling(url)
+    if url.startswith("http:") and not is_loopback(url):
         return MasivoConfigError(
             "base_url must use https: over plain http the key could be read on the way "
             "(http is accepted for a loopback host only, such as the local emulator's)"
@@ -405,7 +408,19 @@ def _base_url(
             "purpose, mark the test with @pytest.mark.masivo_real_api, or set "
             "masivo_real_api = true in that configuration"
         )
-    return url.rstrip("/")
+    return url
+
+
+def one_spelling(url: str) -> str:
+    """An address in the one form that is used: scheme and host in lower case, without the port that
+    is the scheme's own, nor a slash at the end. Anything else is returned as it is."""
+    match = _BASE_URL.fullmatch(url)
+    if match is None:
+        return url
+    scheme = match["scheme"].lower()
+    port = int(match["port"] or _PORTS[scheme])
+    suffix = "" if port == _PORTS[scheme] else f":{port}"
+    return f"{scheme}://{match['host'].lower()}{suffix}{match['path'].rstrip('/')}"
 
 
 def _text_of(value: object) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Unpack
 
 from masivo import Client, MasivoError, MasivoNetworkError
+from masivo._protocol.settings import one_spelling
 from masivo.protocol import BatchSettled, EventsFailed, RequestFailed, ResponseReceived
 from masivo.spool import Spool, check_place
 from masivo.spool.survey import Survey
@@ -64,10 +65,10 @@ def send_left(
     """
     check_place(path)
     key = account.key.reveal()
-    urls = {account.base_url, replaced_url or account.base_url}
+    urls = {account.base_url, one_spelling(replaced_url or account.base_url)}
 
     def is_wanted(log: SurveyedLog) -> bool:
-        return log.base_url in urls and (replaced_key or log.is_of(key))
+        return one_spelling(log.base_url or "") in urls and (replaced_key or log.is_of(key))
 
     wanted = [log for log in Survey(path).logs() if not log.held and is_wanted(log)]
     found = sum(log.events for log in wanted)

@@ -321,14 +321,14 @@ def test_send_for_a_replaced_key(shell: Shell) -> None:
 
 def test_send_for_a_replaced_address(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was left for a mistyped address is not sent without being asked for, and the command for
-    it is named; with the key replaced, too, it says both."""
+    it is named; with the key replaced, too, it says both. Any spelling of the address will do."""
     wrong = "http://127.0.0.1:9/mistyped"
     leave(shell, 2, at=recent(), url=wrong)
     ended = show(shell, "--send")
     assert ended.out.startswith(f"Nothing was left in {shell.folder}/spool for this key and ")
     command = f"masivo spool {shell.folder}/spool --send --replaced-url {wrong}"
     assert show(shell).err.endswith(f"If {shell.emulator.url} replaces the other: {command}\n")
-    ended = show(shell, "--send", "--replaced-url", wrong)
+    ended = show(shell, "--send", "--replaced-url", f"{wrong.replace('http', 'HTTP')}/")
     assert ended.out == "All done: 2 events delivered, 0 rejected.\n"
     assert list((shell.folder / "spool").iterdir()) == []
     leave(shell, 1, "the-old-key", at=recent(), url=wrong)

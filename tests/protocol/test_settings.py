@@ -13,7 +13,7 @@ import pytest
 from masivo import Client
 from masivo._client import ClientBase
 from masivo._protocol.errors import MasivoConfigError, MasivoError
-from masivo._protocol.settings import defaults
+from masivo._protocol.settings import defaults, one_spelling
 from masivo._protocol.wire.api import PUBLIC_BASE_URL
 from masivo.protocol import Api, ClientOptions, Secret, Settings, configure, is_loopback, wait_limit
 
@@ -170,7 +170,7 @@ def test_the_environment_can_keep_clients_on_this_machine() -> None:
         "https://a.test/v1/",
         "https://[2001:db8::1]/v1",
         "http://localhost",
-        "http://LOCALHOST:80/x",
+        "http://localhost:443/x",
         "http://127.0.0.1:5000",
         "http://127.9.9.9",
         "http://[::1]:1/x",
@@ -182,9 +182,37 @@ def test_https_or_a_loopback_host_is_taken(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "one"),
+    [
+        ("HTTPS://A.Test:443/V1/", "https://a.test/V1"),
+        ("https://a.test:0443", "https://a.test"),
+        ("https://a.test:80//", "https://a.test:80"),
+        ("Http://LOCALHOST:80/x", "http://localhost/x"),
+        ("https://[2001:DB8::1]:443/v1", "https://[2001:db8::1]/v1"),
+    ],
+)
+def test_spellings_of_one_base_url(url: str, one: str) -> None:
+    """Scheme and host are in lower case, and the scheme's own port is dropped: however its
+    address is spelled, an account has one token, and its spooled events are its own."""
+    account = made(base_url=url).account
+    assert account == made(base_url=one).account
+    assert account.base_url == one_spelling(url) == one
+
+
+@pytest.mark.parametrize(
     "url",
     [
-        *("", "a.test", "//a.test", "ftp://a.test", "https://", "https:///x", "HTTPS//a"),
+        *(
+            "",
+            "a.test",
+            "HTTP://a.test",
+            "http\u017f://a.test",
+            "//a.test",
+            "ftp://a.test",
+            "https://",
+            "https:///x",
+            "HTTPS//a",
+        ),
         *("https://user:pw@a.test", "https://a.test?x=1", "https://a.test/#f", "https://a.test/ "),
         *("https://a.test\n", "https://a.té", "https://a.test:0", "https://a.test:99999"),
         *("https://a.test:", "https://a.test:x", "https://[::1", "https://[:::]/", "https://a b"),
