@@ -50,11 +50,6 @@ class Source(Reading):
         """True if none of its events is left."""
         return self.ended and not (self.held or self.noted or self.skipped)
 
-    @property
-    def is_unread(self) -> bool:
-        """True while there is an event to be read that was there when it was adopted."""
-        return not self.live and bool(self.skipped or self.noted or not self.ended)
-
     def may_be_read(self, now: float, *, closing: bool) -> bool:
         """Return whether its next window may be read."""
         if self.ended or self.noted:
@@ -96,8 +91,9 @@ class Adoption:
     @property
     def is_unread(self) -> bool:
         """True while there is, or may be, an event of an earlier process to be read."""
-        unread = any(each.is_unread for each in self.sources)
-        return unread or self._scanning or self.scan_at == 0.0
+        if self._scanning or self.scan_at == 0.0:  # a scan ends after its logs were read
+            return True
+        return any(each.skipped and not each.live for each in self.sources)
 
     def is_due(self, now: float) -> bool:
         """Return whether the next log is to be adopted: none before the last one's noted batches
