@@ -238,6 +238,17 @@ def test_a_client_is_entered_first_and_once(connect: Callable[..., TrioClient]) 
     trio.run(main)
 
 
+def test_a_client_that_was_entered_keeps_its_session(connect: Callable[..., TrioClient]) -> None:
+    """The test kit resets clients; one that was entered belongs to its block, in a fixture too."""
+
+    async def main() -> None:
+        async with connect(batch_size=1) as client:
+            client._begin_anew(client._settings.account)
+            assert (await client.send_analytics_event(event())).success
+
+    trio.run(main)
+
+
 def test_a_client_in_the_loop_of_the_other_is_told_which_to_use(emulator: Emulator) -> None:
     """A TrioClient in asyncio, and an AsyncClient in trio, name the class that is meant."""
 

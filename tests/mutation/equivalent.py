@@ -99,7 +99,21 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             'target=run, name="conformance-call", )'
         ),
     ],
+    "no wait without a limit ends for its limit": [
+        (
+            "masivo/_async/client.py AsyncDelivery._wait: await session_of(self.buffer).wait("
+            'self, None, "") => await session_of(self.buffer).wait(self, None, "XXXX")'
+        ),
+    ],
+    "the end of the loop itself comes before": [
+        "masivo/_async/session.py LoopSession.wake: self.engine.abort(LOOP_CLOSED) => pass",
+    ],
     "a choice that could have been another": [
+        (
+            "masivo/_async/on_asyncio.py AsyncioSession.start: self.task = self.loop.create_task("
+            'self._run(), name="masivo") => self.task = self.loop.create_task(self._run(), '
+            'name="XXmasivoXX")'
+        ),
         (
             "masivo/emulator/emulator.py Emulator.wait_for: def wait_for(self, predicate: "
             "Callable[[Self], object], timeout: float = 5.0) -> None: => def wait_for(self, "

@@ -71,8 +71,10 @@ def _end_sessions(why: str) -> None:
 
 
 def join_workers() -> None:
-    """Wait for the threads of clients that were reset."""
+    """Wait for the threads of clients that were reset, and for those that they start meanwhile."""
     deadline = time.monotonic() + PATIENCE
-    for thread in threading.enumerate():
-        if thread.name == "masivo":
-            thread.join(max(0.0, deadline - time.monotonic()))
+    while (left := deadline - time.monotonic()) > 0:
+        workers = [thread for thread in threading.enumerate() if thread.name == "masivo"]
+        if not workers:
+            return
+        workers[0].join(left)
