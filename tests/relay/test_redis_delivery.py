@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from masivo._protocol.sending import backoff
 from masivo.emulator import Emulator, Fault
 from masivo.relay.on_redis import dead_letters
 from masivo.relay.store import Kept, StoreFullError, StoreUnreachableError
@@ -48,10 +49,11 @@ def test_everything_arrives_in_order_per_customer(
 
 
 def test_an_event_without_a_time_has_that_of_its_storing(
-    redis_server: RedisServer, emulator: Emulator
+    redis_server: RedisServer, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it waits; before the API's clock is known it stays 2 s behind. A time of its
     own stays."""
+    monkeypatch.setattr(backoff, "FIRST_WAIT", 0.05)
     own = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     emulator.fail(503, route="events", times=2)
 
@@ -117,8 +119,11 @@ def test_a_removal_that_cannot_be_written_writes_no_dead_letter_either(
     assert redis_server.call("XLEN", "{masivo}:rejected") == 1
 
 
-def test_an_outage_ends_nothing(redis_server: RedisServer, emulator: Emulator) -> None:
+def test_an_outage_ends_nothing(
+    redis_server: RedisServer, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every retry exhausted: all of it is still there, and goes in order later."""
+    monkeypatch.setattr(backoff, "FIRST_WAIT", 0.05)
     emulator.fail(503, route="events", times=40)
 
     async def main() -> None:
