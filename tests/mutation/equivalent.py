@@ -108,6 +108,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     "the end of the loop itself comes before": [
         "masivo/_async/session.py LoopSession.wake: self.engine.abort(LOOP_CLOSED) => pass",
     ],
+    "only its identity counts": [
+        (
+            "masivo/spool/tail.py Tail.__init__: self.generation: object = object() => "
+            "self.generation: object = None"
+        ),
+    ],
     "a choice that could have been another": [
         (
             "masivo/_async/on_asyncio.py AsyncioSession.start: self.task = self.loop.create_task("

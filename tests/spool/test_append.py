@@ -350,6 +350,13 @@ def test_nothing_is_written_to_a_number_that_became_a_strangers(
     assert sorted(empty(folder)[0]) == [b"after", b"before"]
 
 
+def test_the_place_by_which_a_descriptor_is_known_is_far(folder: Path) -> None:
+    """No other file is read or written at a random place beyond a gigabyte."""
+    tail = Tail(str(folder), "a")
+    assert 1 << 30 <= os.lseek(tail._fd, 0, os.SEEK_CUR) < 1 << 31
+    tail.close()
+
+
 @pytest.mark.parametrize("release", [True, False])
 def test_a_number_that_became_a_strangers_is_not_closed(folder: Path, release: bool) -> None:
     """Neither at the release nor when the spool is collected."""

@@ -27,6 +27,13 @@ def test_it_is_a_set(numbers: list[int], other: set[int]) -> None:
     assert {n for n in range(-2, 70) if n in ranges} == both | other
 
 
+def test_no_numbers_are_no_range() -> None:
+    """A range that ends where it begins adds nothing."""
+    ranges = Ranges([7, 7])
+    assert not ranges
+    assert ranges.flat() == []
+
+
 @given(numbers=st.lists(st.integers(0, 60)))
 def test_it_is_as_short_as_can_be(numbers: list[int]) -> None:
     """Neighbours are one range."""
