@@ -16,7 +16,6 @@ from . import report
 from .isolation import open_clients
 from .loops import in_thread
 from .matching import fits
-from .travel import is_travelling
 
 if TYPE_CHECKING:
     from masivo._async.client import LoopClient
@@ -209,11 +208,6 @@ class MasivoEvents(Sequence["dict[str, Any]"], Advised):
                 "those of an AsyncClient or a TrioClient are flushed by `await "
                 "masivo_events.aexpect_delivered()`, in their loop; under Starlette's TestClient "
                 "by `http.portal.call(masivo_events.aexpect_delivered)`"
-            )
-        if is_travelling() and any("in the future" in line for line in failed):
-            lines.append(
-                "the test went back in time with a client in use, whose stamps never decrease: "
-                "travel before the client is used"
             )
         raise AssertionError("\n".join(lines))
 
