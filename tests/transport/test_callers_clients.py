@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from masivo._http import opener_of
-from masivo.protocol import Failure, Response
+from masivo.protocol import MAX_BODY, Failure, Response
 
 from .server import Peer, Server
 from .worlds import sender_in, to
@@ -79,6 +79,27 @@ def test_headers_that_come_twice_are_joined(world: str) -> None:
 class _SpeechlessError(Exception):
     def __str__(self) -> str:
         raise ValueError("no text")
+
+
+# Generators inside httpx are left where they were; trio says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("world", ["threads", "asyncio", "trio"])
+def test_a_body_without_end_is_broken_off(world: str) -> None:
+    """A body that never ends is broken off once it is too long, not at the timeout: it must not
+    fill the memory."""
+
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.say(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            peer.say(60_000 * b" ")
+
+    kind = httpx.Client if world == "threads" else httpx.AsyncClient
+    with Server(talk) as server:
+        failure = _send(world, kind(), server.url)
+    assert isinstance(failure, Failure)
+    assert failure.status == 200
+    assert f"longer than {MAX_BODY} bytes" in failure.reason
 
 
 def test_an_exception_without_words_is_named() -> None:
