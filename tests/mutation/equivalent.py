@@ -9,6 +9,10 @@ __all__ = ["EQUIVALENT"]
 _BY_REASON: Final[dict[str, list[str]]] = {
     "only its truth counts": [
         (
+            "masivo/relay/on_redis.py RedisStore._keep_leases: self._down = False => "
+            "self._down = None"
+        ),
+        (
             "masivo/_overdue.py Outstanding.add: self._out[request.id] = _Out(request, until + "
             "PATIENCE, looked=False) => self._out[request.id] = _Out(request, until + PATIENCE, "
             "looked=None)"
@@ -59,6 +63,10 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "an instant of real time, which no test can meet": [
+        (
+            "masivo/relay/upstream.py Upstream._refused: elif self._warned and activity.at < "
+            "self._warn_at: => elif self._warned and activity.at <= self._warn_at:"
+        ),
         (
             "masivo/_http/transport.py Transport._go_on: late = seconds <= 0 "
             "# one more step, for what has arrived meanwhile => late = seconds < 0 "
@@ -115,6 +123,10 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "a choice that could have been another": [
+        (
+            "masivo/relay/on_spool.py SpoolStore.__init__: self._counted: int = -1 => "
+            "self._counted: int = -2"
+        ),
         (
             "masivo/_async/on_asyncio.py AsyncioSession.start: self.task = self.loop.create_task("
             'self._run(), name="masivo") => self.task = self.loop.create_task(self._run(), '
