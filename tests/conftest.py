@@ -21,9 +21,12 @@ __all__ = ["pytest_addoption", "pytest_configure"]
 for variable in ("MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED", "MASIVO_LOG"):
     os.environ.pop(variable, None)
 
-# In the background of a shell SIGINT is ignored, and whatever a test starts would ignore it, too.
+# In the background of a shell SIGINT is ignored, and under nohup SIGHUP: whatever a test starts
+# would ignore them, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -121,6 +121,7 @@ class Log:
         self._bad_file = bad_file
         self._torn = torn
         self._explained = 0  # the number of these that were read
+        self._torn_before = 0  # those of earlier segments
         self._segments: dict[int, Segment] = {}
         self._newest = 1
         self._notes: dict[int, int] = {}  # the files of notes, with their bytes
@@ -373,8 +374,14 @@ class Log:
             and (self._tail is None or self._tail.is_linked)
         )
 
+    @property
+    def is_stuck(self) -> bool:
+        """True if a write to the newest segment has failed."""
+        return len(self._torn) > self._torn_before
+
     def tend(self, most: int) -> None:
-        """Begin a new segment if the newest is large; write removals that could not be written.
+        """Begin a new segment if the newest is large, or could not grow: on a full disk, it would
+        never give back the room of its delivered events. Write removals that could not be written.
 
         Args:
             most: the bytes from which on a segment is large.
@@ -384,9 +391,10 @@ class Log:
         if self._tail is not None:
             newest = self._segments[self._newest]
             try:
-                newest.size = self._tail.size
-                if newest.size >= most:
+                newest.size, torn = self._tail.size, len(self._torn)
+                if newest.size >= most or (newest.size and self.is_stuck):
                     self._rotate(self._tail)
+                self._torn_before = torn
             except (OSError, LostError):
                 pass  # later
         self._write_removals()

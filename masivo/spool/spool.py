@@ -284,8 +284,11 @@ class Spool:
         held = self._held
         if held is None or held.process != self._process():
             return False
+        own = self._own
+        if self._full or held is not self._own_held or own is None or own.is_stuck:
+            return True
         try:
-            return self._full or held is not self._own_held or held.tail.size >= self._segment
+            return held.tail.size >= self._segment
         except OSError:
             return True
 

@@ -113,11 +113,12 @@ def until_full_at_once(spool: Spool) -> None:
 
 def test_a_limit_of_file_size_fails_the_call_alone(folder: Path) -> None:
     """A write that the system cuts short: the event was not accepted, those before it are whole,
-    and there is room again in the next segment. The torn record is no damage."""
+    and there is room again in the next segment, though this one is not large. The torn record is no
+    damage."""
     out = run(
         folder,
         """
-        spool = make(segment=400_000)
+        spool = make()
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
         sent = []
         for n in range(3000):
@@ -129,7 +130,9 @@ def test_a_limit_of_file_size_fails_the_call_alone(folder: Path) -> None:
                 break
             sent.append(event)
         assert 1_400 < len(sent) < 1_600, len(sent)
+        assert spool.due
         assert spool.tend()
+        assert not spool.due
         for n in range(100):
             event = b"again-%06d" % n
             spool.append(event, 1.0, True)
