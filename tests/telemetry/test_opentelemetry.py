@@ -346,7 +346,7 @@ def test_a_spool(emulator: Emulator, telemetry: Telemetry, tmp_path: Path) -> No
     with Client(**options(emulator), spool=tmp_path, max_retries=0) as client:
         telemetry.instrument(client)
         assert client.send_analytics_event(event()).exception(5.0) is not None
-        assert numbers("pending") == {"queued": 0, "in_flight": 0, "spooled": 1}
+        until(lambda: numbers("pending") == {"queued": 0, "in_flight": 0, "spooled": 1})
         assert numbers("failed") == {}
         client.close(0.0)
     emulator.heal()
