@@ -563,7 +563,7 @@ def test_an_event_that_cannot_be_read_is_decoded_as_far_as_it_can() -> None:
     """A log may hold what another process could read, and an event may be nested deeper than the
     stack of the driver's thread allows: decoding never raises, as the event would have no outcome.
     Such a field is the text of its JSON, or all of it is, in ``event``."""
-    digits, deep = b"9" * 5000, b"[" * 200_000 + b"]" * 200_000
+    digits, deep = b"9" * 5000, b"[" * 2_000_000 + b"]" * 2_000_000
     read = decode(b'{"x":' + digits + b',"y":[1]}')
     assert read == {"x": digits.decode(), "y": [1]}
     whole = b'{"x":' + deep + b"}"
