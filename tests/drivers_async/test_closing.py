@@ -323,6 +323,15 @@ async def test_connections_that_do_not_close_hold_nobody_up(connect: Connect) ->
     assert time.monotonic() - began < 5
 
 
+async def test_a_client_shows_whether_it_is_open(emulator: Emulator, connect: Connect) -> None:
+    """Before its first event, in use, and after its end."""
+    async with connect() as client:
+        assert repr(client).endswith(" open>")
+        await client.get_token()
+        assert repr(client).endswith(" open>")
+    assert repr(client).endswith(" closed>")
+
+
 async def test_a_client_that_was_never_used_closes(emulator: Emulator, connect: Connect) -> None:
     """A client may be closed, destroyed and counted before its first use."""
     client = connect()
