@@ -41,7 +41,7 @@ def add_to_cart(customer_id: str, sku: str) -> None:
 
 @app.task(acks_late=True, autoretry_for=(MasivoNetworkError,), retry_backoff=True)
 def empty_cart(customer_id: str) -> int:
-    """Report, and end only when the API has the event; the status of the response."""
+    """Report, and return the status of the response once the API has the event."""
     delivery = client.send_analytics_event(
         {"type": "EMPTY_CART", "customer_id": customer_id, "platform": "web"}
     )

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 from .tracking import client
 
 
-@csrf_exempt  # an API for the example's curl; a page of the shop would send the token
+@csrf_exempt  # for the example's curl; a page of the shop would send a CSRF token
 @require_POST
 def add_to_cart(request: HttpRequest) -> JsonResponse:
     """Report an item. Sending never waits, so an ``async def`` view would say the same."""
