@@ -20,7 +20,7 @@ _CLIENT: Final = {
         ("send_batch", "send_events", "send_many", "send_analytics_events", "batch"),
         f"{_SEND} for each event; batches form by themselves",
     ),
-    **dict.fromkeys(_PROFILES, f"{_SEND}: there are events alone, each with its customer_id"),
+    **dict.fromkeys(_PROFILES, f"{_SEND}: there are only events, each with its customer_id"),
     **dict.fromkeys(("wait", "join"), "use flush(), which waits for every event so far"),
     **dict.fromkeys(("queue", "pending", "size", "metrics", "events", "delivered"), "use stats()"),
     **dict.fromkeys(
@@ -47,7 +47,9 @@ _PACKAGE: Final = {
         "use MasivoError, which has the HTTP status",
     ),
     **dict.fromkeys(("AuthenticationError", "MasivoAuthenticationError"), "use MasivoAuthError"),
-    **dict.fromkeys(("exceptions", "errors"), "the errors are in masivo, as masivo.MasivoError is"),
+    **dict.fromkeys(
+        ("exceptions", "errors"), "use the errors in masivo, such as masivo.MasivoError"
+    ),
     **dict.fromkeys(("Emulator", "MasivoEmulator"), "use masivo.emulator.Emulator"),
     **{
         name: f"use masivo.testing.{name}"

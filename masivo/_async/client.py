@@ -193,7 +193,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     @_checked_at_call
     async def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; meanwhile batches are sent without a trigger.
+        """Wait until the buffer has room for a batch; meanwhile batches need no trigger.
 
         For a producer that should wait instead of getting a MasivoQueueFullError.
 

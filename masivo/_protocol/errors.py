@@ -43,7 +43,7 @@ _MEANT: Final = {
 
 
 class MasivoError(Exception):
-    """The root of all errors of the package; as such, an error status of the API.
+    """The root of all errors of the package; raised itself for an error status of the API.
 
     Attributes:
         message: what happened; for a response of the API its ``error``, else its ``message``, else

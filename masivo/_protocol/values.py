@@ -188,11 +188,11 @@ class Stats:
     adopted: int
     """Events of earlier processes, taken over from the spool."""
     retries: int
-    """Batches sent again after no usable response, or one that allows a retry."""
+    """Batches sent again after a failure or a retryable status."""
     requests: int
     """Requests with events, retries included."""
     authorizations: int
-    """Requests for a token by all clients that share this one's."""
+    """Requests for the token, by all clients that share it."""
     queued: int
     """Events that wait in the buffer."""
     in_flight: int

@@ -153,7 +153,7 @@ class Client(ClientBase["HttpClient"]):
         return cast("FlushResult", self._wait(self._here().flush(), timeout, what))
 
     def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; meanwhile batches are sent without a trigger.
+        """Wait until the buffer has room for a batch; meanwhile batches need no trigger.
 
         For a producer that should wait instead of getting a MasivoQueueFullError.
 

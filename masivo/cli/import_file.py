@@ -66,7 +66,7 @@ class _Job:
     "--format",
     "format_",
     type=click.Choice(["jsonl", "csv"]),
-    help="Default: csv for names in .csv and .tsv (.gz too), else jsonl.",
+    help="Default: csv for names that end in .csv or .tsv (.gz too), else jsonl.",
 )
 @click.option(
     "--map",
@@ -87,7 +87,7 @@ class _Job:
     help="A field for every event without it: -d type=ADD_TO_CART.",
 )
 @click.option("--brand", type=utf8, metavar="ID", help="Brand ID of events without one.")
-@click.option("--no-brand", is_flag=True, help="Send events without a brand without one (null).")
+@click.option("--no-brand", is_flag=True, help="Send brand_id null in events without a brand.")
 @click.option(
     "--delimiter", type=utf8, metavar="CHAR", help="CSV: default a comma; 'tab' for tabs."
 )
@@ -127,7 +127,7 @@ class _Job:
     type=click.IntRange(0, 100),
     default=8,
     show_default=True,
-    help="Retries of a batch without a response.",
+    help="Retries of a batch.",
 )
 @options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -338,7 +338,7 @@ def _resume(job: _Job, account: Account, old: State) -> State:
         raise UsageError(
             f"{job.name} was imported before: {terminal.events(old.delivered)} delivered, "
             f"{old.rejected:,} rejected, "
-            + ("all of it. " if old.finished else "and not to its end. ")
+            + ("all of it. " if old.finished else "but not to its end. ")
             + "--resume continues after what is done; --restart starts over, and sends again what "
             "has been delivered"
         )

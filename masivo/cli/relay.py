@@ -48,12 +48,12 @@ def _hidden(_context: click.Context, _option: click.Parameter, url: str | None) 
 
 
 _store_options = (
-    click.option("--spool", metavar="DIR", help="Keep events in this directory: one machine."),
+    click.option("--spool", metavar="DIR", help="Directory of the events: one machine."),
     click.option(
         "--redis",
         metavar="URL",
         callback=_hidden,
-        help=f"Keep events in this Redis or Valkey: a fleet. Default: {REDIS}, which is the place "
+        help=f"Redis or Valkey with the events: a fleet. Default: {REDIS}, which is the place "
         "for a URL with a password.",
     ),
     click.option(

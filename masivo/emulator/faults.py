@@ -82,11 +82,11 @@ class Fault:
         }
         chosen = [name for name, is_set in shapes.items() if is_set]
         if len(chosen) > 1:
-            raise ValueError(f"{' and '.join(chosen)} exclude each other")
+            raise ValueError(f"{' and '.join(chosen)} cannot be combined")
         if self.endless and self.truncate is not None:
-            raise ValueError("endless and truncate exclude each other")
+            raise ValueError("endless and truncate cannot be combined")
         if self.reset in ("before_reading", "after_reading") and self.process:
-            raise ValueError(f"reset {self.reset} comes before processing")
+            raise ValueError(f"process and reset={self.reset!r} cannot be combined")
 
     def _check_headers(self) -> None:
         headers = [

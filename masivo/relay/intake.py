@@ -51,10 +51,10 @@ _logger = logging.getLogger("masivo.relay")
 _TOO_LONG: Final = failure(
     413,
     "Content Too Large",
-    f"A body may have {MAX_BODY} bytes, with its content-encoding and without",
+    f"A body may have at most {MAX_BODY} bytes, before and after decompression",
 )
 _TOO_MANY: Final = failure(
-    413, "Content Too Large", f"A batch may have {MAX_EVENTS} events; send several"
+    413, "Content Too Large", f"A batch may have at most {MAX_EVENTS} events; send several batches"
 )
 _FULL: Final = failure(
     429,
@@ -70,7 +70,7 @@ _UNREACHABLE: Final = failure(
 _CROWDED: Final = failure(
     503,
     "Service Unavailable",
-    "The relay has no memory for another body now; send it again",
+    "The relay has no memory for another body now; send it again later",
     (("Retry-After", str(SOON)),),
 )
 _CONFLICT: Final = failure(
@@ -78,7 +78,9 @@ _CONFLICT: Final = failure(
     "Conflict",
     "Another body came with this Idempotency-Key before; nothing of this one was kept",
 )
-_LONG_KEY: Final = failure(400, "Bad Request", f"An Idempotency-Key may have {MAX_KEY} characters")
+_LONG_KEY: Final = failure(
+    400, "Bad Request", f"An Idempotency-Key may have at most {MAX_KEY} characters"
+)
 _BROKEN: Final = failure(
     500, "Internal Server Error", "The relay has failed; its log says where. Send it again"
 )

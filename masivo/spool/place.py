@@ -27,7 +27,7 @@ def check_place(path: str | os.PathLike[str]) -> str:
     """
     if sys.platform not in _SYSTEMS:
         raise MasivoConfigError(
-            f"spool works on Linux and macOS, not on {sys.platform}: leave it out, or run there"
+            f"spool works on Linux and macOS only, not on {sys.platform}: leave it out"
         )
     given: str = os.path.expanduser(path)  # noqa: PTH111 (the same for str and path)
     place = os.path.abspath(given)  # noqa: PTH100
@@ -56,7 +56,7 @@ def _check(place: str, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         raise MasivoConfigError(
             f"spool={place}: the directory belongs to another user (uid {status.st_uid}, this "
-            f"process runs as {os.geteuid()}). Name one of its own: events are stored in it"
+            f"process runs as {os.geteuid()}). Name one that belongs to the user of this process"
         )
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise MasivoConfigError(

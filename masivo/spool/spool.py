@@ -120,9 +120,9 @@ class Spool:
     """See Store.
 
     Args:
-        disk: of the directory.
-        api_key: of the account; it is not kept.
-        base_url: of the account.
+        disk: the path of the directory, or the operations on it.
+        api_key: the account's; it is not kept.
+        base_url: the account's.
         max_bytes: the most bytes of this client's logs, adopted ones included.
         segment: bytes after which a segment is closed.
         clock: seconds since the epoch.

@@ -143,7 +143,7 @@ def test_a_wrong_limit_has_its_message() -> None:
 # ── Events ───────────────────────────────────────────────────────────────────────────────────
 
 NO_FORM = "has no form in JSON"
-LARGE = "a number as large as that cannot be read again; pass it as a str"
+LARGE = "most readers of JSON cannot hold a number as large as that; pass it as a str"
 SURROGATE = (
     "a lone surrogate cannot be encoded as UTF-8; "
     "decode the text with errors='replace' where it is read"

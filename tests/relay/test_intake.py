@@ -268,7 +268,7 @@ def test_a_bad_event_is_a_422_that_names_it(
     assert answer.status == 422
     assert answer.details.startswith("events[1]: ")
     assert words in answer.details
-    assert "1 of 3 events are bad" in answer.document["error"]
+    assert "1 of 3 events invalid" in answer.document["error"]
     assert store.events == []
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UNREADABLE", "convert", "is_plain", "model_cure", "plain_text", "reading"]
 
-UNREADABLE: Final = "a number as large as that cannot be read again; pass it as a str"
+UNREADABLE: Final = "most readers of JSON cannot hold a number as large as that; pass it as a str"
 """The fault of a number that ``parse`` cannot read, as most readers of JSON cannot."""
 _LARGE: Final = 300
 """The digits before the point of numbers that ``parse`` perhaps cannot read."""

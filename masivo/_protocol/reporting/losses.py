@@ -18,6 +18,8 @@ from masivo._protocol.errors import (
 )
 from masivo._protocol.wire.responses import RETRYABLE
 
+from .lines import count_of
+
 __all__ = ["Losses", "not_sent"]
 
 INTERVAL: Final = 5.0
@@ -29,7 +31,7 @@ _CAUSES: Final[dict[type[MasivoError], str]] = {
     MasivoNetworkError: "no usable response from the API",
     MasivoConfigError: "there is no usable HTTP client; see http_client",
     MasivoQueueFullError: "the buffer was full; raise max_queue, or call drain() before sending",
-    MasivoClosedError: "the client was closed, or the program ended, first",
+    MasivoClosedError: "the client was closed, or the program ended, before delivery",
     MasivoError: "not accepted by the API",
 }
 
@@ -79,22 +81,21 @@ class Losses:
     @staticmethod
     def _line(cause: _Cause, count: int) -> str:
         kind, status, spooled = cause
-        events = "1 event was" if count == 1 else f"{count} events were"
+        fate = "was not" if count == 1 else "were not"
         http = "" if status is None else f", HTTP {status}"
         why = _CAUSES.get(kind, _CAUSES[MasivoError])
         if spooled and kind is MasivoError:
             why = "the API accepts no events now"
+        if kind is MasivoNetworkError and status is not None and 200 <= status < 300:
+            fate, why = "may not have been", "a response of success broke off"
         if kind is MasivoAuthError and status in RETRYABLE:
             why = "authorization failed; the trouble is the API's, not the key's"
-        reason = f"{kind.__name__}{http}: {why}"
+        events, reason = f"{count_of(count)} {fate} delivered", f"{kind.__name__}{http}: {why}"
         if spooled:
-            return f"{events} not delivered yet ({reason}); kept in the spool, to be sent later"
+            return f"{events} yet ({reason}); kept in the spool, to be sent later"
         # An event that found the buffer full was never accepted: on_error is not called.
         other = "" if kind is MasivoQueueFullError else ", or set on_error"
-        return (
-            f"{events} not delivered ({reason}). "
-            f"Check the Delivery that send_analytics_event returned{other}"
-        )
+        return f"{events} ({reason}). Check the Delivery that send_analytics_event returned{other}"
 
 
 def not_sent(count: int, why: str) -> list[str]:

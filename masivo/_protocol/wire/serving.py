@@ -84,7 +84,7 @@ def bad_events(problems: Sequence[str], total: int) -> Reply:
     rest = f"; and {len(problems) - MAX_NAMED} more" if len(problems) > MAX_NAMED else ""
     return failure(
         422,
-        f"{problems[0]} ({len(problems)} of {total} events are bad; nothing was accepted)",
+        f"{problems[0]} ({len(problems)} of {total} events invalid; nothing was accepted)",
         "; ".join(problems[:MAX_NAMED]) + rest,
     )
 

@@ -182,7 +182,7 @@ def _unwrap(record: Record) -> None:
         record.event = None
         record.problem = (
             "the record of a rejected event must hold one of event, text and row; "
-            f"this one holds {' and '.join(kept) or 'none, so take the line from its first file'}"
+            f"this one holds {' and '.join(kept) or 'none: take the line from the original file'}"
         )
         record.rest = {key: whole[key] for key in kept}
         return

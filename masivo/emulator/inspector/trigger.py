@@ -112,7 +112,7 @@ class Guesser:
                 return Guess(
                     Trigger.PART,
                     f"request {whole.number} was rejected with these events and others: "
-                    "the client isolates the bad ones",
+                    "the client isolates the events at fault",
                 )
         return None
 

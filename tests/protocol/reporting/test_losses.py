@@ -105,7 +105,7 @@ def test_everything_suppressed_can_be_written_at_once() -> None:
             MasivoQueueFullError,
             "the buffer was full; raise max_queue, or call drain() before sending",
         ),
-        (MasivoClosedError, "the client was closed, or the program ended, first"),
+        (MasivoClosedError, "the client was closed, or the program ended, before delivery"),
         (MasivoError, "not accepted by the API"),
         (MasivoValidationError, "not accepted by the API"),
     ],
@@ -121,6 +121,19 @@ def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) ->
     assert Losses().note(kind("x"), 2, 0.0) == [
         f"2 events were not delivered ({kind.__name__}: {cause}). {tail}"
     ]
+
+
+def test_events_of_a_success_that_broke_off_may_have_been_delivered() -> None:
+    """The warning does not say that they were not."""
+    for status in (200, 299):
+        (line,) = Losses().note(MasivoNetworkError("x", status=status), 2, 0.0)
+        assert line.startswith(
+            f"2 events may not have been delivered (MasivoNetworkError, HTTP {status}: a response "
+            "of success broke off). "
+        )
+    for status in (199, 300):
+        (line,) = Losses().note(MasivoNetworkError("x", status=status), 1, 0.0)
+        assert line.startswith(f"1 event was not delivered (MasivoNetworkError, HTTP {status}: no ")
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
