@@ -39,7 +39,9 @@ __all__ = ["BASE_URL", "Checker", "Numbered"]
 
 BASE_URL: Final = "https://api.example.test/v1"
 
-WARNING: Final = re.compile(r"(\d+) events? (?:was|were) not delivered \((\w+)(?:, HTTP (\d+))?:")
+WARNING: Final = re.compile(
+    r"(\d+) events? (?:was not|were not|may not have been) delivered \((\w+)(?:, HTTP (\d+))?:"
+)
 
 CAUSES: Final = {
     MasivoServerKeyError: "SERVER",

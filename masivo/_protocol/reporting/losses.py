@@ -87,7 +87,7 @@ class Losses:
         if spooled and kind is MasivoError:
             why = "the API accepts no events now"
         if kind is MasivoNetworkError and status is not None and 200 <= status < 300:
-            fate, why = "may not have been", "a response of success broke off"
+            fate, why = "may not have been", "no usable response after the headers of a success"
         if kind is MasivoAuthError and status in RETRYABLE:
             why = "authorization failed; the trouble is the API's, not the key's"
         events, reason = f"{count_of(count)} {fate} delivered", f"{kind.__name__}{http}: {why}"

@@ -128,8 +128,8 @@ def test_events_of_a_success_that_broke_off_may_have_been_delivered() -> None:
     for status in (200, 299):
         (line,) = Losses().note(MasivoNetworkError("x", status=status), 2, 0.0)
         assert line.startswith(
-            f"2 events may not have been delivered (MasivoNetworkError, HTTP {status}: a response "
-            "of success broke off). "
+            f"2 events may not have been delivered (MasivoNetworkError, HTTP {status}: no usable "
+            "response after the headers of a success). "
         )
     for status in (199, 300):
         (line,) = Losses().note(MasivoNetworkError("x", status=status), 1, 0.0)
