@@ -24,14 +24,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.full
 
-DEPLOYMENT = Page(ROOT / "docs/how-to/deployment.md")
 
-
-def advice(word: str) -> str:
-    """The code on the page about deployment that contains a word."""
-    (found,) = (
-        block.code for block in DEPLOYMENT.blocks if block.language == "py" and word in block.code
-    )
+def advice(page: str, word: str) -> str:
+    """The code on a page that contains a word."""
+    blocks = Page(ROOT / "docs/how-to" / page).blocks
+    (found,) = (each.code for each in blocks if each.language == "py" and word in each.code)
     return found
 
 
@@ -200,12 +197,15 @@ application = get_wsgi_application()
 """
 
 DJANGO_ASGI = """
+from typing import Any
+
 from app import client
 from django.core.asgi import get_asgi_application
 
+Receive = Send = Any
 django = get_asgi_application()
 
-""" + advice("lifespan.shutdown")
+""" + advice("django.md", "lifespan.shutdown")
 
 
 def test_django_under_asgi(tmp_path: Path, emulator: Emulator) -> None:
@@ -220,6 +220,7 @@ def test_django_under_asgi(tmp_path: Path, emulator: Emulator) -> None:
 
 CELERY = """
 from celery import Celery
+from celery.signals import worker_process_shutdown
 
 app = Celery("tasks", broker="filesystem://")
 app.conf.update(
@@ -229,14 +230,13 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
 )
-client = Client()
 
 @app.task
 def work(n):
     client.send_analytics_event(event(n))
     print(f"done-{n}-")
 
-""" + advice("celery")
+""" + advice("celery.md", "worker_process_shutdown")
 
 CELERY_PRODUCER = """
 from tasks import work
