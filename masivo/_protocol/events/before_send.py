@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from masivo._protocol.errors import MasivoValidationError
 
 from .encoding import as_dict
-from .plain import reading
+from .plain import check_distinct, reading
 
 if TYPE_CHECKING:
     from masivo._protocol.values import BeforeSend
@@ -54,8 +54,9 @@ def replaced(event: Mapping[str, object], before_send: BeforeSend) -> Mapping[st
 def _copy(value: object) -> object:
     """The value, with its mappings, lists and tuples copied at every depth."""
     if isinstance(value, Mapping):
-        entries = cast("Mapping[object, object]", value)
-        return {key: _copy(item) for key, item in entries.items()}
+        entries = list(cast("Mapping[object, object]", value).items())
+        check_distinct([key for key, _ in entries], "")
+        return {key: _copy(item) for key, item in entries}
     if isinstance(value, list):
         return [_copy(item) for item in cast("list[object]", value)]
     if isinstance(value, tuple):

@@ -14,7 +14,7 @@ from masivo._protocol.json import encode
 from masivo._protocol.wire.requests import envelope_size
 
 from .form import STAMP_SIZE, size
-from .plain import convert, is_plain, model_cure, plain_text, reading
+from .plain import check_distinct, convert, is_plain, model_cure, plain_text, reading
 
 if TYPE_CHECKING:
     from masivo._protocol.settings import Settings
@@ -128,7 +128,9 @@ def as_dict(event: object) -> dict[str, object]:
     """
     with reading("the event"):
         if isinstance(event, Mapping):
-            return dict(cast("Mapping[str, object]", event))
+            entries = cast("Mapping[str, object]", event)
+            check_distinct(entries.keys(), "")
+            return dict(entries)
     kind, cure = _kind(event), model_cure(event)
     if isinstance(event, list | tuple):
         cure = "; send each of its events"

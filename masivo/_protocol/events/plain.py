@@ -24,7 +24,15 @@ from masivo._protocol.json import NOT_JSON, encode, parse
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["UNREADABLE", "convert", "is_plain", "model_cure", "plain_text", "reading"]
+__all__ = [
+    "UNREADABLE",
+    "check_distinct",
+    "convert",
+    "is_plain",
+    "model_cure",
+    "plain_text",
+    "reading",
+]
 
 UNREADABLE: Final = "most readers of JSON cannot hold a number as large as that; pass it as a str"
 """The fault of a number that ``parse`` cannot read, as most readers of JSON cannot."""
@@ -117,9 +125,9 @@ def _convert(value: object, path: str, above: list[int]) -> object:
             _invalid(path, f"{number} has no form in JSON; leave it out or use None")
         return number
     if isinstance(value, Decimal):
-        if not value.is_finite():
-            _invalid(path, f"Decimal {value} has no form in JSON; leave it out or use None")
         exact = Decimal(value) if issubclass(type(value), Decimal) else Decimal(str(value))
+        if not exact.is_finite():
+            _invalid(path, f"Decimal {exact} has no form in JSON; leave it out or use None")
         if exact.adjusted() > _LARGE and parse(encode(exact)) is NOT_JSON:
             _invalid(path, UNREADABLE)
         return exact
@@ -130,11 +138,11 @@ def _convert(value: object, path: str, above: list[int]) -> object:
                 "a naive datetime (without tzinfo) is ambiguous; "
                 "pass an aware one, such as datetime.now(timezone.utc)",
             )
-        return value.isoformat()
+        return convert(value.isoformat(), path, above)
     if isinstance(value, date):
-        return value.isoformat()
+        return convert(value.isoformat(), path, above)
     if isinstance(value, UUID):
-        return str(value)
+        return _text(str(value), path)
     if isinstance(value, NoneType):
         return None
     return _convert_container(value, path, above)
@@ -146,9 +154,12 @@ def _convert_container(value: object, path: str, above: list[int]) -> object:
     above.append(id(value))
     result: object
     if isinstance(value, Mapping):
+        entries = [
+            (_key(key, path), item) for key, item in cast("Mapping[object, object]", value).items()
+        ]
+        check_distinct([name for name, _ in entries], path)
         result = {
-            _key(key, path): convert(item, f"{path}.{key}" if path else str(key), above)
-            for key, item in cast("Mapping[object, object]", value).items()
+            name: convert(item, f"{path}.{name}" if path else name, above) for name, item in entries
         }
     elif isinstance(value, list | tuple):
         result = [
@@ -178,6 +189,24 @@ def _key(key: object, path: str) -> str:
     return _text(key, path)
 
 
+def check_distinct(keys: Iterable[object], path: str) -> None:
+    """Raise for a key that comes twice, as in a ``MultiDict``: of its values all but one would be
+    lost.
+
+    Args:
+        keys: of a mapping.
+        path: its place in the event.
+
+    Raises:
+        MasivoValidationError: a key comes twice.
+    """
+    seen: set[object] = set()
+    for key in keys:
+        if key in seen:
+            _invalid(path, f"the key {key!r} is there twice; pass it once, with a list of values")
+        seen.add(key)
+
+
 def _whole(value: int, path: str) -> int:
     try:
         str(value)
@@ -187,7 +216,7 @@ def _whole(value: int, path: str) -> int:
 
 
 def _text(value: str, path: str) -> str:
-    text = str.__str__(value) if issubclass(type(value), str) else str(value)
+    text = str.__str__(value if issubclass(type(value), str) else str(value))
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from masivo._protocol.errors import MasivoValidationError
+from masivo._protocol.events.before_send import replaced
 from masivo._protocol.events.encoding import encoder
 from masivo._protocol.events.form import decode
 from protocol.simulator import event, settings
@@ -163,6 +165,118 @@ def test_what_cannot_be_read_names_its_place() -> None:
     """A dataclass without a value in a field, and a mapping that raises, are named by path."""
     assert refusal(x=[Item("a")]).startswith("x[0].amount: it could not be read: AttributeError")
     assert refusal(x={"y": Broken(a=1)}) == "x.y: it could not be read: KeyError: 'gone'"
+
+
+class Markup(str):
+    """A text that stays of its class when it is converted, as Django's ``SafeString`` does."""
+
+    def __str__(self) -> str:
+        return self
+
+
+class Moment(datetime):
+    """A time that is written in any way."""
+
+    text: object = ""
+
+    def isoformat(self, *_: object, **__: object) -> Any:
+        return self.text
+
+
+class Number(UUID):
+    """An identifier that is written in any way."""
+
+    text: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Finite(Decimal):
+    """A number that is finite by its own account."""
+
+    def is_finite(self) -> bool:
+        return True
+
+
+def moment(text: object) -> Moment:
+    """A time that is written so."""
+    made = Moment(2026, 1, 2, tzinfo=UTC)
+    made.text = text
+    return made
+
+
+def number(text: str) -> Number:
+    """An identifier that is written so."""
+    made = Number(int=5)
+    object.__setattr__(made, "text", text)
+    return made
+
+
+def test_a_text_of_its_own_class_is_sent_as_a_str() -> None:
+    """Whatever an object's ``__str__`` or ``isoformat`` returns, a subclass of str is sent as its
+    text: also that of a lazy proxy."""
+    for value in (Markup("a"), Lazy(Markup("a")), moment(Markup("a")), number(Markup("a"))):
+        assert sent(value) == "a"
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (moment("\ud800"), "a lone surrogate"),
+        (moment(b"2026"), "bytes has no form in JSON"),
+        (number("\udc00"), "a lone surrogate"),
+        (Finite("NaN"), "Decimal NaN has no form in JSON"),
+        (Finite("-Infinity"), "Decimal -Infinity has no form in JSON"),
+    ],
+)
+def test_what_a_subclass_says_of_itself_is_checked(value: object, says: str) -> None:
+    """A subclass of datetime, UUID or Decimal is not trusted to be JSON: its place is named."""
+    assert refusal(x=[value]).startswith(f"x[0]: {says}")
+
+
+class Lonely(str):
+    """A text that equals no other."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+class Several(Mapping[str, object]):
+    """A mapping with several values of a key, as aiohttp's ``MultiDict`` is."""
+
+    def __init__(self, *entries: tuple[str, object]) -> None:
+        self.entries = entries
+
+    def __getitem__(self, key: str) -> object:
+        return next(value for name, value in self.entries if name == key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([name for name, _ in self.entries])
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def items(self) -> Any:
+        """Every entry."""
+        return list(self.entries)
+
+
+def test_a_key_that_comes_twice_is_refused() -> None:
+    """JSON has a key once: no value of a ``MultiDict`` is lost in silence, and no field that the
+    check has seen is replaced by another of its name."""
+    several = Several(("tag", "a"), ("tag", "b"))
+    assert refusal(x=[several]).startswith("x[0]: the key 'tag' is there twice")
+    whole = Several(*event().items(), ("tag", "a"), ("tag", "b"))
+    with pytest.raises(MasivoValidationError, match=r"^the event: the key 'tag' is there twice"):
+        encode(whole)
+    with pytest.raises(MasivoValidationError, match=r"^the event: the key 'type' is there twice"):
+        encode({**event(), Lonely("type"): "PURCHASE"})
+    with pytest.raises(MasivoValidationError, match=r"^the event: the key 'tag' is there twice"):
+        replaced(event(x=several), lambda given: given)
 
 
 def cure_of(**members: object) -> str:
