@@ -118,8 +118,10 @@ def stripped(error: BaseException, secrets: Sequence[str]) -> BaseException | No
             each.__traceback__ = None
             attributes = vars(each)
             attributes.update({name: clean(value) for name, value in attributes.items()})
-            if isinstance(each, BaseExceptionGroup):
-                continue  # its exceptions are in the chain; nothing else in it can be set
+            if isinstance(each, BaseExceptionGroup):  # nothing in it can be set
+                if redacted(each.message, secrets) != each.message:
+                    return None
+                continue  # its exceptions are in the chain
             each.args = tuple(map(clean, each.args))
             for name, value in _members(each):
                 if clean(value) != value:

@@ -52,6 +52,14 @@ def test_groups_are_searched_too() -> None:
     assert SECRET not in repr([(each, each.__traceback__) for each in chain(group)])
 
 
+def test_a_group_that_shows_a_secret_is_no_cause() -> None:
+    """The text of a group cannot be changed."""
+    assert stripped(ExceptionGroup(f"sent {SECRET}", [OSError()]), [SECRET]) is None
+    error = OSError("outer")
+    error.__cause__ = ExceptionGroup(f"sent {SECRET}", [OSError()])
+    assert stripped(error, [SECRET]) is None
+
+
 class SlottedError(Exception):
     """An exception that has a text outside its dict and its arguments."""
 
