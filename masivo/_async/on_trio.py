@@ -93,7 +93,16 @@ class TrioSession(LoopSession):
         if isinstance(request.owner, Member):
             request.owner.nursery.start_soon(self._send, request)
         else:
-            trio.lowlevel.spawn_system_task(self._send, request)
+            trio.lowlevel.spawn_system_task(self._send_for_all, request)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _send_for_all(self, request: Request) -> None:
+        try:
+            await self._send(request)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001 (from a system task it would end the run)
+            self.abort(f"a request was broken off by {type(error).__name__}")
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self, request: Request) -> None:

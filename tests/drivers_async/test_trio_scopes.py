@@ -450,6 +450,28 @@ def test_an_interrupt_during_a_request_comes_out_plain(
     assert all(delivery.done() for delivery in deliveries)
 
 
+@pytest.mark.parametrize("raised", [SystemExit, asyncio.CancelledError], ids=repr)
+def test_what_an_authorization_raises_does_not_end_the_run(
+    raised: type[BaseException], connect: Callable[..., TrioClient]
+) -> None:
+    """A caller's transport may raise anything (``pytest.fail`` does). In an authorization, which is
+    all clients', it fails their events, not the whole run by a TrioInternalError."""
+
+    async def answer(_: httpx.Request) -> httpx.Response:
+        raise raised
+
+    async def main() -> None:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http,
+            connect(http_client=http) as client,
+        ):
+            error = await client.send_analytics_event(event()).exception()
+            assert isinstance(error, CLOSED)
+            assert f"broken off by {raised.__name__}" in str(error)
+
+    trio.run(main)
+
+
 def test_a_signal_handler_wakes_the_driver(
     connect: Callable[..., TrioClient], emulator: Emulator
 ) -> None:
