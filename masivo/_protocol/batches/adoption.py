@@ -90,10 +90,10 @@ class Adoption:
 
     @property
     def is_unread(self) -> bool:
-        """True while there is, or may be, an event of an earlier process to be read."""
-        if self._scanning or self.scan_at == 0.0:  # a scan ends after its logs were read
+        """True while there may be a log of an earlier process with an event that has no outcome."""
+        if self._scanning or self.scan_at == 0.0:
             return True
-        return any(each.skipped and not each.live for each in self.sources)
+        return any(not each.live for each in self.sources)
 
     def is_due(self, now: float) -> bool:
         """Return whether the next log is to be adopted: none before the last one's noted batches

@@ -274,8 +274,8 @@ class SpooledOutbox(LeavingOutbox):
         self._queued += len(read)
         first = self._queue.arrived
         self._outcomes.flushes.extend(range(first, first + len(entries)))
-        length = self._take_in(entries)
-        self._queued_bytes += length if len(read) == len(entries) else total_size(read)
+        self._take_in(entries)
+        self._queued_bytes += total_size(read)  # the others were counted as they arrived
 
     def _take_in(self, entries: list[Delivery]) -> int:
         """Queue events; end their deliveries if none can be delivered now. Return their size."""
