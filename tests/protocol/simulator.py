@@ -1,7 +1,8 @@
 """A driver in virtual time: the clock is a number, the network is the test.
 
 ``Driver.poll`` checks on every call (``docs/reference/guarantees.md#poll``): a second poll at the
-same time is quiet, and ``wake_at`` is None or in the future.
+same time is quiet, and ``wake_at`` is None or in the future. Activity must be made for a reader
+alone: without one it costs nothing.
 """
 
 from __future__ import annotations
@@ -154,6 +155,8 @@ class Driver:
         self.core: Any = self.engine._context
         self.authorizer: Any = self.engine._authorizer
         self.outbox: Any = self.buffer.outbox
+        self._report = self.core.report
+        vars(self.core)["report"] = self._reported
 
     def attach(self) -> Buffer:
         """Attach the client."""
@@ -161,6 +164,10 @@ class Driver:
 
     def _wake(self) -> None:
         self.wakes += 1
+
+    def _reported(self, activity: Activity, client: object = None) -> None:
+        assert self.core.listening, f"{activity} was made, and nobody reads it"
+        self._report(activity, client)
 
     def client(self, **options: Unpack[ClientOptions]) -> Buffer:
         """Attach one more client of the same key."""

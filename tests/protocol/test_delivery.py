@@ -116,6 +116,26 @@ def test_events_that_overflow_in_one_go_share_one_outcome() -> None:
     assert (outcome.count, outcome.claimed) == (3, 1)
 
 
+def test_an_overflow_is_claimed_though_an_earlier_one_had_its_id() -> None:
+    """An object gets the id of one that is gone: its claim counts all the same."""
+    outcome = Failed(ERROR)
+    reused = delivery(outcome)
+    for _ in range(2):
+        outcome.join(reused)
+        outcome.claim(reused)
+    assert (outcome.count, outcome.claimed) == (2, 2)
+
+
+def test_many_overflows_take_no_memory() -> None:
+    """They are counted in one number, poll after poll."""
+    driver = Driver(max_queue=1)
+    driver.send(event())
+    for _ in range(500):
+        driver.send(event(), event())
+    assert driver.buffer.stats().overflowed == 1000
+    assert len(driver.outbox.gate.overflowed._parts) == 1
+
+
 def test_unwrap_gives_the_value_or_raises() -> None:
     """``unwrap`` gives a value as it is, and raises the error of a failure."""
     assert unwrap(RESULT) is RESULT

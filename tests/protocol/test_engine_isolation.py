@@ -12,6 +12,7 @@ from masivo.protocol import Delivery, Failed, Request
 
 from .requests import header, is_authorization, numbers, payload
 from .simulator import START, Driver, error_of, event, in_batch, result_of
+from .spooled import SpoolDriver
 
 
 def judge(driver: Driver, bad: set[int], status: int = 422) -> list[list[int]]:
@@ -192,10 +193,11 @@ def test_the_first_event_goes_alone_after_two_rejected_batches() -> None:
     assert driver.warnings == []
 
 
-def test_while_everything_is_rejected_each_event_goes_alone() -> None:
+@pytest.mark.parametrize("kind", [Driver, SpoolDriver])
+def test_while_everything_is_rejected_each_event_goes_alone(kind: type[Driver]) -> None:
     """Each event is sent alone, once, until one is accepted: not two requests for each. One warning
-    says that everything is rejected, and to check the events and ``api``."""
-    driver = Driver()
+    says that everything is rejected, and to check the events and ``api``. With a store, too."""
+    driver = kind()
     reject_two_batches(driver)
     _, deliveries = flushed(driver, *range(10, 14))
     assert judge(driver, set(range(10, 14))) == [[10], [11], [12], [13]]

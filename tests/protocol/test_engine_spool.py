@@ -282,6 +282,18 @@ def test_a_flush_in_an_outage_ends_though_its_events_were_left_before() -> None:
     assert unwrap(ticket.claim()) == FlushResult(0, 0, 1)
 
 
+def test_a_flush_ends_with_an_authorization_that_fails() -> None:
+    """Also one that waits for events which were left before."""
+    driver = SpoolDriver(max_retries=0)
+    driver.send_numbers(1)
+    for _ in range(2):
+        ticket = driver.flush()
+        while not driver.out:
+            driver.sleep()
+        driver.break_off(to=driver.authorization())
+        assert unwrap(ticket.claim()) == FlushResult(0, 0, 1)
+
+
 def test_a_flush_in_an_outage_ends_with_the_first_try() -> None:
     """It does not wait until each of the batches that were left before has been tried."""
     driver = SpoolDriver(max_retries=0, batch_size=1)
@@ -442,6 +454,28 @@ def test_who_is_stuck_reads_other_customers_events() -> None:
     assert delivered == [10]
 
 
+def test_a_batch_that_failed_stops_nobody_while_its_request_is_out() -> None:
+    """Though its events fill the memory: when it is sent again after it stepped aside, and when it
+    was halved as it is at fault."""
+    driver = SpoolDriver(max_retries=0, max_queue=2, batch_size=2, max_in_flight=2)
+    driver.dice.always = 0.0
+    in_flight(driver, 0, 1)
+    driver.respond(503)
+    again = driver.batch()
+    driver.send(event(10, "good"))
+    (good,) = [each for each in driver.out if each is not again]
+    assert numbers(good) == [10]
+    driver.dice.always = 0.5
+    driver.respond(503, to=again)
+    driver.accept(good)
+    driver.respond(503)  # directly after the API has accepted others
+    half = driver.batch()
+    assert numbers(half) == [0]
+    driver.send(event(11, "good"))
+    driver.sleep()
+    assert [numbers(each) for each in driver.out if each is not half] == [[11]]
+
+
 def poisoned(driver: SpoolDriver, delivered: list[int]) -> Callable[[Request], None]:
     """Handle requests as an API that fails with the events below 10,000 and accepts others."""
 
@@ -569,8 +603,10 @@ def test_a_store_is_tended_at_once_where_it_is_due_and_then_left_alone() -> None
     driver = SpoolDriver(segment=200, refresh_interval=None)
     in_flight(driver, 1, 2, 3)
     driver.accept()
-    assert driver.wake_at is not None
-    assert driver.wake_at > driver.now + 20.0
+    for _ in range(2):
+        assert driver.wake_at is not None
+        assert driver.wake_at > driver.now + 20.0
+        driver.sleep()
 
 
 # ── The key ──────────────────────────────────────────────────────────────────────────────────
@@ -1015,6 +1051,20 @@ def test_a_stamp_is_the_time_of_acceptance() -> None:
     assert payload(request)[0]["issued_at"] == "2026-01-01T00:09:58.000Z"  # with the margin
 
 
+def test_no_stamp_is_in_the_future() -> None:
+    """An event was accepted when the server's clock seemed to be later than its sender finds it:
+    its stamp is the time at which it is sent."""
+    driver = SpoolDriver()
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 02:00:00 GMT"})
+    driver.send_numbers(1)
+    after = killed(driver)
+    after.now += 100.0
+    after.sign_in(headers={"date": "Thu, 01 Jan 2026 00:01:40 GMT"})
+    after.flush()
+    (request,) = recover(after)
+    assert payload(request)[0]["issued_at"] == "2026-01-01T00:01:40.000Z"
+
+
 def test_an_event_does_not_age_by_a_clock_that_is_set() -> None:
     """Of the client's own log, before the server's time was known: as on a machine that starts with
     a wrong clock. And while the clocks have diverged, no event ends for its age."""
@@ -1117,12 +1167,13 @@ def test_an_event_that_is_stored_again_keeps_the_time_of_its_call() -> None:
 
 
 def test_an_event_that_was_stored_again_leaves_the_disk_when_it_is_delivered() -> None:
-    """The log that took the place of the lost one."""
+    """The log that took the place of the lost one; and nothing of it stays in memory."""
     driver = SpoolDriver()
     request = in_flight(driver, 1)
     driver.disk.files.clear()
     driver.advance(31.0)
     driver.accept(request)
+    assert driver.outbox.backlog.own.held == set()
     after = killed(driver)
     after.flush()
     assert recover(after) == []

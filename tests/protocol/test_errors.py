@@ -133,3 +133,12 @@ def test_a_guessed_attribute(name: str, meant: str) -> None:
         getattr(error, name)
     assert str(caught.value) == meant
     assert (caught.value.name, caught.value.obj) == (name, error)
+
+
+def test_every_hint_for_an_attribute_names_one_that_exists() -> None:
+    """Each guess is a name that errors do not have."""
+    error = MasivoError("refused")
+    for name, meant in errors._MEANT.items():
+        assert name.isidentifier()
+        assert name not in dir(error)
+        assert meant in vars(error)

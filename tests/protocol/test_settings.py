@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import re
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from masivo import Client
 from masivo._client import ClientBase
 from masivo._protocol.errors import MasivoConfigError, MasivoError
-from masivo._protocol.settings import defaults, one_spelling
+from masivo._protocol.settings import _INSTEAD, _MEANT, defaults, one_spelling
 from masivo._protocol.wire.api import PUBLIC_BASE_URL
 from masivo.protocol import Api, ClientOptions, Secret, Settings, configure, is_loopback, wait_limit
 
@@ -275,6 +276,8 @@ def test_any_object_whose_text_is_an_address_is_taken() -> None:
         (Mute(), "not '' (of type Mute)"),
         (5, "not '5' (of type int)"),
         ("https://me:secret@host.example", "not 'https://[redacted]@host.example'"),
+        ("https://me\n:secret@host.example", "not 'https://[redacted]@host.example'"),
+        ("https://host.example/v1?token=\nsecret", "not 'https://host.example/v1?…'"),
         ("https://host.example/v1?token=secret", "not 'https://host.example/v1?…'"),
         ("https://host.example/v1#secret", "not 'https://host.example/v1#…'"),
         (KEY, "not '[redacted]' (of type str)"),
@@ -520,6 +523,30 @@ def test_each_option_has_its_check() -> None:
     """A wrong value of any is a MasivoConfigError that names it."""
     for name in ClientOptions.__annotations__:
         assert name in refusal(**{name: object()})
+
+
+def test_a_spool_may_be_a_path() -> None:
+    """Any object with ``__fspath__``; its text is kept."""
+    assert made(spool=Path("var/events")).spool == str(Path("var/events"))
+
+
+def test_every_hint_for_an_option_names_a_thing_that_exists() -> None:
+    """Each guess is a name, and no option; the hint has an option, a variable of the environment,
+    or a name that Python finds."""
+    options = {"api_key", "http_client", *ClientOptions.__annotations__}
+    assert set(_MEANT.values()) <= options
+    for name, hint in {**_MEANT, **_INSTEAD}.items():
+        assert name.isidentifier()
+        assert name not in options
+        words = re.findall(r"[A-Za-z_.]+", hint)
+        assert any(word in options or word in OTHERS or hasattr(Client, word) for word in words)
+
+
+OTHERS = {
+    *("MASIVO_LOG", "HTTPS_PROXY", "SSL_CERT_FILE"),
+    *("logging.getLogger", "masivo.Api", "event"),
+}
+"""What hints name besides options and methods."""
 
 
 @pytest.mark.parametrize(

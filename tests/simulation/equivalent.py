@@ -34,6 +34,12 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             ),
         ),
     ],
+    "type checkers alone need it: an event without an outcome has its client": [
+        (
+            "batches/outcomes.py",
+            "Outcomes.fail: None if origin is None else origin.on_error: always the second",
+        ),
+    ],
     "set before it is read": [
         ("batches/flushes.py", "FlushTicket.__init__: 0 + 1"),
         ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #2"),
@@ -53,6 +59,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/spooled.py", "SpooledOutbox.release: False -> True"),
         ("buffer.py", "Buffer.close: '': another text"),
         ("json.py", "_NotJson.NOT_JSON: 'not JSON': another text"),
+        ("storage/store.py", "Store.adopt: False -> True"),
     ],
     "no refusal is there yet, and without one the time does not count": [
         ("sending/backoff.py", "Backoff.__init__: 0.0 + 1 #2"),
@@ -190,6 +197,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/queues.py", "PerCustomer.clear: without self._free.clear()"),
         ("batches/queues.py", "PerCustomer.clear: without self._long.clear()"),
         ("sending/timers.py", "Timers.clear: without self._heap.clear()"),
+    ],
+    "a choice: the name of a version": [
+        ("__init__.py", "__version__: '0.1.0': another text"),
     ],
     "a choice: of two that are equal either could be named": [
         ("batches/outbox.py", "Outbox.close: deadline < earlier: Lt -> LtE"),

@@ -4,9 +4,9 @@ Each mutant (``mutations.py``) is judged in a process of its own, a fork of one 
 was not imported yet: by the simulator and by the core's tests, until one of them kills it. One
 that takes far more processor time than a sound core is counted apart, as a time-out.
 
-The order is random but fixed, so a run that is cut short is a fair sample. Results are kept in
-``.mutants``: a run goes on where the last one stopped, and judges again what has changed. After
-a change of the tests, ``--again survived`` judges the survivors anew.
+The order is random but fixed, so a run that is cut short is a fair sample; ``--seed`` gives
+another. Results are kept in ``.mutants``: a run goes on where the last one stopped, and judges
+again what has changed. After a change of the tests, ``--again survived`` judges the survivors anew.
 """
 
 from __future__ import annotations
@@ -251,10 +251,11 @@ def main() -> int:
     parser.add_argument("--files", nargs="*", help="the files to change; all without")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     parser.add_argument("--again", nargs="*", default=[], help="judge anew what came to this")
+    parser.add_argument("--seed", type=int, default=1, help="of the order")
     arguments = parser.parse_args()
     sys.dont_write_bytecode = False  # each mutant's process would compile all tests
     mutants = [mutant for file in arguments.files or FILES for mutant in mutants_of(file)]
-    Random(1).shuffle(mutants)
+    Random(arguments.seed).shuffle(mutants)
     results = _load()
     todo = [m for m in mutants if results.get(m.key) in (None, *arguments.again)]
     _run(todo, results, arguments.seconds, arguments.jobs)

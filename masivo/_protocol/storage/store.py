@@ -162,7 +162,8 @@ class Store(Protocol):
     # ── In the call to send: from anywhere, at any time ──────────────────────────────────────
 
     def append(self, event: bytes, at: float, certain: bool) -> int:
-        """Store an event, so that it survives the process; return its position.
+        """Store an event, so that it survives the process; return its position, which no other
+        event of the client has.
 
         Args:
             event: its bytes.

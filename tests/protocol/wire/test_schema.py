@@ -1,5 +1,7 @@
 """Which events the API takes."""
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -21,8 +23,8 @@ def stamp(age: timedelta) -> str:
     return (NOW - age).isoformat()
 
 
-def test_a_full_event_is_good() -> None:
-    """An event with every field that the vendor describes is accepted."""
+def full() -> dict[str, Json]:
+    """An event with every field that the vendor describes."""
     redeem: list[Json] = [{"id": "r", "amount": 1}]
     priced: dict[str, Json] = {
         "value": 20.95,
@@ -44,7 +46,7 @@ def test_a_full_event_is_good() -> None:
         "redeem": redeem,
         "metadata": {},
     }
-    event: dict[str, Json] = {
+    return {
         **GOOD,
         "platform": "ios",
         "order": order,
@@ -57,7 +59,36 @@ def test_a_full_event_is_good() -> None:
         "metadata": {"n": 1},
         "issued_at": "2026-03-25T09:59:59.999Z",
     }
-    assert problem(event) is None
+
+
+def test_a_full_event_is_good() -> None:
+    """An event with every field that the vendor describes is accepted."""
+    assert problem(full()) is None
+
+
+def fields(value: Json, path: str = "") -> Iterator[tuple[str, dict[str, Json], str]]:
+    """The fields of an event that the vendor describes: path, object and name of each."""
+    if isinstance(value, list):
+        for number, each in enumerate(value):
+            yield from fields(each, f"{path}[{number}]")
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield f"{path}.{name}", value, name
+            if name not in ("tags", "metadata"):
+                yield from fields(each, f"{path}.{name}")
+
+
+def test_no_field_of_a_full_event_may_be_null() -> None:
+    """Each has a type, at every depth; of those that the vendor describes only the brand may be
+    null."""
+    event = json.loads(json.dumps(full()))  # without parts in common
+    found = list(fields(event))
+    assert len(found) > 50
+    for path, holder, name in found:
+        value, holder[name] = holder[name], None
+        said = problem(event)
+        holder[name] = value
+        assert name == "brand_id" or (said or "").startswith(f"{path} "), path
 
 
 @pytest.mark.parametrize(
