@@ -14,9 +14,10 @@ import trio
 import masivo
 from masivo import _guard
 from masivo.testing.kit.environment import Environment
+from masivo.testing.kit.isolation import open_clients
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 pytest_plugins = "pytester"
 
@@ -42,10 +43,11 @@ APP = """
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
     """Runs pytest on a test file, beside ``app.py``; what it said.
 
-    In this process, where that shows as much: a process of its own costs a second.
+    In this process, where that shows as much: a process of its own costs a second. Clients that
+    the file keeps would share their token with those of later tests here.
     """
     for name in list(os.environ):
         if name.startswith(("MASIVO", "PYTEST")):
@@ -69,7 +71,10 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[
         result.assert_outcomes(passed=passed, errors=errors)
         return result.stdout.str()
 
-    return run
+    yield run
+    for client in open_clients():
+        if isinstance(client, masivo.Client):
+            client.destroy()
 
 
 GUARDED = """
