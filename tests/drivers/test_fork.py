@@ -430,15 +430,23 @@ def test_children_of_multiprocessing_flush_at_exit(
 
 def test_a_child_of_multiprocessing_says_what_it_lost(tmp_path: Path, emulator: Emulator) -> None:
     """Where no logging is set up, the warning is printed at the end of the child, as at that of any
-    other process."""
+    other process. Its clients are closed once, however many there are."""
     emulator.fail(Fault(status=403), route="events", times=None)
     ended = fork(
         tmp_path,
         emulator,
         """
         import multiprocessing
+        from masivo import _process
+
+        def deliver(clients, close=_process.deliver):
+            print("clients:", len(clients))
+            close(clients)
 
         def work():
+            _process.deliver = deliver
+            others = Client(base_url=f"{os.environ['MASIVO_BASE_URL']}/other")
+            others.send_analytics_event(event(0))
             Client().send_analytics_event(event(1))
 
         if __name__ == "__main__":
@@ -449,6 +457,7 @@ def test_a_child_of_multiprocessing_says_what_it_lost(tmp_path: Path, emulator: 
         """,
     )
     assert ended.err.count("masivo: 1 event was not delivered (MasivoError, HTTP 403") == 1
+    assert ended.out == "clients: 2\n"
 
 
 def test_a_pool_of_processes(tmp_path: Path, emulator: Emulator) -> None:
