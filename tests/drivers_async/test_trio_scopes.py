@@ -17,6 +17,7 @@ from drivers.programs import run
 import masivo
 from masivo import AsyncClient, TrioClient
 from masivo.emulator import Emulator, Fault
+from masivo.protocol import Account, Secret
 
 from .loops import error_of, logged, session_of
 
@@ -247,6 +248,23 @@ def test_a_client_that_was_entered_keeps_its_session(connect: Callable[..., Trio
             assert (await client.send_analytics_event(event())).success
 
     trio.run(main)
+
+
+def test_a_client_that_was_not_yet_entered_follows_the_test_kit(
+    connect: Callable[..., TrioClient],
+) -> None:
+    """One that an application made while it was imported uses the emulator of each test."""
+    client = connect(batch_size=1)
+
+    async def main() -> None:
+        async with client:
+            assert (await client.send_analytics_event(event())).success
+
+    with Emulator() as other:
+        account = Account(Secret(other.client_key), other.url, client._settings.account.api)
+        client._begin_anew(account)
+        trio.run(main)
+        assert other.event_count == 1
 
 
 def test_a_client_in_the_loop_of_the_other_is_told_which_to_use(emulator: Emulator) -> None:

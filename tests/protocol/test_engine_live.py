@@ -177,6 +177,20 @@ def test_a_call_does_not_wait_for_others(call: str) -> None:
         assert [*driver.log.events] == [3]
 
 
+def test_a_close_reads_nothing_more() -> None:
+    """Not even when the log is due to be read again: the close would wait for what it finds."""
+    driver = live(batch_size=10)
+    driver.put(1, 2)
+    driver.look()
+    driver.close()
+    driver.put(3)
+    reads = driver.log.reads
+    driver.advance(2 * LOOK)
+    driver.accept()
+    assert driver.closed
+    assert (driver.log.reads, [*driver.log.events]) == (reads, [3])
+
+
 def test_a_release_says_nothing_of_what_others_will_deliver() -> None:
     """The log is let go of, with its events."""
     driver = live()

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.testing.kit.emulated import emulated
+from masivo import Client
+from masivo.testing.kit import emulated as kit
+from masivo.testing.kit import isolation
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from masivo import FailedEvent
 
 SHOP = """
 from masivo import Client
@@ -104,12 +109,39 @@ def test_each_test_has_an_api(
     assert "Ran 4 tests" in done.stderr or "4 passed" in done.stdout
 
 
+def test_no_thread_outlives_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ``MasivoTestCase`` ends when its clients' threads have ended, which a call of ``on_error``
+    may delay: else they would go on in the next test."""
+    late = threading.Event()
+
+    def join_workers() -> None:
+        late.set()
+        isolation.join_workers()
+
+    monkeypatch.setattr(kit, "join_workers", join_workers)
+    try:
+        with kit.emulated({}) as (emulator, _):
+            emulator.fail(403, route="events")
+            told = threading.Event()
+
+            def on_error(_failure: FailedEvent) -> None:
+                told.set()
+                late.wait()
+
+            client = Client(batch_size=1, on_error=on_error)
+            client.send_analytics_event({"type": "A", "customer_id": "c", "brand_id": None})
+            assert told.wait(10)
+        assert not [each for each in threading.enumerate() if each.name == "masivo"]
+    finally:
+        late.set()
+
+
 @pytest.mark.parametrize(
     ("name", "meant"), [("quota", "daily_quota"), ("dailyquota", "daily_quota"), ("colour", None)]
 )
 def test_an_option_that_the_emulator_does_not_have(name: str, meant: str | None) -> None:
     """The error names the one that may be meant, and all of them."""
-    with pytest.raises(TypeError) as caught, emulated({name: 1}):
+    with pytest.raises(TypeError) as caught, kit.emulated({name: 1}):
         pass
     said = str(caught.value)
     assert "Its options are: host, port, client_key" in said
