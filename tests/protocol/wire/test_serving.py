@@ -40,9 +40,9 @@ def test_a_batch_names_ten_bad_events(bad: int, rest: str) -> None:
     problems = [f"[{number}] is bad" for number in range(bad)]
     reply = serving.bad_events(problems, 20)
     assert reply.document["details"] == "; ".join(problems[:10]) + rest
-    assert reply.document["error"] == (
-        f"[0] is bad ({bad} of 20 events are bad; nothing was accepted)"
-    )
+    error = str(reply.document["error"])
+    assert error.startswith(f"[0] is bad ({bad} of 20 events ")
+    assert "nothing was accepted" in error
 
 
 def test_success_has_the_form_that_clients_read() -> None:
