@@ -129,7 +129,7 @@ class AsyncioSession(LoopSession):
             self.engine.hand_back(request.id, Failure("the request was interrupted", sent=True))
             self.wake()
         elif (error := task.exception()) is not None:  # its state is unknown
-            self.abort(f"a request was broken off by {type(error).__name__}")
+            self.abort(f"a request was interrupted by {type(error).__name__}")
             self.wake()
 
     async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:

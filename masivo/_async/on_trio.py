@@ -153,7 +153,7 @@ class TrioClient(LoopClient):
 
     async def __aenter__(self) -> Self:
         if self._manager is not None or self._shut:
-            raise RuntimeError("a TrioClient is entered once; make a new one")
+            raise RuntimeError("a TrioClient can be entered only once; make a new one")
         token = _current_token()
         if token is None:
             raise RuntimeError("a TrioClient needs trio.run; in asyncio use masivo.AsyncClient")

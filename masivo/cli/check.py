@@ -108,7 +108,7 @@ def _limits(headers: Mapping[str, str]) -> dict[str, int]:
 
 def _describe(limits: dict[str, int]) -> str:
     if not limits:
-        return "The server reports no limit of requests."
+        return "The server reports no rate limit."
     parts: list[str] = []
     if "remaining" in limits:
         parts.append(f"{limits['remaining']:,} requests left")

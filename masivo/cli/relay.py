@@ -341,7 +341,7 @@ def _explained() -> Generator[None, None, None]:
 def rejected(file: str | None, as_json: bool, **given: Any) -> Exit:
     """Print the events that the API rejected, with its errors, as JSON Lines.
 
-    `masivo import` takes them again, once they are corrected. Nothing is removed.
+    After you have corrected them, `masivo import` sends them. Nothing is removed.
 
     \b
     masivo relay rejected --spool /var/lib/masivo > rejected.jsonl

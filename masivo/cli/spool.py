@@ -40,8 +40,8 @@ __all__ = ["spool", "survey_of"]
 @click.option(
     "--rejected",
     is_flag=True,
-    help="Print the rejected events with their errors, as `masivo import` takes them again; with "
-    "--export, write them.",
+    help="Print the rejected events with their errors, for `masivo import`; with --export, write "
+    "them to FILE.",
 )
 @click.option("--send", is_flag=True, help="Deliver what was left; running clients keep theirs.")
 @click.option(
@@ -272,7 +272,7 @@ def _to_send(account: _Account, name: str, address: str) -> str:
 def _show_account(account: _Account) -> None:
     if account.fingerprint is None:
         logs = account.left.logs + account.held.logs
-        terminal.result(f"{count(logs, 'log')} of a newer version of masivo: update it to read")
+        terminal.result(f"{count(logs, 'log')} of a newer version of masivo: update masivo")
         return
     whose = {True: ", the present key", False: ", another key", None: ""}[account.is_present]
     url = terminal.printable(account.base_url or "an address that cannot be read any more")

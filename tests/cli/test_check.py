@@ -20,7 +20,7 @@ def test_a_good_key(shell: Shell) -> None:
     ended = shell.masivo("check")
     assert (ended.code, ended.err) == (0, "")
     assert "CLIENT key" in ended.out
-    assert "reports no limit" in ended.out
+    assert "reports no rate limit" in ended.out
     (request,) = shell.emulator.requests
     assert request.route == "authorize"
     assert shell.emulator.client_key not in ended.out

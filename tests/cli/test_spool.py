@@ -123,7 +123,7 @@ def test_a_newer_version(shell: Shell) -> None:
     """It says to update."""
     spool_of(shell)
     (shell.folder / "spool" / "v9-0-0-0.lock").write_bytes(b"?")
-    assert show(shell).out == "1 log of a newer version of masivo: update it to read\n"
+    assert show(shell).out == "1 log of a newer version of masivo: update masivo\n"
 
 
 def test_an_empty_directory(shell: Shell) -> None:
