@@ -216,9 +216,9 @@ def _batch_error(status: int, body: bytes) -> MasivoError:
 def _second_401(body: bytes) -> MasivoAuthError:
     """The error for a batch that got a 401 with a fresh token, too."""
     message, details = _parts(body)
-    said = message or "the API did not accept the token"
+    said = message or "the API responded with 401"
     return MasivoAuthError(
-        f"{said}, with a fresh token too; check the key's rights",
+        f"{said}, even with a fresh token; check the key's rights",
         status=401,
         details=details,
     )

@@ -195,7 +195,7 @@ def test_message_and_details_come_from_the_body(
     [
         (302, f"the API responded with a redirect, which is never followed. {CHECK}"),
         (400, "the API rejected the request as invalid"),
-        (401, "the API did not accept the token, with a fresh token too; check the key's rights"),
+        (401, "the API responded with 401, even with a fresh token; check the key's rights"),
         (403, "the API denied access"),
         (404, f"the API has no such address. {CHECK}"),
         (408, "the API gave up waiting for the request"),
@@ -237,7 +237,7 @@ def test_a_second_401_says_so() -> None:
     """The error for a second 401 says that the token was fresh."""
     error = error_in(batch(401, b'{"error": "no", "details": "d"}'))
     assert type(error) is MasivoAuthError
-    assert error.message == "no, with a fresh token too; check the key's rights"
+    assert error.message == "no, even with a fresh token; check the key's rights"
     assert (error.status, error.details) == (401, "d")
 
 
