@@ -12,8 +12,13 @@ _SEND: Final = "use send_analytics_event(event)"
 _SENDING: Final = (
     *("send", "send_event", "track", "track_event", "emit", "capture", "enqueue", "put", "add"),
     *("push", "publish", "submit", "event", "log", "log_event", "record", "report", "create_event"),
+    *("send_analytics", "post", "deliver"),
 )
-_PROFILES: Final = ("identify", "group", "alias", "page", "screen")
+_PROFILES: Final = ("identify", "group", "alias", "page", "screen", "reset")
+_SETTINGS: Final = (
+    *("settings", "config", "options", "api_key", "base_url", "brand_id", "enabled", "timeout"),
+    *("spool", "batch_size", "on_error", "before_send", "http_client"),
+)
 _CLIENT: Final = {
     **dict.fromkeys(_SENDING, _SEND),
     **dict.fromkeys(
@@ -21,8 +26,20 @@ _CLIENT: Final = {
         f"{_SEND} for each event; batches form by themselves",
     ),
     **dict.fromkeys(_PROFILES, f"{_SEND}: there are only events, each with its customer_id"),
-    **dict.fromkeys(("wait", "join"), "use flush(), which waits for every event so far"),
-    **dict.fromkeys(("queue", "pending", "size", "metrics", "events", "delivered"), "use stats()"),
+    **dict.fromkeys(("wait", "join", "sync"), "use flush(), which waits for every event so far"),
+    **dict.fromkeys(
+        (
+            *("queue", "queue_size", "pending", "size", "metrics", "events", "delivered"),
+            *("counters", "status", "state"),
+        ),
+        "use stats()",
+    ),
+    **dict.fromkeys(_SETTINGS, "settings are arguments of the constructor; keep what you need"),
+    **dict.fromkeys(("open", "start", "run"), "nothing has to be started: the first event does it"),
+    **dict.fromkeys(
+        ("closed", "is_closed", "is_open"),
+        "repr() shows it, and a call to a closed client raises MasivoClosedError",
+    ),
     **dict.fromkeys(
         ("token", "authorize", "login", "authenticate", "connect", "ping", "health", "check"),
         "use get_token()",
@@ -31,11 +48,14 @@ _CLIENT: Final = {
 _PACKAGE: Final = {
     **dict.fromkeys((*_SENDING, *_PROFILES), f"use Client(), and its {_SEND.removeprefix('use ')}"),
     **dict.fromkeys(("init", "setup", "configure", "api_key", "key"), "use Client(api_key)"),
-    **dict.fromkeys(("Masivo", "MasivoClient", "SyncClient", "client"), "use Client"),
+    **dict.fromkeys(
+        ("Masivo", "MasivoClient", "SyncClient", "EventClient", "client", "get_client"),
+        "use Client",
+    ),
     **dict.fromkeys(("AsyncMasivo", "AsyncMasivoClient", "MasivoAsyncClient"), "use AsyncClient"),
     **dict.fromkeys(("Event", "MasivoEvent"), "use AnalyticsEvent, or a dict"),
     **dict.fromkeys(
-        ("Config", "Settings", "Options", "MasivoConfig", "Retry", "RetryPolicy"),
+        ("Config", "Settings", "Options", "MasivoConfig", "BatchConfig", "Retry", "RetryPolicy"),
         "use the options of Client",
     ),
     **dict.fromkeys(("SendResult", "Result", "EventResult"), "use SendEventResult"),
@@ -55,15 +75,33 @@ _PACKAGE: Final = {
         name: f"use masivo.testing.{name}"
         for name in ("MasivoClock", "MasivoEvents", "MasivoTestCase")
     },
+    "MasivoInstrumentor": "use masivo.opentelemetry.instrument(client)",
+    **dict.fromkeys(("MasivoTimeoutError", "TimeoutError"), "use Python's own TimeoutError"),
+    **dict.fromkeys(("EventType", "EventTypes", "ADD_TO_CART"), "use a str, such as 'ADD_TO_CART'"),
+    **dict.fromkeys(("types", "models"), "use the classes in masivo, such as masivo.Stats"),
     "Spool": "use Client(spool=DIR)",
-    "version": "use __version__",
+    "Relay": "run the command masivo relay",
+    **dict.fromkeys(("version", "VERSION"), "use __version__"),
 }
+_MODULES: Final = ("emulator", "opentelemetry", "protocol", "spool", "testing")
+"""The package's public modules, which have to be imported."""
 _ENDS: Final = ("shutdown", "stop", "disconnect", "close", "aclose")
 _RESULT: Final = "a SendEventResult, or raises the error"
 _DELIVERY: Final = (
     *("result", "wait", "get", "status", "success", "data", "ok", "failed", "error"),
-    *("value", "response", "delivered"),
+    *("value", "response", "delivered", "exc", "get_result"),
 )
+_OF_DELIVERY: Final = {
+    **dict.fromkeys(
+        ("add_done_callback", "add_callback", "then"), "set on_error, or on_activity, of the client"
+    ),
+    **dict.fromkeys(("is_done", "finished", "completed", "ready"), "use done()"),
+    **dict.fromkeys(
+        ("cancel", "revoke"), "an event cannot be taken back; the client's destroy() drops all"
+    ),
+    **dict.fromkeys(("spooled", "retryable"), "it is an attribute of the error: use exception()"),
+    **dict.fromkeys(("event", "id", "event_id"), "a delivery has the outcome only; keep the event"),
+}
 _KIT: Final = {
     "MasivoEvents": {
         **dict.fromkeys(
@@ -158,10 +196,8 @@ def _meant(kind: type, name: str) -> str | None:
             return _KIT[base.__name__].get(name)
     waits = hasattr(kind, "__await__") or hasattr(kind, "aclose")  # in a loop
     if not hasattr(kind, "send_analytics_event"):
-        if name == "add_done_callback":
-            return "set on_error, or on_activity, of the client"
         if name not in _DELIVERY:
-            return None
+            return _OF_DELIVERY.get(name)
         way = "await the delivery: it gives" if waits else "use result(), which gives"
         return f"{way} {_RESULT}"
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # sendAnalyticsEvent
@@ -192,6 +228,8 @@ def no_name(package: str, names: list[str], name: str) -> AttributeError | Impor
     if f"Masivo{name}" in names:  # ValidationError
         meant = f"use Masivo{name}"
     text = f"module {package!r} has no attribute {name!r}"
+    if name in _MODULES:  # an import looks for an attribute first
+        return AttributeError(f"{text}: import it first: import masivo.{name}", name=name)
     if meant is None:
         return AttributeError(text, name=name)
     # ``from masivo import X`` replaces an AttributeError by one of its own, without the advice.

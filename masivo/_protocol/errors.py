@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from .json import Json
 
@@ -35,11 +35,20 @@ __all__ = [
 
 _MESSAGE_LIMIT = 500
 _MEANT: Final = {
-    **dict.fromkeys(("status_code", "http_status", "code"), "status"),
-    **dict.fromkeys(("response", "body", "data"), "details"),
-    **dict.fromkeys(("reason", "text"), "message"),
+    **dict.fromkeys(("status_code", "http_status", "code", "error_code"), "use status"),
+    **dict.fromkeys(("response", "body", "data", "errors"), "use details"),
+    **dict.fromkeys(("reason", "text"), "use message"),
+    "event": "set on_error, which gets the event with its error",
 }
-"""Names that errors of other packages have for our attributes."""
+"""What to use for attributes that errors of other packages have."""
+
+
+def no_attribute(owner: object, name: str, meant: Mapping[str, str]) -> AttributeError:
+    """The error for a missing attribute, with advice where there is some."""
+    text = f"{type(owner).__name__!r} object has no attribute {name!r}"
+    if name in meant:
+        text += f": {meant[name]}"
+    return AttributeError(text, name=name, obj=owner)
 
 
 class MasivoError(Exception):
@@ -71,10 +80,7 @@ class MasivoError(Exception):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):
-            text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            if name in _MEANT:
-                text += f": use {_MEANT[name]}"
-            raise AttributeError(text, name=name, obj=self)
+            raise no_attribute(self, name, _MEANT)
 
     @property
     def retryable(self) -> bool:

@@ -88,7 +88,9 @@ class Account(msgspec.Struct, frozen=True):
 
 def _count(name: str, value: object, *, least: int = 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise MasivoConfigError(f"{name} must be a whole number, {least} or more")
+        raise MasivoConfigError(
+            f"{name} must be a whole number, {least} or more{_but_given(value)}"
+        )
     return value
 
 
@@ -96,6 +98,7 @@ def _seconds(name: str, value: object) -> float:
     if not _is_number(value) or not 0 < cast("float", value) <= LONGEST:
         raise MasivoConfigError(
             f"{name} must be a number of seconds above 0 (and at most {LONGEST:.0f})"
+            f"{_but_given(value)}"
         )
     return float(cast("float", value))
 
@@ -281,13 +284,48 @@ def configure(
 _MEANT: Final = {
     **dict.fromkeys(("key", "client_key", "token", "write_key", "project_api_key"), "api_key"),
     **dict.fromkeys(("url", "host", "endpoint", "api_url", "server_url"), "base_url"),
-    **dict.fromkeys(("flush_interval", "interval", "linger", "upload_interval"), "idle_timeout"),
-    **dict.fromkeys(("flush_at", "max_batch_size", "max_batch", "upload_size"), "batch_size"),
-    **dict.fromkeys(("max_queue_size", "queue_size", "max_size", "buffer_size"), "max_queue"),
-    **dict.fromkeys(("on_failure", "error_handler", "callback"), "on_error"),
-    **dict.fromkeys(("workers", "concurrency", "threads"), "max_in_flight"),
-    **dict.fromkeys(("send", "dry_run", "test", "sandbox", "disable", "disabled"), "enabled"),
-    **dict.fromkeys(("persist", "persistence", "storage", "store", "queue_dir"), "spool"),
+    **dict.fromkeys(
+        (
+            *("flush_interval", "interval", "linger", "upload_interval", "batch_interval"),
+            *("batch_timeout", "flush_timeout", "linger_ms"),
+        ),
+        "idle_timeout",
+    ),
+    **dict.fromkeys(
+        ("timeout_seconds", "request_timeout", "connect_timeout", "read_timeout", "http_timeout"),
+        "timeout",
+    ),
+    **dict.fromkeys(
+        ("flush_at", "batch", "max_batch_size", "max_batch", "upload_size", "batch_events"),
+        "batch_size",
+    ),
+    **dict.fromkeys(
+        (
+            *("max_queue_size", "queue_size", "max_size", "maxsize", "buffer_size", "buffer"),
+            *("queue", "max_events", "max_pending"),
+        ),
+        "max_queue",
+    ),
+    **dict.fromkeys(("retry", "retries", "backoff", "max_attempts", "attempts"), "max_retries"),
+    **dict.fromkeys(
+        ("on_failure", "error_handler", "error_callback", "callback", "on_drop"), "on_error"
+    ),
+    **dict.fromkeys(
+        (
+            *("before", "scrub", "filter", "processor", "sample_rate", "sample", "sampling"),
+            *("middleware", "redact", "event_processor"),
+        ),
+        "before_send",
+    ),
+    **dict.fromkeys(("on_event", "on_change", "hooks", "tracer"), "on_activity"),
+    **dict.fromkeys(("workers", "max_workers", "concurrency", "threads"), "max_in_flight"),
+    **dict.fromkeys(
+        ("send", "dry_run", "test", "test_mode", "sandbox", "disable", "disabled"), "enabled"
+    ),
+    **dict.fromkeys(
+        ("persist", "persistence", "storage", "store", "queue_dir", "spool_dir", "spool_path"),
+        "spool",
+    ),
     **dict.fromkeys(("http", "client"), "http_client"),
 }
 """Names that other packages use for our options."""
@@ -296,7 +334,11 @@ _INSTEAD: Final = {
     **dict.fromkeys(("logger", "log"), "use logging.getLogger('masivo')"),
     **dict.fromkeys(("proxy", "proxies"), "set HTTPS_PROXY in the environment"),
     **dict.fromkeys(
-        ("verify", "ssl", "ssl_context", "cert"), "set SSL_CERT_FILE in the environment"
+        (
+            *("verify", "verify_ssl", "ssl", "ssl_context", "cert", "ca", "ca_file", "ca_certs"),
+            "cafile",
+        ),
+        "set SSL_CERT_FILE in the environment",
     ),
     **dict.fromkeys(
         ("headers", "user_agent", "session", "transport"), "pass an httpx client as http_client"
@@ -305,6 +347,15 @@ _INSTEAD: Final = {
         ("gzip", "compress", "compression"), "pass api=masivo.Api(content_encoding='gzip')"
     ),
     **dict.fromkeys(("platform", "customer_id", "user_id"), "put it into each event"),
+    **dict.fromkeys(
+        ("close_timeout", "shutdown_timeout", "drain_timeout", "exit_timeout"),
+        "pass it to close(timeout)",
+    ),
+    **dict.fromkeys(("env", "environment"), "set base_url, or MASIVO_BASE_URL"),
+    **dict.fromkeys(
+        ("atexit", "daemon"), "open clients deliver what they hold when the program ends"
+    ),
+    "loop": "an AsyncClient belongs to the loop of its first use",
     "server_key": "pass a CLIENT key as api_key",
     "on_success": "call result() of the delivery, or set on_activity",
     **dict.fromkeys(("sync_mode", "sync"), "wait for the delivery, or call flush()"),
@@ -319,7 +370,7 @@ def _did_you_mean(name: str) -> str:
     if name in _INSTEAD:
         return f"; {_INSTEAD[name]}"
     names = ["api_key", *defaults()]
-    close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, names, n=1)
+    close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, names, 1, 0.75)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -332,7 +383,9 @@ def wait_limit(timeout: float | None) -> float | None:
     if timeout is None or timeout == math.inf:
         return None
     if not _is_number(timeout) or not timeout >= 0:
-        raise MasivoConfigError("timeout must be a number of seconds, 0 or more, or None")
+        raise MasivoConfigError(
+            f"timeout must be a number of seconds, 0 or more, or None{_but_given(timeout)}"
+        )
     return float(min(timeout, LONGEST))
 
 
@@ -456,6 +509,12 @@ def _is_number(value: object) -> bool:
     if isinstance(value, float):
         return not math.isnan(value)
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _but_given(value: object) -> str:
+    """The end of a message about a number: the type, if it is that of no number."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "" if number else f", not {_kind(value)}"
 
 
 def is_set(text: str) -> bool:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from .errors import MasivoConfigError  # noqa: TC001 (`Failure` has a signature)
+from .errors import (
+    MasivoConfigError,
+    no_attribute,
+)
 
 if TYPE_CHECKING:
     from .errors import MasivoError
@@ -140,8 +143,41 @@ class Failure(msgspec.Struct, frozen=True):
             )
 
 
+_MEANT: Final = {
+    "SendEventResult": {
+        **dict.fromkeys(("ok", "delivered", "accepted"), "use success"),
+        **dict.fromkeys(("status_code", "code"), "use status"),
+        **dict.fromkeys(("body", "json", "response", "text"), "use data"),
+    },
+    "FlushResult": {
+        **dict.fromkeys(("sent", "accepted", "succeeded", "count"), "use delivered"),
+        **dict.fromkeys(("success", "ok", "errors"), "use failed, which is 0 if all is well"),
+    },
+    "Stats": {
+        **dict.fromkeys(("sent", "succeeded"), "use delivered"),
+        **dict.fromkeys(("pending", "waiting"), "add up queued, in_flight and spooled"),
+        **dict.fromkeys(("buffered", "queue", "size"), "use queued"),
+        **dict.fromkeys(("errors", "failures"), "use failed"),
+        **dict.fromkeys(("to_dict", "as_dict", "_asdict"), "use dataclasses.asdict"),
+    },
+    "FailedEvent": dict.fromkeys(("exception", "exc", "reason"), "use error"),
+}
+"""What to use for attributes that one might guess."""
+
+
+class _Value:
+    """A value for users: its error for a missing attribute says which one is meant."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise no_attribute(self, name, _MEANT.get(type(self).__name__, {}))
+
+
 @dataclass(frozen=True, slots=True)
-class SendEventResult:
+class SendEventResult(_Value):
     """The outcome of a delivered event; the events of a batch share one."""
 
     success: bool
@@ -154,7 +190,7 @@ class SendEventResult:
 
 
 @dataclass(frozen=True, slots=True)
-class FlushResult:
+class FlushResult(_Value):
     """The outcomes of the events that a ``flush`` waited for, and of those that ended since the
     previous flush. Concurrent flushes, from several threads or tasks, count the same events."""
 
@@ -168,7 +204,7 @@ class FlushResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
+class Stats(_Value):
     """A snapshot of a client's counters; all but the last four only ever grow.
 
     Each event of the client is counted once: ``accepted + adopted`` is ``delivered + failed +
@@ -204,7 +240,7 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedEvent:
+class FailedEvent(_Value):
     """An accepted event that finally failed, as ``on_error`` gets it."""
 
     event: dict[str, Any] = field(repr=False)

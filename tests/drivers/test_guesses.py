@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import masivo
-from masivo import AsyncClient, Client, TrioClient
+from masivo import (
+    AsyncClient,
+    Client,
+    FailedEvent,
+    FlushResult,
+    MasivoError,
+    SendEventResult,
+    Stats,
+    TrioClient,
+)
 from masivo._async.client import AsyncDelivery
 from masivo._sync.client import Delivery
 from masivo.emulator import Emulator, RecordedRequest
 from masivo.testing import MasivoClock, MasivoEvents
 
+STATS = Stats(2, 0, 0, 0, 0, 0, 0, 0, 0, queued=2, in_flight=0, spooled=0, oldest=None)
 LOCAL: dict[str, Any] = {"api_key": "k-1", "base_url": "http://127.0.0.1:9/v1"}
 
 
@@ -33,6 +46,10 @@ LOCAL: dict[str, Any] = {"api_key": "k-1", "base_url": "http://127.0.0.1:9/v1"}
         (AsyncClient, "token", ": use await get_token()"),
         (Client, "identify", "there are only events, each with its customer_id"),
         (Client, "pending", ": use stats()"),
+        (Client, "brand_id", ": settings are arguments of the constructor; keep what you need"),
+        (Client, "start", ": nothing has to be started: the first event does it"),
+        (AsyncClient, "sync", ": use await flush(), which waits"),
+        (Client, "is_closed", "a call to a closed client raises MasivoClosedError"),
         (Client, "colour", "'Client' object has no attribute 'colour'"),
     ],
 )
@@ -52,6 +69,10 @@ def test_of_clients(kind: Any, name: str, meant: str) -> None:
     [
         (Delivery, "add_done_callback", "set on_error, or on_activity, of the client"),
         (Delivery, "status", "use result(), which gives a SendEventResult, or raises the error"),
+        (Delivery, "is_done", ": use done()"),
+        (Delivery, "cancel", ": an event cannot be taken back; the client's destroy() drops all"),
+        (Delivery, "spooled", ": it is an attribute of the error: use exception()"),
+        (AsyncDelivery, "event", ": a delivery has the outcome only; keep the event"),
         (AsyncDelivery, "result", "await the delivery: it gives a SendEventResult, or raises"),
         (Delivery, "colour", "'Delivery' object has no attribute 'colour'"),
     ],
@@ -91,6 +112,10 @@ def test_of_the_test_kit(kind: Any, name: str, meant: str) -> None:
         ("RateLimitError", ": use MasivoError, which has the HTTP status"),
         ("exceptions", ": use the errors in masivo, such as masivo.MasivoError"),
         ("MasivoEvents", ": use masivo.testing.MasivoEvents"),
+        ("BatchConfig", ": use the options of Client"),
+        ("MasivoTimeoutError", ": use Python's own TimeoutError"),
+        ("EventType", ": use a str, such as 'ADD_TO_CART'"),
+        ("VERSION", ": use __version__"),
         ("colour", "module 'masivo' has no attribute 'colour'"),
     ],
 )
@@ -100,6 +125,45 @@ def test_of_the_package(name: str, meant: str) -> None:
         getattr(masivo, name)
     assert str(caught.value).endswith(meant)
     assert not hasattr(masivo, name)
+
+
+@pytest.mark.parametrize("name", ["emulator", "opentelemetry", "testing"])
+def test_of_a_module(name: str) -> None:
+    """A public module that was not imported has to be, and the import still finds it."""
+    program = (
+        f"import masivo\ntry:\n    masivo.{name}\nexcept AttributeError as error:\n"
+        f"    print(error)\nfrom masivo import {name}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8"
+    )
+    assert done.stdout == (
+        f"module 'masivo' has no attribute '{name}': import it first: import masivo.{name}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "meant"),
+    [
+        (SendEventResult(True, 200), "status_code", ": use status"),
+        (
+            SendEventResult(True, 200),
+            "colour",
+            "'SendEventResult' object has no attribute 'colour'",
+        ),
+        (FlushResult(1, 0), "sent", ": use delivered"),
+        (STATS, "pending", ": add up queued, in_flight and spooled"),
+        (FailedEvent({}, MasivoError("x")), "exception", ": use error"),
+        (MasivoError("x"), "errors", ": use details"),
+        (MasivoError("x"), "event", ": set on_error, which gets the event with its error"),
+    ],
+)
+def test_of_values(value: object, name: str, meant: str) -> None:
+    """For the fields of results, counters and errors."""
+    with pytest.raises(AttributeError) as caught:
+        getattr(value, name)
+    assert str(caught.value).endswith(meant)
+    assert (caught.value.name, caught.value.obj) == (name, value)
 
 
 def test_of_an_import() -> None:
@@ -117,3 +181,10 @@ def test_what_a_shell_completes(kind: Any) -> None:
     """What callers use of a delivery, and nothing that is for drivers."""
     names = {name for name in dir(kind(b"{}", 0.0, None, None)) if not name.startswith("_")}
     assert names == {"done", "exception"} | ({"result"} if kind is Delivery else set())
+
+
+def test_what_a_shell_completes_of_the_package() -> None:
+    """The public names, and none that the package imports for itself."""
+    names = {name for name in dir(masivo) if not name.startswith("_")}
+    modules = {name for name in names if isinstance(getattr(masivo, name), ModuleType)}
+    assert names - modules == {*masivo.__all__} - {"__version__"}

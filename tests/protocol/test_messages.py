@@ -87,6 +87,11 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
             ),
         ),
         ({"max_retries": -1}, "max_retries must be a whole number, 0 or more"),
+        ({"batch_size": True}, "batch_size must be a whole number, 1 or more, not bool"),
+        (
+            {"timeout": "30"},
+            "timeout must be a number of seconds above 0 (and at most 1000000000), not str",
+        ),
         *(
             ({name: 0}, f"{name} must be a whole number, 1 or more")
             for name in (
@@ -137,6 +142,9 @@ def test_a_wrong_limit_has_its_message() -> None:
     """A call's ``timeout`` that is none is an error."""
     assert message_of(MasivoConfigError, lambda: wait_limit(-1.0)) == (
         "timeout must be a number of seconds, 0 or more, or None"
+    )
+    assert message_of(MasivoConfigError, lambda: wait_limit(cast("Any", "3"))) == (
+        "timeout must be a number of seconds, 0 or more, or None, not str"
     )
 
 

@@ -561,6 +561,11 @@ OTHERS = {
         ("flushAt", "there is no option 'flushAt'; did you mean 'batch_size'?"),
         ("debug", "there is no option 'debug'; set MASIVO_LOG=debug in the environment"),
         ("platform", "there is no option 'platform'; put it into each event"),
+        ("connect_timeout", "there is no option 'connect_timeout'; did you mean 'timeout'?"),
+        ("batch_timeout", "there is no option 'batch_timeout'; did you mean 'idle_timeout'?"),
+        ("close_timeout", "there is no option 'close_timeout'; pass it to close(timeout)"),
+        ("max_workers", "there is no option 'max_workers'; did you mean 'max_in_flight'?"),
+        ("sample_rate", "there is no option 'sample_rate'; did you mean 'before_send'?"),
         ("x", "there is no option 'x'"),
     ],
 )
