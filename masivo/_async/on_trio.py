@@ -102,7 +102,7 @@ class TrioSession(LoopSession):
         except trio.Cancelled:
             raise
         except BaseException as error:  # noqa: BLE001 (from a system task it would end the run)
-            self.abort(f"a request was broken off by {type(error).__name__}")
+            self.abort(f"a request was interrupted by {type(error).__name__}")
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self, request: Request) -> None:

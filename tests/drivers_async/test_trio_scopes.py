@@ -485,7 +485,7 @@ def test_what_an_authorization_raises_does_not_end_the_run(
         ):
             error = await client.send_analytics_event(event()).exception()
             assert isinstance(error, CLOSED)
-            assert f"broken off by {raised.__name__}" in str(error)
+            assert f"interrupted by {raised.__name__}" in str(error)
 
     trio.run(main)
 
