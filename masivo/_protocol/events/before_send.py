@@ -33,7 +33,7 @@ def replaced(event: Mapping[str, object], before_send: BeforeSend) -> Mapping[st
     """
     try:
         with reading("the event"):
-            given = {key: _copy(value) for key, value in as_dict(event).items()}
+            given = {key: _copied(value, key) for key, value in as_dict(event).items()}
     except RecursionError:
         raise MasivoValidationError("the event is nested too deeply, or contains itself") from None
     try:
@@ -49,6 +49,11 @@ def replaced(event: Mapping[str, object], before_send: BeforeSend) -> Mapping[st
             "return a mapping such as the event, or None to drop it"
         )
     return result
+
+
+def _copied(value: object, name: str) -> object:
+    with reading(name):
+        return _copy(value)
 
 
 def _copy(value: object) -> object:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum
+from types import NoneType
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast
 
 from masivo._protocol.errors import MasivoValidationError
@@ -14,7 +15,17 @@ from masivo._protocol.json import encode
 from masivo._protocol.wire.requests import envelope_size
 
 from .form import STAMP_SIZE, size
-from .plain import check_distinct, convert, is_plain, model_cure, plain_text, reading
+from .plain import (
+    check_distinct,
+    convert,
+    is_plain,
+    is_text,
+    kind_of,
+    model_cure,
+    plain_text,
+    reading,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from masivo._protocol.settings import Settings
@@ -43,24 +54,29 @@ def encoder(settings: Settings) -> Encode:
 
     def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
         kind_of_event: object = type(event)
-        if kind_of_event is not dict:
-            event = as_dict(event)
-        kind, customer = event.get("type"), event.get("customer_id")
-        brand_id = event.get("brand_id", MISSING)
-        if not (
-            type(customer) is str
-            and type(kind) is str
-            and (brand_id is None or type(brand_id) is str)
-            and customer
-            and kind not in doubtful
-        ):  # rare: only such events pay for the call
-            customer = check(event, kind, customer, brand_id, reserved, default_brand)
-        # Always a copy: the encoder's result keeps a kilobyte allocated, however short it is.
-        encoded = _encode(event)[1:]
-        if brand_id is MISSING:
-            encoded = brand + encoded
-        if not stamped or "issued_at" in event:
-            encoded = b"{" + encoded
+        try:
+            if kind_of_event is not dict:
+                event = as_dict(event)
+            kind, customer = event.get("type"), event.get("customer_id")
+            brand_id = event.get("brand_id", MISSING)
+            if not (
+                type(customer) is str
+                and type(kind) is str
+                and (brand_id is None or type(brand_id) is str)
+                and customer
+                and kind not in doubtful
+            ):  # rare: only such events pay for the call
+                customer = check(event, kind, customer, brand_id, reserved, default_brand)
+            # Always a copy: the encoder's result keeps a kilobyte allocated, however short it is.
+            encoded = _encode(event)[1:]
+            if brand_id is MISSING:
+                encoded = brand + encoded
+            if not stamped or "issued_at" in event:
+                encoded = b"{" + encoded
+        except MasivoValidationError:
+            raise
+        except Exception as error:  # a key that cannot be compared, for example
+            raise unreadable("", error) from error
         if len(encoded) > limit - STAMP_SIZE and size(encoded) > limit:
             raise too_long(encoded, limit)
         return encoded, customer
@@ -131,9 +147,9 @@ def as_dict(event: object) -> dict[str, object]:
             entries = cast("Mapping[str, object]", event)
             check_distinct(entries.keys(), "")
             return dict(entries)
-    kind, cure = _kind(event), model_cure(event)
-    if isinstance(event, list | tuple):
-        cure = "; send each of its events"
+        kind, cure = kind_of(event, ""), model_cure(event)
+        if isinstance(event, list | tuple):
+            cure = "; send each of its events"
     raise MasivoValidationError(f"an event must be a mapping such as a dict, not {kind}{cure}")
 
 
@@ -143,7 +159,7 @@ def _required(event: Mapping[str, object], name: str) -> str:
         raise MasivoValidationError(f"{name} is missing{_did_you_mean(event, name)}")
     text = plain_text(value, name)
     if not text:
-        found = _kind(value) if text is None else "an empty one"
+        found = kind_of(value, name) if text is None else "an empty one"
         raise MasivoValidationError(f"{name} must be a non-empty str, not {found}")
     return text
 
@@ -152,10 +168,10 @@ def _check_brand(value: object) -> None:
     with reading("brand_id"):
         if isinstance(value, Enum):
             value = cast("object", value.value)
-        if isinstance(value, str | None):
+        if is_text(value) or isinstance(value, NoneType):
             return
     raise MasivoValidationError(
-        f"brand_id must be a str, or None where no brand applies, not {_kind(value)}"
+        f"brand_id must be a str, or None where no brand applies, not {kind_of(value, 'brand_id')}"
     )
 
 
@@ -213,7 +229,3 @@ def _encode(event: Mapping[str, object]) -> bytes:
         return encode(convert({**event}, "", []))  # a copy: reading runs the caller's code
     except RecursionError:
         raise MasivoValidationError("the event is nested too deeply") from None
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

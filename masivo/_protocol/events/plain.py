@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType
@@ -29,9 +29,12 @@ __all__ = [
     "check_distinct",
     "convert",
     "is_plain",
+    "is_text",
+    "kind_of",
     "model_cure",
     "plain_text",
     "reading",
+    "unreadable",
 ]
 
 UNREADABLE: Final = "most readers of JSON cannot hold a number as large as that; pass it as a str"
@@ -75,14 +78,16 @@ def reading(path: str) -> Generator[None, None, None]:
     except (MasivoValidationError, RecursionError):
         raise
     except Exception as error:
-        hint = ". If another thread changes it, send a copy" if _changed(error) else ""
-        raise MasivoValidationError(
-            f"{path or 'the event'}: it could not be read: {type(error).__name__}: {error}{hint}"
-        ) from error
+        raise unreadable(path, error) from error
 
 
-def _changed(error: Exception) -> bool:
-    return isinstance(error, RuntimeError) and "during iteration" in str(error)
+def unreadable(path: str, error: Exception) -> MasivoValidationError:
+    """The error of what raised an exception while it was read."""
+    changed = isinstance(error, RuntimeError) and "during iteration" in str(error)
+    hint = ". If another thread changes it, send a copy" if changed else ""
+    return MasivoValidationError(
+        f"{path or 'the event'}: it could not be read: {type(error).__name__}: {error}{hint}"
+    )
 
 
 def plain_text(value: object, path: str) -> str | None:
@@ -90,7 +95,29 @@ def plain_text(value: object, path: str) -> str | None:
     with reading(path):
         if isinstance(value, Enum):
             value = cast("object", value.value)
-        return _text(value, path) if isinstance(value, str) else None
+        return _text(value, path) if is_text(value) else None
+
+
+def is_text(value: object) -> bool:
+    """Return whether a value is a str, a proxy for one, or a text that Django makes when it is
+    needed, such as a translation: alone of these, it has no str's class."""
+    return isinstance(value, str) or (
+        hasattr(type(value), "casefold")
+        and any(base.__name__ == "Promise" for base in type(value).__mro__)
+    )
+
+
+def kind_of(value: object, path: str) -> str:
+    """The name of the class of what is at ``path``; of a proxy's value, if it is a proxy.
+
+    Raises:
+        MasivoValidationError: it is a proxy without a value.
+    """
+    with reading(path):
+        # Only this tells why a proxy of Werkzeug has no value: its class is then its own.
+        if hasattr(type(value), "_get_current_object"):
+            cast("Any", value)._get_current_object()  # noqa: SLF001 (documented)
+        return value.__class__.__name__
 
 
 def convert(value: object, path: str, above: list[int]) -> object:
@@ -112,18 +139,22 @@ def _convert(value: object, path: str, above: list[int]) -> object:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, Enum):
-        return convert(cast("object", value.value), path, above)
+        return _convert_container(value, path, above)
     if isinstance(value, str):
         return _text(value, path)
     if isinstance(value, bool):  # by its class alone: a proxy
         return bool(value)
     if isinstance(value, int):
-        return _whole(int.__int__(value) if issubclass(type(value), int) else int(value), path)
+        # By the method: `int` and `float` do not take every proxy.
+        number = int.__int__(value) if issubclass(type(value), int) else int(value.__int__())
+        return _whole(number, path)
     if isinstance(value, float):
-        number = float.__float__(value) if issubclass(type(value), float) else float(value)
-        if not math.isfinite(number):
-            _invalid(path, f"{number} has no form in JSON; leave it out or use None")
-        return number
+        real = (
+            float.__float__(value) if issubclass(type(value), float) else float(value.__float__())
+        )
+        if not math.isfinite(real):
+            _invalid(path, f"{real} has no form in JSON; leave it out or use None")
+        return real
     if isinstance(value, Decimal):
         exact = Decimal(value) if issubclass(type(value), Decimal) else Decimal(str(value))
         if not exact.is_finite():
@@ -153,7 +184,9 @@ def _convert_container(value: object, path: str, above: list[int]) -> object:
         _invalid(path, "contains itself")
     above.append(id(value))
     result: object
-    if isinstance(value, Mapping):
+    if isinstance(value, Enum):
+        result = convert(cast("object", value.value), path, above)
+    elif isinstance(value, Mapping):
         entries = [
             (_key(key, path), item) for key, item in cast("Mapping[object, object]", value).items()
         ]
@@ -171,8 +204,10 @@ def _convert_container(value: object, path: str, above: list[int]) -> object:
             field.name: _field(value, field.name, f"{path}.{field.name}", above)
             for field in fields(value.__class__)
         }
+    elif is_text(value):
+        result = _text(value, path)
     else:
-        _invalid(path, f"{_kind(value)} has no form in JSON{_cure(value)}")
+        _invalid(path, f"{kind_of(value, path)} has no form in JSON{_cure(value)}")
     above.pop()
     return result
 
@@ -184,8 +219,8 @@ def _field(value: object, name: str, path: str, above: list[int]) -> object:
 
 
 def _key(key: object, path: str) -> str:
-    if not isinstance(key, str):
-        _invalid(path, f"the key {key!r} is of type {_kind(key)}; keys must be str")
+    if not is_text(key):
+        _invalid(path, f"the key {key!r} is of type {kind_of(key, path)}; keys must be str")
     return _text(key, path)
 
 
@@ -215,8 +250,8 @@ def _whole(value: int, path: str) -> int:
     return value
 
 
-def _text(value: str, path: str) -> str:
-    text = str.__str__(value if issubclass(type(value), str) else str(value))
+def _text(value: object, path: str) -> str:
+    text = str.__str__(cast("str", value) if issubclass(type(value), str) else str(value))
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -229,12 +264,12 @@ def _text(value: str, path: str) -> str:
 
 
 def _cure(value: object) -> str:
-    kind = type(value)
+    kind = value.__class__
     if isinstance(value, bytes | bytearray | memoryview):
         return "; decode it to str"
     if isinstance(value, set | frozenset):
         return "; pass a list (sorted, if order matters)"
-    if kind.__name__ == "timedelta":
+    if isinstance(value, timedelta):
         return "; pass its total_seconds()"
     if cure := model_cure(value):
         return cure
@@ -247,7 +282,7 @@ def _cure(value: object) -> str:
 
 def model_cure(value: object) -> str:
     """The way from an object with fields to a dict; empty for any other object."""
-    kind = type(value)
+    kind = value.__class__
     if hasattr(kind, "model_dump"):  # pydantic
         return "; pass its .model_dump()"
     if hasattr(kind, "__attrs_attrs__"):
@@ -261,7 +296,3 @@ def model_cure(value: object) -> str:
 
 def _invalid(path: str, why: str) -> NoReturn:
     raise MasivoValidationError(f"{path or 'the event'}: {why}")
-
-
-def _kind(value: object) -> str:
-    return type(value).__name__

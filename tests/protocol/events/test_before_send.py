@@ -166,7 +166,11 @@ def endless() -> dict[str, object]:
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [(Unreadable(event(1)), "could not be read: BrokenError"), (endless(), "contains itself")],
+    [
+        (Unreadable(event(1)), "^the event: it could not be read: BrokenError"),
+        (event(1, x=[Unreadable(a=1)]), "^x: it could not be read: BrokenError"),
+        (endless(), "contains itself"),
+    ],
 )
 def test_an_event_that_cannot_be_copied_is_invalid(given: Any, says: str) -> None:
     """It does not go out without having been seen by ``before_send``."""

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any, cast
@@ -24,7 +25,7 @@ encode: Any = encoder(settings())
 
 
 class Proxy:
-    """The common part of a lazy proxy."""
+    """A lazy proxy with no more methods of its own than Django's has."""
 
     def __init__(self, value: object) -> None:
         object.__setattr__(self, "_value", value)
@@ -34,12 +35,6 @@ class Proxy:
 
     def __str__(self) -> str:
         return str(object.__getattribute__(self, "_value"))
-
-    def __int__(self) -> int:
-        return int(object.__getattribute__(self, "_value"))
-
-    def __float__(self) -> float:
-        return float(object.__getattribute__(self, "_value"))
 
     def __bool__(self) -> bool:
         return bool(object.__getattribute__(self, "_value"))
@@ -65,6 +60,44 @@ def no_class(_: object) -> type:
 # Proxies as Werkzeug and Django have them: the class of one is its value's, its type is not.
 Lazy: Any = type("Lazy", (Proxy,), {"__class__": property(class_of)})
 Unbound: Any = type("Unbound", (), {"__class__": property(no_class)})
+# Werkzeug's is of its own class where it has no value.
+Gone: Any = type("Gone", (), {"_get_current_object": no_class})
+
+
+class Promise:
+    """The base of Django's lazy values."""
+
+
+class Translation(Promise):
+    """A text of Django's that is translated when it is needed: it has no text's class."""
+
+    def __str__(self) -> str:
+        return "Zapatos"
+
+    def casefold(self) -> str:
+        """As each method of a text."""
+        return str(self).casefold()
+
+
+class Count(Promise):
+    """A lazy value of Django's that is no text."""
+
+
+def of_werkzeug(value: object) -> Any:
+    """A proxy of Werkzeug's."""
+    local = pytest.importorskip("werkzeug.local", reason="it is in the group `lifecycles`")
+    return local.LocalProxy(lambda: value)
+
+
+def of_django(value: object) -> Any:
+    """A lazy object of Django's."""
+    functional = pytest.importorskip(
+        "django.utils.functional", reason="it is in the group `lifecycles`"
+    )
+    return functional.SimpleLazyObject(lambda: value)
+
+
+PROXIES: list[Any] = [Lazy, of_werkzeug, of_django]
 
 
 class Broken(dict[str, object]):
@@ -95,6 +128,23 @@ class Colour(Enum):
     DAY = date(2026, 1, 2)
 
 
+class Model:
+    """An object with fields, as pydantic's."""
+
+    def model_dump(self) -> dict[str, object]:
+        """Its fields."""
+        return {}
+
+
+class Circular(Enum):
+    """An Enum that holds itself."""
+
+    SELF = object()
+
+
+Circular.SELF._value_ = Circular.SELF
+
+
 def sent(value: object) -> object:
     """The value of a field as it is sent."""
     return decode(encode(event(x=value))[0])["x"]
@@ -107,6 +157,7 @@ def refusal(**fields: Any) -> str:
     return str(info.value)
 
 
+@pytest.mark.parametrize("proxy", PROXIES)
 @pytest.mark.parametrize(
     "value",
     [
@@ -128,43 +179,128 @@ def refusal(**fields: Any) -> str:
         [Lazy({"a": Lazy(1)})],
     ],
 )
-def test_a_lazy_proxy_is_taken_by_its_value(value: object) -> None:
+def test_a_lazy_proxy_is_taken_by_its_value(value: object, proxy: Any) -> None:
     """A proxy for a value is sent as the value, at any depth."""
-    assert sent(Lazy(value)) == sent(value)
-    assert sent([{"a": Lazy(value)}]) == [{"a": sent(value)}]
+    assert sent(proxy(value)) == sent(value)
+    assert sent([{"a": proxy(value)}]) == [{"a": sent(value)}]
 
 
-def test_a_lazy_proxy_serves_as_a_required_field() -> None:
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (math.nan, "nan has no form in JSON; leave it out or use None"),
+        (timedelta(1), "timedelta has no form in JSON; pass its total_seconds()"),
+        ({1}, "set has no form in JSON; pass a list (sorted, if order matters)"),
+        (b"x", "bytes has no form in JSON; decode it to str"),
+        (Model(), "Model has no form in JSON; pass its .model_dump()"),
+    ],
+)
+def test_a_lazy_proxy_is_refused_as_its_value_is(value: object, said: str, proxy: Any) -> None:
+    """The message names the value, and its cure, not the proxy."""
+    assert refusal(x=proxy(value)) == refusal(x=value) == f"x: {said}"
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_lazy_proxy_serves_as_a_required_field(proxy: Any) -> None:
     """``type``, ``customer_id`` and ``brand_id`` may be proxies, and so may the event."""
-    given = event(type=Lazy("VIEW"), customer_id=Lazy("c1"), brand_id=Lazy("b"))
-    for each in (given, Lazy(given)):
+    given = event(type=proxy("VIEW"), customer_id=proxy("c1"), brand_id=proxy("b"))
+    for each in (given, proxy(given)):
         encoded, customer = encode(each)
         assert customer == "c1"
         assert type(customer) is str
         assert json.loads(b"{" + encoded)["type"] == "VIEW"
 
 
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_lazy_proxy_serves_as_a_key(proxy: Any) -> None:
+    """Of the event, and of a mapping in it."""
+    encoded, _ = encode(event() | {proxy("k"): {proxy("l"): 1}})
+    assert decode(encoded)["k"] == {"l": 1}
+    assert refusal(x={proxy(7): 1}).startswith("x: the key ")
+
+
+def test_a_translation_is_a_text() -> None:
+    """A text that Django translates when it is needed is taken wherever a text is."""
+    for text in (Translation(), translated("Zapatos")):
+        assert sent(text) == "Zapatos"
+        assert sent([{text: text}]) == [{"Zapatos": "Zapatos"}]
+        encoded, customer = encode(event(type=text, customer_id=text, brand_id=text))
+        assert customer == "Zapatos"
+        assert type(customer) is str
+        assert [decode(encoded)[name] for name in ("type", "brand_id")] == ["Zapatos"] * 2
+    assert refusal(x=Count()).startswith("x: Count has no form in JSON")
+
+
+def translated(text: str) -> Any:
+    """A lazy text of Django's, if that is there."""
+    try:
+        from django.utils.functional import lazystr
+    except ImportError:  # it is in the group `lifecycles`
+        return Translation()
+    return lazystr(text)
+
+
+def unbound_of_werkzeug() -> Any:
+    """A proxy of Werkzeug's outside of its context."""
+    local = pytest.importorskip("werkzeug.local", reason="it is in the group `lifecycles`")
+    message = "working outside of request context"
+    return local.LocalProxy(local.ContextVar("none"), unbound_message=message)
+
+
+UNBOUND: list[Any] = [Unbound, Gone, unbound_of_werkzeug]
+
+
+@pytest.mark.parametrize("unbound", UNBOUND)
 @pytest.mark.parametrize("name", ["type", "customer_id", "brand_id", "x"])
-def test_a_proxy_that_raises_is_a_validation_error(name: str) -> None:
+def test_a_proxy_that_raises_is_a_validation_error(name: str, unbound: Any) -> None:
     """An unbound proxy is refused with its place and its cause, wherever it is."""
     with pytest.raises(MasivoValidationError) as info:
-        encode(event(**cast("Any", {name: Unbound()})))
+        encode(event(**cast("Any", {name: unbound()})))
     assert str(info.value) == (
         f"{name}: it could not be read: RuntimeError: working outside of request context"
     )
     assert isinstance(info.value.__cause__, RuntimeError)
 
 
-def test_an_event_that_raises_is_a_validation_error() -> None:
+@pytest.mark.parametrize("unbound", UNBOUND)
+def test_an_event_that_raises_is_a_validation_error(unbound: Any) -> None:
     """So is an event that is such a proxy itself."""
-    with pytest.raises(MasivoValidationError, match=r"^the event: it could not be read"):
-        encode(Unbound())
+    with pytest.raises(MasivoValidationError, match=r"^the event: it could not be read.*outside"):
+        encode(unbound())
+
+
+class Bitter(str):
+    """A text that equals nothing."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("not comparable")
+
+    __hash__ = str.__hash__
+
+
+@pytest.mark.parametrize("name", ["type", "brand_id", "issued_at"])
+def test_a_key_that_cannot_be_compared_is_a_validation_error(name: str) -> None:
+    """The error of a key that is no text is not the caller's to catch."""
+    given = event()
+    given.pop(name, None)
+    with pytest.raises(
+        MasivoValidationError, match=r"^the event: it could not be read: ValueError"
+    ):
+        encode({**given, Bitter(name): "x"})
 
 
 def test_what_cannot_be_read_names_its_place() -> None:
     """A dataclass without a value in a field, and a mapping that raises, are named by path."""
     assert refusal(x=[Item("a")]).startswith("x[0].amount: it could not be read: AttributeError")
     assert refusal(x={"y": Broken(a=1)}) == "x.y: it could not be read: KeyError: 'gone'"
+
+
+def test_an_enum_that_holds_itself_names_its_place() -> None:
+    """As any other object that contains itself."""
+    assert refusal(x=[Circular.SELF]) == "x[0]: contains itself"
 
 
 class Markup(str):
