@@ -27,22 +27,25 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def black_hole() -> Generator[int]:
+def black_hole(host: str = "127.0.0.1") -> Generator[int]:
     """A port where connections are neither accepted nor refused: its backlog is full."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener = stack.enter_context(socket.socket(family))
+        listener.bind((host, 0))
         listener.listen(0)
         port: int = listener.getsockname()[1]
         for _ in range(4):
-            filler = stack.enter_context(socket.socket())
+            filler = stack.enter_context(socket.socket(family))
             filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
+            filler.connect_ex((host, port))
         yield port
 
 
 def address(port: int, host: str = "127.0.0.1") -> Address:
     """An address as a name's lookup gives it."""
+    if ":" in host:
+        return socket.AF_INET6, socket.SOCK_STREAM, 0, "", (host, port, 0, 0)
     return socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)
 
 
@@ -59,16 +62,41 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[Address]], No
     return to_these
 
 
-def test_a_black_hole_does_not_swallow_requests(run: Run, resolve: Any) -> None:
-    """With [black hole, good] each of several new connections is there after a head start."""
-    with Server() as server, black_hole() as hole:
-        resolve([address(hole), address(server.port)])
+def can_listen(host: str) -> bool:
+    """Whether this machine has an address."""
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+V6 = pytest.mark.skipif(not can_listen("::1"), reason="this machine has no IPv6")
+
+
+@pytest.mark.parametrize(
+    "holes",
+    [
+        ["127.0.0.1"],
+        pytest.param(["::1"], marks=V6),
+        pytest.param(["::1", "::1", "127.0.0.1", "127.0.0.1"], marks=V6),
+    ],
+    ids=len,
+)
+def test_a_black_hole_does_not_swallow_requests(
+    run: Run, resolve: Any, holes: Sequence[str]
+) -> None:
+    """Where a good address comes last, each of several new connections is there after the head
+    starts of those before it, of either version."""
+    with Server() as server, ExitStack() as stack:
+        ports = [stack.enter_context(black_hole(host)) for host in holes]
+        resolve([*map(address, ports, holes), address(server.port)])
 
         async def script(face: Face) -> None:
             for _ in range(3):
                 began = time.monotonic()
                 assert isinstance(await face.send(to(server.url, last_try=True)), Response)
-                assert time.monotonic() - began < HEAD_START + 3
+                assert time.monotonic() - began < len(holes) * HEAD_START + 3
 
         run(server.url, script)
         assert server.opened == 3
@@ -151,8 +179,9 @@ def test_an_address_that_is_none(run: Run, resolve: Any) -> None:
 
 
 def test_all_refuse(run: Run, resolve: Any) -> None:
-    """The failure is that of the first; nothing was sent."""
-    resolve([address(closed_port()), address(closed_port())])
+    """The failure is that of the last; nothing was sent."""
+    odd = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_UDP, "", ("::1", 9, 0, 0))
+    resolve([odd, address(closed_port())])
     url = "http://127.0.0.1:9/v1"
 
     async def script(face: Face) -> None:

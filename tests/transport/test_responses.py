@@ -7,7 +7,7 @@ import threading
 import tracemalloc
 import zlib
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from masivo._http.exchange import MAX_RESPONSE, Exchange, body_of
 from masivo._http.failures import BrokenResponseError
 from masivo.protocol import MAX_BODY, Failure, Response
 
+from .certificates import server_context
 from .server import OK, PATIENCE, Peer, Server, respond
 from .worlds import WORLDS, run_in, to
 
@@ -416,7 +417,9 @@ def test_a_body_is_inflated_no_further_than_the_bound() -> None:
     assert peak < 3 * MIB
 
 
-def test_an_early_refusal_is_read(run: Run) -> None:
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.usefixtures("trusted")
+def test_an_early_refusal_is_read(run: Run, tls: bool) -> None:
     """A 413 that comes while the body is still being written ends the request. The rest of the body
     is not sent, and the connection not used again."""
     read = threading.Event()  # only then does the server read on: else all may have been written
@@ -426,7 +429,7 @@ def test_an_early_refusal_is_read(run: Run) -> None:
         peer.say(said("content-length: 2", status="413 Too Large", body=b"{}"))
         read.wait(PATIENCE)
 
-    with Server(talk, receives=65_536) as server:
+    with Server(talk, tls=server_context() if tls else None, receives=65_536) as server:
 
         async def script(face: Face) -> None:
             for _ in range(2):
@@ -441,17 +444,31 @@ def test_an_early_refusal_is_read(run: Run) -> None:
         assert server.opened == 2
 
 
-def test_a_refusal_before_the_connection_breaks_is_read(run: Run) -> None:
-    """So is one of a server that then closes: the write fails, the response is there."""
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+@pytest.mark.usefixtures("trusted")
+def test_a_refusal_before_the_connection_breaks_is_read(run: Run, tls: bool) -> None:
+    """So is one of a server that then resets the connection: the write fails, the response is
+    there."""
+    refused, gone = threading.Event(), threading.Event()
 
     def talk(peer: Peer) -> None:
         peer.head()
+        refused.set()
         peer.say(said("content-length: 2", "connection: close", status="413 No", body=b"{}"))
-        peer.socket.shutdown(1)
+        peer.reset()
+        gone.set()
 
-    with Server(talk, receives=4096) as server:
+    with Server(talk, tls=server_context() if tls else None, receives=4096) as server:
 
         async def script(face: Face) -> None:
+            real = face.transport._world.wait
+
+            async def wait(*args: Any, writing: bool) -> None:
+                await real(*args, writing=writing)
+                if refused.is_set():  # nothing is read before the connection breaks
+                    assert gone.wait(PATIENCE)
+
+            face.transport._world.wait = wait
             response = await face.send(to(server.url, bytes(4 * MIB)))
             assert isinstance(response, Response)
             assert response.status == 413

@@ -1,0 +1,118 @@
+"""Clients in each world, over connections of their own: what the transport's tests cannot see."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from textwrap import dedent
+
+import pytest
+
+from .server import OK, PATIENCE, Peer, Server
+
+CLIENTS = ["Client", "AsyncClient", "TrioClient"]
+TOKEN = b'HTTP/1.1 200 OK\r\ncontent-length: 19\r\n\r\n{"data": "a-token"}'
+TIMEOUT = 0.5
+
+Program = subprocess.Popen[str]
+
+PROGRAM = """
+import sys
+import masivo
+
+url, kind, timeout, retries, count = sys.argv[1:]
+options = {"base_url": url, "timeout": float(timeout), "max_retries": int(retries)}
+event = {"type": "VIEW", "customer_id": "c", "brand_id": None}
+
+
+def threads():
+    with masivo.Client("a-key", **options) as client:
+        for _ in range(int(count)):
+            client.send_analytics_event(event)
+            client.flush(20)
+        return client.stats()
+
+
+async def loop():
+    async with getattr(masivo, kind)("a-key", **options) as client:
+        for _ in range(int(count)):
+            client.send_analytics_event(event)
+            await client.flush(20)
+        return client.stats()
+
+
+if kind == "Client":
+    stats = threads()
+elif kind == "AsyncClient":
+    import asyncio
+    stats = asyncio.run(loop())
+else:
+    import trio
+    stats = trio.run(loop)
+print(stats.delivered, stats.failed, stats.requests)
+"""
+
+
+def started(server: Server, kind: str, timeout: float, retries: int, count: int) -> Program:
+    """Start a program that sends events, each in a request of its own; it prints how many were
+    delivered, how many failed, and in how many requests."""
+    arguments = [server.url, kind, str(timeout), str(retries), str(count)]
+    return subprocess.Popen(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", dedent(PROGRAM), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def said(program: Program) -> str:
+    """What a program prints before it ends."""
+    try:
+        return program.communicate(timeout=60)[0].strip()
+    finally:
+        program.kill()
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_without_retries_a_stale_connection_costs_no_event(kind: str) -> None:
+    """Each request has a fresh connection: here no other would get a response
+    (``docs/reference/guarantees.md#no-retries``)."""
+
+    def talk(peer: Peer) -> None:
+        peer.say(TOKEN if peer.request().startswith(b"GET") else OK)
+        peer.request()
+        peer.close()
+
+    with Server(talk) as server:
+        assert said(started(server, kind, 10.0, 0, 3)) == "3 0 3"
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_process_that_was_frozen_loses_no_response(kind: str) -> None:
+    """It is stopped while a request is on its way, and goes on long after its time: the response
+    that has come meanwhile counts, and the batch is not sent again."""
+    sent: list[bytes] = []
+    answered = threading.Event()
+
+    def talk(peer: Peer) -> None:
+        while request := peer.request():
+            if request.startswith(b"GET"):
+                peer.say(TOKEN)
+                continue
+            sent.append(request)
+            os.kill(program.pid, signal.SIGSTOP)
+            os.waitpid(program.pid, os.WUNTRACED)
+            peer.say(OK)
+            answered.set()
+
+    with Server(talk) as server:
+        program = started(server, kind, TIMEOUT, 4, 1)
+        assert answered.wait(PATIENCE)
+        time.sleep(2 * TIMEOUT)  # its time is to be over
+        program.send_signal(signal.SIGCONT)
+        assert said(program) == "1 0 1"
+    assert len(sent) == 1
