@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from types import GenericAlias
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -16,12 +16,11 @@ from masivo import MasivoValidationError
 from masivo._protocol.events.encoding import MISSING, check, longest, too_long
 from masivo._protocol.events.form import STAMP_SIZE, size
 from masivo._protocol.events.plain import UNREADABLE
-from masivo._protocol.json import NOT_JSON, parse
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 from masivo._protocol.wire.schema import moment_of, problem_with_age
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable
     from typing import TypeGuard
 
     from masivo.protocol import Settings
@@ -41,10 +40,9 @@ CLOCK_ERROR: Final = 2.0
 """The estimate of the upstream's time may be this many seconds late
 (``_protocol/sending/server_clock``): an event that is no further ahead may be from now."""
 
-_DIGITS: Final = bytes.maketrans(b"123456789+E", b"0000000000e")
-_MANY: Final = b"0" * 200
-_BEYOND: Final = b"0e000"
+_ONE_LINE: Final = bytes.maketrans(b"\n\r", b"  ")
 
+_DEEP: Final = "the event is nested too deeply"
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -70,30 +68,6 @@ class BadEventsError(Exception):
         self.total: int = total
 
 
-class _Fields(msgspec.Struct, gc=False):
-    """The fields that are checked."""
-
-    type: Any = None
-    customer_id: Any = None
-    brand_id: Any = MISSING
-    issued_at: Any = MISSING
-
-
-_Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class _Usual(msgspec.Struct, gc=False):
-    """The same fields of an event in which nothing is wrong, but for its time."""
-
-    type: _Text
-    customer_id: _Text
-    brand_id: str | None
-    issued_at: str | msgspec.UnsetType = msgspec.UNSET
-
-
-_NOTHING: Final[Mapping[str, object]] = {}
-_lines: Final = msgspec.json.Encoder().encode_lines
-_fields: Final = msgspec.json.Decoder(_Fields).decode
 _decode: Final = msgspec.json.Decoder().decode
 
 
@@ -112,7 +86,7 @@ class Check:
         self._longest = longest(settings)
         self._key = api.events_key
         self._raws = _array_of(msgspec.Raw, api.events_key)
-        self._usual = _array_of(_Usual, api.events_key)
+        self._values = _array_of(Any, api.events_key)
 
     def events(self, body: bytes, now: float) -> list[Event]:
         """Return the events of a body.
@@ -126,83 +100,49 @@ class Check:
             TooManyError: it holds too many.
             BadEventsError: some are bad.
         """
+        if b"\n" in body or b"\r" in body:  # which JSON has between tokens alone
+            body = body.translate(_ONE_LINE)
         raws = self._split(body)
-        events = self._at_once(body, raws, now)
-        return self._one_by_one(body, raws, now) if events is None else events
-
-    def one_by_one(self, body: bytes, now: float) -> list[Event]:
-        """Do the same as ``events``, in the way that can explain everything, and that takes
-        longer."""
-        return self._one_by_one(body, self._split(body), now)
-
-    def _at_once(self, body: bytes, raws: list[msgspec.Raw], now: float) -> list[Event] | None:
-        """Return the events of a usual body; None for any other."""
-        if b"\n" in body or b"\r" in body or _has_large_number(body) or not _is_utf8(body):
-            return None
-        reserved, stamped = self._reserved, self._stamped
-        earliest, latest = self._period(now)
-        longest = self._longest - STAMP_SIZE
+        period = self._period(now)
         events: list[Event] = []
-        try:
-            lines = _lines(raws).split(b"\n")  # and one that is empty
-            for encoded, event in zip(lines, self._usual(body), strict=False):
-                if len(encoded) > 2 * MAX_DEPTH and _may_be_deep(encoded):
-                    return None
-                at = event.issued_at
-                if at is msgspec.UNSET:
-                    if stamped:
-                        encoded = encoded[1:]
-                elif not (_is_stamp(at) and earliest <= at <= latest):
-                    return None
-                if event.type in reserved or len(encoded) > longest:
-                    return None
-                events.append((encoded, event.customer_id))
-        except (msgspec.DecodeError, RecursionError):
-            return None
-        return events
-
-    def _one_by_one(self, body: bytes, raws: list[msgspec.Raw], now: float) -> list[Event]:
-        # In what the parser skips, it finds lone surrogates, but not invalid UTF-8, nor numbers
-        # that cannot be read.
-        doubtful = _has_large_number(body) or not _is_utf8(body)
-        lines = b"\n" in body or b"\r" in body
-        longest, reserved, stamped = self._longest, self._reserved, self._stamped
-        earliest, latest = self._period(now)
         problems: list[str] = []
-        events: list[Event] = []
-        for place, raw in enumerate(raws):
-            encoded = bytes(raw)
+        for place, (raw, value) in enumerate(zip(raws, self._read(body, raws), strict=True)):
             try:
-                if doubtful or _may_be_deep(encoded):
-                    _check_readable(encoded)
-                fields = _fields(encoded)
-                customer = check(
-                    _NOTHING, fields.type, fields.customer_id, fields.brand_id, reserved, None
-                )
-                at = fields.issued_at
-                if at is not MISSING:
-                    if not (_is_stamp(at) and earliest <= at <= latest):
-                        self._check_time(at, now)
-                elif stamped:
-                    encoded = encoded[1:]
-                if len(encoded) > longest - STAMP_SIZE and size(encoded) > longest:
-                    raise too_long(encoded, longest)
-                if lines:
-                    # JSON has line ends only between tokens.
-                    encoded = encoded.replace(b"\n", b" ").replace(b"\r", b" ")
+                events.append(self._event(bytes(raw), value, period, now))
             except MasivoValidationError as error:
-                problems.append(f"events[{place}]: {self._explained(encoded, error)}")
-            except msgspec.ValidationError:
-                problems.append(f"events[{place}]: an event must be an object")
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                problems.append(f"events[{place}]: a text in it is no UTF-8")
-            except RecursionError:
-                problems.append(f"events[{place}]: the event is nested too deeply")
-            else:
-                events.append((encoded, customer))
+                problems.append(f"events[{place}]: {error.message}")
         if problems:
             raise BadEventsError(problems, len(raws))
         return events
+
+    def _read(self, body: bytes, raws: list[msgspec.Raw]) -> list[object]:
+        """The value of each event; where one cannot be read, the error."""
+        try:
+            values: list[object] = self._values(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return [_value(raw) for raw in raws]
+        return values
+
+    def _event(self, encoded: bytes, value: object, period: tuple[str, str], now: float) -> Event:
+        """Check an event."""
+        if isinstance(value, MasivoValidationError):
+            raise value
+        if not isinstance(value, dict):
+            raise MasivoValidationError("an event must be an object")
+        event = cast("dict[str, object]", value)
+        if len(encoded) > 2 * MAX_DEPTH and _is_deep(encoded, event):
+            raise MasivoValidationError(_DEEP)
+        kind, customer = event.get("type"), event.get("customer_id")
+        brand, at = event.get("brand_id", MISSING), event.get("issued_at", MISSING)
+        customer = check(event, kind, customer, brand, self._reserved, None)
+        if at is MISSING:
+            if self._stamped:
+                encoded = encoded[1:]
+        elif not (_is_stamp(at) and period[0] <= at <= period[1]):
+            self._check_time(at, now)
+        if len(encoded) > self._longest - STAMP_SIZE and size(encoded) > self._longest:
+            raise too_long(encoded, self._longest)
+        return encoded, customer
 
     def _split(self, body: bytes) -> list[msgspec.Raw]:
         try:
@@ -235,17 +175,6 @@ class Check:
         if problem is not None:
             raise MasivoValidationError(f"issued_at {problem}, by the API's clock")
 
-    def _explained(self, encoded: bytes, error: MasivoValidationError) -> str:
-        """The message for an invalid event, made with all its fields, which can give a better
-        hint."""
-        event = parse(encoded)
-        if event is not NOT_JSON and isinstance(event, dict):
-            try:
-                _check_all(event, self._reserved)
-            except MasivoValidationError as better:
-                return better.message
-        return error.message
-
 
 def _array_of(kind: Any, key: str | None) -> Callable[[bytes], Any]:
     """A decoder of bodies: an array, or the array under a key of an object."""
@@ -266,35 +195,23 @@ def _text(moment: float) -> str:
     return format_stamp(moment).decode()
 
 
-def _is_utf8(body: bytes) -> bool:
+def _value(raw: msgspec.Raw) -> object:
+    """The value of an event; where it cannot be read, as later readers could not, the error."""
     try:
-        return body.isascii() or bool(body.decode())
-    except UnicodeDecodeError:
-        return False
-
-
-def _has_large_number(body: bytes) -> bool:
-    """Return False if no number in a body has 200 digits, or an exponent of three."""
-    digits = body.translate(_DIGITS)
-    return _BEYOND in digits or _MANY in digits
-
-
-def _may_be_deep(encoded: bytes) -> bool:
-    return encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH
-
-
-def _check_readable(encoded: bytes) -> None:
-    """Check that later readers can read an event.
-
-    Raises:
-        MasivoValidationError: not a number in it.
-        msgspec.DecodeError: not a text in it.
-        RecursionError: it has too many levels.
-    """
-    try:
-        level: list[object] = [_decode(encoded)]
+        return _decode(raw)
     except msgspec.ValidationError:
-        raise MasivoValidationError(UNREADABLE) from None
+        return MasivoValidationError(UNREADABLE)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return MasivoValidationError("a text in it is no UTF-8")
+    except RecursionError:
+        return MasivoValidationError(_DEEP)
+
+
+def _is_deep(encoded: bytes, value: object) -> bool:
+    """True if an event has too many levels for later readers."""
+    if encoded.count(b"[") + encoded.count(b"{") <= MAX_DEPTH:
+        return False
+    level: list[object] = [value]
     for _ in range(MAX_DEPTH):
         below: list[object] = []
         for each in level:
@@ -303,11 +220,6 @@ def _check_readable(encoded: bytes) -> None:
             elif isinstance(each, list):
                 below += cast("list[object]", each)
         if not below:
-            return
+            return False
         level = below
-    raise RecursionError
-
-
-def _check_all(event: dict[str, Any], reserved: Collection[str]) -> None:
-    kind, customer = event.get("type"), event.get("customer_id")
-    check(event, kind, customer, event.get("brand_id", MISSING), reserved, None)
+    return True
