@@ -6,9 +6,10 @@ The emulator runs without the extra ``masivo[cli]``; the other commands need it.
 import sys
 from collections.abc import Sequence
 
-from masivo.cli.streams import open_streams
-
-_NEEDS_EXTRA = "masivo: this command needs an extra: pip install 'masivo[{}]'"
+_NEEDS_EXTRA = (
+    "masivo: this command needs an extra: pip install 'masivo[{}]' "
+    "(only `masivo emulator` works without it)"
+)
 _HELP = """\
 Usage: masivo [OPTIONS] COMMAND [ARGS]...
 
@@ -34,8 +35,6 @@ With the extra masivo[relay]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; ``arguments`` is by default the process's own."""
-    if arguments is None:
-        open_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     match given:
         case ["help", *command]:  # as git has it
@@ -44,6 +43,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given = ["--version"]
         case _:
             pass
+    try:
+        if arguments is None:
+            _own_process()
+        return _run(given)
+    except KeyboardInterrupt as interrupt:  # the imports take longer than most commands
+        if given[:1] == ["emulator"]:
+            return 0
+        from masivo.cli.exits import end
+
+        return end(interrupt, given)
+
+
+def _own_process() -> None:
+    """Prepare the streams and signals of a process that runs nothing but the command."""
+    import signal
+
+    from masivo.cli.streams import open_streams
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    open_streams()
+
+
+def _run(given: Sequence[str]) -> int:
     if given[:1] == ["emulator"]:
         from masivo.emulator.command import run  # the other commands need no server
 
@@ -54,10 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name not in ("click", "rich"):
             raise
         return _without_extra(given)
-    except KeyboardInterrupt as interrupt:  # the imports take longer than most commands
-        from masivo.cli.exits import end
-
-        return end(interrupt, given)
     return cli_main(given)
 
 
@@ -72,9 +91,11 @@ def _without_extra(given: Sequence[str]) -> int:
             print(f"masivo, version {__version__}")
         case _:
             extra = "relay" if given[0] == "relay" else "cli"
+            known = f"\n  {given[0]} " in _HELP
             print(
-                _NEEDS_EXTRA.format(extra),
-                "(only `masivo emulator` works without it)",
+                _NEEDS_EXTRA.format(extra)
+                if known
+                else f"masivo: there is no command {given[0]!r} (masivo --help lists them)",
                 file=sys.stderr,
             )
             return 2

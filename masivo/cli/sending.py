@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Unpack
 
@@ -17,9 +16,6 @@ from masivo.spool.survey import Survey
 from .importing.progress import Sample, show
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from types import FrameType
-
     from masivo.protocol import Activity, ClientOptions, Store
     from masivo.spool.survey import SurveyedLog
 
@@ -73,29 +69,28 @@ def send_left(
     wanted = [log for log in Survey(path).logs() if not log.held and is_wanted(log)]
     found = sum(log.events for log in wanted)
     watch = _Watch(show(found or None, Sample(0, 0, 0)))
-    with _interrupts():
-        client = _Sender(
-            key,
-            wanted,
-            base_url=account.base_url,
-            spool=path,
-            spool_max_bytes=_EVERYTHING,
-            max_in_flight=in_flight,
-            on_activity=watch,
-        )
-        interrupted = False
-        try:
-            client.flush()
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            watch.display.close()
-        stats = client.stats()
-        left = max(
-            stats.queued + stats.in_flight + stats.spooled, found - stats.delivered - stats.failed
-        )
-        error = _why(client, watch.last) if left > 0 and not interrupted else None
-        client.destroy()
+    client = _Sender(
+        key,
+        wanted,
+        base_url=account.base_url,
+        spool=path,
+        spool_max_bytes=_EVERYTHING,
+        max_in_flight=in_flight,
+        on_activity=watch,
+    )
+    interrupted = False
+    try:
+        client.flush()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        watch.display.close()
+    stats = client.stats()
+    left = max(
+        stats.queued + stats.in_flight + stats.spooled, found - stats.delivered - stats.failed
+    )
+    error = _why(client, watch.last) if left > 0 and not interrupted else None
+    client.destroy()
     return Sent(stats.delivered, stats.failed, left, error, interrupted)
 
 
@@ -151,20 +146,3 @@ class _Sender(Client):
             settings.spool_max_bytes,
             also=self._wanted,
         )
-
-
-@contextmanager
-def _interrupts() -> Generator[None]:
-    """Make SIGTERM interrupt the sending as Ctrl-C does, unless it is ignored: nothing is lost."""
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        if before is not signal.SIG_IGN:
-            signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -1,7 +1,6 @@
 """`python -m masivo emulator`: run the emulator from a shell until Ctrl-C."""
 
 import argparse
-import signal
 import sys
 import threading
 import time
@@ -56,8 +55,6 @@ class _Parser(argparse.ArgumentParser):
 def run(arguments: Sequence[str], program: str) -> int:
     """Run the emulator until it is interrupted; returns the exit code.
 
-    Must be called in the main thread.
-
     Args:
         arguments: the arguments after the command's name.
         program: the name shown in its help.
@@ -79,8 +76,6 @@ def make_parser(program: str) -> argparse.ArgumentParser:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # SIGTERM stops it, as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         emulator = start(arguments)
     except ValueError as error:

@@ -181,16 +181,17 @@ def test_json_of_every_outcome(
     assert "s3cret" not in ended.out + ended.err
 
 
-def test_json_of_an_interruption(shell: Shell) -> None:
-    """Ctrl-C is such an outcome, at once: nothing waits for the response, and its loss needs no
-    further warning."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_json_of_an_interruption(shell: Shell, number: signal.Signals) -> None:
+    """Ctrl-C or SIGTERM is such an outcome, at once: nothing waits for the response, and its loss
+    needs no further warning."""
     sent = threading.Event()
     shell.emulator.fail(Fault(delay=5), route="events")
     shell.emulator.on_request = lambda _: sent.set()
     with shell.start(*SEND) as process:
         assert sent.wait(60)
         began = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
         assert time.monotonic() - began < 4
     assert process.returncode == 130
