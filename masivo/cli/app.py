@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -24,8 +25,56 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 
+_COMMANDS: Final = {
+    **dict.fromkeys(("track", "event", "emit", "post", "publish"), "send"),
+    **dict.fromkeys(("login", "auth", "status", "ping", "whoami"), "check"),
+    **dict.fromkeys(("upload", "load", "backfill", "batch"), "import"),
+    **dict.fromkeys(("server", "serve", "mock", "dev"), "emulator"),
+    **dict.fromkeys(("outbox", "queue", "flush"), "spool"),
+}
+"""Commands of other programs, with ours."""
+_OPTIONS: Final = {
+    "--url": "Did you mean '--base-url'?",
+    **dict.fromkeys(("--sep", "--separator"), "Did you mean '--delimiter'?"),
+    **dict.fromkeys(("--workers", "--concurrency", "--parallel"), "Did you mean '--in-flight'?"),
+    **dict.fromkeys(
+        ("-v", "--verbose", "--debug"), "To see each step, set MASIVO_LOG=debug in the environment."
+    ),
+    "--keys": "Set MASIVO_RELAY_KEYS.",
+}
+"""Options of other programs, and what to do instead."""
+_FIELDS: Final = {
+    "send": "TYPE is the first argument; other fields of the event are -d KEY=VALUE.",
+    "import": "A field of all events is -d KEY=VALUE; one of a column is --map FIELD=COLUMN.",
+}
+"""For the commands with fields of events, as an unknown option may be one."""
+
+
+class _Group(click.Group):
+    """Names the command that is meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in _COMMANDS:
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {_COMMANDS[args[0]]!r}?")
+        return super().resolve_command(ctx, args)
+
+
+def _advised(error: click.NoSuchOption) -> click.NoSuchOption:
+    """The error with advice: a real option that is near, else what to do instead."""
+    real = (name for name in error.possibilities or () if name not in KEY_OPTIONS)
+    near = get_close_matches(error.option_name, real, cutoff=0.75)
+    command = error.ctx.command.name if error.ctx is not None else None
+    advice = "" if near else _OPTIONS.get(error.option_name) or _FIELDS.get(command or "", "")
+    text = f"No such option {error.option_name!r}. {advice}".rstrip()
+    return click.NoSuchOption(error.option_name, text, near, error.ctx)
+
+
 @click.group(
-    epilog=TABLE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Group,
+    epilog=TABLE,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @forbid_keys
 @click.version_option(__version__, prog_name="masivo")
@@ -47,8 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: object = masivo.main(given, prog_name="masivo", standalone_mode=False)
     except click.NoSuchOption as error:
-        real = [name for name in error.possibilities or () if name not in KEY_OPTIONS]
-        return end(click.NoSuchOption(error.option_name, possibilities=real, ctx=error.ctx), given)
+        return end(_advised(error), given)
     except (click.ClickException, click.Abort, KeyboardInterrupt, UsageError, MasivoError) as error:
         return end(error, given)
     return code if isinstance(code, int) else Exit.GOOD

@@ -327,7 +327,7 @@ def _explained() -> Generator[None, None, None]:
         if error.name is None or error.name.partition(".")[0] not in _EXTRA:
             raise
         raise UsageError(
-            f"the relay needs an extra, {error.name} is missing: pip install 'masivo[relay]'"
+            f"{error.name} is missing, which the relay needs: pip install 'masivo[relay]'"
         ) from None
 
 

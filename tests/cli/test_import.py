@@ -446,7 +446,7 @@ def test_from_the_first_wrong_command_on(shell: Shell) -> None:
     shell.write("shop.csv", "user_id,event,timestamp", *ROWS)
     command = ["import", "shop.csv"]
     for options, said in (
-        ([], "every event needs type and customer_id and brand_id, and nothing says where they co"),
+        ([], "every event needs type, customer_id and brand_id, and nothing says where they co"),
         (["--map", "customer_id=user_id"], "needs type and brand_id"),
         (["--map", "type=event"], "Add --no-brand (or --brand ID, or --map brand_id=COLUMN). The "),
     ):

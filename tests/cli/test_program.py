@@ -119,31 +119,44 @@ def test_emulator_runs(shell: Shell) -> None:
 AT_ONCE = """
 import signal, sys
 
+number, module, *sys.argv[1:] = sys.argv[1:]
+
 class Pressed:
     def find_spec(self, name, path, target=None):
-        if name == "masivo.cli.send":
+        if name == module:
             sys.meta_path.remove(self)
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(int(number))
 
 sys.meta_path.insert(0, Pressed())
 from masivo.__main__ import main
-sys.exit(main(["send", "T", "--json"]))
+sys.exit(main())
 """
-"""Presses Ctrl-C while the program is imported."""
+"""Sends itself a signal while a module is imported."""
 
 
-def test_interrupted_at_the_start(shell: Shell) -> None:
-    """Ctrl-C before a command has begun is an interruption like any other: no traceback."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("module", "arguments", "code", "said"),
+    [
+        ("masivo.cli.send", ["send", "T"], 130, "Interrupted.\n"),
+        ("masivo.emulator.api", ["emulator"], 0, ""),
+    ],
+)
+def test_interrupted_at_the_start(
+    shell: Shell, number: int, module: str, arguments: list[str], code: int, said: str
+) -> None:
+    """Ctrl-C or SIGTERM before a command has begun ends it as later: no traceback."""
     done = subprocess.run(
-        [sys.executable, "-c", AT_ONCE],
+        [sys.executable, "-c", AT_ONCE, str(int(number)), module, *arguments, "--json"],
         env=shell.environ(),
         capture_output=True,
         text=True,
         timeout=LIMIT,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
-    assert json.loads(done.stdout)["error"]["kind"] == "Interrupted"
+    assert (done.returncode, done.stderr) == (code, said)
+    if code:
+        assert json.loads(done.stdout)["error"]["kind"] == "Interrupted"
 
 
 @pytest.mark.parametrize(("command", "extra"), [("check", "cli"), ("relay", "relay")])
@@ -228,11 +241,42 @@ def test_an_unknown_option_is_not_taken_for_a_key(shell: Shell) -> None:
     assert "--token" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ("send --type VISIT", "'--type'. TYPE is the first argument; other fields of the event"),
+        ("send T --custmer c", "'--custmer'. Did you mean '--customer'?"),
+        ("import f.csv --type VISIT", "'--type'. A field of all events is -d KEY=VALUE"),
+        ("import f.csv --sep ;", "'--sep'. Did you mean '--delimiter'?"),
+        ("check --verbose", "'--verbose'. To see each step, set MASIVO_LOG=debug"),
+        ("-v", "'-v'. To see each step"),
+        ("relay --keys k", "'--keys'. Set MASIVO_RELAY_KEYS."),
+        ("check --colour", "'--colour'.\n"),
+        ("track T", "No such command 'track'. Did you mean 'send'?"),
+    ],
+)
+def test_advice_for_what_other_programs_have(shell: Shell, arguments: str, advice: str) -> None:
+    """The error names the option or the command that is meant, or says what to do instead."""
+    ended = shell.masivo(*arguments.split())
+    assert ended.code == Exit.USAGE
+    assert advice in ended.err
+
+
 def test_unknown_command(shell: Shell) -> None:
-    """An unknown command is an error of use."""
+    """An unknown command is an error of use, with the extra and without it."""
     ended = shell.masivo("chekc")
     assert ended.code == Exit.USAGE
     assert "chekc" in ended.err
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRA, "emulatr"],
+        env=shell.environ(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == Exit.USAGE
+    assert done.stderr == "masivo: there is no command 'emulatr' (masivo --help lists them)\n"
 
 
 @pytest.mark.parametrize(

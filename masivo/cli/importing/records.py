@@ -19,7 +19,7 @@ from .lines import LONGEST_LINE, DamagedInputError
 from .numbers import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from masivo.cli.fields import Path
 
@@ -233,10 +233,15 @@ def _check_header(header: list[str], columns: list[table.Column], shape: Shape) 
     if missing:
         cures = (f"--map {name}={name}" if name in header else _REQUIRED[name] for name in missing)
         raise UsageError(
-            f"every event needs {' and '.join(missing)}, and nothing says where "
+            f"every event needs {_listed(missing)}, and nothing says where "
             f"{'it comes' if len(missing) == 1 else 'they come'} from. "
             f"Add {', and '.join(cures)}. The columns of the file are: {', '.join(header)}"
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The names as in a sentence."""
+    return " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 class _TextLines:
