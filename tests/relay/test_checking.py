@@ -137,14 +137,12 @@ def test_an_event_is_judged_in_the_same_way_among_others(texts: list[str]) -> No
         kept: list[Event] = []
         problems: list[str] = []
         for event in (text.encode("utf-8", "surrogatepass") for text in texts):
-            alone = _result(check.events, begin + event + end)
-            match alone:
-                case list():
-                    kept += alone
-                case ([problem], 1):
-                    problems.append(str(problem).replace("[0]", f"[{len(events)}]", 1))
-                case _:  # a lone surrogate that is escaped: the body is malformed
-                    continue
+            try:
+                kept += check.events(begin + event + end, NOW)
+            except BadEventsError as error:
+                problems.append(error.problems[0].replace("[0]", f"[{len(events)}]", 1))
+            except MalformedError:  # a lone surrogate that is escaped
+                continue
             events.append(event)
         together = _result(check.events, begin + b",".join(events) + end)
         assert together == ((problems, len(events)) if problems else kept)
