@@ -168,14 +168,11 @@ class Leases:
         self._leaving = True
 
     async def leave(self) -> None:
-        """Give up the leases that are still held, and leave the fleet: the relay stops.
+        """Leave the fleet, and give up the leases whose holders have drained; others run out. To
+        be called when all holders have ended: the relay stops.
 
         Raises:
-            StoreUnreachableError: Redis does not respond. The leases run out.
+            StoreUnreachableError: Redis does not respond. All leases run out.
         """
-        try:
-            done = [number for number, holder in self.held.items() if holder.drained]
-            await self._free(done, leave=True)
-        finally:
-            for number in [*self.held]:
-                self._end(number)
+        done = [number for number, holder in self.held.items() if holder.drained]
+        await self._free(done, leave=True)
