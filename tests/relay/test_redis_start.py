@@ -22,7 +22,7 @@ from .relays import KEY, Running, batch, event, running, upstream, wait_for
 from .stores import drained, make, numbered
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from masivo.emulator import Emulator
 
@@ -110,20 +110,27 @@ def test_where_config_is_forbidden_a_warning_says_so(
 
 
 COMMANDS = [name.lower() for name, *_ in Keys("masivo", 1).commands()]
-RIGHTS = [
-    *("reset", "on", ">w", "~{masivo}:*", "+info", "+eval", "+evalsha"),
-    *(f"+{name}" for name in COMMANDS),
-]
+FIRST = "reset", "on", ">w", "~{masivo}:*", "+info", "+eval", "+evalsha"
+RIGHTS = [*FIRST, *(f"+{name}" for name in COMMANDS)]
 
 
-@pytest.mark.parametrize("missing", COMMANDS)
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [
+        (FIRST, COMMANDS),
+        ([*RIGHTS, "-zadd"], ["zadd"]),
+        ([*RIGHTS, "resetkeys", "~another:*"], [each for each in COMMANDS if each != "time"]),
+    ],
+    ids=["none", "one missing", "keys missing"],
+)
 def test_a_user_without_a_right_is_refused_before_anything_is_written(
-    redis_server: RedisServer, emulator: Emulator, missing: str
+    redis_server: RedisServer, emulator: Emulator, rights: Sequence[str], missing: list[str]
 ) -> None:
     """A script would break off in the middle; the message says what to give."""
-    redis_server.call("ACL SETUSER", "relay", *RIGHTS, f"-{missing}")
+    redis_server.call("ACL SETUSER", "relay", *rights)
     url = f"redis://relay:w@127.0.0.1:{redis_server.port}/0"
-    with pytest.raises(RelayError, match=rf"may not call {missing.upper()} .* \+{missing}$"):
+    named, given = ", ".join(missing).upper(), " ".join(f"+{name}" for name in missing)
+    with pytest.raises(RelayError, match=rf"may not call {named} .*{re.escape(f' {given}')}$"):
         started(RedisStore(url, emulator.client_key, base_url=emulator.url))
     assert redis_server.call("KEYS", "*") == []
 
