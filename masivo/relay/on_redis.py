@@ -44,6 +44,8 @@ ENTRY_BYTES: Final = 65_536
 """The most bytes of an entry's events together, unless it has only one."""
 FULL: Final = 0.8
 """The share of maxmemory above which no batch is accepted."""
+MEASURE: Final = 1.0
+"""Seconds between two looks at Redis' memory."""
 IN_FLIGHT: Final = 2
 """The batches of one partition that are in flight at once."""
 ENDS_WITHIN: Final = 1.0
@@ -225,7 +227,7 @@ class RedisStore:
                 self._full = None
                 if most and used >= FULL * most:
                     self._full = f"Redis at {self._redis.place} uses {used} of {most} bytes"
-            await self._rest(1.0)
+            await self._rest(MEASURE)
 
     async def stop(self, seconds: float) -> None:
         """See RelayStore."""

@@ -112,12 +112,12 @@ async def _setting(redis: Connections, name: str) -> str:
 async def _agree(
     redis: Connections, keys: Keys, agreed: dict[str, str], *, replaced_key: bool
 ) -> None:
-    noted = await _noted(redis, keys)
-    missing = [name for name in agreed if name not in noted]
-    for name in missing:  # only then: a full Redis rejects writes, and must still be drained
+    known = await _noted(redis, keys)
+    for name in (
+        agreed.keys() - known
+    ):  # only then: a full Redis rejects writes, and must be drained
         await redis.call("HSETNX", keys.config, name, agreed[name])
-    if missing:
-        noted = await _noted(redis, keys)
+    noted = await _noted(redis, keys)
     where = f"the fleet {keys.prefix[:-1]} at {redis.place}"
     for name, cure in (
         ("partitions", "give it the same --partitions, or another --name"),

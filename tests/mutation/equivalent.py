@@ -29,6 +29,10 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "only its speed differs": [
         (
+            'masivo/relay/opening.py _check_server: info = await redis.call("INFO", "server") => '
+            'info = await redis.call("INFO", )'
+        ),
+        (
             "masivo/_http/sockets.py Threads.wait: poll.poll(math.ceil(min(seconds, _LONGEST) * "
             "1000)) => poll.poll(math.ceil(min(seconds, _LONGEST) / 1000))"
         ),

@@ -18,6 +18,7 @@ import trio
 from masivo import AsyncClient, Client, TrioClient
 from masivo.emulator import Emulator, Fault
 from masivo.protocol import Secret
+from masivo.relay.metrics import Metrics
 from masivo.relay.on_spool import SpoolStore, secret_in
 from masivo.relay.store import RelayError
 from masivo.spool.survey import Survey
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from masivo.protocol import ClientOptions
-    from masivo.relay.metrics import Metrics
 
 
 @contextmanager
@@ -325,6 +325,23 @@ def test_the_secret_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None
     (file,) = tmp_path.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert Survey(str(tmp_path)).is_spool()
+
+
+def test_a_relative_directory_is_that_of_the_making(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service may change its own directory before it starts."""
+    monkeypatch.chdir(tmp_path)
+    options: ClientOptions = {"base_url": emulator.url}
+    store = SpoolStore("spool", Secret(emulator.client_key), Metrics(), **options)
+    monkeypatch.chdir("/")
+
+    async def main() -> bytes:
+        secret = await store.start()
+        await store.stop(1.0)
+        return secret
+
+    assert asyncio.run(main()) == secret_in(str(tmp_path / "spool"))
 
 
 def test_a_token_is_good_after_a_restart(emulator: Emulator, tmp_path: Path) -> None:

@@ -123,6 +123,35 @@ def test_a_redis_that_becomes_full_takes_a_batch_whole_or_not_at_all(
         asyncio.run(main())
 
 
+def test_nothing_is_kept_while_redis_is_nearly_full(
+    redis_server: RedisServer, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Delivery needs the rest of the memory. The relay is not ready, and says why."""
+    monkeypatch.setattr(on_redis, "MEASURE", 0.01)
+
+    async def becomes(store: RedisStore, *, full: bool) -> None:
+        await until(lambda: (store._full is not None) == full)
+
+    async def main() -> None:
+        used = redis_server.call("INFO", "memory")["used_memory"]
+        async with running(redis_server, emulator) as store:
+            redis_server.call("CONFIG SET", "maxmemory", round(1.2 * used))
+            await becomes(store, full=True)
+            with pytest.raises(StoreFullError, match=r"uses \d+ of \d+ bytes"):
+                await store.keep(batch(event(1)))
+            problem = await store.problem()
+            assert problem is not None
+            assert "uses" in problem
+            redis_server.call("CONFIG SET", "maxmemory", 4 * used)
+            await becomes(store, full=False)
+            assert await store.keep(batch(event(1))) is Kept.STORED
+
+    try:
+        asyncio.run(main())
+    finally:
+        redis_server.call("CONFIG SET", "maxmemory", 0)
+
+
 def test_the_most_events_that_wait_are_a_bound(
     redis_server: RedisServer, emulator: Emulator
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from masivo.relay.server import USUAL, Limits
 
 from .memory import MemoryStore
-from .relays import Running, batch, event, in_memory, running, upstream
+from .relays import Running, batch, event, in_memory, running, upstream, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -292,3 +292,20 @@ def test_a_request_that_has_begun_is_finished_at_the_end() -> None:
             assert rest_of(connection).startswith(b"HTTP/1.1 200 ")
     assert len(store.events) == 1
     assert store.stopped == 5.0
+
+
+def test_a_stop_does_not_wait_for_a_request_that_hangs() -> None:
+    """Its time runs out, and the relay ends: a store may not respond."""
+    with in_memory(limits=Limits(stop=0)) as (relay, store), relay.connect() as connection:
+        relay.call(store.gate.clear)
+        body = batch(event(1))
+        lines = (f"authorization: Bearer {relay.token()}", f"content-length: {len(body)}")
+        connection.sendall(head(relay, *lines) + b"\r\n" + body)
+        wait_for(lambda: store.waiting)
+        relay.stop()
+        try:
+            wait_for(lambda: store.stopped, 10.0)
+        finally:
+            with suppress(RuntimeError):  # it has ended
+                relay.call(store.gate.set)
+    assert store.events == []

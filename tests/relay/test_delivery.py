@@ -1,0 +1,93 @@
+"""The delivery of one partition, without a Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from masivo.protocol import Secret
+from masivo.relay.connection import Connections
+from masivo.relay.delivery import Delivery
+from masivo.relay.partition import Partition
+from masivo.relay.scripts import Keys
+from masivo.relay.store import RelayError
+
+
+class Replies:
+    """In place of a Redis: what it replies to each command, in order."""
+
+    def __init__(self, *replies: Any) -> None:
+        self._replies = [*replies]
+
+    def call(self, *_: object) -> Any:
+        """See Blocking."""
+        return self._replies.pop(0)
+
+
+def partition(*replies: Any) -> Partition:
+    """A partition whose Redis replies so."""
+    redis: Any = Replies(*replies)
+    return Partition(redis, Keys("masivo", 1), 0, b"relay:1", lambda: None)
+
+
+def test_events_have_the_time_that_was_stored_with_them() -> None:
+    """And say whether it was the server's. Those that another program added have that of their
+    entry's id, by the clock of Redis."""
+    rows = [
+        (b"5000-0", {b"t": b"12.500 1", b"e": b"{}"}),
+        (b"5000-1", {b"t": b"13.500 0", b"e": b"{}"}),
+        (b"5000-2", {b"e": b"{}"}),
+        (b"6000-0", {b"t": b"noon", b"e": b"{}"}),
+    ]
+    window = partition({}, rows).read(None, 10, 1_000)
+    times = [(each.at, each.certain) for each in window.events]
+    assert times == [(12.5, True), (13.5, False), (5.0, False), (6.0, False)]
+
+
+def test_a_partition_that_was_never_read_is_released_without_a_word() -> None:
+    """Others deliver what it holds: for this relay's client nothing is left, nor takes room."""
+    each = partition()
+    assert (each.left(), each.size) == ((0, 0, None), 0)
+
+
+def test_a_delivery_that_has_ended_waits_for_no_event() -> None:
+    """Its client is destroyed, and its bell is silent."""
+    client: Any = SimpleNamespace(begin=lambda: None, destroy=lambda: ended.append("client"))
+    ended: list[str] = []
+
+    async def main() -> None:
+        redis: Any = None
+        delivery = Delivery(partition(), b"relay:1", redis)
+        delivery.begin(client)
+        await asyncio.sleep(0)
+        (bell,) = asyncio.all_tasks() - {asyncio.current_task()}
+        delivery.end()
+        await asyncio.wait({bell}, timeout=5)
+        assert bell.cancelled()
+
+    asyncio.run(main())
+    assert ended == ["client"]
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("redis://a", "redis://a"),
+        ("rediss://user:pa55word@a:6380/1?ssl_ca_certs=b", "rediss://a:6380/1"),
+        ("redis://:pa55word@[::1]:1/0", "redis://[::1]:1/0"),
+        ("unix://:pa55word@/run/redis?db=1", "unix:///run/redis"),
+    ],
+)
+def test_a_place_is_a_url_without_its_secrets(url: str, place: str) -> None:
+    """Password, user and query are left out."""
+    assert Connections(Secret(url)).place == place
+
+
+@pytest.mark.parametrize("url", ["http://a", "pa55word", "redis://a:port/0", "redis://[a"])
+def test_what_is_no_url_of_a_redis_is_shown_nowhere(url: str) -> None:
+    """It may be a password."""
+    with pytest.raises(RelayError, match=r"^the URL is no URL of a Redis"):
+        Connections(Secret(url))
