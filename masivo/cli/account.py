@@ -160,8 +160,8 @@ def _check_private(path: Path, number: int) -> None:
 def _ask() -> Secret:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
-            "no API key: set MASIVO_API_KEY (or pass --key-file). It must be a CLIENT key. "
-            "A terminal would show a prompt"
+            "no API key: set MASIVO_API_KEY, pass --key-file, or run this in a terminal, which "
+            "asks for it. It must be a CLIENT key"
         )
     try:
         key = Secret(getpass.getpass("CLIENT key (it is not shown): ").strip())

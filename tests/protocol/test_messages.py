@@ -214,11 +214,11 @@ def test_a_value_that_json_cannot_carry_has_its_message(value: object, message: 
         ({"type": ""}, "type must be a non-empty str, not an empty one"),
         ({"type": 5}, "type must be a non-empty str, not int"),
         ({"type": "V", "customer_id": None}, "customer_id must be a non-empty str, not NoneType"),
-        ({"Type": "V"}, "type is missing (did you mean 'type' where it says 'Type'?)"),
-        ({"event": "V"}, "type is missing (did you mean 'type' where it says 'event'?)"),
+        ({"Type": "V"}, "type is missing (did you mean 'type' instead of 'Type'?)"),
+        ({"event": "V"}, "type is missing (did you mean 'type' instead of 'event'?)"),
         (
             {"type": "V", "userId": "c"},
-            "customer_id is missing (did you mean 'customer_id' where it says 'userId'?)",
+            "customer_id is missing (did you mean 'customer_id' instead of 'userId'?)",
         ),
         (
             [{"type": "V"}],
@@ -227,7 +227,7 @@ def test_a_value_that_json_cannot_carry_has_its_message(value: object, message: 
         (
             {"type": "V", "customer_id": "c", "platfrom": "web"},
             (
-                "brand_id is missing (did you mean 'platform' where it says 'platfrom'?): pass a "
+                "brand_id is missing (did you mean 'platform' instead of 'platfrom'?): pass a "
                 "str, or None where no brand applies (or give the event a platform and the client "
                 "a default brand_id)"
             ),

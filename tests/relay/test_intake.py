@@ -248,7 +248,7 @@ def issued(seconds: float) -> str:
     [
         ({"customer_id": "c", "brand_id": None}, "type is missing"),
         ({"type": "", "customer_id": "c", "brand_id": None}, "type must be a non-empty str"),
-        ({"type": "X", "customerId": "c", "brand_id": None}, "where it says 'customerId'"),
+        ({"type": "X", "customerId": "c", "brand_id": None}, "instead of 'customerId'"),
         ({"type": "X", "customer_id": 1, "brand_id": None}, "customer_id must be"),
         ({"type": "X", "customer_id": "c"}, "brand_id is missing"),
         ({"type": "X", "customer_id": "c", "platform": "web"}, "brand_id is missing"),

@@ -215,7 +215,7 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
         *get_close_matches(name, others, cutoff=0.75),
         *(other for other in _MEANT[name] if other in event),
     ]
-    return f" (did you mean {name!r} where it says {close[0]!r}?)" if close else ""
+    return f" (did you mean {name!r} instead of {close[0]!r}?)" if close else ""
 
 
 def _encode(event: Mapping[str, object]) -> bytes:

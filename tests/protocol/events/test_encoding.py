@@ -556,7 +556,7 @@ def test_what_is_converted_beside_others_stays_what_it_is() -> None:
 def test_a_name_that_is_far_from_a_field_is_not_suggested() -> None:
     """Only what is nearly the name of a field is asked about."""
     assert refusal({"typing": "V"}) == "type is missing"
-    assert "where it says 'typ'" in refusal({"typ": "V"})
+    assert "instead of 'typ'" in refusal({"typ": "V"})
 
 
 def test_an_event_that_cannot_be_read_is_decoded_as_far_as_it_can() -> None:
