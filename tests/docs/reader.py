@@ -33,6 +33,10 @@ PORTS = ("8000", "8001")
 only thing that is not run as it stands."""
 
 
+FILLED_IN = r"^export (\w+)=\S*(?:…|:8310/)\S*$"
+"""What is exchanged for what the emulator printed: its default port may be in use."""
+
+
 def pattern(shown: str) -> re.Pattern[str]:
     """What output that a page shows stands for: ``…`` is any text within a line; a line with
     nothing else is any number of lines."""
@@ -118,7 +122,8 @@ class Reader:
     Args:
         page: the page.
         folder: an empty folder.
-        known: what is set before the first block, and filled in where an ``export`` shows ``…``.
+        known: what is set before the first block, and filled in where an ``export`` shows ``…``
+            or the emulator's default port.
         arrived: how many events have arrived so far; None where the page starts an emulator itself.
     """
 
@@ -242,7 +247,7 @@ class Reader:
     def types(self, script: str) -> str:
         """Type something in the shell, and return what it printed; what one command exports is
         there for the next."""
-        script = re.sub(r"^export (\w+)=\S*…\S*$", self._fill_in, script, flags=re.MULTILINE)
+        script = re.sub(FILLED_IN, self._fill_in, script, flags=re.MULTILINE)
         before = f"source {self._state}\n" if self._state.exists() else ""
         after = f'\n{{ export -p; echo cd $(printf %q "$PWD"); }} > {self._state}'
         return self._run(["bash", "-e", "-c", before + script + after])
