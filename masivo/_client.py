@@ -32,7 +32,7 @@ clients: Living[ClientBase[Any]] = Living()
 class ClientBase(Advised, NotCopied, Generic[H]):
     """The common part of the clients.
 
-    An event is a mapping::
+    An event is a mapping, such as:
 
         {"type": "ADD_TO_CART", "customer_id": "c-1", "platform": "web", "product": {"sku": "S-1"}}
 

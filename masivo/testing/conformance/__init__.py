@@ -5,7 +5,7 @@ proves, an anchor of ``docs/reference/guarantees.md``, and so does each of its f
 over real sockets, in virtual time, and checks outcomes and the wire: each request must be, byte
 for byte, what the core asked for, and the transcript that of a reference driver.
 
-With an ``Adapter`` for your driver, under pytest::
+With an ``Adapter`` for your driver, under pytest:
 
     @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
     def test_conformance(scenario: Scenario) -> None:
