@@ -1,7 +1,7 @@
 """Clients with a spool in virtual time, over a disk in memory, driven by one seed.
 
-Processes come, send, and are killed between any two operations on the disk or calls of the core;
-the power fails, the disk fills up, the API fails in all its ways, for minutes or days.
+Processes come, send, fork, and are killed between any two operations on the disk or calls of the
+core; the power fails, the disk fills up, the API fails in all its ways, for minutes or days.
 
 What happens:
 

@@ -71,6 +71,12 @@ def _stamps_of_another_clock(self: Any, *_: Any) -> None:
         self.part.offset = 0.0
 
 
+def _keep_the_log(self: Any) -> None:
+    self._owner = self._process()
+    if self._held is not None:
+        self._held.process = self._process()
+
+
 DEFECTS: Final[dict[str, Defect]] = {
     # ── what is on disk, and when ─────────────────────────────────────────────────────────────────
     "an event is accepted without being stored": becomes(Spool, "append", lambda *_: 0),
@@ -125,6 +131,8 @@ DEFECTS: Final[dict[str, Defect]] = {
     "a log is adopted while another process has it": around(
         Spool, "adopt", lambda original, self, **named: original(_blind(self), **named)
     ),
+    # ── forks ─────────────────────────────────────────────────────────────────────────────────────
+    "a child keeps its parent's log": becomes(Spool, "forked", _keep_the_log),
     # ── issued_at ─────────────────────────────────────────────────────────────────────────────────
     "what was left is stamped like what is new": becomes(issued_at, "Kept", bool),
 }

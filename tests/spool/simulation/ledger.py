@@ -194,6 +194,11 @@ class Ledger:
         """True if the event is on the disk and not removed."""
         return any(place not in self.removed for place in self.places.get(event.number, ()))
 
+    def is_in_log_of(self, event: Event, process: int) -> bool:
+        """True if each log in which the event lies is held by this process."""
+        places = self.places.get(event.number, ())
+        return all(self._holder(log) == process for log, _ in places)
+
     def is_removed(self, event: Event) -> bool:
         """True if the event was on the disk, and its removal is written."""
         places = self.places.get(event.number)

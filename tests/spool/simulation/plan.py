@@ -21,6 +21,7 @@ _STEPS: Final = {
     "destroy": 1,
     "kill": 4,
     "kill at an operation": 6,
+    "fork": 3,
     "power failure": 1,
     "disk": 3,
     "outage": 4,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import random as randomness
 from collections import deque
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 from simulation.frame import Violation
@@ -119,25 +120,43 @@ class Client:
         process: it is in.
         options: its settings.
         replaced: see ``Process``.
+        parent: that of the process from which this one was forked.
     """
 
-    def __init__(self, process: Process, options: Options, *, replaced: bool) -> None:
+    def __init__(
+        self, process: Process, options: Options, *, replaced: bool, parent: Client | None
+    ) -> None:
         world, account = process.world, process.account
         self.options = options
         self.accepted = 0
         self.disk = SharedDisk(process)
-        store = (ReplacedKey if replaced else Spool)(
-            self.disk,
-            account.key,
-            account.url,
-            options.spool_max_bytes,
-            options.segment,
-            clock=lambda: world.wall() + process.number * 0.001,
-        )
+        clock = lambda: world.wall() + process.number * 0.001  # noqa: E731 (each has its own)
+        if parent is None:
+            store = (ReplacedKey if replaced else Spool)(
+                self.disk,
+                account.key,
+                account.url,
+                options.spool_max_bytes,
+                options.segment,
+                clock,
+            )
+        else:
+            store = parent.inherited(self.disk, clock)
+        self.store = store
         settings = configure(
             process.secret, base_url=account.url, on_error=process.on_error, **options.client()
         )
         self.buffer = process.engine.attach(settings, store=store)
+
+    def inherited(self, disk: SharedDisk, clock: Callable[[], float]) -> Spool:
+        """The store as a forked child has it: its files are open, and its numbers those of now."""
+        files = self.disk.machine.files.values()
+        store = deepcopy(self.store, {id(self.disk): disk, **{id(each): each for each in files}})
+        positions: Any = store._positions
+        positions.clear()
+        positions.extend(self.store._positions)
+        store._next, store._clock = positions.popleft, clock
+        return store
 
 
 class Process:
@@ -149,6 +168,7 @@ class Process:
         account: its clients'.
         options: the settings of each client.
         replaced: its clients adopt the logs of the account's former key.
+        parent: the process from which it is forked.
     """
 
     def __init__(
@@ -159,6 +179,7 @@ class Process:
         options: Sequence[Options],
         *,
         replaced: bool = False,
+        parent: Process | None = None,
     ) -> None:
         self.world = world
         self.number = number
@@ -190,8 +211,9 @@ class Process:
             random=self._random,
             wake=self._wake,
         )
-        for each in options:
-            self.clients.append(Client(self, each, replaced=replaced))
+        parents = [None] * len(options) if parent is None else parent.clients
+        for each, of in zip(options, parents, strict=True):
+            self.clients.append(Client(self, each, replaced=replaced, parent=of))
         if not options[0].isolate_rejected:
             world.server.whole.add(number)
 
@@ -216,6 +238,16 @@ class Process:
     def kill_at(self, operation: int, *, late: bool) -> None:
         """Have it killed at an operation on the disk, counted from now."""
         self._any().disk.kill_at(operation, late=late)
+
+    def fork(self, number: int, *, announced: bool) -> Process:
+        """A child that sends through what it inherits. Nothing is told to a store of a fork that is
+        not announced."""
+        options = [client.options for client in self.clients]
+        child = Process(self.world, number, self.account, options, parent=self)
+        if announced:
+            for client in child.clients:
+                client.store.forked()
+        return child
 
     def spare(self) -> None:
         """Have it killed no more."""
@@ -277,6 +309,8 @@ class Process:
         client.accepted += 1
         if not world.ledger.places.get(event.number):
             raise Violation("on disk", f"{event} is not on the disk when its call returns")
+        if not self.closing and not world.ledger.is_in_log_of(event, self.number):
+            raise Violation("own log", f"{event} is not in a log of its process")
         if outcome is None:
             self._pending[id(delivery)] = delivery, event
             if self._random.random() < 0.1:

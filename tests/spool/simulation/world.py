@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Request
 
-    from .plan import Plan, Step
+    from .plan import Options, Plan, Step
 
 __all__ = ["World"]
 
@@ -260,6 +260,9 @@ class World:
             case "start":
                 if len(there) < MOST:
                     self._start(step)
+            case "fork":
+                if live and len(there) < MOST:
+                    self._fork(step, step.pick(live))
             case "power failure":
                 self._fail()
             case "disk":
@@ -296,10 +299,29 @@ class World:
         options = [self.plan.options(self.random) for _ in range(clients)]
         whole = options[0].isolate_rejected
         options = [replace(each, isolate_rejected=whole) for each in options]
+        if self.calm:
+            options = [self._with_room(each) for each in options]
         process = Process(self, number, account, options, replaced=replaced)
         self.processes.append(process)
         self.say(f"{process}: {options}")
         return process
+
+    def _with_room(self, options: Options) -> Options:
+        """The settings with room for events that the API accepts, beside batches that always fail:
+        many of them may fill memory and disk, and stop the others then."""
+        time = self.server.time(self.now)
+        failing = sum(
+            event.nature == "poison" and not self.history.is_ended(event, time)
+            for event in self.history.events.values()
+        )
+        memory = max(options.max_queue, 10 * failing) if failing > 2 else options.max_queue
+        return replace(options, max_queue=memory, spool_max_bytes=1 << 30)
+
+    def _fork(self, step: Step, parent: Process) -> None:
+        announced = step.draws[1] < 0.5
+        child = parent.fork(len(self.processes) + 1, announced=announced)
+        self.processes.append(child)
+        self.say(f"{child} is a child of {parent}, {'' if announced else 'not '}announced")
 
     def _kill(self, step: Step, process: Process) -> None:
         if step.kind == "kill":
