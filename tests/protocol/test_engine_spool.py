@@ -991,6 +991,14 @@ def test_an_event_stays_behind_one_that_was_stored_alone_during_its_call() -> No
     assert result_of(delivery).success
 
 
+def test_an_event_stays_behind_one_without_room_in_memory() -> None:
+    """Also one that is sent before the call of that one returns."""
+    driver = crowded()
+    driver.spool.after = lambda: driver.buffer.send(event(2))
+    driver.buffer.send(event(1, text="x" * 1_800))
+    delivers_the_rest(driver, [0, 1, 2], of=3)
+
+
 def test_an_event_that_is_read_during_its_call_is_sent_once() -> None:
     """It was stored alone: its call says so after a poll has read it."""
     driver = SpoolDriver(max_queue=2)
