@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from spool.memory import Machine, Process
@@ -11,7 +12,7 @@ from protocol.requests import is_authorization
 from protocol.simulator import BASE_URL, KEY, START, Driver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Sequence
 
     from masivo.protocol import Buffer, ClientOptions, Output, StoreWork
 
@@ -22,7 +23,7 @@ class SharedSpool(Spool):
     """A spool that other callers, or polls, use in the middle of a call.
 
     Attributes:
-        before: called before the next event is written.
+        before: called before the next event, or the next group of events, is written.
         after: called once it is written.
     """
 
@@ -31,14 +32,23 @@ class SharedSpool(Spool):
 
     def append(self, event: bytes, at: float, certain: bool) -> int:
         """See Store."""
+        with self._shared():
+            return super().append(event, at, certain)
+
+    def append_all(self, events: Sequence[bytes], at: float, certain: bool) -> Sequence[int]:
+        """See Store."""
+        with self._shared():
+            return super().append_all(events, at, certain)
+
+    @contextmanager
+    def _shared(self) -> Generator[None]:
         before, after = self.before, self.after
         self.before = self.after = None
         if before is not None:
             before()
-        position = super().append(event, at, certain)
+        yield
         if after is not None:
             after()
-        return position
 
 
 class SpoolDriver(Driver):

@@ -8,6 +8,7 @@ from email.utils import formatdate
 import pytest
 
 from masivo import MasivoClosedError
+from masivo._protocol.events.form import size
 from masivo._protocol.json import encode
 from masivo.protocol import StoreError
 
@@ -80,6 +81,24 @@ def test_a_batch_that_memory_has_no_room_for_is_read_from_the_store() -> None:
     heir = SpoolDriver(driver.disk, max_queue=7, batch_size=5)
     heir.buffer.use()
     assert [n for each in recover(heir) for n in numbers(each)] == [*range(100, 200)]
+
+
+def test_a_batch_that_fills_memory_is_in_memory() -> None:
+    """To the last event, and to the last byte."""
+    small = encoded(1, 2, 3)
+    length = sum(size(each) for each, _ in small)
+    for driver in (SpoolDriver(max_queue=3), SpoolDriver(max_queue_bytes=length)):
+        assert not any(each.done() for each in driver.buffer.put_all(small))
+    for driver in (SpoolDriver(max_queue=2), SpoolDriver(max_queue_bytes=length - 1)):
+        assert all(each.done() for each in driver.buffer.put_all(small))
+
+
+def test_an_event_stays_behind_a_batch_that_memory_has_no_room_for() -> None:
+    """Also one that is sent before the call that brought the batch returns."""
+    driver = SpoolDriver(max_queue=7)
+    driver.spool.after = lambda: driver.buffer.send(event(10))
+    driver.buffer.put_all(encoded(*range(10)))
+    assert [n for each in recover(driver, 120.0) for n in numbers(each)] == [*range(11)]
 
 
 def test_a_client_without_a_store_takes_no_encoded_event() -> None:

@@ -307,6 +307,15 @@ def test_a_flush_in_an_outage_ends_with_the_first_try() -> None:
     assert unwrap(ticket.claim()) == FlushResult(0, 0, 3)
 
 
+def test_a_flush_counts_what_is_on_disk_alone() -> None:
+    """Together with the events that it left itself."""
+    driver = SpoolDriver(max_retries=0, max_queue=2)
+    driver.send_numbers(*range(5))
+    ticket = driver.flush()
+    outage(driver, 20.0)
+    assert unwrap(ticket.claim()) == FlushResult(0, 0, 5)
+
+
 def test_a_flush_waits_for_what_was_not_tried_yet() -> None:
     """Though another customer's events were left meanwhile."""
     driver = SpoolDriver(max_retries=0, batch_size=1)
@@ -561,6 +570,24 @@ def test_an_event_that_comes_while_its_customer_is_read_again_keeps_its_place() 
     assert accepted == [*range(2_200)]
 
 
+def test_an_event_behind_others_stays_there_while_another_customer_is_read_again() -> None:
+    """The read passes the event, and earlier ones of its customer that are not in memory."""
+    driver = SpoolDriver(max_queue_bytes=4_000, max_event_bytes=3_900, batch_size=1, max_retries=0)
+    driver.dice.always = 0.0
+    driver.sign_in()
+    driver.send(*(event(n, "bad", text="x" * 1_000) for n in range(3)))
+    driver.respond(503)
+    driver.send(event(10, "good", text="x" * 1_500))  # the others of "bad" make room
+    assert sorted(numbers(each)[0] for each in driver.out) == [0]
+    assert driver.outbox.backlog.own.skipped == {"bad"}
+    driver.spool.before = lambda: driver.buffer.send(event(11, "good", text="x" * 3_500))
+    driver.buffer.send(event(12, "good"))
+    driver.accept()
+    accepted = [n for each in recover(driver, 120.0) for n in numbers(each)]
+    assert [n for n in accepted if n < 10] == [1, 2]
+    assert [n for n in accepted if n >= 10] == [10, 11, 12]
+
+
 def test_a_flush_counts_events_that_went_back_to_disk_once() -> None:
     """It waits for them if the API takes them before any is given up."""
     driver = SpoolDriver(max_retries=0, max_queue=1_000)
@@ -613,7 +640,8 @@ def test_a_store_is_tended_at_once_where_it_is_due_and_then_left_alone() -> None
 
 
 def test_events_are_accepted_while_the_key_is_refused() -> None:
-    """Their deliveries end; the key is tried again after 30 s, then 60, … up to 10 min."""
+    """Their deliveries end; the key is tried again after 30 s, then 60, … up to 10 min. Once the API
+    has accepted a batch, it is 30 s again."""
     driver = SpoolDriver()
     driver.buffer.use()
     driver.advance(7.0)  # the key has its own time, whenever logs are looked for
@@ -634,6 +662,14 @@ def test_events_are_accepted_while_the_key_is_refused() -> None:
     assert sorted(n for each in recover(driver) for n in numbers(each)) == [1, 2]
     assert first.claim() is not None
     assert second.claim() is not None
+    driver.send_numbers(3)
+    driver.flush()
+    driver.respond(401, to=driver.batch())
+    until = driver.now + 30.0
+    driver.respond(403, {"error": "no"}, to=driver.authorization())
+    while not driver.out:
+        driver.sleep()
+    assert driver.now == pytest.approx(until)
 
 
 def test_a_flush_ends_at_once_while_the_key_is_refused() -> None:
@@ -732,6 +768,10 @@ def test_an_event_for_which_memory_has_no_room_is_on_disk_alone() -> None:
     assert [each.done() for each in deliveries] == [False] * 10 + [True] * 20
     error = error_of(deliveries[10])
     assert type(error).__name__ == "MasivoQueueFullError"
+    assert error.message == (
+        "the buffer is full (max_queue=10 events, max_queue_bytes=67108864), or older events wait "
+        "on disk"
+    )
     assert error.spooled
     assert driver.buffer.stats().accepted == 30
     driver.flush()
@@ -804,6 +844,20 @@ def test_drain_waits_for_room_on_the_disk() -> None:
     driver.poll()
     assert ticket.claim() is None
     recover(driver, 5.0)
+    assert ticket.claim() is True
+
+
+def test_drain_waits_a_second_after_a_write_that_failed() -> None:
+    """Then the store may be tried again."""
+    driver = SpoolDriver()
+    driver.disk.full = True
+    driver.send_numbers(1)
+    ticket = driver.buffer.drain()
+    driver.poll()
+    assert ticket.claim() is None
+    driver.sleep_until(driver.now + 0.9)
+    assert ticket.claim() is None
+    driver.sleep_until(driver.now + 0.1)
     assert ticket.claim() is True
 
 
@@ -997,6 +1051,17 @@ def test_an_event_stays_behind_one_without_room_in_memory() -> None:
     driver.spool.after = lambda: driver.buffer.send(event(2))
     driver.buffer.send(event(1, text="x" * 1_800))
     delivers_the_rest(driver, [0, 1, 2], of=3)
+
+    driver = SpoolDriver(max_queue=1)
+    in_flight(driver, 0)
+
+    def meanwhile() -> None:
+        driver.accept()
+        driver.buffer.send(event(2))
+
+    driver.spool.after = meanwhile
+    driver.buffer.send(event(1))
+    delivers_the_rest(driver, [1, 2], of=3)
 
 
 def test_an_event_that_is_read_during_its_call_is_sent_once() -> None:

@@ -200,6 +200,11 @@ def test_spellings_of_one_base_url(url: str, one: str) -> None:
     assert account.base_url == one_spelling(url) == one
 
 
+def test_what_is_no_address_is_spelled_as_it_is() -> None:
+    """The text of a log on disk may be anything."""
+    assert one_spelling("a.test/") == "a.test/"
+
+
 @pytest.mark.parametrize(
     "url",
     [

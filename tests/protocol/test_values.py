@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from typing import Any
 
 import msgspec
 import pytest
 
+from masivo import _protocol
 from masivo._protocol import __version__, settings, values
-from masivo._protocol.batches import queues
+from masivo._protocol.batches.batch import Part
 from masivo._protocol.errors import MasivoError
 from masivo._protocol.reporting import activity
-from masivo._protocol.wire import api, requests, responses
+from masivo._protocol.storage import kept
+from masivo._protocol.storage.kept import Kept
+from masivo._protocol.wire import api
 from masivo.protocol import (
     MAX_BODY,
+    Delivery,
     FailedEvent,
     Failure,
+    Output,
     Request,
     Response,
     SendEventResult,
@@ -28,11 +35,14 @@ def _is_value(kind: type) -> bool:
     return is_dataclass(kind) or issubclass(kind, msgspec.Struct)
 
 
+CHANGING = {Delivery, Kept, Part, Output, kept._Fields}
+"""The structs of the core that are no values."""
 VALUES: list[type[Any]] = [
     kind
-    for module in (values, settings, queues, activity, api, requests, responses)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and _is_value(kind) and kind.__module__ == module.__name__
+    for found in pkgutil.walk_packages(_protocol.__path__, f"{_protocol.__name__}.")
+    for kind in vars(import_module(found.name)).values()
+    if isinstance(kind, type) and _is_value(kind) and kind.__module__ == found.name
+    if kind not in CHANGING
 ]
 
 

@@ -198,7 +198,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/queues.py", "PerCustomer.clear: without self._long.clear()"),
         ("sending/timers.py", "Timers.clear: without self._heap.clear()"),
     ],
-    "a choice: the name of a version": [
+    "the tool imports it before it can be changed: `test_the_version_is_one` reads it": [
         ("__init__.py", "__version__: '0.1.0': another text"),
     ],
     "a choice: of two that are equal either could be named": [

@@ -329,11 +329,7 @@ class SpooledOutbox(LeavingOutbox):
 
     def _look_at(self, now: float) -> float | None:
         """The time of the next ``step`` if nothing else happens."""
-        times = [
-            self.backlog.next_at(now),
-            self._upkeep.next_at(),
-            self._room_at if self._drains else None,
-        ]
+        times = [self.backlog.next_at(now), self._upkeep.next_at(), self._room_at]
         if self._aside.batches or self._kept_queued:
             context = self._context
             if self._authorizer.refusal() is not None:

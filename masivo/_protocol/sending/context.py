@@ -106,7 +106,6 @@ class Context:
             self._abandoned(request_id, None)
         self._requests.clear()
         self.timers.clear()
-        self.sent_inside.clear()
         self.latest_token = None
         self.out.warnings.extend(self.losses.drain(self.now))
 

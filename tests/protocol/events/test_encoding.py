@@ -22,7 +22,7 @@ import pytest
 from masivo._protocol.errors import MasivoValidationError
 from masivo._protocol.events import encoding
 from masivo._protocol.events.encoding import encoder
-from masivo._protocol.events.form import BRACE, decode, opening, size
+from masivo._protocol.events.form import BRACE, complete, decode, opening, size
 from masivo._protocol.wire.requests import envelope_size
 from masivo.protocol import Api
 from protocol.simulator import event, settings
@@ -284,6 +284,15 @@ def test_the_customer_is_told_as_a_plain_text() -> None:
     encode = encoder(settings())
     assert encode(event(customer_id=Kind.VIEW))[1] == "VIEW"
     assert type(encode(event(customer_id=Text("c")))[1]) is str
+
+
+def test_an_event_is_completed_with_a_stamp_of_its_own_or_of_another_time() -> None:
+    """It is JSON then, as an export has it."""
+    kept, _ = encoder(settings())(event())
+    stamped = complete(kept, 1_767_225_600.0)
+    assert stamped.startswith(b'{"issued_at":"2026-01-01T00:00:00.000Z","type":')
+    assert decode(stamped) == {"issued_at": "2026-01-01T00:00:00.000Z", **event()}
+    assert complete(stamped, 0.0) == stamped
 
 
 def test_an_event_is_taken_as_it_is_at_the_call() -> None:

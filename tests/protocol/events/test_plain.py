@@ -328,6 +328,13 @@ class Number(UUID):
         return self.text
 
 
+class Price(Decimal):
+    """A number that is shown with its currency."""
+
+    def __str__(self) -> str:
+        return f"{Decimal.__str__(self)} EUR"
+
+
 class Finite(Decimal):
     """A number that is finite by its own account."""
 
@@ -354,6 +361,11 @@ def test_a_text_of_its_own_class_is_sent_as_a_str() -> None:
     text: also that of a lazy proxy."""
     for value in (Markup("a"), Lazy(Markup("a")), moment(Markup("a")), number(Markup("a"))):
         assert sent(value) == "a"
+
+
+def test_a_number_is_sent_as_a_number_however_it_is_shown() -> None:
+    """Of a subclass of Decimal the number counts, not its ``__str__``."""
+    assert sent([Price("1.10")]) == [1.1]
 
 
 @pytest.mark.parametrize(
