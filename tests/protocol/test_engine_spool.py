@@ -640,8 +640,8 @@ def test_a_store_is_tended_at_once_where_it_is_due_and_then_left_alone() -> None
 
 
 def test_events_are_accepted_while_the_key_is_refused() -> None:
-    """Their deliveries end; the key is tried again after 30 s, then 60, … up to 10 min. Once the API
-    has accepted a batch, it is 30 s again."""
+    """Their deliveries end; the key is tried again after 30 s, then 60, … up to 10 min. Once the
+    API has accepted a batch, it is 30 s again."""
     driver = SpoolDriver()
     driver.buffer.use()
     driver.advance(7.0)  # the key has its own time, whenever logs are looked for
