@@ -76,6 +76,13 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "# noqa: SLF001 (it has no other name)"
         ),
     ],
+    "no lease has such a token": [
+        (
+            "masivo/relay/leases.py Leases._renew: [self._relay, round(1000 * self._ttl), fresh, "
+            '*(held.get(n, b"") for n in partitions)], => [self._relay, round(1000 * self._ttl), '
+            'fresh, *(held.get(n, b"XXXX") for n in partitions)],'
+        ),
+    ],
     "a host has no capital letters": [
         (
             'masivo/_http/proxies.py _is_excluded: host = (parts.hostname or "").rstrip(".") => '

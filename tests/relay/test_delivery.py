@@ -11,6 +11,7 @@ import pytest
 from masivo.protocol import Secret
 from masivo.relay.connection import Connections
 from masivo.relay.delivery import Delivery
+from masivo.relay.on_redis import RedisStore
 from masivo.relay.partition import Partition
 from masivo.relay.scripts import Keys
 from masivo.relay.store import RelayError
@@ -91,3 +92,10 @@ def test_what_is_no_url_of_a_redis_is_shown_nowhere(url: str) -> None:
     """It may be a password."""
     with pytest.raises(RelayError, match=r"^the URL is no URL of a Redis"):
         Connections(Secret(url))
+
+
+def test_a_store_shows_its_place_and_no_secret() -> None:
+    """In a traceback out of its constructor, too, where it has no place yet."""
+    store = RedisStore("redis://:pa55word@a/1", "a-key", base_url="http://127.0.0.1:1")
+    assert repr(store) == "<RedisStore redis://a/1>"
+    assert repr(RedisStore.__new__(RedisStore)) == "<RedisStore None>"

@@ -60,6 +60,13 @@ def test_the_numbers_of_the_intake(shared: tuple[Running, MemoryStore]) -> None:
     assert numbers["masivo_relay_dead_letters"] == 3
 
 
+def test_the_numbers_say_what_they_are(shared: tuple[Running, MemoryStore]) -> None:
+    """A Prometheus of today takes no numbers without their type."""
+    relay, _ = shared
+    answer = relay.ask("GET", "/metrics", root=True)
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+
+
 def test_numbers_of_other_programs_are_not_among_them() -> None:
     """Each relay has a registry of its own: two in a process are no fault."""
     first, second = Metrics(), Metrics()
