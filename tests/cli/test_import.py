@@ -973,8 +973,10 @@ def test_standard_input_cannot_be_resumed(shell: Shell) -> None:
 
 
 def test_any_other_pipe(shell: Shell) -> None:
-    """A pipe that a shell passes for ``<(…)`` is read like standard input."""
+    """A pipe that a shell passes for ``<(…)`` is read like standard input. It has several readers
+    if its user says so."""
     reading, writing = os.pipe()
+    fcntl.flock(reading, fcntl.LOCK_EX)
     with os.fdopen(writing, "wb") as pipe:
         pipe.write(json.dumps(event(1)).encode() + b"\n{bad\n")
     ended = shell.masivo("import", f"/dev/fd/{reading}")

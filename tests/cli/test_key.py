@@ -95,12 +95,13 @@ def test_never_as_an_argument(shell: Shell, arguments: tuple[str, ...]) -> None:
     assert not shell.emulator.requests
 
 
-def test_key_file(shell: Shell) -> None:
+def test_key_file(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that only the user can read may hold the key."""
+    monkeypatch.setenv("MASIVO_API_KEY", "")
     path = shell.folder / "key"
     path.write_text(shell.emulator.client_key + "\n")
     path.chmod(0o600)
-    ended = shell.run("check", "--key-file", "key", MASIVO_API_KEY="")
+    ended = shell.masivo("check", "--key-file", "key")
     assert (ended.code, ended.err) == (0, "")
 
 

@@ -40,7 +40,7 @@ def test_console_script() -> None:
 
 def test_help(shell: Shell) -> None:
     """The help names every command and every exit code."""
-    ended = shell.run("--help")
+    ended = shell.masivo("--help")
     assert ended.code == 0
     for word in ("check", "send", "import", "spool", "relay", "emulator"):
         assert f"\n  {word} " in ended.out
@@ -230,12 +230,12 @@ def test_shell_completion() -> None:
 
 def test_help_as_a_word(shell: Shell) -> None:
     """``masivo help COMMAND`` prints what ``masivo COMMAND --help`` does."""
-    assert shell.run("help", "send").out == shell.run("send", "--help").out
+    assert shell.masivo("help", "send").out == shell.masivo("send", "--help").out
 
 
 def test_an_unknown_option_is_not_taken_for_a_key(shell: Shell) -> None:
     """The advice names no option that is there to be refused."""
-    ended = shell.run("send", "--type", "VISIT")
+    ended = shell.masivo("send", "--type", "VISIT")
     assert ended.code == Exit.USAGE
     assert "No such option" in ended.err
     assert "--token" not in ended.err

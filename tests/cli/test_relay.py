@@ -156,16 +156,18 @@ def test_what_cannot_work_is_refused_with_a_way_out(
     shell: Shell, arguments: list[str], words: str
 ) -> None:
     """With exit code 2, before anything is sent or stored."""
-    ended = shell.run("relay", *arguments, MASIVO_API_KEY=shell.emulator.client_key)
+    ended = shell.masivo("relay", *arguments)
     assert ended.code == 2
     assert words in ended.err
     assert not (shell.folder / "a").exists()
 
 
-def test_keys_of_which_there_are_none_are_refused(shell: Shell) -> None:
+def test_keys_of_which_there_are_none_are_refused(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise the relay would take the API's key from its clients, which nobody wanted."""
-    key = shell.emulator.client_key
-    ended = shell.run("relay", "--spool", "a", MASIVO_API_KEY=key, MASIVO_RELAY_KEYS=" , ")
+    monkeypatch.setenv("MASIVO_RELAY_KEYS", " , ")
+    ended = shell.masivo("relay", "--spool", "a")
     assert ended.code == 2
     assert "MASIVO_RELAY_KEYS holds no key" in ended.err
 
@@ -176,23 +178,16 @@ def test_a_port_that_is_taken_is_named(shell: Shell) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ended = shell.run(
-            "relay", "--spool", "a", "--port", port, MASIVO_API_KEY=shell.emulator.client_key
-        )
+        ended = shell.masivo("relay", "--spool", "a", "--port", port)
     assert ended.code == 2
     assert f"127.0.0.1:{port}" in ended.err
     assert "--port" in ended.err
 
 
-def test_a_relay_does_not_deliver_to_itself(shell: Shell) -> None:
+def test_a_relay_does_not_deliver_to_itself(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the clients' MASIVO_BASE_URL is set for it, too."""
-    ended = shell.run(
-        "relay",
-        "--spool",
-        "a",
-        MASIVO_API_KEY="k",
-        MASIVO_BASE_URL="http://localhost:8311/api/storefront/v1",
-    )
+    monkeypatch.setenv("MASIVO_BASE_URL", "http://localhost:8311/api/storefront/v1")
+    ended = shell.masivo("relay", "--spool", "a")
     assert ended.code == 2
     assert "this relay's own" in ended.err
 
@@ -268,7 +263,8 @@ def test_a_redis_that_cannot_be_used_is_named_without_its_password(
 ) -> None:
     """Neither the right one nor a wrong one is shown."""
     wrong = redis_url.replace(PASSWORD, "a-wrong-password")
-    ended = [shell.run("relay", MASIVO_RELAY_REDIS=wrong)]
+    monkeypatch.setenv("MASIVO_RELAY_REDIS", wrong)
+    ended = [shell.masivo("relay")]
     for url in (wrong, "redis://:a-wrong-password@127.0.0.1:9/0", "ftp://:a-wrong-password@a"):
         monkeypatch.setenv("MASIVO_RELAY_REDIS", url)
         ended.append(shell.masivo("relay", "rejected"))

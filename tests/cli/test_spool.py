@@ -206,7 +206,7 @@ def test_an_export_is_imported(shell: Shell) -> None:
 def test_export_to_standard_output(shell: Shell) -> None:
     """Nothing else is printed there."""
     leave(shell, 2)
-    ended = shell.run("spool", "spool", "--export", "-")
+    ended = shell.masivo("spool", "spool", "--export", "-")
     assert ended.code == 0
     assert [json.loads(line)["n"] for line in ended.out.splitlines()] == [0, 1]
 
