@@ -45,7 +45,7 @@ _OPTIONS: Final = {
 """Options of other programs, and what to do instead."""
 _FIELDS: Final = {
     "send": "TYPE is the first argument; other fields of the event are -d KEY=VALUE.",
-    "import": "A field of all events is -d KEY=VALUE; one of a column is --map FIELD=COLUMN.",
+    "import": "For a field of all events use -d KEY=VALUE, for a column --map FIELD=COLUMN.",
 }
 """For the commands with fields of events, as an unknown option may be one."""
 

@@ -246,7 +246,7 @@ def test_an_unknown_option_is_not_taken_for_a_key(shell: Shell) -> None:
     [
         ("send --type VISIT", "'--type'. TYPE is the first argument; other fields of the event"),
         ("send T --custmer c", "'--custmer'. Did you mean '--customer'?"),
-        ("import f.csv --type VISIT", "'--type'. A field of all events is -d KEY=VALUE"),
+        ("import f.csv --type VISIT", "'--type'. For a field of all events use -d KEY=VALUE"),
         ("import f.csv --sep ;", "'--sep'. Did you mean '--delimiter'?"),
         ("check --verbose", "'--verbose'. To see each step, set MASIVO_LOG=debug"),
         ("-v", "'-v'. To see each step"),
