@@ -196,8 +196,8 @@ class FaultPlan:
         times: int | None,
     ) -> None:
         """Queue a fault; see `Emulator.fail`."""
-        if times is not None and times < 1:
-            raise ValueError("times must be at least 1")
+        if times is not None and not (isinstance(times, int) and times >= 1):
+            raise ValueError(f"times must be 1 or more, or None for every request, not {times!r}")
         if number is None:
             self._rules.append(_Rule(fault, route, None, times))
             return

@@ -1,5 +1,7 @@
 """Which request a fault hits, and which faults make sense."""
 
+from typing import Any
+
 import pytest
 
 from masivo.emulator import Fault
@@ -27,6 +29,13 @@ def test_the_next_requests() -> None:
     """A fault applies to the next `times` requests."""
     plan = planned(A, times=2)
     assert [plan.take("events", n, n) for n in (1, 2, 3)] == [A, A, None]
+
+
+@pytest.mark.parametrize("times", [0, "always"])
+def test_times(times: Any) -> None:
+    """Anything but a number from 1, or None, is a ValueError that says so."""
+    with pytest.raises(ValueError, match="times must be 1 or more, or None for every request"):
+        planned(A, times=times)
 
 
 def test_for_ever() -> None:

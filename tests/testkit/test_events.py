@@ -49,6 +49,8 @@ def test_an_event_counts_from_the_call_on(
     assert len(masivo_events) == 2
     assert masivo_events[-1] == masivo_events.all[1]
     assert masivo_events[:1] == [found]
+    assert masivo_events == masivo_events.all
+    assert masivo_events != [found]
     assert masivo_emulator.batches == []
     masivo_events.clear()
     assert not masivo_events.all

@@ -36,7 +36,8 @@ class MasivoEvents(Sequence["dict[str, Any]"], Advised):
     delivered. It no longer counts once it has failed. Events delivered by child processes count as
     well. Each is a dict, as it was sent, without an ``issued_at`` that the client adds.
 
-    It is a sequence: ``len(masivo_events)``, ``masivo_events[-1]``, iteration.
+    It is a sequence: ``len(masivo_events)``, ``masivo_events[-1]``, iteration. It equals a list of
+    the same events.
     """
 
     def __init__(self, emulator: Emulator, recorder: Recorder) -> None:
@@ -70,6 +71,9 @@ class MasivoEvents(Sequence["dict[str, Any]"], Advised):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.all)
+
+    def __eq__(self, other: object) -> bool:
+        return self.all == other if isinstance(other, list) else self is other
 
     def __repr__(self) -> str:
         return f"<MasivoEvents {self.all!r}>"
