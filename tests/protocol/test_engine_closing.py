@@ -523,3 +523,13 @@ def test_an_event_whose_sender_saw_the_client_open() -> None:
     assert type(error_of(late)) is MasivoClosedError
     stats = driver.buffer.stats()
     assert (stats.accepted, stats.failed, stats.queued) == (2, 2, 0)
+
+
+def test_a_close_of_a_destroyed_client_sets_no_timer() -> None:
+    """Another client of the key has nothing to wake up for."""
+    driver = Driver()
+    driver.client()
+    tickets = [driver.buffer.destroy(), driver.buffer.close(10.0)]
+    driver.poll()
+    assert [each.claim() for each in tickets] == [True, True]
+    assert driver.wake_at is None

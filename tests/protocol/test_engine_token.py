@@ -556,6 +556,15 @@ def test_a_401_after_another_response_is_a_first_one_again(broken: bool) -> None
     assert result_of(delivery).success
 
 
+def test_a_batch_that_got_a_401_fails_with_the_authorization() -> None:
+    """It waits for a token as other events do, and no longer than the retries last."""
+    driver = Driver(max_retries=0)
+    _, (delivery,) = in_batch(driver, 1)
+    revoke(driver)
+    driver.respond(503, to=driver.authorization())
+    assert error_of(delivery).status == 503
+
+
 def test_a_401_for_a_replaced_token_does_not_authorize_anew() -> None:
     """If the token was replaced meanwhile, a 401 for the old one is retried with the current one,
     which survives."""
@@ -741,3 +750,15 @@ def test_what_is_out_goes_on_when_the_key_is_refused() -> None:
     assert not two.done()
     driver.accept(to=second)
     assert result_of(two).success
+
+
+def test_a_last_try_is_the_last_for_who_asks_for_a_token_and_closes() -> None:
+    """Retries go on for other clients alone."""
+    driver = Driver()
+    driver.send_numbers(1)
+    ticket = driver.buffer.token()
+    driver.close(60.0)
+    driver.respond(503, to=driver.authorization())
+    driver.respond(503, to=driver.authorization())
+    assert error_of(ticket).status == 503
+    assert driver.closed

@@ -110,6 +110,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("wire/api.py", "_says_server: '': another text"),
         ("wire/responses.py", "retry_after: '': another text"),
     ],
+    "a time that has passed, as the other has": [
+        ("batches/upkeep.py", "Upkeep.room_was_made: 0.0 + 1"),
+    ],
     "beyond every bound": [
         ("sending/backoff.py", "full_jitter: 64 + 1"),
     ],
@@ -141,6 +144,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "events/encoding.py",
             "check: if type(brand) is not str and brand is not None: always",
         ),
+        ("batches/outbox.py", "Outbox._is_in_flight: if self._in_batches is None: always"),
+        ("events/encoding.py", "encoder: if kind_of_event is not dict: always"),
         ("events/encoding.py", "check: if type(customer) is not str or not customer: always"),
         ("events/encoding.py", "check: if type(kind) is not str or not kind: always"),
         ("events/encoding.py", "encoder: len(encoded) > limit - STAMP_SIZE: Gt -> GtE"),

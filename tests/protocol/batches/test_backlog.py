@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from masivo._protocol.batches.adoption import LOOK
-from masivo._protocol.batches.backlog import PAUSE, WINDOW
+from masivo._protocol.batches.backlog import WINDOW
 from masivo._protocol.storage.store import Window
 from masivo.protocol import FlushResult, StoreDone, StoreError, unwrap
 from protocol.live import LiveDriver, LiveLog
@@ -24,8 +24,8 @@ def test_a_log_that_cannot_be_read_is_read_again_after_a_pause() -> None:
     driver.works = []
     driver.engine.hand_back(work.id, work.interrupted)
     driver.poll()
-    assert driver.wake_at == driver.now + PAUSE
-    driver.advance(PAUSE - 0.01)
+    assert driver.wake_at == driver.now + 1.0
+    driver.advance(0.99)
     assert driver.works == []
     driver.advance(0.01)
     driver.work()
@@ -46,7 +46,7 @@ def test_an_own_log_that_cannot_be_read_is_read_again_after_a_pause() -> None:
     driver.engine.hand_back(work.id, StoreDone([done[0], StoreError("no")]))
     driver.poll()
     assert driver.out == []
-    driver.advance(PAUSE - 0.01)
+    driver.advance(0.99)
     assert driver.out == []
     driver.advance(0.01)
     assert numbers(driver.batch()) == [2]
@@ -69,9 +69,9 @@ def test_a_flush_waits_for_a_log_that_cannot_be_read() -> None:
     driver.works = []
     driver.poll()
     driver.held = False
-    driver.advance(PAUSE / 2)
+    driver.advance(0.5)
     assert flush.claim() is None
-    driver.advance(PAUSE / 2)
+    driver.advance(0.5)
     driver.grant()
     driver.accept()
     assert flush.claim() == FlushResult(1, 0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from protocol.requests import numbers
 from protocol.simulator import Driver, event, in_batch
+from protocol.spooled import SpoolDriver
 
 if TYPE_CHECKING:
     from masivo.protocol import Buffer
@@ -40,6 +41,17 @@ def test_it_counts_from_the_call() -> None:
     driver.poll()
     driver.now += 1.0
     assert (oldest(driver), oldest(driver, other)) == (3.0, 1.0)
+
+
+def test_it_counts_from_the_call_of_an_earlier_process() -> None:
+    """An adopted event is as old as it is."""
+    first = SpoolDriver()
+    first.send_numbers(1)
+    first.process.kill()
+    driver = SpoolDriver(first.disk, at=first.now + 10.0)
+    driver.buffer.use()
+    driver.poll()
+    assert oldest(driver) == 12.0  # with the margin of a wall clock
 
 
 def test_it_counts_what_is_in_flight() -> None:

@@ -66,17 +66,23 @@ class Text(str):
 
 
 class Whole(int):
-    """A subclass with a text of its own."""
+    """A subclass with a text and a conversion of its own."""
 
     def __repr__(self) -> str:
         return "not this"
+
+    def __int__(self) -> int:
+        return -1
 
 
 class Real(float):
-    """A subclass with a text of its own."""
+    """A subclass with a text and a conversion of its own."""
 
     def __repr__(self) -> str:
         return "not this"
+
+    def __float__(self) -> float:
+        return -1.0
 
 
 def member(value: object) -> object:
