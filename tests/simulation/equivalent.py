@@ -182,6 +182,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             ),
         ),
     ],
+    "speed alone: the garbage collector sees it": [
+        ("storage/store.py", "Stored: False -> True"),
+    ],
     "speed alone: this many events in a row": [
         ("engine.py", "_ROW: 128 + 1"),
     ],
