@@ -81,6 +81,7 @@ _CONFLICT: Final = failure(
 _LONG_KEY: Final = failure(
     400, "Bad Request", f"An Idempotency-Key may have at most {MAX_KEY} characters"
 )
+_NOTHING: Final = failure(404, "Not Found", f"There is nothing here: base_url ends in {BASE_PATH}")
 _BROKEN: Final = failure(
     500, "Internal Server Error", "The relay has failed; its log says where. Send it again"
 )
@@ -158,6 +159,10 @@ class Intake:
             {"Date": date, **dict(reply.headers)},
             "application/json",
         )
+
+    async def unknown(self, _request: Request, _error: Exception) -> Response:
+        """Respond to a path without a route."""
+        return self.response(_NOTHING)
 
     async def _authorize(self, request: Request) -> Reply:
         if self.tokens is None:
@@ -255,9 +260,5 @@ def _place_of(error: Exception) -> str:
 
 def app(intake: Intake, others: Sequence[Route]) -> Starlette:
     """The application: the intake's routes and the others."""
-
-    async def unknown(_request: Request, _error: Exception) -> Response:
-        base = failure(404, "Not Found", f"There is nothing here: base_url ends in {BASE_PATH}")
-        return intake.response(base)
-
-    return Starlette(routes=[*intake.routes(), *others], exception_handlers={404: unknown})
+    routes = [*intake.routes(), *others]
+    return Starlette(routes=routes, exception_handlers={404: intake.unknown})
