@@ -943,6 +943,22 @@ def test_a_mistyped_address(shell: Shell) -> None:
     assert {str(each["type"]) for each in shell.emulator.events} == {"T"}
 
 
+def test_what_is_done_stays_done_from_run_to_run(shell: Shell) -> None:
+    """Though what comes before it is not done yet: each run adds to what was done by those before
+    it."""
+    shell.write("f.jsonl", event(1), "bad")
+    shell.emulator.fail(Fault(status=503), route="events", times=None)
+    resume = ("import", "f.jsonl", "--retries", "0", "--resume")
+    assert shell.masivo(*resume).code == 6
+    shell.write("f.jsonl", event(1), "bad", "bad, too")
+    assert shell.masivo(*resume).code == 6
+    shell.emulator.heal()
+    assert shell.masivo(*resume).code == 7
+    assert numbers(shell.emulator) == [1]
+    lines = [each["rejected"]["line"] for each in shell.read("f.jsonl.rejected.jsonl")]
+    assert lines == [2, 3]
+
+
 def test_only_one_at_a_time(shell: Shell) -> None:
     """Two imports of one file do not run side by side."""
     shell.write("f.jsonl", event(1))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo.cli.importing import progress
 from masivo.emulator import Fault
 from masivo.protocol import RejectedEvent
 from masivo.spool import Spool
@@ -275,6 +276,15 @@ def test_send(shell: Shell) -> None:
     assert list((shell.folder / "spool").iterdir()) == []
     again = show(shell, "--send")
     assert again.out.startswith(f"Nothing was left in {shell.folder}/spool for this key and ")
+
+
+def test_send_shows_its_progress(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line from time to time, as an import does."""
+    monkeypatch.setattr(progress, "_PLAIN_EVERY", 0.0)
+    leave(shell, 250, at=time.time() - 1_000.0)
+    said = show(shell, "--send").err
+    assert "40%, 100 events, " in said
+    assert "100%, 250 events, " in said
 
 
 def test_send_with_a_key_file(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
