@@ -76,6 +76,13 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "# noqa: SLF001 (it has no other name)"
         ),
     ],
+    "every Redis says it": [
+        (
+            "masivo/relay/on_redis.py RedisStore._watch_memory: most, used = "
+            'info.get("maxmemory", 0), info.get("used_memory", 0) => most, used = '
+            'info.get("maxmemory", 0), info.get("used_memory", )'
+        ),
+    ],
     "no lease has such a token": [
         (
             "masivo/relay/leases.py Leases._renew: [self._relay, round(1000 * self._ttl), fresh, "
@@ -150,6 +157,11 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "a choice that could have been another": [
+        'masivo/cli/account.py options: metavar="FILE", => ',
+        (
+            'masivo/relay/letters.py dead_letters: key, after = Keys(name, 0).rejected, "-" => '
+            'key, after = Keys(name, 1).rejected, "-"'
+        ),
         (
             "masivo/relay/on_spool.py SpoolStore.__init__: self._counted: int = -1 => "
             "self._counted: int = -2"

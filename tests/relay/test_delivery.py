@@ -17,6 +17,23 @@ from masivo.relay.scripts import Keys
 from masivo.relay.store import RelayError
 
 
+def test_the_names_of_a_fleet_s_keys_stay() -> None:
+    """Relays of two versions share them while a fleet is upgraded."""
+    keys = Keys("a", 2)
+    assert vars(keys) == {
+        "prefix": "{a}:",
+        "config": "{a}:config",
+        "secret": "{a}:secret",
+        "members": "{a}:members",
+        "counts": "{a}:counts",
+        "rejected": "{a}:rejected",
+        "streams": ["{a}:stream:0", "{a}:stream:1"],
+        "leases": ["{a}:lease:0", "{a}:lease:1"],
+        "done": ["{a}:done:0", "{a}:done:1"],
+    }
+    assert keys.batch(b"account", "key") == "{a}:batch:ec72313e40c7845cbf6c1460abf1b0a9"
+
+
 class Replies:
     """In place of a Redis: what it replies to each command, in order."""
 
@@ -46,6 +63,14 @@ def test_events_have_the_time_that_was_stored_with_them() -> None:
     window = partition({}, rows).read(None, 10, 1_000)
     times = [(each.at, each.certain) for each in window.events]
     assert times == [(12.5, True), (13.5, False), (5.0, False), (6.0, False)]
+
+
+def test_an_empty_window_ends_where_the_one_before_it_did() -> None:
+    """Whoever reads on from there meets nothing twice."""
+    each = partition({}, [(b"5000-0", {b"t": b"12.500 1", b"e": b"{}"})], [])
+    first = each.read(None, 10, 1_000)
+    second = each.read(first.after, 10, 1_000)
+    assert (second.events, second.after, second.end) == ([], first.after, True)
 
 
 def test_a_partition_that_was_never_read_is_released_without_a_word() -> None:

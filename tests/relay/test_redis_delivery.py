@@ -13,6 +13,8 @@ import pytest
 
 from masivo._protocol.sending import backoff
 from masivo.emulator import Emulator, Fault
+from masivo.relay import on_redis
+from masivo.relay.delivery import Delivery
 from masivo.relay.on_redis import dead_letters
 from masivo.relay.store import Kept, StoreFullError, StoreUnreachableError
 
@@ -22,7 +24,6 @@ from .stores import batch, customer_orders, drained, event, make, numbered, runn
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from masivo.relay.delivery import Delivery
     from masivo.relay.on_redis import RedisStore
 
 
@@ -267,6 +268,24 @@ def test_a_stop_does_not_wait_for_a_dead_api(redis_server: RedisServer, emulator
     assert redis_server.call("XLEN", "{masivo}:stream:0") + sum(
         redis_server.call("XLEN", f"{{masivo}}:stream:{n}") for n in (1, 2, 3)
     )
+
+
+def test_a_stop_does_not_wait_for_a_redis_that_hangs(
+    redis_server: RedisServer, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be removed in time counts twice, and the lease of its partition runs out."""
+    monkeypatch.setattr(on_redis, "ENDS_WITHIN", 0.05)
+    monkeypatch.setattr(Delivery, "drained", False)
+
+    async def main() -> None:
+        store = make(redis_server, emulator)
+        await store.start()
+        await until(lambda: len(store._leases.held) == 4)
+        async with asyncio.timeout(10):
+            await store.stop(0.0)
+
+    asyncio.run(main())
+    assert len(redis_server.call("KEYS", "{masivo}:lease:*")) == 4
 
 
 def test_what_an_entry_has_delivered_is_not_sent_again(

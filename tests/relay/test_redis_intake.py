@@ -8,9 +8,11 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.exceptions import ResponseError
 
 from masivo.relay import on_redis
 from masivo.relay.on_redis import ENTRY, RedisStore
+from masivo.relay.scripts import Script
 from masivo.relay.store import Kept, RelayError, StoreFullError, StoreUnreachableError
 
 from .redis_server import RedisServer
@@ -71,6 +73,15 @@ def test_scripts_are_sent_to_redis_once(redis_server: RedisServer, emulator: Emu
     calls = redis_server.call("INFO", "commandstats")
     assert calls["cmdstat_eval"]["calls"] == 5
     assert calls["cmdstat_evalsha"]["failed_calls"] == 5
+
+
+def test_a_script_has_the_name_that_redis_gives_it(redis_server: RedisServer) -> None:
+    """With the check that each script begins with, and its flags before that."""
+    script = Script("#!lua flags=no-writes\nreturn wrong(KEYS[1], 'hash')")
+    assert redis_server.call("SCRIPT LOAD", script.text) == script.sha
+    redis_server.call("SET", "a", "b")
+    with pytest.raises(ResponseError, match="WRONGTYPE a is a string, not a hash"):
+        redis_server.call("EVALSHA", script.sha, 1, "a")
 
 
 @pytest.mark.parametrize("key", ["stream:3", "counts"])
