@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ._client import clients
@@ -32,8 +33,8 @@ exiting = False
 """True once open clients are flushed, as the interpreter exits: no thread is started any more."""
 
 _pid = os.getpid()
-_spent = 0.0  # seconds of EXIT_TIMEOUT
-_now: Final = time.monotonic  # itself: tests freeze what they find in the module
+_spent: Final[list[float]] = []  # seconds of EXIT_TIMEOUT
+_now: Final = partial(time.monotonic)  # not itself: a test that freezes time replaces that
 
 _locks: Final[list[threading.RLock]] = []
 _at_exit: Final[list[Callable[[], None]]] = []
@@ -86,8 +87,9 @@ def _after_fork_in_child() -> None:
             lock.release()
     for session in sessions:
         session.forked()
-    global exiting, _pid, _spent
-    exiting, _pid, _spent = False, os.getpid(), 0.0
+    global exiting, _pid
+    exiting, _pid = False, os.getpid()
+    _spent.clear()
     sessions.clear()
     registry.clear()
     for client in clients:
@@ -115,15 +117,14 @@ def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
     """Close clients and wait, as the interpreter exits: all clients together have EXIT_TIMEOUT, and
     after Ctrl-C AT_ONCE, as after any signal whose handler raises (``sys.exit`` on SIGTERM). One
     warning counts the events that got no outcome."""
-    global _spent
     began = _now()
     tickets: list[CloseTicket] = []
     with suppress(BaseException):  # of a second signal: nothing more is waited for
         try:
-            _close(clients, tickets, max(0.0, EXIT_TIMEOUT - _spent))
+            _close(clients, tickets, max(0.0, EXIT_TIMEOUT - sum(_spent)))
         except BaseException:  # noqa: BLE001
             _close(clients, tickets, AT_ONCE)
-    _spent += _now() - began
+    _spent.append(_now() - began)
     ended = zip(clients, tickets, strict=False)
     left = [buffer.stats() for (_, buffer), ticket in ended if ticket.outcome is None]
     if lost := sum(stats.queued + stats.in_flight for stats in left):

@@ -50,10 +50,10 @@ class _Unseen(logging.NullHandler):
     def print(self) -> None:
         """Print the kept warnings."""
         self._late = True
-        lines, self._lines = self._lines, {}
-        for line in lines:
-            with suppress(Exception):  # the standard error may be gone by now
-                sys.stderr.write(f"masivo: {line}\n")
+        for line in list(self._lines):
+            if self._lines.pop(line, line) is None:  # no other thread prints it
+                with suppress(Exception):  # the standard error may be gone by now
+                    sys.stderr.write(f"masivo: {line}\n")
 
 
 class _Terminal(logging.Handler):

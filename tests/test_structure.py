@@ -241,11 +241,15 @@ ALONE = {
 
 
 def changed_in_place(source: ast.Module) -> list[int]:
-    """The lines that change an attribute or an item by ``+=`` and its like."""
+    """The lines that change an attribute, an item, or a name of the module's or of a function
+    around theirs, by ``+=`` and its like."""
+    changes = [node for node in ast.walk(source) if isinstance(node, ast.AugAssign)]
+    declared = (node for node in ast.walk(source) if isinstance(node, ast.Global | ast.Nonlocal))
+    shared = {name for node in declared for name in node.names}
     return [
         node.lineno
-        for node in ast.walk(source)
-        if isinstance(node, ast.AugAssign) and not isinstance(node.target, ast.Name)
+        for node in changes
+        if not isinstance(node.target, ast.Name) or node.target.id in shared
     ]
 
 
@@ -259,9 +263,11 @@ def test_no_number_of_several_threads_is_raised_in_place() -> None:
 
 
 def test_the_check_finds_what_is_changed_in_place() -> None:
-    """Attributes and items; names are a function's own."""
+    """Attributes, items, and names that are not a function's own."""
     code = "a.b += 1\na[0] -= 1\nc += 1\na.b = 1\na.b |= c"
     assert changed_in_place(ast.parse(code)) == [1, 2, 5]
+    code = "def f():\n    global c\n    c += 1\n    d += 1"
+    assert changed_in_place(ast.parse(code)) == [3]
 
 
 # ── Private names ────────────────────────────────────────────────────────────────────────────

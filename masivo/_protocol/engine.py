@@ -291,5 +291,7 @@ class Engine:
 
     def _detach(self, outbox: Outbox) -> None:
         self._clients.remove(outbox)
-        self._context.attached = bool(self._clients)
+        self._context.attached = False
+        if self._clients:  # in this order: another may attach meanwhile, and sets it, too
+            self._context.attached = True
         self._authorizer.set_renewal()

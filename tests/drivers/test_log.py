@@ -132,7 +132,7 @@ def test_other_loggers_are_left_alone(tmp_path: Path, emulator: Emulator) -> Non
     assert (ended.code, ended.out, ended.err) == (0, "[]\nTrue 0 True\n", "")
 
 
-def warning(message: str, level: int = logging.WARNING) -> logging.LogRecord:
+def warning(message: object, level: int = logging.WARNING) -> logging.LogRecord:
     """A record of the package's logger."""
     return logging.makeLogRecord({"msg": message, "levelno": level})
 
@@ -163,6 +163,23 @@ def test_the_first_unseen_warnings_are_printed_at_the_end(
         assert capsys.readouterr().err == ""
         handler.handle(warning("late"))
         assert capsys.readouterr().err == "masivo: late\n"
+
+
+def test_a_warning_that_comes_while_others_are_printed_is_printed_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Other threads may log, and print, at any moment."""
+
+    class Busy:
+        def __str__(self) -> str:
+            handler.print()
+            return "busy"
+
+    with unseen() as handler:
+        handler.handle(warning("first"))
+        handler.handle(warning(Busy()))
+        handler.print()
+    assert capsys.readouterr().err == "masivo: first\nmasivo: busy\n"
 
 
 @pytest.mark.parametrize("name", [None, "masivo"])

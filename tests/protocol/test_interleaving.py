@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CORE = Path(masivo._protocol.__file__).parent
-STEPPED = {str(CORE / name) for name in ("buffer.py", "delivery.py", "tally.py")} | {
+STEPPED = {str(CORE / name) for name in ("buffer.py", "delivery.py", "engine.py", "tally.py")} | {
     str(CORE / "batches" / "gate.py")
 }
 """The files between whose bytecodes another thread comes."""
@@ -200,6 +200,24 @@ def test_an_idle_driver_learns_of_the_first_event_whoever_comes_between() -> Non
         assert driver.wakes
         driver.poll()
         assert driver.wake_at is not None
+
+
+def test_a_client_that_attaches_while_the_last_one_detaches_is_served() -> None:
+    """A client may be made at any point of the poll that releases the only other one: its events
+    are sent."""
+
+    def prepare() -> Driver:
+        driver = Driver()
+        driver.buffer.destroy()
+        return driver
+
+    def attach(driver: Driver) -> None:
+        driver.buffer = driver.attach()
+
+    for driver in steps(prepare, lambda driver: driver.engine.poll(), attach):
+        driver.send(event())
+        driver.flush()
+        driver.authorization()
 
 
 def test_events_that_overflow_at_once_are_both_counted() -> None:
