@@ -16,13 +16,13 @@ relies on a caller completing what it began.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
 from math import inf
 from queue import Empty, SimpleQueue
 from threading import get_ident
+from time import sleep  # here, as a test may replace it in its module
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from msgspec import structs
@@ -362,7 +362,7 @@ class Session(SessionBase):
         for _ in range(GLANCES if self._ring() else 0):
             if awaited.outcome is not None or not (self._wanted or self._poller):
                 break
-            time.sleep(0.001)
+            sleep(0.001)
         return awaited.outcome is not None
 
     @property

@@ -978,6 +978,23 @@ def test_a_request_that_is_overdue_is_looked_at_twice() -> None:
     out.discard(first)
 
 
+def test_a_test_that_forbids_sleeping_is_not_in_the_way(
+    connect: Connect, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it puts in the place of ``time.sleep`` is not called by a wait whose time is over."""
+
+    def forbidden(_seconds: float) -> None:
+        raise AssertionError("a sleep")
+
+    monkeypatch.setattr(time, "sleep", forbidden)
+    emulator.fail(Fault(delay=0.5), route="events", times=None)
+    client = connect()
+    client.send_analytics_event(event())
+    for _ in range(20):
+        with pytest.raises(TimeoutError):
+            client.flush(0.001)
+
+
 def test_a_name_that_is_looked_up_for_ever_is_given_up(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

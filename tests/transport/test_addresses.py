@@ -181,16 +181,18 @@ def test_an_address_that_is_none(run: Run, resolve: Any) -> None:
 def test_all_refuse(run: Run, resolve: Any) -> None:
     """The failure is that of the last; nothing was sent."""
     odd = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_UDP, "", ("::1", 9, 0, 0))
-    resolve([odd, address(closed_port())])
+    refusing = address(closed_port())
     url = "http://127.0.0.1:9/v1"
 
     async def script(face: Face) -> None:
-        failure = await face.send(to(url))
-        assert isinstance(failure, Failure)
-        assert not failure.sent
-        assert failure.reason.startswith("no connection: ")
-        assert "refused" in failure.reason
-        assert isinstance(failure.cause, ConnectionRefusedError)
+        for addresses in ([odd, refusing], [refusing, odd]):
+            resolve(addresses)
+            failure = await face.send(to(url))
+            assert isinstance(failure, Failure)
+            assert not failure.sent
+            assert failure.reason.startswith("no connection: ")
+            assert ("refused" in failure.reason) is (addresses[-1] is refusing)
+            assert isinstance(failure.cause, OSError)
 
     run(url, script)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from textwrap import dedent
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,9 +77,11 @@ def run(program: str, *args: str, **environ: str) -> str:
     return done.stdout.strip()
 
 
-def test_frozen_time_breaks_nothing() -> None:
+@pytest.mark.parametrize("imports", ["", "import masivo._http.on_asyncio, masivo._http.on_trio\n"])
+def test_frozen_time_breaks_nothing(imports: str) -> None:
     """A test that freezes time, before or between requests, does not touch the transport's, in no
-    world."""
+    world: no request fails, and no connection is taken for an old one unless the transport is first
+    imported while time is frozen."""
     program = """
     import freezegun
     frozen = freezegun.freeze_time("2012-01-14")
@@ -89,8 +93,22 @@ def test_frozen_time_breaks_nothing() -> None:
         assert all(isinstance(each, Response) for each in results), world
     """
     with Server() as server:
-        run(REQUEST + SEND + dedent(program), server.url, " ".join(WORLDS))
-        assert server.opened >= len(WORLDS)
+        run(imports + REQUEST + SEND + dedent(program), server.url, " ".join(WORLDS))
+        assert server.opened == 2 * len(WORLDS) or not imports
+
+
+def test_no_module_holds_the_functions_that_a_freeze_replaces() -> None:
+    """freezegun replaces those of time in each module that has them under any name."""
+    real = {time.monotonic, time.time}
+    modules = [name for name in sys.modules if name.startswith(("masivo._", "masivo.spool"))]
+    assert len(modules) > 50
+    held = [
+        f"{name}.{attribute}"
+        for name in modules
+        for attribute, value in vars(sys.modules[name]).items()
+        if isinstance(value, BuiltinFunctionType) and value in real
+    ]
+    assert held == []
 
 
 @pytest.mark.parametrize("world", ["threads", "asyncio", "trio"])
@@ -103,6 +121,7 @@ def test_what_is_imported(world: str) -> None:
         assert threading.active_count() == 1, threading.enumerate()
     assert all(isinstance(each, Response) for each in send_in(world, 1, check))
     unwanted = {"httpx", "httpx2", "httpcore", "certifi", "urllib.request", "encodings.idna"}
+    unwanted |= {"click", "rich"}
     if world == "threads":
         unwanted |= {"asyncio", "trio", "ssl"}
     if world == "asyncio":
