@@ -95,11 +95,12 @@ def instrument(
     """
     if not isinstance(client, ClientBase):
         raise TypeError(f"client must be a client of masivo, not {type(client).__name__}")
-    meters = _meters(meter_provider)
-    if client not in meters.clients:
-        meters.clients.add(client)
-        tracer = trace.get_tracer("masivo", __version__, tracer_provider, _SCHEMA)
-        client._listen(partial(_Watch, meters, tracer))  # noqa: SLF001
+    with _adding:
+        meters = _meters(meter_provider)
+        if client not in meters.clients:
+            meters.clients.add(client)
+            tracer = trace.get_tracer("masivo", __version__, tracer_provider, _SCHEMA)
+            client._listen(partial(_Watch, meters, tracer))  # noqa: SLF001
 
 
 class _Server(NamedTuple):
@@ -175,7 +176,7 @@ class _Meters:
 
     def _fold(self) -> None:
         """Sum up the counts of clients that have ended. The caller holds the lock."""
-        for watch in [each for each in self._watches if each.is_over]:
+        for watch in [each for each in self._watches[:] if each.is_over]:
             if (stats := watch.end()) is not None:
                 past = self._past.setdefault(watch.server, {})
                 for _, field, _, _ in _COUNTERS:
@@ -221,6 +222,9 @@ _global: list[_Meters] = []
 
 _of_providers: WeakKeyDictionary[MeterProvider, _Meters] = WeakKeyDictionary()
 
+_adding = Lock()
+"""Held while a client is added: several threads may add theirs at once."""
+
 
 def _meters(provider: MeterProvider | None) -> _Meters:
     """The instruments of a meter provider: made once, as it ignores those of the same name."""
@@ -235,6 +239,8 @@ def _meters(provider: MeterProvider | None) -> _Meters:
 
 
 def _forked() -> None:
+    global _adding
+    _adding = Lock()
     for meters in [*_global, *_of_providers.values()]:
         meters.forked()
 
@@ -257,11 +263,8 @@ class _Watch:
         self._tracer = tracer
         self._buffer: Buffer | None = buffer
         self._last: Stats | None = None  # once it has no buffer
-        requests = meters.requests.get(session)
-        if requests is None:
-            requests = meters.requests[session] = _Requests(meters)
-        self._requests = requests
-        requests.watches.add(self)
+        self._requests = meters.requests.setdefault(session, _Requests(meters))
+        self._requests.watches.add(self)
         meters.watch(self)
 
     @property

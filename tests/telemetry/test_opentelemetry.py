@@ -10,6 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -535,6 +536,36 @@ def test_instrumented_twice(emulator: Emulator, telemetry: Telemetry) -> None:
         client.send_analytics_event(event())
     assert len(telemetry.spans) == 2
     assert telemetry.value("masivo.events.accepted") == 1
+
+
+@pytest.mark.parametrize("slow", ["_Meters", "_Requests"])
+def test_threads_that_instrument_at_once(
+    emulator: Emulator, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """Each in its own thread, several clients of a key share the instruments, and each request is
+    reported once: a meter ignores a second instrument of the same name."""
+    both = threading.Barrier(2)
+    make = getattr(masivo.opentelemetry, slow)
+
+    def wait_and_make(*args: Any) -> Any:
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+        return make(*args)
+
+    monkeypatch.setattr(masivo.opentelemetry, slow, wait_and_make)
+    clients = [Client(**options(emulator)) for _ in range(2)]
+    threads = [threading.Thread(target=telemetry.instrument, args=(each,)) for each in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for client in clients:
+        client.send_analytics_event(event())
+        client.flush(10)
+    for client in clients:
+        client.close()
+    assert telemetry.value("masivo.events.delivered") == 2
+    assert len([span for span in telemetry.spans if "authorize" in span.name]) == 1
 
 
 def test_a_request_that_is_abandoned(emulator: Emulator, telemetry: Telemetry) -> None:
