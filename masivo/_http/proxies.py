@@ -37,8 +37,8 @@ Lookup: TypeAlias = "Callable[[str], str | None]"
 
 _SCHEMES: Final = ("http", "https", "socks5", "socks5h")
 # Not compiled here: most clients need none of them.
-_ENTRY: Final = r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*))(?::(?P<port>[0-9]+))?"
-_ADDRESS: Final = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?/?"
+_ENTRY: Final = r"(?:\[(?P<v6>[^]]*)\]|(?P<host>[^:]*))(?::(?P<port>[0-9]{1,5}))?"
+_ADDRESS: Final = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?/?"
 
 
 class Proxy(NamedTuple):

@@ -6,7 +6,7 @@ import os
 import re
 import ssl
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from masivo import MasivoConfigError
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from .proxies import Lookup
 
 __all__ = ["check_certificates", "client_context"]
-
-_HASHED: Final = r"[0-9a-f]{8}\.[0-9]+"
 
 
 def check_certificates(lookup: Lookup) -> None:
@@ -60,11 +58,10 @@ def _named(lookup: Lookup) -> tuple[str | None, str | None]:
 def _is_hashed(directory: str) -> bool:
     from pathlib import Path  # only a client that needs it pays for it
 
-    return any(
-        re.fullmatch(_HASHED, each.name)
-        for part in directory.split(os.pathsep)
-        for each in Path(part).iterdir()
-    )
+    parts = [Path(part) for part in directory.split(os.pathsep)]
+    there = [part for part in parts if part.is_dir()] or parts  # one of several may be missing
+    names = (file.name for part in there for file in part.iterdir())
+    return any(re.fullmatch(r"[0-9a-f]{8}\.[0-9]+", name) for name in names)
 
 
 @cache  # it takes some 60 ms; shared by all connections of the process
