@@ -53,6 +53,7 @@ def begin_connect(address: Address) -> socket.socket:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(BlockingIOError):
             sock.connect(where)
     except BaseException:
@@ -92,7 +93,6 @@ class Connection:
         self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
         self._process = os.getpid()
         self._born = self.idle_since = now()
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def secure(self, context: ssl.SSLContext, host: str) -> None:
         """Speak TLS from now on. ``is_secure`` does the handshake.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import socket
 import sys
@@ -20,7 +21,7 @@ from masivo._http.on_asyncio import Asyncio
 from masivo._http.on_trio import Trio
 from masivo._http.sockets import ThreadSender
 from masivo._http.transport import Transport
-from masivo.protocol import Response
+from masivo.protocol import Failure, Response
 
 from .certificates import server_context
 from .server import OK, PATIENCE, Peer, Server
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from masivo.protocol import Request
+
+    from .worlds import Face, Run
 
 MIB = 1 << 20
 HERE = str(Path(masivo._http.__file__).parent)
@@ -175,6 +178,34 @@ def test_cancelled_in_the_middle_of_a_race(world: str, monkeypatch: pytest.Monke
         assert at >= 3
 
 
+# ── Systems that are in the way ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.usefixtures("no_socket_is_left")
+def test_a_socket_that_takes_no_options(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some systems refuse to set options of a socket that was reset at once: it is closed, too."""
+    real = socket.socket.setsockopt
+
+    def refuse(self: socket.socket, *args: Any) -> None:
+        own = threading.current_thread() is threading.main_thread()  # not the server's
+        if own and self.family == socket.AF_INET:  # nor a loop's
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(self, *args)
+
+    with server(tls=False) as serving:
+        with monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "setsockopt", refuse)
+
+            async def script(face: Face) -> None:
+                failure = await face.send(to(serving.url))
+                assert isinstance(failure, Failure)
+                assert failure.reason.startswith("no connection: ")
+                assert not failure.sent
+
+            run(serving.url, script)
+        assert serving.all_are_closed()
+
+
 # ── Threads: interrupted at each line ────────────────────────────────────────────────────────
 
 
@@ -190,8 +221,8 @@ def interrupted(sender: ThreadSender, request: Request, at: int) -> bool:
         nonlocal left
         code = frame.f_code
         # At the end of a `with` block a trace can raise where no signal's handler can: the lock of
-        # `_context` would be held for ever.
-        if not code.co_filename.startswith(HERE) or code.co_name == "_context":
+        # `_prepare` would be held for ever.
+        if not code.co_filename.startswith(HERE) or code.co_name == "_prepare":
             return None
         if event == "line":
             left -= 1

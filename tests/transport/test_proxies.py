@@ -288,6 +288,25 @@ def test_a_tunnel(kind: Kind, world: str) -> None:
     assert closed == [True]
 
 
+@pytest.mark.parametrize(
+    ("kind", "world"), [("Client", "threads"), ("AsyncClient", "asyncio"), ("AsyncClient", "trio")]
+)
+def test_an_unknown_authority_behind_a_proxy(kind: Kind, world: str) -> None:
+    """The failure says so, and how to trust a CA of one's own."""
+
+    def talk(peer: Peer) -> None:
+        peer.head()
+        peer.say(b"HTTP/1.1 200 Connected\r\n\r\n")
+        peer.socket = server_context("api.example.com").wrap_socket(peer.socket, server_side=True)
+
+    with Server(talk) as server:
+        failure = _send(kind, world, {"HTTPS_PROXY": f"http://127.0.0.1:{server.port}"})
+    assert isinstance(failure, Failure)
+    assert not failure.sent
+    assert "certificate verify failed" in failure.reason
+    assert "SSL_CERT_FILE" in failure.reason
+
+
 def test_without_a_proxy_there_is_no_httpx(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then connections of our own are used."""
     monkeypatch.setitem(sys.modules, "httpx", None)
