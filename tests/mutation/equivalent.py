@@ -9,6 +9,10 @@ __all__ = ["EQUIVALENT"]
 _BY_REASON: Final[dict[str, list[str]]] = {
     "only its truth counts": [
         (
+            "masivo/testing/conformance/watch.py Watch._polled: watched.polling = False => "
+            "watched.polling = None"
+        ),
+        (
             "masivo/relay/on_redis.py RedisStore._keep_leases: self._down = False => "
             "self._down = None"
         ),
