@@ -293,8 +293,9 @@ def _run(job: _Job) -> Exit:
             None if lines.is_stream else StateFile(Path(job.state or f"{job.name}.masivo-import"))
         )
         old = None if file is None or job.restart else file.load()
-        if old is not None and old.delivered == 0 and not job.resume:
-            Rejects(Path(old.rejected_file)).remove(old.rejected_size)
+        if file is not None and old is not None and old.delivered == 0 and not job.resume:
+            _check_options(job)
+            Rejects(Path(old.rejected_file)).remove(old.rejected_size, file.path)
             old = None  # to begin anew sends nothing twice
         known = None if old is None else old.rejected_file
         state = _begin(job, account, lines) if old is None else _resume(job, account, old)
@@ -360,6 +361,12 @@ def _resume(job: _Job, account: Account, old: State) -> State:
         old.rejected_file, old.rejected_size = str(Path(job.rejected).absolute()), 0
     old.finished = False
     return old
+
+
+def _check_options(job: _Job) -> None:
+    """Raise UsageError for options that do not fit the file, before an earlier run is forgotten."""
+    with open_lines(job.name) as lines:
+        next(read(lines, job.shape, lambda _: False), None)
 
 
 def _check_unchanged(job: _Job, state: State) -> None:

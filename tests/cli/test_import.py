@@ -486,6 +486,7 @@ def test_nothing_was_delivered(shell: Shell) -> None:
     assert (ended.code, "exists already" in ended.err) == (2, True)
     assert path.read_bytes() == edited
     path.write_bytes(edited.removesuffix(b"a note\n"))
+    os.utime(path, ns=(0, 0))  # as the import left it
     assert shell.masivo(*options).code == 0
     assert not path.exists()
     assert shell.emulator.event_count == 2
@@ -1060,3 +1061,32 @@ def test_a_real_table(shell: Shell) -> None:
     assert [f"{each['customer_id']},{each['type']}" for each in shell.emulator.events] == [
         row.rpartition(",")[0] for row in table.decode().splitlines()[1:]
     ]
+
+
+def test_a_wrong_command_after_a_run_that_delivered_nothing(shell: Shell) -> None:
+    """It changes nothing: neither the rejected events nor what ``--resume`` needs."""
+    shell.write("f.csv", "who,what", "c-1,VISIT", ",VISIT")
+    shell.emulator.reject = lambda _: "no"
+    command = ["import", "f.csv", "--map", "customer_id=who", "--map", "type=what", "--no-brand"]
+    assert shell.masivo(*command).code == 7
+    left = {path: path.read_bytes() for path in shell.folder.iterdir()}
+    assert len(left) == 3
+    assert shell.masivo("import", "f.csv").code == 2
+    assert {path: path.read_bytes() for path in shell.folder.iterdir()} == left
+    assert shell.masivo("import", "f.csv", "--resume").code == 7
+
+
+def test_corrected_rejected_events_are_kept(shell: Shell) -> None:
+    """An import that begins anew removes the rejected events of the last run, but not a file that
+    was edited since, of whatever size."""
+    shell.write("f.jsonl", event(1))
+    shell.emulator.reject = lambda _: "no"
+    rejected = shell.folder / "f.jsonl.rejected.jsonl"
+    for _ in range(2):
+        assert shell.masivo("import", "f.jsonl").code == 7
+    corrected = rejected.read_bytes().replace(b"c-1", b"c-2")
+    rejected.write_bytes(corrected)
+    ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 2
+    assert "exists already" in ended.err
+    assert rejected.read_bytes() == corrected

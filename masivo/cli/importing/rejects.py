@@ -52,10 +52,16 @@ class Rejects:
                 "another file with --rejected"
             )
 
-    def remove(self, size: int) -> None:
-        """Remove a file of this size, the one that an import left: other sizes are edited ones."""
+    def remove(self, size: int, state: Path) -> None:
+        """Remove the file as an import left it; one that was edited since stays.
+
+        Args:
+            size: its size then.
+            state: the import's file of its state, which was written after it.
+        """
         with suppress(OSError):
-            if size and self.path.stat().st_size == size:
+            left = self.path.stat()
+            if left.st_size == size > 0 and left.st_mtime_ns <= state.stat().st_mtime_ns:
                 self.path.unlink()
 
     def resume(self, size: int, done: Callable[[int], bool]) -> None:
