@@ -9,6 +9,7 @@ import logging
 import time
 import traceback
 from email.utils import formatdate
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
@@ -133,22 +134,29 @@ class Intake:
         method: str | None,
         endpoint: Callable[[Request], Awaitable[Reply]],
     ) -> Route:
-        async def respond(request: Request) -> Response:
-            try:
-                if method is not None and request.method != method:
-                    reply = serving.wrong_method(method)
-                else:
-                    reply = await endpoint(request)
-            except ClientDisconnect:
-                reply = _BROKEN  # the client cannot read it
-            except Exception as error:  # noqa: BLE001 (its message may hold what came in)
-                _logger.error("a request has failed: %s", _place_of(error))  # noqa: TRY400
-                reply = _BROKEN
-            self._metrics.responses.labels(name, reply.status).inc()
-            return self.response(reply)
-
+        respond = partial(self._respond, name, method, endpoint)
         # Starlette would allow GET only for a function without methods.
         return Route(path, _Endpoint(respond), methods=None)
+
+    async def _respond(
+        self,
+        name: str,
+        method: str | None,
+        endpoint: Callable[[Request], Awaitable[Reply]],
+        request: Request,
+    ) -> Response:
+        try:
+            if method is not None and request.method != method:
+                reply = serving.wrong_method(method)
+            else:
+                reply = await endpoint(request)
+        except ClientDisconnect:
+            reply = _BROKEN  # the client cannot read it
+        except Exception as error:  # noqa: BLE001 (its message may hold what came in)
+            _logger.error("a request has failed: %s", _place_of(error))  # noqa: TRY400
+            reply = _BROKEN
+        self._metrics.responses.labels(name, reply.status).inc()
+        return self.response(reply)
 
     def response(self, reply: Reply) -> Response:
         """A reply as Starlette sends it."""

@@ -222,7 +222,7 @@ def secret_in(place: str) -> bytes:
     with suppress(FileNotFoundError):
         return _read_secret(path)
     draft = f"{path}.{secrets.token_hex(4)}"
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(secrets.token_bytes(_SECRET_BYTES))

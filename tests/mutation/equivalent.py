@@ -80,6 +80,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "# noqa: SLF001 (it has no other name)"
         ),
     ],
+    "a partition is read from its start, if not from a place": [
+        (
+            "masivo/relay/partition.py Partition.__init__: self._given: Place | None = None => "
+            'self._given: Place | None = ""'
+        ),
+    ],
     "every Redis says it": [
         (
             "masivo/relay/on_redis.py RedisStore._watch_memory: most, used = "

@@ -65,6 +65,13 @@ def test_events_have_the_time_that_was_stored_with_them() -> None:
     assert times == [(12.5, True), (13.5, False), (5.0, False), (6.0, False)]
 
 
+def test_a_partition_is_adopted_once() -> None:
+    """A later scan finds nothing new: what it holds would be sent twice."""
+    each = partition()
+    assert [*each.adopt()] == [each]
+    assert [*each.adopt()] == []
+
+
 def test_an_empty_window_ends_where_the_one_before_it_did() -> None:
     """Whoever reads on from there meets nothing twice."""
     each = partition({}, [(b"5000-0", {b"t": b"12.500 1", b"e": b"{}"})], [])
