@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo.protocol import Api, FlushResult, Note, unwrap
+from masivo import MasivoClosedError
+from masivo._protocol.json import encode
+from masivo.protocol import Api, Failed, FlushResult, Note, StoreError, StoreWork, unwrap
 
 from .requests import header, is_authorization, numbers, payload
 from .simulator import Driver, error_of, event, result_of
@@ -360,6 +363,20 @@ def test_the_first_last_try_that_fails_ends_a_close() -> None:
     after = SpoolDriver(driver.disk, at=driver.now)
     after.flush()
     assert sorted(n for each in recover(after) for n in numbers(each)) == [1, 2, 3]
+
+
+def test_an_authorization_that_fails_ends_a_close() -> None:
+    """Its events stay, also those that were left before."""
+    driver = SpoolDriver(max_retries=0)
+    driver.send_numbers(1)
+    driver.flush()
+    driver.respond(503, to=driver.authorization())
+    ticket = driver.close()
+    while not driver.out:
+        driver.sleep()
+    driver.respond(503, to=driver.authorization())
+    assert ticket.claim() is True
+    assert driver.closed
 
 
 def test_one_batch_stops_nobody_for_ever() -> None:
@@ -1321,6 +1338,112 @@ def test_an_event_that_is_left_while_it_is_stored_again_stays_on_disk() -> None:
     after = killed(driver)
     after.flush()
     assert [numbers(each) for each in recover(after)] == [[1]]
+
+
+def test_an_event_that_cannot_be_stored_again_is_sent_all_the_same() -> None:
+    """From memory alone, as on a disk that is full."""
+    driver = SpoolDriver()
+    request = in_flight(driver, 1)
+    (waiting,) = driver.send_numbers(2)
+    driver.disk.files.clear()
+    driver.disk.full = True
+    driver.advance(31.0)
+    driver.accept(request)
+    driver.flush()
+    assert [numbers(each) for each in recover(driver)] == [[2]]
+    assert result_of(waiting).success
+    assert driver.buffer.stats().delivered == 2
+
+
+# ── The end of the client, in the middle of a call ───────────────────────────────────────────
+
+
+def destroyed(driver: SpoolDriver) -> None:
+    """Destroy the client, and poll."""
+    driver.buffer.destroy()
+    driver.poll()
+
+
+def test_an_event_that_was_stored_as_its_client_ended_stays_on_disk() -> None:
+    """Its delivery says so, and the next process sends it."""
+    driver = SpoolDriver()
+    driver.sign_in()
+    driver.spool.after = lambda: destroyed(driver)
+    (delivery,) = driver.send_numbers(1)
+    error = error_of(delivery)
+    assert type(error) is MasivoClosedError
+    assert error.spooled
+    stats = driver.buffer.stats()
+    assert (stats.accepted, stats.spooled, stats.queued) == (1, 1, 0)
+    after = SpoolDriver(driver.disk, at=driver.now)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1]]
+
+
+def test_an_event_that_was_not_stored_before_its_client_ended_is_not_accepted() -> None:
+    """The call fails as one on a closed client does."""
+    for send in (
+        lambda driver: driver.buffer.send(event(1)),
+        lambda driver: driver.buffer.put_all([(encode(event(1)), "c")]),
+    ):
+        driver = SpoolDriver()
+        driver.sign_in()
+        driver.spool.before = partial(destroyed, driver)
+        with pytest.raises(MasivoClosedError, match="the client is closed"):
+            send(driver)
+
+
+def test_no_event_is_lost_with_a_client_that_is_abandoned() -> None:
+    """So no warning says that events were not sent; one says that they stay."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    driver.buffer.abandon("its loop has ended")
+    driver.poll()
+    assert sum("stays in the spool" in line for line in driver.warnings) == 1
+    assert not any("not sent" in line for line in driver.warnings)
+
+
+def test_a_child_of_a_fork_begins_anew() -> None:
+    """What was pending is its parent's, and so is the log."""
+    driver = SpoolDriver()
+    (delivery,) = driver.send_numbers(1)
+    (log,) = driver.files(".log")
+    driver.buffer.forked(Failed(MasivoClosedError("this process was forked")))
+    assert error_of(delivery).message == "this process was forked"
+    size = len(driver.disk.files[log].data)
+    driver.buffer.send(event(2))
+    assert len(driver.files(".log")) == 2
+    assert len(driver.disk.files[log].data) == size
+
+
+# ── Work on a store ──────────────────────────────────────────────────────────────────────────
+
+
+def test_whatever_a_store_raises_is_the_result_of_its_step() -> None:
+    """The other steps are done."""
+    broken, done = StoreWork(1, [lambda: 1 // 0, lambda: 5]).run().results
+    assert isinstance(broken, StoreError)
+    assert str(broken).startswith("the store raised ZeroDivisionError: ")
+    assert done == 5
+
+
+def test_work_that_is_interrupted_is_handed_back() -> None:
+    """Else its client would wait for it for ever: each step counts as failed."""
+    driver = SpoolDriver()
+    driver.held = True
+    driver.send_numbers(1)
+    driver.flush()
+    work = driver.works.pop(0)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        driver.engine.do_work(StoreWork(work.id, [interrupt] * len(work.steps)))
+    assert len(work.interrupted.results) == len(work.steps)
+    driver.held = False
+    driver.poll()
+    assert [numbers(each) for each in recover(driver)] == [[1]]
 
 
 def test_no_secret_is_on_disk() -> None:

@@ -298,6 +298,12 @@ def test_a_wrong_address_is_shown(value: object, says: str) -> None:
     assert len(message) < 500
 
 
+def test_a_wrong_address_beside_a_wrong_key_is_shown() -> None:
+    """The address is checked first; the key may be anything then."""
+    with pytest.raises(MasivoConfigError, match="not 'nonsense'"):
+        configure(Secret(cast("str", 5)), base_url="nonsense", environ={})
+
+
 def test_a_wrong_address_of_the_environment_names_the_variable() -> None:
     """So that one knows where to look for the quotation marks."""
     with pytest.raises(MasivoConfigError, match=r"type str, from MASIVO_BASE_URL") as caught:
@@ -531,8 +537,11 @@ def test_each_option_has_its_check() -> None:
 
 
 def test_a_spool_may_be_a_path() -> None:
-    """Any object with ``__fspath__``; its text is kept."""
+    """Any object with ``__fspath__``; its text is kept. Nothing else but a str is."""
     assert made(spool=Path("var/events")).spool == str(Path("var/events"))
+    said = "spool must be the path of a directory, or None for no spool"
+    for wrong in (5, "", "a\0b", b"var"):
+        assert refusal(spool=wrong).startswith(said)
 
 
 def test_every_hint_for_an_option_names_a_thing_that_exists() -> None:

@@ -240,3 +240,25 @@ def test_a_released_client_forgets_its_waits() -> None:
     driver.poll()
     assert driver.closed
     assert driver.wake_at is None
+
+
+def test_a_wait_that_begins_during_a_poll_is_not_forgotten() -> None:
+    """It did not wake the driver, as a poll was to come anyway; so the poll asks for the next."""
+    driver = ready(max_in_flight=2)
+    (first,) = driver.send(event(1, "a"))
+    wait(driver, first)
+    bits = driver.dice.getrandbits
+
+    def meanwhile(k: int, /) -> int:
+        driver.dice.getrandbits = bits  # type: ignore[method-assign]  # once
+        wakes = driver.wakes
+        driver.buffer.begin_wait(driver.buffer.send(event(2, "b")), "another")
+        assert driver.wakes == wakes
+        return bits(k)
+
+    driver.dice.getrandbits = meanwhile  # type: ignore[method-assign]
+    driver.sleep()
+    assert numbers(driver.batch()) == [1]
+    driver.sleep()
+    assert [numbers(each) for each in driver.out] == [[1], [2]]
+    assert driver.now == START + 2 * LINGER
