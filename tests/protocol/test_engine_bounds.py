@@ -120,3 +120,13 @@ def test_a_drain_has_room_to_the_byte() -> None:
     driver = Driver(max_queue_bytes=2 * length, max_batch_bytes=2 * length, max_event_bytes=length)
     driver.buffer.send(event(1))
     assert driver.buffer.drain().outcome is True
+
+
+def test_an_event_that_has_ended_gives_back_its_bytes_and_no_more() -> None:
+    """The bound is the same after it, to the byte."""
+    length = size(Driver().buffer.send(event(1)).encoded)
+    driver = Driver(max_queue_bytes=2 * length, max_event_bytes=2 * length)
+    in_batch(driver, 1)
+    driver.accept()
+    fits, too_long = driver.buffer.send(event(2)), driver.buffer.send(event(33))
+    assert (fits.done(), too_long.done()) == (False, True)

@@ -533,3 +533,12 @@ def test_a_close_of_a_destroyed_client_sets_no_timer() -> None:
     driver.poll()
     assert [each.claim() for each in tickets] == [True, True]
     assert driver.wake_at is None
+
+
+def test_what_is_detached_needs_no_poll_to_end_again() -> None:
+    """Nobody may poll its engine any more."""
+    driver = Driver()
+    driver.close()
+    for ticket in (driver.buffer.close(10.0), driver.buffer.destroy()):
+        assert ticket.claim() is True
+        assert not driver.engine.pending

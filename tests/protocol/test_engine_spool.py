@@ -1341,13 +1341,19 @@ def test_an_event_that_is_left_while_it_is_stored_again_stays_on_disk() -> None:
 
 
 def test_an_event_that_cannot_be_stored_again_is_sent_all_the_same() -> None:
-    """From memory alone, as on a disk that is full."""
+    """From memory alone, as when the disk is full by then."""
     driver = SpoolDriver()
     request = in_flight(driver, 1)
     (waiting,) = driver.send_numbers(2)
     driver.disk.files.clear()
-    driver.disk.full = True
+    driver.held = True
     driver.advance(31.0)
+    while not any("are stored again" in line for line in driver.warnings):
+        driver.work()
+    driver.disk.full = True
+    driver.held = False
+    driver.work()
+    assert driver.outbox.backlog.own.held == set()
     driver.accept(request)
     driver.flush()
     assert [numbers(each) for each in recover(driver)] == [[2]]
@@ -1382,15 +1388,16 @@ def test_an_event_that_was_stored_as_its_client_ended_stays_on_disk() -> None:
 
 def test_an_event_that_was_not_stored_before_its_client_ended_is_not_accepted() -> None:
     """The call fails as one on a closed client does."""
-    for send in (
-        lambda driver: driver.buffer.send(event(1)),
-        lambda driver: driver.buffer.put_all([(encode(event(1)), "c")]),
-    ):
-        driver = SpoolDriver()
-        driver.sign_in()
-        driver.spool.before = partial(destroyed, driver)
-        with pytest.raises(MasivoClosedError, match="the client is closed"):
-            send(driver)
+    driver = SpoolDriver()
+    driver.sign_in()
+    driver.spool.before = partial(destroyed, driver)
+    with pytest.raises(MasivoClosedError, match="the client is closed"):
+        driver.buffer.send(event(1))
+    driver = SpoolDriver()
+    driver.sign_in()
+    driver.spool.before = partial(destroyed, driver)
+    with pytest.raises(MasivoClosedError, match="the client is closed"):
+        driver.buffer.put_all([(encode(event(1)), "c")])
 
 
 def test_no_event_is_lost_with_a_client_that_is_abandoned() -> None:
