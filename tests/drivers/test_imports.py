@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib.metadata import requires
 
 import pytest
 
@@ -64,6 +66,13 @@ def test_importing_the_package_imports_little() -> None:
 def test_only_what_is_needed_is_imported(program: str, never: set[str]) -> None:
     """Each part of the package loads what it needs itself, and nothing for the others."""
     assert not modules_after(program) & never
+
+
+def test_what_is_installed_with_the_package() -> None:
+    """Four libraries; everything else is an extra."""
+    needed = [each for each in requires("masivo") or [] if "extra ==" not in each]
+    names = {re.split(r"[^\w-]", each)[0] for each in needed}
+    assert names == {"certifi", "h11", "httpx", "msgspec"}
 
 
 def test_a_client_imports_nothing_of_servers() -> None:
