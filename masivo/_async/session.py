@@ -203,6 +203,11 @@ class LoopSession(SessionBase):
         """Sleep until a time on the engine's clock."""
         if self._time is None:
             await self._sleep(None if until is None else max(0.0, until - self._clock()))
+            if until is not None and self._clock() >= until:
+                # The process may have been frozen, or the loop blocked: what has come meanwhile is
+                # read first, by the tasks of the requests.
+                for _ in range(2):
+                    await self._sleep(0.0)
         else:
             with self._time.alarm(until, self.wake):
                 await self._sleep(None)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from textwrap import dedent
 
 import pytest
 
@@ -60,9 +59,13 @@ print(stats.delivered, stats.failed, stats.requests)
 def started(server: Server, kind: str, timeout: float, retries: int, count: int) -> Program:
     """Start a program that sends events, each in a request of its own; it prints how many were
     delivered, how many failed, and in how many requests."""
-    arguments = [server.url, kind, str(timeout), str(retries), str(count)]
+    return started_with(PROGRAM, server.url, kind, str(timeout), str(retries), str(count))
+
+
+def started_with(program: str, *arguments: str) -> Program:
+    """Start a program with these arguments."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", dedent(PROGRAM), *arguments],
+        [sys.executable, "-W", "error::ResourceWarning", "-c", program, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -116,3 +119,61 @@ def test_a_process_that_was_frozen_loses_no_response(kind: str) -> None:
         program.send_signal(signal.SIGCONT)
         assert said(program) == "1 0 1"
     assert len(sent) == 1
+
+
+CLOSING = """
+import sys
+import anyio
+import masivo
+
+url, kind, world, count, timeout = sys.argv[1:]
+event = {"type": "VIEW", "customer_id": "c", "brand_id": None}
+
+
+async def close(key):
+    client = getattr(masivo, kind)(key, base_url=url)
+    async with client:
+        delivery = client.send_analytics_event(event)
+        await client.aclose(float(timeout))
+        print(await delivery.exception())
+
+
+async def main():
+    async with anyio.create_task_group() as group:
+        for number in range(int(count)):
+            group.start_soon(close, f"key-{number}")
+
+
+anyio.run(main, backend=world)
+"""
+
+
+@pytest.mark.parametrize(("kind", "world"), [("AsyncClient", "asyncio"), ("TrioClient", "trio")])
+def test_a_loop_that_was_frozen_during_a_close_loses_no_response(kind: str, world: str) -> None:
+    """Nor does it where the deadline of a close has passed meanwhile: what has come is read first,
+    here by each of several clients."""
+    count = 5
+    sent: list[bytes] = []
+    frozen, answered = threading.Event(), threading.Barrier(count + 1, timeout=PATIENCE)
+
+    def talk(peer: Peer) -> None:
+        while request := peer.request():
+            if request.startswith(b"GET"):
+                peer.say(TOKEN)
+                continue
+            sent.append(request)
+            if len(sent) == count:
+                os.kill(program.pid, signal.SIGSTOP)
+                os.waitpid(program.pid, os.WUNTRACED)
+                frozen.set()
+            assert frozen.wait(PATIENCE)
+            peer.say(OK)
+            answered.wait()
+
+    with Server(talk) as server:
+        program = started_with(CLOSING, server.url, kind, world, str(count), "2")
+        answered.wait()
+        time.sleep(2.5)  # its time is to be over
+        program.send_signal(signal.SIGCONT)
+        assert said(program).splitlines() == ["None"] * count
+    assert len(sent) == count
