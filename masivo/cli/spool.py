@@ -78,7 +78,7 @@ def spool(
 ) -> Exit:
     """Show the events in DIR, the directory that was given to a client as its spool.
 
-    Only --send changes anything: it delivers the events that ended processes have left; Ctrl-C
+    Only --send changes anything: it delivers the events of processes that have ended; Ctrl-C
     loses nothing. --export and --rejected write JSON Lines.
 
     \b
@@ -235,7 +235,9 @@ def _show(path: str, survey: Survey, key: Secret | None, address: str, as_json: 
         )
         return Exit.GOOD
     if not (accounts or rejected or files):
-        terminal.result(f"Nothing lies in {path}: no client holds a log there, and none left one.")
+        terminal.result(
+            f"There is nothing in {path}: no client holds a log there, and none left one."
+        )
         return Exit.GOOD
     for account in accounts:
         _show_account(account)
@@ -290,7 +292,7 @@ def _size_and_age(part: _Part) -> str:
         return ""
     stamp = format_stamp(part.oldest).decode()[:16].replace("T", " ")
     age = _age(time.time() - part.oldest)
-    return f", {_bytes(part.bytes)}; the oldest is of {stamp} UTC, {age} ago"
+    return f", {_bytes(part.bytes)}; the oldest is from {stamp} UTC, {age} ago"
 
 
 def _bytes(size: int) -> str:

@@ -69,7 +69,7 @@ def test_what_was_left_and_what_is_held(shell: Shell) -> None:
     assert lines[0].startswith(f"{shell.emulator.url}, account ")
     assert lines[0].endswith(", the present key")
     assert lines[1].startswith("  left: 3 events in 1 log, ")
-    assert "the oldest is of 2025-06-15 15:06 UTC" in lines[1]
+    assert "the oldest is from 2025-06-15 15:06 UTC" in lines[1]
     assert lines[2].startswith("  held by a running client: 1 event in 1 log, ")
     assert lines[3].endswith(", another key")
     assert lines[4].startswith("  left: 1 event in 1 log, ")
@@ -128,9 +128,9 @@ def test_a_newer_version(shell: Shell) -> None:
 
 
 def test_an_empty_directory(shell: Shell) -> None:
-    """That is no error: nothing lies there."""
+    """That is no error: nothing is there."""
     spool_of(shell)
-    assert show(shell).out.startswith(f"Nothing lies in {shell.folder}/spool: ")
+    assert show(shell).out.startswith(f"There is nothing in {shell.folder}/spool: ")
     assert show(shell, "--json").json()["accounts"] == []
 
 
