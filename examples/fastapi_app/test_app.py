@@ -37,7 +37,7 @@ def test_a_batch_is_sent_after_30_seconds(
 
 
 def test_carts_are_delivered(masivo_events: MasivoEvents) -> None:
-    """The flush runs in the application's loop, as its client belongs to that."""
+    """The flush runs in the application's loop, to which the client belongs."""
     with TestClient(app) as http:
         http.post("/cart", json=ITEM)
         assert http.portal is not None
