@@ -90,8 +90,9 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         (
             "masivo/relay/on_redis.py RedisStore._watch_memory: most, used = "
             'info.get("maxmemory", 0), info.get("used_memory", 0) => most, used = '
-            'info.get("maxmemory", 0), info.get("used_memory", )'
-        ),
+            f'info.get("maxmemory", 0), info.get("used_memory", {rest})'
+        )
+        for rest in ("", "None")
     ],
     "no lease has such a token": [
         (

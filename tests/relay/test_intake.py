@@ -404,6 +404,14 @@ def test_a_body_that_is_no_json_is_a_400(relay: Running, store: MemoryStore, bod
     assert relay.send(batch(event(1))).status == 200
 
 
+def test_a_lone_surrogate_is_named(relay: Running) -> None:
+    """A reader of JSON may say only that an escape is wrong, and where. Half a pair is common where
+    a text was cut."""
+    cut = relay.send(b'{"events":[{"type":"\\ud83d"}]}')
+    assert "not JSON, or holds a lone surrogate: " in cut.details
+    assert "surrogate" not in relay.send(b'{"events":[{"type":"\\u00e9"').details
+
+
 def test_a_batch_has_10_000_events_at_most(relay: Running, store: MemoryStore) -> None:
     """One more is a 413."""
     one = json.dumps(event(1)).encode()

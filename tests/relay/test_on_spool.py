@@ -18,6 +18,7 @@ import trio
 from masivo import AsyncClient, Client, TrioClient
 from masivo.emulator import Emulator, Fault
 from masivo.protocol import Secret
+from masivo.relay import on_spool
 from masivo.relay.metrics import Metrics
 from masivo.relay.on_spool import SpoolStore, secret_in
 from masivo.relay.store import RelayError
@@ -342,6 +343,28 @@ def test_a_relative_directory_is_that_of_the_making(
         return secret
 
     assert asyncio.run(main()) == secret_in(str(tmp_path / "spool"))
+
+
+def test_a_stop_ends_the_learning_of_the_time(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the API does not respond: no task is left in the loop."""
+
+    async def learn(_: AsyncClient) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(on_spool, "learn_time", learn)
+    options: ClientOptions = {"base_url": emulator.url}
+
+    async def main() -> None:
+        store = SpoolStore(str(tmp_path), Secret(emulator.client_key), Metrics(), **options)
+        await store.start()
+        (task,) = (each for each in asyncio.all_tasks() if each.get_name() == "masivo-relay-time")
+        await store.stop(1.0)
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled()
+
+    asyncio.run(main())
 
 
 def test_a_token_is_good_after_a_restart(emulator: Emulator, tmp_path: Path) -> None:
