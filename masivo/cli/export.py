@@ -18,9 +18,13 @@ __all__ = ["count", "export"]
 def export(lines: Iterable[bytes], name: str, what: str, as_json: bool) -> Exit:
     """Write lines to a file that does not exist yet, or to standard output."""
     if name == "-":
+        written = 0
         for line in lines:
             sys.stdout.buffer.write(line + b"\n")
+            written += 1
         sys.stdout.buffer.flush()
+        if not written:
+            terminal.note(f"There is no {what}.")
         return Exit.GOOD
     try:
         fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -132,6 +132,8 @@ def test_an_empty_directory(shell: Shell) -> None:
     spool_of(shell)
     assert show(shell).out.startswith(f"There is nothing in {shell.folder}/spool: ")
     assert show(shell, "--json").json()["accounts"] == []
+    ended = show(shell, "--rejected")
+    assert (ended.out, ended.err) == ("", "There is no rejected event.\n")
 
 
 @pytest.mark.parametrize("option", [[], ["--rejected"], ["--export", "x.jsonl"]])
