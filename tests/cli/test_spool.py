@@ -284,7 +284,7 @@ def test_send_shows_its_progress(shell: Shell, monkeypatch: pytest.MonkeyPatch) 
     """A line from time to time, as an import does."""
     monkeypatch.setattr(progress, "_PLAIN_EVERY", 0.0)
     leave(shell, 250, at=time.time() - 1_000.0)
-    said = show(shell, "--send").err
+    said = show(shell, "--send", "--in-flight", "1").err
     assert "40%, 100 events, " in said
     assert "100%, 250 events, " in said
 
