@@ -542,3 +542,13 @@ def test_what_is_detached_needs_no_poll_to_end_again() -> None:
     for ticket in (driver.buffer.close(10.0), driver.buffer.destroy()):
         assert ticket.claim() is True
         assert not driver.engine.pending
+
+
+def test_an_abort_says_what_happened() -> None:
+    """The error of what was pending gives the reason."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.engine.abort("the event loop was closed")
+    driver.poll()
+    said = "the event loop was closed before this could be delivered"
+    assert error_of(delivery).message == said

@@ -59,6 +59,17 @@ def test_values_are_frozen_and_small() -> None:
             assert kind.__struct_config__.frozen, kind
 
 
+def test_every_hint_for_an_attribute_names_one_that_exists() -> None:
+    """Each guess is a name that the value does not have; the hint has one of its attributes, or a
+    function of the standard library."""
+    for kind, hints in values._MEANT.items():
+        has = {each.name for each in fields(getattr(values, kind))}
+        for name, hint in hints.items():
+            assert name.isidentifier()
+            assert name not in has
+            assert has.intersection(re.findall(r"\w+", hint)) or "dataclasses.asdict" in hint
+
+
 def test_what_is_left_out_of_a_value() -> None:
     """The defaults: a failure without a status and a cause, a result without data."""
     failure = Failure("x", sent=True)
