@@ -802,6 +802,20 @@ def test_network_failure(shell: Shell) -> None:
     assert not (shell.folder / "f.jsonl.rejected.jsonl").exists()
 
 
+def test_an_import_has_no_spool(shell: Shell) -> None:
+    """The file is its store: with one from MASIVO_SPOOL, what it kept would arrive twice, from the
+    spool and by --resume."""
+    shell.write("f.jsonl", event(1), event(2))
+    shell.emulator.fail(Fault(status=404), route="events", times=None)
+    ended = shell.run("import", "f.jsonl", MASIVO_SPOOL="spool")
+    assert ended.code == 6
+    assert "kept on disk" not in ended.err
+    shell.emulator.heal()
+    assert shell.run("import", "f.jsonl", "--resume", MASIVO_SPOOL="spool").code == 0
+    assert numbers(shell.emulator) == [1, 2]
+    assert not (shell.folder / "spool").exists()
+
+
 def test_the_command_to_resume_is_complete(shell: Shell) -> None:
     """It names the state, the address and the file of the key, where they were given, and can be
     pasted into a shell."""
