@@ -300,6 +300,8 @@ def _run(job: _Job) -> Exit:
         known = None if old is None else old.rejected_file
         state = _begin(job, account, lines) if old is None else _resume(job, account, old)
         rejects = Rejects(Path(state.rejected_file))
+        if file is not None and file.path.absolute() == rejects.path:
+            raise UsageError(f"--state and --rejected both name {rejects.path}: name two files")
         if state.rejected_file != known:
             # Standard input has no state, and jobs that read it do so again and again.
             rejects.check(new=not lines.is_stream)

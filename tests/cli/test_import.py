@@ -802,6 +802,17 @@ def test_network_failure(shell: Shell) -> None:
     assert not (shell.folder / "f.jsonl.rejected.jsonl").exists()
 
 
+def test_state_and_rejected_events_have_a_file_each(shell: Shell) -> None:
+    """One file for both would lose the rejected events with the next state."""
+    shell.write("f.jsonl", event(1), "bad")
+    state = str(shell.folder / "s")
+    for options in (["--state", "s", "--rejected", state], ["--rejected", "f.jsonl.masivo-import"]):
+        ended = shell.masivo("import", "f.jsonl", *options)
+        assert ended.code == 2
+        assert "--state and --rejected both name" in ended.err
+    assert shell.emulator.event_count == 0
+
+
 def test_an_import_has_no_spool(shell: Shell) -> None:
     """The file is its store: with one from MASIVO_SPOOL, what it kept would arrive twice, from the
     spool and by --resume."""
