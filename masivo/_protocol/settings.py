@@ -118,7 +118,8 @@ def _brand(name: str, value: object) -> str | None:
         raise MasivoConfigError(
             f"{name} must be a non-empty str that UTF-8 can encode, or None for no default"
         )
-    return cast("str | None", value)
+    # Not of a subclass, such as an Enum, which f-strings and the encoder write in other ways.
+    return None if value is None else str.__str__(cast("str", value))
 
 
 def _directory(name: str, value: object) -> str | None:
@@ -420,7 +421,7 @@ def _api_key(key: Secret, *, enabled: bool) -> Secret:
             "api_key holds a character that no header can carry (a blank, a line break, a control "
             "or a non-ASCII character); copy the CLIENT key from the Masivo dashboard again"
         )
-    return key
+    return Secret(str.__str__(key.reveal()))  # as in `_brand`
 
 
 def _is_str(value: object) -> bool:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any, cast
 
@@ -374,6 +375,24 @@ def test_an_event_must_fit_a_batch() -> None:
 def test_flags_are_true_or_false(name: str, value: object) -> None:
     """Flags are bool and nothing else."""
     assert name in refusal(**{name: value})
+
+
+class Name(str, Enum):  # noqa: UP042 (a StrEnum is written as its text)
+    """Texts that are written as ``Name.KEY`` in an f-string."""
+
+    KEY = "a-key-of-an-enum"
+    BRAND = "shoes"
+
+
+def test_texts_of_an_enum_are_taken_by_their_value() -> None:
+    """A subclass of str is sent as its text, as in an event."""
+    settings = configure(Secret(Name.KEY), brand_id=Name.BRAND)
+    for text, value in (
+        (settings.account.api_key.reveal(), Name.KEY),
+        (settings.brand_id, "shoes"),
+    ):
+        assert type(text) is str
+        assert text == value
 
 
 @pytest.mark.parametrize("value", ["", 5, b"x", ["x"], "\ud800"])

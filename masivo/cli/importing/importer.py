@@ -53,7 +53,7 @@ def make_client(account: Account, *, batch_size: int, in_flight: int, retries: i
         max_queue_bytes=events * _MAX_EVENT + (64 << 20),
         idle_timeout=1.0,
         max_event_bytes=_MAX_EVENT,
-        spool=None,  # not that of MASIVO_SPOOL, either: what it kept would be sent again by --resume
+        spool=None,  # nor that of MASIVO_SPOOL: --resume would send again what it kept
     )
 
 
