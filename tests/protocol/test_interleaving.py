@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import masivo._protocol
 from masivo._protocol.errors import MasivoError
@@ -19,46 +19,63 @@ from masivo.protocol import Delivery, Failed
 
 from .requests import numbers
 from .simulator import Driver, event
+from .spooled import SpoolDriver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
     from types import FrameType
 
 T = TypeVar("T")
 
 CORE = Path(masivo._protocol.__file__).parent
-STEPPED = {str(CORE / name) for name in ("buffer.py", "delivery.py", "engine.py", "tally.py")} | {
-    str(CORE / "batches" / "gate.py")
-}
+STEPPED: Final[AbstractSet[str]] = {
+    str(CORE / name) for name in ("buffer.py", "delivery.py", "engine.py", "tally.py")
+} | {str(CORE / "batches" / "gate.py")}
 """The files between whose bytecodes another thread comes."""
 
 
+COUNTING: Final = frozenset(
+    str(CORE / "batches" / name) for name in ("backlog.py", "gate.py", "own_log.py", "outbox.py")
+)
+"""The same for the counts of a client with a store."""
+
+
 def steps(
-    prepare: Callable[[], T], call: Callable[[T], object], other: Callable[[T], object]
+    prepare: Callable[[], T],
+    call: Callable[[T], object],
+    other: Callable[[T], object],
+    files: AbstractSet[str] = STEPPED,
 ) -> Iterator[T]:
     """Call ``call`` again and again, each time with ``other`` called before another one of its
     bytecodes; give what ``prepare`` made for it, which both get."""
     # Before the first: some Pythons count bytecodes only of code that has been traced before.
-    _interrupted(partial(call, made := prepare()), partial(other, made), sys.maxsize)
+    _interrupted(partial(call, made := prepare()), partial(other, made), sys.maxsize, files)
     step = 1
-    while _interrupted(partial(call, made := prepare()), partial(other, made), step):
+    while _interrupted(partial(call, made := prepare()), partial(other, made), step, files):
         yield made
         step += 1
     assert step > 20
 
 
-def _interrupted(call: Callable[[], object], other: Callable[[], object], at: int) -> bool:
-    """Call both, the other before a bytecode of the first; return whether that has so many."""
-    left = at
+def _interrupted(
+    call: Callable[[], object],
+    other: Callable[[], object],
+    at: int | None,
+    files: AbstractSet[str],
+) -> bool:
+    """Call both, the other before a bytecode of the first (None: before each of them); return
+    whether that has so many."""
+    left = at or 0
 
     def trace(frame: FrameType, kind: str, _argument: object) -> Callable[..., Any] | None:
         nonlocal left
-        if frame.f_code.co_filename not in STEPPED:
+        if frame.f_code.co_filename not in files:
             return None
         frame.f_trace_opcodes = True
         if kind == "opcode":
             left -= 1
-            if left == 0:
+            if left == 0 or at is None:
                 other()
         return trace
 
@@ -218,6 +235,48 @@ def test_a_client_that_attaches_while_the_last_one_detaches_is_served() -> None:
         driver.send(event())
         driver.flush()
         driver.authorization()
+
+
+def test_accepted_events_are_counted_once_while_a_poll_reads_them_from_the_store() -> None:
+    """At each moment of a poll that reads events back, stats() counts each accepted event once: a
+    metric that is made of it never decreases, which a monitor takes for a restart."""
+
+    def before(steps: int) -> SpoolDriver:
+        """A driver after so many steps, with the results of its work handed back."""
+        driver = SpoolDriver(max_queue=4, batch_size=2)
+        driver.sign_in()
+        for _ in range(10):
+            send(driver)
+        driver.held = True
+        driver.poll()
+        for _ in range(steps):
+            if driver.out:
+                driver.accept()
+            else:
+                driver.work()
+        for work in driver.works:
+            driver.engine.hand_back(work.id, work.run())
+        driver.works = []
+        return driver
+
+    def reads(driver: SpoolDriver) -> bool:
+        on_disk = driver.buffer.stats().spooled
+        driver.poll()
+        return driver.buffer.stats().spooled < on_disk
+
+    about_to_read = partial(before, next(n for n in range(20) if reads(before(n))))
+
+    accepted: set[int] = set()
+
+    def look(driver: SpoolDriver) -> None:
+        accepted.add(driver.buffer.stats().accepted)
+
+    driver = about_to_read()
+    _interrupted(driver.poll, partial(look, driver), None, COUNTING)
+    assert accepted == {10}
+    for _ in steps(about_to_read, look, SpoolDriver.poll, COUNTING):
+        pass
+    assert accepted == {10}
 
 
 def test_events_that_overflow_at_once_are_both_counted() -> None:

@@ -71,8 +71,6 @@ class Backlog:
         """The number of events that were accepted into the store alone."""
         self.adopted: int = 0
         """The number of adopted events that came into memory."""
-        self.read: int = 0
-        """The number of events that came into memory from a log, adopted ones included."""
         self.damaged: int = 0
         """The number of damaged parts of logs that were not reported yet."""
         self.own: Own = Own(gate)
@@ -123,8 +121,8 @@ class Backlog:
 
     @property
     def accepted(self) -> int:
-        """The number of events that the client accepted, less those that its gate has counted."""
-        return self.alone + len(self.own.early) - self.read
+        """The number of events that the client accepted, and that its gate has not counted."""
+        return self.alone + len(self.own.early)
 
     # ── What comes and goes ──────────────────────────────────────────────────────────────────
 
@@ -171,7 +169,7 @@ class Backlog:
         if not positions:
             return
         log = self._log_of(deliveries[0])
-        if self.read:
+        if self._gate.read:
             self._in_memory -= _were_read(deliveries)
         log.gone(positions)
         self._remove(log, positions)
@@ -381,7 +379,6 @@ class Backlog:
     def _enter(self, entries: Sequence[Kept], reading: Reading) -> list[int]:
         """Note events that came into memory from a log; return their positions."""
         positions = [each.position for each in entries if each.position is not None]
-        self.read += len(entries)
         self._in_memory += len(entries)
         self._gate.fold(len(entries), total_size(entries))
         reading.held.update(positions)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate"]
 
-_Folded: TypeAlias = "tuple[int, int]"
-"""The events that polls have counted: their number less one, and their bytes."""
+_Folded: TypeAlias = "tuple[int, int, int]"
+"""The events that polls have counted: their number less one, their bytes, and the number of those
+that came from a store."""
 
 
 class Gate:
@@ -52,7 +53,7 @@ class Gate:
         self.closed: bool = False
         """True once the client accepts no more events."""
         # Written by callers.
-        folded: _Folded = (-1, 0)
+        folded: _Folded = (-1, 0, 0)
         self.arrivals: list[Any] = [folded]
         """The sizes of accepted events in bytes, after the one item for those that polls have
         counted; so the number of events is ``arrivals[0][0] + len(arrivals)``."""
@@ -111,7 +112,7 @@ class Gate:
         """
         folded, items, total = self.count()
         if items + events > 1:
-            folded = (folded[0] + items - 1 + events, total + length)
+            folded = (folded[0] + items - 1 + events, total + length, folded[2] + events)
             self.arrivals[:items] = [folded]
             self.known = folded, 1, folded[1]
 
@@ -127,6 +128,18 @@ class Gate:
         """The number of accepted events."""
         folded, items, _ = self.count()
         return folded[0] + items
+
+    @property
+    def arrived(self) -> int:
+        """The number of accepted events that did not come from a store. It never decreases."""
+        folded, items, _ = self.count()
+        return folded[0] + items - folded[2]
+
+    @property
+    def read(self) -> int:
+        """The number of events that came from a store."""
+        read: int = self.arrivals[0][2]
+        return read
 
     @property
     def pending(self) -> int:

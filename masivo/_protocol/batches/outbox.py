@@ -120,7 +120,7 @@ class Outbox(InFlight):
         stored, adopted, spooled = self._counts()
         # A caller that was interrupted may have passed its event on without counting it.
         ended = delivered + failed + in_flight + spooled - adopted
-        accepted = max(self.gate.accepted + stored, ended)
+        accepted = max(self.gate.arrived + stored, ended)
         waiting = accepted + adopted > delivered + failed and not self.released
         return Stats(
             accepted=accepted,

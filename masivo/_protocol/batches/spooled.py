@@ -281,7 +281,7 @@ class SpooledOutbox(LeavingOutbox):
         """Queue events; end their deliveries if none can be delivered now. Return their size."""
         first = self._queue.arrived
         length = self._queue.extend(entries)
-        if kept := self.backlog.read and sum([isinstance(each, Kept) for each in entries]):
+        if kept := self.gate.read and sum([isinstance(each, Kept) for each in entries]):
             self._kept_queued += kept
             if is_live(entries[-1]):
                 self._triggers.arrived(entries[-1].at)
