@@ -115,12 +115,14 @@ class Outbox(InFlight):
         Args:
             origin: the client, as its deliveries know it.
         """
+        # First, as its events may end meanwhile: what comes after it does not count as queued.
+        arrived = self.gate.arrived
         delivered, failed = self._outcomes.delivered, self._outcomes.failed
         in_flight = self._in_flight
         stored, adopted, spooled = self._counts()
         # A caller that was interrupted may have passed its event on without counting it.
         ended = delivered + failed + in_flight + spooled - adopted
-        accepted = max(self.gate.arrived + stored, ended)
+        accepted = max(arrived + stored, ended)
         waiting = accepted + adopted > delivered + failed and not self.released
         return Stats(
             accepted=accepted,

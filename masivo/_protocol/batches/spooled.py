@@ -92,8 +92,9 @@ class SpooledOutbox(LeavingOutbox):
 
     def _counts(self) -> tuple[int, int, int]:
         """See Outbox."""
+        accepted = self.backlog.accepted  # first, as in `stats`
         spooled = self._kept_queued + self._aside.events + self._let_go + self.backlog.untaken
-        return self.backlog.accepted, self.backlog.adopted, spooled
+        return accepted, self.backlog.adopted, spooled
 
     @property
     def _is_done(self) -> bool:
