@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from .connections import now
@@ -32,9 +35,21 @@ class Asyncio:
         return asyncio.timeout(seconds)
 
     async def in_thread(self, function: Callable[[], T]) -> T:
-        """See World."""
+        """See World. In a thread of our own: the loop's are the application's, which may occupy
+        all, and the loop's end and the interpreter's wait for them."""
+        loop = asyncio.get_running_loop()
+        called: asyncio.Future[T] = loop.create_future()
+
+        def call() -> None:
+            try:
+                end = partial(called.set_result, function())
+            except BaseException as error:  # noqa: BLE001 (raised by the future)
+                end = partial(called.set_exception, error)
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(lambda: called.done() or end())
+
         try:
-            called = asyncio.get_running_loop().run_in_executor(None, function)
+            threading.Thread(target=call, name="masivo", daemon=True).start()
         except RuntimeError:  # the interpreter exits: no thread is started any more
             return function()
         return await called

@@ -39,8 +39,9 @@ class Trio:
 
     async def in_thread(self, function: Callable[[], T]) -> T:
         """See World."""
+        limit = trio.CapacityLimiter(1)  # the application may occupy all threads of trio's own
         try:
-            return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(function, abandon_on_cancel=True, limiter=limit)
         except RuntimeError:  # the interpreter exits: no thread is started any more
             return function()
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from drivers.events import closed_port
 
 from masivo._http.connections import is_connected
+from masivo._http.on_asyncio import Asyncio
 from masivo._http.transport import HEAD_START, Transport
 from masivo.protocol import Failure, Response
 
@@ -223,6 +227,29 @@ def test_a_name_with_several_addresses(run: Run) -> None:
 
         run(url, script)
         assert server.opened == 1
+
+
+def test_a_name_is_looked_up_while_the_applications_threads_are_busy(run_in_a_loop: Run) -> None:
+    """The threads that a loop has for the application may all wait for something else."""
+    free = threading.Event()
+
+    async def script(face: Face) -> None:
+        if isinstance(face.transport._world, Asyncio):
+            loop = asyncio.get_running_loop()
+            for _ in range(40):  # more than an executor ever has by default
+                loop.run_in_executor(None, free.wait)
+            response = await face.send(to(url, timeout=5.0))
+            free.set()
+            assert isinstance(response, Response)
+            return
+        limiter = trio.to_thread.current_default_thread_limiter()
+        limiter.total_tokens = 1
+        async with limiter:
+            assert isinstance(await face.send(to(url, timeout=5.0)), Response)
+
+    with Server() as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        run_in_a_loop(url, script)
 
 
 def test_an_address_of_version_6(run: Run) -> None:
