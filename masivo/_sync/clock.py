@@ -13,6 +13,10 @@ from queue import Empty, SimpleQueue
 __all__ = ["Clock"]
 
 _LONGEST = 86_400.0
+_LATE = 0.25
+"""Seconds that a sleeper is late if it was stopped, with its process."""
+_HEAD_START = 0.05
+"""Seconds in which requests read what has come meanwhile."""
 _GLANCE = 1.0
 """Seconds in which a caller that waits notices that no thread will ring."""
 
@@ -35,9 +39,14 @@ class Clock:
 
         A bell is a queue, not a ``threading.Event``: a waiter of an Event briefly holds its lock,
         and a signal handler that interrupts it then, and waits for the package, would deadlock.
+
+        If the process was stopped meanwhile, requests get a head start: a response that has come
+        counts, though a deadline has passed.
         """
         with suppress(Empty):
             bell.get(timeout=self._left(until))
+        if self.monotonic() > until + _LATE:
+            time.sleep(_HEAD_START)
 
     def wait_for(self, bell: SimpleQueue[None], until: float) -> None:
         """As ``sleep``, for a caller's thread, which checks once a second what may have become of
