@@ -121,6 +121,10 @@ def test_a_process_that_was_frozen_loses_no_response(kind: str) -> None:
     assert len(sent) == 1
 
 
+CLIENTS = 5
+DEADLINE = 2.0
+"""Of the close, or of the exit, in seconds."""
+
 CLOSING = """
 import sys
 import anyio
@@ -158,16 +162,11 @@ anyio.run(main, backend=world)
 """
 
 
-@pytest.mark.parametrize(
-    ("kind", "world"),
-    [("Client", "asyncio"), ("AsyncClient", "asyncio"), ("TrioClient", "trio")],
-)
-def test_a_process_that_was_frozen_during_a_close_loses_no_response(kind: str, world: str) -> None:
-    """Nor does it where the deadline of a close has passed meanwhile: what has come is read first,
-    here by each of several clients."""
-    count = 5
+def frozen(text: str, *arguments: str) -> str:
+    """Run a program with several clients, which is stopped when the first event of each is on its
+    way, until the deadlines are over; return what it said. The responses have come meanwhile."""
     sent: list[bytes] = []
-    frozen, answered = threading.Event(), threading.Barrier(count + 1, timeout=PATIENCE)
+    stopped, answered = threading.Event(), threading.Barrier(CLIENTS + 1, timeout=PATIENCE)
 
     def talk(peer: Peer) -> None:
         while request := peer.request():
@@ -175,18 +174,48 @@ def test_a_process_that_was_frozen_during_a_close_loses_no_response(kind: str, w
                 peer.say(TOKEN)
                 continue
             sent.append(request)
-            if len(sent) == count:
+            if len(sent) == CLIENTS:
                 os.kill(program.pid, signal.SIGSTOP)
                 os.waitpid(program.pid, os.WUNTRACED)
-                frozen.set()
-            assert frozen.wait(PATIENCE)
+                stopped.set()
+            assert stopped.wait(PATIENCE)
             peer.say(OK)
             answered.wait()
 
     with Server(talk) as server:
-        program = started_with(CLOSING, server.url, kind, world, str(count), "2")
+        program = started_with(text, server.url, *arguments)
         answered.wait()
-        time.sleep(2.5)  # its time is to be over
+        time.sleep(DEADLINE + 0.5)
         program.send_signal(signal.SIGCONT)
-        assert said(program).splitlines() == ["None"] * count
-    assert len(sent) == count
+        heard = said(program)
+    assert len(sent) == CLIENTS
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("kind", "world"),
+    [("Client", "asyncio"), ("AsyncClient", "asyncio"), ("TrioClient", "trio")],
+)
+def test_a_process_that_was_frozen_during_a_close_loses_no_response(kind: str, world: str) -> None:
+    """Nor does it where the deadline of a close has passed meanwhile: what has come is read first,
+    here by each of several clients."""
+    heard = frozen(CLOSING, kind, world, str(CLIENTS), str(DEADLINE))
+    assert heard.splitlines() == ["None"] * CLIENTS
+
+
+EXITING = """
+import sys
+import masivo
+from masivo import _process
+
+url, count, timeout = sys.argv[1:]
+_process.EXIT_TIMEOUT = float(timeout)
+clients = [masivo.Client(f"key-{number}", base_url=url) for number in range(int(count))]
+for client in clients:
+    client.send_analytics_event({"type": "VIEW", "customer_id": "c", "brand_id": None})
+"""
+
+
+def test_a_process_that_was_frozen_at_its_exit_loses_no_response() -> None:
+    """Nor does it log the loss of an event that the API has accepted."""
+    assert frozen(EXITING, str(CLIENTS), str(DEADLINE)) == ""
