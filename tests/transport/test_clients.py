@@ -121,7 +121,7 @@ def test_a_process_that_was_frozen_loses_no_response(kind: str) -> None:
     assert len(sent) == 1
 
 
-CLIENTS = 5
+SEVERAL = 5
 DEADLINE = 2.0
 """Of the close, or of the exit, in seconds."""
 
@@ -166,7 +166,7 @@ def frozen(text: str, *arguments: str) -> str:
     """Run a program with several clients, which is stopped when the first event of each is on its
     way, until the deadlines are over; return what it said. The responses have come meanwhile."""
     sent: list[bytes] = []
-    stopped, answered = threading.Event(), threading.Barrier(CLIENTS + 1, timeout=PATIENCE)
+    stopped, answered = threading.Event(), threading.Barrier(SEVERAL + 1, timeout=PATIENCE)
 
     def talk(peer: Peer) -> None:
         while request := peer.request():
@@ -174,7 +174,7 @@ def frozen(text: str, *arguments: str) -> str:
                 peer.say(TOKEN)
                 continue
             sent.append(request)
-            if len(sent) == CLIENTS:
+            if len(sent) == SEVERAL:
                 os.kill(program.pid, signal.SIGSTOP)
                 os.waitpid(program.pid, os.WUNTRACED)
                 stopped.set()
@@ -188,7 +188,7 @@ def frozen(text: str, *arguments: str) -> str:
         time.sleep(DEADLINE + 0.5)
         program.send_signal(signal.SIGCONT)
         heard = said(program)
-    assert len(sent) == CLIENTS
+    assert len(sent) == SEVERAL
     return heard
 
 
@@ -199,8 +199,8 @@ def frozen(text: str, *arguments: str) -> str:
 def test_a_process_that_was_frozen_during_a_close_loses_no_response(kind: str, world: str) -> None:
     """Nor does it where the deadline of a close has passed meanwhile: what has come is read first,
     here by each of several clients."""
-    heard = frozen(CLOSING, kind, world, str(CLIENTS), str(DEADLINE))
-    assert heard.splitlines() == ["None"] * CLIENTS
+    heard = frozen(CLOSING, kind, world, str(SEVERAL), str(DEADLINE))
+    assert heard.splitlines() == ["None"] * SEVERAL
 
 
 EXITING = """
@@ -218,4 +218,4 @@ for client in clients:
 
 def test_a_process_that_was_frozen_at_its_exit_loses_no_response() -> None:
     """Nor does it log the loss of an event that the API has accepted."""
-    assert frozen(EXITING, str(CLIENTS), str(DEADLINE)) == ""
+    assert frozen(EXITING, str(SEVERAL), str(DEADLINE)) == ""
