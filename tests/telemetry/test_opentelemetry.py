@@ -452,7 +452,7 @@ def test_a_client_is_not_kept(emulator: Emulator, telemetry: Telemetry) -> None:
         telemetry.instrument(other)
         other.send_analytics_event(event())
         other.flush()
-        assert telemetry.value("masivo.events.delivered") == 2
+        until(lambda: telemetry.value("masivo.events.delivered") == 2)
     assert telemetry.value("masivo.events.accepted") == 2
 
 
