@@ -273,8 +273,9 @@ class SpooledOutbox(LeavingOutbox):
             return
         read = [each for each in entries if isinstance(each, Kept)]
         self._queued += len(read)
-        first = self._queue.arrived
-        self._outcomes.flushes.extend(range(first, first + len(entries)))
+        if not is_live(entries[-1]):
+            first = self._queue.arrived
+            self._outcomes.flushes.extend(range(first, first + len(entries)))
         self._take_in(entries)
         self._queued_bytes += total_size(read)  # the others were counted as they arrived
 
