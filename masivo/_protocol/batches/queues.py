@@ -303,7 +303,7 @@ class PerCustomer:
 
     def clear(self) -> Taken:
         """See ``Queue``."""
-        entries = sorted(self.entries())
+        entries = self.entries()
         self._lines.clear()
         self._free.clear()
         self._long.clear()
@@ -311,10 +311,9 @@ class PerCustomer:
         return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
 
     def entries(self, customers: Collection[str] | None = None) -> list[tuple[int, Delivery]]:
-        """Return the events with their numbers, of these customers or of all; those of one customer
-        are in order."""
+        """Return the events with their numbers, of these customers or of all, in order."""
         names = self._lines if customers is None else self._lines.keys() & set(customers)
-        return [entry for name in names for entry in self._lines[name].entries]
+        return sorted([entry for name in names for entry in self._lines[name].entries])
 
     def substitute(self, others: Mapping[int, Delivery]) -> None:
         """Replace the events with these numbers by others of the same customers."""

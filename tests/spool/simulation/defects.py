@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DEFECTS", "hunt"]
 
-SEEDS: Final = 300
+SEEDS: Final = 500
 """Within this many seeds every defect is to be found."""
 
 
