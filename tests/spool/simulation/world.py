@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -247,6 +248,8 @@ class World:
         """
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(backlog, "WINDOW", self.plan.window)
+            # The names of files, by which logs of one moment are in order.
+            patch.setattr(os, "urandom", random.Random(self.plan.seed).randbytes)
             for step in self.plan.steps:
                 self._until(self.now + step.gap)
                 self.say(f"STEP {step.kind} {step.draws}")
