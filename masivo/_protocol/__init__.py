@@ -17,6 +17,7 @@ Across the border:
 - ``output``: the result of one poll
 - ``delivery``: deliveries and tickets, and the outcomes that end them
 - ``settings``: every setting, its default and its check
+- ``advice``: the option that is meant by a name that does not exist
 - ``errors``: every error of the package
 - ``json``: JSON, read and written
 

@@ -40,7 +40,7 @@ _MEANT: Final = {
     **dict.fromkeys(("reason", "text"), "use message"),
     "event": "set on_error, which gets the event with its error",
 }
-"""What to use for attributes that errors of other packages have."""
+"""Advice for the attributes of other packages' errors."""
 
 
 def no_attribute(owner: object, name: str, meant: Mapping[str, str]) -> AttributeError:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .advice import advice
 from .errors import MasivoConfigError
 from .reporting.activity import OnActivity
 from .reporting.redaction import redacted
@@ -259,7 +260,7 @@ def configure(
     for name in given:
         if name not in _checks() and name not in _OF_ACCOUNT:
             given.clear()  # it may be the key; a traceback with local variables would show it
-            raise TypeError(f"there is no option {name!r}{_did_you_mean(name)}")
+            raise TypeError(f"there is no option {name!r}{advice(name, ['api_key', *defaults()])}")
     enabled = _flag("enabled", given.pop("enabled", True))
     enabled = enabled and not is_set(lookup.get("MASIVO_DISABLED", ""))
     api = given.pop("api", _OF_ACCOUNT["api"])
@@ -280,99 +281,6 @@ def configure(
             f"max_batch_bytes ({settings.max_batch_bytes}): such an event would fit no batch"
         )
     return settings
-
-
-_MEANT: Final = {
-    **dict.fromkeys(("key", "client_key", "token", "write_key", "project_api_key"), "api_key"),
-    **dict.fromkeys(("url", "host", "endpoint", "api_url", "server_url"), "base_url"),
-    **dict.fromkeys(
-        (
-            *("flush_interval", "interval", "linger", "upload_interval", "batch_interval"),
-            *("batch_timeout", "flush_timeout", "linger_ms"),
-        ),
-        "idle_timeout",
-    ),
-    **dict.fromkeys(
-        ("timeout_seconds", "request_timeout", "connect_timeout", "read_timeout", "http_timeout"),
-        "timeout",
-    ),
-    **dict.fromkeys(
-        ("flush_at", "batch", "max_batch_size", "max_batch", "upload_size", "batch_events"),
-        "batch_size",
-    ),
-    **dict.fromkeys(
-        (
-            *("max_queue_size", "queue_size", "max_size", "maxsize", "buffer_size", "buffer"),
-            *("queue", "max_events", "max_pending"),
-        ),
-        "max_queue",
-    ),
-    **dict.fromkeys(("retry", "retries", "backoff", "max_attempts", "attempts"), "max_retries"),
-    **dict.fromkeys(
-        ("on_failure", "error_handler", "error_callback", "callback", "on_drop"), "on_error"
-    ),
-    **dict.fromkeys(
-        (
-            *("before", "scrub", "filter", "processor", "sample_rate", "sample", "sampling"),
-            *("middleware", "redact", "event_processor"),
-        ),
-        "before_send",
-    ),
-    **dict.fromkeys(("on_event", "on_change", "hooks", "tracer"), "on_activity"),
-    **dict.fromkeys(("workers", "max_workers", "concurrency", "threads"), "max_in_flight"),
-    **dict.fromkeys(
-        ("send", "dry_run", "test", "test_mode", "sandbox", "disable", "disabled"), "enabled"
-    ),
-    **dict.fromkeys(
-        ("persist", "persistence", "storage", "store", "queue_dir", "spool_dir", "spool_path"),
-        "spool",
-    ),
-    **dict.fromkeys(("http", "client"), "http_client"),
-}
-"""Names that other packages use for our options."""
-_INSTEAD: Final = {
-    **dict.fromkeys(("debug", "verbose", "log_level"), "set MASIVO_LOG=debug in the environment"),
-    **dict.fromkeys(("logger", "log"), "use logging.getLogger('masivo')"),
-    **dict.fromkeys(("proxy", "proxies"), "set HTTPS_PROXY in the environment"),
-    **dict.fromkeys(
-        (
-            *("verify", "verify_ssl", "ssl", "ssl_context", "cert", "ca", "ca_file", "ca_certs"),
-            "cafile",
-        ),
-        "set SSL_CERT_FILE in the environment",
-    ),
-    **dict.fromkeys(
-        ("headers", "user_agent", "session", "transport"), "pass an httpx client as http_client"
-    ),
-    **dict.fromkeys(
-        ("gzip", "compress", "compression"), "pass api=masivo.Api(content_encoding='gzip')"
-    ),
-    **dict.fromkeys(("platform", "customer_id", "user_id"), "put it into each event"),
-    **dict.fromkeys(
-        ("close_timeout", "shutdown_timeout", "drain_timeout", "exit_timeout"),
-        "pass it to close(timeout)",
-    ),
-    **dict.fromkeys(("env", "environment"), "set base_url, or MASIVO_BASE_URL"),
-    **dict.fromkeys(
-        ("atexit", "daemon"), "open clients deliver what they hold when the program ends"
-    ),
-    "loop": "an AsyncClient belongs to the loop of its first use",
-    "server_key": "pass a CLIENT key as api_key",
-    "on_success": "call result() of the delivery, or set on_activity",
-    **dict.fromkeys(("sync_mode", "sync"), "wait for the delivery, or call flush()"),
-}
-"""Options of other packages that have no counterpart here, and what to do instead."""
-
-
-def _did_you_mean(name: str) -> str:
-    from difflib import get_close_matches  # only a mistake pays for it
-
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()  # batchSize
-    if name in _INSTEAD:
-        return f"; {_INSTEAD[name]}"
-    names = ["api_key", *defaults()]
-    close = [_MEANT[name]] if name in _MEANT else get_close_matches(name, names, 1, 0.75)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def wait_limit(timeout: float | None) -> float | None:

@@ -162,7 +162,7 @@ _MEANT: Final = {
     },
     "FailedEvent": dict.fromkeys(("exception", "exc", "reason"), "use error"),
 }
-"""What to use for attributes that one might guess."""
+"""Advice for attributes that do not exist, by class and name."""
 
 
 class _Value:

@@ -14,8 +14,9 @@ import pytest
 
 from masivo import Client
 from masivo._client import ClientBase
+from masivo._protocol.advice import INSTEAD, MEANT
 from masivo._protocol.errors import MasivoConfigError, MasivoError
-from masivo._protocol.settings import _INSTEAD, _MEANT, defaults, one_spelling
+from masivo._protocol.settings import defaults, one_spelling
 from masivo._protocol.wire.api import PUBLIC_BASE_URL
 from masivo.protocol import Api, ClientOptions, Secret, Settings, configure, is_loopback, wait_limit
 
@@ -567,8 +568,8 @@ def test_every_hint_for_an_option_names_a_thing_that_exists() -> None:
     """Each guess is a name, and no option; the hint has an option, a variable of the environment,
     or a name that Python finds, unless there is nothing to do."""
     options = {"api_key", "http_client", *ClientOptions.__annotations__}
-    assert set(_MEANT.values()) <= options
-    for name, hint in {**_MEANT, **_INSTEAD}.items():
+    assert set(MEANT.values()) <= options
+    for name, hint in {**MEANT, **INSTEAD}.items():
         assert name.isidentifier()
         assert name not in options
         words = re.findall(r"[A-Za-z_.]+", hint)

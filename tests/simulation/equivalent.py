@@ -164,7 +164,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("settle.py", "Waiters.take: if self._of_deliveries: always"),
     ],
     "speed alone: more names are looked for, and the first is taken": [
-        ("settings.py", "_did_you_mean: 1 + 1"),
+        ("advice.py", "advice: 1 + 1"),
     ],
     "speed alone: a stamp is made although the last one is still the same": [
         (

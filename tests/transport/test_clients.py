@@ -72,6 +72,12 @@ def started_with(program: str, *arguments: str) -> Program:
     )
 
 
+def stop(program: Program) -> None:
+    """Stop a program, as ``kill -STOP`` does; return once it stands still."""
+    os.kill(program.pid, signal.SIGSTOP)
+    os.waitpid(program.pid, os.WUNTRACED)
+
+
 def said(program: Program) -> str:
     """What a program prints before it ends."""
     try:
@@ -107,8 +113,7 @@ def test_a_process_that_was_frozen_loses_no_response(kind: str) -> None:
                 peer.say(TOKEN)
                 continue
             sent.append(request)
-            os.kill(program.pid, signal.SIGSTOP)
-            os.waitpid(program.pid, os.WUNTRACED)
+            stop(program)
             peer.say(OK)
             answered.set()
 
@@ -175,8 +180,7 @@ def frozen(text: str, *arguments: str) -> str:
                 continue
             sent.append(request)
             if len(sent) == SEVERAL:
-                os.kill(program.pid, signal.SIGSTOP)
-                os.waitpid(program.pid, os.WUNTRACED)
+                stop(program)
                 stopped.set()
             assert stopped.wait(PATIENCE)
             peer.say(OK)
