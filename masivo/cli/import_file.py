@@ -101,11 +101,11 @@ class _Job:
 @click.option("--resume", is_flag=True, help="Continue an earlier run.")
 @click.option("--restart", is_flag=True, help="Start over, although there was an earlier run.")
 @click.option(
-    "--rejected", metavar="FILE", help="File for rejected events. Default: FILE.rejected.jsonl."
+    "--rejected", metavar="PATH", help="File for rejected events. Default: FILE.rejected.jsonl."
 )
 @click.option(
     "--state",
-    metavar="FILE",
+    metavar="PATH",
     help="File with the progress, for --resume. Default: FILE.masivo-import.",
 )
 @click.option(
@@ -155,8 +155,8 @@ def import_file(
 ) -> Exit:
     """Send the events of FILE: JSON Lines or CSV, gzip or not; - is standard input.
 
-    Rejected events are written, with the reason, to a file that you can correct and import as it
-    is. Ctrl-C loses nothing: --resume continues.
+    Rejected events are written, with the reason, to a file that you can correct and import.
+    Ctrl-C loses nothing: --resume continues.
 
     \b
     masivo import events.jsonl --dry-run
