@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Sequence
+
+    from masivo.protocol import Response
 
     from .exchange import Exchange
 
@@ -34,13 +37,13 @@ now: Final = partial(time.monotonic)
 freezes time replaces that wherever it finds it."""
 
 
-def literal(host: str, port: int) -> Address | None:
-    """Return the address that a host already is; None for a name."""
+def literal(host: str, port: int) -> Sequence[Address]:
+    """Return the address that a host already is; none for a name."""
     for family in (socket.AF_INET, socket.AF_INET6):
         with suppress(OSError):
             socket.inet_pton(family, host)
-            return family, socket.SOCK_STREAM, 0, "", (host, port)
-    return None
+            return [(family, socket.SOCK_STREAM, 0, "", (host, port))]
+    return []
 
 
 def begin_connect(address: Address) -> socket.socket:
@@ -71,11 +74,10 @@ def is_connected(sock: socket.socket) -> bool:
     if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
         sock.close()
         raise OSError(code, os.strerror(code))
-    try:
+    with suppress(OSError):  # not yet
         sock.getpeername()
-    except OSError:  # not yet
-        return False
-    return True
+        return True
+    return False
 
 
 class Connection:
@@ -94,7 +96,7 @@ class Connection:
         self._process = os.getpid()
         self._born = self.idle_since = now()
 
-    def secure(self, context: ssl.SSLContext, host: str) -> None:
+    def secure(self, context: ssl.SSLContext, host: bytes) -> None:
         """Speak TLS from now on. ``is_secure`` does the handshake.
 
         No ``close_notify`` is ever sent: in the child of a fork it would end the connection of the
@@ -137,9 +139,10 @@ class Connection:
                 raise self._broken from None
             return None
 
-    def feed(self, exchange: Exchange) -> bool:
-        """Send as much as possible, and pass all that has arrived to an exchange; return True once
-        the response is complete. A call that completes the sending reads nothing: it is too early.
+    def feed(self, exchange: Exchange) -> Response | None:
+        """Send as much as possible, and pass all that has arrived to an exchange; return the
+        response once it is complete. A call that completes the sending reads nothing: it is too
+        early.
 
         Raises:
             OSError: the connection is broken.
@@ -149,15 +152,15 @@ class Connection:
             try:
                 while self.unsent:
                     self.unsent = self.unsent[self.socket.send(self.unsent) :]
-                return False
+                return None
             except self._not_yet:
                 pass
             except OSError as error:  # a response may have arrived before it
                 self._broken, self.unsent = error, memoryview(b"")
         while (data := self._read()) is not None:
-            if exchange.receive(data):
-                return True
-        return False
+            if response := exchange.receive(data):
+                return response
+        return None
 
     def is_usable(self) -> bool:
         """Return True if an idle connection can carry a request: it belongs to this process, is

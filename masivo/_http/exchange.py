@@ -103,8 +103,6 @@ class Exchange:
     def __init__(self, method: str) -> None:
         self.status: int | None = None
         """The status of the response, once its headers have arrived."""
-        self.response: Response | None = None
-        """The response, once it is complete."""
         self.reusable = False
         """True if the connection can carry another request."""
         self._method = method
@@ -113,8 +111,8 @@ class Exchange:
         self._headers: dict[str, str] = {}
         self._body = bytearray()
 
-    def receive(self, data: bytes) -> bool:
-        """Process bytes that have arrived; return True once the response is complete.
+    def receive(self, data: bytes) -> Response | None:
+        """Process bytes that have arrived; return the response once it is complete.
 
         Args:
             data: the bytes; none at the connection's end.
@@ -125,8 +123,8 @@ class Exchange:
         if not data and self.status is None:
             raise BrokenResponseError("the server closed the connection")
         if self._h11 is None:
-            if self._receive_common(data):
-                return True
+            if response := self._receive_common(data):
+                return response
             self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
             # h11 must know only that a request was sent, and its method.
             self._h11.send(h11.Request(method=self._method, target="/", headers=[("host", "-")]))
@@ -142,10 +140,10 @@ class Exchange:
                 self.status = int(success[1])  # a success, though h11 does not accept its headers
             raise BrokenResponseError(str(error)) from error
 
-    def _receive_common(self, data: bytes) -> bool:
+    def _receive_common(self, data: bytes) -> Response | None:
         head = _COMMON.match(data)
         if head is None:
-            return False
+            return None
         headers = joined(_HEADER.findall(head[1]))
         if (
             headers.get("content-length") != str(len(data) - head.end())
@@ -154,12 +152,11 @@ class Exchange:
             or "content-encoding" in headers
             or headers.get("connection", "keep-alive").lower() != "keep-alive"
         ):
-            return False
+            return None
         self.status, self.reusable = 200, True
-        self.response = Response(200, headers, data[head.end() :])
-        return True
+        return Response(200, headers, data[head.end() :])
 
-    def _receive_by_h11(self, connection: h11.Connection) -> bool:
+    def _receive_by_h11(self, connection: h11.Connection) -> Response | None:
         while (event := connection.next_event()) is not h11.NEED_DATA:
             if isinstance(event, h11.Response):
                 self.status, self._headers = event.status_code, joined(event.headers)
@@ -171,10 +168,8 @@ class Exchange:
                 if following and self.status not in (204, 304):
                     raise BrokenResponseError("more bytes follow than it has announced")
                 assert self.status is not None  # noqa: S101
-                body = body_of(self._headers, self._body)
-                self.response = Response(self.status, self._headers, body)
                 # Both states are DONE also after a response that ends with its connection.
                 done = connection.our_state is connection.their_state is h11.DONE
                 self.reusable = done and not ended and not following
-                return True
-        return False
+                return Response(self.status, self._headers, body_of(self._headers, self._body))
+        return None

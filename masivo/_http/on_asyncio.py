@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
-from functools import partial
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from .connections import now
@@ -37,22 +36,20 @@ class Asyncio:
     async def in_thread(self, function: Callable[[], T]) -> T:
         """See World. In a thread of our own: the loop's are the application's, which may occupy
         all, and the loop's end and the interpreter's wait for them."""
-        loop = asyncio.get_running_loop()
-        called: asyncio.Future[T] = loop.create_future()
+        called: Future[T] = Future()
+        called.set_running_or_notify_cancel()  # so that nothing cancels it
 
         def call() -> None:
             try:
-                end = partial(called.set_result, function())
+                called.set_result(function())
             except BaseException as error:  # noqa: BLE001 (raised by the future)
-                end = partial(called.set_exception, error)
-            with suppress(RuntimeError):  # the loop was closed
-                loop.call_soon_threadsafe(lambda: called.done() or end())
+                called.set_exception(error)
 
         try:
             threading.Thread(target=call, name="masivo", daemon=True).start()
         except RuntimeError:  # the interpreter exits: no thread is started any more
             return function()
-        return await called
+        return await asyncio.wrap_future(called)
 
     async def wait(
         self, sockets: Sequence[socket.socket], seconds: float, *, writing: bool = False

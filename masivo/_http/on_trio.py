@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
+    Wait = Callable[[socket.socket], Awaitable[None]]
+
 __all__ = ["Trio"]
 
 T = TypeVar("T")
@@ -70,8 +72,6 @@ class Trio:
                         nursery.start_soon(_first, scope, trio.lowlevel.wait_writable, each)
 
 
-async def _first(
-    scope: trio.CancelScope, wait: Callable[[socket.socket], Awaitable[None]], each: socket.socket
-) -> None:
+async def _first(scope: trio.CancelScope, wait: Wait, each: socket.socket) -> None:
     await wait(each)
     scope.cancel()

@@ -74,10 +74,11 @@ class Transport:
         parts = urlsplit(base_url)
         self._world = world
         self._origin = f"{parts.scheme}://{parts.netloc}"
-        self._host = parts.hostname or ""
+        # Bytes: a str would import the codec `idna`, possibly during a fork.
+        self._host = (parts.hostname or "").encode("ascii")
         self._secure = parts.scheme == "https"
         self._port = parts.port or (443 if self._secure else 80)
-        self._literal = literal(self._host, self._port)
+        self._literal = literal(parts.hostname or "", self._port)
         self._idle = Idle()
 
     async def aclose(self) -> None:
@@ -103,7 +104,7 @@ class Transport:
             outgoing = request_bytes(request, self._origin, keep_alive=not fresh)
             connection = None if fresh else self._idle.take()
             if connection is None:
-                if self._literal is not None and not self._secure:
+                if self._literal and not self._secure:
                     context, addresses = self._prepare()
                 else:
                     async with self._world.bound(self._left(until)):
@@ -116,12 +117,11 @@ class Transport:
                 self._left(until)
             lacks = "no response"
             connection.unsent = memoryview(outgoing)
-            await self._go_on(connection, partial(connection.feed, exchange), until)
-            assert exchange.response is not None  # noqa: S101
+            response = await self._go_on(connection, partial(connection.feed, exchange), until)
             if exchange.reusable and not fresh and not connection.unsent:
                 kept, connection = connection, None
                 self._idle.put(kept)
-            return exchange.response
+            return response
         except Exception as error:  # noqa: BLE001 (what escaped from here would hang a batch)
             return failure_of(error, lacks, request.timeout, exchange.status)
         finally:
@@ -129,33 +129,29 @@ class Transport:
                 connection.close()
 
     def _prepare(self) -> tuple[ssl.SSLContext | None, Sequence[Address]]:
-        """Read certificates and look up the host, as far as they are needed: both are slow."""
-        context = None
-        if self._secure:
-            with build_lock:
-                from .tls import client_context  # only a client that needs it pays for it
+        """Look up the host and read certificates, as far as they are needed: both are slow."""
+        found = self._literal or socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)
+        if not self._secure:
+            return None, found
+        with build_lock:
+            from .tls import client_context  # only a client that needs it pays for it
 
-                context = client_context()
-        if self._literal is not None:
-            return context, [self._literal]
-        # Bytes: a str would import the codec `idna`, possibly during a fork.
-        host = self._host.encode("ascii")
-        return context, socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM)
+            return client_context(), found
 
-    async def _go_on(self, connection: Connection, step: Callable[[], bool], until: float) -> None:
-        """Call a step now, and each time the connection can continue, until it returns True.
+    async def _go_on(self, connection: Connection, step: Callable[[], T | None], until: float) -> T:
+        """Call a step now, and each time the connection can continue; return its result.
 
         Raises:
-            TimeoutError: it did not return True in time.
+            TimeoutError: it had none in time.
         """
         late = False
-        while not step():
+        while not (result := step()):
             if late:
                 raise TimeoutError
-            seconds = until - self._world.now()
-            late = seconds <= 0  # one more step, for what has arrived meanwhile
-            writing = bool(connection.unsent)
-            await self._world.wait((connection.socket,), max(0.0, seconds), writing=writing)
+            seconds = max(0.0, until - self._world.now())
+            late = not seconds  # one more step, for what has arrived meanwhile
+            await self._world.wait([connection.socket], seconds, writing=bool(connection.unsent))
+        return result
 
     async def _connect(self, addresses: Sequence[Address], until: float) -> socket.socket:
         """Return a socket that is connected to one of the host's addresses.

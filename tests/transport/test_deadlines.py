@@ -159,12 +159,12 @@ def test_a_response_that_is_there_counts_however_late_it_is(
     answered = threading.Event()
     feed = Connection.feed
 
-    def and_freeze(self: Connection, exchange: Exchange) -> bool:
-        if feed(self, exchange):
-            return True
+    def and_freeze(self: Connection, exchange: Exchange) -> Response | None:
+        if response := feed(self, exchange):
+            return response
         assert answered.wait(PATIENCE)
         clock.ahead += 3600
-        return False
+        return None
 
     monkeypatch.setattr(Connection, "feed", and_freeze)
 
