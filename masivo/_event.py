@@ -69,15 +69,15 @@ class _Fields(TypedDict, total=False):
 if TYPE_CHECKING:
 
     class AnalyticsEvent(_Fields, total=False, extra_items=ReadOnly[object]):
-        """An event, for type checkers, and for pydantic and msgspec to validate by. Any mapping
-        will do; further keys are passed through.
+        """The type of an event, for type checkers, pydantic and msgspec. A client also takes any
+        other mapping; further keys are sent unchanged.
         """
 
 else:
 
     class AnalyticsEvent(_Fields, total=False):
-        """An event, for type checkers, and for pydantic and msgspec to validate by: any mapping
-        will do, and further keys are passed through."""
+        """The type of an event, for type checkers, pydantic and msgspec. A client also takes any
+        other mapping; further keys are sent unchanged."""
 
     # pydantic keeps extra keys, too.
     AnalyticsEvent.__pydantic_config__ = {"extra": "allow"}

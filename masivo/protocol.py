@@ -4,8 +4,8 @@ The core is a state machine that does no I/O. It needs you for three things: to 
 requests (HTTP, and work on a store if you give it one), to poll it at the time that it names, and
 to hand outcomes to waiters. How to call it:
 
-1. Make one ``Engine`` per API key, with your clock and a ``wake`` function. Attach each
-   client of the key with ``Engine.attach``, which gives its ``Buffer``; ``configure``
+1. Make one ``Engine`` per ``Account``, with your clock and a ``wake`` function. Attach each
+   client of the account with ``Engine.attach``, which gives its ``Buffer``; ``configure``
    makes the settings. Clients share a token by sharing an engine.
 2. Feed inputs: ``buffer.send(event)``, ``buffer.flush()``, ``buffer.drain()``, ``buffer.token()``,
    ``buffer.close(timeout)``, ``buffer.destroy()``, ``buffer.cancel(ticket)`` (for a drain that

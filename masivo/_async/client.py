@@ -209,7 +209,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     @_checked_at_call
     async def get_token(self, timeout: float | None = None) -> str:
-        """Return the current bearer token; authorizes first if need be. For sibling packages.
+        """Return the current bearer token; authorizes first if need be. For your own requests.
 
         Args:
             timeout: seconds; None for as long as it takes.

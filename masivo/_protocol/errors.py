@@ -161,7 +161,8 @@ class MasivoConfigError(MasivoError, ValueError):
 
 
 class MasivoQueueFullError(MasivoError):
-    """The buffer was full (``max_queue`` events or ``max_queue_bytes`` bytes)."""
+    """The buffer was full (``max_queue`` events or ``max_queue_bytes`` bytes), or the spool or its
+    disk; the message says which."""
 
     @property
     def _may_be_retried(self) -> bool:

@@ -168,7 +168,7 @@ class Client(ClientBase["HttpClient"]):
         self._wait(self._here().drain(), timeout, "the buffer has no room yet")
 
     def get_token(self, timeout: float | None = None) -> str:
-        """Return the current bearer token; authorizes first if need be. For sibling packages.
+        """Return the current bearer token; authorizes first if need be. For your own requests.
 
         Args:
             timeout: seconds; None for as long as it takes.

@@ -3,7 +3,7 @@
 Each scenario is written once, as a script of calls and responses. It names the guarantee that it
 proves, an anchor of ``docs/reference/guarantees.md``, and so does each of its failures. It runs
 over real sockets, in virtual time, and checks outcomes and the wire: each request must be, byte
-for byte, what the core asked for, and the transcript that of a reference driver.
+for byte, what the core asked for, and the transcript must equal that of a reference driver.
 
 With an ``Adapter`` for your driver, under pytest:
 

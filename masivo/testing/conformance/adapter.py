@@ -112,10 +112,10 @@ class SentEvent(Protocol):
 class ClientHandle(ABC):
     """One client under test.
 
-    No method waits. Those that return a Future return it when the call waits for something (the
-    server, the clock, another call), or has ended: its inputs have reached the engine. The Future
-    holds an error of the call. ``send``, ``destroy`` and ``stats`` are plain calls, and raise what
-    the driver raises.
+    No method waits for an outcome. One that returns a Future returns once the call's inputs have
+    reached the engine: the call has ended, or waits for something (the server, the clock, another
+    call). The Future holds an error of the call. ``send``, ``destroy`` and ``stats`` are plain
+    calls, and raise what the driver raises.
     """
 
     @abstractmethod
