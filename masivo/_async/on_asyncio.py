@@ -140,7 +140,7 @@ class AsyncioSession(LoopSession):
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done() and not future.get_loop().is_closed():
+    if not future.get_loop().is_closed():
         future.set_result(None)
 
 

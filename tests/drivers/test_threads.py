@@ -594,7 +594,8 @@ def test_a_polling_thread_that_ends_is_replaced(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever ends the polling thread, such as an exception that a library raises in every thread
-    of the process: the next event, or the next call that waits, starts another."""
+    of the process: the next event, or the next call that waits, starts another. A thread of the
+    application that gets its identity, as the system reuses them, may wait."""
     client = connect(batch_size=1)
     client.send_analytics_event(event(1)).result(10)
     session = client._session
@@ -605,6 +606,7 @@ def test_a_polling_thread_that_ends_is_replaced(
         session.wake()
         polling.join(10)
         assert not polling.is_alive()
+    in_threads(8, lambda _: client.flush(10))
     assert client.send_analytics_event(event(2)).result(10).success
     assert session._thread is not polling
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -17,13 +17,13 @@ from drivers.events import arrived, event
 
 import masivo
 from masivo import AsyncClient
-from masivo._async import session
+from masivo._async import on_asyncio, session
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.session import LOOP_CLOSED
 from masivo.emulator import Emulator, Fault
 from masivo.protocol import Engine
 
-from .loops import error_of, eventually, logged, until
+from .loops import error_of, eventually, logged, session_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -185,7 +185,9 @@ def test_a_loop_that_ends_before_its_client(
 
 
 @CLOSED_ROUGHLY
-@pytest.mark.parametrize("moment", ["before the driver ran", "idle", "with a request out"])
+@pytest.mark.parametrize(
+    "moment", ["before the driver ran", "idle", "with a request out", "with a caller that waits"]
+)
 def test_a_loop_that_is_closed_with_its_tasks_unfinished(
     emulator: Emulator,
     client: AsyncClient,
@@ -196,10 +198,15 @@ def test_a_loop_that_is_closed_with_its_tasks_unfinished(
     """loop.stop() and loop.close() with no task cancelled: the same, at the moment of close()."""
     emulator.fail(STUCK)
     deliveries: list[AsyncDelivery] = []
+    flushes: list[asyncio.Task[object]] = []
 
     async def main() -> None:
         deliveries.extend(client.send_analytics_event(event(n)) for n in range(3))
-        if moment == "with a request out":
+        if moment == "with a caller that waits":
+            flushes.append(loop.create_task(client.flush()))
+            # It is left unfinished here.
+            setattr(flushes[0], "_log_destroy_pending", False)  # noqa: B010 (not in its stubs)
+        if moment.startswith("with"):
             await until(emulator, lambda emulator: emulator.requests)
         elif moment == "before the driver ran":
             loop.stop()
@@ -214,6 +221,32 @@ def test_a_loop_that_is_closed_with_its_tasks_unfinished(
     assert logged(caplog) == [f"3 events were not sent: {LOOP_CLOSED}"]
     client.destroy()
     emulator.stop()
+
+
+def test_a_loop_that_runs_once_more_at_the_exit(
+    client: AsyncClient,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The exit ends the sessions of a loop that stands still. If a function of the application
+    that is called after that runs the loop again, what had not begun there ends in peace."""
+    deliveries: list[AsyncDelivery] = []
+
+    async def main() -> None:
+        deliveries.append(client.send_analytics_event(event()))
+        loop.stop()
+
+    loop = new_loop()
+    task = loop.create_task(main())
+    loop.run_forever()
+    on_asyncio._end_all()
+    assert isinstance(error_of(deliveries[0]), CLOSED)
+    loop.run_until_complete(task)
+    driving = cast("AsyncioSession", session_of(client)).task
+    assert driving is not None
+    loop.run_until_complete(driving)
+    loop.close()
+    assert logged(caplog) == ["1 event was not sent: the interpreter exited"]
 
 
 def test_a_failure_dropped_after_the_end_of_its_loop_is_logged(

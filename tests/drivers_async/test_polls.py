@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -18,7 +19,10 @@ from masivo.protocol import Engine
 from .loops import eventually, session_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from masivo._async.session import LoopSession
+    from masivo.protocol import StoreWork
 
     from .conftest import Connect
 
@@ -206,6 +210,26 @@ async def test_an_answer_wakes_the_loop_from_inside(
         await client.flush()
         assert client.stats().requests == 100
         assert 0 < len(calls) <= 4
+
+
+async def test_the_loop_does_not_wait_for_disks(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a spool, the call to send alone writes in the loop's thread: notes, reads and removals
+    are left to another (``docs/reference/guarantees.md#loops-with-a-spool``)."""
+    threads: list[int] = []
+    do_work = Engine.do_work
+
+    def noted(self: Engine, work: StoreWork) -> None:
+        threads.append(get_ident())
+        do_work(self, work)
+
+    monkeypatch.setattr(Engine, "do_work", noted)
+    async with api() as http, connect(http_client=http, spool=tmp_path) as client:
+        client.send_analytics_event(event())
+        assert (await client.flush()).delivered == 1
+    assert threads
+    assert get_ident() not in threads
 
 
 async def test_an_idle_client_does_nothing(connect: Connect, polls: list[int]) -> None:

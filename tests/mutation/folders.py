@@ -29,7 +29,8 @@ class Folder:
 
 _DRIVERS: Final = (
     *("tests/drivers", "tests/drivers_async", "tests/conformance"),
-    "tests/testkit/test_plugin.py",
+    *("tests/testkit/test_plugin.py", "tests/security/test_hosts.py"),
+    "tests/transport/test_clients.py",
 )
 _SOURCES: Final = ("test_size", "test_imports")
 
@@ -48,7 +49,7 @@ FOLDERS: Final = {
     "_async": Folder(("masivo/_async/*.py",), _DRIVERS, _SOURCES),
     "shared": Folder(
         tuple(f"masivo/{name}" for name in _SHARED),
-        (*_DRIVERS, "tests/security/test_hosts.py"),
+        _DRIVERS,
         _SOURCES,
     ),
     "spool": Folder(("masivo/spool/*.py",), ("tests/spool",)),
