@@ -6,6 +6,7 @@ and neither these nor ``ssl`` are imported for that.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from masivo import MasivoConfigError
@@ -69,11 +70,9 @@ def failure_of(error: Exception, lack: Lack, timeout: float, status: int | None)
 def said_by(error: BaseException) -> str:
     """Return an exception's text, or that of its nearest cause that has one; empty if none has."""
     for each in _chain(error):
-        try:
+        with suppress(Exception):  # those of a caller's transport can be anything
             if said := str(each).strip():
                 return said
-        except Exception:  # noqa: BLE001, S112 (exceptions of a caller's transport can be anything)
-            continue
     return ""
 
 

@@ -161,6 +161,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     "the end of the loop itself comes before": [
         "masivo/_async/session.py LoopSession.wake: self.engine.abort(LOOP_CLOSED) => pass",
     ],
+    "no one reads the canonical name of an address": [
+        (
+            'masivo/_http/connections.py literal: return family, socket.SOCK_STREAM, 0, "", '
+            '(host, port) => return family, socket.SOCK_STREAM, 0, "XXXX", (host, port)'
+        ),
+    ],
     "only its identity counts": [
         (
             "masivo/spool/tail.py Tail.__init__: self.generation: object = object() => "
@@ -169,6 +175,11 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "a choice that could have been another": [
         'masivo/cli/account.py options: metavar="FILE", => ',
+        (
+            "masivo/relay/on_redis.py RedisStore.start: asyncio.create_task(learn_time("
+            'self._anchor), name="masivo-relay-time"), => '
+            "asyncio.create_task(learn_time(self._anchor), ),"
+        ),
         (
             'masivo/relay/letters.py dead_letters: key, after = Keys(name, 0).rejected, "-" => '
             'key, after = Keys(name, 1).rejected, "-"'

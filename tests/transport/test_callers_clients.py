@@ -115,6 +115,36 @@ def test_an_exception_without_words_is_named() -> None:
     assert failure.reason == "the request failed: _SpeechlessError"
 
 
+def test_the_words_of_its_cause_stand_for_an_exception_without_any() -> None:
+    """They come from the nearest one that has some."""
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        raise _SpeechlessError from ValueError("the reason")
+
+    with Server() as server:
+        client = httpx.Client(transport=httpx.MockTransport(handle))
+        failure = _send("threads", client, server.url)
+    assert isinstance(failure, Failure)
+    assert failure.reason == "the request failed: _SpeechlessError: the reason"
+
+
+def test_each_step_of_a_request_has_its_whole_time() -> None:
+    """A transport finds the request's timeout for each step, however it reads it: one by one, when
+    it is the time left, or all at once."""
+    found: list[dict[str, float]] = []
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        timeout = request.extensions["timeout"]
+        found.append({**timeout})
+        assert 0 < timeout.get("read") <= 10.0
+        return httpx.Response(200)
+
+    with Server() as server:
+        client = httpx.Client(timeout=1.0, transport=httpx.MockTransport(handle))
+        assert isinstance(_send("threads", client, server.url), Response)
+    assert found == [{"connect": 10.0, "read": 10.0, "write": 10.0, "pool": 10.0}]
+
+
 def test_a_success_whose_headers_have_arrived_is_given_up_with_its_status() -> None:
     """A request that is given up in threads says which status has arrived: after a success the
     batch is not sent again (``docs/reference/guarantees.md#success-is-final``)."""

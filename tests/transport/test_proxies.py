@@ -171,7 +171,7 @@ def test_good_addresses(value: str, proxy: Proxy) -> None:
         f"http://user:{SECRET}@",
         f"http://{SECRET}:x@proxy.example:port",
         f"{SECRET}@http://proxy.example",
-        f"http://user:{SECRET}@proxy.example:99999",
+        f"http://user:{SECRET}@proxy.example:65536",
         pytest.param(f"http://user:{SECRET}@proxy.example:{'9' * 5000}", id="a long port"),
         f"http://user:{SECRET}@proxy example:1",
         "http://proxy.example:0",
