@@ -16,6 +16,7 @@ import pytest
 
 from masivo import MasivoConfigError
 from masivo._http import tls
+from masivo._http.building import build_lock
 from masivo.protocol import Failure, Response
 
 from .certificates import authority_file, server_context
@@ -366,6 +367,28 @@ def test_a_file_that_vanished(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
         failure = failing(run, server)
     assert isinstance(failure.fatal, MasivoConfigError)
     assert "gone.pem" in failure.reason
+
+
+@pytest.mark.usefixtures("trusted")
+def test_no_fork_comes_while_a_context_is_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork in another thread waits: an unfinished import or context would block the child."""
+    build, may_fork = tls._loaded, list[bool]()
+
+    def try_to_fork() -> None:
+        may_fork.append(build_lock.acquire(blocking=False))
+        if may_fork[-1]:
+            build_lock.release()
+
+    def building(*args: Any) -> Any:
+        other = threading.Thread(target=try_to_fork)
+        other.start()
+        other.join()
+        return build(*args)
+
+    monkeypatch.setattr(tls, "_loaded", building)
+    with Server(tls=server_context()) as server:
+        works(run, server)
+    assert set(may_fork) == {False}
 
 
 @pytest.mark.parametrize("world", ["asyncio", "uvloop", "trio"])
