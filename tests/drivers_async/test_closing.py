@@ -66,7 +66,7 @@ async def test_an_exception_releases_at_once_and_comes_out_plain(
     emulator: Emulator, connect: Connect, caplog: pytest.LogCaptureFixture, route: str
 ) -> None:
     """A block left by an exception does not wait for a stuck request; the exception is the
-    block's own, in no group; one warning counts what was not sent."""
+    block's own, in no group; one warning counts what was not sent, and says why."""
     emulator.fail(STUCK, route=route)
     deliveries: list[masivo.AsyncDelivery] = []
     began = time.monotonic()
@@ -86,7 +86,7 @@ async def test_an_exception_releases_at_once_and_comes_out_plain(
     assert type(caught.value) is BlockError
     assert [type(error_of(each)) for each in deliveries] == [CLOSED] * 3
     assert len(logged(caplog)) == 1
-    assert logged(caplog)[0].startswith("3 events were not sent")
+    assert logged(caplog)[0].startswith("3 events were not sent: the client's block was left by")
 
 
 @pytest.mark.parametrize("moment", ["sending", "flushing", "closing"])

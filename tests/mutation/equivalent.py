@@ -161,6 +161,9 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     "the end of the loop itself comes before": [
         "masivo/_async/session.py LoopSession.wake: self.engine.abort(LOOP_CLOSED) => pass",
     ],
+    "the first file of a process is always a new one": [
+        'masivo/spool/rejected.py RejectedFiles.__init__: self._name = "" => self._name = "XXXX"',
+    ],
     "no one reads the canonical name of an address": [
         (
             'masivo/_http/connections.py literal: return family, socket.SOCK_STREAM, 0, "", '
@@ -168,6 +171,10 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "only its identity counts": [
+        (
+            "masivo/spool/spool.py Spool._begin: fresh = self._make(serial + 1) => "
+            "fresh = self._make(serial - 1)"
+        ),
         (
             "masivo/spool/tail.py Tail.__init__: self.generation: object = object() => "
             "self.generation: object = None"

@@ -120,6 +120,14 @@ def test_a_log_without_its_lock_file(folder: Path, make: Callable[..., Spool]) -
         assert not log.is_of(KEY)
 
 
+def test_the_draft_of_a_lock_is_no_log(folder: Path, spool: Spool) -> None:
+    """A process that was killed as it began a log has left it."""
+    spool.append(b"event", 1.0, True)
+    (lock,) = files(folder, "lock")
+    (folder / f".{lock.stem}8.lock").write_bytes(b"")
+    assert [each.name for each in Survey(str(folder)).logs()] == [lock.stem]
+
+
 def test_a_log_of_a_newer_version(folder: Path) -> None:
     """It is named, and not read."""
     (folder / "v9-0123456789abcdef-1-x.lock").write_bytes(b'{"version":9}')
