@@ -9,6 +9,10 @@ __all__ = ["EQUIVALENT"]
 _BY_REASON: Final[dict[str, list[str]]] = {
     "only its truth counts": [
         (
+            "masivo/spool/log.py Log.__init__: self._to_sweep = False # a segment has become "
+            "whole => self._to_sweep = None # a segment has become whole"
+        ),
+        (
             "masivo/testing/conformance/watch.py Watch._polled: watched.polling = False => "
             "watched.polling = None"
         ),
