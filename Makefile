@@ -8,7 +8,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS = 1
 # The tests start some two hundred processes: with bytecode at hand each takes a quarter less.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: api soak defects mutants demo test test-all fleet docs check format package clean
+.PHONY: api words soak defects mutants demo test test-all fleet docs check format package clean
 
 demo: $(VENV)/run
 	@$(BIN)/python examples/demo.py
@@ -55,6 +55,10 @@ format: $(VENV)/check
 # Record the public interface; a change of it needs a line in CHANGELOG.md
 api: $(VENV)/test
 	$(BIN)/python -m tests.package.public_api
+
+# Record what the tables of the core say to users
+words: $(VENV)/test
+	$(BIN)/python -m tests.protocol.words
 
 # Build the archives, check them, follow what the pages say of installing, and try what is installed
 package: $(VENV)/package $(VENV)/test
