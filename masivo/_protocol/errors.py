@@ -121,7 +121,7 @@ class MasivoError(Exception):
 
 
 def _rebuild(
-    kind: type[MasivoError], message: str, status: int | None, details: Json, spooled: bool = False
+    kind: type[MasivoError], message: str, status: int | None, details: Json, spooled: bool
 ) -> MasivoError:
     return kind(message, status=status, details=details, spooled=spooled)
 

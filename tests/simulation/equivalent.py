@@ -16,6 +16,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("delivery.py", "T_co: 'T_co': another text"),
         ("delivery.py", "T_co: True -> False"),
         ("delivery.py", "T_co: TypeVar('T_co', covariant=True): without covariant"),
+        ("calls.py", "T: 'T': another text"),
+        ("settings.py", "ClientOptions: False -> True"),
     ],
     "type checkers alone need it: there is no other case": [
         ("batches/queues.py", "PerCustomer.extend: '': another text"),
@@ -58,6 +60,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "never read": [
         ("batches/spooled.py", "SpooledOutbox.release: False -> True"),
         ("buffer.py", "Buffer.close: '': another text"),
+        ("calls.py", "_inside: 'masivo_on_error': another text"),
         ("json.py", "_NotJson.NOT_JSON: 'not JSON': another text"),
         ("storage/store.py", "Store.adopt: False -> True"),
     ],
@@ -83,7 +86,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
                 "if not outbox.released"
             ),
         ),
-        ("engine.py", "Engine._detach: without self._authorizer.set_renewal()"),
     ],
     "the condition of the loop ends it as well": [
         ("batches/queues.py", "PerCustomer.take: break -> continue #2"),
@@ -112,6 +114,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "a time that has passed, as the other has": [
         ("batches/upkeep.py", "Upkeep.room_was_made: 0.0 + 1"),
+    ],
+    "the numbers of requests and work need only differ": [
+        ("sending/context.py", "Context.work: 1 + 1"),
     ],
     "beyond every bound": [
         ("sending/backoff.py", "full_jitter: 64 + 1"),
@@ -153,6 +158,11 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "events/encoding.py",
             "check: type(brand) is not str and brand is not None: and <-> or",
         ),
+        (
+            "events/encoding.py",
+            "encoder: brand_id is None or type(brand_id) is str: and <-> or",
+        ),
+        ("events/plain.py", "_LARGE: 300 + 1"),
         ("reporting/redaction.py", "redacted_body: b'\\\\': other bytes"),
         (
             "reporting/redaction.py",

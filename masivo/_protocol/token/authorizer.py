@@ -39,7 +39,7 @@ class _Authorization(Attempt):
     """The fetching of a token."""
 
     failed = False
-    """True once it failed."""
+    """True once it failed while there was a token."""
 
 
 class Clients(Protocol):
@@ -156,8 +156,6 @@ class Authorizer:
         """Ask for a new token in the background."""
         if self._token.change(Change.DUE):
             self._begin_authorization(self._renewal_delay())
-        # A client that detached in the same poll may have set the timer.
-        self.set_renewal()
 
     def _longest_wait(self) -> float:
         return max(self._clients.refresh_interval() or LONGEST_HOLD, 1.0)
@@ -306,7 +304,6 @@ class Authorizer:
         if self._token.state is State.STALE:
             self._renew_later(authorization, error, wait)
             return
-        authorization.failed = True
         context.backoff.failed(authorization, wait, error, context.now)
         retries = self._clients.max_retries() if retryable else 0
         if context.backoff.long_hold(context.now) is None:

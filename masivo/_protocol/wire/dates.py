@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Final
 
 __all__ = ["STAMP_LENGTH", "format_stamp", "parse_http_date", "parse_stamp"]
@@ -12,7 +12,7 @@ __all__ = ["STAMP_LENGTH", "format_stamp", "parse_http_date", "parse_stamp"]
 STAMP_LENGTH: Final = len("2026-01-01T00:00:00.000Z")
 """The width of a stamp, in bytes."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC).toordinal()
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 _TO_SECONDS: Final = len("2026-01-01T00:00:00")
 
 _MONTHS: Final[tuple[str, ...]] = (

@@ -26,7 +26,7 @@ _HEADER: Final = _encode(b'{"alg":"HS256","typ":"JWT"}')
 
 def signed(claims: Mapping[str, object], secret: bytes) -> str:
     """Return a token with these claims."""
-    content = _HEADER + b"." + _encode(json.dumps(claims, separators=(",", ":")).encode())
+    content = _HEADER + b"." + _encode(json.dumps(claims).encode())
     return (content + b"." + _encode(hmac.digest(secret, content, "sha256"))).decode()
 
 

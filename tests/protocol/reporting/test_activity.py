@@ -363,6 +363,38 @@ def test_a_token_that_is_thrown_away() -> None:
     assert seen(driver, TokenRevoked) == [TokenRevoked(driver.now, why="it has expired")]
 
 
+def test_a_token_that_no_request_tried() -> None:
+    """If it came while a batch got its second 401 in a row, it is discarded with the key's rest."""
+    driver = watched(batch_size=1, refresh_interval=10.0)
+    driver.dice.always = 0.0
+    in_batch(driver, 1)
+    driver.respond(401)
+    driver.grant()
+    batch = driver.batch()
+    driver.sleep()
+    driver.grant()
+    seen(driver)
+    driver.respond(401, to=batch)
+    assert seen(driver, TokenRevoked) == [
+        TokenRevoked(driver.now, why="the API takes no token of this key")
+    ]
+
+
+def test_a_renewal_at_the_end_of_a_close_is_due_once() -> None:
+    """The client that goes at that moment does not count any more, and sets no second timer."""
+    driver = watched(refresh_interval=10.0)
+    driver.dice.always = 1.0
+    other = driver.client()
+    driver.send(event(1), buffer=other)
+    driver.close(10.0, buffer=other)
+    driver.grant()
+    driver.sleep()
+    assert [each for each in seen(driver) if each == TimerFired(driver.now, timer="REFRESH")] == [
+        TimerFired(START + 10.0, timer="REFRESH")
+    ]
+    assert other.closed
+
+
 def test_a_token_that_does_not_tell_its_lifetime() -> None:
     """It is renewed by the interval, or never."""
     driver = watched(refresh_interval=None)
