@@ -38,6 +38,7 @@ def test_every_error_is_a_masivo_error(kind: type[MasivoError]) -> None:
     assert str(error) == "what happened (HTTP 418)"
     assert repr(error) == f"{kind.__name__}('what happened', status=418)"
     assert str(kind("x")) == "x"
+    assert str(kind("x").as_spooled()) == ("x; the event is kept on disk and will be sent later")
     assert (kind("x").status, kind("x").details) == (None, None)
 
 
@@ -88,11 +89,14 @@ def test_an_error_says_if_to_send_again_may_help(
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_errors_survive_pickling(kind: type[MasivoError]) -> None:
-    """An error survives pickling with its class, message, status and details."""
+    """An error survives pickling with its class, message, status and details, and says whether the
+    event is kept on disk."""
     error = kind("m", status=400, details=[1, {"a": None}])
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is kind
     assert (again.message, again.status, again.details) == ("m", 400, [1, {"a": None}])
+    assert again.spooled is False
+    assert pickle.loads(pickle.dumps(error.as_spooled())).spooled is True
     assert again.args == error.args
     assert type(copy.copy(error)) is type(copy.deepcopy(error)) is kind
 

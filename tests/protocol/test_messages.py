@@ -78,6 +78,17 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
                 "(http is accepted for a loopback host only, such as the local emulator's)"
             ),
         ),
+        (
+            {"base_url": "https://a.test", "environ": {"MASIVO_LOOPBACK_ONLY": "1"}},
+            (
+                "base_url is 'https://a.test', but no client may connect to another machine: "
+                "MASIVO_LOOPBACK_ONLY is set, as it is under pytest. Let the test request the "
+                "fixture masivo_emulator, and Client() finds the local emulator (for every test: "
+                "usefixtures = masivo_emulator in pytest's configuration). To reach the real API "
+                "on purpose, mark the test with @pytest.mark.masivo_real_api, or set "
+                "masivo_real_api = true in that configuration"
+            ),
+        ),
         ({"on_error": 5}, "on_error must be callable, not int"),
         (
             {"max_event_bytes": 9, "max_batch_bytes": 8},
@@ -216,6 +227,7 @@ def test_a_value_that_json_cannot_carry_has_its_message(value: object, message: 
         ({"type": "V", "customer_id": None}, "customer_id must be a non-empty str, not NoneType"),
         ({"Type": "V"}, "type is missing (did you mean 'type' instead of 'Type'?)"),
         ({"event": "V"}, "type is missing (did you mean 'type' instead of 'event'?)"),
+        ({5: 1, "Type": "V"}, "type is missing (did you mean 'type' instead of 'Type'?)"),
         (
             {"type": "V", "userId": "c"},
             "customer_id is missing (did you mean 'customer_id' instead of 'userId'?)",

@@ -288,7 +288,9 @@ def test_any_object_whose_text_is_an_address_is_taken() -> None:
         ("https://host.example/v1?token=secret", "not 'https://host.example/v1?…'"),
         ("https://host.example/v1#secret", "not 'https://host.example/v1#…'"),
         (KEY, "not '[redacted]' (of type str)"),
-        ("x" * 10_000, "x…'"),
+        ("x" * 10_000, f"not '{'x' * 200}…' "),
+        ("x" * 201, f"not '{'x' * 200}…' "),
+        ("x" * 200, f"not '{'x' * 200}' "),
     ],
 )
 def test_a_wrong_address_is_shown(value: object, says: str) -> None:
@@ -383,14 +385,16 @@ class Name(str, Enum):  # noqa: UP042 (a StrEnum is written as its text)
 
     KEY = "a-key-of-an-enum"
     BRAND = "shoes"
+    ADDRESS = "https://host.example"
 
 
 def test_texts_of_an_enum_are_taken_by_their_value() -> None:
     """A subclass of str is sent as its text, as in an event."""
-    settings = configure(Secret(Name.KEY), brand_id=Name.BRAND)
+    settings = configure(Secret(Name.KEY), brand_id=Name.BRAND, base_url=Name.ADDRESS)
     for text, value in (
         (settings.account.api_key.reveal(), Name.KEY),
         (settings.brand_id, "shoes"),
+        (settings.account.base_url, "https://host.example"),
     ):
         assert type(text) is str
         assert text == value
@@ -554,6 +558,15 @@ def test_each_option_has_its_check() -> None:
     """A wrong value of any is a MasivoConfigError that names it."""
     for name in ClientOptions.__annotations__:
         assert name in refusal(**{name: object()})
+
+
+def test_the_spool_is_given_or_from_the_environment() -> None:
+    """``spool``, else ``MASIVO_SPOOL``; an empty one is none, and None given is none."""
+    environ = {"MASIVO_SPOOL": "var/events"}
+    assert made(environ=environ).spool == "var/events"
+    assert made(environ=environ, spool="other").spool == "other"
+    assert made(environ=environ, spool=None).spool is None
+    assert made(environ={"MASIVO_SPOOL": ""}).spool is None
 
 
 def test_a_spool_may_be_a_path() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo._protocol.calls import Calls
+from masivo._protocol.calls import Calls, call
 from masivo._protocol.errors import MasivoError
 from masivo.protocol import (
     Activity,
@@ -148,8 +148,9 @@ def test_what_on_error_raises_is_logged_and_harms_nothing(kind: type[BaseExcepti
     origin = Origin(None, on_error)
     settle(Output(failed_events=[ErrorCall(origin, failure) for failure in failures]), log)
     assert told == failures
-    assert len(log.lines) == 2
-    assert all("on_error raised" in line for line in log.lines)
+    assert (
+        log.lines == ["error: on_error raised an exception; the failure stays unclaimed True"] * 2
+    )
 
 
 async def _later() -> None:
@@ -337,6 +338,28 @@ def test_a_close_with_nothing_before_it_ends_at_once() -> None:
     ticket = CloseTicket(origin.calls)
     settle(Output(closes=[ticket]), Log(), Waiters(), jobs.append)
     assert (ticket.outcome, jobs) == (True, [])
+
+
+def test_a_close_waits_for_no_line_that_is_written() -> None:
+    """Once the log's lines are written, a close ends at once: no other thread is needed."""
+    waiters = Waiters()
+    jobs: list[Callable[[], None]] = []
+    settle(output(warnings=["a"]), Log(), waiters, jobs.append)
+    jobs.pop()()
+    ticket = CloseTicket(Calls())
+    settle(Output(closes=[ticket]), Log(), waiters, jobs.append)
+    assert (ticket.outcome, jobs) == (True, [])
+
+
+@pytest.mark.parametrize(("function", "kind"), [(_lazily, "generator"), (_awaitable, "coroutine")])
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_a_function_whose_code_never_runs_is_told_so(
+    function: Callable[[object], object], kind: str
+) -> None:
+    """The exception in the log names what the function returned, and what to pass."""
+    with pytest.raises(TypeError) as caught:
+        call(function, None)
+    assert str(caught.value) == (f"it returned a {kind}, which is never run: pass a plain function")
 
 
 def test_calls_are_made_in_order_by_one_at_a_time() -> None:

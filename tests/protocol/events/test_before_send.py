@@ -113,10 +113,13 @@ def test_an_event_for_which_it_raises_is_not_accepted() -> None:
         raise cause
 
     driver = ready(before_send)
-    with pytest.raises(MasivoValidationError, match="before_send raised BrokenError") as caught:
+    with pytest.raises(MasivoValidationError) as caught:
         driver.buffer.send(event(1))
     assert caught.value.__cause__ is cause
-    assert "of the caller's" not in str(caught.value)
+    assert str(caught.value) == (
+        "before_send raised BrokenError, so the event was not accepted: an event that could not "
+        "be scrubbed is not sent"
+    )
     assert driver.buffer.stats().accepted == 0
 
 
@@ -135,8 +138,12 @@ def test_what_ends_the_program_passes(raised: type[BaseException]) -> None:
 def test_it_must_return_a_mapping_or_none(value: Any) -> None:
     """Anything else refuses the event, and the message names its class."""
     driver = ready(lambda given: value)
-    with pytest.raises(MasivoValidationError, match=f"before_send returned {type(value).__name__}"):
+    with pytest.raises(MasivoValidationError) as caught:
         driver.buffer.send(event(1))
+    assert str(caught.value) == (
+        f"before_send returned {type(value).__name__}, so the event was not accepted: it must "
+        "return a mapping such as the event, or None to drop it"
+    )
 
 
 @pytest.mark.parametrize("value", [None, 5, "text", [("type", "VIEW")]])
@@ -169,7 +176,7 @@ def endless() -> dict[str, object]:
     [
         (Unreadable(event(1)), "^the event: it could not be read: BrokenError"),
         (event(1, x=[Unreadable(a=1)]), "^x: it could not be read: BrokenError"),
-        (endless(), "contains itself"),
+        (endless(), "^the event is nested too deeply, or contains itself$"),
     ],
 )
 def test_an_event_that_cannot_be_copied_is_invalid(given: Any, says: str) -> None:

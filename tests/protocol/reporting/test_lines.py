@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,6 +137,8 @@ LINES: Sequence[tuple[Activity, int, str]] = [
     (TimerFired(NOW, "REFRESH"), DEBUG, "timer: the token is renewed"),
     (TimerFired(NOW, "LOG"), DEBUG, "timer: suppressed warnings are written"),
     (TimerFired(NOW, "CLOSE"), DEBUG, "timer: a close reaches its deadline"),
+    (TimerFired(NOW, "SPOOL"), DEBUG, "timer: the spool is checked"),
+    (TimerFired(NOW, "LINGER"), DEBUG, "timer: waiting events become due"),
     (
         Idle(NOW, NOW + 30.0, "LINGER"),
         DEBUG,
@@ -151,6 +154,11 @@ SILENT: Sequence[Activity] = [BatchSettled(NOW, "0a1b", 1, 0), RequestAbandoned(
 def test_the_line_of_an_activity(activity: Activity, level: int, text: str) -> None:
     """INFO: what went wrong, and what is done about it; DEBUG: all else."""
     assert line(activity) == (level, text)
+
+
+def test_the_levels_are_those_of_logging() -> None:
+    """A driver hands them to a logger as they are."""
+    assert (DEBUG, INFO) == (logging.DEBUG, logging.INFO)
 
 
 @pytest.mark.parametrize("activity", SILENT)

@@ -123,6 +123,22 @@ def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "cause"),
+    [
+        (MasivoError, "HTTP 503: the API accepts no events now"),
+        (MasivoNetworkError, "HTTP 503: no usable response from the API"),
+    ],
+)
+def test_events_that_stay_on_disk_are_not_called_lost(kind: type[MasivoError], cause: str) -> None:
+    """They are delivered later, and there is nothing to do."""
+    (line,) = Losses().note(kind("x", status=503, spooled=True), 2, 0.0)
+    assert line == (
+        f"2 events were not delivered yet ({kind.__name__}, {cause}); kept in the spool, to be "
+        "sent later"
+    )
+
+
 def test_events_of_a_success_that_broke_off_may_have_been_delivered() -> None:
     """The warning does not say that they were not."""
     for status in (200, 299):

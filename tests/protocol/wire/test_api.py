@@ -15,6 +15,7 @@ def test_the_defaults_of_api_are_the_assumptions_of_the_wire() -> None:
     api = Api()
     assert (api.authorize_path, api.events_path) == ("/auth/authorize", "/behavior/events/bulk")
     assert (api.events_key, api.sdk_header, api.stamp_issued_at) == ("events", "client", True)
+    assert (api.content_encoding, api.max_age) == (None, 72 * 3600.0)
     assert api.reserved_types == {
         *("PURCHASE", "ABANDONED_CART", "BIRTHDAY", "REGISTRATION", "TIER_ADJUSTMENT")
     }
@@ -34,6 +35,7 @@ def test_the_defaults_of_api_are_the_assumptions_of_the_wire() -> None:
         *(("reserved_types", each) for each in ("PURCHASE", 5, None, [5], [["x"]])),
         *(("is_server_key_refusal", each) for each in (None, 5, "x")),
         *(("stamp_issued_at", each) for each in (None, 1, "yes")),
+        *(("max_age", each) for each in (0, 0.0, -1, float("nan"), True, "72")),
     ],
 )
 def test_a_wrong_choice_of_api_is_refused(name: str, value: object) -> None:
@@ -61,6 +63,7 @@ def test_reserved_types_may_be_any_collection() -> None:
         ({"reserved_types": {5}}, "Api.reserved_types must hold str only"),
         ({"is_server_key_refusal": 5}, "Api.is_server_key_refusal must be callable"),
         ({"stamp_issued_at": 1}, "Api.stamp_issued_at must be True or False"),
+        ({"max_age": 0}, "Api.max_age must be a number of seconds above 0, or None"),
     ],
 )
 def test_a_wrong_choice_of_api_has_its_message(changes: dict[str, Any], message: str) -> None:

@@ -44,6 +44,13 @@ def test_all_three_forms_of_a_date_are_read(text: str) -> None:
     assert parse_http_date(text) == NOON
 
 
+@pytest.mark.parametrize("month", range(1, 13))
+def test_every_month_is_read(month: int) -> None:
+    """By its English name, whatever the language of the machine."""
+    moment = datetime(2026, month, 1, tzinfo=UTC).timestamp()
+    assert parse_http_date(formatdate(moment, usegmt=True)) == moment
+
+
 def test_a_year_of_two_digits_and_a_leap_second_are_read() -> None:
     """Years of two digits from 70 on are of the last century; a leap second is the second before
     it."""

@@ -114,8 +114,9 @@ def test_a_server_reads_what_was_sent(encoding: Literal["gzip"] | None) -> None:
     plain = requests.batch(Api(), "t", "k", EVENTS * 500).body
     assert bodies.read_body(dict(call.headers), call.body, len(plain)) == plain
     if encoding is not None:
-        with pytest.raises(ValueError, match=f"longer than {len(plain) - 1} bytes"):
+        with pytest.raises(bodies.TooLongError) as caught:
             bodies.read_body(dict(call.headers), call.body, len(plain) - 1)
+        assert str(caught.value) == f"it is longer than {len(plain) - 1} bytes without its encoding"
 
 
 @pytest.mark.parametrize("encoding", ["", "identity", " GZip ", "x-gzip"])
@@ -129,15 +130,15 @@ def test_the_name_of_an_encoding_is_read_in_any_case(encoding: str) -> None:
     ("encoding", "body", "said"),
     [
         ("br", b"x", "content-encoding 'br' is not known"),
-        ("gzip", b'{"events":[]}', "it is not gzip"),
-        ("gzip", b"", "cut short"),
-        ("gzip", PACKED[:-1], "cut short"),
-        ("gzip", PACKED + b"y", "something follows"),
-        ("gzip", PACKED + PACKED, "something follows"),
-        ("identity", b"1234567890", "longer than 9 bytes"),
+        ("gzip", b'{"events":[]}', "it is not gzip: Error -3 .*"),
+        *(
+            ("gzip", body, "it is cut short, or something follows it")
+            for body in (b"", PACKED[:-1], PACKED + b"y", PACKED + PACKED)
+        ),
+        ("identity", b"1234567890", "it is longer than 9 bytes"),
     ],
 )
 def test_a_body_that_is_not_what_its_header_says(encoding: str, body: bytes, said: str) -> None:
     """The error says why."""
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
         bodies.read_body({"content-encoding": encoding}, body, 9)

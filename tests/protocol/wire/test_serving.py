@@ -1,10 +1,22 @@
-"""The replies of the emulator and the relay."""
+"""The server's side of both requests: addresses, and the replies of the emulator and the relay."""
 
 from __future__ import annotations
 
 import pytest
 
-from masivo._protocol.wire import serving
+from masivo._protocol.wire import requests, serving
+from masivo._protocol.wire.api import PUBLIC_BASE_URL
+from masivo.protocol import Api
+
+
+def test_servers_expect_what_clients_send() -> None:
+    """The path of the public endpoint, and for each request its method; one event alone is posted,
+    as a batch is."""
+    assert PUBLIC_BASE_URL.removesuffix(serving.BASE_PATH) == "https://app.masivo.ai"
+    methods = dict(serving.METHODS)
+    assert methods.pop("authorize") == requests.authorization(Api(), "k").method
+    assert methods.pop("events") == requests.batch(Api(), "t", "k", []).method
+    assert methods == {"event": "POST"}
 
 
 @pytest.mark.parametrize(
