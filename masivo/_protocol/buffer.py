@@ -215,7 +215,7 @@ class Buffer(Origin):
         self._input(self.outbox.look)
 
     def listen(self, on_activity: OnActivity) -> None:
-        """See Origin. From now on, to the end of the client."""
+        """See Origin. The function is called until the client is released."""
         super().listen(on_activity)
         listeners = self._context.listeners
         listeners[self._gate] = self

@@ -165,7 +165,7 @@ class Origin(NotCopied):
 
     def listen(self, on_activity: OnActivity) -> None:
         """Add a function that is called with the client's activity, after the others. An exception
-        of one does not keep it from the next."""
+        in one does not stop the next."""
         self.listeners = (*self.listeners, on_activity)
 
     def forked(self, outcome: Failed) -> None:

@@ -181,9 +181,10 @@ class SendEventResult(_Value):
     """The outcome of a delivered event; the events of a batch share one."""
 
     success: bool
-    """True for a 2xx; False only where the client is disabled."""
+    """True for a 2xx; False only where nothing was sent: the client is disabled, or ``before_send``
+    dropped the event."""
     status: int
-    """The HTTP status; 0 where the client is disabled."""
+    """The HTTP status; 0 where nothing was sent."""
     data: Any = field(default=None)
     """The whole body of the response, parsed; None for an empty one. Do not change it: the events
     of the batch share it."""

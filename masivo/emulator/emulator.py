@@ -278,7 +278,7 @@ class Emulator(Advised):
 
     @property
     def on_response(self) -> Callable[[RecordedRequest], None] | None:
-        """The function called with each request once its response begins or it can get none.
+        """The function called with each request when its response begins, or cannot come.
 
         None by default. It is called in the connection's thread, with no lock held, before any byte
         is sent.

@@ -27,7 +27,8 @@ class Fault:
     """
 
     status: int | None = None
-    """Status of the response, 200 to 999; None: the API's own, or 200 if it did not process."""
+    """Status of the response, 200 to 999; None: the API's own, or 200 if it did not process the
+    request."""
     body: bytes | str | Mapping[str, object] | Sequence[object] | None = None
     """Body of the response; encoded as JSON unless it is bytes or text. None: the API's own, or a
     JSON document that fits the status."""

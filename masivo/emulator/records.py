@@ -35,7 +35,7 @@ class RecordedRequest(Advised):
     received_at: float
     """The emulator's clock when the body was complete, in seconds since the epoch."""
     status: int | None = None
-    """Status of the response; None while there is none, and for good if none, or `raw`, is sent."""
+    """Status of the response; None until it begins, or if a fault sends `raw` or nothing."""
     accepted: int = 0
     """The number of events that the API accepted."""
     responded_at: float | None = None

@@ -353,10 +353,12 @@ def test_it_may_wait_for_a_lock_of_the_callers(connect: Connect, emulator: Emula
     join_workers()
 
 
+@pytest.mark.parametrize("level", [logging.WARNING, logging.DEBUG])
 def test_a_log_handler_may_wait_for_a_lock_of_the_callers(
-    connect: Connect, emulator: Emulator
+    connect: Connect, emulator: Emulator, level: int
 ) -> None:
-    """The same holds for a handler of the log, and one that raises stops nothing."""
+    """The same holds for a handler of the log, of warnings and of every step, and one that raises
+    stops nothing."""
     emulator.fail(Fault(status=403), route="events", number=1)
     lock = threading.Lock()
     called = threading.Event()
@@ -370,6 +372,8 @@ def test_a_log_handler_may_wait_for_a_lock_of_the_callers(
     logger = logging.getLogger("masivo")
     handler = Handler()
     logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(level)
     try:
         client = connect(batch_size=1)
         with lock:
@@ -382,4 +386,5 @@ def test_a_log_handler_may_wait_for_a_lock_of_the_callers(
         client.close()
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(before)
     join_workers()

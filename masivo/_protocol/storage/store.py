@@ -187,7 +187,7 @@ class Store(Protocol):
 
     @property
     def has_room(self) -> bool:
-        """True unless the next append would pass the bound. From anywhere."""
+        """True unless the next append would pass the bound. May be read from anywhere."""
         ...
 
     # ── The poll's side: one call at a time ──────────────────────────────────────────────────

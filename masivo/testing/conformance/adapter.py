@@ -207,7 +207,7 @@ class Adapter(ABC):
 
     def pump(self) -> None:
         """Do what is due now: poll, send, settle, until nothing more is due. It may wait for the
-        response to a request. It is called in its own thread, once at a time.
+        response to a request. It is called in its own thread, one call at a time.
 
         The suite calls it only if ``background`` is False.
         """
