@@ -16,7 +16,7 @@ from masivo._protocol.values import Failure
 
 from .aside import Aside
 from .outbox import Outbox
-from .queues import PerCustomer
+from .queues import InOrder, PerCustomer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -44,7 +44,10 @@ class LeavingOutbox(Outbox):
     """One client whose events may stay when their deliveries end."""
 
     def __init__(self, context: Context, authorizer: Authorizer, gate: Gate, owner: object) -> None:
-        self._lines = PerCustomer(gate.settings.batch_size)  # the queue
+        settings = gate.settings
+        self._lines: PerCustomer | InOrder = (  # the queue
+            PerCustomer(settings.batch_size) if settings.max_in_flight > 1 else InOrder()
+        )
         super().__init__(context, authorizer, gate, owner, self._lines)
         self._aside = Aside(context)
         self._kept_queued = 0  # events in the queue whose deliveries have ended

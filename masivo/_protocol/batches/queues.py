@@ -2,16 +2,17 @@
 
 The rules: ``docs/reference/guarantees.md#order``.
 
-Two forms with the same methods: ``Fifo`` for one batch in flight, ``PerCustomer`` for several. Both
-number events as they arrive (0, 1, …). The time of a step does not depend on the number of waiting
-events, except where a list of pointers is moved (``_Line``).
+Three forms: ``Fifo`` for one batch in flight, ``PerCustomer`` for several, and ``InOrder`` for one
+where batches may step aside. All number events as they arrive (0, 1, …). The time of a step does
+not depend on the number of waiting events, except where a list of pointers is moved (``_Line``),
+and in ``InOrder`` while a batch is aside.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from masivo._protocol.delivery import Delivery
 
-__all__ = ["Fifo", "PerCustomer", "Queue", "Taken", "total_size"]
+__all__ = ["Fifo", "InOrder", "PerCustomer", "Queue", "Taken", "total_size"]
 
 
 def total_size(deliveries: Iterable[Delivery]) -> int:
@@ -45,12 +46,15 @@ class Queue(Protocol):
 
     arrived: int
     """The number of events that were ever appended; the next one gets this number."""
-    ready_bytes: int
-    """The size of those that could be taken now, a comma for each included."""
 
     @property
     def ready(self) -> int:
         """The number of events that could be taken now."""
+        ...
+
+    @property
+    def ready_bytes(self) -> int:
+        """The size of those that could be taken now, a comma for each included."""
         ...
 
     def extend(self, deliveries: Sequence[Delivery]) -> int:
@@ -127,6 +131,10 @@ class Fifo:
         return taken
 
 
+_Entry: TypeAlias = "tuple[int, Delivery]"
+"""A waiting event, behind its number."""
+
+
 class _Line:
     """One customer's waiting events."""
 
@@ -135,7 +143,7 @@ class _Line:
     def __init__(self) -> None:
         # Not a deque: most lines hold one event, and a deque takes ten times the memory. Moving the
         # rest of a list costs a thousandth of sending the events before it.
-        self.entries: list[tuple[int, Delivery]] = []
+        self.entries: list[_Entry] = []
         self.bytes = 0
 
 
@@ -310,7 +318,7 @@ class PerCustomer:
         self._ready = self.ready_bytes = 0
         return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
 
-    def entries(self, customers: Collection[str] | None = None) -> list[tuple[int, Delivery]]:
+    def entries(self, customers: Collection[str] | None = None) -> list[_Entry]:
         """Return the events with their numbers, of these customers or of all, in order."""
         names = self._lines if customers is None else self._lines.keys() & set(customers)
         return sorted([entry for name in names for entry in self._lines[name].entries])
@@ -320,3 +328,163 @@ class PerCustomer:
         for name in {each.customer or "" for each in others.values()}:
             line = self._lines[name]
             line.entries = [(n, others.get(n, each)) for n, each in line.entries]
+
+
+class InOrder:
+    """First in, first out; customers with a batch are passed over. For one batch in flight, where
+    others may have stepped aside.
+
+    ``PerCustomer`` does the same for several batches, but takes many customers' events out of their
+    order, and at a higher cost.
+    """
+
+    def __init__(self) -> None:
+        self.source_of: Callable[[Delivery], object] | None = None
+        """See ``PerCustomer``."""
+        self.arrived = 0
+        self.busy: set[str] = set()
+        """The customers that have a batch."""
+        # The waiting events: those that were never passed over; those that were, but whose customer
+        # has no batch any more (a heap); and those that were passed over.
+        self._waiting: deque[_Entry] = deque()
+        self._back: list[_Entry] = []
+        self._passed: dict[str, list[_Entry]] = {}
+        self._bytes = 0  # of the first two
+        # Of these customers, all waiting events were passed over.
+        self._settled: set[str] = set()
+
+    @property
+    def ready(self) -> int:
+        """See ``Queue``."""
+        self._settle()
+        return len(self._waiting) + len(self._back)
+
+    @property
+    def ready_bytes(self) -> int:
+        """See ``Queue``."""
+        self._settle()
+        return self._bytes
+
+    def extend(self, deliveries: Sequence[Delivery]) -> int:
+        """See ``Queue``."""
+        length = total_size(deliveries)
+        self._bytes += length + len(deliveries)
+        entries = enumerate(deliveries, self.arrived)
+        self.arrived += len(deliveries)
+        if self._settled:
+            for entry in entries:
+                if (entry[1].customer or "") in self._settled:
+                    self._pass(entry)
+                else:
+                    self._waiting.append(entry)
+        else:
+            self._waiting.extend(entries)
+        return length
+
+    def oldest(self) -> tuple[float, int] | None:
+        """See ``Queue``."""
+        place = self._next()
+        return None if place is None else (place[0][1].at, place[0][0])
+
+    def take(self, count: int, budget: int) -> Taken:
+        """See ``Queue``."""
+        taken: list[Delivery] = []
+        numbers: list[int] = []
+        total = 0
+        source_of = self.source_of
+        while len(taken) < count and (place := self._next()) is not None:
+            number, delivery = place[0]
+            cost = size(delivery.encoded) + 1
+            if taken and (
+                total + cost > budget
+                or (source_of is not None and source_of(delivery) is not source_of(taken[0]))
+            ):
+                break
+            self._leave(place)
+            total += cost
+            taken.append(delivery)
+            numbers.append(number)
+        self._bytes -= total
+        customers = {each.customer or "" for each in taken}
+        self.busy |= customers
+        return Taken(taken, numbers, customers)
+
+    def _next(self) -> deque[_Entry] | list[_Entry] | None:
+        """The place whose first entry is the next to be taken; events before it are passed over."""
+        waiting, back, busy = self._waiting, self._back, self.busy
+        while True:
+            place = back if back and not (waiting and waiting[0][0] < back[0][0]) else waiting
+            if not place:
+                return None
+            if not busy or (place[0][1].customer or "") not in busy:
+                return place
+            self._pass(self._leave(place))
+
+    def _leave(self, place: deque[_Entry] | list[_Entry]) -> _Entry:
+        """Remove the first entry of a place."""
+        return heappop(place) if isinstance(place, list) else place.popleft()
+
+    def _pass(self, entry: _Entry) -> None:
+        """Keep an event until its customer is released."""
+        self._bytes -= size(entry[1].encoded) + 1
+        self._passed.setdefault(entry[1].customer or "", []).append(entry)
+
+    def _settle(self) -> None:
+        """Pass over all events of customers that have a batch."""
+        if len(self._settled) == len(self.busy):
+            return
+        self._settled = self.busy.copy()
+        entries = sorted([*self._back, *self._waiting])
+        self._back.clear()
+        self._waiting.clear()
+        for entry in entries:
+            if (entry[1].customer or "") in self.busy:
+                self._pass(entry)
+            else:
+                self._waiting.append(entry)
+
+    def release(self, customers: Collection[str]) -> None:
+        """See ``Queue``."""
+        for customer in customers:
+            self.busy.discard(customer)
+            self._settled.discard(customer)
+            for entry in self._passed.pop(customer, ()):
+                self._bytes += size(entry[1].encoded) + 1
+                heappush(self._back, entry)
+
+    def hold(self, customers: Collection[str]) -> bool:
+        """See ``PerCustomer``."""
+        if any(customer in self.busy for customer in customers):
+            return False
+        self.busy.update(customers)
+        return True
+
+    def drop(self, customers: Collection[str]) -> Taken:
+        """See ``PerCustomer``."""
+        self._settle()
+        entries = sorted([each for name in customers for each in self._passed.pop(name, ())])
+        return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
+
+    def clear(self) -> Taken:
+        """See ``Queue``."""
+        entries = self.entries()
+        self._waiting.clear()
+        self._back.clear()
+        self._passed.clear()
+        self._bytes = 0
+        return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
+
+    def entries(self, customers: Collection[str] | None = None) -> list[_Entry]:
+        """See ``PerCustomer``."""
+        passed = (each for entries in self._passed.values() for each in entries)
+        entries = sorted([*self._back, *self._waiting, *passed])
+        if customers is None:
+            return entries
+        return [each for each in entries if (each[1].customer or "") in customers]
+
+    def substitute(self, others: Mapping[int, Delivery]) -> None:
+        """See ``PerCustomer``."""
+        for place in (self._waiting, self._back, *self._passed.values()):
+            for index, (number, _) in enumerate(place):
+                if number in others:
+                    place[index] = (number, others[number])

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.batches.queues import Fifo, PerCustomer, Queue
+from masivo._protocol.batches.queues import Fifo, InOrder, PerCustomer
 from masivo._protocol.events.form import STAMP_SIZE, size
 from masivo.protocol import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+Queue: TypeAlias = Fifo | InOrder | PerCustomer
+
+FORMS: dict[str, Callable[[], Queue]] = {
+    "Fifo": Fifo,
+    "PerCustomer": lambda: PerCustomer(WHOLE),
+    "InOrder": InOrder,
+}
+forms = pytest.mark.parametrize("make", FORMS.values(), ids=FORMS)
+
+WHOLE = 4
+"""How many events are a whole batch."""
 
 
 def delivery(
@@ -33,7 +45,7 @@ def customers(deliveries: list[Delivery]) -> list[str | None]:
     return [each.customer for each in deliveries]
 
 
-@pytest.mark.parametrize("make", [Fifo, partial(PerCustomer, 100)], ids=["Fifo", "PerCustomer"])
+@forms
 def test_an_empty_queue_gives_nothing(make: Callable[[], Queue]) -> None:
     """An empty queue has no oldest event and gives nothing."""
     queue = make()
@@ -45,7 +57,7 @@ def test_an_empty_queue_gives_nothing(make: Callable[[], Queue]) -> None:
     assert queue.ready == 0
 
 
-@pytest.mark.parametrize("make", [Fifo, partial(PerCustomer, 100)], ids=["Fifo", "PerCustomer"])
+@forms
 def test_an_event_that_exceeds_the_budget_is_taken_alone(make: Callable[[], Queue]) -> None:
     """At least one event is taken, whatever its size, and none beside it."""
     queue = make()
@@ -54,7 +66,7 @@ def test_an_event_that_exceeds_the_budget_is_taken_alone(make: Callable[[], Queu
     assert (queue.ready, queue.ready_bytes) == (1, 11)
 
 
-@pytest.mark.parametrize("make", [Fifo, partial(PerCustomer, 100)], ids=["Fifo", "PerCustomer"])
+@forms
 def test_the_budget_counts_a_comma_for_each_event(make: Callable[[], Queue]) -> None:
     """The bytes are those of the events as sent, stamps included, and a comma each."""
     for budget, count in ((198, 2), (199, 2), (197, 1), (297, 3), (296, 2)):
@@ -140,15 +152,10 @@ def test_who_has_a_whole_batch_waiting_is_always_on_the_way() -> None:
     assert list(queue.take(2, 1 << 20).numbers) == [2]
 
 
-WHOLE = 4
-"""How many events are a whole batch, to the queue of the random test."""
-
-
 class Model:
     """The naive queue: a list, searched from its beginning."""
 
-    def __init__(self, *, per_customer: bool) -> None:
-        self.per_customer = per_customer
+    def __init__(self) -> None:
         self.waiting: list[tuple[int, Delivery]] = []
         self.busy: set[str | None] = set()
         self.leader: str | None = None
@@ -159,55 +166,69 @@ class Model:
         return [each for each in self.waiting if each[1].customer not in self.busy]
 
     def first(self) -> tuple[int, Delivery]:
-        """What goes first: the oldest event, or that of one who has a whole batch waiting."""
+        """What ``PerCustomer`` takes first: the oldest event, or that of one who has a whole batch
+        waiting."""
         free = self.free()
         counts = Counter(each[1].customer for each in free)
         long = [each for each in free if counts[each[1].customer] >= WHOLE]
-        if not self.per_customer or not long or self.leader is not None:
+        if not long or self.leader is not None:
             return free[0]
         self.leader = long[0][1].customer
         return long[0]
 
+    def check(self, queue: Queue) -> None:
+        """All counts agree, and what waits does."""
+        free = self.free()
+        assert queue.oldest() == ((free[0][1].at, free[0][0]) if free else None)
+        assert queue.ready == len(free)
+        assert queue.ready_bytes == sum(size(each.encoded) + 1 for _, each in free)
+        if not isinstance(queue, Fifo):
+            assert queue.entries() == self.waiting
+            mine = [each for each in self.waiting if each[1].customer in ("a", "b")]
+            assert queue.entries({"a", "b"}) == mine
 
-@pytest.mark.parametrize("per_customer", [False, True])
+
+@forms
 @given(
     steps=st.lists(
         st.one_of(
             st.lists(st.tuples(st.sampled_from("abc"), st.integers(2, 40)), max_size=5),
             st.tuples(st.integers(1, 6), st.integers(1, 120)),
-            st.sampled_from(["release", "clear"]),
+            st.sampled_from(["release", "clear", "hold", "drop", "substitute", "oldest", "check"]),
         ),
         max_size=40,
     )
 )
-def test_queues_agree_with_a_naive_model(per_customer: bool, steps: list[Step]) -> None:
+def test_queues_agree_with_a_naive_model(make: Callable[[], Queue], steps: list[Step]) -> None:
     """However events come and go: order is kept (per customer), nothing is lost or doubled, takes
-    stay in their bounds and are as large as they can be, and all counts agree."""
-    queue: Queue = PerCustomer(WHOLE) if per_customer else Fifo()
-    model = Model(per_customer=per_customer)
-    out: list[list[str]] = []
+    stay in their bounds and are as large as they can be, and all counts agree, however seldom one
+    asks for them."""
+    queue = make()
+    model = Model()
+    out: list[set[str]] = []
     for step in steps:
+        free = model.free()
         if isinstance(step, list):
             events = [
                 delivery(customer, model.arrived + n, length)
                 for n, (customer, length) in enumerate(step)
             ]
-            queue.extend(events)
+            length = queue.extend(events)
+            assert length == sum(size(each.encoded) for each in events)
             model.waiting += enumerate(events, model.arrived)
             model.arrived += len(events)
         elif isinstance(step, tuple):
             count, budget = step
             taken = queue.take(count, budget)
-            free = model.free()
             total = sum(size(each.encoded) + 1 for each in taken.deliveries)
             assert len(taken.deliveries) <= count
             assert total <= budget or len(taken.deliveries) == 1
             assert bool(taken.deliveries) is bool(free)
             entries = list(zip(taken.numbers, taken.deliveries, strict=True))
             assert all(entry in free for entry in entries)
-            if free:
-                assert entries[0] == model.first()
-            if not per_customer:
+            if isinstance(queue, PerCustomer):
+                assert not free or entries[0] == model.first()
+            else:
                 assert entries == free[: len(entries)]
                 if len(entries) < min(count, len(free)):
                     assert total + size(free[len(entries)][1].encoded) + 1 > budget
@@ -216,22 +237,40 @@ def test_queues_agree_with_a_naive_model(per_customer: bool, steps: list[Step]) 
                 ours = [entry for entry in entries if entry[1].customer == customer]
                 assert ours == mine[: len(ours)]
             model.waiting = [entry for entry in model.waiting if entry not in entries]
-            if per_customer:
+            if not isinstance(queue, Fifo):
                 assert set(taken.customers) == {each.customer for each in taken.deliveries}
                 model.busy |= set(taken.customers)
-                out.append(list(taken.customers))
+                out.append(set(taken.customers))
         elif step == "release" and out:
             gone = out.pop(0)
             queue.release(gone)
-            model.busy -= set(gone)
+            model.busy -= gone
             if model.leader in gone:
                 model.leader = None
         elif step == "clear":
             cleared = queue.clear()
             assert list(zip(cleared.numbers, cleared.deliveries, strict=True)) == model.waiting
             model.waiting = []
-        free = model.free()
+        elif step == "oldest":
+            assert queue.oldest() == ((free[0][1].at, free[0][0]) if free else None)
+        elif step == "check":
+            model.check(queue)
+        elif not isinstance(queue, Fifo):
+            if step == "hold":
+                assert queue.hold({"c"}) is ("c" not in model.busy)
+                if "c" not in model.busy:
+                    model.busy.add("c")
+                    out.append({"c"})
+            elif step == "substitute":
+                others = {n: delivery("", n, size(each.encoded)) for n, each in model.waiting[::2]}
+                for n, each in model.waiting[::2]:
+                    others[n].customer = each.customer
+                queue.substitute(others)
+                model.waiting = [(n, others.get(n, each)) for n, each in model.waiting]
+            elif step == "drop" and out:
+                dropped = queue.drop(out[0])
+                entries = list(zip(dropped.numbers, dropped.deliveries, strict=True))
+                assert entries == [each for each in model.waiting if each[1].customer in out[0]]
+                model.waiting = [each for each in model.waiting if each not in entries]
         assert queue.arrived == model.arrived
-        assert queue.ready == len(free)
-        assert queue.ready_bytes == sum(size(each.encoded) + 1 for _, each in free)
-        assert queue.oldest() == ((free[0][1].at, free[0][0]) if free else None)
+    model.check(queue)
