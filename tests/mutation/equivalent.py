@@ -168,6 +168,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     "the first file of a process is always a new one": [
         'masivo/spool/rejected.py RejectedFiles.__init__: self._name = "" => self._name = "XXXX"',
     ],
+    "no segment has the number 0": [
+        (
+            "masivo/spool/log.py Log.read: place = after or Place(0, 0) => "
+            "place = after or Place(0, None)"
+        ),
+    ],
     "no one reads the canonical name of an address": [
         (
             'masivo/_http/connections.py literal: return family, socket.SOCK_STREAM, 0, "", '

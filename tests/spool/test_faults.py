@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.protocol import Note, RejectedEvent, StoreError
+from masivo.spool.disk import Folder
 from masivo.spool.records import FRAME
 
 from .programs import run
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from masivo.spool import Spool
+    from masivo.spool.tail import Tail
 
 
 def until_full(spool: Spool, size: int = 300) -> tuple[list[int], str]:
@@ -276,6 +279,24 @@ def test_a_directory_that_cannot_be_written_fails_the_call(
         assert list(spool.adopt()) == []
         with pytest.raises(StoreError, match="Permission denied"):
             spool.reject([RejectedEvent(b"{}", "why", 422, 1.0)])
+    spool.append(b"event", 1.0, True)
+    assert bodies(spool.own) == [b"event"]
+
+
+def test_a_log_whose_first_segment_cannot_be_made_leaves_nothing(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock was made before it. Each call begins another log: such locks would pile up."""
+    spool = make()
+
+    def refuse(*_: object) -> Tail:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "make_tail", refuse)
+        with pytest.raises(StoreError, match="cannot be written: No space left"):
+            spool.append(b"event", 1.0, True)
+        assert listing(folder) == []
     spool.append(b"event", 1.0, True)
     assert bodies(spool.own) == [b"event"]
 
