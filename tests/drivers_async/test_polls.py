@@ -45,6 +45,20 @@ def polls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
+@pytest.fixture
+def works(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every work on a store, by its thread."""
+    threads: list[int] = []
+    do_work = Engine.do_work
+
+    def noting(self: Engine, work: StoreWork) -> None:
+        threads.append(get_ident())
+        do_work(self, work)
+
+    monkeypatch.setattr(Engine, "do_work", noting)
+    return threads
+
+
 def calls_of(method: str, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Grows with every call of a method of a session, by its first argument."""
     calls: list[object] = []
@@ -213,23 +227,26 @@ async def test_an_answer_wakes_the_loop_from_inside(
 
 
 async def test_the_loop_does_not_wait_for_disks(
-    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, tmp_path: Path, works: list[int]
 ) -> None:
     """With a spool, the call to send alone writes in the loop's thread: notes, reads and removals
     are left to another (``docs/reference/guarantees.md#loops-with-a-spool``)."""
-    threads: list[int] = []
-    do_work = Engine.do_work
-
-    def noted(self: Engine, work: StoreWork) -> None:
-        threads.append(get_ident())
-        do_work(self, work)
-
-    monkeypatch.setattr(Engine, "do_work", noted)
     async with api() as http, connect(http_client=http, spool=tmp_path) as client:
         client.send_analytics_event(event())
         assert (await client.flush()).delivered == 1
-    assert threads
-    assert get_ident() not in threads
+    assert works
+    assert get_ident() not in works
+
+
+async def test_without_threads_the_loop_works_on_disks(
+    connect: Connect, tmp_path: Path, works: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no thread can be had, as at a limit of the system, the loop does it: events go out."""
+    monkeypatch.setattr("masivo._helpers.start_thread", lambda _: False)
+    async with api() as http, connect(http_client=http, spool=tmp_path) as client:
+        client.send_analytics_event(event())
+        assert (await client.flush(10)).delivered == 1
+    assert {*works} == {get_ident()}
 
 
 async def test_an_idle_client_does_nothing(connect: Connect, polls: list[int]) -> None:
