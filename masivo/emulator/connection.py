@@ -116,9 +116,9 @@ class Connection:
                 case Close():
                     self._finish(drain=False)
                     return False
-        if self._conn.our_state is h11.DONE and self._conn.their_state is h11.DONE:
+        if self._conn.their_state is h11.DONE:  # and ours, as a connection that ends is MUST_CLOSE
             return True
-        self._finish(drain=self._conn.their_state is not h11.DONE)
+        self._finish(drain=True)
         return False
 
     def _read_body(self, body: bytearray) -> None:

@@ -190,7 +190,6 @@ class Inspector:
             "path": record.path.partition("?")[0][:TEXT],
             "at": record.received_at,
             "seconds": None if began is None else max(0.0, began - record.received_at),
-            "settled": record.settled,
             "failed": record.settled and _failed(record),
             "status": record.status,
             "ending": _ending(record),
