@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import get_ident
+from threading import Thread, get_ident
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -242,7 +242,11 @@ async def test_without_threads_the_loop_works_on_disks(
     connect: Connect, tmp_path: Path, works: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no thread can be had, as at a limit of the system, the loop does it: events go out."""
-    monkeypatch.setattr("masivo._helpers.start_thread", lambda _: False)
+
+    def none(_: Thread) -> bool:
+        return False
+
+    monkeypatch.setattr("masivo._helpers.start_thread", none)
     async with api() as http, connect(http_client=http, spool=tmp_path) as client:
         client.send_analytics_event(event())
         assert (await client.flush(10)).delivered == 1

@@ -250,6 +250,9 @@ def test_spans(emulator: Emulator, telemetry: Telemetry, world: World) -> None:
         assert each.start_time is not None
         assert each.end_time is not None
         assert 0 < each.end_time - each.start_time < 5e9
+    lasted = [(each.end_time or 0) - (each.start_time or 0) for each in requests]
+    measured = [point["sum"] for point in telemetry.points("http.client.request.duration")]
+    assert abs(sum(lasted) / 1e9 - sum(measured)) < 1e-7
     assert [each.status.status_code for each in requests] == [
         *(StatusCode.UNSET, StatusCode.ERROR, StatusCode.UNSET)
     ]
@@ -362,7 +365,8 @@ def test_a_spool(emulator: Emulator, telemetry: Telemetry, tmp_path: Path) -> No
 
 
 def test_where_it_comes_from(emulator: Emulator, telemetry: Telemetry) -> None:
-    """Metrics and spans name the package; each metric of events, and its server alone."""
+    """Metrics and spans name the package; each metric of events, and its server alone. Each metric
+    is described."""
     with Client(**options(emulator)) as client:
         telemetry.instrument(client)
         client.send_analytics_event(event())
@@ -388,6 +392,7 @@ def test_where_it_comes_from(emulator: Emulator, telemetry: Telemetry) -> None:
         "masivo.events.oldest": "s",
         "http.client.request.duration": "s",
     }
+    assert all(each.description for each in metrics.metrics)
     scopes = [metrics.scope, *(each.instrumentation_scope for each in telemetry.spans)]
     found = {(each.name, each.version, each.schema_url) for each in scopes if each is not None}
     assert found == {("masivo", masivo.__version__, "https://opentelemetry.io/schemas/1.23.1")}
