@@ -156,9 +156,7 @@ class Buffer(Origin):
 
     def _accept(self, encoded: bytes, customer: str) -> Delivery:
         gate = self._gate
-        delivery = self._make(
-            encoded, self._clock(), customer if self._per_customer else None, self
-        )
+        delivery = self._make(encoded, self._clock(), customer if self._per_customer else "", self)
         length = size(encoded)
         arrivals = gate.arrivals
         folded, items, total = gate.known
@@ -235,6 +233,8 @@ class Buffer(Origin):
         """
         self._check_open()
         ticket = Ticket()
+        if self._store is not None:
+            self._context.input(self.outbox.use)
         if self.outbox.has_room:
             ticket.outcome = True
         else:
@@ -342,7 +342,7 @@ class Buffer(Origin):
         if dropped.is_long:
             self._input(dropped.fold)
             self._wake()
-        delivery = self._make(b"", self._clock(), None, self)
+        delivery = self._make(b"", self._clock(), "", self)
         delivery.outcome = _NOT_SENT
         return delivery
 

@@ -198,8 +198,8 @@ class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
     """The event (see ``events/encoding.py`` for its form); empty once it has an outcome."""
     at: float
     """The time at which it was accepted, on the engine's clock."""
-    customer: str | None
-    """Its customer, where order is kept per customer; else None."""
+    customer: str
+    """Its customer, where order is kept per customer; else empty."""
     buffer: Origin | None
     """The client that it belongs to; None once a failure was claimed."""
     outcome: Outcome | None = None
@@ -238,7 +238,7 @@ class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
         return f"<{type(self).__name__} {state}>"
 
 
-DeliveryType: TypeAlias = "Callable[[bytes, float, str | None, Origin], Delivery]"
+DeliveryType: TypeAlias = "Callable[[bytes, float, str, Origin], Delivery]"
 """A subclass of Delivery, or a function that makes one: of the encoded event, the time of its
 acceptance, its customer, and its client."""
 

@@ -21,7 +21,7 @@ ERROR = MasivoError("no", status=400)
 
 def delivery(outcome: Outcome | None = None) -> Delivery:
     """A delivery with this outcome."""
-    return Delivery(b"{}", 0.0, None, Driver().buffer, outcome)
+    return Delivery(b"{}", 0.0, "", Driver().buffer, outcome)
 
 
 def test_a_delivery_is_done_when_it_has_its_outcome() -> None:

@@ -93,6 +93,19 @@ def test_a_batch_that_fills_memory_is_in_memory() -> None:
         assert all(each.done() for each in driver.buffer.put_all(small))
 
 
+def test_events_that_were_encoded_elsewhere_are_counted_at_once() -> None:
+    """Before any poll: they fill memory for the next ones, and a full batch wakes the driver."""
+    driver = SpoolDriver(max_queue=2, batch_size=2)
+    driver.sign_in()
+    wakes = driver.wakes
+    driver.buffer.put_all(encoded(1, 2))
+    assert driver.wakes == wakes + 1
+    (third,) = driver.buffer.put_all(encoded(3))
+    assert error_of(third).spooled
+    driver.poll()
+    assert numbers(driver.batch()) == [1, 2]
+
+
 def test_an_event_stays_behind_a_batch_that_memory_has_no_room_for() -> None:
     """Also one that is sent before the call that brought the batch returns."""
     driver = SpoolDriver(max_queue=7)

@@ -334,6 +334,24 @@ def test_a_flush_waits_for_what_was_not_tried_yet() -> None:
     assert unwrap(ticket.claim()) == FlushResult(1, 0, 2)
 
 
+def test_a_flush_ends_with_its_client() -> None:
+    """It waits neither for the store nor for events on disk."""
+    driver = SpoolDriver(max_queue=1, batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(1, 2)
+    ticket = driver.flush()
+    driver.held = True
+    driver.accept()
+    assert ticket.claim() is None
+    for _ in range(2):  # the second finds nothing to do
+        driver.buffer.destroy()
+    driver.poll()
+    assert unwrap(ticket.claim()) == FlushResult(1, 0, 1)
+    driver.held = False
+    driver.work()
+    assert sum("stays in the spool" in line for line in driver.warnings) == 1
+
+
 def test_a_released_client_counts_what_it_left() -> None:
     """As spooled: nothing waits in its buffer any more."""
     driver = SpoolDriver(max_queue=3)
@@ -533,7 +551,7 @@ def test_a_customer_that_fails_stays_on_disk_and_stops_nobody() -> None:
     assert error_of(later[1]).spooled
     stats = driver.buffer.stats()
     assert stats.accepted == 3_003
-    assert stats.spooled + stats.queued + stats.failed == 3_001
+    assert (stats.spooled + stats.failed, stats.queued) == (3_001, 0)
     assert driver.buffer.outbox.pending <= 1_000
     assert [n for each in recover(driver, 600.0) for n in numbers(each)] == [
         *range(stats.failed, 3_001)
@@ -717,6 +735,41 @@ def test_events_of_a_killed_process_are_adopted_in_order() -> None:
     assert unwrap(ticket.claim()) == FlushResult(50, 0, 0)
     assert after.buffer.stats().adopted == 50
     after.close()
+    assert after.files() == []
+
+
+@pytest.mark.parametrize("call", ["send", "flush", "drain", "token", "use"])
+def test_logs_are_adopted_from_the_first_use_on(call: str) -> None:
+    """Whichever it is."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    after = killed(driver)
+    if call == "send":
+        after.buffer.send(event(2, "other"))
+    else:
+        getattr(after.buffer, call)()
+    after.poll()
+    assert after.buffer.stats().adopted == 1
+
+
+def test_an_event_that_is_stored_alone_is_a_use() -> None:
+    """Also if it is the first."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    after = killed(driver, max_queue_bytes=10)
+    assert after.send_numbers(2)[0].done()
+    assert sorted(n for each in recover(after) for n in numbers(each)) == [1, 2]
+
+
+def test_a_close_delivers_a_log_that_it_adopts() -> None:
+    """Though it began before the log was read."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    after = killed(driver)
+    after.buffer.use()
+    after.close()
+    assert [numbers(each) for each in recover(after)] == [[1]]
+    assert after.closed
     assert after.files() == []
 
 
@@ -942,11 +995,15 @@ def test_an_adopted_batch_leaves_no_trace_in_the_counts() -> None:
     after = killed(driver, max_batch_bytes=6_000, max_event_bytes=2_000)
     after.flush()
     assert [numbers(each) for each in recover(after)] == [[*range(5)]]
-    after.send_numbers(5)
-    wakes = after.wakes
-    for n in range(6, 20):
-        after.buffer.send(event(n))
-    assert after.wakes == wakes
+    for _ in range(2):  # nor does one of its own
+        after.send_numbers(5)
+        wakes = after.wakes
+        for n in range(6, 20):
+            after.buffer.send(event(n))
+        assert after.wakes == wakes
+        after.send(*(event(n, text="x" * 1_000) for n in range(20, 24)))
+        after.flush()
+        recover(after)
 
 
 def test_an_adopted_log_is_let_go_when_its_events_have_ended() -> None:
@@ -1001,6 +1058,21 @@ def test_a_batch_that_may_have_been_sent_goes_first() -> None:
     after = killed(driver, batch_size=1)
     after.flush()
     assert [numbers(each) for each in recover(after)] == [[1], [2]]
+
+
+def test_a_batch_that_may_have_been_sent_waits_for_its_customers() -> None:
+    """Of two that held events of one customer, the second goes when the first has its outcome."""
+    first = SpoolDriver()
+    second = SpoolDriver(first.disk)
+    for number, driver in enumerate((first, second)):
+        in_flight(driver, number)
+    first.process.kill()
+    after = killed(second, max_in_flight=2)
+    after.buffer.use()
+    after.sign_in()
+    sent = numbers(after.batch())
+    after.accept()
+    assert sorted(sent + numbers(after.batch())) == [0, 1]
 
 
 def test_a_noted_batch_that_cannot_be_read_stops_nothing() -> None:

@@ -302,7 +302,7 @@ def test_a_failure_that_two_claim_at_once_counts_as_claimed_once() -> None:
 
     def prepare(which: int) -> tuple[Failed, Delivery, Delivery]:
         outcome = Failed(MasivoError("no", status=400), 3)
-        one, two = (Delivery(b"{}", 0.0, None, Driver().buffer, outcome) for _ in range(2))
+        one, two = (Delivery(b"{}", 0.0, "", Driver().buffer, outcome) for _ in range(2))
         return outcome, one, (one, two)[which]
 
     for which in (0, 1):
@@ -322,7 +322,7 @@ def test_what_a_fork_has_orphaned_keeps_its_outcome_while_two_claim_it() -> None
     def prepare() -> tuple[Failed, Delivery]:
         buffer = Driver().buffer
         buffer.orphaned = Failed(MasivoError("forked"))
-        return buffer.orphaned, Delivery(b"{}", 0.0, None, buffer)
+        return buffer.orphaned, Delivery(b"{}", 0.0, "", buffer)
 
     def claim(made: tuple[Failed, Delivery]) -> None:
         assert made[1].claim() is made[0]
@@ -336,7 +336,7 @@ def test_a_claim_of_a_delivery_that_is_gone_counts_for_no_other() -> None:
     is unclaimed all the same."""
     outcome = Failed(MasivoError("no"))
     for claims in (True, False, True):
-        delivery = Delivery(b"{}", 0.0, None, Driver().buffer, outcome)
+        delivery = Delivery(b"{}", 0.0, "", Driver().buffer, outcome)
         outcome.join(delivery)
         if claims:
             delivery.claim()

@@ -63,7 +63,7 @@ def output(
 
 def delivery() -> Delivery:
     """A delivery."""
-    return Delivery(b"{}", 0.0, None, None)
+    return Delivery(b"{}", 0.0, "", None)
 
 
 def test_who_waits_is_woken_once() -> None:
@@ -265,7 +265,7 @@ def test_one_of_two_waiters_may_give_up() -> None:
     """The others of a delivery are called all the same; a ticket that is given up is forgotten."""
     waiters = Waiters()
     called: list[int] = []
-    delivery = Delivery(b"", 0.0, None, None)
+    delivery = Delivery(b"", 0.0, "", None)
 
     def one() -> None:
         called.append(1)
@@ -287,7 +287,7 @@ def test_a_waiter_waits_for_as_long_as_a_block_lasts() -> None:
     by an exception too; the delivery's other waiters are not."""
     waiters = Waiters()
     called: list[str] = []
-    delivery = Delivery(b"", 0.0, None, None)
+    delivery = Delivery(b"", 0.0, "", None)
     waiters.add(delivery, partial(called.append, "other"))
     with pytest.raises(TimeoutError), waiters.waiting(delivery, partial(called.append, "left")):
         raise TimeoutError

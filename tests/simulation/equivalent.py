@@ -20,7 +20,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("settings.py", "ClientOptions: False -> True"),
     ],
     "type checkers alone need it: there is no other case": [
-        ("batches/queues.py", "PerCustomer.extend: '': another text"),
         (
             "batches/own_log.py",
             "Own.come: without the if in for each in deliveries if each.position is not None",
@@ -112,9 +111,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("wire/api.py", "_says_server: '': another text"),
         ("wire/responses.py", "retry_after: '': another text"),
     ],
-    "a time that has passed, as the other has": [
-        ("batches/upkeep.py", "Upkeep.room_was_made: 0.0 + 1"),
-    ],
     "the numbers of requests and work need only differ": [
         ("sending/context.py", "Context.work: 1 + 1"),
     ],
@@ -127,6 +123,12 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             ("Flushes.count: if numbers and (max(numbers) >= ticket.mark or ticket.done): always"),
         ),
         ("batches/adoption.py", "Adoption._next: if self._logs is None: always"),
+        (
+            "batches/own_log.py",
+            "Own.come: if not (self.behind or self.early or self.skipped): never",
+        ),
+        ("batches/gate.py", "Gate.count: if first is not folded: always"),
+        ("batches/own_log.py", "Own.begin: if log is not self.log: always"),
         ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
         ("batches/issued_at.py", "Stamper.stamped: if own is None: always"),
         ("batches/leaving.py", "LeavingOutbox._stop_queue: if not live: never"),

@@ -6,6 +6,7 @@ The rules: ``docs/reference/guarantees.md#adoption`` and
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -42,7 +43,7 @@ class Source(Reading):
         """True once it was read to its end."""
         self.live: bool = False
         """True if others append to it."""
-        self.look_at: float = 0.0
+        self.look_at: float = -math.inf
         """The time from which a live log may be read again."""
 
     @property
@@ -65,7 +66,7 @@ class Source(Reading):
         self.live = window.live
         self.ended = window.end and not window.live
         if not window.end:
-            self.look_at = 0.0
+            self.look_at = -math.inf
 
 
 class Adoption:
@@ -80,20 +81,18 @@ class Adoption:
     def __init__(self, context: Context, store: Store, todo: Queued) -> None:
         self.sources: list[Source] = []
         """The adopted logs."""
-        self.scan_at: float = 0.0
+        self.scan_at: float = -math.inf
         """The time of the next scan."""
         self._context = context
         self._store = store
         self._todo = todo
-        self._scanning = False
+        self._scanning = True  # the first scan is due
         self._logs: Iterator[StoredLog] | None = None  # of the present scan; used in steps only
 
     @property
     def is_unread(self) -> bool:
         """True while there may be a log of an earlier process with an event that has no outcome."""
-        if self._scanning or self.scan_at == 0.0:
-            return True
-        return any(not each.live for each in self.sources)
+        return self._scanning or any(not each.live for each in self.sources)
 
     def is_due(self, now: float) -> bool:
         """Return whether the next log is to be adopted: none before the last one's noted batches
@@ -101,15 +100,14 @@ class Adoption:
         self._scanning = self._scanning or now >= self.scan_at
         return self._scanning and not any(each.noted for each in self.sources)
 
-    def next_at(self, now: float) -> float:
-        """The time of the next scan, or read of a live log."""
-        looks = [s.look_at for s in self.sources if s.live and s.look_at > now]
-        return max(now, min([self.scan_at, *looks]))
+    def times(self) -> list[float]:
+        """The times of the next scan, and of the next reads of live logs."""
+        return [self.scan_at, *[each.look_at for each in self.sources if each.live]]
 
     def look(self) -> None:
         """Read live logs next: events were appended to them."""
         for source in self.sources:
-            source.look_at = 0.0
+            source.look_at = -math.inf
 
     def adopt(self, then: Callable[[], None]) -> None:
         """Adopt the next log, if there is one; then call ``then``."""

@@ -5,6 +5,7 @@ The rules: ``docs/reference/guarantees.md#step-aside``.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,8 @@ class Aside:
         self.events: int = 0
         """The number of their events."""
         self.well: bool = False
-        """True if the API's last response accepted or rejected events."""
-        self.try_at: float = 0.0
+        """True if the API has accepted events since a batch last failed."""
+        self.try_at: float = -math.inf
         """When the next of them is sent at the latest; at once while the API is ``well``."""
         self._failed = 0  # attempts since the API last was well
         self._context = context
@@ -57,13 +58,8 @@ class Aside:
         self.events -= len(batch)
         return batch
 
-    def clear(self) -> None:
-        """Remove all of them."""
-        self.batches.clear()
-        self.events = 0
-
-    def responded(self) -> None:
-        """Note that the API has accepted or rejected events."""
+    def accepted(self) -> None:
+        """Note that the API has accepted events."""
         self.well, self._failed = True, 0
 
     def failed(self) -> None:

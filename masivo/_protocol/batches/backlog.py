@@ -88,7 +88,7 @@ class Backlog:
         self._fresh: list[Delivery] = []  # read, and not yet returned by ``fresh``
         self._in_memory = 0  # events that were read and have not ended
         self._busy = False  # a log is being read, or looked for
-        self._not_before = 0.0
+        self._not_before = -math.inf
         self._used = False
 
     # ── Numbers ──────────────────────────────────────────────────────────────────────────────
@@ -97,11 +97,6 @@ class Backlog:
     def sources(self) -> list[Source]:
         """The adopted logs."""
         return self._adoption.sources
-
-    @property
-    def is_mixed(self) -> bool:
-        """True if events of more than one log may be in memory."""
-        return len(self.sources) + self.own.used > 1
 
     @property
     def unread(self) -> bool:
@@ -140,16 +135,13 @@ class Backlog:
         self.own.comes_alone(position)
 
     def put_back(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Skip the customers of events that leave memory before they have their outcome: all that
-        wait in memory. Return those whose deliveries must end, too."""
+        """Skip the customers of events that leave memory before they have their outcome. Return
+        those that wait behind others in memory: they leave it, too, and their deliveries end."""
         logs: dict[Reading, list[Delivery]] = {}
-        for delivery in deliveries:
+        behind = self.own.stop_waiting()
+        for delivery in (*deliveries, *behind):
             logs.setdefault(self._log_of(delivery), []).append(delivery)
         self._in_memory -= _were_read(deliveries)
-        behind: list[Delivery] = []
-        if (events := logs.get(self.own)) is not None:
-            behind = self.own.stop_waiting({each.customer for each in events})
-            events += behind
         for log, events in logs.items():
             log.put_back(events)
         return behind
@@ -188,13 +180,9 @@ class Backlog:
 
     # ── Reading ──────────────────────────────────────────────────────────────────────────────
 
-    def next_at(self, now: float) -> float | None:
-        """The time of the next ``plan`` if nothing else happens; None: never."""
-        if not self._used or self._busy:
-            return None
-        if self._not_before > now:
-            return self._not_before
-        return self._adoption.next_at(now)
+    def times(self) -> list[float]:
+        """The times at which a ``plan`` may have something to do; some have passed."""
+        return [self._not_before, *self._adoption.times()]
 
     def is_blocked(self, now: float, *, closing: bool) -> bool:
         """True if there is something to read, and no room for it."""
@@ -214,9 +202,9 @@ class Backlog:
             return
         due = self._adoption.is_due(now)
         room = self._room()
-        if room <= 0 and stuck is not None:
-            free = self._free + stuck
-            room = max(free, min(self._gate.settings.batch_size, free + self._window))
+        if stuck is not None:
+            most = self._free + stuck + self._window
+            room = max(room, min(self._gate.settings.batch_size, most))
         if room <= 0:
             return
         found = self._next(now, closing)
@@ -239,7 +227,7 @@ class Backlog:
 
     @property
     def _bytes(self) -> int:
-        return max(1, min(WINDOW_BYTES, self._gate.settings.max_queue_bytes // 2))
+        return min(WINDOW_BYTES, self._gate.settings.max_queue_bytes // 2)
 
     def _room(self) -> int:
         """The number of events that may be read now."""
@@ -283,25 +271,21 @@ class Backlog:
 
     def _read_own(
         self, log: StoredLog | None, after: Place | None, events: int, bytes_: int
-    ) -> tuple[StoredLog, Window] | None:
+    ) -> tuple[StoredLog, Window]:
         own = self._store.own
-        if own is None:
-            return None
+        assert own is not None, "events were appended to it"  # noqa: S101
         return own, own.read(after if own is log else None, events, bytes_)
 
-    def _own_read(self, again: bool, result: tuple[StoredLog, Window] | StoreError | None) -> None:
+    def _own_read(self, again: bool, result: tuple[StoredLog, Window] | StoreError) -> None:
         own = self.own
         if isinstance(result, StoreError):
             self._failed(own)
             return
         self._busy = False
-        end = True
-        if result is not None:
-            log, window = result
-            own.begin(log)
-            self._take(own, window, again)
-            end = window.end
-        if end:
+        log, window = result
+        own.begin(log)
+        self._take(own, window, again)
+        if window.end:
             self._fresh += own.end(again=again)
 
     def _source_read(self, source: Source, again: bool, window: Window | StoreError) -> None:
@@ -326,7 +310,7 @@ class Backlog:
         """Take the events of a window; return how many were not known before."""
         self.damaged += window.damaged
         events = reading.take(window, again=again)
-        waiting = self.own.waiting if reading is self.own else {}
+        waiting = reading.waiting
         choose = again or bool(reading.skipped)
         taken: list[Kept] = []
         for stored, kept in zip(events, self._read_back(events, reading), strict=True):

@@ -149,7 +149,7 @@ class Batch(Attempt):
         if not rest:
             return None
         self.parts = deque(behind)
-        customers = {each.customer or "" for one in rest for each in one.deliveries}
+        customers = {each.customer for one in rest for each in one.deliveries}
         self.customers = {customer for customer in self.customers if customer not in customers}
         self.note_oldest()
         first = rest[0]

@@ -208,11 +208,6 @@ class LeavingOutbox(Outbox):
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
     def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
-        self._aside.responded()
+        self._aside.accepted()
         self._authorizer.trust()
         super()._part_delivered(batch, result)
-
-    def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
-        if rejected and error.status is not None and error.status < 500:
-            self._aside.responded()
-        super()._part_failed(batch, error, rejected=rejected)

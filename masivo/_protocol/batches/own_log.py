@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from masivo._protocol.delivery import Delivery
     from masivo._protocol.storage.store import StoredLog
@@ -32,17 +32,13 @@ class Own(Reading):
         super().__init__()
         self.log: StoredLog | None = None
         """The log that was read last: another takes its place when it is lost."""
-        self.used: bool = False
-        """True once the client has accepted an event."""
         self.behind: bool = False
         """True after an event was accepted into the store alone: later events wait until the log
         was read to its end, as it has all of them in order."""
         self.early: set[int] = set()
         """The positions of events that were read before their calls were heard of."""
-        self.waiting: dict[int, Delivery] = {}
-        """Events in memory that wait behind those that are not, by position."""
         self.has_grown: bool = False
-        """True if an event came since the last read began that is to be read."""
+        """True if an event that is not in memory came since the last read began."""
         self._gate = gate
 
     def come(self, deliveries: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
@@ -52,7 +48,6 @@ class Own(Reading):
             The events to queue, and those whose deliveries must end, as they were read already, or
             stay on disk behind others. The rest waits behind events that are not in memory.
         """
-        self.used = True
         if not (self.behind or self.early or self.skipped):
             self.held.update([each.position for each in deliveries if each.position is not None])
             return deliveries, []
@@ -64,13 +59,12 @@ class Own(Reading):
             if position in self.early:
                 self.early.discard(position)
                 ended.append(delivery)
-            elif (delivery.customer or "") in self.skipped:
+            elif delivery.customer in self.skipped:
                 self.counted.add(position)
-                self.has_grown = self.has_grown or (delivery.customer or "") in self.returning
+                self.has_grown = self.has_grown or delivery.customer in self.returning
                 ended.append(delivery)
             elif self.behind:
                 self.waiting[position] = delivery
-                self.has_grown = True
             else:
                 self.held.add(position)
                 queued.append(delivery)
@@ -78,7 +72,6 @@ class Own(Reading):
 
     def comes_alone(self, position: int) -> None:
         """Note an event that was accepted into the store alone."""
-        self.used = True
         if position in self.early:
             self.early.discard(position)
             return
@@ -98,7 +91,7 @@ class Own(Reading):
 
     def end(self, *, again: bool) -> list[Delivery]:
         """Note that the log was read to its end. Return the events that waited and were not found:
-        they are lost with a damaged part, or with the log."""
+        they came after the read had begun, or are lost with a damaged part, or with the log."""
         found: list[Delivery] = []
         if again:
             if self.has_grown and not self.behind:
@@ -112,18 +105,15 @@ class Own(Reading):
             self.counted.clear()
         return found
 
-    def stop_waiting(self, customers: Collection[str | None] | None = None) -> list[Delivery]:
-        """Remove and return the events that wait behind others: of these customers, or all."""
-        leave = self.waiting
-        if customers is not None:
-            leave = {n: each for n, each in leave.items() if each.customer in customers}
-        self.waiting = {n: each for n, each in self.waiting.items() if n not in leave}
-        return [*leave.values()]
+    def stop_waiting(self) -> list[Delivery]:
+        """Remove and return the events that wait behind others."""
+        waiting, self.waiting = self.waiting, {}
+        return [*waiting.values()]
 
     def moved(self, delivery: Delivery, position: int | None) -> None:
         """Note that an event was stored again, at another position; None: it could not be."""
         if delivery.position is not None:
             self.held.discard(delivery.position)
         delivery.position = position
-        if position is not None and delivery.encoded:
+        if position is not None:
             self.held.add(position)

@@ -188,7 +188,7 @@ class PerCustomer:
         lines, busy, batch, number = self._lines, self.busy, self._batch, self.arrived
         ready = ready_bytes = length = 0
         for delivery in deliveries:
-            customer = delivery.customer or ""
+            customer = delivery.customer
             cost = size(delivery.encoded) + 1
             length += cost
             free = customer not in busy
@@ -325,7 +325,7 @@ class PerCustomer:
 
     def substitute(self, others: Mapping[int, Delivery]) -> None:
         """Replace the events with these numbers by others of the same customers."""
-        for name in {each.customer or "" for each in others.values()}:
+        for name in {each.customer for each in others.values()}:
             line = self._lines[name]
             line.entries = [(n, others.get(n, each)) for n, each in line.entries]
 

@@ -35,6 +35,9 @@ class Reading:
         """The positions of events in memory."""
         self.counted: set[int] = set()
         """The positions of events that were counted, and are not in memory."""
+        self.waiting: dict[int, Delivery] = {}
+        """Events in memory that wait behind those that are not, by position: in the client's own
+        log alone."""
         self.removed: set[int] | None = None
         """The positions of events that have ended since the read began that is out."""
         self.skipped: set[str] = set()
@@ -70,7 +73,7 @@ class Reading:
         self.counted.difference_update(positions)
         return unknown
 
-    def is_wanted(self, customer: str | None, *, again: bool) -> bool:
+    def is_wanted(self, customer: str, *, again: bool) -> bool:
         """Return whether a customer's events are read; ``again``: for those that return."""
         return customer in self.returning if again else customer not in self.skipped
 
@@ -82,7 +85,7 @@ class Reading:
     def put_back(self, events: Sequence[Delivery]) -> None:
         """Note events that are no longer in memory, all those of their customers that wait."""
         positions = [each.position for each in events if each.position is not None]
-        customers = {each.customer or "" for each in events}
+        customers = {each.customer for each in events}
         self.held.difference_update(positions)
         self.counted.update(positions)
         self.skipped |= customers

@@ -6,6 +6,7 @@ The rules: ``docs/reference/guarantees.md#two-ends`` and those that follow.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.errors import MasivoError, MasivoQueueFullError, closed_error
@@ -15,6 +16,7 @@ from masivo._protocol.storage.store import Note
 from masivo._protocol.storage.work import Queued
 
 from .adoption import Source, is_live
+from .aside import Aside
 from .backlog import Backlog
 from .batch import Batch, Part
 from .issued_at import stamps_of, with_stamps
@@ -67,7 +69,7 @@ class SpooledOutbox(LeavingOutbox):
         )
         self._let_go = 0  # events that were in memory when the client was released
         self._alone: MasivoError = MasivoQueueFullError("", spooled=True)
-        self._room_at = 0.0
+        self._room_at = -math.inf
 
     def _start(
         self, steps: Sequence[Callable[[], object]], then: Callable[[StoreDone], None]
@@ -129,13 +131,11 @@ class SpooledOutbox(LeavingOutbox):
         self._triggers.arrived(deliveries[-1].at)
         entries, ended = self.backlog.own.come(deliveries)
         arrived = 0 if entries is deliveries else total_size(deliveries)
-        if ended:
-            self.gate.end(len(ended), total_size(ended))
-            self._outcomes.leave(ended, (), MasivoQueueFullError(BEHIND))
+        self.gate.end(len(ended), total_size(ended))
+        self._outcomes.leave(ended, (), MasivoQueueFullError(BEHIND))
         self._reports.queued(len(deliveries), self._unended)
         length = self._take_in(entries)
         self._queued_bytes += arrived or length
-        self._context.touch(self)
 
     def stored_alone(self, position: int) -> None:
         """See Outbox."""
@@ -146,7 +146,6 @@ class SpooledOutbox(LeavingOutbox):
         self.backlog.comes_alone(position)
         if not self._outcomes.silent:
             self._context.warn_of_loss(self._alone, 1)
-        self._context.touch(self)
 
     def flush(self, ticket: FlushTicket) -> None:
         """See Outbox. Events that were left are tried again."""
@@ -158,7 +157,6 @@ class SpooledOutbox(LeavingOutbox):
 
     def drain(self, ticket: Ticket) -> None:
         """See Outbox."""
-        self.use()
         self._room_at = self._context.now + ROOM
         super().drain(ticket)
 
@@ -177,7 +175,7 @@ class SpooledOutbox(LeavingOutbox):
             for part in batch.remaining():
                 self._drop(part.deliveries, part.numbers, error)
         self._batches, self._in_flight = [], 0
-        self._aside.clear()
+        self._aside = Aside(self._context)
         taken = self._queue.clear()
         self._drop(taken.deliveries, taken.numbers, error)
         behind = self.backlog.fresh() + self.backlog.own.stop_waiting()
@@ -188,17 +186,15 @@ class SpooledOutbox(LeavingOutbox):
 
     def _drop(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
         """Drop events from memory; they stay in the store."""
-        if deliveries:
-            self._let_go += len(deliveries)
-            self.gate.end(len(deliveries), total_size(deliveries))
-            self._leave(deliveries, numbers, error)
+        self._let_go += len(deliveries)
+        self.gate.end(len(deliveries), total_size(deliveries))
+        self._leave(deliveries, numbers, error)
 
     def _detach(self) -> None:
         """See Outbox: deferred until the store is released."""
 
     def _store_released(self) -> None:
         super()._detach()
-        self._context.touch(self)
 
     def _in_memory(self) -> list[Delivery]:
         """The events in memory that are in the client's own log."""
@@ -255,7 +251,7 @@ class SpooledOutbox(LeavingOutbox):
     def _put_back(self, customers: set[str]) -> None:
         """Drop the waiting events of customers from memory; they are read again later."""
         entries = self._lines.entries(customers)
-        customers -= {each.customer or "" for _, each in entries if each.position is None}
+        customers -= {each.customer for _, each in entries if each.position is None}
         taken = self._lines.drop(customers)
         events = taken.deliveries
         self._kept_queued -= sum([isinstance(each, Kept) for each in events])
@@ -331,7 +327,7 @@ class SpooledOutbox(LeavingOutbox):
 
     def _look_at(self, now: float) -> float | None:
         """The time of the next ``step`` if nothing else happens."""
-        times = [self.backlog.next_at(now), self._upkeep.next_at(), self._room_at]
+        times = [*self.backlog.times(), self._upkeep.next_at(), self._room_at]
         if self._aside.batches or self._kept_queued:
             context = self._context
             if self._authorizer.refusal() is not None:
@@ -345,7 +341,7 @@ class SpooledOutbox(LeavingOutbox):
         return min((at for at in times if at is not None and at > now), default=None)
 
     def _take(self) -> Taken:
-        self._lines.source_of = source_of if self.backlog.is_mixed else None
+        self._lines.source_of = source_of if self.backlog.sources else None
         return super()._take()
 
     def _send(self, batch: Batch, token: str) -> None:

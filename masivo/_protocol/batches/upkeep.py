@@ -5,6 +5,7 @@ The rules: ``docs/reference/guarantees.md#damage`` and those beside it.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -58,7 +59,7 @@ class Upkeep:
         self._backlog = backlog
         self._in_memory = in_memory
         self._tend_at = context.now + SCAN
-        self._due_at = 0.0
+        self._due_at = -math.inf
         self._tending = False  # it is planned, and not done
         self._strangers = 0  # the number of logs of other keys in the last warning
 
@@ -77,7 +78,7 @@ class Upkeep:
 
     def room_was_made(self) -> None:
         """Allow the store to be tended in the next poll: events were removed."""
-        self._due_at = 0.0
+        self._due_at = -math.inf
 
     # ── A log that was lost ──────────────────────────────────────────────────────────────────
 

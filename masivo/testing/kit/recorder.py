@@ -111,9 +111,7 @@ class Recorder:
     ) -> Buffer:
         in_threads = _is_threads(owner)
 
-        def record_event(
-            encoded: bytes, at: float, customer: str | None, origin: Origin
-        ) -> Delivery:
+        def record_event(encoded: bytes, at: float, customer: str, origin: Origin) -> Delivery:
             delivery = delivery_type(encoded, at, customer, origin)
             if not encoded:  # ``before_send`` dropped it
                 return delivery

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from masivo._protocol.batches.adoption import LOOK
+import pytest
+
+from masivo._protocol.batches.adoption import LOOK, SCAN
 from masivo._protocol.batches.backlog import WINDOW
+from masivo._protocol.events.form import size
 from masivo._protocol.storage.store import Window
-from masivo.protocol import FlushResult, StoreDone, StoreError, unwrap
+from masivo.protocol import Delivery, FlushResult, StoreDone, StoreError, StoreWork, unwrap
 from protocol.live import LiveDriver, LiveLog
 from protocol.requests import numbers
-from protocol.simulator import event
+from protocol.simulator import error_of, event, result_of
 from protocol.spooled import SpoolDriver
 
 
@@ -75,6 +78,21 @@ def test_a_flush_waits_for_a_log_that_cannot_be_read() -> None:
     driver.grant()
     driver.accept()
     assert flush.claim() == FlushResult(1, 0)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "max_in_flight", "window"),
+    [(100, 1, WINDOW), (1_000, 1, 2_000), (600, 2, 2_400)],
+)
+def test_a_window_holds_two_batches_for_each_in_flight(
+    batch_size: int, max_in_flight: int, window: int
+) -> None:
+    """And no fewer than a thousand events."""
+    driver = LiveDriver(LiveLog(), batch_size=batch_size, max_in_flight=max_in_flight)
+    driver.sign_in()
+    driver.put(*range(2 * window))
+    driver.look()
+    assert driver.buffer.stats().adopted == window
 
 
 def test_a_window_is_read_when_half_of_the_last_has_gone() -> None:
@@ -151,3 +169,163 @@ def test_the_client_is_full_of_what_it_reads() -> None:
     assert driver.buffer.stats().delivered == 30
     assert driver.buffer.outbox.pending == 0
     assert driver.buffer.outbox.gate.ended_bytes == driver.buffer.outbox.gate.count()[2]
+
+
+def test_a_window_fits_to_the_byte() -> None:
+    """It has half of the bytes of memory, and is read when these are free."""
+    length = size(SpoolDriver().buffer.send(event(1)).encoded)
+    driver = SpoolDriver(max_queue_bytes=4 * length, max_event_bytes=length, batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(*range(6))
+    driver.accept()
+    assert driver.outbox.pending == 3
+    driver.accept()
+    assert driver.outbox.pending == 3, "of the four that are left"
+
+
+def test_a_log_in_the_place_of_a_lost_one_is_read_from_its_start() -> None:
+    """The place that the other was read to means nothing in it."""
+    driver = SpoolDriver(max_queue=1, batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(1, 2)
+    driver.accept()
+    assert numbers(driver.batch()) == [2]
+    driver.disk.files.clear()
+    driver.advance(SCAN)
+    driver.send_numbers(3)
+    driver.accept()
+    assert numbers(driver.batch()) == [3]
+
+
+def test_one_log_is_adopted_at_a_time() -> None:
+    """Polls while the disk is slow do not ask for the next."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    driver.process.kill()
+    driver = SpoolDriver(driver.disk, at=driver.now)
+    driver.held = True
+    driver.poll()
+    assert driver.works == [], "it was not used yet"
+    for _ in range(2):
+        driver.buffer.use()
+        driver.poll()
+    driver.work()
+    (work,) = driver.works
+    assert len(work.steps) == 1, "a read"
+
+
+def test_a_client_that_holds_a_log_looks_for_others() -> None:
+    """Nothing else has to wake it."""
+    first = SpoolDriver()
+    first.send_numbers(1)
+    first.process.kill()
+    driver = SpoolDriver(first.disk, at=first.now, refresh_interval=None)
+    driver.buffer.use()
+    driver.sign_in()
+    assert numbers(driver.batch()) == [1]
+    assert driver.wake_at == driver.now + SCAN
+
+
+def waiting(driver: SpoolDriver) -> list[Delivery]:
+    """Have event 3 on disk alone, and 4 and 5 wait behind it, which fill memory: they came after a
+    poll had read the log to its end, and before one knew of event 3."""
+    driver.sign_in()
+    driver.send_numbers(0, 1, 2)
+
+    def delivered() -> None:
+        while driver.out:
+            driver.accept()
+
+    driver.spool.before = delivered
+    third, *rest = [driver.buffer.send(event(n)) for n in (3, 4, 5)]
+    assert third.done()
+    assert [each.done() for each in rest] == [False, False]
+    return rest
+
+
+def test_events_that_fill_memory_leave_room_for_the_one_they_wait_for() -> None:
+    """A batch is read, though there is none."""
+    driver = SpoolDriver(max_queue=2, batch_size=2)
+    waiting(driver)
+    driver.poll()
+    assert numbers(driver.batch()) == [3, 4]
+
+
+def test_events_that_wait_for_others_stay_when_the_client_ends() -> None:
+    """Their deliveries end with it."""
+    driver = SpoolDriver(max_queue=2, batch_size=2)
+    rest = waiting(driver)
+    driver.held = True
+    driver.poll()
+    driver.buffer.destroy()
+    driver.poll()
+    assert [error_of(each).spooled for each in rest] == [True, True]
+    stats = driver.buffer.stats()
+    assert (stats.delivered, stats.queued, stats.spooled) == (3, 0, 3)
+
+
+def test_a_log_that_grew_while_it_was_read_to_its_end_is_read_on() -> None:
+    """The event that came meanwhile is on disk alone."""
+    driver = SpoolDriver(max_queue=1, batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(1, 2)
+    driver.held = True
+    driver.accept()
+    (work,) = driver.works
+    driver.works, driver.held = [], False
+    done = work.run()
+    driver.send_numbers(3)
+    driver.engine.hand_back(work.id, done)
+    driver.poll()
+    for number in (2, 3):
+        assert numbers(driver.batch()) == [number]
+        driver.accept()
+
+
+def test_an_event_that_waited_for_a_read_is_not_read_itself() -> None:
+    """It was stored after the read had begun, and is in memory already."""
+    driver = SpoolDriver(max_queue_bytes=4_000, max_event_bytes=4_000, batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(0)
+    works: list[StoreWork] = []
+
+    def meanwhile() -> None:
+        driver.buffer.send(event(1, text="x" * 3_850))
+        driver.held = True
+        driver.poll()
+        driver.work()
+        (work,) = driver.works
+        works.append(work)
+        done.append(work.run())
+        driver.works = []
+
+    done: list[StoreDone] = []
+    driver.spool.before = meanwhile
+    second = driver.buffer.send(event(2))
+    assert not second.done()
+    driver.poll()
+    driver.engine.hand_back(works[0].id, done[0])
+    driver.held = False
+    driver.poll()
+    assert driver.buffer.send(event(3)).done(), "memory is full"
+    for number in range(4):
+        assert numbers(driver.batch()) == [number]
+        driver.accept()
+    assert driver.out == []
+
+
+def test_an_event_that_waits_is_sent_though_the_log_has_lost_it() -> None:
+    """It is in memory; and the log is not read for it again."""
+    driver = SpoolDriver(max_queue=2, batch_size=2)
+    rest = waiting(driver)
+    (name,) = driver.files(".log")
+    data = driver.disk.files[name].data
+    data[data.index(b'"n":4')] ^= 255
+    driver.flush()
+    sent: list[int] = []
+    while driver.out:
+        sent += numbers(driver.batch())
+        driver.accept()
+    assert sorted(sent) == [3, 4, 5]
+    assert [result_of(each).success for each in rest] == [True, True]
+    assert driver.outbox.backlog.own.held == set()
