@@ -307,7 +307,7 @@ class PerCustomer:
         entries = self.entries(customers)
         for customer in customers:
             self._lines.pop(customer, None)
-        return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
+        return _taken(entries)
 
     def clear(self) -> Taken:
         """See ``Queue``."""
@@ -316,7 +316,7 @@ class PerCustomer:
         self._free.clear()
         self._long.clear()
         self._ready = self.ready_bytes = 0
-        return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
+        return _taken(entries)
 
     def entries(self, customers: Collection[str] | None = None) -> list[_Entry]:
         """Return the events with their numbers, of these customers or of all, in order."""
@@ -388,26 +388,23 @@ class InOrder:
 
     def take(self, count: int, budget: int) -> Taken:
         """See ``Queue``."""
-        taken: list[Delivery] = []
-        numbers: list[int] = []
+        entries: list[_Entry] = []
         total = 0
         source_of = self.source_of
-        while len(taken) < count and (place := self._next()) is not None:
-            number, delivery = place[0]
+        while len(entries) < count and (place := self._next()) is not None:
+            delivery = place[0][1]
             cost = size(delivery.encoded) + 1
-            if taken and (
+            if entries and (
                 total + cost > budget
-                or (source_of is not None and source_of(delivery) is not source_of(taken[0]))
+                or (source_of is not None and source_of(delivery) is not source_of(entries[0][1]))
             ):
                 break
-            self._leave(place)
+            entries.append(self._leave(place))
             total += cost
-            taken.append(delivery)
-            numbers.append(number)
         self._bytes -= total
-        customers = {each.customer or "" for each in taken}
+        customers = {each.customer or "" for _, each in entries}
         self.busy |= customers
-        return Taken(taken, numbers, customers)
+        return _taken(entries, customers)
 
     def _next(self) -> deque[_Entry] | list[_Entry] | None:
         """The place whose first entry is the next to be taken; events before it are passed over."""
@@ -445,10 +442,10 @@ class InOrder:
 
     def release(self, customers: Collection[str]) -> None:
         """See ``Queue``."""
-        for customer in customers:
-            self.busy.discard(customer)
-            self._settled.discard(customer)
-            for entry in self._passed.pop(customer, ()):
+        self.busy.difference_update(customers)
+        self._settled.difference_update(customers)
+        for customer in self._passed.keys() & customers:
+            for entry in self._passed.pop(customer):
                 self._bytes += size(entry[1].encoded) + 1
                 heappush(self._back, entry)
 
@@ -463,7 +460,7 @@ class InOrder:
         """See ``PerCustomer``."""
         self._settle()
         entries = sorted([each for name in customers for each in self._passed.pop(name, ())])
-        return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
+        return _taken(entries)
 
     def clear(self) -> Taken:
         """See ``Queue``."""
@@ -472,7 +469,7 @@ class InOrder:
         self._back.clear()
         self._passed.clear()
         self._bytes = 0
-        return Taken([delivery for _, delivery in entries], [number for number, _ in entries], ())
+        return _taken(entries)
 
     def entries(self, customers: Collection[str] | None = None) -> list[_Entry]:
         """See ``PerCustomer``."""
@@ -488,3 +485,9 @@ class InOrder:
             for index, (number, _) in enumerate(place):
                 if number in others:
                     place[index] = (number, others[number])
+
+
+def _taken(entries: Sequence[_Entry], customers: Collection[str] = ()) -> Taken:
+    return Taken(
+        [delivery for _, delivery in entries], [number for number, _ in entries], customers
+    )
