@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo._protocol.calls import Calls, call
+from masivo._protocol.calls import Calls, call, running, tell
 from masivo._protocol.errors import MasivoError
 from masivo.protocol import (
     Activity,
@@ -360,6 +360,23 @@ def test_a_function_whose_code_never_runs_is_told_so(
     with pytest.raises(TypeError) as caught:
         call(function, None)
     assert str(caught.value) == (f"it returned a {kind}, which is never run: pass a plain function")
+
+
+def test_a_function_that_was_called_inside_another_ends_alone() -> None:
+    """``running`` names those that still run, outermost first."""
+    seen: list[object] = []
+    failed = FailedEvent({}, MasivoError("x"))
+
+    def outer(_failed: FailedEvent) -> None:
+        tell(inner, failed)
+        seen.append(running())
+
+    def inner(_failed: FailedEvent) -> None:
+        seen.append(running())
+
+    tell(outer, failed)
+    assert seen == [(outer, inner), (outer,)]
+    assert running() == ()
 
 
 def test_calls_are_made_in_order_by_one_at_a_time() -> None:

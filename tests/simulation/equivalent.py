@@ -209,6 +209,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/timers.py", "Timers.set: len(self._heap) > 64 + 4 * len(self._at): Gt -> GtE"),
     ],
     "memory alone: how much is read at once": [
+        ("wire/bodies.py", "read_body: 1 + 1"),
         ("batches/backlog.py", "WINDOW_BYTES: 4194304 + 1"),
     ],
     "memory alone: entries that are out of date are skipped": [
@@ -219,6 +220,12 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "the tool imports it before it can be changed: `test_the_version_is_one` reads it": [
         ("__init__.py", "__version__: '0.1.0': another text"),
+    ],
+    "a choice: a difference of exactly a minute could be either": [
+        (
+            "sending/server_clock.py",
+            "ServerClock.observe: before - self._offset > DOUBT: Gt -> GtE",
+        ),
     ],
     "a choice: of two that are equal either could be named": [
         ("batches/outbox.py", "Outbox.close: deadline < earlier: Lt -> LtE"),

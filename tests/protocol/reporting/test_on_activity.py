@@ -20,6 +20,7 @@ from masivo.protocol import (
     Output,
     ResponseReceived,
     RetryScheduled,
+    TimerFired,
     TokenGranted,
     Waiters,
     configure,
@@ -104,6 +105,21 @@ def test_each_client_is_told_its_own() -> None:
     assert BatchSent in kinds(told)
     assert kinds(driver.told) == [LongHold]
     assert LongHold in kinds(told)
+
+
+def test_each_client_is_told_of_its_own_timers() -> None:
+    """What the timers of another client do is not told."""
+    driver = Listening(idle_timeout=1.0)
+    other, told = driver.listener()
+    driver.send_numbers(1, buffer=other)
+    driver.grant()
+    driver.sleep()
+    assert TimerFired(driver.now, "LINGER") in told
+    assert not any(isinstance(each, TimerFired) for each in driver.told)
+    driver.respond(503)
+    driver.sleep()
+    assert TimerFired(driver.now, "RETRY") in told
+    assert not any(isinstance(each, TimerFired) for each in driver.told)
 
 
 def test_the_key_that_is_refused_concerns_all() -> None:

@@ -52,6 +52,14 @@ def test_groups_are_searched_too() -> None:
     assert SECRET not in repr([(each, each.__traceback__) for each in chain(group)])
 
 
+def test_what_came_from_a_group_is_searched_too() -> None:
+    """A group among the causes ends the search of no other exception."""
+    error = OSError(f"sent {SECRET}")
+    error.__cause__ = ExceptionGroup("two", [OSError(), OSError()])
+    assert stripped(error, [SECRET]) is error
+    assert error.args == ("sent [redacted]",)
+
+
 def test_a_group_that_shows_a_secret_is_no_cause() -> None:
     """The text of a group cannot be changed."""
     assert stripped(ExceptionGroup(f"sent {SECRET}", [OSError()]), [SECRET]) is None

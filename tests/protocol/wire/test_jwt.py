@@ -23,6 +23,11 @@ def test_a_client_reads_its_lifetime() -> None:
     assert lifetime(signed(CLAIMS, SECRET), None, 0.0) == 3_600
 
 
+def test_a_token_has_no_padding() -> None:
+    """RFC 7515, section 2: whatever the length of the claims."""
+    assert not any("=" in signed({"key": "k" * length}, SECRET) for length in range(3))
+
+
 def test_a_token_that_was_changed_is_none_of_ours() -> None:
     """Whatever was done to it, nothing raises."""
     token = signed(CLAIMS, SECRET)
