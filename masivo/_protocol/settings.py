@@ -159,7 +159,7 @@ Seconds: TypeAlias = Annotated[float, _seconds]
 Flag: TypeAlias = Annotated[bool, _flag]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(msgspec.Struct, frozen=True):
     """One client's checked settings, each with its check and its default.
 
     A new setting is a line here, one in ``ClientOptions``, and one in the docstring of

@@ -707,6 +707,23 @@ def test_events_are_accepted_while_the_key_is_refused() -> None:
     assert driver.now == pytest.approx(until)
 
 
+def test_a_batch_that_stepped_aside_goes_when_the_key_has_rested() -> None:
+    """At that moment, whenever logs are looked for."""
+    driver = SpoolDriver(max_retries=0)
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.advance(7.0)
+    driver.flush()
+    driver.dice.always = 0.0
+    driver.respond(503)
+    driver.respond(401)
+    until = driver.now + 30.0
+    driver.respond(403)
+    while not driver.out:
+        driver.sleep()
+    assert driver.now == pytest.approx(until)
+
+
 def test_a_flush_ends_at_once_while_the_key_is_refused() -> None:
     """As without a spool."""
     driver = SpoolDriver()

@@ -71,12 +71,15 @@ def test_every_hint_for_an_attribute_names_one_that_exists() -> None:
 
 
 def test_what_is_left_out_of_a_value() -> None:
-    """The defaults: a failure without a status and a cause, a result without data."""
+    """The defaults: a failure without a status and a cause, a result without data, an output with
+    nothing to do."""
     failure = Failure("x", sent=True)
     assert (failure.status, failure.cause, failure.fatal) == (None, None, None)
     assert SendEventResult(success=False, status=0).data is None
     assert Request(1, "GET", "u", (), b"", 1.0).owner is None
     assert MAX_BODY == 1024 * 1024
+    nothing = Output()
+    assert not any(getattr(nothing, name) for name in Output.__struct_fields__)
 
 
 @pytest.mark.parametrize("fields", [("200", {}, b""), (200, None, b""), (200, {}, "{}")])

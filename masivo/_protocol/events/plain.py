@@ -136,13 +136,11 @@ def convert(value: object, path: str, above: list[int]) -> object:
 
 
 def _convert(value: object, path: str, above: list[int]) -> object:
-    if value is None or value is True or value is False:
-        return value
     if isinstance(value, Enum):
         return _convert_container(value, path, above)
     if isinstance(value, str):
         return _text(value, path)
-    if isinstance(value, bool):  # by its class alone: a proxy
+    if isinstance(value, bool):
         return bool(value)
     if isinstance(value, int):
         # By the method: `int` and `float` do not take every proxy.

@@ -35,7 +35,7 @@ def read_body(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
         TooLongError: the body is longer than ``limit``.
         ValueError: the body is not what its ``content-encoding`` says.
     """
-    encoding = headers.get("content-encoding", "identity").strip().lower()
+    encoding = headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):
         if len(body) > limit:
             raise TooLongError(f"it is longer than {limit} bytes")
