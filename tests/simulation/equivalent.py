@@ -76,6 +76,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "what it lets in finds nothing to do": [
         ("batches/outbox.py", "Outbox.cancel: if isinstance(ticket, FlushTicket): always"),
         ("batches/outbox.py", "Outbox.step: if self.released: never"),
+        ("sending/context.py", "Context.__init__: False -> True"),
     ],
     "the other of two guards suffices: a client that is gone does not count, and is removed": [
         (
@@ -207,6 +208,10 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/timers.py", "Timers.set: 64 + 4 * len(self._at): Add -> Sub"),
         ("sending/timers.py", "Timers.set: if len(self._heap) > 64 + 4 * len(self._at): always"),
         ("sending/timers.py", "Timers.set: len(self._heap) > 64 + 4 * len(self._at): Gt -> GtE"),
+    ],
+    "memory alone: how long a list of numbers becomes before it is summed up": [
+        ("tally.py", "Tally.is_long: 1000 + 1"),
+        ("tally.py", "Tally.is_long: len(self._parts) > 1000: Gt -> GtE"),
     ],
     "memory alone: how much is read at once": [
         ("wire/bodies.py", "read_body: 1 + 1"),

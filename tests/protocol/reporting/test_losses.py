@@ -285,8 +285,10 @@ def test_what_was_never_looked_at_is_logged_at_the_end() -> None:
     _, deliveries = in_batch(driver, 1, 2, 3)
     driver.respond(403)
     error_of(deliveries[0])
-    driver.engine.report_unclaimed()
+    ticket = driver.engine.report_unclaimed()
+    assert ticket.outcome is None
     driver.poll()
+    assert ticket.outcome is True
     (line,) = driver.warnings
     assert "2 events were" in line
     driver.engine.report_unclaimed()
