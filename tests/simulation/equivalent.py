@@ -60,6 +60,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/spooled.py", "SpooledOutbox.release: False -> True"),
         ("buffer.py", "Buffer.close: '': another text"),
         ("calls.py", "_inside: 'masivo_on_error': another text"),
+        ("delivery.py", "NotCopied.__copy__: 0 + 1"),
         ("json.py", "_NotJson.NOT_JSON: 'not JSON': another text"),
         ("storage/store.py", "Store.adopt: False -> True"),
     ],
@@ -166,6 +167,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "encoder: brand_id is None or type(brand_id) is str: and <-> or",
         ),
         ("events/plain.py", "_LARGE: 300 + 1"),
+        ("events/plain.py", "_convert: exact.adjusted() > _LARGE: Gt -> GtE"),
         ("reporting/redaction.py", "redacted_body: b'\\\\': other bytes"),
         (
             "reporting/redaction.py",

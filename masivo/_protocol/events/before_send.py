@@ -32,7 +32,7 @@ def replaced(event: Mapping[str, object], before_send: BeforeSend) -> Mapping[st
             sent.
     """
     try:
-        with reading("the event"):
+        with reading(""):
             given = {key: _copied(value, key) for key, value in as_dict(event).items()}
     except RecursionError:
         raise MasivoValidationError("the event is nested too deeply, or contains itself") from None

@@ -142,7 +142,7 @@ def as_dict(event: object) -> dict[str, object]:
     Raises:
         MasivoValidationError: it is no mapping, or cannot be read.
     """
-    with reading("the event"):
+    with reading(""):
         if isinstance(event, Mapping):
             entries = cast("Mapping[str, object]", event)
             check_distinct(entries.keys(), "")

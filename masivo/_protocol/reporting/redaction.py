@@ -67,13 +67,11 @@ def _redacted_value(value: Json, secrets: Sequence[str]) -> Json:
 
 def causes_of(error: BaseException | None) -> tuple[str, ...]:
     """The names of the classes of an exception and of all that it came from, each once."""
-    if error is None:
-        return ()
     return tuple(dict.fromkeys(type(each).__name__ for each in chain(error)))
 
 
-def chain(error: BaseException) -> Iterable[BaseException]:
-    """An exception and all that it came from."""
+def chain(error: BaseException | None) -> Iterable[BaseException]:
+    """An exception and all that it came from; nothing for None."""
     seen: list[BaseException] = []
     todo: list[BaseException | None] = [error]
     while todo:

@@ -129,3 +129,12 @@ def test_the_order_survives_many_changes() -> None:
     times = [timers.get((Timer.LINGER, owner)) for owner in owners]
     due = timers.due(100.0)
     assert [times[owners.index(owner)] for _, owner in due] == [float(n) for n in range(20)]
+
+
+def test_the_earliest_comes_first_however_often_another_was_set() -> None:
+    """Also after the times that were replaced have been dropped."""
+    timers = Timers()
+    timers.set(LOG, 1000.0)
+    for number in range(200):
+        timers.set(RENEW, 200.0 - number)
+        assert timers.next() == 200.0 - number

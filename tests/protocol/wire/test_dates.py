@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp, parse_http_date
+from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp, parse_http_date, parse_stamp
 
 NOON = 1_767_268_800.0
 """2026-01-01T12:00:00Z."""
@@ -42,6 +42,13 @@ def read(stamp: bytes) -> float:
 def test_all_three_forms_of_a_date_are_read(text: str) -> None:
     """IMF-fixdate, the form of RFC 850, and that of asctime name the same moment."""
     assert parse_http_date(text) == NOON
+
+
+def test_a_stamp_has_its_offset() -> None:
+    """A time without one may be any."""
+    assert parse_stamp("2026-01-01T12:00:00.000Z") == NOON
+    assert parse_stamp("2026-01-01T14:00:00+02:00") == NOON
+    assert parse_stamp("2026-01-01T12:00:00") is None
 
 
 @pytest.mark.parametrize("month", range(1, 13))
