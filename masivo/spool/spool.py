@@ -192,8 +192,7 @@ class Spool:
         while True:
             held = self._held
             if held is None or held.process != self._process():
-                if self._owner != self._process():
-                    self.forked()
+                self._notice_fork()
                 self._begin(None)
                 continue
             tail = held.tail
@@ -335,6 +334,7 @@ class Spool:
 
     def adopt(self, *, replaced_key: bool = False) -> Iterator[Log]:
         """See Store."""
+        self._notice_fork()
         try:
             names = set(self._disk.names())
         except OSError:
@@ -406,6 +406,12 @@ class Spool:
             log.release()
         self._adopted = []
         self._disk.close()
+
+    def _notice_fork(self) -> None:
+        """Do what ``forked`` does in a child that Python does not know of. Before it adopts, too:
+        later its own logs would be dropped with its parent's."""
+        if self._owner != self._process():
+            self.forked()
 
     def forked(self) -> None:
         """See Store."""

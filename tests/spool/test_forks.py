@@ -60,6 +60,37 @@ def test_a_child_appends_to_a_log_of_its_own(folder: Path, announced: bool) -> N
     assert damaged == 0
 
 
+@FORKS
+def test_a_child_keeps_what_it_adopted_before_its_first_append(
+    folder: Path, announced: bool
+) -> None:
+    """Its first append drops its parent's logs, and none of its own."""
+    run(
+        folder,
+        f"""
+        other = make()
+        other.append(b"left", 1.0, True)
+        spool = make()
+
+        def child():
+            if {announced}:
+                spool.forked()
+            (log,) = spool.adopt()
+            spool.append(b"child", 1.0, True)
+            assert log.is_linked
+            assert [each.event for each in everything(log)] == [b"left"]
+            log.note(Note([0], "key", b""))
+            spool.release()
+
+        other.release()
+        pid = fork(child, {announced})
+        reap(pid)
+        (log, _) = spool.adopt()
+        assert [each.note.key for each in log.noted()] == ["key"]
+        """,
+    )
+
+
 ACTS = (
     "spool.release()",
     "spool.tend(); spool.own; [log.release() for log in spool.adopt()]",
