@@ -76,6 +76,7 @@ class Client(ClientBase["HttpClient"]):
     """
 
     def _open(self, http_client: HttpClient | None) -> None:
+        _process.notice_fork()  # or it would join a session of the parent
         self._http_client = http_client
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
         self._opener = opener_of(http_client, "Client", base_url, enabled=enabled)
