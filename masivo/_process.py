@@ -180,6 +180,8 @@ def register_child_exit() -> None:
     from multiprocessing import util
 
     _registered_in = os.getpid()
-    for function in _at_exit:
-        util.Finalize(None, function, exitpriority=10)
-    util.Finalize(None, unseen.print, exitpriority=9)
+    # Twice: the child ends without letting go of the clients that other finalizers made since.
+    for priority in (10, -sys.maxsize):
+        util.Finalize(None, unseen.print, exitpriority=priority)
+        for function in _at_exit:  # called before it, the last one first
+            util.Finalize(None, function, exitpriority=priority)

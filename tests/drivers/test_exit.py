@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -441,6 +442,40 @@ def test_a_client_that_an_exit_function_makes_after_the_flush(
         assert "1 event" in line
     else:
         assert (arrived(emulator), ended.err) == ([0, 1], "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_a_client_that_a_finalizer_makes_in_a_child_of_multiprocessing(
+    tmp_path: Path, emulator: Emulator
+) -> None:
+    """Children of ``multiprocessing`` run finalizers in place of exit functions, and let go of
+    nothing: what a client sends that one of these made after the flush arrives, too."""
+    ended = run(
+        tmp_path,
+        emulator,
+        """
+        import multiprocessing
+        from multiprocessing import util
+
+        kept = []
+
+        def late():
+            kept.append(Client())
+            kept[0].send_analytics_event(event(1))
+
+        def work():
+            util.Finalize(None, late, exitpriority=-1)
+            client.send_analytics_event(event(0))
+
+        client = Client()
+        process = multiprocessing.get_context("fork").Process(target=work)
+        process.start()
+        process.join(20)
+        print(process.exitcode)
+        """,
+    )
+    assert (ended.out, ended.err) == ("0\n", "")
+    assert arrived(emulator) == [0, 1]
 
 
 def test_a_late_client_gets_what_is_left_of_the_time(tmp_path: Path, emulator: Emulator) -> None:
