@@ -100,7 +100,10 @@ class Session(SessionBase):
         self._wake_at = inf
         self._asleep_until = inf  # the polling thread; infinity while it is awake
         self._out = Outstanding()
-        self._left: deque[Callable[[float | None], object]] = deque()  # jobs without a helper
+        self._calls: deque[Callable[[], object]] = deque()  # without a helper, as the next ones
+        self._unsent: deque[Request] = deque()
+        self._is_sending = False  # the polling thread, as no helper can be started
+        self._bell_at_exit: SimpleQueue[None] = SimpleQueue()  # of the thread that waits then
         self._own: set[int] = set()  # the threads that must not wait for this session
         self._helpers = Helpers(self._own, lambda: not (_process.exiting or self.dead))
 
@@ -139,7 +142,11 @@ class Session(SessionBase):
     @property
     def is_busy(self) -> bool:
         """True while any thread works for the session."""
-        return bool(self._poller or self._left or self._helpers.busy)
+        return bool(self._poller or self._has_jobs or self._helpers.busy)
+
+    @property
+    def _has_jobs(self) -> bool:
+        return bool(self._calls or self._unsent)
 
     # ── Polling ──────────────────────────────────────────────────────────────────────────────
 
@@ -155,7 +162,7 @@ class Session(SessionBase):
                 for request in self._out.overdue(now):
                     self.engine.hand_back(request.id, self._sender.given_up(request))
                     self._wanted[None] = True
-                if self._wanted or self._left or self._wake_at <= now:
+                if self._wanted or self._has_jobs or self._wake_at <= now:
                     self.work()
                 if self.dead:
                     return  # this is the child of a fork
@@ -191,12 +198,7 @@ class Session(SessionBase):
         try:
             self._own.add(me)
             self._poll()
-            while self._left and not self.dead:
-                try:
-                    job = self._left.popleft()
-                except IndexError:
-                    break
-                job(cut_at)
+            while not self.dead and self._do_job(cut_at):
                 self._poll()
         except BaseException:  # whatever ends this call, another thread continues
             self._ring()
@@ -204,6 +206,28 @@ class Session(SessionBase):
         finally:
             if not barred:
                 self._own.discard(me)
+
+    def _do_job(self, cut_at: float | None) -> bool:
+        """Do one job for which no helper could be started; return False if there is none to do."""
+        job: Callable[[], object] | None = None
+        with suppress(IndexError):
+            job = self._calls.popleft()
+        # As the interpreter exits, there may be more time for a request in another turn.
+        no_time = _process.exiting and cut_at is not None and self.clock.monotonic() >= cut_at
+        if job is None and not no_time:
+            with suppress(IndexError):
+                job = partial(self._send, self._unsent.popleft(), cut_at)
+                if self._thread is threading.current_thread():
+                    self._is_sending = True
+                    if self._unsent:
+                        self._bell_at_exit.put(None)
+        try:
+            if job is not None:
+                job()
+        finally:
+            if self._thread is threading.current_thread():
+                self._is_sending = False
+        return job is not None
 
     def _poll(self, *, keep: bool = False) -> Request | None:
         """Poll and settle; if another thread is polling, make it poll once more.
@@ -235,7 +259,7 @@ class Session(SessionBase):
                     if keep and kept is None:
                         kept = request
                     elif not self._helpers.take(partial(self._send_and_poll, request)):
-                        self._left.append(partial(self._send, request))
+                        self._unsent.append(request)
                 if self.is_over:
                     self.leave()
                     self._helpers.dismiss()
@@ -247,14 +271,14 @@ class Session(SessionBase):
         thread = self._thread
         if thread is not None and thread.ident != get_ident():
             late = self._out.next(self._wake_at) < self._asleep_until
-            if late or self._wanted or self._left or self.is_over:
+            if late or self._wanted or self._has_jobs or self.is_over:
                 self._bell.put(None)
         return kept
 
     def _call(self, function: Callable[[], None]) -> None:
         """Run a function that calls the application's code, in a helper if there is one."""
         if not self._helpers.take(function):
-            self._left.append(lambda _: function())
+            self._calls.append(function)
 
     def _send(self, request: Request, cut_at: float | None = None) -> None:
         """Carry out a request, and hand a result back whatever happens."""
@@ -283,7 +307,7 @@ class Session(SessionBase):
         except BaseException:  # whatever ends this thread, the polling thread continues
             self._ring()
             raise
-        if (self._left or not self.is_over) and not self._has_thread():
+        if (self._has_jobs or not self.is_over) and not self._has_thread():
             self.work()
 
     @property
@@ -336,6 +360,9 @@ class Session(SessionBase):
             raise TimeoutError(what)  # the caller does not wait
         deadline = inf if timeout is None else self.clock.monotonic() + timeout
         bell: SimpleQueue[None] = SimpleQueue()
+        at_exit = _process.exiting and cut_at is not None
+        if at_exit:
+            self._bell_at_exit = bell
         with self.waiters.waiting(awaited, partial(bell.put, None)):
             # For a delivery the core calls ``wake`` if a poll is needed.
             polls = self._has_thread if isinstance(awaited, Delivery) else self._ring
@@ -343,7 +370,7 @@ class Session(SessionBase):
                 self.attend()
             while awaited.outcome is None:
                 until = deadline
-                if not polls():
+                if not polls() or (at_exit and self._is_sending and self._unsent):
                     self.work(cut_at)
                     until = min(deadline, self._wake_at)
                 if awaited.outcome is None:
@@ -380,3 +407,8 @@ class Session(SessionBase):
             self.wait(ticket, timeout, "", cut_at=deadline)
         if ticket.outcome is None and exiting:
             self.work(deadline)  # the polling thread may be busy with a request
+
+    def log_unclaimed(self) -> None:
+        """See SessionBase. Drops the requests that were not begun: their events have failed."""
+        self._unsent.clear()
+        super().log_unclaimed()

@@ -178,6 +178,34 @@ def test_all_keys_are_flushed_at_once(tmp_path: Path, emulator: Emulator) -> Non
         assert [arrived(server) for server in servers] == [[0], [1], [2]]
 
 
+SEVERAL_BATCHES = {
+    "of clients of one key": """
+clients = [Client(brand_id=str(n)) for n in range(4)]
+for n, client in enumerate(clients):
+    client.send_analytics_event(event(n))
+""",
+    "of one client": """
+client = Client(batch_size=1, max_in_flight=4)
+client.get_token()
+for n in range(4):
+    client.send_analytics_event(event(n) | {"customer_id": str(n)})
+""",
+}
+
+
+@pytest.mark.parametrize("program", SEVERAL_BATCHES.values(), ids=SEVERAL_BATCHES)
+def test_a_request_that_hangs_costs_its_own_events_alone(
+    tmp_path: Path, emulator: Emulator, program: str
+) -> None:
+    """Though the exit starts no thread, what can be delivered beside a request that hangs is: of
+    several clients of a key, and of several batches of a client."""
+    emulator.fail(Fault(delay=60), route="events", number=1)
+    ended = run(tmp_path, emulator, program, prelude=LOG + HASTE.replace("1.0", "2.0"))
+    assert ended.code == 0
+    assert set(arrived(emulator)) == {0, 1, 2, 3}
+    assert [batch.status for batch in emulator.batches].count(200) >= 3
+
+
 @pytest.mark.parametrize(
     "held",
     [pytest.param(True, marks=pytest.mark.full), False],
