@@ -25,6 +25,7 @@ __all__ = [
     "TABLE",
     "Exit",
     "UsageError",
+    "describe",
     "end",
     "exit_of",
     "is_rejection_of_event",
@@ -93,12 +94,13 @@ def exit_of(error: MasivoError) -> Exit:
 def report(error: MasivoError) -> Mapping[str, object]:
     """Return an error as a JSON object, for scripts."""
     message = str(error) if error.spooled else error.message  # do not send it again, it says
-    return _report(type(error).__name__, message, error.status, error.details)
+    return describe(type(error).__name__, message, error.status, error.details)
 
 
-def _report(
+def describe(
     kind: str, message: str, status: int | None = None, details: object = None
 ) -> Mapping[str, object]:
+    """Return an error of this kind as a JSON object."""
     return {"kind": kind, "message": message, "status": status, "details": details}
 
 
@@ -128,7 +130,7 @@ def end(error: BaseException, arguments: Sequence[str]) -> int:
         terminal.note(f"I{message[1:]}.")
     if "--json" in arguments:
         flag = next((_FLAGS[word] for word in arguments if word in _FLAGS), "success")
-        known = report(error) if isinstance(error, MasivoError) else _report(kind, message)
+        known = report(error) if isinstance(error, MasivoError) else describe(kind, message)
         terminal.result_json({flag: False, "error": known})
     return code
 

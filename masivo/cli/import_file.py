@@ -15,7 +15,7 @@ from masivo import Client, MasivoValidationError
 
 from . import terminal
 from .account import Account, find_account, options
-from .exits import TABLE, Exit, UsageError, print_error, report
+from .exits import TABLE, Exit, UsageError, describe, print_error, report
 from .fields import utf8
 from .importing.documented import problem_of
 from .importing.importer import Importer, make_client, reason_of
@@ -429,8 +429,9 @@ def _conclude(
     """Print the result, and how to resume; return the exit code."""
     state = ledger.state
     code = Exit.EVENTS_REJECTED if state.rejected else Exit.GOOD
+    error: Mapping[str, object] | None = None
     if ledger.failure is not None:
-        code = print_error(ledger.failure, state.base_url)
+        code, error = print_error(ledger.failure, state.base_url), report(ledger.failure)
         if ledger.probing:
             terminal.note(
                 "This event was sent alone, as all events so far seem to break rules of the API. "
@@ -438,16 +439,18 @@ def _conclude(
                 "anyway, resume the import."
             )
     elif importer.all_refused:
-        terminal.fail(
+        why = (
             f"the API rejected all {ledger.refused:,} events that were sent. It will probably "
             "reject the others, too, so the import has stopped"
         )
+        terminal.fail(why)
+        error = describe("MasivoError", why)
     elif damage is not None:
         terminal.fail(f"{job.name}: {damage}")
-        code = Exit.USAGE
+        code, error = Exit.USAGE, describe("UsageError", f"{job.name}: {damage}")
     elif importer.interrupted:
         terminal.note("Interrupted.")
-        code = Exit.INTERRUPTED
+        code, error = Exit.INTERRUPTED, describe("Interrupted", "interrupted")
     if job.as_json:
         result: dict[str, object] = {
             "complete": state.finished,
@@ -456,8 +459,8 @@ def _conclude(
             "rejected_file": state.rejected_file if state.rejected else None,
             "without_outcome": undone,
         }
-        if ledger.failure is not None:
-            result["error"] = report(ledger.failure)
+        if error is not None:
+            result["error"] = error
         terminal.result_json(result)
     else:
         so_far = "All done" if state.finished else "So far"

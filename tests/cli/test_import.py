@@ -599,9 +599,10 @@ def test_everything_is_refused(shell: Shell) -> None:
     resumed one does not, nor one of which an event was accepted."""
     shell.emulator.reject = lambda each: "no" if each["n"] in range(250) else None
     shell.write("f.jsonl", *(event(n) for n in range(300)))
-    ended = shell.masivo("import", "f.jsonl", "--batch-size", "50")
+    ended = shell.masivo("import", "f.jsonl", "--batch-size", "50", "--json")
     assert ended.code == 7
     assert "the API rejected all 100 events that were sent" in ended.err
+    assert ended.json()["error"]["message"] in ended.err
     assert "--resume" in ended.err
     ended = shell.masivo("import", "f.jsonl", "--batch-size", "50", "--resume", "--json")
     assert (ended.json()["delivered"], ended.json()["rejected"]) == (50, 250)
@@ -924,6 +925,43 @@ def test_a_last_line_without_an_end(shell: Shell, ending: str, packed: bool, cou
         path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
         assert shell.masivo("import", "f.jsonl", "--resume").code == 0
     assert numbers(shell.emulator) == list(range(count + 1))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "head", "last"),
+    [
+        ("f.jsonl", json.dumps(event(1)) + "\n", json.dumps(event(2))),
+        ("f.csv", "brand_id,type,n:number,customer_id\nb,T,1,c\n", 'b,T,2,"c"'),
+    ],
+)
+def test_a_last_line_that_is_being_written(
+    shell: Shell, name: str, head: str, last: str, packed: bool
+) -> None:
+    """A last line without an end that is invalid may be incomplete: it is neither sent nor
+    rejected. The import says so, and resumes with it."""
+    path = shell.folder / name
+    for text in (head + last[:-4], head + last[:-3]):
+        path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+        ended = shell.masivo("import", name, "--resume", "--json")
+        assert ended.code == 2
+        said = f"line {text.count(chr(10)) + 1}, the last one, has no newline at its end"
+        assert said in ended.err
+        assert said in ended.json()["error"]["message"]
+        assert (ended.json()["delivered"], ended.json()["rejected"]) == (1, 0)
+    assert shell.masivo("import", name, "--dry-run").code == 7
+    text = head + last + "\n" + last
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    assert shell.masivo("import", name, "--resume").code == 0
+    assert numbers(shell.emulator) == [1, 2, 2]
+    assert not (shell.folder / f"{name}.rejected.jsonl").exists()
+
+
+def test_an_incomplete_end_of_standard_input(shell: Shell) -> None:
+    """Nothing can follow it: it is rejected, and kept."""
+    ended = shell.masivo("import", "-", stdin=json.dumps(event(1)).encode() + b'\n{"type"')
+    assert ended.code == 7
+    assert '"text":"{\\"type\\""' in (shell.folder / "stdin.rejected.jsonl").read_text()
 
 
 @pytest.mark.parametrize("lines", [[event(1), event(9)], [event(9), event(2)], [event(1)], []])

@@ -135,7 +135,7 @@ class Importer:
                 if record.skip:
                     ledger.skipped(record)
                 elif record.problem is not None:
-                    ledger.rejected(record, record.problem)
+                    self._reject(record, record.problem)
                 elif not self._submit(record):
                     return False
                 elif ledger.probing and ledger.outstanding:
@@ -157,10 +157,23 @@ class Importer:
         try:
             delivery = self._client.send_analytics_event(cast("Mapping[str, object]", record.event))
         except MasivoValidationError as error:
-            ledger.rejected(record, reason_of(error))
+            self._reject(record, reason_of(error))
         else:
             ledger.sent(record, delivery)
         return True
+
+    def _reject(self, record: Record, reason: str) -> None:
+        """Note that a record is invalid. A torn one is left to a later run.
+
+        Raises:
+            DamagedInputError: it is torn.
+        """
+        if record.torn:
+            raise DamagedInputError(
+                f"line {record.end}, the last one, has no newline at its end, and may be "
+                f"incomplete: {reason}. Complete it, or remove it"
+            )
+        self._ledger.rejected(record, reason)
 
     @property
     def _ends(self) -> bool:

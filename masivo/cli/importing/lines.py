@@ -99,6 +99,10 @@ class Lines:
             line = line.removeprefix(_BOM)
         return line
 
+    def is_torn(self, line: bytes) -> bool:
+        """Return True if a file ends within this line, so that its rest may still be written."""
+        return not (self.is_stream or line.endswith((b"\n", b"\r")))
+
     def _read(self) -> bytes:
         self.reading = self.is_stream
         try:

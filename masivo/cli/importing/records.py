@@ -54,6 +54,9 @@ class Record:
     """The event; anything but a dict is invalid."""
     problem: str | None = None
     """The reason why there is no event."""
+    torn: bool = False
+    """True if it is invalid perhaps because it is still being written: it is not all of a line of a
+    file."""
     rest: dict[str, object] = field(default_factory=dict[str, object])
     """The parts to keep if there is no event."""
 
@@ -142,6 +145,7 @@ def _objects(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterato
             record.event = decode(line)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             record.problem = f"this is not JSON: {error}"
+            record.torn = lines.is_torn(line)
             record.rest = {TEXT: line.decode("utf-8", "replace").rstrip("\r\n")}
         else:
             event = record.event
@@ -257,6 +261,7 @@ class _TextLines:
         self.first = self._lines.number + 1
         self.size = 0
         self.text: list[str] = []
+        self.torn = False
         self.damage: str | None = None
 
     def __iter__(self) -> _TextLines:
@@ -265,6 +270,7 @@ class _TextLines:
     def __next__(self) -> str:
         line = next(self._lines)
         self.size += len(line)
+        self.torn = self._lines.is_torn(line)
         if self.size > LONGEST_LINE:
             raise self.not_closed()
         try:
@@ -365,6 +371,8 @@ def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[R
                 "marks are text in this file, --quote if it is one row"
             )
         problem = problem or text.damage
+        # Of cells that are all there, only the last may be incomplete; it is looked at if empty.
+        record.torn = text.torn and (len(row) < len(header) or not row[-1])
         if problem is not None:
             record.problem = problem
             record.rest = {ROW: {table.LEFT_OVER: ["".join(text.text)]}, MAP: rules}
