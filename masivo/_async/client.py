@@ -218,6 +218,7 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             MasivoAuthError: authorization failed.
             MasivoServerKeyError: a SERVER key was used.
             MasivoNetworkError: there was no usable response.
+            MasivoConfigError: the client is disabled.
             TimeoutError: there is no token yet.
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.

@@ -142,7 +142,7 @@ class MasivoServerKeyError(MasivoAuthError):
 class MasivoNetworkError(MasivoError):
     """No usable response: DNS, connect, TLS, timeout, a broken or malformed response.
 
-    ``status`` is set where the status line had arrived before the response broke off.
+    ``status`` is set where the headers had arrived before the response broke off.
     """
 
     @property
@@ -157,7 +157,7 @@ class MasivoValidationError(MasivoError, ValueError):
 
 
 class MasivoConfigError(MasivoError, ValueError):
-    """A setting is wrong; the message names it. It never shows a key."""
+    """A setting, or the timeout of a call, is wrong; the message names it, and shows no key."""
 
 
 class MasivoQueueFullError(MasivoError):

@@ -178,6 +178,7 @@ class Client(ClientBase["HttpClient"]):
             MasivoAuthError: authorization failed.
             MasivoServerKeyError: a SERVER key was used.
             MasivoNetworkError: there was no usable response.
+            MasivoConfigError: the client is disabled.
             TimeoutError: there is no token yet.
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``.

@@ -81,8 +81,8 @@ def _advised(error: click.NoSuchOption) -> click.NoSuchOption:
 def masivo() -> None:
     """Event delivery for the Masivo loyalty platform, from the shell.
 
-    The key comes from MASIVO_API_KEY, else from a prompt; the address from MASIVO_BASE_URL, else it
-    is the public one.
+    The key comes from --key-file, else MASIVO_API_KEY, else a prompt; the address from --base-url,
+    else MASIVO_BASE_URL, else it is the public one.
     """
 
 

@@ -83,7 +83,7 @@ class Run:
     def crash(self, client: Client) -> None:
         """End a client as a crash of its process does: what is on the disk stays as it is.
 
-        Release a request of the client that is held afterwards.
+        If a request of the client is held, release it afterwards.
         """
         if client.store is not None:
             client.store.crash()
@@ -172,7 +172,7 @@ class Run:
         self.check(found == wanted, f"{what}: expected {wanted!r}, found {found!r}")
 
     def sent(self, *batches: Sequence[int]) -> None:
-        """All requests with events so far carried exactly these, by their numbers."""
+        """Check that the requests with events so far carried exactly these, by their numbers."""
         found = [list(each.numbers) for each in self.server.batches]
         self.equal(found, [list(each) for each in batches], "batches")
 
@@ -181,7 +181,7 @@ class Run:
         self.equal(len(self.server.authorizations), count, "authorizations")
 
     def batch(self, nth: int) -> WireRequest:
-        """One request with events, from 0."""
+        """Return a request with events; the first is number 0."""
         self.check(len(self.server.batches) > nth, f"there is no batch {nth}")
         return self.server.batches[nth]
 
