@@ -223,6 +223,37 @@ def test_a_loop_that_is_closed_with_its_tasks_unfinished(
     emulator.stop()
 
 
+@CLOSED_ROUGHLY
+def test_a_loop_that_keeps_its_timers(
+    emulator: Emulator,
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A loop of another make may keep them when it is closed, so that nothing tells of its end: its
+    sessions end when something would wake it, such as the end of a client."""
+
+    def unheard() -> Callable[[], None]:
+        return lambda: None
+
+    monkeypatch.setattr(on_asyncio, "_LastWord", unheard)
+    deliveries: list[AsyncDelivery] = []
+
+    async def main() -> AsyncClient:
+        client = AsyncClient(emulator.client_key, base_url=emulator.url)
+        deliveries.append(client.send_analytics_event(event()))
+        return client
+
+    loop = new_loop()
+    client = loop.run_until_complete(main())
+    loop.close()
+    assert not deliveries[0].done()
+    del client
+    gc.collect()
+    assert isinstance(error_of(deliveries[0]), CLOSED)
+    assert logged(caplog) == [f"1 event was not sent: {LOOP_CLOSED}"]
+
+
 def test_a_loop_that_runs_once_more_at_the_exit(
     client: AsyncClient,
     new_loop: Callable[[], asyncio.AbstractEventLoop],

@@ -162,9 +162,6 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             'self, None, "") => await session_of(self.buffer).wait(self, None, "XXXX")'
         ),
     ],
-    "the end of the loop itself comes before": [
-        "masivo/_async/session.py LoopSession.wake: self.engine.abort(LOOP_CLOSED) => pass",
-    ],
     "the first file of a process is always a new one": [
         'masivo/spool/rejected.py RejectedFiles.__init__: self._name = "" => self._name = "XXXX"',
     ],
