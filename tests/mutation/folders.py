@@ -31,6 +31,7 @@ _DRIVERS: Final = (
     *("tests/drivers", "tests/drivers_async", "tests/conformance"),
     *("tests/testkit/test_plugin.py", "tests/security/test_hosts.py"),
     "tests/transport/test_clients.py",
+    "tests/spool/test_clients.py::test_a_child_of_a_fork_keeps_a_log_of_its_own",
 )
 _SOURCES: Final = ("test_size", "test_imports")
 

@@ -266,13 +266,14 @@ def test_two_processes_share_what_a_third_has_left(emulator: Emulator, folder: P
 def test_a_child_of_a_fork_keeps_a_log_of_its_own(
     emulator: Emulator, folder: Path, fork: str
 ) -> None:
-    """Parent and child send their own events, each once."""
+    """Parent and child send their own events, each once, also that by which the child notices the
+    fork, as it would complete a batch of its parent's."""
     run(
         emulator,
         folder,
         f"""
         import ctypes
-        client = Client(spool=FOLDER)
+        client = Client(spool=FOLDER, batch_size=11)
         for n in range(10):
             client.send_analytics_event(event(f"before-{{n}}"))
         # A thread that waits for the interpreter's lock is counted among those who do in the child,
