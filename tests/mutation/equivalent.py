@@ -37,6 +37,10 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "only its speed differs": [
         (
+            "masivo/spool/log.py Log._finish: for _ in self._events(number, segment.read): => "
+            "for _ in self._events(number, ):"
+        ),
+        (
             'masivo/relay/opening.py _check_server: info = await redis.call("INFO", "server") => '
             'info = await redis.call("INFO", )'
         ),

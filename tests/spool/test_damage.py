@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from masivo.protocol import Note
 from masivo.spool import Spool, records
+from masivo.spool.log import packed_group
 
 from .reading import empty, everything, files
 
@@ -139,17 +141,19 @@ def test_the_notes_of_a_segment_that_is_gone_are_nothing(
 
 def test_records_of_a_newer_version_are_kept(left: Path) -> None:
     """In a segment and in the notes: counted, and found again byte for byte in the file of bad
-    parts."""
-    newer = records.encode(0x7A, 5, 1.0, b"of a newer version")
+    parts. So are those of a known kind in another form."""
+    newer = records.encode(0x7A, 5, 1.0, packed_group([999], [b"of a newer version"]))
     for path in (files(left, "log")[0], files(left, "notes")[0]):
         with path.open("ab") as file:
             file.write(newer)
     with files(left, "notes")[0].open("ab") as file:
         file.write(records.encode(records.NOTE, 0, 0.0, b"no note"))
+        odd = msgspec.msgpack.encode(([6, 1, 7], "key", b""))
+        file.write(records.encode(records.NOTE, 0, 0.0, odd))
         file.write(records.encode(records.REMOVAL, 0, 0.0, b"no removal"))
     found, damaged = empty(left)
     assert missing(found) == [0, 1, 2, 3, 4]
-    assert damaged == 4
+    assert damaged == 5
     (bad,) = left.iterdir()
     assert bad.read_bytes().count(newer) == 2
 
