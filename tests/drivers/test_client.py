@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 import httpx
 import pytest
 
-from masivo import AnalyticsEvent, Api, FlushResult, MasivoConfigError, MasivoValidationError
+from masivo import (
+    AnalyticsEvent,
+    Api,
+    AsyncClient,
+    Client,
+    FlushResult,
+    MasivoConfigError,
+    MasivoValidationError,
+    TrioClient,
+)
 
 from .events import arrived, event, sent, statuses
 
@@ -171,6 +180,12 @@ def test_a_server_that_comes_back(connect: Connect, emulator: Emulator) -> None:
     assert arrived(emulator) == list(range(6))
     assert [sent(batch) for batch in emulator.batches] == [[0, 1], [2, 3], [4, 5]]
     assert statuses(emulator.batches) == [200] * 3
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient, TrioClient])
+def test_a_client_that_was_not_made_can_be_shown(kind: type[object]) -> None:
+    """As a debugger or a traceback shows it that comes out of the constructor."""
+    assert repr(kind.__new__(kind)) == f"<{kind.__name__} not made>"
 
 
 def test_nothing_shows_a_secret(connect: Connect, emulator: Emulator) -> None:

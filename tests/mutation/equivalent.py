@@ -192,6 +192,11 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "a choice that could have been another": [
+        (
+            'masivo/spool/spool.py Spool._make: name = f"{prefix_of(self._account)}'
+            '{int(made * 1000):013d}-{os.urandom(4).hex()}" => name = '
+            'f"{prefix_of(self._account)}{int(made * 1000):013d}-{os.urandom(5).hex()}"'
+        ),
         'masivo/cli/account.py options: metavar="FILE", => ',
         (
             "masivo/relay/on_redis.py RedisStore.start: asyncio.create_task(learn_time("
