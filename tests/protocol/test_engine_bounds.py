@@ -98,6 +98,19 @@ def test_events_that_overflow_in_one_poll_share_their_error() -> None:
     driver.accept()
 
 
+def test_the_counts_of_a_long_life_take_no_memory() -> None:
+    """A poll leaves one item for all events that came before it."""
+    driver = Driver(batch_size=2, before_send=lambda event: None if event["n"] == 0 else event)
+    driver.sign_in()
+    for _ in range(20):
+        driver.send_numbers(0, 1, 2)
+        driver.accept()
+    gate = driver.outbox.gate
+    assert len(gate.arrivals) == 1
+    assert gate.dropped.value == 20
+    assert len(gate.dropped._parts) == 1
+
+
 def test_an_event_larger_than_the_queue_fails() -> None:
     """An event that can never fit fails like one that does not fit now; nothing hangs."""
     driver = Driver(max_queue_bytes=50)

@@ -292,6 +292,16 @@ def test_an_event_rejected_alone_for_a_wrong_stamp_goes_once_more() -> None:
     assert driver.out == []
 
 
+def test_an_event_of_a_callers_time_is_rejected_once() -> None:
+    """However wrong our estimate proves: the time is not ours."""
+    driver = Driver(batch_size=1)
+    driver.sign_in(headers=date(WALL))
+    (delivery,) = driver.send(event(1, issued_at="2026-01-01T00:00:00Z"))
+    driver.respond(422, headers=date(WALL + 300_000.0))
+    assert error_of(delivery).status == 422
+    assert driver.out == []
+
+
 def test_a_retry_carries_the_same_stamp() -> None:
     """The stamp is fixed when the batch is first made, and the same in a retry, after a new token
     with a ``Date`` a little later too."""

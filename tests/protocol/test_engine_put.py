@@ -37,11 +37,15 @@ def test_an_event_that_was_encoded_elsewhere_is_sent_byte_for_byte() -> None:
 
 
 def test_a_closed_client_takes_no_encoded_event() -> None:
-    """As it takes no other."""
+    """As it takes no other, from the call to close on."""
     driver = SpoolDriver()
-    driver.close()
-    with pytest.raises(MasivoClosedError):
-        driver.buffer.put_all([(b"{}", "c")])
+    driver.buffer.close(None)
+    for _ in range(2):
+        with pytest.raises(MasivoClosedError):
+            driver.buffer.put_all([(b"{}", "c")])
+        driver.poll()
+    assert driver.closed
+    assert driver.files() == []
 
 
 def encoded(*these: int) -> list[tuple[bytes, str]]:
@@ -95,15 +99,50 @@ def test_a_batch_that_fills_memory_is_in_memory() -> None:
 
 def test_events_that_were_encoded_elsewhere_are_counted_at_once() -> None:
     """Before any poll: they fill memory for the next ones, and a full batch wakes the driver."""
-    driver = SpoolDriver(max_queue=2, batch_size=2)
+    driver = SpoolDriver(max_queue=3, batch_size=2)
     driver.sign_in()
+    driver.send_numbers(0)
     wakes = driver.wakes
-    driver.buffer.put_all(encoded(1, 2))
+    driver.buffer.put_all(encoded(1))
     assert driver.wakes == wakes + 1
+    assert not driver.buffer.send(event(2)).done(), "memory has room"
     (third,) = driver.buffer.put_all(encoded(3))
     assert error_of(third).spooled
     driver.poll()
-    assert numbers(driver.batch()) == [1, 2]
+    assert numbers(driver.batch()) == [0, 1]
+    driver = SpoolDriver()
+    driver.sign_in()
+    driver.send_numbers(0)
+    wakes = driver.wakes
+    driver.buffer.put_all(encoded(1))
+    assert driver.wakes == wakes, "nothing is due"
+
+
+def test_a_disk_that_takes_no_encoded_events_has_no_room() -> None:
+    """The driver is woken, to send what waits; a drain waits until the disk may be tried again."""
+    driver = SpoolDriver()
+    driver.sign_in()
+    driver.send_numbers(0)
+    driver.disk.full = True
+    wakes = driver.wakes
+    with pytest.raises(StoreError):
+        driver.buffer.put_all(encoded(1))
+    assert driver.wakes == wakes + 1
+    assert driver.buffer.drain().outcome is None
+    driver.poll()
+    assert numbers(driver.batch()) == [0]
+
+
+def test_encoded_events_have_the_time_of_their_acceptance() -> None:
+    """By the server's clock, where it is known."""
+    driver = SpoolDriver()
+    driver.sign_in(headers={"date": formatdate(WALL + 3_600, usegmt=True)})
+    driver.buffer.put_all(encoded(1))
+    driver.process.kill()
+    heir = SpoolDriver(driver.disk)
+    heir.sign_in(headers={"date": formatdate(WALL + 3_600, usegmt=True)})
+    (request,) = recover(heir)
+    assert b'"issued_at":"2026-01-01T01:00:00.000Z"' in request.body
 
 
 def test_an_event_stays_behind_a_batch_that_memory_has_no_room_for() -> None:

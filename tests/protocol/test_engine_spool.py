@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo import MasivoClosedError
+from masivo._protocol.events.form import size
 from masivo._protocol.json import encode
 from masivo.protocol import Api, Failed, FlushResult, Note, StoreError, StoreWork, unwrap
 
@@ -127,9 +128,13 @@ def test_a_batch_is_noted_before_it_is_sent() -> None:
 
 
 def test_a_noted_batch_goes_again_as_the_same_bytes_under_the_same_key() -> None:
-    """Whatever the limits of the client that adopts it, and with the stamps that it had."""
+    """Whatever the limits of the client that adopts it, and with the stamps that it had, or that
+    its caller gave it."""
     driver = SpoolDriver()
-    first = in_flight(driver, 1, 2, 3)
+    driver.sign_in()
+    driver.send(event(1), event(2, issued_at="2026-01-01T00:00:00Z"), event(3))
+    driver.flush()
+    first = driver.batch()
     after = killed(driver, batch_size=1)
     after.advance(3600.0)
     after.flush()
@@ -184,6 +189,8 @@ def test_a_delivery_ends_before_its_event() -> None:
     outage(driver, 20.0)
     error = error_of(delivery)
     assert (error.status, error.spooled, error.retryable) == (503, True, False)
+    assert driver.settled == [delivery]
+    assert delivery.encoded == b""
     assert "kept on disk" in str(error)
     assert unwrap(ticket.claim()) == FlushResult(0, 0, 1)
     stats = driver.buffer.stats()
@@ -205,6 +212,29 @@ def test_what_speaks_of_key_or_address_ends_no_event(status: int) -> None:
     outage(driver, 5.0, status)
     assert error_of(delivery).spooled
     assert [numbers(each) for each in recover(driver, 120.0)] == [[1]]
+
+
+def test_what_speaks_of_key_or_address_is_tried_ever_more_rarely() -> None:
+    """After up to 0.5 s, doubling to 30 s. Once the API has accepted a batch, it begins anew."""
+    driver = SpoolDriver(refresh_interval=None)
+    driver.dice.always = 1.0
+    waits: list[float] = []
+
+    def try_again() -> None:
+        began = driver.now
+        driver.respond(404)
+        while not driver.out:
+            driver.sleep()
+        waits.append(driver.now - began)
+
+    in_flight(driver, 1)
+    for _ in range(9):
+        try_again()
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    driver.accept()
+    in_flight(driver, 2)
+    try_again()
+    assert waits[-1] == 0.5
 
 
 def test_a_2xx_that_broke_off_ends_the_event() -> None:
@@ -724,6 +754,24 @@ def test_a_batch_that_stepped_aside_goes_when_the_key_has_rested() -> None:
     assert driver.now == pytest.approx(until)
 
 
+def test_a_delivery_ends_at_once_while_the_key_is_refused() -> None:
+    """Also that of an event which waits for a retry; nothing is in flight then."""
+    driver = SpoolDriver(batch_size=1, max_retries=4)
+    driver.dice.always = 0.5
+    driver.sign_in()
+    (first,) = driver.send(event(1, "a"))
+    driver.respond(401)
+    driver.respond(403, to=driver.authorization())
+    (second,) = driver.send(event(2, "b"))
+    assert [error_of(each).spooled for each in (first, second)] == [True, True]
+    stats = driver.buffer.stats()
+    assert (stats.in_flight, stats.queued, stats.spooled) == (0, 0, 2)
+    until = driver.now + 30.0
+    while not driver.out:
+        driver.sleep()
+    assert driver.now == pytest.approx(until)
+
+
 def test_a_flush_ends_at_once_while_the_key_is_refused() -> None:
     """As without a spool."""
     driver = SpoolDriver()
@@ -901,6 +949,29 @@ def test_an_event_behind_others_on_disk_keeps_its_place() -> None:
     driver.flush()
     rest = [n for each in recover(driver) for n in numbers(each)]
     assert rest == list(range(2, 9))
+
+
+def test_events_on_disk_alone_wake_the_driver_once() -> None:
+    """Those between two polls share their error; one warning counts them."""
+    driver = SpoolDriver(max_queue=1)
+    driver.sign_in()
+    driver.send_numbers(1)
+    wakes = driver.wakes
+    second, third = driver.buffer.send(event(2)), driver.buffer.send(event(3))
+    assert driver.wakes == wakes + 1
+    assert second.outcome is third.outcome
+    driver.poll()
+    assert [line for line in driver.warnings if "the buffer was full" in line] != []
+    fourth = driver.buffer.send(event(4))
+    assert driver.wakes > wakes + 1
+    assert fourth.outcome is not second.outcome
+
+
+def test_memory_is_full_to_the_byte() -> None:
+    """And no event stays on disk alone before."""
+    length = size(SpoolDriver().buffer.send(event(1)).encoded)
+    driver = SpoolDriver(max_queue_bytes=2 * length)
+    assert [driver.buffer.send(event(n)).done() for n in range(3)] == [False, False, True]
 
 
 def test_a_full_disk_refuses_the_event() -> None:
@@ -1182,6 +1253,16 @@ def test_an_event_stays_behind_one_without_room_in_memory() -> None:
     delivers_the_rest(driver, [1, 2], of=3)
 
 
+def test_an_event_whose_room_was_taken_during_its_call_stays_on_disk() -> None:
+    """It was stored, and is sent behind the other."""
+    driver = SpoolDriver(max_queue=1, batch_size=1)
+    driver.sign_in()
+    driver.spool.before = lambda: driver.buffer.send(event(1))
+    delivery = driver.buffer.send(event(2))
+    assert error_of(delivery).spooled
+    delivers_the_rest(driver, [1, 2], of=2)
+
+
 def test_an_event_that_is_read_during_its_call_is_sent_once() -> None:
     """It was stored alone: its call says so after a poll has read it."""
     driver = SpoolDriver(max_queue=2)
@@ -1276,6 +1357,29 @@ def test_an_event_does_not_age_by_a_clock_that_is_set() -> None:
     outage(driver, 20.0)
     driver.wall += 400_000.0
     assert [numbers(each) for each in recover(driver)] == [[1], [2]]
+
+
+def test_what_a_caller_dated_keeps_its_date() -> None:
+    """Also if it is read from disk."""
+    driver = SpoolDriver(max_queue=1)
+    driver.send(event(1), event(2, issued_at="2025-12-31T00:00:00Z"))
+    driver.flush()
+    bodies = [request.body for request in recover(driver)]
+    assert bodies[1].count(b"issued_at") == 1
+    assert b'"issued_at":"2025-12-31T00:00:00Z"' in bodies[1]
+
+
+def test_an_event_of_just_72_hours_is_sent() -> None:
+    """Whether its caller dated it, or the time of its acceptance counts."""
+    driver = SpoolDriver()
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    driver.send_numbers(1)
+    after = killed(driver)
+    after.now += 72 * 3600.0
+    after.sign_in(headers={"date": "Sun, 04 Jan 2026 00:00:00 GMT"})
+    after.send(event(2, issued_at="2026-01-01T00:00:00Z"))
+    after.flush()
+    assert sorted(n for each in recover(after, 0.0) for n in numbers(each)) == [1, 2]
 
 
 def test_what_was_left_keeps_the_time_of_its_call() -> None:

@@ -181,8 +181,7 @@ class Outbox(InFlight):
         that ends the event, none of them is called: they would send what failed for ever."""
         context = self._context
         error = self._authorizer.refusal() or context.backoff.long_hold(context.now)
-        if error is not None:
-            context.sent_inside[delivery] = error, inside
+        context.sent_inside[delivery] = error, inside
         self.enqueue([delivery])
 
     def use(self) -> None:

@@ -131,7 +131,6 @@ class Outcomes:
             context.out.settled.append(Settled(deliveries, outcome))
             if not self.silent:
                 context.warn_of_loss(error, count)
-        self.end_flushes()
 
     def open_flush(self, ticket: FlushTicket, mark: int, pending: int) -> None:
         """Begin a flush, see ``Flushes.open``; it ends at once where nothing is pending."""

@@ -68,7 +68,7 @@ class SpooledOutbox(LeavingOutbox):
             context, gate.settings, store, self._todo, self.backlog, self._in_memory
         )
         self._let_go = 0  # events that were in memory when the client was released
-        self._alone: MasivoError = MasivoQueueFullError("", spooled=True)
+        self._alone: MasivoError = MasivoQueueFullError(BEHIND, spooled=True)  # for a warning
         self._room_at = -math.inf
 
     def _start(
@@ -140,9 +140,7 @@ class SpooledOutbox(LeavingOutbox):
     def stored_alone(self, position: int) -> None:
         """See Outbox."""
         self.use()
-        outcome, self.gate.alone = self.gate.alone, None
-        if outcome is not None:
-            self._alone = outcome.error
+        self.gate.alone = None
         self.backlog.comes_alone(position)
         if not self._outcomes.silent:
             self._context.warn_of_loss(self._alone, 1)
@@ -182,7 +180,7 @@ class SpooledOutbox(LeavingOutbox):
         self._drop(behind, (), error)
         self._kept_queued = 0
         self._upkeep.release(self._store_released)
-        super().release(error, quiet=quiet)
+        super().release(error)
 
     def _drop(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:
         """Drop events from memory; they stay in the store."""
@@ -269,23 +267,20 @@ class SpooledOutbox(LeavingOutbox):
             return
         read = [each for each in entries if isinstance(each, Kept)]
         self._queued += len(read)
-        if not is_live(entries[-1]):
-            first = self._queue.arrived
-            self._outcomes.flushes.extend(range(first, first + len(entries)))
-        self._take_in(entries)
         self._queued_bytes += total_size(read)  # the others were counted as they arrived
+        self._kept_queued += len(read)
+        first = self._queue.arrived
+        if is_live(entries[-1]):
+            self._triggers.arrived(entries[-1].at)
+        else:
+            self._outcomes.flushes.extend(range(first, first + len(entries)))
+            self._triggers.push(first + len(entries), "spool")
+        self._take_in(entries)
 
     def _take_in(self, entries: list[Delivery]) -> int:
         """Queue events; end their deliveries if none can be delivered now. Return their size."""
-        first = self._queue.arrived
         length = self._queue.extend(entries)
-        if kept := self.gate.read and sum([isinstance(each, Kept) for each in entries]):
-            self._kept_queued += kept
-            if is_live(entries[-1]):
-                self._triggers.arrived(entries[-1].at)
-            else:
-                self._triggers.push(self._queue.arrived, "spool")
-        if (error := self._authorizer.refusal()) is not None and self._queue.arrived > first:
+        if (error := self._authorizer.refusal()) is not None:
             self._stop_queue(error)
         return length
 
@@ -367,12 +362,11 @@ class SpooledOutbox(LeavingOutbox):
 
         def step() -> None:
             log = source.log if isinstance(source, Source) else self._store.own
-            if log is not None:
-                log.note(note)
+            assert log is not None, "its events were appended to it"  # noqa: S101
+            log.note(note)
 
         def then(_: object) -> None:  # even after a failure the batch is sent
             part.noted = key
-            self._context.touch(self)
 
         self._todo.add(step, then)
 

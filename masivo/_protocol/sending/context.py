@@ -86,7 +86,7 @@ class Context:
         self.listening: bool = False
         """True while activity is reported, there or to a client."""
         self.out: Output = Output()
-        self.sent_inside: dict[Delivery, tuple[MasivoError, Sequence[OnError]]] = {}
+        self.sent_inside: dict[Delivery, tuple[MasivoError | None, Sequence[OnError]]] = {}
         """Events that were sent inside ``on_error`` functions while nothing could go, with the
         reason and the functions: if that ends them, none of these is called again."""
         self.losses: Losses = Losses()

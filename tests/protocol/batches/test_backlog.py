@@ -251,6 +251,22 @@ def test_events_that_fill_memory_leave_room_for_the_one_they_wait_for() -> None:
     assert numbers(driver.batch()) == [3, 4]
 
 
+def test_a_flush_waits_for_events_that_wait_for_others() -> None:
+    """Each counts once, though it is queued only when it is read."""
+    driver = SpoolDriver(max_queue=2, batch_size=2)
+    waiting(driver)
+    driver.held = True
+    driver.poll()
+    ticket = driver.flush()
+    driver.held = False
+    driver.work()
+    for which in ([3, 4], [5]):
+        assert ticket.claim() is None
+        assert numbers(driver.batch()) == which
+        driver.accept()
+    assert unwrap(ticket.claim()) == FlushResult(6, 0, 0)
+
+
 def test_events_that_wait_for_others_stay_when_the_client_ends() -> None:
     """Their deliveries end with it."""
     driver = SpoolDriver(max_queue=2, batch_size=2)

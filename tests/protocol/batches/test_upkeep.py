@@ -28,6 +28,23 @@ def test_damaged_parts_are_counted(damaged: int, said: str) -> None:
     assert [line[: len(said)] for line in driver.warnings] == [said]
 
 
+def test_warnings_name_the_directory() -> None:
+    """As it was given to the client."""
+    first = SpoolDriver(spool="/spool")
+    first.send_numbers(1, 2)
+    first.disk.files.clear()
+    first.advance(SCAN)
+    assert first.warnings[-1].startswith("spool /spool: the files of this client were deleted")
+    first.buffer.destroy()
+    first.poll()
+    assert first.warnings[-1].startswith("2 events stay in the spool /spool: ")
+    second = SpoolDriver()
+    second.send_numbers(1)
+    second.buffer.destroy()
+    second.poll()
+    assert second.warnings[-1].startswith("1 event stays in the spool its directory: ")
+
+
 @pytest.mark.parametrize(
     ("logs", "said"),
     [(1, "spool: 1 log is of another key"), (2, "spool: 2 logs are of another key")],

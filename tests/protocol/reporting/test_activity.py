@@ -37,6 +37,7 @@ from masivo.protocol import (
     TokenGranted,
     TokenRevoked,
 )
+from protocol.live import LiveDriver, LiveLog
 from protocol.requests import header
 from protocol.simulator import BASE_URL, KEY, START, TOKEN, WALL, Driver, event, in_batch
 from protocol.spooled import SpoolDriver
@@ -495,6 +496,31 @@ def test_what_a_spool_keeps_is_reported() -> None:
     after = SpoolDriver(driver.disk, listening=True)
     after.flush()
     assert seen(after, EventsAdopted) == [EventsAdopted(START, 2)]
+
+
+def test_a_client_with_a_store_reports_as_one_without() -> None:
+    """The events that were queued, and each batch with its trigger; events of a live log are not
+    adopted from an earlier process."""
+    driver = SpoolDriver(listening=True, max_retries=0)
+    driver.sign_in()
+    driver.send(event(1), event(2))
+    driver.flush()
+    assert seen(driver, EventsQueued) == [EventsQueued(START, 2, 2)]
+    driver.send(event(3))
+    driver.process.kill()
+    after = SpoolDriver(driver.disk, listening=True)
+    after.sign_in()
+    batches = [each for each in after.activity if isinstance(each, BatchSent)]
+    after.accept()
+    batches += [each for each in after.activity if isinstance(each, BatchSent)][len(batches) :]
+    assert [(each.events, each.trigger) for each in batches] == [(2, "spool"), (1, "spool")]
+    assert [each.events for each in seen(after, EventsAdopted)] == [2, 1]  # type: ignore[attr-defined]
+    live = LiveDriver(LiveLog(), batch_size=1)
+    live.listening = True
+    live.put(1)
+    live.look()
+    assert seen(live, EventsAdopted) == []
+    assert live.buffer.stats().adopted == 1
 
 
 def test_every_kind_of_activity_is_tested_here() -> None:

@@ -1,0 +1,1 @@
+"""The tests of ``masivo._protocol.storage``."""
