@@ -99,10 +99,9 @@ class Authorizer:
         self._authorization = None
 
     def detach(self, client: object) -> None:
-        """Forget a client: its callers wait for no token, and its interval does not count."""
+        """Forget a client: its callers wait for no token."""
         for _, ticket in self._take_tickets(client):
             self._context.end(ticket, Failed(MasivoClosedError("the client was closed")))
-        self.set_renewal()
 
     def token(self) -> str | None:
         """Return the token, or None after starting an authorization, whose token touches every
