@@ -6,6 +6,7 @@ import pytest
 
 from masivo._protocol.errors import (
     MasivoAuthError,
+    MasivoClosedError,
     MasivoConfigError,
     MasivoError,
     MasivoNetworkError,
@@ -518,6 +519,18 @@ def renewing_after_a_401() -> tuple[Driver, Request]:
     batch = driver.batch()
     driver.sleep()
     return driver, batch
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_failed_authorization_finds_no_client(status: int) -> None:
+    """The last one was released in the same poll, before the response was read."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.buffer.destroy()
+    driver.respond(status, to=driver.authorization())
+    assert driver.closed
+    assert type(error_of(delivery)) is MasivoClosedError
+    assert driver.wake_at is None
 
 
 def test_a_renewal_on_its_way_is_forgotten_when_the_key_comes_to_rest() -> None:
