@@ -957,6 +957,17 @@ def test_a_last_line_that_is_being_written(
     assert not (shell.folder / f"{name}.rejected.jsonl").exists()
 
 
+def test_half_of_a_surrogate_pair(shell: Shell) -> None:
+    """A text that was cut within an emoji, as JavaScript cuts texts, is rejected by name, and kept
+    as it was."""
+    shell.write("f.jsonl", event(1), {**event(2), "title": "cut \ud83d"}, event(3))
+    ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 7
+    assert "line 2: this is not JSON: it has half of a surrogate pair" in ended.err
+    assert numbers(shell.emulator) == [1, 3]
+    assert r"cut \ud83d" in shell.read("f.jsonl.rejected.jsonl")[0]["text"]
+
+
 def test_an_incomplete_end_of_standard_input(shell: Shell) -> None:
     """Nothing can follow it: it is rejected, and kept."""
     ended = shell.masivo("import", "-", stdin=json.dumps(event(1)).encode() + b'\n{"type"')

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
-from typing import Final
 
 import msgspec
 
@@ -18,4 +18,32 @@ def exact(text: str) -> float | Decimal:
     return Decimal(text)
 
 
-decode: Final = msgspec.json.Decoder(float_hook=exact).decode
+_decode = msgspec.json.Decoder(float_hook=exact).decode
+
+
+def decode(text: bytes | str) -> object:
+    """Return what a text of JSON holds.
+
+    Raises:
+        msgspec.DecodeError: it is not JSON.
+        ValueError: it has half of a surrogate pair, or another value that no event can hold.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return _decode(text)
+    except msgspec.DecodeError:
+        if _has_lone_surrogate(text):  # which the error calls truncated, or invalid
+            raise ValueError(
+                r"it has half of a surrogate pair, such as \ud83d alone, which is no character"
+            ) from None
+        raise
+
+
+def _has_lone_surrogate(text: bytes | str) -> bool:
+    try:
+        json.dumps(json.loads(text), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
