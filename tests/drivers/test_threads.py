@@ -26,6 +26,7 @@ from masivo import (
     MasivoNetworkError,
     MasivoQueueFullError,
 )
+from masivo._helpers import Helpers
 from masivo._overdue import PATIENCE, Outstanding
 from masivo._session import registry
 from masivo._sync.clock import Clock
@@ -298,6 +299,13 @@ def test_a_second_helper_that_cannot_be_started(
     assert result.delivered + result.failed == 20
     assert len(told) == result.failed > 0
     assert len(started) > 2
+
+
+def test_a_job_that_no_helper_takes_is_none_of_theirs() -> None:
+    """Its caller does it: the helpers are not busy with it."""
+    helpers = Helpers(set(), lambda: False)
+    assert not helpers.take(print)
+    assert not helpers.busy
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -117,6 +117,10 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "an instant of real time, which no test can meet": [
         (
+            "masivo/_sync/session.py Session._send: if request.timeout > 0: => "
+            "if request.timeout >= 0:"
+        ),
+        (
             "masivo/relay/upstream.py Upstream._refused: elif self._warned and activity.at < "
             "self._warn_at: => elif self._warned and activity.at <= self._warn_at:"
         ),
@@ -168,6 +172,9 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "the first file of a process is always a new one": [
         'masivo/spool/rejected.py RejectedFiles.__init__: self._name = "" => self._name = "XXXX"',
+    ],
+    "nothing follows the loop": [
+        "masivo/_sync/session.py Session.work: break => return",
     ],
     "no segment has the number 0": [
         (

@@ -50,7 +50,7 @@ FOLDERS: Final = {
     "_async": Folder(("masivo/_async/*.py",), _DRIVERS, _SOURCES),
     "shared": Folder(
         tuple(f"masivo/{name}" for name in _SHARED),
-        _DRIVERS,
+        (*_DRIVERS, "tests/telemetry"),
         _SOURCES,
     ),
     "spool": Folder(("masivo/spool/*.py",), ("tests/spool",)),

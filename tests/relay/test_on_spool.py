@@ -189,11 +189,16 @@ def test_a_large_backlog_is_counted_before_it_is_read(emulator: Emulator, tmp_pa
 
 
 def test_the_key_of_the_upstream_may_be_replaced(emulator: Emulator, tmp_path: Path) -> None:
-    """What came before is delivered under the new one, where the relay is told so."""
+    """What came before is delivered under the new one where the relay is told so, and else left."""
     down(emulator)
     with spooled(emulator, tmp_path, key="old-key") as relay:
         relay.send(batch(event(1)))
     emulator.heal()
+    with spooled(emulator, tmp_path) as relay:
+        relay.send(batch(event(2)))
+        wait_for(lambda: emulator.events)
+    assert [each["n"] for each in emulator.events] == [2]
+    emulator.clear()
     with spooled(emulator, tmp_path, replaced_key=True):
         wait_for(lambda: len(emulator.events) == 1)
 

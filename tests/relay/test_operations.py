@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
 from masivo.protocol import BatchSettled, EventsFailed, KeyRefused, RequestFailed, ResponseReceived
 from masivo.relay.metrics import Metrics
+from masivo.relay.operations import Operations
 from masivo.relay.store import Backlog
 from masivo.relay.upstream import AGAIN, PATIENCE, Upstream
 
+from .memory import MemoryStore
 from .relays import Running, batch, event, in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from masivo.protocol import Activity
-
-    from .memory import MemoryStore
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,22 @@ def test_it_is_ready_while_its_store_is(shared: tuple[Running, MemoryStore]) -> 
         assert relay.numbers()["masivo_relay_store_up"] == 0
     finally:
         store.reachable = True
+
+
+def test_it_is_not_ready_before_its_store_has_started() -> None:
+    """However reachable that is; it is alive."""
+
+    async def main() -> list[tuple[int, str]]:
+        app = Starlette(routes=Operations(MemoryStore(), Metrics()).routes())
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
+            responses = [await client.get(path) for path in ("/health", "/ready")]
+        return [(each.status_code, each.text) for each in responses]
+
+    assert asyncio.run(main()) == [
+        (200, "alive, but it takes no events: the relay starts\n"),
+        (503, "the relay starts\n"),
+    ]
 
 
 def test_the_numbers_of_the_intake(shared: tuple[Running, MemoryStore]) -> None:
