@@ -50,7 +50,7 @@ class ErrorCall(msgspec.Struct, frozen=True):
     failed: FailedEvent
     """The argument for its function."""
     claim: Claim | None = None
-    """The claim that the call makes; None: none."""
+    """The claim that the call makes, if it makes one."""
     inside: Sequence[OnError] = ()
     """The functions inside which the event was sent, if it failed at once."""
 

@@ -225,7 +225,7 @@ class Stats(_Value):
     adopted: int
     """Events of earlier processes, taken over from the spool."""
     retries: int
-    """Batches sent again after a failure or a retryable status."""
+    """Retries of batches."""
     requests: int
     """Requests with events, retries included."""
     authorizations: int

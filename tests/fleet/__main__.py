@@ -22,9 +22,7 @@ def main() -> int:
     size, length = arguments.processes, arguments.hours * 3600.0
     outage = (length / 2, length / 2 + 600.0)
     plans = {
-        f"{size:,} processes, a key each; nothing answers for ten minutes": Plan(
-            size, length, outage
-        ),
+        f"{size:,} processes, a key each; no response for ten minutes": Plan(size, length, outage),
         f"{size:,} processes, one key; 503 for ten minutes, then every token is revoked": Plan(
             size, length, outage, kind="503", one_key=True, revoked_at=length * 0.75, seed=2
         ),

@@ -37,7 +37,7 @@ class Place(NamedTuple):
     segment: int
     offset: int
     within: int = 0
-    """Of the events that were stored together and lie at the offset, those that come before it."""
+    """The number of events before it at the same offset, where some were stored together."""
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
