@@ -111,6 +111,19 @@ def test_the_counts_of_a_long_life_take_no_memory() -> None:
     assert len(gate.dropped._parts) == 1
 
 
+def test_events_that_are_dropped_wake_the_driver_before_their_count_grows_long() -> None:
+    """Not each of them: it has nothing to do."""
+    driver = Driver(before_send=lambda _: None)
+    assert driver.buffer.send(event(1)).encoded == b""
+    assert driver.wakes == 0
+    for _ in range(1_000):
+        driver.buffer.send(event(1))
+    assert driver.wakes > 0
+    driver.poll()
+    assert driver.buffer.stats().dropped == 1_001
+    assert len(driver.outbox.gate.dropped._parts) == 1
+
+
 def test_an_event_larger_than_the_queue_fails() -> None:
     """An event that can never fit fails like one that does not fit now; nothing hangs."""
     driver = Driver(max_queue_bytes=50)

@@ -24,6 +24,11 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "batches/own_log.py",
             "Own.come: without the if in for each in deliveries if each.position is not None",
         ),
+        (
+            "batches/backlog.py",
+            "Backlog._enter: without the if in for each in entries if each.position is not None",
+        ),
+        ("batches/own_log.py", "Own.moved: if delivery.position is not None: always"),
         ("reporting/lines.py", "line: wake_at is None or timer is None: and <-> or"),
     ],
     "type checkers alone need it: None comes from nothing": [
@@ -47,6 +52,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #5"),
         ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #6"),
         ("batches/issued_at.py", "Stamper.stamped: b'': other bytes"),
+        ("batches/own_log.py", "Own.__init__: False -> True #2"),
         ("batches/triggers.py", "Triggers.__init__: '': another text"),
         ("sending/attempt.py", "Attempt.__init__: 0 + 1"),
         ("sending/attempt.py", "Attempt.__init__: 0.0 + 1"),
@@ -178,6 +184,56 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
         ("settle.py", "Waiters.take: if self._of_deliveries: always"),
     ],
+    "speed alone: the bytes are added up anew": [
+        (
+            "buffer.py",
+            "Buffer._accept: if len(arrivals) != items or arrivals[0] is not folded: always",
+        ),
+        (
+            "buffer.py",
+            "Buffer._accept: if len(arrivals) != items or arrivals[0] is not folded: always #2",
+        ),
+        ("buffer.py", "Buffer._accept: items += 1: Add -> Sub"),
+        (
+            "buffer.py",
+            "Buffer._accept: if len(arrivals) == items and arrivals[0] is folded: never",
+        ),
+    ],
+    "speed alone: there is nothing to count": [
+        ("batches/backlog.py", "Backlog.gone: if self._gate.read: always"),
+        ("batches/gate.py", "Gate.fold: if items + events > 1: always"),
+        ("batches/gate.py", "Gate.fold: items + events > 1: Gt -> GtE"),
+    ],
+    "a check of our own that never fails": [
+        ("buffer.py", "Buffer.put_all: zip(events, positions, strict=True): without strict"),
+        ("buffer.py", "Buffer.put_all: True -> False #3"),
+        (
+            "batches/backlog.py",
+            (
+                "Backlog._take: zip(events, self._read_back(events, reading), strict=True): "
+                "without strict"
+            ),
+        ),
+        ("batches/backlog.py", "Backlog._take: True -> False"),
+        (
+            "batches/upkeep.py",
+            "Upkeep._stored_again: zip(entries, positions, strict=True): without strict",
+        ),
+        ("batches/upkeep.py", "Upkeep._stored_again: True -> False"),
+        ("batches/issued_at.py", "stamps_of: zip(deliveries, events, strict=True): without strict"),
+        ("batches/issued_at.py", "stamps_of: True -> False"),
+        (
+            "batches/issued_at.py",
+            "Stamper.before: zip(part.deliveries, part.events, strict=True): without strict",
+        ),
+        ("batches/issued_at.py", "Stamper.before: True -> False"),
+    ],
+    "the one is nothing as well as the other": [
+        ("batches/backlog.py", "Backlog.take_noted: return []: None"),
+        ("batches/spooled.py", "SpooledOutbox._failing: return []: None"),
+        ("batches/batch.py", "Part.noted: '': another text"),
+        ("batches/batch.py", "Part.noting: '': another text"),
+    ],
     "speed alone: more names are looked for, and the first is taken": [
         ("advice.py", "advice: 1 + 1"),
     ],
@@ -235,6 +291,10 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
     ],
     "a choice: of two that are equal either could be named": [
+        (
+            "batches/backlog.py",
+            "Backlog.left: sum((log.size for log in logs)) > COUNTED: Gt -> GtE",
+        ),
         ("batches/outbox.py", "Outbox.close: deadline < earlier: Lt -> LtE"),
         ("sending/backoff.py", "Backoff.hold: now + wait > self.long_hold_until: Gt -> GtE"),
         ("sending/context.py", "Context.retry: hold > attempt.not_before: Gt -> GtE"),

@@ -115,3 +115,18 @@ def test_other_customers_leave_a_batch_that_steps_aside() -> None:
     assert (set(batch.customers), set(rest.customers)) == ({"a"}, {"b", "c"})
     assert (batch.oldest, rest.oldest) == (4.0, 2.0)
     assert batch.without_part() is None
+
+
+def test_a_part_that_keeps_its_events_stays_the_same() -> None:
+    """It goes again under its key, if it was sent; what is left of a part is a new one."""
+    deliveries = [Delivery(b"{%d}" % n, 0.0, "abaca"[n], None) for n in range(5)]
+    batch = Batch(Taken(deliveries, range(5), {"a", "b", "c"}), [b"{}"] * 5, "flush")
+    for count in (1, 1, 1):
+        first, others = batch.parts.pop().split(count)
+        first.key = f"of {len(batch.parts)}"
+        batch.parts += first, others
+    batch.parts[-1].key = "of 3"
+    rest = batch.without_part()
+    assert rest is not None
+    assert [part.key for part in batch.parts] == ["of 0", "of 2", ""]
+    assert [part.key for part in rest.parts] == ["of 1", ""]
