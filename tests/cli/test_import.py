@@ -968,6 +968,21 @@ def test_half_of_a_surrogate_pair(shell: Shell) -> None:
     assert r"cut \ud83d" in shell.read("f.jsonl.rejected.jsonl")[0]["text"]
 
 
+@pytest.mark.parametrize("options", [[], ["--batch-size", "7"], ["--in-flight", "3"]])
+def test_every_line_of_standard_input_that_was_read_is_kept(
+    shell: Shell, options: list[str]
+) -> None:
+    """The one that was read and not sent, as the import ended, too: whoever continues with the next
+    line loses none."""
+    shell.emulator.fail(Fault(status=503), route="events", times=None)
+    text = b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(450))
+    ended = shell.masivo("import", "-", "--retries", "0", *options, stdin=text)
+    assert ended.code == 6
+    kept = [each["event"]["n"] for each in shell.read("stdin.rejected.jsonl")]
+    assert f"{len(kept)} lines of standard input were read" in ended.err
+    assert kept == list(range(len(kept)))
+
+
 def test_an_incomplete_end_of_standard_input(shell: Shell) -> None:
     """Nothing can follow it: it is rejected, and kept."""
     ended = shell.masivo("import", "-", stdin=json.dumps(event(1)).encode() + b'\n{"type"')

@@ -131,12 +131,14 @@ class Importer:
         for chunk in _chunks(records, self._ahead):
             sent = ledger.outstanding or ledger.accepted
             ledger.probing = self._wary and not sent and _seems_wrong(chunk)
-            for record in chunk:
+            for number, record in enumerate(chunk):
                 if record.skip:
                     ledger.skipped(record)
                 elif record.problem is not None:
                     self._reject(record, record.problem)
                 elif not self._submit(record):
+                    if self._lines.is_stream:  # it cannot be read again
+                        ledger.unsent(chunk[number:])
                     return False
                 elif ledger.probing and ledger.outstanding:
                     if not self._make_room(0):

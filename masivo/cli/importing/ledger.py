@@ -82,6 +82,11 @@ class Ledger:
         self.outstanding_bytes += record.size
         self._take(_Entry(record, delivery, done=False))
 
+    def unsent(self, records: list[Record]) -> None:
+        """Add records that were read, and not passed to the client, as the import ends."""
+        for record in records:
+            self._take(_Entry(record, None, done=False, error=self.failure))
+
     def skipped(self, record: Record) -> None:
         """Add a record that an earlier run has accounted for."""
         if record.end > self.state.lines:
