@@ -607,6 +607,21 @@ def test_an_adopted_customer_that_fails_stays_on_disk_and_stops_nobody() -> None
     assert driver.files(".log") == []
 
 
+def test_a_batch_that_is_larger_than_memory_stops_nobody() -> None:
+    """Another client had noted it, whose batches were larger, and it always fails."""
+    first = SpoolDriver(batch_size=2_000)
+    first.send(*(event(n, "bad") for n in range(2_000)))
+    first.grant()
+    assert len(numbers(first.batch())) == 2_000
+    first.send(event(10_000, "good"))
+    driver = killed(first, max_retries=0, max_queue=50, batch_size=1_000)
+    delivered: list[int] = []
+    driver.buffer.use()
+    driver.poll()
+    serve(driver, 60.0, poisoned(driver, delivered))
+    assert delivered == [10_000]
+
+
 def test_an_event_that_comes_while_its_customer_is_read_again_keeps_its_place() -> None:
     """Whether the read that is out has found it or not."""
     driver = SpoolDriver(max_retries=0, max_queue=1_600)
@@ -653,11 +668,16 @@ def test_an_event_behind_others_stays_there_while_another_customer_is_read_again
     assert [n for n in accepted if n >= 10] == [10, 11, 12]
 
 
-def test_a_flush_counts_events_that_went_back_to_disk_once() -> None:
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_flush_counts_events_that_went_back_to_disk_once(adopted: bool) -> None:
     """It waits for them if the API takes them before any is given up."""
     driver = SpoolDriver(max_retries=0, max_queue=1_000)
     delivered: list[int] = []
     driver.send(*(event(n, "bad") for n in range(1_500)), event(10_000, "good"))
+    if adopted:
+        driver = killed(driver, max_retries=0, max_queue=1_000)
+        driver.buffer.use()
+        driver.poll()
     serve(driver, 60.0, poisoned(driver, delivered))
     ticket = driver.flush()
     recover(driver, 600.0)
@@ -1223,6 +1243,8 @@ def delivers_the_rest(driver: SpoolDriver, which: list[int], *, of: int) -> None
     assert [n for each in recover(driver) for n in numbers(each)] == which
     stats = driver.buffer.stats()
     assert (stats.accepted, stats.delivered, stats.spooled, stats.queued) == (of, of, 0, 0)
+    gate = driver.outbox.gate
+    assert (gate.pending, gate.ended_bytes) == (0, gate.count()[2])
 
 
 def test_an_event_stays_behind_one_that_was_stored_alone_during_its_call() -> None:
@@ -1472,6 +1494,20 @@ def test_an_event_that_was_stored_again_leaves_the_disk_when_it_is_delivered() -
     after = killed(driver)
     after.flush()
     assert recover(after) == []
+
+
+def test_an_event_that_was_stored_again_is_not_read_from_there() -> None:
+    """It is still in memory, and in flight."""
+    driver = SpoolDriver(max_queue=2, batch_size=1, max_in_flight=2)
+    driver.sign_in()
+    driver.send(event(1, "a"), event(2, "b"))
+    first, second = driver.out
+    driver.disk.files.clear()
+    driver.advance(31.0)
+    driver.send(event(3, "c"))
+    driver.accept(first)
+    driver.accept(second)
+    assert [numbers(each) for each in recover(driver)] == [[3]]
 
 
 def test_an_event_that_is_delivered_while_it_is_stored_again_leaves_the_disk() -> None:
