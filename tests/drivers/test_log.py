@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -180,6 +181,24 @@ def test_a_warning_that_comes_while_others_are_printed_is_printed_too(
         handler.handle(warning(Busy()))
         handler.print()
     assert capsys.readouterr().err == "masivo: first\nmasivo: busy\n"
+
+
+def test_warnings_that_two_threads_print_are_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another may print what one of them is about to."""
+    printed: list[str] = []
+
+    class Busy(io.StringIO):
+        def write(self, text: str) -> int:
+            printed.append(text)
+            handler.print()  # as the other thread does
+            return len(text)
+
+    monkeypatch.setattr("sys.stderr", Busy())
+    with unseen() as handler:
+        for message in "ab":
+            handler.handle(warning(message))
+        handler.print()
+    assert printed == ["masivo: a\n", "masivo: b\n"]
 
 
 @pytest.mark.parametrize("name", [None, "masivo"])

@@ -172,6 +172,7 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "the first file of a process is always a new one": [
         'masivo/spool/rejected.py RejectedFiles.__init__: self._name = "" => self._name = "XXXX"',
+        "masivo/spool/rejected.py RejectedFiles.__init__: self._size = 0 => self._size = None",
     ],
     "nothing follows the loop": [
         "masivo/_sync/session.py Session.work: break => return",
