@@ -61,6 +61,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("token/life.py", "Token.__init__: 0.0 + 1 #3"),
         ("token/life.py", "Token.__init__: 1.0 + 1"),
         ("sending/context.py", "Context.__init__: False -> True #2"),
+        ("sending/server_clock.py", "ServerClock.__init__: 0.0 + 1"),
     ],
     "never read": [
         ("batches/spooled.py", "SpooledOutbox.release: False -> True"),
@@ -171,6 +172,13 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         (
             "events/encoding.py",
             "encoder: brand_id is None or type(brand_id) is str: and <-> or",
+        ),
+        (
+            "events/encoding.py",
+            (
+                "encoder: if not (type(customer) is str and type(kind) is str and (brand_id is "
+                "None or type(brand_id) is str) and customer and (kind not in doubtful)): always"
+            ),
         ),
         ("events/plain.py", "_LARGE: 300 + 1"),
         ("events/plain.py", "_convert: exact.adjusted() > _LARGE: Gt -> GtE"),
