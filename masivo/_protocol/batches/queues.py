@@ -373,7 +373,7 @@ class InOrder:
         self.arrived += len(deliveries)
         if self._settled:
             for entry in entries:
-                if (entry[1].customer or "") in self._settled:
+                if entry[1].customer in self._settled:
                     self._pass(entry)
                 else:
                     self._waiting.append(entry)
@@ -402,7 +402,7 @@ class InOrder:
             entries.append(self._leave(place))
             total += cost
         self._bytes -= total
-        customers = {each.customer or "" for _, each in entries}
+        customers = {each.customer for _, each in entries}
         self.busy |= customers
         return _taken(entries, customers)
 
@@ -413,7 +413,7 @@ class InOrder:
             place = back if back and not (waiting and waiting[0][0] < back[0][0]) else waiting
             if not place:
                 return None
-            if not busy or (place[0][1].customer or "") not in busy:
+            if not busy or place[0][1].customer not in busy:
                 return place
             self._pass(self._leave(place))
 
@@ -424,7 +424,7 @@ class InOrder:
     def _pass(self, entry: _Entry) -> None:
         """Keep an event until its customer is released."""
         self._bytes -= size(entry[1].encoded) + 1
-        self._passed.setdefault(entry[1].customer or "", []).append(entry)
+        self._passed.setdefault(entry[1].customer, []).append(entry)
 
     def _settle(self) -> None:
         """Pass over all events of customers that have a batch."""
@@ -435,7 +435,7 @@ class InOrder:
         self._back.clear()
         self._waiting.clear()
         for entry in entries:
-            if (entry[1].customer or "") in self.busy:
+            if entry[1].customer in self.busy:
                 self._pass(entry)
             else:
                 self._waiting.append(entry)
@@ -477,7 +477,7 @@ class InOrder:
         entries = sorted([*self._back, *self._waiting, *passed])
         if customers is None:
             return entries
-        return [each for each in entries if (each[1].customer or "") in customers]
+        return [each for each in entries if each[1].customer in customers]
 
     def substitute(self, others: Mapping[int, Delivery]) -> None:
         """See ``PerCustomer``."""
