@@ -117,12 +117,14 @@ GUARDED = """
         assert "fixture masivo_emulator" in done.stderr
 
     def test_the_shell_is_not_seen():
-        assert not {"MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED"} & set(os.environ)
+        ours = {"MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED", "MASIVO_SPOOL"}
+        assert not ours & set(os.environ)
 
     @pytest.mark.masivo_real_api
     def test_opted_out():
         assert os.environ["MASIVO_API_KEY"] == "shell-key"
         assert os.environ["MASIVO_DISABLED"] == "1"
+        assert os.environ["MASIVO_SPOOL"] == "var/events"
         assert "masivo.ai" in repr(masivo.Client(base_url=REAL))
         assert "MASIVO_LOOPBACK_ONLY" not in os.environ
 
@@ -144,6 +146,7 @@ def test_no_client_reaches_another_host(
     child; but where the test is marked so, and then with what the shell has set."""
     monkeypatch.setenv("MASIVO_API_KEY", "shell-key")
     monkeypatch.setenv("MASIVO_DISABLED", "1")
+    monkeypatch.setenv("MASIVO_SPOOL", "var/events")
     run(GUARDED, *workers, "--strict-markers", passed=11, apart=bool(workers))
 
 

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["NOWHERE", "OURS", "Environment", "address"]
 
-_NAMES = "MASIVO_API_KEY", "MASIVO_BASE_URL", "MASIVO_DISABLED", _guard.LOOPBACK_ONLY
+_NAMES = (
+    "MASIVO_API_KEY",
+    "MASIVO_BASE_URL",
+    "MASIVO_DISABLED",
+    "MASIVO_SPOOL",
+    _guard.LOOPBACK_ONLY,
+)
 
 
 def address(key: str, url: str) -> dict[str, str]:
