@@ -231,7 +231,7 @@ def test_an_event_that_the_api_would_reject_fails_an_expectation(
     """The message says what is wrong with it."""
     client = masivo.Client()  # one that nobody holds would send at once
     client.send_analytics_event(event("c1", product={"sku": 5}))
-    with pytest.raises(AssertionError, match=r"the API would reject it: .*product\.sku"):
+    with pytest.raises(AssertionError, match=r"the API would reject it: product\.sku"):
         masivo_events.expect(customer_id="c1")
 
 

@@ -143,8 +143,9 @@ class MasivoEvents(Sequence["dict[str, Any]"], Advised):
             problem = problem_with(event, now=now, reserved=frozenset())
             if problem is not None:
                 call = report.call("expect", wanted, count=count)
+                why = problem.removeprefix(".")
                 raise AssertionError(
-                    f"the event was sent, but the API would reject it: {problem}\n  {call}\n"
+                    f"the event was sent, but the API would reject it: {why}\n  {call}\n"
                     + "\n".join(report.listing("it is:", [event]))
                 )
         return matching[0] if count is None else matching
