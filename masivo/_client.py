@@ -68,8 +68,9 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         on_error: called with a FailedEvent, once for each accepted event that finally fails, on the
             package's own thread or in the client's loop. It must not wait for the client. Default:
             none.
-        on_activity: called there, too, with a small value (Activity) for each step of the client's
-            work, one call at a time and in order. It must not wait for the client. Default: none.
+        on_activity: called where ``on_error`` is, with a small value (Activity) for each step of
+            the client's work, one call at a time and in order. It must not wait for the client.
+            Default: none.
         before_send: called with a copy of each event, in the call to send, before the event is
             checked. The mapping that it returns is sent in the event's place; None drops the event.
             If it raises an Exception, the call raises a MasivoValidationError. It also runs in

@@ -65,7 +65,7 @@ _COUNTERS: Final = (
     ("masivo.events.dropped", "dropped", "{event}", "Events that before_send dropped"),
     ("masivo.events.overflowed", "overflowed", "{event}", "Events that found the buffer full"),
     ("masivo.events.adopted", "adopted", "{event}", "Events taken over from earlier processes"),
-    ("masivo.batches.retried", "retries", "{batch}", "Batches that were sent again"),
+    ("masivo.batches.retried", "retries", "{batch}", "Retries of batches"),
 )
 """Name, attribute of ``Stats``, unit and description of each counter that is read from it."""
 

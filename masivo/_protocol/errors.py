@@ -8,8 +8,8 @@ responses are made in ``wire/responses``.
     │   └── MasivoServerKeyError   a SERVER key was used where a CLIENT key belongs
     ├── MasivoNetworkError         no usable response: DNS, connect, TLS, timeout, …
     ├── MasivoValidationError      the event is invalid: it was never buffered (a ValueError)
-    ├── MasivoConfigError          a constructor argument is wrong (a ValueError)
-    ├── MasivoQueueFullError       the buffer was full
+    ├── MasivoConfigError          a setting, or the timeout of a call, is wrong (a ValueError)
+    ├── MasivoQueueFullError       the buffer, the spool or its disk was full
     └── MasivoClosedError          the client was closed or destroyed first
 """
 

@@ -133,8 +133,9 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
     """Take events from clients in any language, keep them, and deliver them.
 
     Clients send to it as they send to the API. Their base_url is the one that it prints when it
-    starts; their key is one of MASIVO_RELAY_KEYS (separated by commas; without it, MASIVO_API_KEY).
-    The relay delivers with MASIVO_API_KEY to MASIVO_BASE_URL.
+    starts; their key is one of MASIVO_RELAY_KEYS (separated by commas; without it, the API's key).
+    The API's key comes from --key-file, else MASIVO_API_KEY; its address from --base-url, else
+    MASIVO_BASE_URL.
 
     A batch gets a 200 when it is kept, and not before. SIGTERM, SIGHUP and Ctrl-C end the relay
     within 10 seconds, with exit code 0; events that are not delivered by then stay in the store.
