@@ -96,7 +96,7 @@ class Connection:
         self._process = os.getpid()
         self._born = self.idle_since = now()
 
-    def secure(self, context: ssl.SSLContext, host: bytes) -> None:
+    def secure(self, context: ssl.SSLContext, host: str) -> None:
         """Speak TLS from now on. ``is_secure`` does the handshake.
 
         No ``close_notify`` is ever sent: in the child of a fork it would end the connection of the

@@ -112,7 +112,7 @@ class Transport:
                 connection = Connection(await self._connect(addresses, until))
                 if context is not None:
                     lacks = "no secure connection"
-                    connection.secure(context, self._host)
+                    connection.secure(context, self._host.decode())
                     await self._go_on(connection, connection.is_secure, until)
                 self._left(until)
             lacks = "no response"
