@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -96,7 +97,9 @@ class Server:
             return self._changed.wait_for(lambda: self.accepted > more_than, LIMIT)
 
     def interrupt(self, shown: str) -> None:
-        """Press Ctrl-C, and wait until it has ended."""
+        """Press Ctrl-C, and wait until it has ended. Not in the moment of its last response, where
+        wsgiref catches even a KeyboardInterrupt."""
+        time.sleep(0.2)
         os.killpg(self._process.pid, signal.SIGINT)
         self._process.wait(LIMIT)
         self._thread.join(LIMIT)
