@@ -444,11 +444,14 @@ def test_a_child_of_multiprocessing_says_what_it_lost(tmp_path: Path, emulator: 
                 print("clients:", len(clients))
             close(clients)
 
+        clients = []
+
         def work():
             _process.deliver = deliver
-            others = Client(base_url=f"{os.environ['MASIVO_BASE_URL']}/other")
-            others.send_analytics_event(event(0))
-            Client().send_analytics_event(event(1))
+            clients.append(Client(base_url=f"{os.environ['MASIVO_BASE_URL']}/other"))
+            clients.append(Client())
+            for n, client in enumerate(clients):
+                client.send_analytics_event(event(n))
 
         if __name__ == "__main__":
             process = multiprocessing.get_context("fork").Process(target=work)
