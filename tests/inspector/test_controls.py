@@ -141,6 +141,8 @@ def test_every_control(emulator: Emulator, open_page: OpenPage) -> None:
     everything = page.locator("#events-count").text_content() or ""
     hands.take("#filter-type").fill("purch")
     shows(page, "#events-count", re.compile(" of "))
+    others = rows(page, "events").filter(has_text="ADD_TO_CART")
+    others.first.wait_for(state="detached")  # rows are drawn a frame later
     assert set(rows(page, "events").locator("td:nth-child(2)").all_text_contents()) == {
         "CD_PURCHASE"
     }
