@@ -82,7 +82,9 @@ def test_other_accounts_are_left_alone_and_counted(
 def test_logs_of_a_replaced_key_are_adopted_on_demand(
     folder: Path, make: Callable[..., Spool]
 ) -> None:
-    """Those of the same ``base_url``, and no others; live ones never."""
+    """Those of the same ``base_url``, and no others; live ones never, nor what says nothing of
+    itself."""
+    (folder / "v1-00-1.lock").write_bytes(b"damaged")
     for key, url in (("former", URL), (KEY, "https://other.test"), ("live", URL)):
         spool = make(key, url=url)
         spool.append(key.encode(), 1.0, True)
