@@ -89,7 +89,10 @@ class _Job:
 @click.option("--brand", type=utf8, metavar="ID", help="Brand ID of events without one.")
 @click.option("--no-brand", is_flag=True, help="Send brand_id null in events without a brand.")
 @click.option(
-    "--delimiter", type=utf8, metavar="CHAR", help="CSV: default a comma; 'tab' for tabs."
+    "--delimiter",
+    type=utf8,
+    metavar="CHAR",
+    help="CSV: default a comma, for .tsv a tab; 'tab' for tabs.",
 )
 @click.option(
     "--quote/--no-quote",

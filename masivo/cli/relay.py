@@ -138,8 +138,8 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
     MASIVO_BASE_URL.
 
     A batch gets a 200 when it is kept, and not before. SIGTERM, SIGHUP and Ctrl-C end the relay
-    within 10 seconds, with exit code 0; events that are not delivered by then stay in the store.
-    The relay also serves /health, /ready and /metrics (for Prometheus).
+    within 10 seconds, with exit code 0, not 130; events that are not delivered by then stay in the
+    store. The relay also serves /health, /ready and /metrics (for Prometheus).
 
     \b
     masivo relay --spool /var/lib/masivo

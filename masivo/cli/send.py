@@ -24,7 +24,9 @@ _OWN_OPTIONS = {"type": "TYPE", "customer_id": "--customer", "brand_id": "--bran
 @click.command(epilog=TABLE, short_help="Send one event.")
 @click.argument("type_", type=fields.utf8, metavar="TYPE")
 @click.option("--customer", type=fields.utf8, required=True, metavar="ID", help="Customer ID.")
-@click.option("--brand", type=fields.utf8, metavar="ID", help="Brand ID.")
+@click.option(
+    "--brand", type=fields.utf8, metavar="ID", help="Brand ID; required without --no-brand."
+)
 @click.option("--no-brand", is_flag=True, help="The event has no brand.")
 @click.option(
     "-d",
