@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .delivery import Claim, CloseTicket, Delivery, Origin, Outcome, Ticket
-    from .reporting.activity import Activity
-    from .storage.work import StoreWork
-    from .values import FailedEvent, OnError, Request
+from .delivery import Claim, CloseTicket, Delivery, Origin, Outcome, Ticket
+from .reporting.activity import Activity
+from .storage.work import StoreWork
+from .values import FailedEvent, OnError, Request
 
 __all__ = ["ErrorCall", "Logger", "Output", "Settled"]
 

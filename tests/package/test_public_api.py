@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import pydoc
 from difflib import unified_diff
 from typing import TYPE_CHECKING
+
+import pytest
 
 from . import public_api
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+
+@pytest.mark.parametrize("name", public_api.MODULES)
+def test_help_shows_a_public_module(name: str) -> None:
+    """`help(masivo.protocol)` works: the types in each signature can be evaluated."""
+    assert name in pydoc.render_doc(importlib.import_module(name))
 
 
 def test_the_public_interface_is_as_recorded() -> None:
