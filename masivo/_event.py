@@ -63,7 +63,8 @@ class _Fields(TypedDict, total=False):
     metadata: Mapping[str, object]
     """Anything of your own."""
     issued_at: Moment
-    """The time at which it happened: at most 72 hours ago, not in the future. Stamped if absent."""
+    """The time at which it happened, as an aware datetime or ISO 8601 text: at most 72 hours ago,
+    not in the future. Stamped if absent."""
 
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ to hand outcomes to waiters. How to call it:
    client of the account with ``Engine.attach``, which gives its ``Buffer``; ``configure``
    makes the settings. Clients share a token by sharing an engine.
 2. Feed inputs: ``buffer.send(event)``, ``buffer.flush()``, ``buffer.drain()``, ``buffer.token()``,
-   ``buffer.close(timeout)``, ``buffer.destroy()``, ``buffer.cancel(ticket)`` (for a drain that
-   was given up); ``engine.hand_back(id, result)``. They never wait and may come from anywhere, a
-   signal handler or a finalizer included. ``send`` calls ``wake`` when a poll is needed; after
-   any other input, poll.
+   ``buffer.close(timeout)``, ``buffer.destroy()``, ``buffer.cancel(ticket)`` (for a flush or a
+   drain that was given up); ``engine.hand_back(id, result)``. They never wait and may come from
+   anywhere, a signal handler or a finalizer included. ``send`` calls ``wake`` when a poll is
+   needed; after any other input, poll.
 3. Call ``Engine.poll``, in one place at a time. It returns an ``Output``, once.
 4. Start its ``requests``. Each must come back by ``hand_back``, once, as a ``Response`` of whatever
    status, or as a ``Failure``, whatever your HTTP library raises: an exception that slips past is
@@ -19,8 +19,8 @@ to hand outcomes to waiters. How to call it:
    ``MAX_BODY`` bytes (``read_body`` takes gzip off); bound each by ``request.timeout``, from
    connecting to last byte. If a response breaks off after its headers, give its status to the
    Failure: after a 2xx the batch is not sent again. Call ``Engine.do_work`` with each of its
-   ``storage``, where that may block; it hands the result back. There is none unless you give a
-   ``store`` to ``Engine.attach``, such as ``masivo.spool.Spool``.
+   ``storage``, on a thread that may block; it hands the result back. There is none unless you give
+   a ``store`` to ``Engine.attach``, such as ``masivo.spool.Spool``.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
    logs, calls ``on_activity`` and ``on_error``, and last gives closes their outcome. A call from
    inside these two that would wait for your driver must raise a RuntimeError instead.

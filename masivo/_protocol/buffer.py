@@ -105,7 +105,8 @@ class Buffer(Origin):
         """Accept events that were checked and encoded elsewhere: all of them, or none.
 
         Args:
-            events: each in the form of ``events/form``, and its customer.
+            events: each in the form that ``masivo/_protocol/events/form.py`` describes, and its
+                customer.
 
         Raises:
             MasivoClosedError: the client is closed.

@@ -102,8 +102,8 @@ class Failed:
 class Claim:
     """A claim of a failure, which ``on_error`` makes by returning.
 
-    It holds the failure until ``end``, so that the failure is not reported meanwhile. After that, a
-    reference to the claim, such as one from the traceback of an error in ``on_error``, does not.
+    It holds the failure until ``end``, so that the failure is not reported meanwhile. After that it
+    holds nothing, even while the traceback of an error in ``on_error`` refers to it.
     """
 
     __slots__ = ("_delivery", "_failed")

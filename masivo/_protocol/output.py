@@ -59,7 +59,7 @@ class Output(msgspec.Struct):
     requests: list[Request] = []
     """Requests to send; the result of each is handed back by ``Engine.hand_back``."""
     storage: list[StoreWork] = []
-    """Work on stores, to be run where it may block; each result is handed back likewise."""
+    """Work on stores, to be run on a thread that may block; each result is handed back likewise."""
     settled: list[Settled] = []
     """Deliveries whose waiters are to be woken."""
     tickets: list[Ticket] = []

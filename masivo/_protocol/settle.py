@@ -25,9 +25,9 @@ __all__ = ["Waiters", "settle"]
 class Waiters:
     """The waiters: functions to be called when a delivery or a ticket has its outcome.
 
-    It tells the client of a delivery that a caller waits for it, or has given up. Its methods need
-    no lock: each is one step on a dict. A waiter first registers, then checks for the outcome; the
-    driver first polls, which sets outcomes, then checks for waiters.
+    It tells a delivery's client that a caller waits, or has given up. Its methods need no lock:
+    each is one step on a dict. A waiter first registers, then checks for the outcome; the driver
+    first polls, which sets outcomes, then checks for waiters.
     """
 
     def __init__(self) -> None:

@@ -219,7 +219,7 @@ class Stats(_Value):
     failed: int
     """Accepted events that ended with an error, and are not kept in a spool."""
     overflowed: int
-    """Events not accepted because the buffer was full."""
+    """Events not accepted because the buffer was full, or the spool or its disk."""
     dropped: int
     """Events that ``before_send`` dropped."""
     adopted: int

@@ -135,7 +135,7 @@ class LongHold(Activity, frozen=True):
 
 
 class EventsQueued(Activity, frozen=True):
-    """Events were taken from the inbox."""
+    """Events that were sent since the last poll were taken into the buffer."""
 
     events: int
     pending: int

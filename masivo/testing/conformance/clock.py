@@ -40,7 +40,7 @@ class VirtualClock:
         self._waits: dict[object, _Wait] = {}  # by thread, or by alarm
 
     def applies(self) -> bool:
-        """Return True: sessions that are made now always use it."""
+        """Return True: clients that are made now always use it."""
         return True
 
     def monotonic(self) -> float:
