@@ -116,7 +116,7 @@ class Claim:
         """Claim the failure, or leave it unclaimed.
 
         Args:
-            taken: True if ``on_error`` has returned, False if it has raised.
+            taken: True if ``on_error`` has run to its end.
         """
         failed, delivery = self._failed, self._delivery
         self._failed = self._delivery = None
@@ -195,7 +195,8 @@ class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
     """
 
     encoded: bytes
-    """The event (see ``events/encoding.py`` for its form); empty once it has an outcome."""
+    """The event (``masivo/_protocol/events/form.py`` describes its form); empty once it has an
+    outcome."""
     at: float
     """The time at which it was accepted, on the engine's clock."""
     customer: str
