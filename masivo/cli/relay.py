@@ -137,8 +137,8 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
     The API's key comes from --key-file, else MASIVO_API_KEY; its address from --base-url, else
     MASIVO_BASE_URL.
 
-    A batch gets a 200 when it is kept, and not before. SIGTERM, SIGHUP and Ctrl-C end the relay
-    within 10 seconds, with exit code 0, not 130; events that are not delivered by then stay in the
+    A batch gets a 200 when it is kept, and not before. SIGTERM, SIGHUP and Ctrl-C end a running
+    relay within 10 seconds, with exit code 0; events that are not delivered by then stay in the
     store. The relay also serves /health, /ready and /metrics (for Prometheus).
 
     \b
