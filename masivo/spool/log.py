@@ -129,7 +129,8 @@ class Log:
         self._removed = Ranges()
         self._unwritten = Ranges()  # removals that are not in a file yet
         self._open: list[tuple[Note, Ranges]] = []  # batches that an earlier owner had noted
-        self._to_sweep = False  # a segment has become whole
+        self.to_sweep: bool = False
+        """True if a segment may be left without an event."""
         self._damaged = 0  # bad parts that no window has reported yet
         self._is_torn = False  # the last bad part is one of ``torn``
         if tail is None:
@@ -225,7 +226,7 @@ class Log:
         return self._window(found, place, end=True)
 
     def _window(self, found: list[Stored], after: Place, *, end: bool) -> Window:
-        if self._to_sweep:
+        if self.to_sweep:
             self._sweep()
         damaged, self._damaged = self._damaged, 0
         return Window(found, after, end, damaged)
@@ -262,7 +263,7 @@ class Log:
             self._damaged += 1
         else:
             if not (is_growing or segment.whole):
-                segment.whole = self._to_sweep = True
+                segment.whole = self.to_sweep = True
 
     def _enter(self, segment: Segment, start: int, position: int) -> None:
         """Enter the position of a record that is read for the first time."""
@@ -319,7 +320,11 @@ class Log:
         self._removed.update(ranges)
         self._unwritten.update(ranges)
         self._write_removals()
-        self._sweep(ranges)
+        if not self.to_sweep:  # deletions take time: ``tend`` does them
+            self.to_sweep = any(
+                segment.present.meets(ranges) and self._is_empty(segment)
+                for segment in self._segments.values()
+            )
 
     def _write_removals(self) -> None:
         if self._unwritten:
@@ -333,16 +338,14 @@ class Log:
         self._disk.append(_file(self.name, self._newest, "notes"), data)
         self._notes[self._newest] = self._notes.get(self._newest, 0) + len(data)
 
-    def _sweep(self, removed: Ranges | None = None) -> None:
-        """Delete segments of which nothing is left: of those that held these events, or of all."""
-        if self._to_sweep:
-            removed, self._to_sweep = None, False
+    def _is_empty(self, segment: Segment) -> bool:
+        return segment.whole and self._removed.covers(segment.present)
+
+    def _sweep(self) -> None:
+        """Delete the segments of which nothing is left."""
+        self.to_sweep = False
         for number, segment in list(self._segments.items()):
-            if (
-                segment.whole
-                and (removed is None or segment.present.meets(removed))
-                and self._removed.covers(segment.present)
-            ):
+            if self._is_empty(segment):
                 self._disk.delete(_file(self.name, number, "log"))
                 del self._segments[number]
         # The notes beside a segment are of events in it and in those before it.
@@ -381,7 +384,8 @@ class Log:
 
     def tend(self, most: int) -> None:
         """Begin a new segment if the newest is large, or could not grow: on a full disk, it would
-        never give back the room of its delivered events. Write removals that could not be written.
+        never give back the room of its delivered events. Write removals that could not be written,
+        and delete segments of which nothing is left.
 
         Args:
             most: the bytes from which on a segment is large.
@@ -398,6 +402,8 @@ class Log:
             except (OSError, LostError):
                 pass  # later
         self._write_removals()
+        if self.to_sweep:
+            self._sweep()
 
     def _rotate(self, tail: DiskTail) -> None:
         tail.move(_file(self.name, self._newest + 1, "log"))
@@ -405,7 +411,6 @@ class Log:
         self._growing = self._newest
         self._segments[self._newest] = Segment()
         self._finish(closed)
-        self._sweep()
 
     def _finish(self, number: int) -> None:
         """Read a segment to its end."""

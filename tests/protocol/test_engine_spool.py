@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo import MasivoClosedError
+from masivo._protocol.batches.adoption import SCAN
 from masivo._protocol.events.form import size
 from masivo._protocol.json import encode
 from masivo.protocol import Api, Failed, FlushResult, Note, StoreError, StoreWork, unwrap
@@ -161,16 +162,24 @@ def test_each_part_of_a_rejected_batch_is_noted() -> None:
 
 
 def test_a_flush_ends_when_the_removals_are_written() -> None:
-    """What it reports as delivered is not sent again after a crash."""
+    """What it reports as delivered is not sent again after a crash. A removal is written at once,
+    or after the work that is out."""
     driver = SpoolDriver()
     driver.sign_in()
     driver.send_numbers(1)
     ticket = driver.flush()
     driver.held = True
+    driver.advance(SCAN)
+    assert len(driver.works) == 1, "upkeep"
     driver.accept()
     assert ticket.claim() is None
     driver.held = False
     driver.work()
+    assert unwrap(ticket.claim()) == FlushResult(1, 0, 0)
+    driver.send_numbers(2)
+    ticket = driver.flush()
+    driver.held = True
+    driver.accept()
     assert unwrap(ticket.claim()) == FlushResult(1, 0, 0)
     after = killed(driver)
     after.flush()

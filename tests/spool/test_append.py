@@ -90,6 +90,7 @@ def test_threads_append_while_segments_come_and_go(
     for n in range(threads):
         mine = [event for event in seen if event.startswith(b"%d-" % n)]
         assert mine == [b"%d-%06d" % (n, m) for m in range(each)]
+    spool.tend()
     assert len(files(folder, "log")) <= 2
     spool.release()
     assert listing(folder) == []
@@ -115,6 +116,7 @@ def test_a_write_that_comes_too_late_for_its_segment_is_repeated(
         assert spool.tend()
         assert spool.own is not None
         spool.own.remove([first, second])
+        assert spool.tend()
         assert [path.name[-5] for path in files(folder, "log")] == ["2"]
         os.write(former, data)
         os.close(former)

@@ -85,6 +85,8 @@ def test_a_segment_is_small_beside_the_bound(folder: Path, make: Callable[..., S
     before = sum(path.stat().st_size for path in folder.iterdir())
     assert spool.own is not None
     spool.own.remove(positions[:50])
+    assert spool.due
+    spool.tend()
     after = sum(path.stat().st_size for path in folder.iterdir())
     assert after < before - 35_000
 

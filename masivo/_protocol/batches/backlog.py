@@ -155,8 +155,9 @@ class Backlog:
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def gone(self, deliveries: Sequence[Delivery]) -> None:
-        """Remove events of one log that have their outcome."""
+    def gone(self, deliveries: Sequence[Delivery], *, delivered: bool = False) -> None:
+        """Remove events of one log that have their outcome. Those that were not delivered are
+        removed in a step of work: after ``on_error`` was called for them."""
         positions = [each.position for each in deliveries if each.position is not None]
         if not positions:
             return
@@ -164,15 +165,15 @@ class Backlog:
         if self._gate.read:
             self._in_memory -= _were_read(deliveries)
         log.gone(positions)
-        self._remove(log, positions)
+        (self._todo.do if delivered else self._todo.add)(self._removal(log, positions))
         if isinstance(log, Source):
             self._adoption.end(log)
 
-    def _remove(self, log: Reading, positions: list[int]) -> None:
+    def _removal(self, log: Reading, positions: list[int]) -> Callable[[], None]:
+        """A step that removes events of a log."""
         if isinstance(log, Source):
-            self._todo.add(partial(log.log.remove, positions))
-        else:
-            self._todo.add(partial(self._remove_own, positions))
+            return partial(log.log.remove, positions)
+        return partial(self._remove_own, positions)
 
     def _remove_own(self, positions: list[int]) -> None:
         if (log := self._store.own) is not None:
@@ -322,7 +323,7 @@ class Backlog:
             elif kept is None:
                 self.damaged += 1
                 reading.meet([position])
-                self._remove(reading, [position])
+                self._todo.add(self._removal(reading, [position]))
             elif not choose or reading.is_wanted(kept.customer, again=again):
                 taken.append(kept)
                 self._fresh.append(kept)

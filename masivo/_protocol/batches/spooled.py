@@ -345,7 +345,8 @@ class SpooledOutbox(LeavingOutbox):
             return
         if part.noted != part.key and not is_live(part.deliveries[0]):
             self._note(part)
-            return
+            if part.noted != part.key:
+                return  # other work on the store comes first
         if not batch.retries:
             part.well = self._aside.well
         super()._send(batch, token)
@@ -368,7 +369,7 @@ class SpooledOutbox(LeavingOutbox):
         def then(_: object) -> None:  # even after a failure the batch is sent
             part.noted = key
 
-        self._todo.add(step, then)
+        self._todo.do(step, then)
 
     def _end_too_old(self, batch: Batch) -> bool:
         """End events of the current part that the API would reject as too old; return True if there
@@ -393,7 +394,7 @@ class SpooledOutbox(LeavingOutbox):
     # ── Outcomes ─────────────────────────────────────────────────────────────────────────────
 
     def _part_delivered(self, batch: Batch, result: SendEventResult) -> None:
-        self._remove(batch.part)  # first: a flush ends after the removals
+        self._remove(batch.part, delivered=True)  # first: a flush ends after the removals
         super()._part_delivered(batch, result)
 
     def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
@@ -402,8 +403,8 @@ class SpooledOutbox(LeavingOutbox):
         self._remove(batch.part)
         super()._part_failed(batch, error, rejected=rejected)
 
-    def _remove(self, part: Part) -> None:
+    def _remove(self, part: Part, *, delivered: bool = False) -> None:
         """Remove the events of a part from the store, which makes room."""
-        self.backlog.gone(part.deliveries)
+        self.backlog.gone(part.deliveries, delivered=delivered)
         self.gate.unwritable = False
         self._upkeep.room_was_made()

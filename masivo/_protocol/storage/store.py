@@ -103,7 +103,10 @@ class RejectedEvent(msgspec.Struct, frozen=True):
 
 
 class StoredLog(Protocol):
-    """One log: a client's own, or one that it has adopted. Used in steps of work only.
+    """One log: a client's own, or one that it has adopted. Used in steps of work.
+
+    ``note`` and ``remove`` are called in polls, too, while no work is out. They may take no longer
+    than an append; the rest is for ``Store.tend``.
 
     Only ``note`` raises if something is wrong with the files.
     """
@@ -199,9 +202,9 @@ class Store(Protocol):
         ...
 
     def tend(self) -> bool:
-        """Begin new segments, and write removals that could not be written. To be called when
-        ``due``, and every 30 s. Return False if the own log was lost (others deleted its files or
-        closed its descriptors): events in memory should be appended again."""
+        """Begin new segments, delete empty ones, and write removals that could not be written. To
+        be called when ``due``, and every 30 s. Return False if the own log was lost (others deleted
+        its files or closed its descriptors): events in memory should be appended again."""
         ...
 
     def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:

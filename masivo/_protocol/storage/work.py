@@ -78,6 +78,15 @@ class Queued:
         """Add a step; ``then`` is called with its result."""
         self._steps.append((step, then))
 
+    def do(self, step: _Step, then: _Then | None = None) -> None:
+        """Do a step that takes no longer than an append: now, unless others come before it."""
+        if not self.idle:
+            self.add(step, then)
+            return
+        result = _result(step)
+        if then is not None:
+            then(result)
+
     def begin(self) -> None:
         """Start the steps that were added, unless earlier ones are out."""
         if self._out or not self._steps:
