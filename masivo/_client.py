@@ -117,6 +117,8 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         self._open(http_client)
         clients.add(self)
 
+    _on_fork: Callable[[], None] | None = None  # see ``Spool``
+
     def _open(self, http_client: H | None) -> None:
         """Check ``http_client`` and join the clients of the same key; sets ``_buffer``."""
         raise TypeError(f"{type(self).__name__} is not a client of any world")
@@ -130,7 +132,11 @@ class ClientBase(Advised, NotCopied, Generic[H]):
 
         account = settings.account
         return Spool(
-            settings.spool, account.api_key.reveal(), account.base_url, settings.spool_max_bytes
+            settings.spool,
+            account.api_key.reveal(),
+            account.base_url,
+            settings.spool_max_bytes,
+            on_fork=self._on_fork,
         )
 
     @property

@@ -77,6 +77,7 @@ class Client(ClientBase["HttpClient"]):
 
     def _open(self, http_client: HttpClient | None) -> None:
         _process.notice_fork()  # or it would join a session of the parent
+        self._on_fork = _process.notice_fork
         self._http_client = http_client
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
         self._opener = opener_of(http_client, "Client", base_url, enabled=enabled)
@@ -86,10 +87,8 @@ class Client(ClientBase["HttpClient"]):
         account = self._settings.account
         sender = ThreadSender(self._opener)
         session = sessions.join((None, account, id(self._http_client)), sender)
-        store = self._store()
-        self._buffer = session.engine.attach(self._settings, Delivery, session, store)
+        self._buffer = session.engine.attach(self._settings, Delivery, session, self._store())
         self._attached(self._buffer, session)
-        self._stores = store is not None
         self._send = cast("Callable[[Mapping[str, object]], Delivery]", self._buffer.send)
 
     def _forked(self) -> None:
@@ -128,11 +127,9 @@ class Client(ClientBase["HttpClient"]):
             MasivoValidationError: the event is invalid; the message says where and why.
             MasivoClosedError: the client is closed.
         """
-        if self._stores:
-            self._here()  # an event is stored once, in this process's log
         send = self._send
         delivery = send(event)
-        # If its wake noticed a fork, this process has another buffer.
+        # If its wake, or its store, noticed a fork, this process has another buffer.
         return delivery if send is self._send else self._send(event)
 
     def flush(self, timeout: float | None = None) -> FlushResult:

@@ -127,6 +127,8 @@ class Spool:
         segment: bytes after which a segment is closed.
         clock: seconds since the epoch.
         also: names of logs of other accounts to adopt.
+        on_fork: called in the child of a fork that Python does not know of, at an append, which
+            then fails: the caller does without this store from then on.
     """
 
     def __init__(
@@ -138,7 +140,9 @@ class Spool:
         segment: int = _SEGMENT,
         clock: Callable[[], float] = time.time,
         also: Collection[str] = (),
+        on_fork: Callable[[], object] | None = None,
     ) -> None:
+        self._on_fork = on_fork
         self._also = frozenset(also)
         self._disk: Disk = Folder(disk) if isinstance(disk, str) else disk
         self._base_url = base_url
@@ -192,7 +196,9 @@ class Spool:
         while True:
             held = self._held
             if held is None or held.process != self._process():
-                self._notice_fork()
+                if self._notice_fork() and self._on_fork is not None:
+                    self._on_fork()
+                    raise StoreError("the spool belongs to the parent of this process")
                 self._begin(None)
                 continue
             tail = held.tail
@@ -280,11 +286,12 @@ class Spool:
     @property
     def due(self) -> bool:
         """See Store."""
-        held = self._held
+        held, own = self._held, self._own
         if held is None or held.process != self._process():
-            return False
-        own = self._own
+            return any(log.to_sweep for log in self._adopted)
         if self._full or held is not self._own_held or own is None or own.is_stuck:
+            return True
+        if own.to_sweep or any(log.to_sweep for log in self._adopted):
             return True
         try:
             return held.tail.size >= self._segment
@@ -407,11 +414,13 @@ class Spool:
         self._adopted = []
         self._disk.close()
 
-    def _notice_fork(self) -> None:
-        """Do what ``forked`` does in a child that Python does not know of. Before it adopts, too:
-        later its own logs would be dropped with its parent's."""
-        if self._owner != self._process():
-            self.forked()
+    def _notice_fork(self) -> bool:
+        """Do what ``forked`` does in a child that Python does not know of, and return True there.
+        Before it adopts, too: later its own logs would be dropped with its parent's."""
+        if self._owner == self._process():
+            return False
+        self.forked()
+        return True
 
     def forked(self) -> None:
         """See Store."""
