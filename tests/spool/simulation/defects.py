@@ -87,6 +87,9 @@ DEFECTS: Final[dict[str, Defect]] = {
     ),
     "what was delivered is not removed": becomes(Backlog, "_remove_own", nothing),
     "what was adopted and delivered is not removed": becomes(Log, "remove", nothing),
+    "what failed is removed before on_error is called": around(
+        Backlog, "gone", lambda original, self, ended, **_: original(self, ended, delivered=True)
+    ),
     "a segment is deleted with events in it": becomes(Ranges, "covers", lambda *_: True),
     "an adopted log is never let go": becomes(Log, "release", nothing),
     # ── two ends ──────────────────────────────────────────────────────────────────────────────────
