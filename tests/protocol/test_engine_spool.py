@@ -137,7 +137,7 @@ def test_a_noted_batch_goes_again_as_the_same_bytes_under_the_same_key() -> None
     driver.flush()
     first = driver.batch()
     after = killed(driver, batch_size=1)
-    after.advance(3600.0)
+    after.now += 3600.0
     after.flush()
     again, *others = recover(after)
     assert again.body == first.body
@@ -210,6 +210,31 @@ def test_a_delivery_ends_before_its_event() -> None:
     assert driver.failed == []
     stats = driver.buffer.stats()
     assert (stats.delivered, stats.spooled) == (1, 0)
+
+
+def test_the_deliveries_behind_a_part_that_steps_aside_end_with_it() -> None:
+    """The parts of a halved batch that stay behind one of their customer wait as long as that does,
+    and no caller waits for them. A part of other customers is sent, and its callers wait on."""
+    driver = SpoolDriver(max_retries=0, batch_size=4, idle_timeout=1e6, max_wait=1e6)
+    driver.sign_in()
+    sent = driver.send(*(event(n, "d" if n == 2 else "c") for n in range(4)))
+    behind = driver.send(event(4, "c"), event(5, "d"))
+    driver.respond(422)
+    assert numbers(driver.batch()) == [0, 1]
+    driver.respond(403)
+    assert [each.done() for each in sent] == [True, True, False, True]
+    assert error_of(sent[3]).spooled
+    assert [each.done() for each in behind] == [True, False]
+
+
+@pytest.mark.parametrize(("most", "batches"), [(1, [[0, 1, 2], [3, 4]]), (2, [[1, 3, 4], [0, 2]])])
+def test_the_order_of_customers(most: int, batches: list[list[int]]) -> None:
+    """One batch in flight takes events as they came; with several, a customer who has a whole batch
+    goes first (``docs/reference/guarantees.md#order``)."""
+    driver = SpoolDriver(max_in_flight=most, batch_size=3, refresh_interval=None)
+    driver.send(*(event(n, customer) for n, customer in enumerate("ababb")))
+    driver.flush()
+    assert [numbers(each) for each in recover(driver)] == batches
 
 
 @pytest.mark.parametrize("status", [403, 404, 302, 401])
@@ -1095,7 +1120,7 @@ def test_an_adopted_event_past_72_hours_is_not_sent() -> None:
     driver = SpoolDriver()
     driver.send(event(1))
     after = killed(driver, api=Api(max_age=None))
-    after.advance(100 * 3600.0)
+    after.now += 100 * 3600.0
     after.flush()
     assert [numbers(each) for each in recover(after)] == [[1]]
 

@@ -185,7 +185,6 @@ class LeavingOutbox(Outbox):
         alone = len(part.deliveries) == 1
         at_fault = part.well and not isinstance(error, MasivoConfigError)
         self._leave(part.deliveries, part.numbers, error)
-        self._stop_queue(error, batch.customers)  # these wait behind it
         if at_fault and alone and part.failures >= ALONE:
             self._part_failed(batch, error, rejected=True)
         elif (at_fault or batch.guilty) and not alone:
@@ -194,11 +193,14 @@ class LeavingOutbox(Outbox):
             batch.not_before = self._context.now
         else:
             rest = batch.without_part()
+            self._leave_parts(batch, error)
             self._batches.remove(batch)
             self._in_flight -= len(batch)
             if rest is not None:
                 self._batches.append(rest)
             self._aside.put(batch)
+        if batch.parts:
+            self._stop_queue(error, batch.customers)  # these wait behind it
         self._context.touch(self)
         if self._closes:
             self._end_close()
