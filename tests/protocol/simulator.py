@@ -191,6 +191,22 @@ class Driver:
         assert not again.warnings, "a second poll at the same time warned"
         assert not again.activity, "a second poll at the same time reported activity"
         assert again.wake_at == output.wake_at, "a second poll moved the wake-up"
+        self._step_again(output)
+
+    def _step_again(self, last: Output) -> None:
+        """A step that nothing asks for finds nothing to do, now or before the wake-up."""
+        self.core.all_touched = True
+        output = self._poll()
+        assert not output.requests, "a second step asked for requests"
+        assert not output.storage, "a second step asked for work on the store"
+        assert not output.settled, "a second step settled deliveries"
+        assert not output.tickets, "a second step ended tickets"
+        assert not output.warnings, "a second step warned"
+        if last.wake_at is not None:  # it may be later: see `Triggers.missing`
+            assert output.wake_at is not None, "a second step asked for no wake-up"
+            assert output.wake_at >= last.wake_at, "a second step asked for an earlier wake-up"
+        else:
+            assert output.wake_at is None, "a second step asked for a wake-up"
 
     def _poll(self) -> Output:
         output = self.engine.poll()

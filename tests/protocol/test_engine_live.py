@@ -207,10 +207,9 @@ def test_a_release_says_nothing_of_what_others_will_deliver() -> None:
 def test_a_store_that_is_due_is_tended_each_second() -> None:
     """Though nothing else happens: a batch may wait for what could not be removed."""
     driver = live(batch_size=2)
+    driver.log.due = True
     driver.put(1, 2)
     driver.look()
-    driver.log.due = True
-    driver.poll()
     driver.accept()
     tended = driver.log.tended
     driver.sleep_until(driver.now + 5.5)

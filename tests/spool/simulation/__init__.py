@@ -15,6 +15,8 @@ What must come of it:
 
 - ``history.py``: the events, what became of each, and the rules for that.
 - ``ledger.py``: what lies on the disk, by its bytes, and the rules for that.
+- ``books.py``: the numbers that a client keeps, which are counted anew after each poll.
+- ``process.py`` sees that a step for which nothing asks finds nothing to do.
 
 How it is run:
 

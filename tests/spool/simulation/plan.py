@@ -41,6 +41,7 @@ class Options:
     batch_size: int
     max_in_flight: int
     max_queue: int
+    max_queue_bytes: int
     max_retries: int
     idle_timeout: float
     refresh_interval: float | None
@@ -59,6 +60,7 @@ class Options:
             "batch_size": self.batch_size,
             "max_in_flight": self.max_in_flight,
             "max_queue": self.max_queue,
+            "max_queue_bytes": self.max_queue_bytes,
             "max_retries": self.max_retries,
             "idle_timeout": self.idle_timeout,
             "max_wait": self.idle_timeout * 2.0,
@@ -121,6 +123,7 @@ class Plan:
             batch_size=batch_size,
             max_in_flight=in_flight,
             max_queue=pick((1, 3, 10, 25, 100)),
+            max_queue_bytes=pick((1 << 26, 1 << 26, 1 << 26, 6_000, 1_500)),
             max_retries=pick((0, 1, 2, 4)),
             idle_timeout=pick((0.5, 5.0, 30.0)),
             refresh_interval=pick((None, 300.0)),

@@ -19,6 +19,7 @@ from masivo.protocol import (
     Engine,
     Failed,
     Failure,
+    Output,
     Response,
     Secret,
     StoreDone,
@@ -30,13 +31,14 @@ from masivo.spool import Spool
 from spool.memory import Killed, MemoryTail
 from spool.memory import Process as Disk
 
+from . import books
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from masivo.protocol import (
         Delivery,
         FailedEvent,
-        Output,
         Request,
         Stats,
         StoreWork,
@@ -201,6 +203,7 @@ class Process:
         self._steps: deque[Callable[[], None]] = deque()
         self._at_work = False
         self._poll_at: float | None = None
+        self._last: Output = Output()
         self._polls = (0.0, 0)
         self._waiters = Waiters()
         self._ready: deque[StoreWork] = deque()
@@ -307,6 +310,7 @@ class Process:
                 raise Violation("refused", f"{event} is on the disk, though it was refused")
             return
         client.accepted += 1
+        self._check_memory(delivery)
         if not world.ledger.places.get(event.number):
             raise Violation("on disk", f"{event} is not on the disk when its call returns")
         if not self.closing and not world.ledger.is_in_log_of(event, self.number):
@@ -408,11 +412,54 @@ class Process:
             while at - self._began < output.wake_at:  # it is rounded
                 at = math.nextafter(at, math.inf)
             self.soon(at)
+        self._last = output
         if self.engine.pending:
             self.soon()
+        else:
+            self._step_again()
+            self._step_before(output)
         self.check_calls()
         if output.closed and not self._calls:
             self._end()
+
+    def _step_before(self, last: Output) -> None:
+        """Step once more before the wake-up, unless something happens first: just after something
+        may have become possible, or at any time."""
+        if last.wake_at is None or self._random.random() < 0.7:
+            return
+        now, engine = self.world.now - self._began, self.engine
+        backoff: Any = engine._context.backoff
+        times = [backoff.hold_until, backoff.long_hold_until, engine._authorizer.refused_until]
+        for client in self.clients:
+            outbox: Any = client.buffer.outbox
+            times += [outbox._aside.try_at, outbox._room_at, *outbox.backlog.times()]
+        times = [at for at in times if now < at < last.wake_at]
+        at = min(times, default=now + (last.wake_at - now) * self._random.random()) + 0.001
+
+        def step() -> None:
+            if self._last is last:
+                self._step_again()
+
+        self.world.at(self._began + at, self, step)
+
+    def _step_again(self) -> None:
+        """See that a step for which nothing asks finds nothing to do."""
+        if self.engine.pending or self._inside or self._at_work or self._sending or self.over:
+            return
+        world, last, context = self.world, self._last, self.engine._context
+        outboxes: list[Any] = [client.buffer.outbox for client in self.clients]
+        if any(each._upkeep._tend_at <= world.now - self._began for each in outboxes):
+            return  # the first step after this tends the store
+        if last.wake_at is not None and world.now - self._began >= last.wake_at:
+            return
+        context.all_touched = True
+        output = self.engine.poll()
+        done = [output.requests, output.storage, output.settled, output.tickets]
+        if any(done):
+            raise Violation("step", f"{self} had more to do: {done}")
+        late = (last.wake_at or math.inf) - (output.wake_at or math.inf)
+        if late > 0.0 and output.wake_at != context.backoff.hold_until:
+            raise Violation("wake-up", f"{self}: {late} s too late")
 
     def _end(self) -> None:
         self.over = True
@@ -501,7 +548,13 @@ class Process:
                     if self._sending:
                         continue  # its call has not returned
                     raise Violation("delivery", f"{delivery!r} ended twice")
+                self._check_memory(delivery)
                 self._check_outcome(entry[1], settled.outcome)
+
+    @staticmethod
+    def _check_memory(delivery: Delivery) -> None:
+        if delivery.done() and delivery.encoded:
+            raise Violation("memory", f"{delivery!r} has ended, and holds its event")
 
     def _check_outcome(self, event: Event, outcome: object) -> None:
         world = self.world
@@ -526,6 +579,8 @@ class Process:
         ):
             raise Violation("stats", f"{self}: {stats}, accepted {client.accepted}")
         pending, bound = client.buffer.outbox.pending, options.max_queue + options.window
+        if not (self._sending or self.engine.pending):
+            books.check(client.buffer)
         if pending > bound and pending > bound + self.world.ledger.noted_by_others(self.number):
             raise Violation("memory", f"{self}: {pending} of {bound}")
 
