@@ -180,8 +180,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
             timeout: seconds; None for as long as it takes.
 
         Returns:
-            How many events were delivered and failed since the previous flush; concurrent flushes
-            count the same events.
+            How many events were delivered, failed and were left in the spool since the previous
+            flush; concurrent flushes count the same events.
 
         Raises:
             TimeoutError: not all have an outcome yet; they stay pending.
@@ -193,7 +193,8 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
 
     @_checked_at_call
     async def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; meanwhile batches need no trigger.
+        """Wait until the buffer has room for a batch; meanwhile batches need no trigger. With a
+        spool, wait until the spool has room.
 
         For a producer that should wait instead of getting a MasivoQueueFullError.
 

@@ -1,4 +1,4 @@
-"""The I/O-free core: a state machine for one API key, to which clients attach.
+"""The I/O-free core: a state machine for one account, to which clients attach.
 
 It imports nothing that does I/O, waits, or reads a clock, and nothing of the package outside
 itself. :mod:`masivo.protocol` is its public face and states how a driver calls it.

@@ -110,7 +110,7 @@ class Buffer(Origin):
 
         Raises:
             MasivoClosedError: the client is closed.
-            StoreError: the store has no room for them. (Without a store there is none.)
+            StoreError: the store has no room for them; never raised without a store.
         """
         store, gate, clock = self._store, self._gate, self._server_clock
         if gate.closed:
@@ -227,7 +227,7 @@ class Buffer(Origin):
         self.outbox.silence()
 
     def drain(self) -> Ticket:
-        """Wait for room for a batch, or for room in the store; the ticket ends when there is.
+        """Wait for room for a batch; with a store, for room in it. The ticket ends when there is.
 
         Raises:
             MasivoClosedError: the client is closed.
@@ -295,7 +295,8 @@ class Buffer(Origin):
         return ticket
 
     def destroy(self) -> CloseTicket:
-        """Detach without sending; undelivered events fail. The ticket ends as one of ``close``."""
+        """Detach without sending; undelivered events fail. The ticket ends as that of ``close``
+        does."""
         self._gate.closed = True
         ticket = CloseTicket(self.calls)
         if not self._ended(ticket):

@@ -1,4 +1,4 @@
-"""The state machine of one API key, as a driver sees it: inputs, and one output.
+"""The state machine of one account, as a driver sees it: inputs, and one output.
 
 The calling contract is stated in :mod:`masivo.protocol`.
 """
@@ -43,7 +43,7 @@ their sizes are summed up."""
 
 
 class Engine:
-    """One API key's state machine; clients attach to it.
+    """One account's state machine; clients attach to it.
 
     Every input may be called at any time, from any thread, from a signal handler or a finalizer:
     it only makes a note. All work is done by ``poll``, which must not run twice at once.
@@ -147,7 +147,7 @@ class Engine:
 
         Args:
             request_id: the request's, or the work's.
-            result: the complete response, or how it failed to come; for work, the value of ``run``.
+            result: the complete response, or the failure; for work, the value of ``run``.
 
         Raises:
             TypeError: ``result`` is something else.

@@ -52,7 +52,8 @@ def no_attribute(owner: object, name: str, meant: Mapping[str, str]) -> Attribut
 
 
 class MasivoError(Exception):
-    """The root of all errors of the package; raised itself for an error status of the API.
+    """The root of all errors of the package, and the error for a response with an error status, or
+    one that is not JSON.
 
     Attributes:
         message: what happened; for a response of the API its ``error``, else its ``message``, else

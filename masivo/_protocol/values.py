@@ -178,7 +178,7 @@ class _Value:
 
 @dataclass(frozen=True, slots=True)
 class SendEventResult(_Value):
-    """The outcome of a delivered event; the events of a batch share one."""
+    """The outcome of an event that did not fail; the events of a batch share one."""
 
     success: bool
     """True for a 2xx; False only where nothing was sent: the client is disabled, or ``before_send``

@@ -70,8 +70,8 @@ class Delivery(protocol.Delivery, Advised, gc=False, eq=False):
 class Client(ClientBase["HttpClient"]):
     """Sends events from threads.
 
-    Clients of the same ``api_key`` in a process share one token, and one thread besides those of
-    the requests in flight. No thread is started before the first event. Every method may be
+    Clients of the same ``api_key`` in a process share one token and one thread; each request in
+    flight has a thread of its own. No thread is started before the first event. Every method may be
     called from any thread.
     """
 
@@ -139,8 +139,8 @@ class Client(ClientBase["HttpClient"]):
             timeout: seconds; None for as long as it takes.
 
         Returns:
-            How many events were delivered and failed since the previous flush; concurrent flushes
-            count the same events.
+            How many events were delivered, failed and were left in the spool since the previous
+            flush; concurrent flushes count the same events.
 
         Raises:
             TimeoutError: not all have an outcome yet; they stay pending.
@@ -151,7 +151,8 @@ class Client(ClientBase["HttpClient"]):
         return cast("FlushResult", self._wait(self._here().flush(), timeout, what))
 
     def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; meanwhile batches need no trigger.
+        """Wait until the buffer has room for a batch; meanwhile batches need no trigger. With a
+        spool, wait until the spool has room.
 
         For a producer that should wait instead of getting a MasivoQueueFullError.
 

@@ -26,7 +26,7 @@ _environment.guard(NOWHERE)
 
 
 class MasivoTestCase(Advised, unittest.TestCase):
-    """Gives each test a local API; derive from it before Django's ``TestCase``.
+    """Gives each test a local API. Name it before Django's ``TestCase`` among the bases.
 
     From its import on, no client of this process reaches the real API. In a test, ``Client()``
     finds the emulator without arguments, also one that was made at module level.
