@@ -123,8 +123,8 @@ class MasivoEvents(Sequence["dict[str, Any]"], Advised):
             The first event that matches; with ``count``, the list of all that do.
 
         Raises:
-            AssertionError: no event matches, or not ``count`` do; the message shows the nearest one,
-                and what was sent. Also if the API would reject one that matches.
+            AssertionError: no event matches, or not ``count`` do; the message shows the nearest
+                one, and what was sent. Also if the API would reject one that matches.
         """
         __tracebackhide__ = True
         wanted = _wanted(like, fields)
