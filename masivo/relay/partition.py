@@ -88,6 +88,7 @@ class Partition:
         self.number: int = number
         self.name: str = keys.streams[number]
         self.size: int = 0
+        self.quick: bool = False
         self.own: None = None
         self.has_room: bool = False
         self.strangers: int = 0

@@ -142,6 +142,8 @@ class Spool:
         also: Collection[str] = (),
         on_fork: Callable[[], object] | None = None,
     ) -> None:
+        self.quick: bool = True
+        """See Store."""
         self._on_fork = on_fork
         self._also = frozenset(also)
         self._disk: Disk = Folder(disk) if isinstance(disk, str) else disk

@@ -31,6 +31,7 @@ class LiveLog:
     def __init__(self) -> None:
         self.events: dict[int, Stored] = {}
         self.rejected: list[RejectedEvent] = []
+        self.quick = False
         self.due = False
         self.tended = 0
         self.reads = 0

@@ -69,6 +69,7 @@ class SpoolDriver(Driver):
         key: str = KEY,
         most: int = 1 << 30,
         segment: int = 1 << 22,
+        quick: bool = True,
         listening: bool = False,
         **options: Unpack[ClientOptions],
     ) -> None:
@@ -77,6 +78,7 @@ class SpoolDriver(Driver):
         self.held = False
         self.works: list[StoreWork] = []
         self._bounds = most, segment
+        self._quick = quick
         super().__init__(key=key, listening=listening, **options)
         self.now = at
 
@@ -86,6 +88,7 @@ class SpoolDriver(Driver):
         wall = lambda: self.wall + self.now - START  # noqa: E731 (as the engine's)
         key = self.settings.account.api_key.reveal()
         self.spool = SharedSpool(self.process, key, BASE_URL, most, segment, wall)
+        self.spool.quick = self._quick
         return self.engine.attach(self.settings, store=self.spool)
 
     def _poll(self) -> Output:

@@ -181,9 +181,30 @@ def test_a_flush_ends_when_the_removals_are_written() -> None:
     driver.held = True
     driver.accept()
     assert unwrap(ticket.claim()) == FlushResult(1, 0, 0)
+    assert driver.works == []
     after = killed(driver)
     after.flush()
     assert recover(after) == []
+
+
+def test_a_poll_does_not_wait_for_a_store_that_is_not_quick() -> None:
+    """Such as one on another host: its notes and removals are steps of work."""
+    driver = SpoolDriver(quick=False)
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.flush()
+    driver.accept()
+    driver.held = True
+    driver.send_numbers(2)
+    ticket = driver.flush()
+    assert driver.out == []
+    assert len(driver.works) == 1, "a note"
+    driver.work()
+    driver.accept()
+    assert len(driver.works) == 1, "a removal"
+    assert ticket.claim() is None
+    driver.work()
+    assert unwrap(ticket.claim()) == FlushResult(1, 0, 0)
 
 
 # ── Two ends ─────────────────────────────────────────────────────────────────────────────────

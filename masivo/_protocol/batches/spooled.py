@@ -54,7 +54,7 @@ class SpooledOutbox(LeavingOutbox):
         super().__init__(context, authorizer, gate, owner)
         self._outcomes.flushes.may_end = self._may_end
         self._store = store
-        self._todo = Queued(self._start)
+        self._todo = Queued(self._start, quick=store.quick)
         self.backlog: Backlog = Backlog(
             context,
             gate,

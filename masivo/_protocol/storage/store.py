@@ -105,8 +105,8 @@ class RejectedEvent(msgspec.Struct, frozen=True):
 class StoredLog(Protocol):
     """One log: a client's own, or one that it has adopted. Used in steps of work.
 
-    ``note`` and ``remove`` are called in polls, too, while no work is out. They may take no longer
-    than an append; the rest is for ``Store.tend``.
+    If the store is ``quick``, ``note`` and ``remove`` are called in polls, too, while no work is
+    out.
 
     Only ``note`` raises if something is wrong with the files.
     """
@@ -194,6 +194,12 @@ class Store(Protocol):
         ...
 
     # ── The poll's side: one call at a time ──────────────────────────────────────────────────
+
+    @property
+    def quick(self) -> bool:
+        """True if ``note`` and ``remove`` of its logs take no longer than ``append``, as on a local
+        disk. False: they are done in steps of work, such as a request to another host."""
+        ...
 
     @property
     def own(self) -> StoredLog | None:

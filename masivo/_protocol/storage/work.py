@@ -62,10 +62,14 @@ class Queued:
     Args:
         start: takes steps and a function; carries the steps out, and calls the function with their
             results in a later poll.
+        quick: see ``Store.quick``.
     """
 
-    def __init__(self, start: Callable[[Sequence[_Step], _Then], None]) -> None:
+    def __init__(
+        self, start: Callable[[Sequence[_Step], _Then], None], *, quick: bool = False
+    ) -> None:
         self._start = start
+        self._quick = quick
         self._steps: deque[tuple[_Step, _Then | None]] = deque()
         self._out = False
 
@@ -79,8 +83,8 @@ class Queued:
         self._steps.append((step, then))
 
     def do(self, step: _Step, then: _Then | None = None) -> None:
-        """Do a step that takes no longer than an append: now, unless others come before it."""
-        if not self.idle:
+        """Do a step that may be quick: now if it is, unless others come before it."""
+        if not (self._quick and self.idle):
             self.add(step, then)
             return
         result = _result(step)

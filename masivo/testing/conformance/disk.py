@@ -173,6 +173,7 @@ class MemoryStore:
     """One client's events on the disk (``masivo.protocol.Store``)."""
 
     def __init__(self, disk: MemoryDisk, account: str) -> None:
+        self.quick: bool = True
         self._disk = disk
         self._account = account
         self._logs: list[MemoryLog] = []  # the logs that it holds, or held
