@@ -108,6 +108,20 @@ def test_loops(world: str, travel: Journey, masivo_emulator: Emulator) -> None:
         assert sent_at(masivo_emulator) == [str(now().year)] * 2
 
 
+@pytest.mark.parametrize(
+    ("world", "journey"),
+    [
+        ("asyncio", freezegun_to(PAST, real_asyncio=True)),
+        ("asyncio", time_machine_to(PAST, tick=False)),
+        ("trio", time_machine_to(PAST, tick=False)),
+    ],
+)
+def test_a_sleep_of_the_app(world: str, journey: Journey) -> None:
+    """It ends on the journeys that the page advises for the loop."""
+    with journey():
+        asyncio.run(asyncio.sleep(0.01)) if world == "asyncio" else trio.run(trio.sleep, 0.01)
+
+
 def test_a_mock_clock_of_trio(masivo_emulator: Emulator) -> None:
     """The batches of a TrioClient go by the clock that its run was given, though a library for
     journeys is there."""
