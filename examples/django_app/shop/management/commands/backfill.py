@@ -38,7 +38,6 @@ class Command(BaseCommand):
                 number = int(order["number"])
                 if number <= options["after"]:
                     continue
-                client.drain()  # waits while the buffer is full
                 client.send_analytics_event(
                     {
                         "type": "ORDER_IMPORTED",
