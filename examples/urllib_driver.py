@@ -54,11 +54,11 @@ class Session(protocol.Engine):
         """Do what is due. Call it now and then if you do not send for long.
 
         Args:
-            until: when to begin no more requests, on the clock, which is ``time.monotonic``.
-            cut_at: when to cut one short.
+            until: when to stop beginning requests, on the clock, which is ``time.monotonic``.
+            cut_at: when to cut a request short.
 
         Returns:
-            When there is something to do again; infinity for not before the next event.
+            When to call it again; infinity if nothing is due before the next event.
 
         Raises:
             RuntimeError: called from ``on_error``.
@@ -97,7 +97,7 @@ class Session(protocol.Engine):
         Args:
             what: a delivery or a ticket.
             timeout: seconds, after which no request is begun; None for as long as it takes.
-            cut_at: when to cut one short, as for ``pump``.
+            cut_at: when to cut a request short, as for ``pump``.
         """
         limit, wake_at = protocol.wait_limit(timeout), 0.0
         until = math.inf if limit is None else self.clock() + limit
@@ -163,7 +163,7 @@ class Client:
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush, then detach; what is undelivered after ``timeout`` seconds fails."""
-        self.pump(until=0.0)  # refuses, inside on_error, before the client is closed
+        self.pump(until=0.0)  # raises, inside on_error, before the client is closed
         limit = protocol.wait_limit(timeout)
         cut_at = math.inf if limit is None else self.session.clock() + limit
         self.session.wait(self.buffer.close(limit), cut_at=cut_at)

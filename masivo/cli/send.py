@@ -35,7 +35,7 @@ _OWN_OPTIONS = {"type": "TYPE", "customer_id": "--customer", "brand_id": "--bran
     multiple=True,
     metavar="KEY=VALUE",
     help="Extra field. A value that is valid JSON is read as JSON, else as text; dots nest: "
-    "-d product.sku=A1. To send digits as text, quote them: -d 'zip=\"04109\"'.",
+    "-d product.sku=A1. To send digits as text, quote them: -d 'zip=\"10115\"'.",
 )
 @options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
