@@ -6,7 +6,9 @@ The rules for one event are the core's own (``_protocol/events/encoding``), as
 
 from __future__ import annotations
 
+import math
 import re
+from functools import lru_cache
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -86,7 +88,6 @@ class Check:
         self._longest = longest(settings)
         self._key = api.events_key
         self._raws = _array_of(msgspec.Raw, api.events_key)
-        self._values = _array_of(Any, api.events_key)
 
     def events(self, body: bytes, now: float) -> list[Event]:
         """Return the events of a body.
@@ -103,46 +104,31 @@ class Check:
         if b"\n" in body or b"\r" in body:  # which JSON has between tokens alone
             body = body.translate(_ONE_LINE)
         raws = self._split(body)
-        period = self._period(now)
+        reserved, stamped = self._reserved, self._stamped
+        earliest, latest = self._period(now)
+        short = self._longest - STAMP_SIZE
         events: list[Event] = []
         problems: list[str] = []
-        for place, (raw, value) in enumerate(zip(raws, self._read(body, raws), strict=True)):
+        for place, raw in enumerate(raws):
+            encoded = bytes(raw)
             try:
-                events.append(self._event(bytes(raw), value, period, now))
+                event = _read(encoded)
+                kind, customer = event.get("type"), event.get("customer_id")
+                brand, at = event.get("brand_id", MISSING), event.get("issued_at", MISSING)
+                customer = check(event, kind, customer, brand, reserved, None)
+                if at is MISSING:
+                    if stamped:
+                        encoded = encoded[1:]
+                elif not (_is_stamp(at) and earliest <= at <= latest):
+                    self._check_time(at, now)
+                if len(encoded) > short and size(encoded) > self._longest:
+                    raise too_long(encoded, self._longest)
+                events.append((encoded, customer))
             except MasivoValidationError as error:
                 problems.append(f"events[{place}]: {error.message}")
         if problems:
             raise BadEventsError(problems, len(raws))
         return events
-
-    def _read(self, body: bytes, raws: list[msgspec.Raw]) -> list[object]:
-        """The value of each event; where one cannot be read, the error."""
-        try:
-            values: list[object] = self._values(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return [_value(raw) for raw in raws]
-        return values
-
-    def _event(self, encoded: bytes, value: object, period: tuple[str, str], now: float) -> Event:
-        """Check an event."""
-        if isinstance(value, MasivoValidationError):
-            raise value
-        if not isinstance(value, dict):
-            raise MasivoValidationError("an event must be an object")
-        event = cast("dict[str, object]", value)
-        if len(encoded) > 2 * MAX_DEPTH and _is_deep(encoded, event):
-            raise MasivoValidationError(_DEEP)
-        kind, customer = event.get("type"), event.get("customer_id")
-        brand, at = event.get("brand_id", MISSING), event.get("issued_at", MISSING)
-        customer = check(event, kind, customer, brand, self._reserved, None)
-        if at is MISSING:
-            if self._stamped:
-                encoded = encoded[1:]
-        elif not (_is_stamp(at) and period[0] <= at <= period[1]):
-            self._check_time(at, now)
-        if len(encoded) > self._longest - STAMP_SIZE and size(encoded) > self._longest:
-            raise too_long(encoded, self._longest)
-        return encoded, customer
 
     def _split(self, body: bytes) -> list[msgspec.Raw]:
         try:
@@ -160,9 +146,10 @@ class Check:
         return raws
 
     def _period(self, now: float) -> tuple[str, str]:
-        """The earliest and the latest ``issued_at``: stamps can be compared as texts."""
-        earliest = "" if self._max_age is None else _text(now - self._max_age)
-        return earliest, _text(now + CLOCK_ERROR)
+        """The earliest and the latest ``issued_at`` that are within the limits for sure, in whole
+        seconds: stamps can be compared as texts."""
+        earliest = "" if self._max_age is None else _text(math.ceil(now - self._max_age))
+        return earliest, _text(math.floor(now + CLOCK_ERROR))
 
     def _check_time(self, issued_at: object, now: float) -> None:
         """Check the age of an event; a time that cannot be parsed is left to the API."""
@@ -191,20 +178,31 @@ def _is_stamp(value: object) -> TypeGuard[str]:
     return type(value) is str and len(value) == STAMP_LENGTH and value[-1] == "Z"
 
 
-def _text(moment: float) -> str:
-    return format_stamp(moment).decode()
+@lru_cache(2)
+def _text(second: int) -> str:
+    return format_stamp(second).decode()
 
 
-def _value(raw: msgspec.Raw) -> object:
-    """The value of an event; where it cannot be read, as later readers could not, the error."""
+def _read(encoded: bytes) -> dict[str, object]:
+    """The fields of an event.
+
+    Raises:
+        MasivoValidationError: it is no object, or later readers could not read it.
+    """
     try:
-        return _decode(raw)
+        event: dict[str, object] = _decode(encoded)
     except msgspec.ValidationError:
-        return MasivoValidationError(UNREADABLE)
+        raise MasivoValidationError(UNREADABLE) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return MasivoValidationError("a text in it is no UTF-8")
+        raise MasivoValidationError("a text in it is no UTF-8") from None
     except RecursionError:
-        return MasivoValidationError(_DEEP)
+        raise MasivoValidationError(_DEEP) from None
+    kind: object = type(event)
+    if kind is not dict:
+        raise MasivoValidationError("an event must be an object")
+    if len(encoded) > 2 * MAX_DEPTH and _is_deep(encoded, event):
+        raise MasivoValidationError(_DEEP)
+    return event
 
 
 def _is_deep(encoded: bytes, value: object) -> bool:
