@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 __all__ = ["USUAL", "Limits", "Server"]
 
@@ -52,6 +52,35 @@ class Limits(NamedTuple):
 USUAL: Final = Limits()
 
 
+class _InOnePiece:
+    """A transport that sends together what is written in one iteration of the loop, such as a
+    response's head and body."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._pieces: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """See asyncio."""
+        if not self._pieces:
+            self._loop.call_soon(self._send)
+        self._pieces.append(data)
+
+    def _send(self) -> None:
+        if self._pieces:
+            self._transport.write(b"".join(self._pieces))
+            self._pieces.clear()
+
+    def close(self) -> None:
+        """See asyncio."""
+        self._send()
+        self._transport.close()
+
+
 class _Protocol(HttpToolsProtocol):
     """One connection."""
 
@@ -63,9 +92,11 @@ class _Protocol(HttpToolsProtocol):
     _beside = 0  # bytes of the current request that are no body
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast("asyncio.Transport", transport))
-        # A response is two writes: without this, the second waits for the client's next packet.
-        # asyncio sets it only if the listener was made with the protocol's number.
+        whole: Any = _InOnePiece(cast("asyncio.Transport", transport))
+        super().connection_made(whole)
+        # Without this, a response to one of several requests at once waits for the client to
+        # acknowledge an earlier one. asyncio sets it only if the listener was made with the
+        # protocol's number.
         accepted: socket.socket = transport.get_extra_info("socket")
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self.limits.connections:
@@ -129,7 +160,7 @@ class Server(uvicorn.Server):
         limits: for its clients.
     """
 
-    def __init__(self, application: Starlette, limits: Limits) -> None:
+    def __init__(self, application: ASGIApp, limits: Limits) -> None:
         class Bounded(_Protocol):
             pass
 
