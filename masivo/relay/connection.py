@@ -3,6 +3,7 @@ not respond, it refuses, or it is full."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Blocking", "Connections"]
 
 SECONDS: Final = 2.0
-"""Seconds for a connection to Redis, and for its reply."""
+"""Seconds for a connection to Redis and its reply."""
 MOST: Final = 32
-"""The most connections of the intake; a call waits for one."""
+"""The most connections for calls; a call waits for one."""
 
 _ERRORS: Final = (RedisError, OSError, TimeoutError)
 _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
@@ -64,10 +65,14 @@ class Connections:
                 f"{self.place} is no URL of a Redis; give redis://HOST:PORT/DATABASE, rediss:// "
                 "for TLS, or unix://PATH"
             )
-        pool, bells, self._blocking = pools
         # Their types say little: what comes back depends on the command.
-        self._redis: Any = redis.asyncio.Redis(connection_pool=pool)
+        self._pool: Any
+        self._pool, bells, self._blocking = pools
+        self._redis: Any = redis.asyncio.Redis(connection_pool=self._pool)
         self._bells: Any = redis.asyncio.Redis(connection_pool=bells)
+        self._connections: list[Any] = []
+        self._free: list[Any] = []
+        self._turns = asyncio.Semaphore(MOST)
 
     def __repr__(self) -> str:
         return f"<Connections {self.place}>"
@@ -81,20 +86,35 @@ class Connections:
             StoreUnreachableError: Redis did not reply, or replied with an error that may pass.
         """
         try:
-            return await self._redis.execute_command(*command)
+            return await self._call(*command)
         except _ERRORS as error:
             raise _error(error, self.place) from None
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[object]) -> Any:
         """Run a script; see ``call``."""
-        call = self._redis.execute_command
         try:
             try:
-                return await call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                return await self._call("EVALSHA", script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
-                return await call("EVAL", script.text, len(keys), *keys, *arguments)
+                return await self._call("EVAL", script.text, len(keys), *keys, *arguments)
         except _ERRORS as error:
             raise _error(error, self.place) from None
+
+    async def _call(self, *command: Any) -> Any:
+        # Not by `execute_command`, whose pool, retries and timers cost as much as the command.
+        async with asyncio.timeout(SECONDS), self._turns:
+            connection = self._free.pop() if self._free else self._new()
+            try:
+                await self._pool.ensure_connection(connection)
+                await connection.send_command(*command)
+                return await self._redis.parse_response(connection, command[0])
+            finally:
+                self._free.append(connection)
+
+    def _new(self) -> Any:
+        connection = self._pool.make_connection()
+        self._connections.append(connection)
+        return connection
 
     async def wait_for(self, stream: str, after: str, seconds: float) -> bool:
         """Wait for an entry of a stream after an id; False if none came in time. See ``call``."""
@@ -110,8 +130,8 @@ class Connections:
 
     async def aclose(self) -> None:
         """Close all of them."""
-        for each in (self._redis, self._bells):
-            await each.connection_pool.disconnect()
+        for each in (*self._connections, self._bells.connection_pool):
+            await each.disconnect()
         self._blocking.disconnect()
 
 
@@ -152,22 +172,17 @@ class Blocking:
 def _pools(
     url: Secret,
 ) -> tuple[redis.asyncio.ConnectionPool, redis.asyncio.ConnectionPool, redis.ConnectionPool] | None:
-    """The pools for the intake, for ``wait_for`` and for threads; None if the URL is invalid."""
-    waiting: Any = redis.asyncio.BlockingConnectionPool
-    unbounded: Any = redis.asyncio.ConnectionPool
+    """The pools for calls, for ``wait_for`` and for threads; None if the URL is invalid."""
+    waiting: Any = redis.asyncio.ConnectionPool
     blocking: Any = redis.ConnectionPool
-    options: dict[str, Any] = {
-        "socket_timeout": SECONDS,
-        "socket_connect_timeout": SECONDS,
-        "protocol": 2,
-    }
+    options: dict[str, Any] = {"socket_connect_timeout": SECONDS, "protocol": 2}
     retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-    bounds = {"max_connections": MOST, "timeout": SECONDS}
+    bounded = {**options, "socket_timeout": SECONDS}
     try:
         pools = (
-            waiting.from_url(url.reveal(), retry=retry, **bounds, **options),
-            unbounded.from_url(url.reveal(), retry=retry, **options),
-            blocking.from_url(url.reveal(), retry=Retry(NoBackoff(), 0), **options),
+            waiting.from_url(url.reveal(), retry=retry, socket_timeout=None, **options),
+            waiting.from_url(url.reveal(), retry=retry, **bounded),
+            blocking.from_url(url.reveal(), retry=Retry(NoBackoff(), 0), **bounded),
         )
     except (ValueError, TypeError):
         return None
@@ -215,7 +230,8 @@ def _error(error: Exception, place: str) -> StoreFullError | StoreUnreachableErr
             "of your own is named by ?ssl_ca_certs=FILE at the end of the URL, whose host must be "
             "in the certificate"
         )
-    text = " ".join(str(error).split()) or type(error).__name__
+    silent = f"no reply within {SECONDS:g} s" if type(error) is TimeoutError else None
+    text = " ".join(str(error).split()) or silent or type(error).__name__
     lasting = type(error) is ResponseError and not text.startswith(_PASSING)
     kind = StoreRefusedError if lasting or isinstance(error, _REFUSALS) else StoreUnreachableError
     return kind(f"Redis at {place}: {text}")

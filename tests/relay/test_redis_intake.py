@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from redis.exceptions import ResponseError
 
+from masivo.protocol import Secret
 from masivo.relay import on_redis
+from masivo.relay.connection import MOST, Connections
 from masivo.relay.on_redis import ENTRY, RedisStore
 from masivo.relay.scripts import Script
 from masivo.relay.store import Kept, RelayError, StoreFullError, StoreUnreachableError
@@ -275,6 +277,41 @@ def test_a_hanging_redis_is_unreachable(tmp_path: Path, emulator: Emulator) -> N
 
     with RedisServer(tmp_path) as server:
         assert asyncio.run(main()) < 5.0
+
+
+def test_a_reply_that_comes_late_is_no_other_call_s(tmp_path: Path) -> None:
+    """A call waits two seconds for its reply; what comes after that is never read."""
+
+    async def main() -> object:
+        connections = Connections(Secret(server.url))
+        assert await connections.call("ECHO", "first") == b"first"
+        server.pause(paused=True)
+        try:
+            with pytest.raises(StoreUnreachableError, match="no reply within 2 s"):
+                await connections.call("ECHO", "second")
+        finally:
+            server.pause(paused=False)
+        reply = await connections.call("ECHO", "third")
+        await connections.aclose()
+        return reply
+
+    with RedisServer(tmp_path) as server:
+        assert asyncio.run(main()) == b"third"
+
+
+def test_calls_wait_for_a_connection(redis_server: RedisServer) -> None:
+    """Many at once use no more than there may be; each has its own reply."""
+
+    async def main() -> None:
+        connections = Connections(Secret(redis_server.url))
+        texts = [b"%d" % n for n in range(4 * MOST)]
+        calls = [connections.call("ECHO", text) for text in texts]
+        assert await asyncio.gather(*calls) == texts
+        listed = await connections.call("CLIENT LIST", "TYPE", "normal")
+        assert len(listed) == MOST
+        await connections.aclose()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(
