@@ -6,17 +6,17 @@ A batch gets a 200 when all its events are stored, and not before.
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 from email.utils import formatdate
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from masivo._protocol.json import encode
 from masivo._protocol.wire import serving
@@ -109,6 +109,7 @@ class Intake:
         """For the keys of clients; None: the store has not started."""
         self._store = store
         self._metrics = metrics
+        self._responses = lru_cache(None)(metrics.responses.labels)
         self._check = Check(settings)
         self._bodies = bodies
         self._full = False
@@ -155,22 +156,22 @@ class Intake:
         except Exception as error:  # noqa: BLE001 (its message may hold what came in)
             _logger.error("a request has failed: %s", _place_of(error))  # noqa: TRY400
             reply = _BROKEN
-        self._metrics.responses.labels(name, reply.status).inc()
+        self._responses(name, reply.status).inc()
         return self.response(reply)
 
     def response(self, reply: Reply) -> Response:
         """A reply as Starlette sends it."""
-        date = formatdate(time.time() if self.tokens is None else self._store.now(), usegmt=True)
+        now = time.time() if self.tokens is None else self._store.now()
         return Response(
             encode(reply.document),
             reply.status,
-            {"Date": date, **dict(reply.headers)},
+            {"Date": _date(math.floor(now)), **dict(reply.headers)},
             "application/json",
         )
 
-    async def unknown(self, _request: Request, _error: Exception) -> Response:
+    async def unknown(self, scope: Any, receive: Any, send: Any) -> None:
         """Respond to a path without a route."""
-        return self.response(_NOTHING)
+        await self.response(_NOTHING)(scope, receive, send)
 
     async def _authorize(self, request: Request) -> Reply:
         if self.tokens is None:
@@ -251,6 +252,11 @@ class _Endpoint:
         await response(scope, receive, send)
 
 
+@lru_cache(1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)
+
+
 async def _elsewhere(_request: Request) -> Reply:
     return failure(
         404,
@@ -266,7 +272,6 @@ def _place_of(error: Exception) -> str:
     return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
 
 
-def app(intake: Intake, others: Sequence[Route]) -> Starlette:
+def app(intake: Intake, others: Sequence[Route]) -> Router:
     """The application: the intake's routes and the others."""
-    routes = [*intake.routes(), *others]
-    return Starlette(routes=routes, exception_handlers={404: intake.unknown})
+    return Router([*intake.routes(), *others], default=intake.unknown)
