@@ -135,6 +135,7 @@ class _Sender(Client):
     ) -> None:
         self._wanted = [log.name for log in wanted]
         super().__init__(key, **options)
+        self._buffer.silence()  # the command reports what became of the events
 
     def _store(self) -> Store | None:
         account, settings = self._settings.account, self._settings

@@ -18,12 +18,12 @@ from masivo.spool.survey import Survey
 
 from . import terminal
 from .account import find_account, find_address, find_key, options
-from .exits import TABLE, Exit, UsageError, print_error, report
+from .exits import TABLE, Exit, UsageError, describe, print_error, report
 from .export import count
 from .export import export as export_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from masivo.protocol import Secret
     from masivo.spool.survey import SurveyedLog
@@ -323,11 +323,12 @@ def _events(survey: Survey) -> Iterator[bytes]:
 def _conclude(path: str, sent: Sent, account: Account, as_json: bool) -> Exit:
     """Print the result, and the next command; return the exit code."""
     code = Exit.EVENTS_REJECTED if sent.rejected else Exit.GOOD
+    error: Mapping[str, object] | None = None
     if sent.error is not None:
-        code = print_error(sent.error, account.base_url)
+        code, error = print_error(sent.error, account.base_url), report(sent.error)
     elif sent.interrupted:
         terminal.note("Interrupted.")
-        code = Exit.INTERRUPTED
+        code, error = Exit.INTERRUPTED, describe("Interrupted", "interrupted")
     complete = not (sent.left or sent.interrupted)
     if as_json:
         result: dict[str, object] = {
@@ -336,8 +337,8 @@ def _conclude(path: str, sent: Sent, account: Account, as_json: bool) -> Exit:
             "rejected": sent.rejected,
             "left": sent.left,
         }
-        if sent.error is not None:
-            result["error"] = report(sent.error)
+        if error is not None:
+            result["error"] = error
         terminal.result_json(result)
     elif complete and not sent.delivered + sent.rejected:
         terminal.result(

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -308,6 +309,8 @@ def tarball() -> bytes:
         ("f.tar.gz", tarball(), "tar -xf f.tar.gz"),
         ("f.csv", "a,b\n".encode("utf-16-le"), "iconv -f UTF-16LE -t UTF-8 f.csv"),
         ("f.parquet", b"PAR1\x15\x04", "a Parquet file"),
+        ("f.pdf", b"%PDF-1.7\n%\xe2\xe3", "f.pdf is a PDF file, and neither CSV nor JSON Lines"),
+        ("f.csv", b"<!DOCTYPE html>\n<html>", "f.csv is HTML or XML"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",  # archives hold the time
 )
@@ -327,6 +330,16 @@ def test_standard_input_that_is_no_text(shell: Shell) -> None:
     ended = shell.masivo("import", "-", stdin=archive())
     assert ended.code == 2
     assert "unzip FILE" in ended.err
+
+
+def test_a_device_is_read_as_standard_input_is(shell: Shell) -> None:
+    """It cannot be resumed, and nothing is written beside it."""
+    ended = shell.masivo("import", "/dev/null", "--no-brand")
+    assert ended.code == 0
+    assert not Path("/dev/null.masivo-import").exists()
+    ended = shell.masivo("import", "/dev/null", "--no-brand", "--resume")
+    assert ended.code == 2
+    assert "cannot be resumed" in ended.err
 
 
 def test_csv_in_another_encoding(shell: Shell) -> None:

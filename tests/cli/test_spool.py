@@ -391,8 +391,9 @@ def test_send_without_a_server(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     assert "So far: 0 events delivered, 0 rejected." in ended.out
 
 
-def test_send_with_rejected_events(shell: Shell) -> None:
-    """They are kept with their errors, and the command that prints them is named."""
+def test_send_with_rejected_events(shell: Shell, caplog: pytest.LogCaptureFixture) -> None:
+    """They are kept with their errors, and the command that prints them is named. No warning gives
+    advice that is for programs."""
     spool = spool_of(shell)
     for n in range(3):
         spool.append(encoded(n, issued_at="never") if n == 1 else encoded(n), recent(), True)
@@ -402,21 +403,27 @@ def test_send_with_rejected_events(shell: Shell) -> None:
     assert ended.code == 7
     assert ended.out == "All done: 2 events delivered, 1 rejected.\n"
     assert ended.err.endswith("--rejected\n")
+    assert not caplog.records
     (line,) = show(shell, "--rejected").out.splitlines()
     assert json.loads(line)["event"]["n"] == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_send_interrupted(shell: Shell, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "options"), [(signal.SIGINT, []), (signal.SIGTERM, ["--json"])], ids=["text", "json"]
+)
+def test_send_interrupted(shell: Shell, number: signal.Signals, options: list[str]) -> None:
     """It ends at once; nothing is lost."""
     leave(shell, 2_000, at=recent())
     shell.emulator.fail(Fault(delay=0.2), route="events", times=None)
-    with shell.start("spool", "spool", "--send", "--in-flight", "1") as process:
+    with shell.start("spool", "spool", "--send", "--in-flight", "1", *options) as process:
         shell.emulator.wait_for(lambda emulator: emulator.event_count, 30)
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert b"So far: " in out
+    if options:
+        assert json.loads(out)["error"]["kind"] == "Interrupted"
+    else:
+        assert b"So far: " in out
     assert b"Interrupted." in err
     shell.emulator.heal()
     assert show(shell, "--send").out.startswith("All done: ")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shlex
+import stat
 import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
@@ -45,6 +47,8 @@ _FOREIGN: Final = {
     b"\x28\xb5\x2f\xfd": ("packed by zstd", "Unpack it: unzstd --keep FILE"),
     b"ustar": ("a tar archive", "Unpack it, and import what is in it: tar -xf FILE"),
     b"PAR1": ("a Parquet file", "Convert it to CSV or JSON Lines"),
+    b"%PDF": ("a PDF file", "Get the events as CSV or JSON Lines from where it comes from"),
+    b"<": ("HTML or XML", "Get the events as CSV or JSON Lines from where it comes from"),
 }
 """The beginnings of files that are often taken for text; what they are, and the cure."""
 
@@ -158,7 +162,7 @@ def open_lines(name: str) -> Lines:
     """
     try:
         raw = io.FileIO(0 if name == "-" else name, closefd=name != "-")
-        size = raw.seek(0, io.SEEK_END) if name != "-" and raw.seekable() else None
+        size = raw.seek(0, io.SEEK_END) if name != "-" and _is_file(raw) else None
         if size is not None:
             raw.seek(0)
         source: _Buffered = io.BufferedReader(raw, _BUFFER)
@@ -174,11 +178,15 @@ def open_lines(name: str) -> Lines:
         raise
 
 
+def _is_file(raw: io.FileIO) -> bool:
+    return stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+
+
 def _as_lines(source: _Buffered, name: str) -> _Lines:
     """Return the source, read as what it begins with.
 
     Raises:
-        UsageError: it is not a file of lines.
+        UsageError: it is neither CSV nor JSON Lines.
     """
     try:
         head = source.peek(_BUFFER)
@@ -192,7 +200,9 @@ def _as_lines(source: _Buffered, name: str) -> _Lines:
             if magic == _ZIP and any(part in head for part in _PARTS_OF_A_SPREADSHEET):
                 kind, cure = _SPREADSHEET
             name = shlex.quote("FILE" if name == "-" else name)
-            raise UsageError(f"{name} is {kind}, not text. {cure.replace('FILE', name)}")
+            raise UsageError(
+                f"{name} is {kind}, and neither CSV nor JSON Lines. {cure.replace('FILE', name)}"
+            )
     if b"\0" in head[:4]:
         raise UsageError(
             f"{name} is not text: it begins with null bytes. If it is UTF-16, convert "
