@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from spool.memory import Machine, Process
+from spool.simulation import books
 
+from masivo._protocol.batches.spooled import SpooledOutbox
 from masivo.spool import Spool
 from protocol.requests import is_authorization
 from protocol.simulator import BASE_URL, KEY, START, Driver
@@ -90,6 +92,12 @@ class SpoolDriver(Driver):
         self.spool = SharedSpool(self.process, key, BASE_URL, most, segment, wall)
         self.spool.quick = self._quick
         return self.engine.attach(self.settings, store=self.spool)
+
+    def poll(self) -> None:
+        """See Driver; and the client's numbers are those of what it holds."""
+        super().poll()
+        if isinstance(self.outbox, SpooledOutbox) and not self.engine.pending:
+            books.check(self.buffer)
 
     def _poll(self) -> Output:
         output = super()._poll()

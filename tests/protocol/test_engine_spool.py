@@ -435,6 +435,21 @@ def test_a_flush_ends_with_its_client() -> None:
     driver.held = False
     driver.work()
     assert sum("stays in the spool" in line for line in driver.warnings) == 1
+    assert driver.buffer.stats().spooled == 1
+
+
+def test_what_is_read_as_a_client_ends_stays_on_disk() -> None:
+    """It is no event of the client's any more."""
+    first = SpoolDriver()
+    first.send_numbers(1)
+    driver = killed(first)
+    driver.held = True
+    driver.buffer.use()
+    driver.poll()
+    driver.work()  # the log is adopted
+    driver.buffer.destroy()
+    driver.work()  # and read
+    assert driver.buffer.stats().adopted == 0
 
 
 def test_a_released_client_counts_what_it_left() -> None:
@@ -455,12 +470,13 @@ def test_a_released_client_counts_what_it_left() -> None:
 def test_the_first_last_try_that_fails_ends_a_close() -> None:
     """The others would fail as well; they stay, and one line says how many."""
     driver = SpoolDriver(batch_size=1, max_retries=4)
-    driver.send(event(1, "a"), event(2, "b"), event(3, "c"))
+    *_, last = driver.send(event(1, "a"), event(2, "b"), event(3, "c"))
     driver.close(10.0)
     driver.grant()
     driver.respond(503)  # a wait before a retry is cut short
     driver.respond(503)
     assert driver.closed
+    assert error_of(last).message == "the client was closed before this could be delivered"
     assert any("3 events stay in the spool" in line for line in driver.warnings)
     assert driver.buffer.stats().oldest is None  # another's to send
     after = SpoolDriver(driver.disk, at=driver.now)
@@ -740,12 +756,13 @@ def test_a_flush_counts_events_that_went_back_to_disk_once(adopted: bool) -> Non
     assert result == FlushResult(1_501, 0, 0)
 
 
-def test_what_stepped_aside_goes_when_a_hold_is_over() -> None:
+@pytest.mark.parametrize("seconds", [17, 317])
+def test_what_stepped_aside_goes_when_a_hold_is_over(seconds: int) -> None:
     """To the second: nothing else has to happen."""
-    driver = SpoolDriver(max_retries=0)
+    driver = SpoolDriver(max_retries=0, refresh_interval=None)
     in_flight(driver, 1)
-    driver.respond(429, headers={"retry-after": "17"})
-    until = driver.now + 17.0
+    driver.respond(429, headers={"retry-after": str(seconds)})
+    until = driver.now + seconds
     while not driver.out:
         driver.sleep()
     assert driver.now == pytest.approx(until)
@@ -884,6 +901,8 @@ def test_logs_are_adopted_from_the_first_use_on(call: str) -> None:
     driver = SpoolDriver()
     driver.send_numbers(1)
     after = killed(driver)
+    after.poll()
+    assert after.buffer.stats().adopted == 0
     if call == "send":
         after.buffer.send(event(2, "other"))
     else:
@@ -1036,7 +1055,8 @@ def test_events_on_disk_alone_wake_the_driver_once() -> None:
     assert driver.wakes == wakes + 1
     assert second.outcome is third.outcome
     driver.poll()
-    assert [line for line in driver.warnings if "the buffer was full" in line] != []
+    (line,) = [each for each in driver.warnings if "the buffer was full" in each]
+    assert line.startswith("1 event was not delivered yet")
     fourth = driver.buffer.send(event(4))
     assert driver.wakes > wakes + 1
     assert fourth.outcome is not second.outcome

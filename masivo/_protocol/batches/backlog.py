@@ -125,6 +125,12 @@ class Backlog:
         """Adopt logs from now on: the client is in use."""
         self._used = True
 
+    def release(self) -> list[Delivery]:
+        """Read nothing from now on: the client is released. Return the events in memory that are
+        not queued."""
+        self._used = False
+        return self.fresh() + self.own.stop_waiting()
+
     def look(self) -> None:
         """Read live logs at the next ``plan``: events were appended to them."""
         self._adoption.look()
@@ -283,6 +289,8 @@ class Backlog:
             self._failed(own)
             return
         self._busy = False
+        if not self._used:
+            return
         log, window = result
         own.begin(log)
         self._take(own, window, again)
@@ -294,6 +302,8 @@ class Backlog:
             self._failed(source)
             return
         self._busy = False
+        if not self._used:
+            return
         new = self._take(source, window, again)
         self.adopted += new
         source.end(window, again=again)

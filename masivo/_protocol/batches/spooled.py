@@ -176,8 +176,7 @@ class SpooledOutbox(LeavingOutbox):
         self._aside = Aside(self._context)
         taken = self._queue.clear()
         self._drop(taken.deliveries, taken.numbers, error)
-        behind = self.backlog.fresh() + self.backlog.own.stop_waiting()
-        self._drop(behind, (), error)
+        self._drop(self.backlog.release(), (), error)
         self._kept_queued = 0
         self._upkeep.release(self._store_released)
         super().release(error)

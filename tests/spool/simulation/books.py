@@ -23,9 +23,11 @@ def check(buffer: Buffer) -> None:
         Violation: one of its numbers is another.
     """
     outbox: Any = buffer.outbox
-    if outbox.released:
-        return
     lines, aside, backlog, gate = outbox._lines, outbox._aside, outbox.backlog, outbox.gate
+    if outbox.released:
+        if gate.pending:
+            raise Violation("books", f"{gate.pending} pending, and released")
+        return
     queued: list[tuple[int, Delivery]] = lines.entries()
     batches = [*outbox._batches, *aside.batches]
     sent = [
