@@ -155,7 +155,7 @@ def test_an_event_stays_behind_a_batch_that_memory_has_no_room_for() -> None:
 
 def test_a_client_without_a_store_takes_no_encoded_event() -> None:
     """Nothing could be kept."""
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match="this client has no store"):
         Driver().buffer.put_all(encoded(1))
 
 

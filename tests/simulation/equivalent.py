@@ -84,6 +84,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "what it lets in finds nothing to do": [
         ("batches/outbox.py", "Outbox.cancel: if isinstance(ticket, FlushTicket): always"),
         ("batches/outbox.py", "Outbox.step: if self.released: never"),
+        ("buffer.py", "Buffer.drain: if self._store is not None: always"),
         ("sending/context.py", "Context.__init__: False -> True"),
     ],
     "the other of two guards suffices: a client that is gone does not count, and is removed": [
@@ -141,6 +142,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
         ("batches/issued_at.py", "Stamper.stamped: if own is None: always"),
         ("batches/leaving.py", "LeavingOutbox._stop_queue: if not live: never"),
+        ("batches/leaving.py", "LeavingOutbox._take: if self._kept_queued: always"),
+        ("batches/queues.py", "InOrder._settle: if len(self._settled) == len(self.busy): never"),
         (
             "batches/outbox.py",
             (
@@ -213,6 +216,10 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/gate.py", "Gate.fold: items + events > 1: Gt -> GtE"),
     ],
     "a check of our own that never fails": [
+        (
+            "batches/spooled.py",
+            "SpooledOutbox._note: 'its events were appended to it': another text",
+        ),
         ("buffer.py", "Buffer.put_all: zip(events, positions, strict=True): without strict"),
         ("buffer.py", "Buffer.put_all: True -> False #3"),
         (
@@ -303,6 +310,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             "batches/backlog.py",
             "Backlog.left: sum((log.size for log in logs)) > COUNTED: Gt -> GtE",
         ),
+        ("batches/backlog.py", "COUNTED: 16777216 + 1"),
         ("batches/outbox.py", "Outbox.close: deadline < earlier: Lt -> LtE"),
         ("sending/backoff.py", "Backoff.hold: now + wait > self.long_hold_until: Gt -> GtE"),
         ("sending/context.py", "Context.retry: hold > attempt.not_before: Gt -> GtE"),

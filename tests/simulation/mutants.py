@@ -40,18 +40,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = ROOT / ".mutants"
 
-SPOOLED: Final = (
-    "batches/adoption.py",
-    "batches/aside.py",
-    "batches/backlog.py",
-    "batches/issued_at.py",
-    "batches/leaving.py",
-    "batches/own_log.py",
-    "batches/reading.py",
-    "batches/spooled.py",
-    "batches/upkeep.py",
-    "storage/",
-)
+SPOOLED: Final = ("batches/", "storage/", "buffer.py")
 """The files that the simulation of spools tries as well."""
 SPOOL_SEEDS: Final = 80
 """Of that simulation."""

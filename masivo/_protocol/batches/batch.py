@@ -88,7 +88,7 @@ class Batch(Attempt):
         self.unauthorized: int | None = None
         """The number of tokens that the key had been granted at the first of the 401s in a row;
         None if the last response was not a 401."""
-        self.oldest: float = 0.0
+        self.oldest: float
         """The time at which its oldest pending event was accepted."""
         self.note_oldest()
         self.guilty: bool = False

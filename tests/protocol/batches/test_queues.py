@@ -251,6 +251,7 @@ def test_queues_agree_with_a_naive_model(make: Callable[[], Queue], steps: list[
             cleared = queue.clear()
             assert list(zip(cleared.numbers, cleared.deliveries, strict=True)) == model.waiting
             model.waiting = []
+            model.check(queue)
         elif step == "oldest":
             assert queue.oldest() == ((free[0][1].at, free[0][0]) if free else None)
         elif step == "check":
