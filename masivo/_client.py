@@ -114,12 +114,13 @@ class ClientBase(Advised, NotCopied, Generic[H]):
             self._settings = structs.replace(
                 self._settings, spool=check_place(self._settings.spool)
             )
-        self._open(http_client)
+        self._http_client = http_client
+        self._open()
         clients.add(self)
 
     _on_fork: Callable[[], None] | None = None  # see ``Spool``
 
-    def _open(self, http_client: H | None) -> None:
+    def _open(self) -> None:
         """Check ``http_client`` and join the clients of the same key; sets ``_buffer``."""
         raise TypeError(f"{type(self).__name__} is not a client of any world")
 
@@ -156,6 +157,7 @@ class ClientBase(Advised, NotCopied, Generic[H]):
             account: what the client belongs to from now on.
         """
         self._settings = structs.replace(self._settings, account=account)
+        self._open()
 
     def _listen(self, make: Listens) -> None:
         """Add a function that is called after ``on_activity``; not for users.

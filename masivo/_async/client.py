@@ -74,7 +74,7 @@ def _checked_at_call(method: M) -> M:
     return cast("M", checked)
 
 
-class LoopClient(ClientBase["AsyncHttpClient"]):
+class LoopClient(ClientBase[AsyncHttpClient]):
     """The common part of the clients for event loops.
 
     It joins the session of its loop at the first use (``_bound``), not before.
@@ -84,10 +84,9 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     _check_loop: Callable[[], None]  # its session's
     _shut = False  # it is closed, whether it ever joined a session or not
 
-    def _open(self, http_client: AsyncHttpClient | None) -> None:
-        self._http_client = http_client
+    def _open(self) -> None:
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
-        self._opener = opener_of(http_client, "AsyncClient", base_url, enabled=enabled)
+        self._opener = opener_of(self._http_client, "AsyncClient", base_url, enabled=enabled)
 
     @abstractmethod
     def _join(self) -> Buffer:
@@ -132,7 +131,6 @@ class LoopClient(ClientBase["AsyncHttpClient"]):
     def _begin_anew(self, account: Account) -> None:
         """See ClientBase. The next use joins the session of the loop that it is in."""
         super()._begin_anew(account)
-        self._open(self._http_client)
         self._joined = None
 
     @property

@@ -16,13 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from masivo import AnalyticsEvent, MasivoError
-    from masivo.protocol import (
-        Account,
-        Buffer,
-        FlushResult,
-        SendEventResult,
-        Ticket,
-    )
+    from masivo.protocol import Buffer, FlushResult, SendEventResult, Ticket
 
     from .session import Session
 
@@ -67,7 +61,7 @@ class Delivery(protocol.Delivery, Advised, gc=False, eq=False):
 
 
 @documented
-class Client(ClientBase["HttpClient"]):
+class Client(ClientBase[HttpClient]):
     """Sends events from threads.
 
     Clients of the same ``api_key`` in a process share one token and one thread; each request in
@@ -75,12 +69,11 @@ class Client(ClientBase["HttpClient"]):
     called from any thread.
     """
 
-    def _open(self, http_client: HttpClient | None) -> None:
+    def _open(self) -> None:
         _process.notice_fork()  # or it would join a session of the parent
         self._on_fork = _process.notice_fork
-        self._http_client = http_client
         base_url, enabled = self._settings.account.base_url, self._settings.enabled
-        self._opener = opener_of(http_client, "Client", base_url, enabled=enabled)
+        self._opener = opener_of(self._http_client, "Client", base_url, enabled=enabled)
         self._join()
 
     def _join(self) -> None:
@@ -95,11 +88,6 @@ class Client(ClientBase["HttpClient"]):
         """Begin anew in the child of a fork; not for users."""
         if not self._buffer.closed:
             self._join()
-
-    def _begin_anew(self, account: Account) -> None:
-        """See ClientBase."""
-        super()._begin_anew(account)
-        self._open(self._http_client)
 
     @property
     def _session(self) -> Session:
