@@ -16,12 +16,11 @@ from ._settle import logger, unseen
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from ._session import SessionBase
     from .protocol import Buffer, CloseTicket
 
-__all__ = ["at_exit", "deliver", "exiting", "hold_in_forks", "notice_fork", "register_child_exit"]
+__all__ = ["deliver", "exiting", "hold_in_forks", "notice_fork", "register_child_exit"]
 
 EXIT_TIMEOUT = 5.0
 """Seconds for the flush of all open clients at interpreter exit."""
@@ -37,7 +36,6 @@ _spent: Final[list[float]] = []  # seconds of EXIT_TIMEOUT
 _now: Final = partial(time.monotonic)  # not itself: a test that freezes time replaces that
 
 _locks: Final[list[threading.RLock]] = []
-_at_exit: Final[list[Callable[[], None]]] = []
 _registered_in: int | None = None
 
 
@@ -107,12 +105,6 @@ if hasattr(os, "register_at_fork"):
 # ── The end ──────────────────────────────────────────────────────────────────────────────────
 
 
-def at_exit(function: Callable[[], None]) -> Callable[[], None]:
-    """Register a function for the exit of the interpreter, in children of multiprocessing too."""
-    _at_exit.append(function)
-    return atexit.register(function)
-
-
 def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
     """Close clients and wait, as the interpreter exits: all clients together have EXIT_TIMEOUT, and
     after Ctrl-C AT_ONCE, as after any signal whose handler raises (``sys.exit`` on SIGTERM). One
@@ -147,15 +139,12 @@ def _close(
             session.finish(tickets[n], left / (1 + turn * (len(clients) - n - 1)))
 
 
-@at_exit
 def _log_unclaimed() -> None:
-    # Registered first, and so called last.
     with suppress(BaseException):
         for session in sessions:
             session.log_unclaimed()
 
 
-@at_exit
 def _flush() -> None:
     global exiting
     notice_fork()
@@ -168,6 +157,14 @@ def _flush() -> None:
             for buffer in session.engine.buffers
         ]
     )
+    for session in sessions:
+        if not session.is_driven:
+            session.abort("the interpreter exited")
+
+
+_exit_functions: Final = (_log_unclaimed, _flush)  # the last one is called first
+for _function in _exit_functions:
+    atexit.register(_function)
 
 
 def register_child_exit() -> None:
@@ -183,5 +180,5 @@ def register_child_exit() -> None:
     # Twice: the child ends without letting go of the clients that other finalizers made since.
     for priority in (10, -sys.maxsize):
         util.Finalize(None, unseen.print, exitpriority=priority)
-        for function in _at_exit:  # called before it, the last one first
+        for function in _exit_functions:  # called before it
             util.Finalize(None, function, exitpriority=priority)

@@ -269,9 +269,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
         self._shut = True
         if self._joined is not None:
             how(self._joined)
-            session = session_of(self._joined)
-            session.attend()
-            session.wake()  # the driving task may have to end
+            session_of(self._joined).attend()
 
     def stats(self) -> Stats:
         """A snapshot of the client's counters."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import weakref
 from contextlib import suppress
-from functools import partial
 from inspect import CORO_CREATED, getcoroutinestate
 from typing import TYPE_CHECKING, Final, Self, cast
 
-from masivo import _process
 from masivo._client import documented
 from masivo._http.on_asyncio import Asyncio
 from masivo._session import Key, registry
@@ -19,11 +17,11 @@ from .client import LoopClient
 from .session import GRACE, LOOP_CLOSED, LoopSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from typing import Any
 
     from masivo._http.openers import Opener
-    from masivo.protocol import Buffer, Delivery, Request, Ticket
+    from masivo.protocol import Buffer, Request
 
 __all__ = ["AsyncClient"]
 
@@ -36,6 +34,7 @@ _watched: Final[weakref.WeakSet[asyncio.AbstractEventLoop]] = weakref.WeakSet()
 class AsyncioSession(LoopSession):
     """One key's engine in one asyncio loop, driven by one task."""
 
+    _event = asyncio.Event
     task: asyncio.Task[None] | None = None
 
     def __init__(self, key: Key, opener: Opener) -> None:
@@ -45,7 +44,6 @@ class AsyncioSession(LoopSession):
         if self.loop not in _watched:
             _watched.add(self.loop)
             self.loop.call_later(_CENTURY, _LastWord())
-        self._bell = asyncio.Event()
         self._requests: dict[asyncio.Task[None], Request] = {}
 
     def joined(self, buffer: Buffer) -> None:
@@ -102,14 +100,6 @@ class AsyncioSession(LoopSession):
                 + "; make one client for each loop, or use masivo.Client from threads"
             )
 
-    async def _sleep(self, seconds: float | None) -> None:
-        if self._bell.is_set():
-            await asyncio.sleep(0)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._bell.wait()
-        self._bell.clear()
-
     def _start(self, request: Request) -> None:
         if not self.loop.is_closed():
             task = self.loop.create_task(self._send(request), name="masivo-request")
@@ -132,17 +122,6 @@ class AsyncioSession(LoopSession):
             self.abort(f"a request was interrupted by {type(error).__name__}")
             self.wake()
 
-    async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
-        if awaited.outcome is None:
-            future: asyncio.Future[None] = self.loop.create_future()
-            with self.waiters.waiting(awaited, partial(_resolve, future)):
-                await asyncio.wait([future], timeout=timeout)
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.get_loop().is_closed():
-        future.set_result(None)
-
 
 class _LastWord:
     """Ends a loop's sessions when the loop is closed with its tasks unfinished.
@@ -155,19 +134,9 @@ class _LastWord:
         """The timer is due."""
 
     def __del__(self) -> None:
-        _end(LOOP_CLOSED, lambda loop: loop.is_closed())
-
-
-@_process.at_exit
-def _end_all() -> None:
-    """End the sessions of loops that were neither run to their end nor closed."""
-    _end("the interpreter exited", lambda loop: not loop.is_running())
-
-
-def _end(why: str, is_over: Callable[[asyncio.AbstractEventLoop], bool]) -> None:
-    for session in list(registry.values()):
-        if isinstance(session, AsyncioSession) and is_over(session.loop):
-            session.abort(why)
+        for session in list(registry.values()):
+            if isinstance(session, AsyncioSession) and session.loop.is_closed():
+                session.abort(LOOP_CLOSED)
 
 
 @documented

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextvars import copy_context
 from threading import get_ident
 from typing import TYPE_CHECKING, Self, cast
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from masivo._http.openers import Opener
     from masivo._session import Key
-    from masivo.protocol import Account, Buffer, Delivery, Request, Ticket
+    from masivo.protocol import Account, Buffer, Request
 
 __all__ = ["TrioClient"]
 
@@ -38,12 +37,13 @@ class TrioSession(LoopSession):
     tasks: another client's nursery may be left at any time.
     """
 
+    _event = trio.Event
+
     def __init__(self, key: Key, opener: Opener) -> None:
         super().__init__(key, opener, Trio())
         self._thread = get_ident()
         self.token = trio.lowlevel.current_trio_token()
         self._call_soon = self.token.run_sync_soon
-        self._bell = trio.Event()
         self._sending: set[trio.CancelScope] = set()
         # It begins at the next checkpoint, when a client is attached.
         trio.lowlevel.spawn_system_task(self.drive, context=copy_context())
@@ -75,7 +75,7 @@ class TrioSession(LoopSession):
 
     def check_loop(self) -> None:
         """See LoopSession. Every event asks, so a cheap answer comes first."""
-        if self._driven and get_ident() == self._thread:
+        if self._bell is not None and get_ident() == self._thread:
             return
         token = _current_token()
         if token is not self.token:
@@ -84,25 +84,11 @@ class TrioSession(LoopSession):
                 + ("no trio run is active here" if token is None else "this is another one")
             )
 
-    async def _sleep(self, seconds: float | None) -> None:
-        with trio.move_on_after(math.inf if seconds is None else seconds):
-            await self._bell.wait()
-        self._bell = trio.Event()
-
     def _start(self, request: Request) -> None:
         if isinstance(request.owner, Member):
             request.owner.nursery.start_soon(self._send, request)
         else:
-            trio.lowlevel.spawn_system_task(self._send_for_all, request)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _send_for_all(self, request: Request) -> None:
-        try:
-            await self._send(request)
-        except trio.Cancelled:
-            raise
-        except BaseException as error:  # noqa: BLE001 (from a system task it would end the run)
-            self.abort(f"a request was interrupted by {type(error).__name__}")
+            trio.lowlevel.spawn_system_task(self._send, request)
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self, request: Request) -> None:
@@ -114,16 +100,13 @@ class TrioSession(LoopSession):
                     # A request may be written before its first wait.
                     await trio.lowlevel.checkpoint_if_cancelled()
                     following = await self.carry_out(following)
+            except BaseException as error:
+                if isinstance(request.owner, Member) or isinstance(error, trio.Cancelled):
+                    raise
+                # From a system task it would end the run.
+                self.abort(f"a request was interrupted by {type(error).__name__}")
             finally:
                 self._sending.discard(scope)
-
-    async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
-        event = trio.Event()
-        if awaited.outcome is not None:
-            event.set()  # a checkpoint in any case
-        limit = math.inf if timeout is None else timeout
-        with self.waiters.waiting(awaited, event.set), trio.move_on_after(limit):
-            await event.wait()
 
 
 def _current_token() -> trio.lowlevel.TrioToken | None:

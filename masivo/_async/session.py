@@ -1,14 +1,14 @@
 """The common part of the sessions of both event loops: one engine for a key in one loop.
 
-A subclass implements the parts that differ between loops: starting a request, sleeping, waiting.
+A subclass implements the parts that differ between loops: starting tasks, and ending them.
 """
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
+from contextlib import nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, cast
 
 from masivo import _process
 from masivo._helpers import Helpers
@@ -16,7 +16,7 @@ from masivo._session import Key, SessionBase, registry
 from masivo._settle import settle
 from masivo.protocol import Delivery
 
-from . import clock as clocks
+from .clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,25 +67,21 @@ def session_of(buffer: Origin) -> LoopSession:
 class LoopSession(SessionBase):
     """One key's engine in one event loop."""
 
-    _bell: Any
-    """An event of the loop's kind: ends ``_sleep``, or the next one if there is none now."""
+    _event: ClassVar[type[Any]]
+    """The loop's kind of event."""
     _call_soon: Callable[[Callable[[], object]], object]
     """Makes the loop call a function. Safe in any thread, signal handler and finalizer. It raises a
     RuntimeError if the loop is closed."""
 
     def __init__(self, key: Key, opener: Opener, world: World) -> None:
         self.sender: AsyncSender = opener(world)
-        self._clock = world.now
-        virtual = clocks.current
-        self._time = virtual if virtual is not None and virtual.applies() else None
-        if self._time is None:
-            super().__init__(key, world.now, time.time)
-        else:
-            super().__init__(key, self._time.monotonic, self._time.time)
+        self._world = world
+        self._clock = Clock(world.now)
+        super().__init__(key, self._clock.monotonic, self._clock.time)
         registry[key] = self
         self._wanted = False  # a poll was requested since the last one began
         self._busy = False  # in a step, inside which a finalizer may call
-        self._driven = False  # a task is in `drive`
+        self._bell: Any = None  # ends the sleep of the driving task; None: there is no such task
         self._wake_at: float | None = None  # the last poll's
         # Work on stores: the loop does not wait for disks.
         self._helpers = Helpers(set(), lambda: not (_process.exiting or self.dead))
@@ -109,16 +105,8 @@ class LoopSession(SessionBase):
         """Start the tasks that a client needs, which has just been attached."""
 
     @abstractmethod
-    async def _sleep(self, seconds: float | None) -> None:
-        """Let others run, then wait for the bell, for this many seconds at most."""
-
-    @abstractmethod
     def _start(self, request: Request) -> None:
         """Start a task that carries out the request, and those that ``carry_out`` returns."""
-
-    @abstractmethod
-    async def _wait_for(self, awaited: Delivery | Ticket, timeout: float | None) -> None:
-        """Wait until ``awaited`` has its outcome, for this many seconds at most."""
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -138,7 +126,7 @@ class LoopSession(SessionBase):
                 self.step()
 
     def _on_wake(self) -> None:
-        if self._driven:
+        if self._bell is not None:
             self._bell.set()
         else:  # before or after ``drive``: unclaimed failures must still be logged
             self.step()
@@ -151,7 +139,8 @@ class LoopSession(SessionBase):
             self.wake()
 
     def step(self, keep_for: object = None) -> Request | None:
-        """Poll, settle, start requests; inside another step, schedule that for later.
+        """Poll, settle, start requests; inside another step, schedule that for later. The driving
+        task is woken only if it must poll sooner, or end.
 
         Args:
             keep_for: the owner whose next request is returned instead of started, if there is one.
@@ -166,7 +155,7 @@ class LoopSession(SessionBase):
         try:
             self._wanted = False
             output = self.engine.poll()
-            self._wake_at = output.wake_at
+            before, self._wake_at = self._wake_at, output.wake_at
             settle(output, self.waiters)
             for work in output.storage:
                 if not self._helpers.take(partial(self._work, work)):
@@ -180,6 +169,9 @@ class LoopSession(SessionBase):
                 self._start(request)
         if not self.engine.attached:
             self.leave()
+        sooner = self._wake_at is not None and (before is None or self._wake_at < before)
+        if self._bell is not None and (sooner or not self.engine.attached):
+            _set(self._bell)
         return kept
 
     def _work(self, work: StoreWork) -> None:
@@ -188,34 +180,28 @@ class LoopSession(SessionBase):
 
     async def drive(self) -> None:
         """Poll when due, until no client is attached."""
-        self._driven = True
         try:
             self.step()
             while self.engine.attached:
                 until = self._wake_at
-                await self._pause(until)
-                if self._wanted or self._wake_at == until:  # else a request's task has polled
+                await self._clock.wait(until, self._sleep, self.wake)
+                if self._wanted or self._wake_at == until:  # else another task has polled
                     self.step()
         finally:
-            self._driven = False
+            self._bell = None
 
-    async def _pause(self, until: float | None) -> None:
-        """Sleep until a time on the engine's clock."""
-        if self._time is None:
-            await self._sleep(None if until is None else max(0.0, until - self._clock()))
-            if until is not None and self._clock() >= until:
-                # The process may have been frozen, or the loop blocked: what has come meanwhile is
-                # read first, by the tasks of the requests.
-                for _ in range(2):
-                    await self._sleep(0.0)
-        else:
-            with self._time.alarm(until, self.wake):
-                await self._sleep(None)
+    async def _sleep(self, seconds: float | None) -> None:
+        """Let others run, and wait for the bell, for this many seconds at most."""
+        self._bell = self._event()
+        await self._wait_for(self._bell, seconds)
+
+    async def _wait_for(self, event: Any, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with nullcontext() if seconds is None else self._world.bound(seconds):
+                await event.wait()
 
     async def carry_out(self, request: Request) -> Request | None:
         """Send a request, hand its result back, and poll.
-
-        The driving task is woken only if it must poll sooner.
 
         Returns:
             The next request of the same client, for the same task to carry out.
@@ -223,12 +209,7 @@ class LoopSession(SessionBase):
         member = cast("Member | None", request.owner)
         sender = self.sender if member is None else member.sender or self.sender
         self.engine.hand_back(request.id, await sender.send(request))
-        before = self._wake_at
-        following = self.step(request.owner)
-        sooner = self._wake_at is not None and (before is None or self._wake_at < before)
-        if self._driven and (sooner or not self.engine.attached):
-            self._bell.set()
-        return following
+        return self.step(request.owner)
 
     @property
     def is_driven(self) -> bool:
@@ -249,13 +230,23 @@ class LoopSession(SessionBase):
             TimeoutError: it has no outcome in time; ``what`` is the message.
             RuntimeError: called in another loop, or inside ``on_error``.
         """
-        if awaited.outcome is None:
-            self.check_may_wait()
-            self.check_loop()
-            if not isinstance(awaited, Delivery):  # else the core calls ``wake`` if needed
-                self.wake()
-        await self._wait_for(awaited, timeout)
+        event = self._event()
+        if awaited.outcome is not None:
+            event.set()
+            await event.wait()  # in trio a checkpoint all the same
+            return
+        self.check_may_wait()
+        self.check_loop()
+        if not isinstance(awaited, Delivery):  # else the core calls ``wake`` if needed
+            self.wake()
+        with self.waiters.waiting(awaited, partial(_set, event)):
+            await self._wait_for(event, timeout)
         if awaited.outcome is None:
             self.step()  # it may be done already
         if awaited.outcome is None:
             raise TimeoutError(what)
+
+
+def _set(event: Any) -> None:
+    with suppress(RuntimeError):  # its loop was closed
+        event.set()

@@ -16,7 +16,7 @@ import uvloop
 from drivers.events import arrived, event
 
 import masivo
-from masivo import AsyncClient
+from masivo import AsyncClient, _process
 from masivo._async import on_asyncio, session
 from masivo._async.on_asyncio import AsyncioSession
 from masivo._async.session import LOOP_CLOSED
@@ -258,6 +258,7 @@ def test_a_loop_that_runs_once_more_at_the_exit(
     client: AsyncClient,
     new_loop: Callable[[], asyncio.AbstractEventLoop],
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The exit ends the sessions of a loop that stands still. If a function of the application
     that is called after that runs the loop again, what had not begun there ends in peace."""
@@ -270,7 +271,9 @@ def test_a_loop_that_runs_once_more_at_the_exit(
     loop = new_loop()
     task = loop.create_task(main())
     loop.run_forever()
-    on_asyncio._end_all()
+    monkeypatch.setattr(_process, "exiting", False)  # and as it was after the test
+    _process._flush()
+    monkeypatch.undo()
     assert isinstance(error_of(deliveries[0]), CLOSED)
     loop.run_until_complete(task)
     driving = cast("AsyncioSession", session_of(client)).task

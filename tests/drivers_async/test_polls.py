@@ -11,8 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 from drivers.events import event
 
-from masivo._async.on_asyncio import AsyncioSession
-from masivo._async.on_trio import TrioSession
+from masivo._async.clock import Clock
 from masivo._session import registry
 from masivo.protocol import Engine
 
@@ -21,7 +20,6 @@ from .loops import eventually, session_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from masivo._async.session import LoopSession
     from masivo.protocol import StoreWork
 
     from .conftest import Connect
@@ -59,22 +57,18 @@ def works(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return threads
 
 
-def calls_of(method: str, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Grows with every call of a method of a session, by its first argument."""
-    calls: list[object] = []
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Grows with every wait of a driving task, by its end."""
+    ends: list[float | None] = []
+    wait = Clock.wait
 
-    def counted(session: type[LoopSession]) -> None:
-        original = getattr(session, method)
+    def noting(self: Clock, until: float | None, *how: Any) -> Any:
+        ends.append(until)
+        return wait(self, until, *how)
 
-        def counting(self: LoopSession, argument: object) -> Any:
-            calls.append(argument)
-            return original(self, argument)
-
-        monkeypatch.setattr(session, method, counting)
-
-    counted(AsyncioSession)
-    counted(TrioSession)
-    return calls
+    monkeypatch.setattr(Clock, "wait", noting)
+    return ends
 
 
 def api() -> httpx.AsyncClient:
@@ -183,10 +177,9 @@ async def test_a_wake_during_a_poll_is_followed_by_another_poll(
 
 
 async def test_a_driver_of_a_parent_process_sleeps(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, pauses: list[float | None]
 ) -> None:
     """The driving task that a fork took along does nothing more, not even at its last timer."""
-    pauses = calls_of("_pause", monkeypatch)
     async with connect(idle_timeout=0.05) as client:
         await client.get_token()
         client.send_analytics_event(event())

@@ -52,7 +52,6 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "masivo/_http/exchange.py Exchange._receive_common: or len(data) > MAX_BODY => "
             "or len(data) >= MAX_BODY"
         ),
-        ("masivo/_async/on_asyncio.py AsyncioSession._sleep: if self._bell.is_set(): => if True:"),
     ],
     "a client that the collector takes in the moment of a fork": [
         "masivo/_sync/client.py Client.__del__: if session.dead: => if False:",
