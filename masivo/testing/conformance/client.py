@@ -91,15 +91,15 @@ class Event:
         return Call(self._run, f"the wait for event {self.number}", outcome)
 
     @property
-    def refused(self) -> bool:
-        """True if it was not accepted: the buffer was full, or its client is disabled. The event
-        must have its outcome."""
+    def accepted(self) -> bool:
+        """False if the buffer, or the store, was full, or its client is disabled. The event must
+        have its outcome."""
         try:
-            return self.result().status == 0
+            return self.result().status != 0
         except MasivoQueueFullError as error:
-            return not error.spooled
+            return error.spooled
         except MasivoError:
-            return False
+            return True
 
     def result(self) -> SendEventResult:
         """The result, which the event must have at this time.

@@ -283,7 +283,7 @@ class Run:
                 lost = [
                     each.number
                     for each in client.events
-                    if not (each.refused or each.number in there)
+                    if each.accepted and each.number not in there
                 ]
                 self.equal(lost, [], "events that are neither accepted nor on the disk")
 

@@ -372,8 +372,8 @@ def full_disk_takes_no_event(run: Run) -> None:
     client = run.client_with_store()
     client.send_numbers(1)
     run.disk.full = True
-    (refused,) = client.send_numbers(2)
-    error = refused.error()
+    (overflowed,) = client.send_numbers(2)
+    error = overflowed.error()
     run.equal((type(error), error.spooled), (MasivoQueueFullError, False), "error")
     run.check("the disk is full" in error.message, f"the error does not say why: {error}")
     drain = client.drain()
