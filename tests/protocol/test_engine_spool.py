@@ -548,6 +548,50 @@ def test_a_half_that_holds_a_fault_goes_once() -> None:
     assert driver.buffer.stats().failed == 1
 
 
+@pytest.mark.parametrize("retries", [0, 1, 4])
+def test_an_event_at_fault_fails_ten_times_alone(retries: int) -> None:
+    """The first time with the retries of any batch, and then, once the others of its batch were
+    accepted, in one row; it is known of each request if another may follow."""
+    driver = SpoolDriver(max_retries=retries, refresh_interval=None)
+    driver.sign_in()
+    tries: list[tuple[list[int], bool]] = []
+
+    def handle(request: Request) -> None:
+        tries.append((numbers(request), request.last_try))
+        if 0 in numbers(request):
+            driver.respond(500, to=request)
+        else:
+            driver.accept(request)
+
+    driver.send(*(event(n, f"c{n}") for n in range(3)))
+    driver.flush()
+    serve(driver, 60.0, handle)
+    tries.clear()
+    driver.send(event(3, "other"))
+    driver.flush()
+    serve(driver, 200.0, handle)
+    first = [([0], False)] * retries + [([0], True)]
+    rest = [([0], False)] * (8 - retries) + [([0], True)]
+    others = [(which, last) for which, last in tries if 0 not in which]
+    assert [which for which, _ in others] == [[3], [1, 2]]
+    found = [each for each in tries if 3 not in each[0]]
+    assert found == [([0, 1, 2], True), *first, others[1], *rest]
+    assert driver.buffer.stats().failed == 1
+
+
+def test_what_stepped_aside_goes_behind_what_comes_during_a_hold() -> None:
+    """The next batch is tried first: it shows which of them is at fault."""
+    driver = SpoolDriver(max_retries=0, refresh_interval=None)
+    driver.dice.always = 0.0  # the batch may go at once, but for the hold
+    in_flight(driver, 1)
+    driver.respond(429, headers={"retry-after": "17"})
+    driver.advance(1.0)
+    driver.send(event(2, "other"))
+    driver.flush()
+    driver.sleep()
+    assert numbers(driver.batch()) == [2]
+
+
 def test_batches_that_were_put_aside_go_side_by_side() -> None:
     """As many as ``max_in_flight``, and no more."""
     driver = SpoolDriver(max_retries=0, batch_size=2, max_in_flight=3)
