@@ -153,6 +153,20 @@ def test_an_event_stays_behind_a_batch_that_memory_has_no_room_for() -> None:
     assert [n for each in recover(driver, 120.0) for n in numbers(each)] == [*range(11)]
 
 
+def test_what_is_no_event_is_removed_as_damage() -> None:
+    """Where it is read back from the store; it counts as spooled no more."""
+    driver = SpoolDriver(max_queue=1)
+    driver.buffer.put_all([(b"no event", "c"), *encoded(1)])
+    driver.poll()
+    assert driver.buffer.stats().spooled == 1
+    driver.flush()
+    assert [numbers(each) for each in recover(driver)] == [[1]]
+    assert any("1 part could not be read" in line for line in driver.warnings)
+    assert driver.buffer.stats().spooled == 0
+    driver.close()
+    assert driver.files() == []
+
+
 def test_a_client_without_a_store_takes_no_encoded_event() -> None:
     """Nothing could be kept."""
     with pytest.raises(StoreError, match="this client has no store"):

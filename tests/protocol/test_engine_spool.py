@@ -549,33 +549,32 @@ def test_a_half_that_holds_a_fault_goes_once() -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1, 4])
-def test_an_event_at_fault_fails_ten_times_alone(retries: int) -> None:
-    """The first time with the retries of any batch, and then, once the others of its batch were
-    accepted, in one row; it is known of each request if another may follow."""
+@pytest.mark.parametrize("halves", [[[0, 1]], [[0, 1, 2, 3, 4], [0, 1]]])
+def test_an_event_at_fault_fails_ten_times_alone(retries: int, halves: list[list[int]]) -> None:
+    """Once others were accepted, what holds it is halved, without a retry. Alone it has the retries
+    of any batch; then, with others accepted in between, the rest of the ten in one row. It is known
+    of each request if another may follow."""
     driver = SpoolDriver(max_retries=retries, refresh_interval=None)
     driver.sign_in()
     tries: list[tuple[list[int], bool]] = []
 
     def handle(request: Request) -> None:
-        tries.append((numbers(request), request.last_try))
         if 0 in numbers(request):
+            tries.append((numbers(request), request.last_try))
             driver.respond(500, to=request)
         else:
             driver.accept(request)
 
-    driver.send(*(event(n, f"c{n}") for n in range(3)))
+    driver.send(*(event(n, f"c{n}") for n in halves[0]))
     driver.flush()
     serve(driver, 60.0, handle)
     tries.clear()
-    driver.send(event(3, "other"))
+    driver.send(event(9, "other"))
     driver.flush()
     serve(driver, 200.0, handle)
     first = [([0], False)] * retries + [([0], True)]
     rest = [([0], False)] * (8 - retries) + [([0], True)]
-    others = [(which, last) for which, last in tries if 0 not in which]
-    assert [which for which, _ in others] == [[3], [1, 2]]
-    found = [each for each in tries if 3 not in each[0]]
-    assert found == [([0, 1, 2], True), *first, others[1], *rest]
+    assert tries == [*[(which, True) for which in halves], *first, *rest]
     assert driver.buffer.stats().failed == 1
 
 

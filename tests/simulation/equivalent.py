@@ -54,6 +54,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/issued_at.py", "Stamper.stamped: b'': other bytes"),
         ("batches/own_log.py", "Own.__init__: False -> True #2"),
         ("batches/triggers.py", "Triggers.__init__: '': another text"),
+        ("batches/upkeep.py", "Upkeep.__init__: 0 + 1"),
         ("sending/attempt.py", "Attempt.__init__: 0 + 1"),
         ("sending/attempt.py", "Attempt.__init__: 0.0 + 1"),
         ("sending/attempt.py", "Attempt.__init__: 0.0 + 1 #2"),
@@ -143,6 +144,14 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/issued_at.py", "Stamper.stamped: if own is None: always"),
         ("batches/leaving.py", "LeavingOutbox._stop_queue: if not live: never"),
         ("batches/leaving.py", "LeavingOutbox._take: if self._kept_queued: always"),
+        ("batches/leaving.py", "LeavingOutbox._leave_kept: if self._kept_queued: always"),
+        (
+            "batches/spooled.py",
+            (
+                "SpooledOutbox.enqueue: 0 if entries is deliveries else "
+                "total_size(deliveries): always the second"
+            ),
+        ),
         ("batches/queues.py", "InOrder._settle: if len(self._settled) == len(self.busy): never"),
         (
             "batches/outbox.py",

@@ -1,19 +1,92 @@
-"""The numbers that a client keeps, against what they count."""
+"""The numbers that clients keep and report, against what they count."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
 
 from simulation.frame import Violation
 
 from masivo._protocol.batches.queues import total_size
 from masivo._protocol.events.form import size
 from masivo._protocol.storage.kept import Kept, source_of
+from masivo.protocol import (
+    BatchSent,
+    BatchSettled,
+    EventsAdopted,
+    EventsFailed,
+    EventsSpooled,
+    Failed,
+    RetryScheduled,
+)
 
 if TYPE_CHECKING:
-    from masivo.protocol import Buffer, Delivery
+    from collections.abc import Sequence
 
-__all__ = ["check"]
+    from masivo.protocol import Buffer, Delivery, Output, Stats
+
+__all__ = ["Tally", "check"]
+
+
+class Tally:
+    """The counts of all that the polls of one engine put out.
+
+    Attributes:
+        listens: True: its activity is counted, too.
+    """
+
+    def __init__(self, *, listens: bool) -> None:
+        self.listens = listens
+        self._out: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+
+    def add(self, output: Output) -> None:
+        """Count an output."""
+        for request in output.requests:
+            self._out["requests" if request.method == "POST" else "authorizations"] += 1
+        for settled in output.settled:
+            outcome = settled.outcome
+            if not isinstance(outcome, Failed):
+                self._out["delivered"] += len(settled.deliveries)
+            else:
+                kind = "left" if outcome.error.spooled else "failed"
+                self._out[kind] += len(settled.deliveries)
+        for each in output.activity:
+            if isinstance(each, BatchSettled):
+                self._told["delivered"] += each.delivered
+            elif isinstance(each, EventsAdopted | EventsFailed | EventsSpooled):
+                self._told[_NAMES[type(each)]] += each.events
+            elif isinstance(each, BatchSent):
+                self._told["requests"] += 1
+            elif isinstance(each, RetryScheduled) and each.batch is not None:
+                self._told["retries"] += 1
+
+    def check(self, clients: Sequence[Stats]) -> None:
+        """See that the counters of the engine's clients are right.
+
+        Raises:
+            Violation: one is not.
+        """
+        out = self._out
+        names = {*out} - {"left", "authorizations"}
+        shown = {name: sum(getattr(stats, name) for stats in clients) for name in _COUNTERS}
+        shown["authorizations"] = clients[0].authorizations
+        wanted = {name: out[name] for name in {*names, "authorizations"}}
+        if self.listens:
+            if self._told["left"] != out["left"]:
+                raise Violation("activity", f"{self._told['left']} were left, not {out['left']}")
+            wanted |= {name: self._told[name] for name in _COUNTERS}
+        for name, count in wanted.items():
+            if shown[name] != count:
+                raise Violation("counters", f"{name}: {shown[name]}, not {count}")
+
+
+_COUNTERS: Final = ("delivered", "failed", "requests", "retries", "adopted")
+_NAMES: Final[dict[type, str]] = {
+    EventsAdopted: "adopted",
+    EventsFailed: "failed",
+    EventsSpooled: "left",
+}
 
 
 def check(buffer: Buffer) -> None:

@@ -204,6 +204,7 @@ class Process:
         self._at_work = False
         self._poll_at: float | None = None
         self._last: Output = Output()
+        self._tally = books.Tally(listens=self._random.random() < 0.3)
         self._polls = (0.0, 0)
         self._waiters = Waiters()
         self._ready: deque[StoreWork] = deque()
@@ -213,6 +214,7 @@ class Process:
             wall_clock=world.wall,
             random=self._random,
             wake=self._wake,
+            listening=lambda: self._tally.listens,
         )
         parents = [None] * len(options) if parent is None else parent.clients
         for each, of in zip(options, parents, strict=True):
@@ -391,6 +393,7 @@ class Process:
         self._inside = True
         try:
             output = self.engine.poll()
+            self._tally.add(output)
             self._check_outcomes(output)
             for warning in output.warnings:
                 world.say(f"  {self} warns: {warning}")
@@ -403,6 +406,8 @@ class Process:
             return
         for client in self.clients:
             self._check_numbers(client)
+        if not (self._sending or self.engine.pending):
+            self._tally.check(self.stats())
         for request in output.requests:
             world.request(self, request)
         for work in output.storage:
@@ -447,9 +452,11 @@ class Process:
         if self.engine.pending or self._inside or self._at_work or self._sending or self.over:
             return
         world, last, context = self.world, self._last, self.engine._context
-        outboxes: list[Any] = [client.buffer.outbox for client in self.clients]
-        if any(each._upkeep._tend_at <= world.now - self._began for each in outboxes):
-            return  # the first step after this tends the store
+        for client in self.clients:
+            outbox: Any = client.buffer.outbox
+            tend = outbox._upkeep._tend_at <= world.now - self._began
+            if tend or (client.store.due and not outbox._todo.idle):
+                return  # the next step, or the one after the work that is out, tends the store
         if last.wake_at is not None and world.now - self._began >= last.wake_at:
             return
         context.all_touched = True
