@@ -187,6 +187,27 @@ def test_a_flush_ends_when_the_removals_are_written() -> None:
     assert recover(after) == []
 
 
+def test_an_interrupt_of_a_note_keeps_no_batch_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in an event loop's poll; the batch goes with the next one, as after a note that could
+    not be written."""
+    driver = SpoolDriver()
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.poll()
+    assert driver.spool.own is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.spool.own, "note", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            driver.flush()
+    driver.flush()
+    assert numbers(driver.batch()) == [1]
+
+
+def interrupt(*_: object) -> None:
+    """Raise what Ctrl-C raises."""
+    raise KeyboardInterrupt
+
+
 def test_a_poll_does_not_wait_for_a_store_that_is_not_quick() -> None:
     """Such as one on another host: its notes and removals are steps of work."""
     driver = SpoolDriver(quick=False)

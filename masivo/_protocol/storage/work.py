@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from .store import StoreError
 
 __all__ = ["Queued", "StoreDone", "StoreWork"]
+
+_INTERRUPTED: Final = "the work on the store was interrupted"
 
 _Step: TypeAlias = "Callable[[], object]"
 _Then: TypeAlias = "Callable[[Any], None]"
@@ -37,7 +39,7 @@ class StoreWork(msgspec.Struct, frozen=True):
     @property
     def interrupted(self) -> StoreDone:
         """The result of interrupted work."""
-        return StoreDone([StoreError("the work on the store was interrupted")] * len(self.steps))
+        return StoreDone([StoreError(_INTERRUPTED)] * len(self.steps))
 
     def run(self) -> StoreDone:
         """Do the work; raises no Exception."""
@@ -87,9 +89,12 @@ class Queued:
         if not (self._quick and self.idle):
             self.add(step, then)
             return
-        result = _result(step)
-        if then is not None:
-            then(result)
+        result: object = StoreError(_INTERRUPTED)
+        try:
+            result = _result(step)
+        finally:
+            if then is not None:
+                then(result)
 
     def begin(self) -> None:
         """Start the steps that were added, unless earlier ones are out."""
