@@ -6,8 +6,9 @@ and calls of the application's code to helpers. It sleeps until ``wake_at`` or t
 ends with the last client. A helper that has a response polls, too, and sends the next request
 itself.
 
-If no thread can be started, as at the interpreter's exit, waiting threads do its work (``work``).
-One thread polls at a time: another leaves it to the first, which polls once more when it is done.
+If no thread can be started, as at the interpreter's exit, the polling thread carries out requests
+itself, and waiting threads do what it does not get to (``work``). One thread polls at a time:
+another leaves it to the first, which polls once more when it is done.
 
 A signal handler may raise in the main thread at any point. So callers take no lock, and nothing
 relies on a caller completing what it began.
@@ -46,6 +47,10 @@ __all__ = ["Sender", "Session", "join", "sessions"]
 GLANCES: Final = 500
 """The number of checks, one each millisecond, if the polling thread has polled, by a call whose
 timeout is over."""
+
+HEARD_WITHIN: Final = 0.1
+"""Seconds in which the polling thread hears its bell, unless it is busy with a request or a call:
+as the interpreter exits, no helper can be started for it."""
 
 
 class Sender(Protocol):
@@ -102,8 +107,6 @@ class Session(SessionBase):
         self._out = Outstanding()
         self._calls: deque[Callable[[], object]] = deque()  # without a helper, as the next ones
         self._unsent: deque[Request] = deque()
-        self._is_sending = False  # the polling thread, as no helper can be started
-        self._bell_at_exit: SimpleQueue[None] = SimpleQueue()  # of the thread that waits then
         self._own: set[int] = set()  # the threads that must not wait for this session
         self._helpers = Helpers(self._own, lambda: not (_process.exiting or self.dead))
 
@@ -217,16 +220,8 @@ class Session(SessionBase):
         if job is None and not no_time:
             with suppress(IndexError):
                 job = partial(self._send, self._unsent.popleft(), cut_at)
-                if self._thread is threading.current_thread():
-                    self._is_sending = True
-                    if self._unsent:
-                        self._bell_at_exit.put(None)
-        try:
-            if job is not None:
-                job()
-        finally:
-            if self._thread is threading.current_thread():
-                self._is_sending = False
+        if job is not None:
+            job()
         return job is not None
 
     def _poll(self, *, keep: bool = False) -> Request | None:
@@ -361,8 +356,7 @@ class Session(SessionBase):
         deadline = inf if timeout is None else self.clock.monotonic() + timeout
         bell: SimpleQueue[None] = SimpleQueue()
         at_exit = _process.exiting and cut_at is not None
-        if at_exit:
-            self._bell_at_exit = bell
+        unheard = False  # the last ring of a thread that waits at the exit
         with self.waiters.waiting(awaited, partial(bell.put, None)):
             # For a delivery the core calls ``wake`` if a poll is needed.
             polls = self._has_thread if isinstance(awaited, Delivery) else self._ring
@@ -370,21 +364,25 @@ class Session(SessionBase):
                 self.attend()
             while awaited.outcome is None:
                 until = deadline
-                if not polls() or (at_exit and self._is_sending and self._unsent):
+                if not polls() or (unheard and self._has_jobs):
                     self.work(cut_at)
                     until = min(deadline, self._wake_at)
                 if awaited.outcome is None:
+                    if at_exit:
+                        until = min(until, self.clock.monotonic() + HEARD_WITHIN)
                     self.clock.wait_for(bell, until)
+                    unheard = at_exit and not self._bell.empty()
                 _process.notice_fork()
                 if self.dead:
                     raise orphaned()
-                if self.clock.monotonic() >= deadline and not self._is_done(awaited):
+                if self.clock.monotonic() >= deadline and not self._is_done(awaited, deadline):
                     raise TimeoutError(what)
 
-    def _is_done(self, awaited: Delivery | Ticket) -> bool:
-        """Return True if ``awaited`` has its outcome after a poll that begins now."""
+    def _is_done(self, awaited: Delivery | Ticket, deadline: float) -> bool:
+        """Return True if ``awaited`` has its outcome after a poll that begins now, at the
+        deadline."""
         if _process.exiting:
-            self._poll()  # the polling thread may be busy with a request
+            self.work(deadline)  # the polling thread may be busy with a request
             return awaited.outcome is not None
         for _ in range(GLANCES if self._ring() else 0):
             if awaited.outcome is not None or not (self._wanted or self._poller):
@@ -399,14 +397,12 @@ class Session(SessionBase):
 
     def finish(self, ticket: CloseTicket, seconds: float | None) -> None:
         """See SessionBase."""
-        exiting, deadline, timeout = _process.exiting, None, None
+        cut_at = timeout = None
         if seconds is not None:
-            deadline = self.clock.monotonic() + seconds
-            timeout = seconds + (0.0 if exiting else GRACE)
+            cut_at = self.clock.monotonic() + seconds
+            timeout = seconds + (0.0 if _process.exiting else GRACE)
         with suppress(TimeoutError):
-            self.wait(ticket, timeout, "", cut_at=deadline)
-        if ticket.outcome is None and exiting:
-            self.work(deadline)  # the polling thread may be busy with a request
+            self.wait(ticket, timeout, "", cut_at=cut_at)
 
     def log_unclaimed(self) -> None:
         """See SessionBase. Drops the requests that were not begun: their events have failed."""

@@ -178,9 +178,14 @@ def test_all_keys_are_flushed_at_once(tmp_path: Path, emulator: Emulator) -> Non
         assert [arrived(server) for server in servers] == [[0], [1], [2]]
 
 
+# Waits until a session has the thread that polls, and no helper.
+ALONE = "while threading.active_count() > 2: time.sleep(0.01)"
+
 SEVERAL_BATCHES = {
-    "of clients of one key": """
+    "of clients of one key": f"""
 clients = [Client(brand_id=str(n)) for n in range(4)]
+clients[0].get_token()
+{ALONE}
 for n, client in enumerate(clients):
     client.send_analytics_event(event(n))
 """,
@@ -204,6 +209,25 @@ def test_a_request_that_hangs_costs_its_own_events_alone(
     assert ended.code == 0
     assert set(arrived(emulator)) == {0, 1, 2, 3}
     assert [batch.status for batch in emulator.batches].count(200) >= 3
+
+
+def test_on_error_is_called_at_the_end_of_the_time(tmp_path: Path, emulator: Emulator) -> None:
+    """``on_error`` is told of what is not delivered in time, though the client's thread is still
+    busy with a request that hangs."""
+    emulator.fail(Fault(delay=60), route="events", times=None)
+    ended = run(
+        tmp_path,
+        emulator,
+        f"""
+        client = Client(on_error=lambda failed: os.write(1, b"told "))
+        client.get_token()
+        {ALONE}
+        for n in range(3):
+            client.send_analytics_event(event(n))
+        """,
+        prelude=HASTE,
+    )
+    assert (ended.code, ended.out) == (0, "told told told ")
 
 
 @pytest.mark.parametrize(

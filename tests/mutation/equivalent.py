@@ -173,9 +173,6 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         'masivo/spool/rejected.py RejectedFiles.__init__: self._name = "" => self._name = "XXXX"',
         "masivo/spool/rejected.py RejectedFiles.__init__: self._size = 0 => self._size = None",
     ],
-    "nothing follows the loop": [
-        "masivo/_sync/session.py Session.work: break => return",
-    ],
     "no segment has the number 0": [
         (
             "masivo/spool/log.py Log.read: place = after or Place(0, 0) => "
