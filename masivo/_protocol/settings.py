@@ -345,6 +345,7 @@ def _base_url(
     if given is None:
         given = environ.get("MASIVO_BASE_URL") or PUBLIC_BASE_URL
     url = given if isinstance(given, str) else _text_of(given)
+    shown = f"{_shown_url(url, key)!r} (of type {_kind(given)}{place})"
     match = _BASE_URL.fullmatch(url)
     try:
         if match is None or urlsplit(url).port == 0:
@@ -352,14 +353,13 @@ def _base_url(
     except ValueError:
         return MasivoConfigError(
             "base_url must look like 'https://host[:port][/path]', in ASCII and without user, "
-            f"query or fragment, not {_shown_url(url, key)!r} (of type {_kind(given)}{place}); "
-            f"the public endpoint is {PUBLIC_BASE_URL!r}"
+            f"query or fragment, not {shown}; the public endpoint is {PUBLIC_BASE_URL!r}"
         )
     url = one_spelling(url)
     if url.startswith("http:") and not is_loopback(url):
         return MasivoConfigError(
-            "base_url must use https: over plain http the key could be read on the way "
-            "(http is accepted for a loopback host only, such as the local emulator's)"
+            f"base_url must use https, not {shown}: over plain http the key could be read on the "
+            "way (http is accepted for a loopback host only, such as the local emulator's)"
         )
     if enabled and is_set(environ.get("MASIVO_LOOPBACK_ONLY", "")) and not is_loopback(url):
         return MasivoConfigError(

@@ -74,8 +74,9 @@ def message_of(kind: type[Exception], call: Callable[[], object]) -> str:
         (
             {"base_url": "http://a.test"},
             (
-                "base_url must use https: over plain http the key could be read on the way "
-                "(http is accepted for a loopback host only, such as the local emulator's)"
+                "base_url must use https, not 'http://a.test' (of type str): over plain http the "
+                "key could be read on the way (http is accepted for a loopback host only, such as "
+                "the local emulator's)"
             ),
         ),
         (
