@@ -143,7 +143,8 @@ class MasivoServerKeyError(MasivoAuthError):
 class MasivoNetworkError(MasivoError):
     """No usable response: DNS, connect, TLS, timeout, a broken or malformed response.
 
-    ``status`` is set where the headers had arrived before the response broke off.
+    ``status`` is set where the headers had arrived before the response broke off, except those of a
+    2xx with a token: no event was sent then.
     """
 
     @property

@@ -375,6 +375,19 @@ def test_no_response_to_an_authorization_is_retried() -> None:
     assert error.__cause__ is cause
 
 
+@pytest.mark.parametrize(("status", "shown"), [(200, None), (299, None), (199, 199), (300, 300)])
+def test_a_grant_that_breaks_off_says_nothing_of_the_events(status: int, shown: int | None) -> None:
+    """No event was sent without a token: its error is retryable, as after no response, and has no
+    status of success."""
+    driver = Driver(max_retries=0)
+    (delivery,) = driver.send_numbers(1)
+    driver.break_off(status=status)
+    error = error_of(delivery)
+    assert type(error) is MasivoNetworkError
+    assert error.retryable
+    assert error.status == shown
+
+
 def test_the_largest_max_retries_of_the_clients_counts() -> None:
     """An authorization is retried as often as the most patient client of the key asks."""
     driver = Driver(max_retries=0)

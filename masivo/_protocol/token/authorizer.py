@@ -242,6 +242,8 @@ class Authorizer:
         context = self._context
         if not isinstance(result, Response):
             error = context.error_of(result, None)
+            if result.status is not None and 200 <= result.status < 300:
+                error.status = None  # of a batch it would mean: the events may be accepted
             if result.fatal is not None:
                 self._refused(authorization, error)
             else:
