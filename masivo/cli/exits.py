@@ -12,6 +12,7 @@ from masivo import (
     MasivoConfigError,
     MasivoError,
     MasivoNetworkError,
+    MasivoQueueFullError,
     MasivoServerKeyError,
     MasivoValidationError,
 )
@@ -64,7 +65,8 @@ TABLE = "\b\nExit codes:\n" + "\n".join(
 """For ``--help``; ``\\b`` keeps click from filling the lines."""
 
 _KEY_REFUSED = (400, 401, 403, 422)
-_EVENT_REJECTED = (400, 413, 422)
+_EVENT_REJECTED = (400, 413, 422, None)
+"""None: without being sent, as the event is too old."""
 
 
 class UsageError(Exception):
@@ -80,7 +82,7 @@ def is_rejection_of_event(error: MasivoError) -> bool:
 
 def exit_of(error: MasivoError) -> Exit:
     """Return the exit code for an error."""
-    if isinstance(error, MasivoConfigError):
+    if isinstance(error, MasivoConfigError | MasivoQueueFullError):  # the spool is full
         return Exit.USAGE
     if isinstance(error, MasivoServerKeyError):
         return Exit.SERVER_KEY

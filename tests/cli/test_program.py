@@ -283,6 +283,7 @@ def test_unknown_command(shell: Shell) -> None:
     ("error", "code"),
     [
         (masivo.MasivoConfigError("x"), Exit.USAGE),
+        (masivo.MasivoQueueFullError("x"), Exit.USAGE),
         (masivo.MasivoServerKeyError("x", status=401), Exit.SERVER_KEY),
         (masivo.MasivoAuthError("x", status=400), Exit.KEY_REFUSED),
         (masivo.MasivoAuthError("x", status=401), Exit.KEY_REFUSED),
@@ -297,6 +298,7 @@ def test_unknown_command(shell: Shell) -> None:
         (masivo.MasivoError("x", status=400), Exit.EVENTS_REJECTED),
         (masivo.MasivoError("x", status=422), Exit.EVENTS_REJECTED),
         (masivo.MasivoError("x", status=413), Exit.EVENTS_REJECTED),
+        (masivo.MasivoError("x"), Exit.EVENTS_REJECTED),
         (masivo.MasivoError("x", status=429), Exit.API),
         (masivo.MasivoError("x", status=500), Exit.API),
         (masivo.MasivoError("x", status=200), Exit.API),

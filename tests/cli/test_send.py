@@ -226,6 +226,13 @@ def test_interrupted_with_a_spool(shell: Shell) -> None:
     assert "the event is kept on disk" in ended.json()["error"]["message"]
 
 
+def test_too_old(shell: Shell) -> None:
+    """An event that is too old is a rejected one, whether the API says so or the spool's client."""
+    arguments = (*SEND, "-d", "issued_at=2020-01-01T00:00:00Z")
+    assert shell.run(*arguments).code == 7
+    assert shell.run(*arguments, MASIVO_SPOOL=str(shell.folder / "spool")).code == 7
+
+
 def test_retries(shell: Shell) -> None:
     """A passing failure is retried, as with any client."""
     shell.emulator.fail(Fault(status=503), route="events", times=2)
