@@ -27,10 +27,17 @@ class SharedSpool(Spool):
     Attributes:
         before: called before the next event, or the next group of events, is written.
         after: called once it is written.
+        tended: how often it was tended.
     """
 
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
+    tended: int = 0
+
+    def tend(self) -> bool:
+        """See Store."""
+        self.tended += 1
+        return super().tend()
 
     def append(self, event: bytes, at: float, certain: bool) -> int:
         """See Store."""

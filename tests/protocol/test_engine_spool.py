@@ -13,7 +13,18 @@ from masivo import MasivoClosedError
 from masivo._protocol.batches.adoption import SCAN
 from masivo._protocol.events.form import size
 from masivo._protocol.json import encode
-from masivo.protocol import Api, Failed, FlushResult, Note, StoreError, StoreWork, unwrap
+from masivo.protocol import (
+    Api,
+    BatchSent,
+    ClientReleased,
+    EventsAdopted,
+    Failed,
+    FlushResult,
+    Note,
+    StoreError,
+    StoreWork,
+    unwrap,
+)
 
 from .requests import header, is_authorization, numbers, payload
 from .simulator import Driver, error_of, event, result_of
@@ -442,7 +453,7 @@ def test_a_flush_waits_for_what_was_not_tried_yet() -> None:
 
 def test_a_flush_ends_with_its_client() -> None:
     """It waits neither for the store nor for events on disk."""
-    driver = SpoolDriver(max_queue=1, batch_size=1)
+    driver = SpoolDriver(max_queue=1, batch_size=1, listening=True)
     driver.sign_in()
     driver.send_numbers(1, 2)
     ticket = driver.flush()
@@ -456,21 +467,69 @@ def test_a_flush_ends_with_its_client() -> None:
     driver.held = False
     driver.work()
     assert sum("stays in the spool" in line for line in driver.warnings) == 1
+    assert sum(isinstance(each, ClientReleased) for each in driver.activity) == 1
     assert driver.buffer.stats().spooled == 1
 
 
-def test_what_is_read_as_a_client_ends_stays_on_disk() -> None:
-    """It is no event of the client's any more."""
+def test_a_store_is_left_alone_once_it_was_released() -> None:
+    """Though it would be time to tend it."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    tended = driver.spool.tended
+    driver.now += 100.0
+    driver.buffer.destroy()
+    driver.poll()
+    assert driver.spool.tended == tended
+
+
+def test_a_response_to_a_client_that_ended_is_ignored() -> None:
+    """Its event stays on disk, for another to send."""
+    driver = SpoolDriver()
+    driver.client()
+    request = in_flight(driver, 1)
+    driver.buffer.destroy()
+    driver.poll()
+    driver.accept(request)
+    stats = driver.buffer.stats()
+    assert (stats.delivered, stats.spooled) == (0, 1)
+
+
+def test_the_triggers_of_what_was_on_disk() -> None:
+    """``spool``, but for a batch that was formed before: it keeps its own."""
+    driver = SpoolDriver(listening=True, max_retries=0)
+    in_flight(driver, 1)
+    driver.send_numbers(2)
+    driver.respond(403)
+    recover(driver)
+    in_flight(driver, 3)
+    driver.send_numbers(4)
+    after = killed(driver, listening=True)
+    after.flush()
+    recover(after)
+    sent = [each for each in driver.activity + after.activity if isinstance(each, BatchSent)]
+    triggers = ["flush", "flush", "spool", "flush", "spool", "spool"]
+    assert [each.trigger for each in sent] == triggers
+    assert sum(each.events for each in after.activity if isinstance(each, EventsAdopted)) == 2
+
+
+@pytest.mark.parametrize("works", [0, 1])
+def test_what_is_read_as_a_client_ends_stays_on_disk(works: int) -> None:
+    """It is no event of the client's any more, nor is a batch that another may have sent."""
     first = SpoolDriver()
-    first.send_numbers(1)
+    if works == 0:
+        in_flight(first, 1)
+    else:
+        first.send_numbers(1)
     driver = killed(first)
     driver.held = True
     driver.buffer.use()
     driver.poll()
-    driver.work()  # the log is adopted
+    for _ in range(works):
+        driver.work()  # the log is adopted, and its events are not read
     driver.buffer.destroy()
-    driver.work()  # and read
-    assert driver.buffer.stats().adopted == 0
+    driver.work()
+    stats = driver.buffer.stats()
+    assert (stats.adopted, stats.spooled) == (0, 0)
 
 
 def test_a_released_client_counts_what_it_left() -> None:
@@ -1148,6 +1207,14 @@ def test_a_full_disk_refuses_the_event() -> None:
     driver.send_numbers(3)
     driver.flush()
     assert sorted(n for each in recover(driver) for n in numbers(each)) == [1, 3]
+
+
+def test_drain_need_not_wait_for_a_store_from_which_events_were_removed() -> None:
+    """That makes room, and no write has failed since."""
+    driver = SpoolDriver()
+    in_flight(driver, 1)
+    driver.accept()
+    assert driver.buffer.drain().outcome is True
 
 
 def test_drain_waits_for_room_on_the_disk() -> None:
