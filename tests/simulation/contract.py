@@ -72,6 +72,8 @@ class Contract(Calls):
             fatal, status = failure.fatal is not None, failure.status
             wrong = broken(failure, [KEY])
             if isinstance(attempt, Authorization):
+                if status is not None and 200 <= status < 300:  # no event was sent
+                    wrong = replace(wrong, status=None)
                 self._authorization_failed(
                     attempt, wrong, None, retryable=not fatal, definitive=fatal
                 )
