@@ -658,6 +658,25 @@ def test_an_event_at_fault_fails_ten_times_alone(retries: int, halves: list[list
     assert driver.buffer.stats().failed == 1
 
 
+def test_an_event_behind_one_at_fault_is_sent_when_that_has_ended() -> None:
+    """Its delivery has its own outcome, as without a spool."""
+    driver = SpoolDriver(max_retries=9, refresh_interval=None)
+    in_flight(driver, 1)
+    driver.accept()
+    driver.send_numbers(2)
+    driver.flush()
+    for _ in range(9):
+        driver.respond(500)
+        while not driver.out:
+            driver.sleep()
+    (behind,) = driver.send_numbers(3)
+    driver.respond(500)
+    assert driver.buffer.stats().failed == 1
+    driver.flush()
+    assert [numbers(each) for each in recover(driver)] == [[3]]
+    assert result_of(behind).success
+
+
 def test_what_stepped_aside_goes_behind_what_comes_during_a_hold() -> None:
     """The next batch is tried first: it shows which of them is at fault."""
     driver = SpoolDriver(max_retries=0, refresh_interval=None)

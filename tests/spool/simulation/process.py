@@ -548,7 +548,10 @@ class Process:
         world.ledger.sync()
         for settled in output.settled:
             for delivery in settled.deliveries:
+                outcome = settled.outcome
                 if isinstance(delivery, Kept):
+                    if isinstance(outcome, Failed) and outcome.error.spooled:
+                        raise Violation("delivery", f"{delivery!r} is left, and has no waiter")
                     continue
                 entry = self._pending.pop(id(delivery), None)
                 if entry is None:
