@@ -70,6 +70,7 @@ class SharedDisk(Disk):
 
     def kill(self) -> None:
         """See Process of ``memory``: with the disks of its other clients."""
+        self._of.world.ledger.sync()  # while the locks tell who wrote what
         super().kill()
         for client in self._of.clients:
             if not client.disk.killed:
