@@ -690,6 +690,19 @@ def test_what_stepped_aside_goes_behind_what_comes_during_a_hold() -> None:
     assert numbers(driver.batch()) == [2]
 
 
+def test_a_hold_does_not_keep_what_stepped_aside_back_from_a_close() -> None:
+    """As it keeps no other batch back: the time until the deadline is used."""
+    driver = SpoolDriver(max_retries=0, batch_size=1, max_in_flight=2)
+    driver.sign_in()
+    driver.send(event(1, "a"), event(2, "b"))
+    slow, fails = driver.out
+    driver.close(60.0)
+    driver.respond(429, headers={"retry-after": "17"}, to=fails)
+    assert driver.out == [slow]
+    driver.advance(0.9)
+    assert [numbers(each) for each in driver.out] == [[1], [2]]
+
+
 def test_batches_that_were_put_aside_go_side_by_side() -> None:
     """As many as ``max_in_flight``, and no more."""
     driver = SpoolDriver(max_retries=0, batch_size=2, max_in_flight=3)

@@ -328,7 +328,7 @@ class SpooledOutbox(LeavingOutbox):
                 times.append(self._authorizer.refused_until)
             elif context.backoff.long_hold(now) is not None:
                 times.append(context.backoff.long_hold_until)
-            elif now < context.backoff.hold_until:
+            elif now < context.backoff.hold_until and not self.hurry:
                 times.append(context.backoff.hold_until)
             else:
                 times.append(self._aside.try_at)
