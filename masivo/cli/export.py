@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import terminal
 from .exits import Exit, UsageError
+from .streams import loss_of_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,8 @@ def export(lines: Iterable[bytes], name: str, what: str, as_json: bool) -> Exit:
             sys.stdout.buffer.write(line + b"\n")
             written += 1
         sys.stdout.buffer.flush()
+        if (why := loss_of_output()) is not None:
+            raise UsageError(f"standard output is incomplete: {why}. Write to a disk with room")
         if not written:
             terminal.note(f"There is no {what}.")
         return Exit.GOOD

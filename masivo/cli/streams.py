@@ -1,7 +1,8 @@
 """The standard streams of the program: a failing stream does not stop a command.
 
 A pipe is closed, a terminal goes away, a disk is full: output that cannot be written is dropped,
-the command runs to its end, and the exit code gives its result.
+the command runs to its end, and the exit code gives its result. ``loss_of_output`` is for commands
+whose result is the output.
 """
 
 from __future__ import annotations
@@ -16,14 +17,25 @@ __all__ = ["open_streams"]
 
 
 class _Output(io.FileIO):
+    full: str | None = None
+    """Why output was dropped that a reader still waits for; None: none was."""
+
     def write(self, data: Any, /) -> int:
         """Write, or drop what cannot be written; return the number of bytes."""
         try:
             while (written := super().write(data)) is None:  # another program made it non-blocking
                 select.select([], [self], [])
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.full = error.strerror
             return memoryview(data).nbytes
         return written
+
+
+def loss_of_output() -> str | None:
+    """Why the standard output is incomplete, although it is still read; None if it is not."""
+    raw = getattr(sys.stdout.buffer, "raw", None)
+    return raw.full if isinstance(raw, _Output) else None
 
 
 def open_streams() -> None:

@@ -240,6 +240,24 @@ def test_an_export_that_does_not_fit(shell: Shell, monkeypatch: pytest.MonkeyPat
     assert "x.jsonl is incomplete: No space left on device" in ended.err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_export_to_standard_output_that_does_not_fit(shell: Shell) -> None:
+    """It is an error, as the directory may be deleted after a success. A reader that has read
+    enough is none."""
+    leave(shell, 100)
+    reading, writing = os.pipe()
+    os.close(reading)
+    for place, code, says in (
+        (os.open("/dev/full", os.O_WRONLY), 2, b"incomplete: No space left on device"),
+        (writing, 0, b""),
+    ):
+        with shell.start("spool", "spool", "--export", "-", stdout=place) as process:
+            os.close(place)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert says in err
+
+
 def test_rejected_events_are_imported_again(shell: Shell) -> None:
     """As they are printed, after they were corrected; errors and times are beside them."""
     spool = spool_of(shell)
