@@ -84,8 +84,12 @@ class Losses:
         fate = "was not" if count == 1 else "were not"
         http = "" if status is None else f", HTTP {status}"
         why = _CAUSES.get(kind, _CAUSES[MasivoError])
+        if spooled and kind is MasivoQueueFullError:
+            why = "the buffer was full, or older events wait on disk"
         if spooled and kind is MasivoError:
             why = "the API accepts no events now"
+            if status not in RETRYABLE:
+                why += "; check base_url and the API key"
         if kind is MasivoNetworkError and status is not None and 200 <= status < 300:
             fate, why = "may not have been", "no usable response after the headers of a success"
         if kind is MasivoAuthError and status in RETRYABLE:

@@ -123,18 +123,39 @@ def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) ->
     ]
 
 
+CHECK = "the API accepts no events now; check base_url and the API key"
+
+
 @pytest.mark.parametrize(
-    ("kind", "cause"),
+    ("kind", "status", "cause"),
     [
-        (MasivoError, "HTTP 503: the API accepts no events now"),
-        (MasivoNetworkError, "HTTP 503: no usable response from the API"),
+        (MasivoError, 503, ", HTTP 503: the API accepts no events now"),
+        (
+            MasivoError,
+            404,
+            ", HTTP 404: the API accepts no events now; check base_url and the API key",
+        ),
+        (
+            MasivoError,
+            302,
+            ", HTTP 302: the API accepts no events now; check base_url and the API key",
+        ),
+        (
+            MasivoError,
+            200,
+            ", HTTP 200: the API accepts no events now; check base_url and the API key",
+        ),
+        (MasivoNetworkError, 503, ", HTTP 503: no usable response from the API"),
+        (MasivoQueueFullError, None, ": the buffer was full, or older events wait on disk"),
     ],
 )
-def test_events_that_stay_on_disk_are_not_called_lost(kind: type[MasivoError], cause: str) -> None:
-    """They are delivered later, and there is nothing to do."""
-    (line,) = Losses().note(kind("x", status=503, spooled=True), 2, 0.0)
+def test_events_that_stay_on_disk_are_not_called_lost(
+    kind: type[MasivoError], status: int | None, cause: str
+) -> None:
+    """They are delivered later, and there is nothing to do, unless key or address are wrong."""
+    (line,) = Losses().note(kind("x", status=status, spooled=True), 2, 0.0)
     assert line == (
-        f"2 events were not delivered yet ({kind.__name__}, {cause}); kept in the spool, to be "
+        f"2 events were not delivered yet ({kind.__name__}{cause}); kept in the spool, to be "
         "sent later"
     )
 
