@@ -119,6 +119,7 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         clients.add(self)
 
     _on_fork: Callable[[], None] | None = None  # see ``Spool``
+    _writes_in_polls = True  # False: a poll is in an event loop, which must not wait for disks
 
     def _open(self) -> None:
         """Check ``http_client`` and join the clients of the same key; sets ``_buffer``."""
@@ -132,13 +133,15 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         from masivo.spool import Spool
 
         account = settings.account
-        return Spool(
+        spool = Spool(
             settings.spool,
             account.api_key.reveal(),
             account.base_url,
             settings.spool_max_bytes,
             on_fork=self._on_fork,
         )
+        spool.quick = self._writes_in_polls
+        return spool
 
     @property
     def _is_open(self) -> bool:

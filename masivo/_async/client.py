@@ -80,6 +80,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
     It joins the session of its loop at the first use (``_bound``), not before.
     """
 
+    _writes_in_polls = False
     _joined: Buffer | None = None
     _check_loop: Callable[[], None]  # its session's
     _shut = False  # it is closed, whether it ever joined a session or not

@@ -14,13 +14,12 @@ from drivers.events import event
 from masivo._async.clock import Clock
 from masivo._session import registry
 from masivo.protocol import Engine
+from masivo.spool.log import Log
 
 from .loops import eventually, session_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from masivo.protocol import StoreWork
 
     from .conftest import Connect
 
@@ -45,15 +44,21 @@ def polls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def works(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows with every work on a store, by its thread."""
+    """Grows with every work on a store, and every note or removal in a log, by its thread."""
     threads: list[int] = []
-    do_work = Engine.do_work
 
-    def noting(self: Engine, work: StoreWork) -> None:
-        threads.append(get_ident())
-        do_work(self, work)
+    def watch(kind: type[Any], name: str) -> None:
+        real = getattr(kind, name)
 
-    monkeypatch.setattr(Engine, "do_work", noting)
+        def noting(self: object, argument: object) -> object:
+            threads.append(get_ident())
+            return real(self, argument)
+
+        monkeypatch.setattr(kind, name, noting)
+
+    watch(Engine, "do_work")
+    watch(Log, "note")
+    watch(Log, "remove")
     return threads
 
 
