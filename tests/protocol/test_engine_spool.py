@@ -1554,6 +1554,7 @@ def test_a_delivery_ends_whose_event_is_read_during_its_call() -> None:
     delivery = driver.buffer.send(event(1))
     driver.poll()
     assert error_of(delivery).spooled
+    assert error_of(delivery).message == "older events wait on disk"
     delivers_the_rest(driver, [1, 2], of=3)
 
 

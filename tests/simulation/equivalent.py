@@ -49,8 +49,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "set before it is read": [
         ("batches/flushes.py", "FlushTicket.__init__: 0 + 1"),
         ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #2"),
-        ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #5"),
         ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #6"),
+        ("batches/flushes.py", "FlushTicket.__init__: 0 + 1 #7"),
+        ("batches/adoption.py", "Source.__init__: -math.inf: without its sign"),
         ("batches/issued_at.py", "Stamper.stamped: b'': other bytes"),
         ("batches/own_log.py", "Own.__init__: False -> True #2"),
         ("batches/triggers.py", "Triggers.__init__: '': another text"),
@@ -98,7 +99,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
     ],
     "the condition of the loop ends it as well": [
-        ("batches/queues.py", "PerCustomer.take: break -> continue #2"),
+        ("batches/queues.py", "PerCustomer.take: break -> continue"),
         ("batches/queues.py", "PerCustomer.take: break -> continue #3"),
         ("batches/queues.py", "PerCustomer.take: len(taken) < count: Lt -> LtE"),
     ],
@@ -107,8 +108,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/server_clock.py", "ServerClock.observe: bound > self._offset: Gt -> GtE"),
     ],
     "the other threshold wakes the driver at the first event": [
-        ("batches/gate.py", "Gate.__init__: 0 + 1 #5"),
-        ("batches/gate.py", "Gate.__init__: 1 + 1 #3"),
+        ("batches/gate.py", "Gate.__init__: 1 + 1"),
+        ("batches/gate.py", "Gate.__init__: 1 + 1 #2"),
     ],
     "who sent an event has accepted one": [
         ("batches/outbox.py", "Outbox.release: 0 + 1"),
@@ -134,6 +135,13 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             ("Flushes.count: if numbers and (max(numbers) >= ticket.mark or ticket.done): always"),
         ),
         ("batches/adoption.py", "Adoption._next: if self._logs is None: always"),
+        (
+            "batches/batch.py",
+            (
+                "Batch.note_oldest: min([each.at for each in deliveries]) if self.customers "
+                "else deliveries[0].at: always the first"
+            ),
+        ),
         (
             "batches/own_log.py",
             "Own.come: if not (self.behind or self.early or self.skipped): never",

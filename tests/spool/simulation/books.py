@@ -111,6 +111,8 @@ def check(buffer: Buffer) -> None:
     ]
     taken = [each for _, each in (*queued, *sent)]
     events = [*taken, *backlog.own.waiting.values()]
+    if any(not each.encoded for each in events):
+        raise Violation("books", "an event is held that has its outcome")
     busy = {customer for batch in batches for customer in batch.customers}
     ready = [each for _, each in queued if each.customer not in busy]
     folded, items, total = gate.count()
@@ -134,14 +136,14 @@ def check(buffer: Buffer) -> None:
     }
     live = [each for batch in aside.batches for part in batch.parts for each in part.deliveries]
     counted["waiters aside"] = [each for each in live if not isinstance(each, Kept)], []
-    for log in (backlog.own, *backlog.sources):
+    for place, log in enumerate([backlog.own, *backlog.sources]):
         source = None if log is backlog.own else log
         here = {each.position for each in taken if source_of(each) is source} - {None}
-        counted[f"held {log}"] = log.held, here
-        counted[f"both {log}"] = log.held & log.counted, set()
-    for ticket in outbox._outcomes.flushes._flushes:
+        counted[f"held, log {place}"] = log.held, here
+        counted[f"held and on disk alone, log {place}"] = log.held & log.counted, set()
+    for place, ticket in enumerate(outbox._outcomes.flushes._flushes):
         numbers = [n for n, _ in (*queued, *sent) if n < ticket.mark or n in ticket.more]
-        counted[f"flush {ticket}"] = ticket.pending, len({*numbers} - ticket.done)
+        counted[f"flush {place}"] = ticket.pending, len({*numbers} - ticket.done)
     for name, (number, true) in counted.items():
         if number != true:
             raise Violation("books", f"{name}: {number}, not {true}; {buffer.stats()}")
