@@ -43,7 +43,7 @@ class Source(Reading):
         """True once it was read to its end."""
         self.live: bool = False
         """True if others append to it."""
-        self.look_at: float = -math.inf
+        self.look_at: float
         """The time from which a live log may be read again."""
 
     @property

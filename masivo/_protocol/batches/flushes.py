@@ -31,8 +31,8 @@ class FlushTicket(Ticket):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mark: int = 0
-        self.pending: int = 0
+        self.mark: int
+        self.pending: int
         """The number of these events without an outcome."""
         self.done: set[int] = set()
         """The numbers of events that were left in a store meanwhile: they are counted already."""
@@ -40,7 +40,7 @@ class FlushTicket(Ticket):
         """The numbers of further events that it waits for, which were read from a store."""
         self.unread: int = 0
         """The number of events that were on disk alone when the flush ended."""
-        self.reported: tuple[int, int] = (0, 0)
+        self.reported: tuple[int, int]
         """The numbers of delivered and failed events that earlier flushes had reported."""
         self.delivered: int = 0
         self.failed: int = 0

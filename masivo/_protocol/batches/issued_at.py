@@ -49,7 +49,7 @@ class Stamper:
     """
 
     def __init__(self, clock: ServerClock) -> None:
-        self.offset: float = 0.0
+        self.offset: float
         """The server's clock less the engine's, by the last stamps."""
         self._clock = clock
         self._last = -math.inf

@@ -56,7 +56,7 @@ class Triggers:
         self._settings = settings
         self._budget = budget
         self._pushed_below = 0  # events numbered below this are due ...
-        self._push = ""  # ... for this reason
+        self._push: str  # ... for this reason
         self._last_at = -math.inf
         linger = settings.await_linger
         self._linger = math.inf if linger is None else linger
