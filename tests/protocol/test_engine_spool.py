@@ -436,6 +436,17 @@ def test_a_flush_counts_what_is_on_disk_alone() -> None:
     assert unwrap(ticket.claim()) == FlushResult(0, 0, 5)
 
 
+def test_a_flush_counts_once_what_leaves_memory_in_an_outage() -> None:
+    """An event that was left, and made room for others' then, is on disk alone: it is one."""
+    driver = SpoolDriver(max_queue=2, batch_size=1, max_retries=0)
+    driver.sign_in()
+    driver.send_numbers(0, 1, 2, 3)
+    ticket = driver.flush()
+    driver.respond(503)
+    assert unwrap(ticket.claim()) == FlushResult(0, 0, 4)
+    assert driver.buffer.stats().spooled == 4
+
+
 def test_a_flush_waits_for_what_was_not_tried_yet() -> None:
     """Though another customer's events were left meanwhile."""
     driver = SpoolDriver(max_retries=0, batch_size=1)

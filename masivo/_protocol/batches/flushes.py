@@ -124,6 +124,7 @@ class Flushes:
         """Forget events that left memory; they get new numbers when they are read again."""
         for ticket in self._flushes:
             ticket.pending -= len(_waited_for(ticket, numbers))
+            ticket.done.difference_update(numbers)
 
     def finished(self) -> list[FlushTicket]:
         """Remove and return the flushes whose events all have their outcome."""
