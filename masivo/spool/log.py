@@ -153,7 +153,9 @@ class Log:
                     self._notes[number] = size
                 numbers.append(number)
         self._segments = dict(sorted(self._segments.items()))
-        self._newest = max(numbers, default=1)
+        # Not the file of notes that is there: where a power failure has cut off its last byte, the
+        # first byte of another record could take its place.
+        self._newest = max(numbers, default=0) + 1
         for number in sorted(self._notes):
             self._load_notes(_file(self.name, number, "notes"))
 

@@ -116,6 +116,27 @@ def test_notes_that_were_cut_off_count_up_to_there(left: Path) -> None:
     assert damaged == 1
 
 
+def test_a_cut_record_is_not_made_whole_by_the_next(
+    folder: Path, make: Callable[..., Spool]
+) -> None:
+    """A power failure has cut off its last byte, which is the one that each record begins with:
+    what an adopter writes is in another file, and is read."""
+    first = make()
+    positions = [first.append(b"%d" % n, 1.0, True) for n in range(20)]
+    assert first.own is not None
+    first.own.remove(positions[5:10])
+    first.release()
+    (notes,) = files(folder, "notes")
+    data = notes.read_bytes()
+    assert data.endswith(b"\n")
+    notes.write_bytes(data[:-1])
+    second = make()
+    (log,) = second.adopt()
+    log.remove(positions[10:15])
+    second.release()
+    assert empty(folder)[0] == [b"%d" % n for n in (*range(10), *range(15, 20))]
+
+
 def test_a_noted_batch_of_which_events_are_damaged_is_none(
     left: Path, make: Callable[..., Spool]
 ) -> None:

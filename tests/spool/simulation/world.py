@@ -165,8 +165,7 @@ class World:
             note = self.ledger.note_of(event)
             if (note is None or note.key != key) and not sender.disk_failed:
                 raise Violation("noted", f"{event} is sent as {key}, noted as {note}")
-            # A removal that a power failure has cut by a byte may be made whole by the next record.
-            if self.ledger.is_removed(event) and event.excused != "the power failed":
+            if self.ledger.is_removed(event):
                 raise Violation("removed", f"{event} is sent after its removal")
             if event.returned is not None and not event.accepted:
                 raise Violation("refused", f"{event} is sent, though it was refused")
