@@ -291,8 +291,8 @@ DEFECTS: Final[dict[str, Defect]] = {
     "a retry is taken apart": before(
         batch.Batch, "send_first_alone", lambda self: change(self.part, "key", "")
     ),
-    "a batch does not know its oldest event": becomes(
-        batch.Batch, "note_oldest", lambda self: change(self, "oldest", 0.0)
+    "a batch does not know its oldest event": after(
+        batch.Batch, "note_oldest", lambda self, *_: change(self, "oldest", math.inf)
     ),
     "a part has only the retries that are left": becomes(
         batch.Batch, "_begin_part", lambda self: change(self, "unauthorized", False)
