@@ -19,7 +19,7 @@ import msgspec
 
 from masivo.protocol import Note, Noted, Place, Stored, StoreError, Window
 
-from .ranges import Ranges
+from .ranges import Ranges, positions_of, runs_of
 from .records import (
     CERTAIN,
     GROUP_CERTAIN,
@@ -167,7 +167,7 @@ class Log:
             try:
                 if record.kind == NOTE:
                     runs, key, stamps = _unpack_note(record.body)
-                    positions = _positions(runs)
+                    positions = positions_of(runs)
                     ranges = Ranges.of(positions)
                     self._supersede(ranges)
                     self._open.append((Note(positions, key, stamps), ranges))
@@ -308,7 +308,7 @@ class Log:
         """See StoredLog."""
         if not self._is_mine:
             return
-        body = _pack((_runs(note.positions), note.key, note.stamps))
+        body = _pack((runs_of(note.positions), note.key, note.stamps))
         try:
             self._write(encode(NOTE, 0, 0.0, body))
         except OSError as error:
@@ -469,7 +469,7 @@ class Log:
 
 def packed_group(positions: Sequence[int], events: Sequence[bytes]) -> bytes:
     """The body of a record of events that are stored together."""
-    return _pack((_runs(positions), events))
+    return _pack((runs_of(positions), events))
 
 
 def _stored(record: Record) -> list[Stored]:
@@ -481,26 +481,7 @@ def _stored(record: Record) -> list[Stored]:
         return []
     try:
         runs, events = _unpack_group(record.body)
-        pairs = zip(_positions(runs), events, strict=True)
+        pairs = zip(positions_of(runs), events, strict=True)
         return [Stored(position, event, at, kind == GROUP_CERTAIN) for position, event in pairs]
     except (msgspec.MsgspecError, ValueError):
         return []
-
-
-def _runs(positions: Sequence[int]) -> list[int]:
-    """Positions in order, as pairs: the first of a run, and its length."""
-    runs: list[int] = []
-    following = -1
-    for position in positions:
-        if position == following:
-            runs[-1] += 1
-        else:
-            runs += (position, 1)
-        following = position + 1
-    return runs
-
-
-def _positions(runs: list[int]) -> list[int]:
-    """The positions of such pairs."""
-    pairs = zip(runs[::2], runs[1::2], strict=True)
-    return [position for first, count in pairs for position in range(first, first + count)]

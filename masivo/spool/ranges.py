@@ -6,9 +6,9 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Ranges"]
+__all__ = ["Ranges", "positions_of", "runs_of"]
 
 
 class Ranges:
@@ -98,3 +98,22 @@ class Ranges:
 
     def __bool__(self) -> bool:
         return bool(self._starts)
+
+
+def runs_of(positions: Sequence[int]) -> list[int]:
+    """Positions in order, as pairs: the first of a run, and its length."""
+    runs: list[int] = []
+    following = -1
+    for position in positions:
+        if position == following:
+            runs[-1] += 1
+        else:
+            runs += (position, 1)
+        following = position + 1
+    return runs
+
+
+def positions_of(runs: list[int]) -> list[int]:
+    """The positions of pairs that ``runs_of`` returned."""
+    pairs = zip(runs[::2], runs[1::2], strict=True)
+    return [position for first, count in pairs for position in range(first, first + count)]
