@@ -206,7 +206,7 @@ def _text(second: int) -> str:
 
 
 def _explained(error: Exception) -> str:
-    """What is wrong with an event. Later readers cannot read what this one cannot."""
+    """The problem of an event: it is invalid, or it cannot be decoded."""
     if isinstance(error, MasivoValidationError):
         return error.message
     if isinstance(error, RecursionError):

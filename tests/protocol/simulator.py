@@ -108,6 +108,14 @@ def error_of(waited: Delivery | Ticket) -> MasivoError:
     return outcome.error
 
 
+def check_empty(output: Output, of: str) -> None:
+    """Check that a poll had nothing to do."""
+    assert not output.requests, f"{of} asked for requests"
+    assert not output.settled, f"{of} settled deliveries"
+    assert not output.tickets, f"{of} ended tickets"
+    assert not output.warnings, f"{of} warned"
+
+
 class Driver:
     """Polls an engine, and keeps what comes out of it.
 
@@ -185,10 +193,7 @@ class Driver:
         else:
             raise AssertionError("every poll asks for the next one")
         again = self._poll()
-        assert not again.requests, "a second poll at the same time asked for requests"
-        assert not again.settled, "a second poll at the same time settled deliveries"
-        assert not again.tickets, "a second poll at the same time ended tickets"
-        assert not again.warnings, "a second poll at the same time warned"
+        check_empty(again, "a second poll at the same time")
         assert not again.activity, "a second poll at the same time reported activity"
         assert again.wake_at == output.wake_at, "a second poll moved the wake-up"
         self._step_again(output)
@@ -197,11 +202,8 @@ class Driver:
         """A step that nothing asks for finds nothing to do, now or before the wake-up."""
         self.core.all_touched = True
         output = self._poll()
-        assert not output.requests, "a second step asked for requests"
+        check_empty(output, "a second step")
         assert not output.storage, "a second step asked for work on the store"
-        assert not output.settled, "a second step settled deliveries"
-        assert not output.tickets, "a second step ended tickets"
-        assert not output.warnings, "a second step warned"
         if last.wake_at is not None:  # it may be later: see `Triggers.missing`
             assert output.wake_at is not None, "a second step asked for no wake-up"
             assert output.wake_at >= last.wake_at, "a second step asked for an earlier wake-up"

@@ -198,7 +198,8 @@ class Store(Protocol):
     @property
     def quick(self) -> bool:
         """True if ``note`` and ``remove`` of its logs take no longer than ``append``, as on a local
-        disk. False: they are done in steps of work, such as a request to another host."""
+        disk. False: they are done in steps of work, as they wait for another host, or as polls are
+        in an event loop, which must not wait for a disk."""
         ...
 
     @property
