@@ -233,6 +233,7 @@ ALONE = {
     "emulator/records.py": "under the journal's lock",
     "relay": "in the relay's event loop, or by the poll's side",
     "spool/log.py": "by the poll's side",
+    "spool/ranges.py": "of a list that the call makes",
     "spool/rejected.py": "by the poll's side",
     "testing/conformance/client.py": "by the scenario's thread",
     "testing/conformance/clock.py": "under its lock",
