@@ -380,6 +380,8 @@ def test_where_it_comes_from(emulator: Emulator, telemetry: Telemetry) -> None:
         assert states == [
             server | {"masivo.state": state} for state in ("queued", "in_flight", "spooled")
         ]
+        # A flush may return before the activity of its requests is put out.
+        until(lambda: telemetry.points("http.client.request.duration"))
         data = telemetry.reader.get_metrics_data()
     assert data is not None
     (metrics,) = data.resource_metrics[0].scope_metrics
