@@ -76,7 +76,7 @@ def spool(
     key_file: str | None,
     as_json: bool,
 ) -> Exit:
-    """Show the events in DIR, the directory that was given to a client as its spool.
+    """Show the content of DIR, the directory of a spool.
 
     Only --send changes anything: it delivers the events of processes that have ended; Ctrl-C
     loses nothing. --export and --rejected write JSON Lines.
