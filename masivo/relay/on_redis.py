@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from masivo.protocol import Secret
 
@@ -266,7 +266,7 @@ def _entries(batch: Batch, partitions: int) -> list[object]:
     events, and the events."""
     spread: list[list[bytes]] = [[] for _ in range(partitions)]
     for encoded, customer in batch.events:
-        spread[zlib.crc32(customer.encode()) % partitions].append(encoded)
+        spread[crc32(customer.encode()) % partitions].append(encoded)
     entries: list[object] = []
     for partition, events in enumerate(spread):
         together = b"\n".join(events)

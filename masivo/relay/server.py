@@ -58,6 +58,7 @@ class _InOnePiece:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing
         self._loop = asyncio.get_running_loop()
         self._pieces: list[bytes] = []
 
