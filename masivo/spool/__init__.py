@@ -29,6 +29,7 @@ The files of the room:
 - ``records``: the bytes of a record, and reading past damage
 - ``ranges``: sets of positions
 - ``disk``: every operation on files that the others use; a simulator can replace it
+- ``process``: the number of this process
 - ``tail``: the end of a segment, to which callers append
 - ``lock``: the lock of a log
 - ``log``: one log: segments, notes, removals

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .lock import Lock
 from .place import make_place
+from .process import process
 from .tail import DEFAULT, LostError, ShortWriteError, Tail
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Folder:
 
     tail: type[Tail] = DEFAULT
     # Not wrapped: every append calls it.
-    process: staticmethod[[], int] = staticmethod(os.getpid)
+    process: staticmethod[[], int] = staticmethod(process)
 
     def __init__(self, path: str) -> None:
         self.path: str = path

@@ -3,9 +3,13 @@ whatever the child does. All of it runs in processes of their own."""
 
 from __future__ import annotations
 
+import mmap
+import os
 from typing import TYPE_CHECKING
 
 import pytest
+
+from masivo.spool.process import asked_once
 
 from .programs import run, start
 from .reading import empty
@@ -14,6 +18,47 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORKS = pytest.mark.parametrize("announced", [True, False], ids=["announced", "unannounced"])
+
+
+@FORKS
+def test_a_child_has_a_number_of_its_own(folder: Path, announced: bool) -> None:
+    """The number of a process is that of the system in a child, and in a child of the child."""
+    run(
+        folder,
+        f"""
+        from masivo.spool.process import process
+
+        def child():
+            assert process() == os.getpid() != parent
+            if os.getppid() == parent:
+                reap(fork(child, {announced}))
+
+        parent = os.getpid()
+        assert process() == process() == parent
+        reap(fork(child, {announced}))
+        assert process() == parent
+        """,
+    )
+
+
+def test_a_system_that_does_not_clear_memory_is_asked_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Old systems reject the advice, and some emulators take any: both are found out."""
+
+    class Lenient(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            pass
+
+    class Strict(mmap.mmap):
+        def madvise(self, *_: int) -> None:
+            raise OSError
+
+    for other in (Lenient, Strict):
+        monkeypatch.setattr(mmap, "mmap", other)
+        assert asked_once() is os.getpid
+    monkeypatch.delattr(mmap, "MAP_PRIVATE")
+    assert asked_once() is os.getpid
 
 
 @FORKS
