@@ -6,7 +6,6 @@ The rules: ``docs/reference/guarantees.md#damage`` and those beside it.
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.storage.store import RejectedEvent, StoreError
@@ -61,7 +60,7 @@ class Upkeep:
         self._tend_at = context.now + SCAN
         self._due_at = -math.inf
         self._tending = False  # it is planned, and not done
-        self._strangers = 0  # the number of logs of other keys in the last warning
+        self._strangers = store.strangers  # as they were at the last ``plan``
 
     def plan(self, now: float) -> None:
         """Tend the store if it is due, and log warnings of what was found."""
@@ -93,18 +92,20 @@ class Upkeep:
         )
         clock = self._context.server_clock
         offset, certain = clock.offset(self._context.now), clock.is_known
-        records = [(each.encoded, offset + each.at) for each in entries]
+        records = [(each, each.encoded, offset + each.at) for each in entries]
 
-        def step() -> list[int | None]:
-            return [_append(self._store, event, at, certain) for event, at in records]
+        def step() -> list[tuple[Delivery, int | None]]:
+            return [(each, _append(self._store, event, at, certain)) for each, event, at in records]
 
-        self._todo.add(step, partial(self._stored_again, entries))
+        self._todo.add(step, self._stored_again)
 
-    def _stored_again(self, entries: list[Delivery], positions: list[int | None]) -> None:
+    def _stored_again(self, stored: list[tuple[Delivery, int | None]] | StoreError) -> None:
+        if isinstance(stored, StoreError):  # interrupted, as the process ends
+            return
         # A delivery may have ended meanwhile, and its event not: another object holds that now.
         here = {each.position: each for each in self._in_memory()}
         ended: list[Delivery] = []
-        for entry, position in zip(entries, positions, strict=True):
+        for entry, position in stored:
             each = entry if entry.encoded else here.get(entry.position, entry)
             self._backlog.own.moved(each, position)
             if not each.encoded:

@@ -6,7 +6,7 @@ import pytest
 
 from masivo._protocol.batches.adoption import SCAN
 from protocol.live import LiveDriver, LiveLog
-from protocol.simulator import event
+from protocol.simulator import event, result_of
 from protocol.spooled import SpoolDriver
 
 
@@ -114,3 +114,45 @@ def test_a_store_is_tended_at_the_scan_and_as_soon_as_room_was_made() -> None:
     driver.accept()
     driver.poll()
     assert driver.log.tended == tended + 1
+
+
+def test_events_that_could_not_be_stored_again_stay_in_memory() -> None:
+    """The work was interrupted, or the store failed in an unexpected way."""
+    driver = SpoolDriver()
+    (delivery,) = driver.send_numbers(1)
+    driver.disk.files.clear()
+    driver.held = True
+    driver.advance(SCAN)
+    driver.work()
+    (work,) = driver.works
+    driver.works, driver.held = [], False
+    driver.engine.hand_back(work.id, work.interrupted)
+    driver.sign_in()
+    driver.flush()
+    driver.accept()
+    assert result_of(delivery).success
+
+
+def test_events_that_could_not_be_stored_again_are_told_apart() -> None:
+    """At the next loss each is stored, and removed when it is delivered."""
+    driver = SpoolDriver()
+    driver.send_numbers(1, 2)
+    driver.disk.files.clear()
+    driver.held = True
+    driver.advance(SCAN)
+    driver.work()
+    driver.disk.full = True
+    driver.held = False
+    driver.work()
+    assert driver.outbox.backlog.own.held == set()
+    driver.disk.full = False
+    driver.send_numbers(3)
+    driver.disk.files.clear()
+    driver.advance(SCAN)
+    assert len(driver.outbox.backlog.own.held) == 3
+    driver.sign_in()
+    driver.flush()
+    driver.accept()
+    driver.close()
+    assert driver.buffer.stats().delivered == 3
+    assert driver.files() == []
