@@ -286,11 +286,13 @@ class Buffer(Origin):
         ticket = CloseTicket(self.calls)
         if self._ended(ticket):
             return ticket
-        deadline = None if timeout is None else self._clock() + timeout
-        error = MasivoClosedError(
-            "the client was closed before this could be delivered"
-            + ("" if timeout is None else f": close(timeout={timeout:g}) ran out")
-        )
+        deadline, error = None, closed_error()
+        if timeout is not None:
+            deadline = self._clock() + timeout
+            error = MasivoClosedError(
+                "the client was closed before this could be delivered: "
+                f"close(timeout={timeout:g}) ran out"
+            )
         self._context.input(lambda: self.outbox.close(ticket, deadline, error))
         return ticket
 

@@ -187,11 +187,8 @@ class Engine:
         self._context.input(lambda: self._abandon(why))
 
     def _abandon(self, why: str) -> None:
-        outboxes = self._clients.outboxes
-        lost = sum(outbox.unsaved for outbox in outboxes)
         error = MasivoClosedError(f"{why} before this could be delivered")
-        for outbox in outboxes:
-            outbox.release(error, quiet=True)
+        lost = sum([outbox.lose(error) for outbox in self._clients.outboxes])
         self._context.out.warnings.extend(not_sent(lost, why))
 
     # ── Output ───────────────────────────────────────────────────────────────────────────────

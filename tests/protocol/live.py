@@ -35,6 +35,7 @@ class LiveLog:
         self.due = False
         self.tended = 0
         self.reads = 0
+        self.size_asked = 0
         self.notes = 0
         self.released = False
         self.adopted = False
@@ -53,6 +54,7 @@ class LiveLog:
     def read(self, after: Place | None, events: int, size: int) -> Window:
         """See StoredLog."""
         self.reads += 1
+        self.size_asked = size
         start = -1 if after is None else after.offset
         more = [each for number, each in self.events.items() if number > start]
         found = more[:events]

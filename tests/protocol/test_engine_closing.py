@@ -552,3 +552,14 @@ def test_an_abort_says_what_happened() -> None:
     driver.poll()
     said = "the event loop was closed before this could be delivered"
     assert error_of(delivery).message == said
+
+
+def test_of_two_closes_that_end_together_the_first_gives_the_error() -> None:
+    """A later call moves the deadline only to an earlier time."""
+    driver = Driver()
+    (delivery,) = driver.send_numbers(1)
+    driver.close(8.0)
+    driver.advance(3.0)
+    driver.close(5.0)
+    driver.sleep()
+    assert error_of(delivery).message.endswith(": close(timeout=8) ran out")

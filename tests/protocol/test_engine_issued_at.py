@@ -375,7 +375,7 @@ def test_without_on_error_nothing_is_stamped_for_it() -> None:
     driver = Driver(max_queue=1)
     driver.send_numbers(1)
     driver.respond(401)
-    assert driver.outbox._stamper._last == -math.inf
+    assert driver.outbox._stamper._until == -math.inf
 
 
 def test_on_error_gets_no_stamp_where_there_are_none() -> None:

@@ -256,3 +256,26 @@ def test_a_customer_that_fails_stops_nobody() -> None:
     serve(driver.now + 600.0, well=True)
     assert seen[2:] == [*range(2_501)]
     assert not driver.log.events
+
+
+def test_a_refused_key_makes_no_event_due() -> None:
+    """After the rest, those that were read meanwhile wait for the ordinary triggers."""
+    driver = live(batch_size=2, idle_timeout=1e4, max_wait=1e4, refresh_interval=None)
+    driver.put(1, 2)
+    driver.look()
+    for _ in range(2):
+        driver.respond(401)
+        if driver.out:
+            driver.grant()
+    driver.put(3, customer="other")
+    driver.look()
+    sent: list[int] = []
+    while driver.now < START + 100.0:
+        for request in list(driver.out):
+            if is_authorization(request):
+                driver.grant()
+            else:
+                sent += numbers(request)
+                driver.accept(request)
+        driver.sleep()
+    assert sent == [1, 2]

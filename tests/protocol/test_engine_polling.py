@@ -14,6 +14,7 @@ from masivo.protocol import Api, Buffer, Delivery, Engine, Failed, Failure, Resp
 
 from .requests import numbers
 from .simulator import START, WALL, Dice, Driver, error_of, event, in_batch, result_of, settings
+from .spooled import SpoolDriver
 
 
 class Reentrant(Mapping[str, object]):
@@ -389,3 +390,27 @@ def test_a_delivery_is_neither_copied_nor_pickled() -> None:
         for way in (copy.copy, copy.deepcopy, pickle.dumps):
             with pytest.raises(TypeError, match="make a client in each process"):
                 way(each)
+
+
+@pytest.mark.parametrize("make", [Driver, SpoolDriver])
+def test_the_first_event_wakes_the_driver(make: type[Driver]) -> None:
+    """Nothing polls before it; later ones wake it when a batch is due."""
+    driver = make()
+    driver.buffer.send(event(1))
+    assert driver.wakes > 0
+
+
+def test_an_event_that_comes_after_the_end_of_its_client_wakes_the_driver() -> None:
+    """Its sender still found the client open; it fails as the others did."""
+    driver = Driver(refresh_interval=None)
+    driver.client()
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.buffer.destroy()
+    driver.poll()
+    driver.outbox.gate.closed = False
+    wakes = driver.wakes
+    late = driver.buffer.send(event(2))
+    assert driver.wakes > wakes
+    driver.poll()
+    assert error_of(late).message == "the client was destroyed before this could be delivered"

@@ -1942,3 +1942,65 @@ def test_no_secret_is_on_disk() -> None:
         assert driver.settings.account.api_key.reveal().encode() not in file.data
         assert token.encode() not in file.data
     assert driver.files()
+
+
+def test_a_batch_that_was_never_given_up_goes_when_the_key_has_rested() -> None:
+    """It stepped aside because of the key, and waits for nothing else."""
+    driver = SpoolDriver(max_in_flight=2, batch_size=1, refresh_interval=None)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    driver.send(event(1, "a"), event(2, "b"))
+    first, second = driver.out
+    driver.respond(503, to=first)
+    driver.respond(401, to=second)
+    driver.grant()
+    (again,) = [each for each in driver.out if numbers(each) == [2]]
+    driver.respond(401, to=again)
+    assert [numbers(each) for each in driver.out] == []
+    began = driver.now
+    sent = recover(driver, 31.0)
+    assert sorted(numbers(each) for each in sent) == [[1], [2]]
+    assert driver.now == began + 31.0
+
+
+def test_what_stepped_aside_is_tried_on_time_though_a_hold_ends_before() -> None:
+    """At the end of the hold it is not due yet, and nothing else has to wake the driver then."""
+    driver = SpoolDriver(max_retries=0, refresh_interval=None)
+    driver.dice.always = 1.0
+    in_flight(driver, 1)
+    for _ in range(4):
+        driver.respond(503)
+        driver.sleep()
+    driver.respond(429, headers={"retry-after": "1"})
+    failed = driver.now
+    driver.sleep()
+    assert driver.now == failed + 1.0
+    assert driver.out == []
+    driver.sleep()
+    assert driver.now == failed + 8.0
+    assert numbers(driver.batch()) == [1]
+
+
+def test_deliveries_of_a_batch_that_waits_for_a_retry_end_in_a_long_hold() -> None:
+    """Another batch's response began it; nothing of the key is sent before it is over."""
+    driver = SpoolDriver(max_in_flight=2, batch_size=1)
+    driver.sign_in()
+    waits, held = driver.send(event(1, "a"), event(2, "b"))
+    first, second = driver.out
+    driver.respond(503, to=first)
+    assert not waits.done()
+    driver.respond(429, to=second, headers={"retry-after": "4000"})
+    assert [error_of(each).status for each in (waits, held)] == [429, 429]
+    assert [error_of(each).spooled for each in (waits, held)] == [True, True]
+
+
+def test_deliveries_end_whose_events_make_room_for_others() -> None:
+    """They waited in memory behind a batch of their customer that failed; they stay on disk."""
+    driver = SpoolDriver(max_retries=0, max_queue=4, batch_size=2)
+    in_flight(driver, 0, 1)
+    driver.respond(503)
+    behind = driver.send_numbers(2, 3)
+    assert not any(each.done() for each in behind)
+    driver.send(event(10, "other"))
+    assert [error_of(each).message for each in behind] == ["older events wait on disk"] * 2
+    assert all(error_of(each).spooled for each in behind)

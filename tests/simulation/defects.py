@@ -276,7 +276,7 @@ DEFECTS: Final[dict[str, Defect]] = {
     ),
     "a later close moves the deadline": before(outbox.Outbox, "close", _move_deadline),
     "a stamp may be before an earlier one": before(
-        issued_at.Stamper, "stamped", lambda self, *_: change(self, "_last", -math.inf)
+        issued_at.Stamper, "stamped", lambda self, *_: change(self, "_until", -math.inf)
     ),
     "halving stops after 8 events that were rejected alone": _halving_stops,
     "halves are sent in the wrong order": around(

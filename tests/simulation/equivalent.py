@@ -20,15 +20,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("settings.py", "ClientOptions: False -> True"),
     ],
     "type checkers alone need it: there is no other case": [
-        (
-            "batches/own_log.py",
-            "Own.come: without the if in for each in deliveries if each.position is not None",
-        ),
-        (
-            "batches/backlog.py",
-            "Backlog._enter: without the if in for each in entries if each.position is not None",
-        ),
-        ("batches/own_log.py", "Own.moved: if delivery.position is not None: always"),
         ("reporting/lines.py", "line: wake_at is None or timer is None: and <-> or"),
     ],
     "type checkers alone need it: None comes from nothing": [
@@ -40,16 +31,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
             ),
         ),
     ],
-    "type checkers alone need it: an event without an outcome has its client": [
-        (
-            "batches/outcomes.py",
-            "Outcomes.fail: None if origin is None else origin.on_error: always the second",
-        ),
-    ],
     "set before it is read": [
-        ("batches/issued_at.py", "Stamper.stamped: b'': other bytes"),
         ("batches/own_log.py", "Own.__init__: False -> True #2"),
-        ("batches/upkeep.py", "Upkeep.__init__: 0 + 1"),
         ("sending/attempt.py", "Attempt.__init__: 0 + 1"),
         ("sending/attempt.py", "Attempt.__init__: 0.0 + 1"),
         ("sending/attempt.py", "Attempt.__init__: 0.0 + 1 #2"),
@@ -60,8 +43,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/server_clock.py", "ServerClock.__init__: 0.0 + 1"),
     ],
     "never read": [
-        ("batches/spooled.py", "SpooledOutbox.release: False -> True"),
-        ("buffer.py", "Buffer.close: '': another text"),
         ("calls.py", "_inside: 'masivo_on_error': another text"),
         ("delivery.py", "NotCopied.__copy__: 0 + 1"),
         ("json.py", "_NotJson.NOT_JSON: 'not JSON': another text"),
@@ -78,7 +59,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("wire/responses.py", "read_authorization: 500 + 1"),
     ],
     "what it lets in finds nothing to do": [
-        ("batches/outbox.py", "Outbox.cancel: if isinstance(ticket, FlushTicket): always"),
         ("batches/outbox.py", "Outbox.step: if self.released: never"),
         ("buffer.py", "Buffer.drain: if self._store is not None: always"),
         ("sending/context.py", "Context.__init__: False -> True"),
@@ -95,18 +75,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "the condition of the loop ends it as well": [
         ("batches/queues.py", "PerCustomer.take: break -> continue"),
         ("batches/queues.py", "PerCustomer.take: break -> continue #3"),
-        ("batches/queues.py", "PerCustomer.take: len(taken) < count: Lt -> LtE"),
     ],
     "what is equal is set to itself": [
-        ("batches/issued_at.py", "Stamper.stamped: at > moment: Gt -> GtE"),
         ("sending/server_clock.py", "ServerClock.observe: bound > self._offset: Gt -> GtE"),
-    ],
-    "the other threshold wakes the driver at the first event": [
-        ("batches/gate.py", "Gate.__init__: 1 + 1"),
-        ("batches/gate.py", "Gate.__init__: 1 + 1 #2"),
-    ],
-    "who sent an event has accepted one": [
-        ("batches/outbox.py", "Outbox.release: 0 + 1"),
     ],
     "the order alone counts, not where it begins, nor how far apart": [
         ("sending/timers.py", "Timers.__init__: 0 + 1"),
@@ -124,57 +95,11 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("sending/backoff.py", "full_jitter: 64 + 1"),
     ],
     "speed alone: the longer way comes to the same": [
-        (
-            "batches/flushes.py",
-            ("Flushes.count: if numbers and (max(numbers) >= ticket.mark or ticket.done): always"),
-        ),
-        ("batches/adoption.py", "Adoption._next: if self._logs is None: always"),
-        (
-            "batches/batch.py",
-            (
-                "Batch.note_oldest: min([each.at for each in deliveries]) if self.customers "
-                "else deliveries[0].at: always the first"
-            ),
-        ),
-        (
-            "batches/own_log.py",
-            "Own.come: if not (self.behind or self.early or self.skipped): never",
-        ),
-        ("batches/gate.py", "Gate.count: if first is not folded: always"),
         ("batches/own_log.py", "Own.begin: if log is not self.log: always"),
-        ("batches/flushes.py", "Flushes.finished: if not self._flushes: never"),
-        ("batches/issued_at.py", "Stamper.stamped: if own is None: always"),
-        ("batches/leaving.py", "LeavingOutbox._stop_queue: if not live: never"),
-        ("batches/leaving.py", "LeavingOutbox._take: if self._kept_queued: always"),
-        ("batches/leaving.py", "LeavingOutbox._leave_kept: if self._kept_queued: always"),
-        (
-            "batches/spooled.py",
-            (
-                "SpooledOutbox.enqueue: 0 if entries is deliveries else "
-                "total_size(deliveries): always the second"
-            ),
-        ),
-        ("batches/queues.py", "InOrder._settle: if len(self._settled) == len(self.busy): never"),
-        (
-            "batches/outbox.py",
-            (
-                "Outbox.__init__: PerCustomer(settings.batch_size) if settings.max_in_flight > 1 "
-                "else Fifo(): always the first"
-            ),
-        ),
-        ("batches/outbox.py", "Outbox.__init__: settings.max_in_flight > 1: Gt -> GtE"),
-        (
-            "batches/queues.py",
-            (
-                "Fifo.take: total_size(taken) + len(taken) if waiting else self.ready_bytes: "
-                "always the first"
-            ),
-        ),
         (
             "events/encoding.py",
             "check: if type(brand) is not str and brand is not None: always",
         ),
-        ("batches/outbox.py", "Outbox._is_in_flight: if self._in_batches is None: always"),
         ("events/encoding.py", "encoder: if kind_of_event is not dict: always"),
         ("events/encoding.py", "check: if type(customer) is not str or not customer: always"),
         ("events/encoding.py", "check: if type(kind) is not str or not kind: always"),
@@ -206,78 +131,8 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
         ("settle.py", "Waiters.take: if self._of_deliveries: always"),
     ],
-    "speed alone: the bytes are added up anew": [
-        (
-            "buffer.py",
-            "Buffer._accept: if len(arrivals) != items or arrivals[0] is not folded: always",
-        ),
-        (
-            "buffer.py",
-            "Buffer._accept: if len(arrivals) != items or arrivals[0] is not folded: always #2",
-        ),
-        ("buffer.py", "Buffer._accept: items += 1: Add -> Sub"),
-        (
-            "buffer.py",
-            "Buffer._accept: if len(arrivals) == items and arrivals[0] is folded: never",
-        ),
-    ],
-    "speed alone: there is nothing to count": [
-        ("batches/backlog.py", "Backlog.gone: if self._gate.read: always"),
-        ("batches/gate.py", "Gate.fold: if items + events > 1: always"),
-        ("batches/gate.py", "Gate.fold: items + events > 1: Gt -> GtE"),
-    ],
-    "a check of our own that never fails": [
-        (
-            "batches/spooled.py",
-            "SpooledOutbox._note: 'its events were appended to it': another text",
-        ),
-        ("buffer.py", "Buffer.put_all: zip(events, positions, strict=True): without strict"),
-        ("buffer.py", "Buffer.put_all: True -> False #3"),
-        (
-            "batches/backlog.py",
-            (
-                "Backlog._take: zip(events, self._read_back(events, reading), strict=True): "
-                "without strict"
-            ),
-        ),
-        ("batches/backlog.py", "Backlog._take: True -> False"),
-        (
-            "batches/upkeep.py",
-            "Upkeep._stored_again: zip(entries, positions, strict=True): without strict",
-        ),
-        ("batches/upkeep.py", "Upkeep._stored_again: True -> False"),
-        ("batches/issued_at.py", "stamps_of: zip(deliveries, events, strict=True): without strict"),
-        ("batches/issued_at.py", "stamps_of: True -> False"),
-        (
-            "batches/issued_at.py",
-            "Stamper.before: zip(part.deliveries, part.events, strict=True): without strict",
-        ),
-        ("batches/issued_at.py", "Stamper.before: True -> False"),
-    ],
-    "the one is nothing as well as the other": [
-        ("batches/backlog.py", "Backlog.take_noted: return []: None"),
-        ("batches/spooled.py", "SpooledOutbox._failing: return []: None"),
-        ("batches/batch.py", "Part.noted: '': another text"),
-        ("batches/batch.py", "Part.noting: '': another text"),
-    ],
     "speed alone: more names are looked for, and the first is taken": [
         ("advice.py", "advice: 1 + 1"),
-    ],
-    "speed alone: a stamp is made although the last one is still the same": [
-        (
-            "batches/issued_at.py",
-            "Stamper.stamped: (moment - whole) * 1000.0 // 1.0 + 1.0: Add -> Sub",
-        ),
-        ("batches/issued_at.py", "Stamper.stamped: 1.0 + 1 #3"),
-        ("batches/issued_at.py", "Stamper.stamped: 1000.0 + 1"),
-        ("batches/issued_at.py", "Stamper.stamped: if moment >= until: always"),
-        (
-            "batches/issued_at.py",
-            (
-                "Stamper.stamped: whole + ((moment - whole) * 1000.0 // 1.0 + 1.0) / 1000.0: "
-                "Add -> Sub"
-            ),
-        ),
     ],
     "speed alone: the garbage collector sees it": [
         ("storage/store.py", "Stored: False -> True"),
@@ -302,9 +157,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("batches/backlog.py", "WINDOW_BYTES: 4194304 + 1"),
     ],
     "memory alone: entries that are out of date are skipped": [
-        ("batches/queues.py", "PerCustomer.extend: if free: always #2"),
-        ("batches/queues.py", "PerCustomer.clear: without self._free.clear()"),
-        ("batches/queues.py", "PerCustomer.clear: without self._long.clear()"),
         ("sending/timers.py", "Timers.clear: without self._heap.clear()"),
     ],
     "the tool imports it before it can be changed: `test_the_version_is_one` reads it": [
@@ -317,12 +169,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
     ],
     "a choice: of two that are equal either could be named": [
-        (
-            "batches/backlog.py",
-            "Backlog.left: sum((log.size for log in logs)) > COUNTED: Gt -> GtE",
-        ),
         ("batches/backlog.py", "COUNTED: 16777216 + 1"),
-        ("batches/outbox.py", "Outbox.close: deadline < earlier: Lt -> LtE"),
         ("sending/backoff.py", "Backoff.hold: now + wait > self.long_hold_until: Gt -> GtE"),
         ("sending/context.py", "Context.retry: hold > attempt.not_before: Gt -> GtE"),
     ],

@@ -9,7 +9,7 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from masivo._protocol.storage.kept import Kept, read_back, source_of
+from masivo._protocol.storage.kept import Kept, positions_of, read_back, source_of
 from masivo._protocol.storage.store import StoreError
 
 from .adoption import LOOK, Adoption, Source
@@ -164,7 +164,7 @@ class Backlog:
     def gone(self, deliveries: Sequence[Delivery], *, delivered: bool = False) -> None:
         """Remove events of one log that have their outcome. Those that were not delivered are
         removed in a step of work: after ``on_error`` was called for them."""
-        positions = [each.position for each in deliveries if each.position is not None]
+        positions = positions_of(deliveries)
         if not positions:
             return
         log = self._log_of(deliveries[0])
@@ -280,7 +280,7 @@ class Backlog:
         self, log: StoredLog | None, after: Place | None, events: int, bytes_: int
     ) -> tuple[StoredLog, Window]:
         own = self._store.own
-        assert own is not None, "events were appended to it"  # noqa: S101
+        assert own is not None  # noqa: S101 (events were appended to it)
         return own, own.read(after if own is log else None, events, bytes_)
 
     def _own_read(self, again: bool, result: tuple[StoredLog, Window] | StoreError) -> None:
@@ -324,7 +324,7 @@ class Backlog:
         waiting = reading.waiting
         choose = again or bool(reading.skipped)
         taken: list[Kept] = []
-        for stored, kept in zip(events, self._read_back(events, reading), strict=True):
+        for stored, kept in self._read_back(events, reading):
             position = stored.position
             if position in waiting:
                 if not again:
@@ -343,9 +343,9 @@ class Backlog:
         """Take the events of the next batch that the last owner of a log may have sent; none if
         they cannot be read."""
         events = source.noted.popleft().events
-        entries = [each for each in self._read_back(events, source) if each is not None]
+        entries = [kept for _, kept in self._read_back(events, source) if kept is not None]
         if len(entries) < len(events):
-            return []
+            entries = []
         self._enter(entries, source)
         self.adopted += len(entries)
         return entries
@@ -358,22 +358,25 @@ class Backlog:
             return None
         return sum(log.left()[0] for log in logs)
 
-    def _read_back(self, events: Sequence[Stored], reading: Reading) -> list[Kept | None]:
-        """The events of a log, each with the time at which it was accepted; None for one that is
-        not valid."""
+    def _read_back(
+        self, events: Sequence[Stored], reading: Reading
+    ) -> list[tuple[Stored, Kept | None]]:
+        """The events of a log, and what each is in memory, with the time at which it was accepted;
+        None for one that is not valid."""
         now, origin, wall = self._context.now, self._origin(), self._context.wall_clock()
         server = now + self._context.server_clock.offset(now)
         source, began = (reading, -math.inf) if isinstance(reading, Source) else (None, self._began)
-        read: list[Kept | None] = []
+        read: list[tuple[Stored, Kept | None]] = []
         for stored in events:
             # A client's own are bounded by the engine's clock, which is never set.
             age = (server if stored.certain else wall) - stored.at
-            read.append(read_back(stored, source, max(began, now - max(0.0, age)), origin))
+            at = max(began, now - max(0.0, age))
+            read.append((stored, read_back(stored, source, at, origin)))
         return read
 
     def _enter(self, entries: Sequence[Kept], reading: Reading) -> list[int]:
         """Note events that came into memory from a log; return their positions."""
-        positions = [each.position for each in entries if each.position is not None]
+        positions = positions_of(entries)
         self._in_memory += len(entries)
         self._gate.fold(len(entries), total_size(entries))
         reading.held.update(positions)

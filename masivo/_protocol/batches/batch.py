@@ -35,9 +35,9 @@ class Part(msgspec.Struct):
     """The server's clock less the engine's, as it was known when the events were stamped."""
     renewed: bool = False
     """True once it was sent again because its stamps had proved wrong."""
-    noted: str = ""
-    """The key under which it was noted in a store; empty if it was not."""
-    noting: str = ""
+    noted: str | None = None
+    """The key under which it was noted in a store; None if it was not."""
+    noting: str | None = None
     """The key under which it is being noted, or was noted."""
     adopted: bool = False
     """True if another process may have sent it already."""

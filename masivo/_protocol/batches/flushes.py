@@ -92,10 +92,10 @@ class Flushes:
             ticket.more.update(numbers)
             ticket.pending += len(numbers)
 
-    def cancel(self, ticket: FlushTicket) -> None:
-        """Forget a flush without a waiter: the next one reports its counts."""
-        if ticket in self._flushes:
-            self._flushes.remove(ticket)
+    def cancel(self, ticket: object) -> None:
+        """Forget a flush without a waiter: the next one reports its counts. Other tickets have no
+        effect."""
+        self._flushes = [each for each in self._flushes if each is not ticket]
 
     def count(self, events: int, numbers: Sequence[int], *, delivered: bool) -> None:
         """Count events that ended, with their numbers (none, if they were never queued)."""
@@ -128,8 +128,6 @@ class Flushes:
 
     def finished(self) -> list[FlushTicket]:
         """Remove and return the flushes whose events all have their outcome."""
-        if not self._flushes:
-            return []
         done = [each for each in self._flushes if not each.pending and self.may_end(each)]
         self._flushes = [each for each in self._flushes if each not in done]
         for ticket in done:

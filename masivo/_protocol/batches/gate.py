@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from masivo._protocol.tally import Tally
@@ -57,7 +58,7 @@ class Gate:
         self.arrivals: list[Any] = [folded]
         """The sizes of accepted events in bytes, after the one item for those that polls have
         counted; so the number of events is ``arrivals[0][0] + len(arrivals)``."""
-        self.known: tuple[_Folded, int, int] = (folded, 1, 0)
+        self.known: tuple[_Folded, int, int] = (folded, 1, folded[1])
         """A count: the first item of ``arrivals``, the number of its items, and the bytes of all.
         It is true for as long as that item is the first."""
         self.overflowed: Tally = Tally()
@@ -74,7 +75,7 @@ class Gate:
         self.unwritable: bool = False
         """True after the store could not take an event, until it is to be tried again. Written by
         polls, too."""
-        # Written by polls.
+        # Written by polls. Before the first one, every event wakes the driver.
         self.ended: int = 0
         self.ended_bytes: int = 0
         self.oldest: float | None = None
@@ -83,9 +84,9 @@ class Gate:
         """The number of accepted events, those that have ended included, at which the buffer is
         full."""
         self.full_bytes: int = settings.max_queue_bytes
-        self.wake_count: float = 1
-        self.wake_bytes: float = 0  # with a byte for the comma after each event
-        self.wake_wait: float = 1
+        self.wake_count: float = math.inf
+        self.wake_bytes: float = -math.inf  # with a byte for the comma after each event
+        self.wake_wait: float = math.inf
         """The number of accepted events from which on a caller that begins to wait for an outcome
         must wake the driver: infinite while a poll will come in time for any wait."""
 

@@ -52,7 +52,9 @@ class Stamper:
         self.offset: float
         """The server's clock less the engine's, by the last stamps."""
         self._clock = clock
-        self._last = -math.inf
+        # The last stamp, as an event begins with it, and the time until which it is the right one.
+        self._start = b""
+        self._until = -math.inf
         self._set_back = clock.set_back
 
     def stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
@@ -61,9 +63,8 @@ class Stamper:
         events: list[bytes] = []
         offset = self.offset = self._clock.offset(now)  # the same for all
         if self._set_back != self._clock.set_back:
-            self._set_back, self._last = self._clock.set_back, -math.inf
-        moment = self._last
-        start, until = b"", -math.inf  # the events of one millisecond share their stamp
+            self._set_back, self._until = self._clock.set_back, -math.inf
+        start, until = self._start, self._until  # the events of one millisecond share their stamp
         starts: dict[float, bytes] = {}  # events that were stored together share theirs
         for delivery in deliveries:
             encoded = delivery.encoded
@@ -77,14 +78,12 @@ class Stamper:
                 events.append(encoded)
                 continue
             at = offset + delivery.at
-            if at > moment:
-                moment = at
-            if moment >= until:
-                start = opening(format_stamp(moment))
-                whole = moment // 1.0  # as ``format_stamp`` cuts it
-                until = whole + ((moment - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
+            if at >= until:
+                start = opening(format_stamp(at))
+                whole = at // 1.0  # as ``format_stamp`` cuts it
+                until = whole + ((at - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
             events.append(encoded if encoded[0] == BRACE else start + encoded)
-        self._last = moment
+        self._start, self._until = start, until
         return events
 
     def _accepted(self, delivery: Delivery) -> float:

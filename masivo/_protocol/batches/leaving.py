@@ -135,9 +135,8 @@ class LeavingOutbox(Outbox):
         """Make flushes no longer wait for events that were left before."""
         for batch in self._aside.batches:
             self._leave_parts(batch, error)
-        if self._kept_queued:
-            numbers = [n for n, each in self._lines.entries() if isinstance(each, Kept)]
-            self._outcomes.leave([], numbers, error)
+        numbers = [n for n, each in self._lines.entries() if isinstance(each, Kept)]
+        self._outcomes.leave([], numbers, error)
 
     def _stop(self, batches: list[Batch], error: MasivoError) -> None:
         for batch in batches:

@@ -18,7 +18,6 @@ from masivo._protocol.values import Stats
 from masivo._protocol.wire import requests
 
 from .batch import Batch
-from .flushes import FlushTicket
 from .in_flight import InFlight
 from .queues import Fifo, PerCustomer, Queue, Taken, total_size
 from .triggers import Missing, Triggers
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from masivo._protocol.token.authorizer import Authorizer
     from masivo._protocol.values import OnError
 
+    from .flushes import FlushTicket
     from .gate import Gate
 
 __all__ = ["Outbox"]
@@ -72,7 +72,7 @@ class Outbox(InFlight):
         self._in_batches: set[int] | None = None  # the deliveries in flight, while they are asked
         self._drains: list[Ticket] = []
         self._closes: list[CloseTicket] = []
-        self._closing_error: MasivoError | None = None
+        self._closing_error: MasivoError = closed_error()
 
     @property
     def pending(self) -> int:
@@ -167,7 +167,7 @@ class Outbox(InFlight):
         self._triggers.arrived(deliveries[-1].at)
         refusal = self._authorizer.refusal()
         if self.released:
-            refusal = self._closing_error or closed_error()
+            refusal = self._closing_error
         length = self._queue.extend(deliveries) if refusal is None else total_size(deliveries)
         self._queued += len(deliveries)
         self._queued_bytes += length
@@ -213,7 +213,7 @@ class Outbox(InFlight):
     def drain(self, ticket: Ticket) -> None:
         """Push until there is room for a batch; then end the ticket."""
         if self.released:  # after the caller's check
-            self._context.end(ticket, Failed(self._closing_error or closed_error()))
+            self._context.end(ticket, Failed(self._closing_error))
             return
         self._drains.append(ticket)
         self._reports.call_waits("drain", self._unended)
@@ -237,10 +237,8 @@ class Outbox(InFlight):
 
     def cancel(self, ticket: Awaited[object]) -> None:
         """Forget a ticket without a waiter."""
-        if isinstance(ticket, Ticket) and ticket in self._drains:
-            self._drains.remove(ticket)
-        elif isinstance(ticket, FlushTicket):
-            self._outcomes.cancel_flush(ticket)
+        self._drains = [each for each in self._drains if each is not ticket]
+        self._outcomes.cancel_flush(ticket)
 
     def close(self, ticket: CloseTicket, deadline: float | None, error: MasivoError) -> None:
         """Push the waiting events, then release; end the ticket then.
@@ -284,20 +282,21 @@ class Outbox(InFlight):
 
     def abandon(self, why: str) -> None:
         """Release, with one warning that counts the lost events."""
-        lost = self.unsaved
-        self.release(MasivoClosedError(f"{why} before this could be delivered"), quiet=True)
+        lost = self.lose(MasivoClosedError(f"{why} before this could be delivered"))
         self._context.out.warnings.extend(not_sent(lost, why))
 
-    def release(self, error: MasivoError, *, quiet: bool = False) -> None:
-        """Fail everything that is pending, and detach.
+    def lose(self, error: MasivoError) -> int:
+        """Release; return the number of events that are lost, which the caller reports."""
+        lost = self.unsaved
+        self._outcomes.quiet = True
+        self.release(error)
+        self._outcomes.quiet = False
+        return lost
 
-        Args:
-            error: the error of what is pending.
-            quiet: True if the caller reports the unclaimed failures itself.
-        """
+    def release(self, error: MasivoError) -> None:
+        """Fail everything that is pending with an error, and detach."""
         if self.released:
             return
-        self._outcomes.quiet = quiet
         self.gate.closed = True
         self._closing_error = error
         self._fail_batches(list(self._batches), error)
@@ -305,7 +304,7 @@ class Outbox(InFlight):
         self.released = True
         # An event whose sender saw the client open may still come. It wakes the driver at once; one
         # that came during this poll causes another poll.
-        self.gate.wake_count = 0
+        self.gate.wake_bytes = -math.inf
         self._context.touch(self)
         for timer in (Timer.LINGER, Timer.CLOSE):
             self._context.timers.set((timer, self), None)
@@ -313,7 +312,6 @@ class Outbox(InFlight):
             self._context.end(ticket, Failed(error))
         self._drains = []
         self._authorizer.detach(self)
-        self._outcomes.quiet = False
         self._detach()
 
     def _detach(self) -> None:
@@ -328,7 +326,7 @@ class Outbox(InFlight):
 
     def fire(self, timer: Timer) -> None:
         """Act on one of its timers that is due."""
-        if timer is Timer.CLOSE and self._closing_error is not None:
+        if timer is Timer.CLOSE:
             self.release(self._closing_error)
         else:
             self._context.touch(self)

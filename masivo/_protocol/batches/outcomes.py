@@ -97,8 +97,12 @@ class Outcomes:
             why, inside = context.sent_inside.pop(delivery, (None, ()))
             if why is not error:
                 inside = ()
-            on_error = None if origin is None else origin.on_error
-            if events and origin is not None and on_error is not None and on_error not in inside:
+            if (
+                events
+                and origin is not None
+                and (on_error := origin.on_error) is not None
+                and on_error not in inside
+            ):
                 event = FailedEvent(decode(events[place]), error.copy())
                 origin.calls.announced += 1
                 # An adopted event has no delivery here: its failure is logged in any case.
@@ -137,7 +141,7 @@ class Outcomes:
         self.flushes.open(ticket, mark, pending)
         self.end_flushes()
 
-    def cancel_flush(self, ticket: FlushTicket) -> None:
+    def cancel_flush(self, ticket: object) -> None:
         """Forget a flush, see ``Flushes.cancel``."""
         self.flushes.cancel(ticket)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from masivo._protocol.storage.kept import positions_of
+
 from .reading import Reading
 
 if TYPE_CHECKING:
@@ -41,18 +43,21 @@ class Own(Reading):
         """True if an event that is not in memory came since the last read began."""
         self._gate = gate
 
-    def come(self, deliveries: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+    def come(
+        self, deliveries: list[Delivery]
+    ) -> tuple[list[Delivery], list[Delivery], list[Delivery]]:
         """Note events that callers sent and that are in memory.
 
         Returns:
-            The events to queue, and those whose deliveries must end, as they were read already, or
-            stay on disk behind others. The rest waits behind events that are not in memory.
+            The events to queue; those whose deliveries must end, as they were read already, or stay
+            on disk behind others; and those that wait behind events that are not in memory.
         """
         if not (self.behind or self.early or self.skipped):
-            self.held.update([each.position for each in deliveries if each.position is not None])
-            return deliveries, []
+            self.held.update(positions_of(deliveries))
+            return deliveries, [], []
         queued: list[Delivery] = []
         ended: list[Delivery] = []
+        waiting: list[Delivery] = []
         for delivery in deliveries:
             position = delivery.position
             assert position is not None  # noqa: S101
@@ -65,10 +70,11 @@ class Own(Reading):
                 ended.append(delivery)
             elif self.behind:
                 self.waiting[position] = delivery
+                waiting.append(delivery)
             else:
                 self.held.add(position)
                 queued.append(delivery)
-        return queued, ended
+        return queued, ended, waiting
 
     def comes_alone(self, position: int) -> None:
         """Note an event that was accepted into the store alone."""
@@ -112,8 +118,7 @@ class Own(Reading):
 
     def moved(self, delivery: Delivery, position: int | None) -> None:
         """Note that an event was stored again, at another position; None: it could not be."""
-        if delivery.position is not None:
-            self.held.discard(delivery.position)
+        self.held.difference_update((delivery.position,))
         delivery.position = position
         if position is not None:
             self.held.add(position)

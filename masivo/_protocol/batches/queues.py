@@ -237,33 +237,32 @@ class PerCustomer:
         source_of = self.source_of
         leader = self._first(self._long) if self._leader is None else None
         customer = self._first(self._free) if leader is None else leader
-        while customer is not None and len(taken) < count:
+        while customer is not None:
             line = self._lines[customer]
-            entries, index, before = line.entries, 0, total
-            while index < len(entries) and len(taken) < count:
-                number, delivery = entries[index]
+            entries, first, before = line.entries, len(taken), total
+            for number, delivery in entries[: count - first]:
                 cost = size(delivery.encoded) + 1
-                if taken:
-                    foreign = source_of is not None and (
-                        source_of(delivery) is not source_of(taken[0])
-                    )
-                    if foreign and index:  # the rest of this customer's are in another log
-                        break
-                    if foreign or total + cost > budget:
-                        count = len(taken)  # the batch is full
-                        break
-                index += 1
+                if taken and total + cost > budget:
+                    count = len(taken)  # the batch is full
+                    break
+                if (
+                    source_of is not None
+                    and taken
+                    and source_of(delivery) is not source_of(taken[0])
+                ):
+                    break  # the rest of this customer's are in another log
                 total += cost
                 taken.append(delivery)
                 numbers.append(number)
-            if total == before:
+            mine = len(taken) - first
+            if not mine:
                 break
             customers.append(customer)
             self.busy.add(customer)
-            if index == len(entries):
+            if mine == len(entries):
                 del self._lines[customer]
             else:
-                del entries[:index]
+                del entries[:mine]
                 line.bytes -= total - before
                 self._ready -= len(entries)
                 self.ready_bytes -= line.bytes

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from masivo._protocol.storage.kept import positions_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from collections.abc import Set as AbstractSet
@@ -84,7 +86,7 @@ class Reading:
 
     def put_back(self, events: Sequence[Delivery]) -> None:
         """Note events that are no longer in memory, all those of their customers that wait."""
-        positions = [each.position for each in events if each.position is not None]
+        positions = positions_of(events)
         customers = {each.customer for each in events}
         self.held.difference_update(positions)
         self.counted.update(positions)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from masivo._protocol.errors import MasivoError, MasivoQueueFullError, closed_error
+from masivo._protocol.errors import MasivoError, MasivoQueueFullError
 from masivo._protocol.sending.timers import Timer
-from masivo._protocol.storage.kept import Kept, customer_of, source_of
+from masivo._protocol.storage.kept import Kept, customer_of, positions_of, source_of
 from masivo._protocol.storage.store import Note
 from masivo._protocol.storage.work import Queued
 
@@ -124,18 +124,17 @@ class SpooledOutbox(LeavingOutbox):
         """See Outbox."""
         self._queued += len(deliveries)
         if self.released:
-            self._queued_bytes += total_size(deliveries)
-            self._drop(deliveries, (), self._closing_error or closed_error())
+            self._drop(deliveries, (), self._closing_error)
             return
         self.use()
         self._triggers.arrived(deliveries[-1].at)
-        entries, ended = self.backlog.own.come(deliveries)
-        arrived = 0 if entries is deliveries else total_size(deliveries)
-        self.gate.end(len(ended), total_size(ended))
+        entries, ended, waiting = self.backlog.own.come(deliveries)
+        length = total_size(ended)
+        self._queued_bytes += length + total_size(waiting)
+        self.gate.end(len(ended), length)
         self._outcomes.leave(ended, (), MasivoQueueFullError(BEHIND))
         self._reports.queued(len(deliveries), self._unended)
-        length = self._take_in(entries)
-        self._queued_bytes += arrived or length
+        self._queued_bytes += self._take_in(entries)
 
     def stored_alone(self, position: int) -> None:
         """See Outbox."""
@@ -163,7 +162,7 @@ class SpooledOutbox(LeavingOutbox):
         self.use()
         super().want_token(ticket)
 
-    def release(self, error: MasivoError, *, quiet: bool = False) -> None:
+    def release(self, error: MasivoError) -> None:
         """See Outbox. Pending events stay in the store."""
         if self.released:
             return
@@ -238,12 +237,8 @@ class SpooledOutbox(LeavingOutbox):
 
     def _failing(self) -> list[Batch]:
         """The batches, if all have failed, and nothing else can be sent now; else none."""
-        failing = [*self._aside.batches]
-        for batch in self._batches:
-            if not (batch.guilty or batch.part.failures > 0):
-                return []
-            failing.append(batch)
-        return [] if self._queue.ready else failing
+        stuck = all(batch.guilty or batch.part.failures > 0 for batch in self._batches)
+        return [*self._aside.batches, *self._batches] if stuck and not self._queue.ready else []
 
     def _put_back(self, customers: set[str]) -> None:
         """Drop the waiting events of customers from memory; they are read again later."""
@@ -356,13 +351,12 @@ class SpooledOutbox(LeavingOutbox):
         if part.noting == key:
             return
         part.noting = key
-        positions = [each.position for each in deliveries if each.position is not None]
-        note = Note(positions, key, stamps_of(deliveries, part.events))
+        note = Note(positions_of(deliveries), key, stamps_of(deliveries, part.events))
         source = source_of(deliveries[0])
 
         def step() -> None:
             log = source.log if isinstance(source, Source) else self._store.own
-            assert log is not None, "its events were appended to it"  # noqa: S101
+            assert log is not None  # noqa: S101 (its events were appended to it)
             log.note(note)
 
         def then(_: object) -> None:  # even after a failure the batch is sent

@@ -11,11 +11,21 @@ from masivo._protocol.events.form import BRACE
 from masivo._protocol.wire.dates import parse_stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from masivo._protocol.delivery import Origin
 
     from .store import Stored
 
-__all__ = ["Kept", "customer_of", "issued_at_of", "left_over", "read_back", "source_of"]
+__all__ = [
+    "Kept",
+    "customer_of",
+    "issued_at_of",
+    "left_over",
+    "positions_of",
+    "read_back",
+    "source_of",
+]
 
 
 class Kept(Delivery, gc=False, eq=False, weakref=False):
@@ -40,6 +50,11 @@ _decode = msgspec.json.Decoder(_Fields).decode
 def source_of(delivery: Delivery) -> object:
     """The adopted log that holds an event; None for the client's own."""
     return delivery.source if isinstance(delivery, Kept) else None
+
+
+def positions_of(deliveries: Iterable[Delivery]) -> list[int]:
+    """The positions of those events that are in a log."""
+    return [each.position for each in deliveries if each.position is not None]
 
 
 def customer_of(stored: Stored) -> str:

@@ -261,3 +261,20 @@ def test_a_wait_that_begins_during_a_poll_is_not_forgotten() -> None:
     driver.sleep()
     assert [numbers(each) for each in driver.out] == [[1], [2]]
     assert driver.now == START + 2 * LINGER
+
+
+def test_a_wait_that_made_its_batch_due_is_over() -> None:
+    """While that batch waits for its turn, a later caller that gives up makes nothing due."""
+    driver = ready(batch_size=2)
+    driver.send_numbers(1, 2)
+    first, _ = driver.send_numbers(3, 4)
+    wait(driver, first)
+    driver.advance(LINGER)
+    (later,) = driver.send_numbers(5)
+    wait(driver, later)
+    end_wait(driver, later)
+    driver.advance(LINGER)
+    driver.accept()
+    assert numbers(driver.batch()) == [3, 4]
+    driver.accept()
+    assert driver.out == []

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from masivo._protocol.batches.adoption import LOOK, SCAN
+from masivo._protocol.batches.adoption import SCAN
 from masivo._protocol.batches.backlog import WINDOW
 from masivo._protocol.events.form import size
 from masivo._protocol.storage.store import Window
@@ -112,7 +114,7 @@ def test_a_live_log_at_its_end_is_looked_at_by_its_own_clock() -> None:
     driver = LiveDriver(LiveLog())
     driver.sign_in()
     driver.look()
-    assert driver.wake_at == driver.now + LOOK
+    assert driver.wake_at == driver.now + 1.0
 
 
 def test_what_is_no_event_is_counted_and_removed() -> None:
@@ -344,3 +346,23 @@ def test_an_event_that_waits_is_sent_though_the_log_has_lost_it() -> None:
     assert sorted(sent) == [3, 4, 5]
     assert [result_of(each).success for each in rest] == [True, True]
     assert driver.outbox.backlog.own.held == set()
+
+
+def test_a_window_has_no_more_bytes_than_four_mebibytes() -> None:
+    """Nor than half of the memory's."""
+    for most, size_ in ((1 << 30, 4 << 20), (8 << 20, 4 << 20), (7 << 20, 7 << 19)):
+        driver = LiveDriver(LiveLog(), max_queue_bytes=most)
+        driver.sign_in()
+        driver.look()
+        assert driver.log.size_asked == size_
+
+
+@pytest.mark.parametrize(("length", "left"), [(1 << 24, 7), ((1 << 24) + 1, None)])
+def test_logs_of_sixteen_mebibytes_are_counted(
+    length: int, left: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More would take long at the end of a client."""
+    log = SimpleNamespace(size=length, left=lambda: (7, length, None))
+    driver = SpoolDriver()
+    monkeypatch.setattr(type(driver.spool), "own", log)
+    assert driver.outbox.backlog.left() == left

@@ -152,6 +152,21 @@ def test_who_has_a_whole_batch_waiting_is_always_on_the_way() -> None:
     assert list(queue.take(2, 1 << 20).numbers) == [2]
 
 
+def test_another_customer_s_release_leaves_the_leader_on_the_way() -> None:
+    """While he is, the next one with a whole batch waits for his turn by age."""
+    queue = PerCustomer(2)
+    queue.extend([delivery(each, n) for n, each in enumerate("abbccd")])
+    leader = queue.take(2, 1 << 20)
+    assert list(leader.numbers) == [1, 2]
+    oldest = queue.take(1, 1 << 20)
+    assert list(oldest.numbers) == [0]
+    queue.extend([delivery(each, n) for n, each in enumerate("aaa", 6)])
+    queue.release(oldest.customers)
+    assert list(queue.take(1, 1 << 20).numbers) == [3], "the oldest"
+    queue.release(leader.customers)
+    assert list(queue.take(2, 1 << 20).numbers) == [6, 7], "the next leader"
+
+
 class Model:
     """The naive queue: a list, searched from its beginning."""
 
@@ -275,3 +290,27 @@ def test_queues_agree_with_a_naive_model(make: Callable[[], Queue], steps: list[
                 model.waiting = [each for each in model.waiting if each not in entries]
         assert queue.arrived == model.arrived
     model.check(queue)
+
+
+@forms
+def test_an_event_that_does_not_fit_keeps_its_place(make: Callable[[], Queue]) -> None:
+    """No smaller one behind it is taken before it, of its customer or of another."""
+    queue = make()
+    queue.extend([delivery("aabb"[n], n, 100 if n == 2 else 10) for n in range(4)])
+    taken = queue.take(9, 30)
+    assert [each.at for each in taken.deliveries] == [0.0, 1.0]
+    queue.release(taken.customers)
+    assert [each.at for each in queue.take(9, 120).deliveries] == [2.0, 3.0]
+    queue = make()
+    queue.extend([delivery("a", n, 100 if n == 1 else 10) for n in range(3)])
+    assert [each.at for each in queue.take(9, 30).deliveries] == [0.0]
+
+
+def test_the_size_of_what_a_batch_has_left_of_a_customer_is_known() -> None:
+    """Whoever else is in the batch."""
+    queue = PerCustomer(9)
+    queue.extend([delivery(each, n) for n, each in enumerate("abbb")])
+    taken = queue.take(2, 1 << 20)
+    assert list(taken.numbers) == [0, 1]
+    queue.release(taken.customers)
+    assert (queue.ready, queue.ready_bytes) == (2, 22)

@@ -182,9 +182,10 @@ def test_waiting_for_room() -> None:
     assert sent.trigger == "a full buffer"
 
 
-def test_events_that_came_in_together_are_reported_together() -> None:
+@pytest.mark.parametrize("make", [Driver, SpoolDriver])
+def test_events_that_came_in_together_are_reported_together(make: type[Driver]) -> None:
     """With all that are pending."""
-    driver = watched()
+    driver = make(listening=True)
     driver.send_numbers(1)
     driver.send_numbers(2, 3)
     assert seen(driver, EventsQueued) == [
