@@ -120,8 +120,8 @@ class Log:
         self._growing = 0 if tail is None else 1  # the segment that callers append to; 0: none
         self._bad_file = bad_file
         self._torn = torn
-        self._explained = 0  # the number of these that were read
-        self._torn_before = 0  # those of earlier segments
+        self._explained = 0  # the number of these that were read, or lie in earlier segments
+        self._torn_before = 0  # those in earlier segments
         self._segments: dict[int, Segment] = {}
         self._newest = 1
         self._notes: dict[int, int] = {}  # the files of notes, with their bytes
@@ -400,7 +400,7 @@ class Log:
                 newest.size, torn = self._tail.size, len(self._torn)
                 if newest.size >= most or (newest.size and self.is_stuck):
                     self._rotate(self._tail)
-                self._torn_before = torn
+                self._explained = self._torn_before = torn  # the next bad part is none of them
             except (OSError, LostError):
                 pass  # later
         self._write_removals()

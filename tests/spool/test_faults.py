@@ -189,6 +189,42 @@ def test_a_record_that_was_refused_half_written_is_no_damage(
     assert len(empty(folder)[0]) == 6
 
 
+def nothing(_write: Callable[..., int]) -> Callable[..., int]:
+    """A write of which the system takes nothing."""
+
+    def fail(_fd: int, _data: bytes, *_at: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return fail
+
+
+@pytest.mark.parametrize("fault", [half, nothing])
+def test_damage_after_a_write_that_failed_is_damage(
+    folder: Path,
+    make: Callable[..., Spool],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[[Callable[..., int]], Callable[..., int]],
+) -> None:
+    """It is counted and kept: only the part that the failed call wrote is no damage."""
+    spool = make()
+    spool.append(b"before", 1.0, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fault(os.pwrite))
+        patch.setattr(os, "write", fault(os.write))
+        with pytest.raises(StoreError, match="No space left on device"):
+            spool.append(b"failed", 1.0, True)
+    spool.tend()
+    for n in range(3):
+        spool.append(b"after-%d" % n, 1.0, True)
+    path = files(folder, "log")[-1]
+    path.write_bytes(path.read_bytes().replace(b"after-1", b"after-x"))
+    assert spool.own is not None
+    window = everything(spool.own)
+    assert [each.event for each in window.events] == [b"before", b"after-0", b"after-2"]
+    assert window.damaged == 1
+    assert len(files(folder, "bad")) == 1
+
+
 def test_notes_that_were_refused_half_written_are_not_there(
     make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
