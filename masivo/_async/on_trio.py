@@ -134,6 +134,7 @@ class TrioClient(LoopClient):
         if self._manager is None:
             super()._begin_anew(account)
 
+    @trio.lowlevel.enable_ki_protection  # a nursery that is not left would corrupt the run
     async def __aenter__(self) -> Self:
         if self._manager is not None or self._shut:
             raise RuntimeError("a TrioClient can be entered only once; make a new one")

@@ -560,6 +560,29 @@ def test_an_interrupted_main_task_leaves_the_block(
     assert isinstance(error_of(deliveries[0]), CLOSED)
 
 
+def test_an_interrupt_while_the_block_is_entered_comes_out_plain(
+    connect: Callable[..., TrioClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of that waits for the block: the client's nursery is left in order."""
+    attach = TrioClient._attach
+    entered: list[TrioClient] = []
+
+    def interrupted(client: TrioClient, *given: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return attach(client, *given)
+
+    monkeypatch.setattr(TrioClient, "_attach", interrupted)
+
+    async def main() -> None:
+        async with connect() as client:
+            entered.append(client)
+            await trio.sleep_forever()
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert len(entered) == 1
+
+
 def test_dev_mode_finds_nothing_to_complain_about(tmp_path: Path, emulator: Emulator) -> None:
     """-X dev with warnings as errors: not a word on the standard error."""
     ended = run(
