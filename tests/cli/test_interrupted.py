@@ -162,6 +162,25 @@ def test_waiting_for_standard_input(shell: Shell) -> None:
     assert b"150 lines of standard input were read" in err
 
 
+def test_ctrl_c_twice_while_it_waits_for_standard_input(shell: Shell) -> None:
+    """What has no outcome by then is in the file of rejected events: it cannot be read again."""
+    shell.emulator.fail(Fault(delay=LIMIT), route="events", times=None)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as pipe, shell.start("import", "-", stdin=reading) as process:
+        os.close(reading)
+        pipe.write(b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(10)))
+        pipe.flush()
+        shell.emulator.wait_for(lambda emulator: emulator.batches, timeout=LIMIT)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert b"Ctrl-C again" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=8)  # less than the grace of one Ctrl-C
+    assert process.returncode == 130, err
+    kept = [each["event"]["n"] for each in shell.read("stdin.rejected.jsonl")]
+    assert kept == list(range(10))
+
+
 def test_killed_between_the_two_files(shell: Shell) -> None:
     """A rejected event that was written but not accounted for is not written twice; what
     somebody has edited since stays."""

@@ -114,7 +114,8 @@ class Lines:
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or getattr(error, "reason", str(error))
             raise DamagedInputError(f"cannot read on after line {self.number}: {reason}") from None
-        self.reading = False
+        finally:  # also where a signal has ended the read
+            self.reading = False
         if line:
             self.crc = zlib.crc32(b"\n", zlib.crc32(line.rstrip(b"\r\n"), self.crc))
         return line
