@@ -195,10 +195,10 @@ def _bound(host: str, port: int, *, behind_proxy: bool) -> socket.socket:
         except BaseException:
             listener.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a text that can be no name
+        reason = getattr(error, "strerror", None) or error
         raise UsageError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; try another --port (or "
-            "--host)"
+            f"cannot listen on {host}:{port}: {reason}; try another --port (or --host)"
         ) from None
     return listener
 

@@ -146,6 +146,7 @@ def test_its_metrics_count_what_it_delivers(emulator: Emulator, tmp_path: Path) 
             "cannot listen on 127.0.0.1:80:",
         ),
         (["--spool", "a", "--host", "no.such.host.invalid", "--behind-proxy"], "cannot listen on"),
+        (["--spool", "a", "--host", "relay..example"], "cannot listen on relay..example:"),
         (["--spool", "/dev/null/a"], "spool=/dev/null/a"),
         (["--spool", "a", "--idle-timeout", "1s"], "'1s' is not a valid number of seconds"),
         (["rejected"], "name the store"),
