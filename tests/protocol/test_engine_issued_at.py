@@ -8,7 +8,7 @@ from email.utils import formatdate
 
 import pytest
 
-from masivo.protocol import Api, Request
+from masivo.protocol import Api, BatchSent, Request
 
 from .requests import header, payload
 from .simulator import START, WALL, Driver, error_of, event
@@ -384,3 +384,17 @@ def test_on_error_gets_no_stamp_where_there_are_none() -> None:
     driver.send(event(1))
     driver.respond(401)
     assert driver.failed[0].event == event(1)
+
+
+def test_an_event_with_a_new_stamp_has_all_its_retries() -> None:
+    """It is a new request, and is reported as one."""
+    driver = Driver(batch_size=1, max_retries=2, listening=True)
+    driver.sign_in(headers=date(WALL))
+    driver.send(event(1))
+    for status in (503, 503, 422, 503, 503):
+        driver.respond(status, headers=date(WALL + 300_000.0) if status == 422 else None)
+        if not driver.out:
+            driver.sleep()
+    assert driver.batch().last_try
+    sent = [each for each in driver.activity if isinstance(each, BatchSent)]
+    assert [each.trigger for each in sent] == ["batch_size"] * 3 + ["new stamps"] * 3

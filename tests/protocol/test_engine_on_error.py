@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Unpack
 
@@ -10,6 +11,7 @@ from masivo.protocol import settle
 
 from .requests import numbers
 from .simulator import Driver, error_of, event
+from .spooled import SpoolDriver
 from .test_settle import Log
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ class Resending(Driver):
         self.respond(503, headers={"retry-after": "301"})
         self.now += 301.0
         self.flush()
+
+
+class ResendingSpool(Resending, SpoolDriver):
+    """The same, with a store."""
 
 
 def test_an_event_that_fails_at_once_is_not_told_again() -> None:
@@ -164,3 +170,33 @@ def test_a_task_that_on_error_starts_is_not_inside_it() -> None:
     later[0]()
     driver.poll()
     assert driver.told == [1, 2]
+
+
+def test_nothing_is_kept_of_an_event_whose_delivery_ended() -> None:
+    """The event stays in the store, and is sent later without a word of who sent it."""
+    driver = ResendingSpool(max_retries=0, batch_size=1)
+    driver.sign_in()
+    driver.send_numbers(1)
+    driver.respond(422)
+    assert numbers(driver.batch()) == [101]
+    assert [*driver.core.sent_inside] == driver.again
+    driver.respond(503)
+    assert error_of(driver.again[0]).spooled
+    assert driver.core.sent_inside == {}
+    assert driver.told == [1]
+
+
+def test_a_failure_of_an_adopted_event_is_logged_whatever_on_error_does() -> None:
+    """Its delivery was another process's: nobody here can claim the failure."""
+    driver = ResendingSpool(batch_size=1)
+    first = SpoolDriver(driver.disk)
+    first.send_numbers(1)
+    first.process.kill()
+    driver.buffer.use()
+    driver.sign_in()
+    driver.respond(422)
+    assert driver.told == [1]
+    driver.settled.clear()
+    gc.collect()
+    driver.poll()
+    assert [line for line in driver.warnings if "1 event was" in line] != []

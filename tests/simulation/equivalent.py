@@ -60,7 +60,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "what it lets in finds nothing to do": [
         ("batches/outbox.py", "Outbox.step: if self.released: never"),
-        ("buffer.py", "Buffer.drain: if self._store is not None: always"),
         ("sending/context.py", "Context.__init__: False -> True"),
     ],
     "the other of two guards suffices: a client that is gone does not count, and is removed": [
@@ -71,10 +70,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
                 "if not outbox.released"
             ),
         ),
-    ],
-    "the condition of the loop ends it as well": [
-        ("batches/queues.py", "PerCustomer.take: break -> continue"),
-        ("batches/queues.py", "PerCustomer.take: break -> continue #3"),
     ],
     "what is equal is set to itself": [
         ("sending/server_clock.py", "ServerClock.observe: bound > self._offset: Gt -> GtE"),
@@ -134,9 +129,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "speed alone: more names are looked for, and the first is taken": [
         ("advice.py", "advice: 1 + 1"),
     ],
-    "speed alone: the garbage collector sees it": [
-        ("storage/store.py", "Stored: False -> True"),
-    ],
     "speed alone: this many events in a row": [
         ("engine.py", "_ROW: 128 + 1"),
     ],
@@ -154,7 +146,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "memory alone: how much is read at once": [
         ("wire/bodies.py", "read_body: 1 + 1"),
-        ("batches/backlog.py", "WINDOW_BYTES: 4194304 + 1"),
     ],
     "memory alone: entries that are out of date are skipped": [
         ("sending/timers.py", "Timers.clear: without self._heap.clear()"),
@@ -169,7 +160,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ),
     ],
     "a choice: of two that are equal either could be named": [
-        ("batches/backlog.py", "COUNTED: 16777216 + 1"),
         ("sending/backoff.py", "Backoff.hold: now + wait > self.long_hold_until: Gt -> GtE"),
         ("sending/context.py", "Context.retry: hold > attempt.not_before: Gt -> GtE"),
     ],

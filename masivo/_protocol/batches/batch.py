@@ -83,7 +83,7 @@ class Batch(Attempt):
         """The reason for which it is sent."""
         self.token: str | None = None
         """The token of its current or last request."""
-        self.grant: int = 0
+        self.grant: int
         """The number of that token among those that the key was granted."""
         self.unauthorized: int | None = None
         """The number of tokens that the key had been granted at the first of the 401s in a row;
@@ -118,10 +118,10 @@ class Batch(Attempt):
         """Set ``oldest``."""
         # In order, unless several customers take turns. (An event that waits behind one of these
         # for its customer is younger.)
-        deliveries = self.part.deliveries
         if self.customers:
-            deliveries = [each for part in self.parts for each in part.deliveries]
-        self.oldest = min([each.at for each in deliveries]) if self.customers else deliveries[0].at
+            self.oldest = min([each.at for part in self.parts for each in part.deliveries])
+        else:
+            self.oldest = self.part.deliveries[0].at
 
     def halve(self) -> bool:
         """Replace the rejected part by two halves; return False if it is a single event."""

@@ -54,11 +54,12 @@ class Gate:
         self.closed: bool = False
         """True once the client accepts no more events."""
         # Written by callers.
-        folded: _Folded = (-1, 0, 0)
+        length = read = 0
+        folded: _Folded = (-1, length, read)
         self.arrivals: list[Any] = [folded]
         """The sizes of accepted events in bytes, after the one item for those that polls have
         counted; so the number of events is ``arrivals[0][0] + len(arrivals)``."""
-        self.known: tuple[_Folded, int, int] = (folded, 1, folded[1])
+        self.known: tuple[_Folded, int, int] = (folded, 1, length)
         """A count: the first item of ``arrivals``, the number of its items, and the bytes of all.
         It is true for as long as that item is the first."""
         self.overflowed: Tally = Tally()

@@ -86,7 +86,6 @@ def left_over(delivery: Delivery) -> Kept:
         delivery.customer,
         delivery.buffer,
         position=delivery.position,
-        source=source_of(delivery),
     )
 
 

@@ -67,9 +67,7 @@ class Queued:
         quick: see ``Store.quick``.
     """
 
-    def __init__(
-        self, start: Callable[[Sequence[_Step], _Then], None], *, quick: bool = False
-    ) -> None:
+    def __init__(self, start: Callable[[Sequence[_Step], _Then], None], *, quick: bool) -> None:
         self._start = start
         self._quick = quick
         self._steps: deque[tuple[_Step, _Then | None]] = deque()

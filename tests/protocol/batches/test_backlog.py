@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from masivo._protocol.batches.adoption import SCAN
-from masivo._protocol.batches.backlog import WINDOW
 from masivo._protocol.events.form import size
 from masivo._protocol.storage.store import Window
 from masivo.protocol import Delivery, FlushResult, StoreDone, StoreError, StoreWork, unwrap
@@ -83,7 +82,7 @@ def test_a_flush_waits_for_a_log_that_cannot_be_read() -> None:
 
 @pytest.mark.parametrize(
     ("batch_size", "max_in_flight", "window"),
-    [(100, 1, WINDOW), (1_000, 1, 2_000), (600, 2, 2_400)],
+    [(100, 1, 1_000), (1_000, 1, 2_000), (600, 2, 2_400)],
 )
 def test_a_window_holds_two_batches_for_each_in_flight(
     batch_size: int, max_in_flight: int, window: int
@@ -100,13 +99,13 @@ def test_a_window_is_read_when_half_of_the_last_has_gone() -> None:
     """No earlier: about a window of events is in memory."""
     driver = LiveDriver(LiveLog(), max_in_flight=1, batch_size=100)
     driver.sign_in()
-    driver.put(*range(2 * WINDOW))
+    driver.put(*range(2_000))
     driver.look()
     taken: list[int] = []
     while driver.out:
         taken.append(driver.buffer.stats().adopted)
         driver.accept()
-    assert taken == [WINDOW] * 5 + [2 * WINDOW] * 15
+    assert taken == [1_000] * 5 + [2_000] * 15
 
 
 def test_a_live_log_at_its_end_is_looked_at_by_its_own_clock() -> None:
@@ -224,7 +223,7 @@ def test_a_client_that_holds_a_log_looks_for_others() -> None:
     driver.buffer.use()
     driver.sign_in()
     assert numbers(driver.batch()) == [1]
-    assert driver.wake_at == driver.now + SCAN
+    assert driver.wake_at == driver.now + 30.0
 
 
 def waiting(driver: SpoolDriver) -> list[Delivery]:

@@ -3,7 +3,7 @@ every event something. Counted, not timed."""
 
 from __future__ import annotations
 
-import gc
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +14,7 @@ from masivo._protocol.batches.batch import Batch
 from masivo._protocol.batches.gate import Gate
 from masivo._protocol.batches.issued_at import Stamper
 from masivo._protocol.batches.queues import Fifo, InOrder, PerCustomer, Taken
+from masivo._protocol.batches.triggers import Triggers
 from masivo._protocol.events.form import opening
 from masivo._protocol.sending.server_clock import ServerClock
 from masivo._protocol.storage.kept import left_over
@@ -289,5 +290,20 @@ def test_a_drain_with_room_asks_for_a_poll_only_where_logs_may_lie(
 
 def test_the_garbage_collector_does_not_see_stored_events() -> None:
     """There may be many thousands, which would make each collection take long."""
-    assert not gc.is_tracked(Stored(1, b"{}", 0.0, certain=True))
-    assert not gc.is_tracked(left_over(Delivery(b"{}", 0.0, "", None)))
+    assert not Stored.__struct_config__.gc
+    one, other = [left_over(Delivery(b"{}", 0.0, "", None)) for _ in "ab"]
+    assert not one.__struct_config__.gc
+    assert one != other, "two events with the same bytes"
+    with pytest.raises(TypeError, match="weak reference"):  # which would take room in each
+        weakref.ref(one)
+
+
+def test_nobody_is_looked_for_where_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches go without a look at who may wait for their events."""
+    driver = Driver()
+    driver.sign_in()
+    driver.send_numbers(1, 2)
+    monkeypatch.setattr(Triggers, "_forget_waits", never)
+    driver.flush()
+    driver.accept()
+    assert len(driver.settled) == 2

@@ -25,7 +25,7 @@ def test_the_customer_is_read_of_an_event_in_either_form(event: bytes) -> None:
     assert customer_of(stored(event)) == "c"
 
 
-@pytest.mark.parametrize("event", [b"", b"no event", b"[]", b'{"customer_id":5}'])
+@pytest.mark.parametrize("event", [b"", b"no event", b"[]", b'{"customer_id":5}', b"{}"])
 def test_what_is_no_event_has_neither_customer_nor_time(event: bytes) -> None:
     """It raises nothing."""
     assert customer_of(stored(event)) == ""
