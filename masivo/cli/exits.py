@@ -16,6 +16,7 @@ from masivo import (
     MasivoServerKeyError,
     MasivoValidationError,
 )
+from masivo._protocol.wire.statuses import KEY_AT_FAULT, REJECTED
 
 from . import terminal
 
@@ -64,10 +65,6 @@ TABLE = "\b\nExit codes:\n" + "\n".join(
 )
 """For ``--help``; ``\\b`` keeps click from filling the lines."""
 
-_KEY_REFUSED = (400, 401, 403, 422)
-_EVENT_REJECTED = (400, 413, 422, None)
-"""None: without being sent, as the event is too old."""
-
 
 class UsageError(Exception):
     """An error in the usage, which the user must correct first."""
@@ -77,7 +74,8 @@ def is_rejection_of_event(error: MasivoError) -> bool:
     """Return whether the event is at fault, so that sending it again unchanged would fail again."""
     if isinstance(error, MasivoValidationError):
         return True
-    return type(error) is MasivoError and error.status in _EVENT_REJECTED
+    # Without a status, it was not sent, as it is too old.
+    return type(error) is MasivoError and (error.status is None or error.status in REJECTED)
 
 
 def exit_of(error: MasivoError) -> Exit:
@@ -86,7 +84,7 @@ def exit_of(error: MasivoError) -> Exit:
         return Exit.USAGE
     if isinstance(error, MasivoServerKeyError):
         return Exit.SERVER_KEY
-    if isinstance(error, MasivoAuthError) and error.status in _KEY_REFUSED:
+    if isinstance(error, MasivoAuthError) and error.status in KEY_AT_FAULT:
         return Exit.KEY_REFUSED
     if isinstance(error, MasivoNetworkError):
         return Exit.NETWORK

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from masivo import MasivoClosedError, MasivoError
+from masivo._protocol.wire.statuses import REJECTED
 from masivo.protocol import KeyRefused, RequestFailed, ResponseReceived
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ LEARN_AGAIN: Final = 10.0
 """The time after which a relay asks the API once more for its time, in seconds; it doubles."""
 LEARN_AT_LEAST: Final = 600.0
 """The longest that it becomes."""
-
-_EVENTS_AT_FAULT: Final = (400, 413, 422)
-"""Statuses that reject a batch for its events: the API works."""
 
 _logger = logging.getLogger("masivo.relay")
 
@@ -53,7 +51,8 @@ class Upstream:
             self._failed(activity.at, why)
         elif isinstance(activity, ResponseReceived):
             status = activity.status
-            works = status < 300 or (activity.batch is not None and status in _EVENTS_AT_FAULT)
+            # A batch that is rejected for its events shows that the API works.
+            works = status < 300 or (activity.batch is not None and status in REJECTED)
             # A 401 for a batch is normal: the token has expired. The authorization decides.
             if works:
                 self._succeeded(activity.at)

@@ -41,6 +41,7 @@ from masivo._protocol.token import authorizer, life
 from masivo._protocol.token.life import Change, State
 from masivo._protocol.values import Response
 from masivo._protocol.wire import requests, responses, tokens
+from masivo._protocol.wire.statuses import RETRYABLE
 
 from .frame import hunt_all
 from .run import SIMULATOR
@@ -207,7 +208,7 @@ def _same_key(original: Any, self: Any, part: batch.Part, *args: Any) -> bool:
 
 DEFECTS: Final[dict[str, Defect]] = {
     # ── wire ──────────────────────────────────────────────────────────────────────────────────────
-    "504 is not retried": becomes(responses, "RETRYABLE", responses.RETRYABLE - {504}),
+    "504 is not retried": becomes(responses, "RETRYABLE", RETRYABLE - {504}),
     "a Retry-After date is compared with our own clock": around(
         responses, "retry_after", _own_clock
     ),

@@ -16,7 +16,7 @@ from masivo._protocol.errors import (
     MasivoQueueFullError,
     MasivoServerKeyError,
 )
-from masivo._protocol.wire.responses import RETRYABLE
+from masivo._protocol.wire.statuses import RETRYABLE
 
 from .lines import count_of
 

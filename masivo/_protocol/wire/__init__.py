@@ -3,6 +3,7 @@
 - ``api``: the choices that the vendor does not document (``Api``)
 - ``requests``: both requests: paths, headers, the body of a batch and its encoding
 - ``bodies``: bodies in gzip, for both sides
+- ``statuses``: the statuses that may be retried, and those that blame a batch or a key
 - ``responses``: the meaning of a response (granted, delivered, retryable, …), its error included
 - ``tokens``: the token in a response, and its lifetime
 - ``dates``: HTTP dates, and the form of ``issued_at``

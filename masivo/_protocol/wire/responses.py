@@ -16,6 +16,7 @@ from masivo._protocol.json import NOT_JSON, Json, parse
 from masivo._protocol.values import LONGEST
 
 from .dates import parse_http_date
+from .statuses import KEY_AT_FAULT, REJECTED, RETRYABLE
 from .tokens import lifetime, token_in
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECK_BASE_URL",
-    "RETRYABLE",
     "AuthorizationVerdict",
     "BatchVerdict",
     "Delivered",
@@ -39,15 +39,6 @@ __all__ = [
     "read_batch",
     "retry_after",
 ]
-
-RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed later, a batch or an authorization
-(``docs/reference/guarantees.md#retried-failures``). A request without a complete response is
-retryable, too, unless the headers of a 2xx had arrived."""
-
-REJECTED: Final = frozenset({400, 413, 422})
-"""Statuses that blame the events of a batch: perhaps one of them
-(``docs/reference/guarantees.md#rejected-batches``)."""
 
 CHECK_BASE_URL: Final = (
     "Check base_url (or MASIVO_BASE_URL): this does not look like a response of the Masivo API."
@@ -262,7 +253,7 @@ def _authorization_error(status: int, body: bytes, *, server_key: bool) -> Masiv
         cure = (
             " Check the API key (api_key or MASIVO_API_KEY): it must be a CLIENT key of this "
             "account."
-            if status in (400, 401, 403, 422)
+            if status in KEY_AT_FAULT
             else f" {CHECK_BASE_URL}"
             if status in (404, 405, 410)
             else ""

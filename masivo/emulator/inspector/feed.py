@@ -13,10 +13,11 @@ from dataclasses import asdict
 from typing import Final
 
 from masivo._protocol.wire.serving import BASE_PATH
+from masivo._protocol.wire.statuses import REJECTED
 from masivo.emulator.api import CLIENT_KEY, OURS
 from masivo.emulator.exchange import Desk
 from masivo.emulator.inspector.curl import command
-from masivo.emulator.inspector.trigger import REJECTIONS, Batch, Guess, Guesser, Trigger
+from masivo.emulator.inspector.trigger import Batch, Guess, Guesser, Trigger
 from masivo.emulator.records import Change, RecordedRequest
 from masivo.emulator.responses import Json
 from masivo.emulator.switches import Switches
@@ -160,7 +161,7 @@ class Inspector:
             self._guesses[serial] = guess
             if len(self._guesses) > MAX_REQUESTS:
                 self._guesses.popitem(last=False)
-        if record.settled and record.status in REJECTIONS:
+        if record.settled and record.status in REJECTED:
             self._guesser.rejected(batch)
 
     def _tokens(self) -> list[dict[str, object]]:

@@ -8,10 +8,10 @@ clock, no lock.
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
+from masivo._protocol.wire.schema import moment_of
 from masivo.emulator.responses import Json
 
 # The client's defaults (``docs/reference/guarantees.md#triggers``); seconds and bytes.
@@ -28,9 +28,6 @@ SLACK: Final = 3.0
 TIMES: Final = 3
 # Batches of a smaller size may have it by chance.
 SMALLEST_FULL: Final = 5
-
-# Statuses after which a client sends the halves of a batch.
-REJECTIONS: Final = frozenset({400, 413, 422})
 
 KEPT_KEYS: Final = 1_000
 KEPT_REJECTED: Final = 20
@@ -84,7 +81,7 @@ class Guesser:
         self._times = 0
 
     def rejected(self, batch: Batch) -> None:
-        """Note a batch whose response had one of the statuses REJECTIONS."""
+        """Note a batch that was rejected: its client may send the halves of it."""
         self._rejected.appendleft(batch)
 
     def guess(self, batch: Batch) -> Guess:
@@ -174,16 +171,8 @@ def _just_past(age: float, limit: float) -> bool:
 def _age(batch: Batch, index: int) -> float | None:
     """Return the age of an event in seconds; None without a usable `issued_at`."""
     event = batch.events[index] if batch.events else None
-    stamp = event.get("issued_at") if isinstance(event, dict) else None
-    if not isinstance(stamp, str):
-        return None
-    try:
-        moment = datetime.fromisoformat(stamp)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return batch.at - moment.timestamp()
-    except (ValueError, OverflowError):
-        return None
+    moment = moment_of(event.get("issued_at")) if isinstance(event, dict) else None
+    return None if moment is None else batch.at - moment
 
 
 def _is_part(events: list[Json], whole: list[Json]) -> bool:

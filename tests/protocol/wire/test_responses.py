@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from masivo._protocol.errors import MasivoAuthError, MasivoError, MasivoServerKeyError
 from masivo._protocol.wire.responses import (
-    REJECTED,
-    RETRYABLE,
     AuthorizationVerdict,
     BatchVerdict,
     Delivered,
@@ -26,6 +24,7 @@ from masivo._protocol.wire.responses import (
     read_batch,
     retry_after,
 )
+from masivo._protocol.wire.statuses import REJECTED, RETRYABLE
 from masivo.protocol import Api, Response
 from protocol.simulator import WALL
 
