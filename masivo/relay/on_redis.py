@@ -23,7 +23,7 @@ from .letters import dead_letters
 from .opening import open_store
 from .partition import Partition, entry_time
 from .scripts import INTAKE, SHORT, Keys
-from .store import Backlog, Kept, StoreFullError, StoreUnreachableError
+from .store import REMEMBERED, Backlog, Kept, StoreFullError, StoreUnreachableError
 from .upstream import learn_time
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisStore", "dead_letters"]
 
-REMEMBERED: Final = 72 * 3600
-"""Seconds for which a batch is remembered after it was stored."""
 ENTRY: Final = 100
 """The most events of one entry of a stream."""
 ENTRY_BYTES: Final = 65_536

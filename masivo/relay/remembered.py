@@ -6,6 +6,8 @@ import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
+from .store import REMEMBERED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Remembered"]
 
-SECONDS: Final = 72 * 3600.0
-"""A batch is remembered for this time."""
 MOST: Final = 100_000
 """The most batches that are remembered; the oldest is forgotten first."""
 
@@ -49,6 +49,6 @@ class Remembered:
                 self._stored.popitem(last=False)
 
     def _forget_old(self) -> None:
-        oldest = self._clock() - SECONDS
+        oldest = self._clock() - REMEMBERED
         while self._stored and next(iter(self._stored.values()))[1] < oldest:
             self._stored.popitem(last=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
 __all__ = [
+    "REMEMBERED",
     "Backlog",
     "Batch",
     "Event",
@@ -18,6 +19,10 @@ __all__ = [
     "StoreRefusedError",
     "StoreUnreachableError",
 ]
+
+
+REMEMBERED: Final = 72 * 3600
+"""Seconds for which a batch is remembered by its ``Idempotency-Key`` after it was stored."""
 
 
 class RelayError(Exception):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from masivo.relay.remembered import SECONDS, Remembered
-from masivo.relay.store import Batch
+from masivo.relay.remembered import Remembered
+from masivo.relay.store import REMEMBERED, Batch
 
 
 def batch(key: str | None, digest: bytes = b"d", account: bytes = b"a") -> Batch:
@@ -27,10 +27,10 @@ def test_it_is_forgotten_after_72_hours() -> None:
     now = 0.0
     remembered = Remembered(clock=lambda: now)
     remembered.add(batch("k"))
-    now = SECONDS
+    now = REMEMBERED
     remembered.add(batch("l"))
     assert remembered.digest_of(batch("k")) == b"d"
-    now = SECONDS + 1
+    now = REMEMBERED + 1
     assert remembered.digest_of(batch("k")) is None
     assert remembered.digest_of(batch("l")) == b"d"
 

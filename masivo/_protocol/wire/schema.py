@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from .api import Api
+
 if TYPE_CHECKING:
     from masivo._protocol.json import Json
 
-__all__ = ["MAX_AGE", "moment_of", "problem_with", "problem_with_age"]
+__all__ = ["moment_of", "problem_with", "problem_with_age"]
 
-MAX_AGE: Final = 72 * 3600.0
-"""The greatest age of ``issued_at``, in seconds."""
+_MAX_AGE: Final = Api().max_age
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ def _problem_with_time(value: Json, now: float) -> str | None:
     moment = moment_of(value)
     if moment is None:
         return "must be an ISO 8601 date and time"
-    return problem_with_age(moment, now, MAX_AGE)
+    return problem_with_age(moment, now, _MAX_AGE)
 
 
 def moment_of(value: object) -> float | None:
