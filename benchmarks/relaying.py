@@ -184,6 +184,7 @@ async def _bare_loop(port: str, connections: int) -> list[_Put]:
     from redis.asyncio import Redis
 
     from masivo.relay.scripts import INTAKE, Keys
+    from masivo.relay.store import REMEMBERED
 
     keys = Keys("bare", 4)
 
@@ -201,7 +202,7 @@ async def _bare_loop(port: str, connections: int) -> list[_Put]:
                 entries += [partition, len(found), b"\n".join(found)]
             names = [keys.batch(b"", str(number)), keys.counts, *keys.streams]
             digest = hashlib.sha256(body).digest()
-            arguments = [digest, 259_200, 0, "1.0 1", *entries]
+            arguments = [digest, REMEMBERED, "1.0 1", *entries]
             if await redis.evalsha(sha, len(names), *names, *arguments) != b"stored":
                 raise RuntimeError("Redis has not taken a batch")
 

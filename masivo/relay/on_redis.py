@@ -63,7 +63,6 @@ class RedisStore:
         api_key: the upstream's.
         name: of the fleet, the prefix of its keys in Redis.
         partitions: the number of streams that customers are spread over.
-        max_waiting: the most events that may wait; None: bounded by Redis' memory alone.
         replaced_key: True if the upstream's key was replaced since the fleet began.
         on_leases: called with the number of partitions that this relay holds.
         ttl: the duration of a lease, in seconds: the same for all relays.
@@ -77,7 +76,6 @@ class RedisStore:
         *,
         name: str = "masivo",
         partitions: int = 4,
-        max_waiting: int | None = None,
         replaced_key: bool = False,
         on_leases: Callable[[int], object] | None = None,
         ttl: float = TTL,
@@ -87,7 +85,6 @@ class RedisStore:
         del url, api_key  # a traceback may show local variables
         self._redis = Connections(address)
         self._keys = Keys(name, partitions)
-        self._max_waiting = max_waiting or 0
         self._replaced_key = replaced_key
         self._on_leases = on_leases
         self._options = options
@@ -142,13 +139,10 @@ class RedisStore:
             [
                 batch.digest[:SHORT] if digest else b"",
                 REMEMBERED,
-                self._max_waiting,
                 entry_time(now, certain=certain),
                 *_entries(batch, len(keys.streams)),
             ],
         )
-        if result == b"full":
-            raise StoreFullError(f"{self._max_waiting} events wait already")
         return Kept(result.decode())
 
     def now(self) -> float:

@@ -108,25 +108,19 @@ class Script:
 
 INTAKE: Final = Script("""#!lua
 -- Keep a batch.
--- KEYS: digest, counts, streams. ARGV: the batch's digest or '', seconds to remember it, the most
--- events that may wait or 0, time; then for each entry: partition, number of events, the events.
+-- KEYS: digest, counts, streams. ARGV: the batch's digest or '', seconds to remember it, time; then
+-- for each entry: partition, number of events, the events.
 local digest = ARGV[1]
 if digest ~= '' then
   local known = redis.call('GET', KEYS[1])
   if known then return known == digest and 'repeated' or 'conflict' end
 end
-local most = tonumber(ARGV[3])
-if most > 0 then
-  local waiting = 0
-  for _, number in ipairs(redis.call('HVALS', KEYS[2])) do waiting = waiting + number end
-  if waiting >= most then return 'full' end
-end
 local found = wrong(KEYS[2], 'hash')
-for at = 5, #ARGV, 3 do found = found or wrong(KEYS[3 + ARGV[at]], 'stream') end
+for at = 4, #ARGV, 3 do found = found or wrong(KEYS[3 + ARGV[at]], 'stream') end
 if found then return found end
-for at = 5, #ARGV, 3 do
+for at = 4, #ARGV, 3 do
   local partition = tonumber(ARGV[at])
-  redis.call('XADD', KEYS[3 + partition], '*', 't', ARGV[4], 'e', ARGV[at + 2])
+  redis.call('XADD', KEYS[3 + partition], '*', 't', ARGV[3], 'e', ARGV[at + 2])
   redis.call('HINCRBY', KEYS[2], partition, ARGV[at + 1])
 end
 if digest ~= '' then redis.call('SET', KEYS[1], digest, 'EX', ARGV[2]) end

@@ -165,22 +165,6 @@ def test_nothing_is_kept_while_redis_is_nearly_full(
         redis_server.call("CONFIG SET", "maxmemory", 0)
 
 
-def test_the_most_events_that_wait_are_a_bound(
-    redis_server: RedisServer, emulator: Emulator
-) -> None:
-    """A batch past it is refused whole; a repetition is known all the same."""
-
-    async def main() -> None:
-        async with running(redis_server, emulator, idle_timeout=60.0, max_waiting=10) as store:
-            assert await store.keep(numbered(range(10), key="k")) is Kept.STORED
-            with pytest.raises(StoreFullError, match="10 events"):
-                await store.keep(batch(event(11), key="l"))
-            assert await store.keep(numbered(range(10), key="k")) is Kept.REPEATED
-            assert (await store.backlog()).waiting == 10
-
-    asyncio.run(main())
-
-
 def test_a_forgotten_script_is_loaded_again(redis_server: RedisServer, emulator: Emulator) -> None:
     """As after a restart, or in a replica that has been promoted."""
 
