@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, Unpack
 
 from msgspec import structs
@@ -13,7 +14,7 @@ from masivo._living import Living
 from masivo.protocol import NotCopied, Secret, configure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from masivo._session import SessionBase
     from masivo.protocol import Account, Buffer, ClientOptions, OnActivity, Settings, Stats, Store
@@ -119,6 +120,7 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         clients.add(self)
 
     _on_fork: Callable[[], None] | None = None  # see ``Spool``
+    _spool_options: Mapping[str, Any] = MappingProxyType({})  # further arguments of ``Spool``
     _writes_in_polls = True  # False: a poll is in an event loop, which must not wait for disks
 
     def _open(self) -> None:
@@ -139,6 +141,7 @@ class ClientBase(Advised, NotCopied, Generic[H]):
             account.base_url,
             settings.spool_max_bytes,
             on_fork=self._on_fork,
+            **self._spool_options,
         )
         spool.quick = self._writes_in_polls
         return spool

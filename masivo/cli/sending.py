@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, Unpack
 from masivo import Client, MasivoError, MasivoNetworkError
 from masivo._protocol.settings import one_spelling
 from masivo.protocol import BatchSettled, EventsFailed, RequestFailed, ResponseReceived
-from masivo.spool import Spool, check_place
+from masivo.spool import check_place
 from masivo.spool.survey import Survey
 
 from .importing.progress import Sample, show
 
 if TYPE_CHECKING:
-    from masivo.protocol import Activity, ClientOptions, Store
+    from masivo.protocol import Activity, ClientOptions
     from masivo.spool.survey import SurveyedLog
 
     from .account import Account
@@ -133,17 +133,6 @@ class _Sender(Client):
     def __init__(
         self, key: str, wanted: list[SurveyedLog], **options: Unpack[ClientOptions]
     ) -> None:
-        self._wanted = [log.name for log in wanted]
+        self._spool_options = {"also": [log.name for log in wanted]}
         super().__init__(key, **options)
         self._buffer.silence()  # the command reports what became of the events
-
-    def _store(self) -> Store | None:
-        account, settings = self._settings.account, self._settings
-        assert settings.spool is not None  # noqa: S101 (given above)
-        return Spool(
-            settings.spool,
-            account.api_key.reveal(),
-            account.base_url,
-            settings.spool_max_bytes,
-            also=self._wanted,
-        )

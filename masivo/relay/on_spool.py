@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from masivo import AsyncClient, MasivoClosedError
 from masivo.protocol import StoreError
-from masivo.spool import Spool
 from masivo.spool.survey import SECRET, Survey
 
 from .remembered import Remembered
@@ -30,11 +29,9 @@ from .store import (
 from .upstream import learn_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Unpack
 
     from masivo.protocol import Buffer, ClientOptions, Secret, Settings, Store
-    from masivo.spool.log import Log
 
     from .metrics import Metrics
     from .store import Batch
@@ -52,28 +49,22 @@ WRITTEN: Final = 1.0
 _SECRET_BYTES: Final = 32
 
 
-class _Spool(Spool):
-    replaced_key = False
-
-    def adopt(self, *, replaced_key: bool = False) -> Iterator[Log]:
-        """See Spool."""
-        return super().adopt(replaced_key=replaced_key or self.replaced_key)
-
-
 class _Client(AsyncClient):
     """A client whose buffer takes events that are encoded already."""
 
-    spool: _Spool
-    replaced_key = False
+    # A note or a removal takes no longer than what the intake appends in the loop.
+    _writes_in_polls = True
+    store: Store
+
+    def __init__(self, key: str, *, replaced_key: bool, **options: Unpack[ClientOptions]) -> None:
+        self._spool_options = {"replaced_key": replaced_key}
+        super().__init__(key, **options)
 
     def _store(self) -> Store | None:
-        account, settings = self._settings.account, self._settings
-        assert settings.spool is not None  # noqa: S101 (given below)
-        self.spool = _Spool(
-            settings.spool, account.api_key.reveal(), account.base_url, settings.spool_max_bytes
-        )
-        self.spool.replaced_key = self.replaced_key
-        return self.spool
+        store = super()._store()
+        assert store is not None  # noqa: S101 (the option is given below)
+        self.store = store
+        return store
 
     @property
     def settings(self) -> Settings:
@@ -116,8 +107,8 @@ class SpoolStore:
             "refresh_interval": None,
             "await_linger": None,
         }
-        self._client = _Client(api_key.reveal(), **whole)
-        self._client.replaced_key = replaced_key
+        self._client = _Client(api_key.reveal(), replaced_key=replaced_key, **whole)
+        self._replaced_key = replaced_key
         self._place = self._client.settings.spool or place
         self._metrics = metrics
         self._remembered = Remembered()
@@ -173,7 +164,7 @@ class SpoolStore:
         """See RelayStore."""
         if time.monotonic() < self._full_until:
             return self._full
-        return None if self._client.spool.has_room else f"the spool in {self._place} is full"
+        return None if self._client.store.has_room else f"the spool in {self._place} is full"
 
     async def backlog(self) -> Backlog:
         """See RelayStore."""
@@ -199,7 +190,7 @@ class SpoolStore:
     def _count_left(self) -> int:
         """Count the events that can be adopted."""
         key = self._client.settings.account.api_key.reveal()
-        logs, others = Survey(self._place).logs(), self._client.replaced_key
+        logs, others = Survey(self._place).logs(), self._replaced_key
         base_url = self._client.settings.account.base_url
         return sum(
             log.events

@@ -294,7 +294,7 @@ class Partition:
         self._write()
         return True
 
-    def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:
+    def adopt(self) -> Iterator[StoredLog]:
         """See Store: the partition itself, once."""
         if not self._adopted:
             self._adopted = True

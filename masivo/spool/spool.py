@@ -127,6 +127,7 @@ class Spool:
         segment: bytes after which a segment is closed.
         clock: seconds since the epoch.
         also: names of logs of other accounts to adopt.
+        replaced_key: True to adopt logs of the same ``base_url`` under any key.
         on_fork: called in the child of a fork that Python does not know of, at an append, which
             then fails: the caller does without this store from then on.
     """
@@ -140,12 +141,14 @@ class Spool:
         segment: int = _SEGMENT,
         clock: Callable[[], float] = time.time,
         also: Collection[str] = (),
+        replaced_key: bool = False,
         on_fork: Callable[[], object] | None = None,
     ) -> None:
         self.quick: bool = True
         """See Store."""
         self._on_fork = on_fork
         self._also = frozenset(also)
+        self._replaced_key = replaced_key
         self._disk: Disk = Folder(disk) if isinstance(disk, str) else disk
         self._base_url = base_url
         self._clock = clock
@@ -341,7 +344,7 @@ class Spool:
         adopted = sum(log.size for log in self._adopted)
         self._other_size = adopted + (0 if self._own is None else self._own.closed_size)
 
-    def adopt(self, *, replaced_key: bool = False) -> Iterator[Log]:
+    def adopt(self) -> Iterator[Log]:
         """See Store."""
         self._notice_fork()
         try:
@@ -358,7 +361,7 @@ class Spool:
                 if (
                     file.startswith(prefix_of(self._account))
                     or file.removesuffix(LOCK) in self._also
-                    or (replaced_key and self._is_of_this_url(file))
+                    or (self._replaced_key and self._is_of_this_url(file))
                 ):
                     log = self._adopt(file, create=file not in names)
                 elif file.startswith("."):

@@ -93,7 +93,7 @@ class LiveLog:
         self.tended += 1
         return True
 
-    def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:
+    def adopt(self) -> Iterator[StoredLog]:
         """See Store."""
         if not self.adopted:
             self.adopted = True

@@ -46,7 +46,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("calls.py", "_inside: 'masivo_on_error': another text"),
         ("delivery.py", "NotCopied.__copy__: 0 + 1"),
         ("json.py", "_NotJson.NOT_JSON: 'not JSON': another text"),
-        ("storage/store.py", "Store.adopt: False -> True"),
     ],
     "no refusal is there yet, and without one the time does not count": [
         ("sending/backoff.py", "Backoff.__init__: 0.0 + 1 #2"),

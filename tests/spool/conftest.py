@@ -31,9 +31,14 @@ def make(folder: Path) -> Iterator[Callable[..., Spool]]:
     made: list[Spool] = []
 
     def make(
-        key: str = KEY, *, max_bytes: int = BOUND, segment: int = 4_194_304, url: str = URL
+        key: str = KEY,
+        *,
+        max_bytes: int = BOUND,
+        segment: int = 4_194_304,
+        url: str = URL,
+        replaced_key: bool = False,
     ) -> Spool:
-        spool = Spool(str(folder), key, url, max_bytes, segment)
+        spool = Spool(str(folder), key, url, max_bytes, segment, replaced_key=replaced_key)
         made.append(spool)
         return spool
 

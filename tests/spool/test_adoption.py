@@ -90,7 +90,7 @@ def test_logs_of_a_replaced_key_are_adopted_on_demand(
         spool.append(key.encode(), 1.0, True)
         if key != "live":
             spool.release()
-    (log,) = make().adopt(replaced_key=True)
+    (log,) = make(replaced_key=True).adopt()
     assert bodies(log) == [b"former"]
     log.release()
     assert empty(folder, "former") == ([b"former"], 0)

@@ -214,13 +214,9 @@ class Store(Protocol):
         its files or closed its descriptors): events in memory should be appended again."""
         ...
 
-    def adopt(self, *, replaced_key: bool = False) -> Iterator[StoredLog]:
+    def adopt(self) -> Iterator[StoredLog]:
         """Adopt the logs of the same account that nobody holds, the oldest first, each when the
-        iterator comes to it.
-
-        Args:
-            replaced_key: True for logs of the same ``base_url`` under any key.
-        """
+        iterator comes to it."""
         ...
 
     @property

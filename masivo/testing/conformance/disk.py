@@ -235,14 +235,14 @@ class MemoryStore:
         """See Store: nothing is ever lost."""
         return True
 
-    def adopt(self, *, replaced_key: bool = False) -> Iterator[MemoryLog]:
+    def adopt(self) -> Iterator[MemoryLog]:
         """See Store."""
         strangers = 0
         for content in list(self._disk.logs):
             with self._disk.lock:
                 if self._released or content.holder is not None:
                     continue
-                if not replaced_key and content.account != self._account:
+                if content.account != self._account:
                     strangers += 1
                     continue
                 log = self._take(content)

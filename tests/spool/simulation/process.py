@@ -34,7 +34,7 @@ from spool.memory import Process as Disk
 from . import books
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from masivo.protocol import (
         Delivery,
@@ -107,15 +107,6 @@ class SharedTail(MemoryTail):
         self._process.step()
 
 
-class ReplacedKey(Spool):
-    """A spool that adopts the logs of the account's former key."""
-
-    def adopt(self, *, replaced_key: bool = False) -> Iterator[Any]:
-        """See Store."""
-        del replaced_key
-        return super().adopt(replaced_key=True)
-
-
 class Client:
     """One client of a process.
 
@@ -135,13 +126,14 @@ class Client:
         self.disk = SharedDisk(process)
         clock = lambda: world.wall() + process.number * 0.001  # noqa: E731 (each has its own)
         if parent is None:
-            store = (ReplacedKey if replaced else Spool)(
+            store = Spool(
                 self.disk,
                 account.key,
                 account.url,
                 options.spool_max_bytes,
                 options.segment,
                 clock,
+                replaced_key=replaced,
             )
         else:
             store = parent.inherited(self.disk, clock)
