@@ -226,12 +226,7 @@ class Spool:
     def _check_bound(self, size: int) -> None:
         if size > LONGEST:
             raise StoreError(f"the event is too large for the spool ({size} bytes)")
-        held = self._held
-        try:
-            newest = 0 if held is None else held.tail.size
-        except OSError:
-            newest = 0
-        self._full = self._other_size + newest + size > self._max_bytes
+        self._full = self._size + size > self._max_bytes
         if self._full:
             raise StoreError(
                 f"the spool is full (spool_max_bytes={self._max_bytes}, in {self._disk.path})"
@@ -240,19 +235,24 @@ class Spool:
     @property
     def has_room(self) -> bool:
         """See Store."""
+        return self._size < self._max_bytes
+
+    @property
+    def _size(self) -> int:
+        """The bytes of all logs, as far as known."""
         held = self._held
         try:
             newest = 0 if held is None else held.tail.size
         except OSError:
             newest = 0
-        return self._other_size + newest < self._max_bytes
+        return self._other_size + newest
 
     def _unwritable(self, error: OSError) -> StoreError:
         why = error.strerror or str(error)
         return StoreError(f"the spool in {self._disk.path} cannot be written: {why}")
 
-    def _begin(self, former: _Held | None) -> _Held:
-        """Replace a log by a new one, or return the one that another caller entered."""
+    def _begin(self, former: _Held | None) -> None:
+        """Replace a log by a new one, or by that which another caller has entered."""
         if self._released:
             raise _released()
         serial = 0 if former is None else former.serial
@@ -268,7 +268,6 @@ class Spool:
             if held is not fresh or self._released:
                 self._log_of(fresh).release()
         self._held = held
-        return held
 
     def _make(self, serial: int) -> _Held:
         made = self._clock()
