@@ -14,7 +14,7 @@ from masivo._session import Key, registry
 from masivo.protocol import Failure
 
 from .client import LoopClient
-from .session import GRACE, LOOP_CLOSED, LoopSession
+from .session import CLOSED_WITHIN, LOOP_CLOSED, LoopSession
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -83,7 +83,7 @@ class AsyncioSession(LoopSession):
     async def aclose(self) -> None:
         """See LoopSession."""
         if self.task is not None and not self.engine.attached and not self.task.done():
-            await asyncio.wait([self.task], timeout=GRACE)
+            await asyncio.wait([self.task], timeout=CLOSED_WITHIN)
 
     def here(self) -> bool:
         """See LoopSession."""

@@ -18,7 +18,7 @@ from masivo._client import documented
 from masivo._http.on_trio import Trio
 
 from .client import LoopClient
-from .session import GRACE, LoopSession, Member
+from .session import CLOSED_WITHIN, LoopSession, Member
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -66,7 +66,7 @@ class TrioSession(LoopSession):
         if not self.engine.attached:
             for scope in self._sending:
                 scope.cancel()
-            with trio.move_on_after(GRACE, shield=True):
+            with trio.move_on_after(CLOSED_WITHIN, shield=True):
                 await self.sender.aclose()
 
     def here(self) -> bool:
@@ -74,7 +74,7 @@ class TrioSession(LoopSession):
         return _current_token() is self.token
 
     def check_loop(self) -> None:
-        """See LoopSession. Every event asks, so a cheap answer comes first."""
+        """See LoopSession. Each event calls it, so a cheap check comes first."""
         if self._bell is not None and get_ident() == self._thread:
             return
         token = _current_token()

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from masivo._http.transport import World
     from masivo.protocol import Buffer, Failure, Origin, Request, Response, StoreWork, Ticket
 
-__all__ = ["GRACE", "LOOP_CLOSED", "AsyncSender", "LoopSession", "Member", "session_of"]
+__all__ = ["CLOSED_WITHIN", "LOOP_CLOSED", "AsyncSender", "LoopSession", "Member", "session_of"]
 
-GRACE: Final = 1.0
+CLOSED_WITHIN: Final = 1.0
 """Seconds that leaving a client waits for its connections to close."""
 
 LOOP_CLOSED: Final = (
@@ -110,7 +110,8 @@ class LoopSession(SessionBase):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """Wait until the connections are closed, if no client is left; at most GRACE seconds."""
+        """Wait until the connections are closed, if no client is left: CLOSED_WITHIN seconds at
+        most."""
 
     # ── Driving ──────────────────────────────────────────────────────────────────────────────
 

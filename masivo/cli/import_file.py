@@ -441,9 +441,9 @@ def _conclude(
                 "No other was sent. Add --dry-run to see the problem of each line. To send them "
                 "anyway, resume the import."
             )
-    elif importer.all_refused:
+    elif importer.all_rejected:
         why = (
-            f"the API rejected all {ledger.refused:,} events that were sent. It will probably "
+            f"the API rejected all {ledger.rejections:,} events that were sent. It will probably "
             "reject the others, too, so the import has stopped"
         )
         terminal.fail(why)

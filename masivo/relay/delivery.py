@@ -63,15 +63,15 @@ class RelayClient(AsyncClient):
         buffer = self._bound()
         buffer.silence()  # the relay reports failures itself
         buffer.use()
-        self._attend()
+        self._wake()
 
     def look(self) -> None:
         """Read new events at once."""
         if self._is_usable():
             self._bound().look()
-            self._attend()
+            self._wake()
 
-    def _attend(self) -> None:
+    def _wake(self) -> None:
         session_of(self._bound()).wake()
 
 

@@ -179,13 +179,13 @@ class Importer:
 
     @property
     def _ends(self) -> bool:
-        return self.interrupted > 0 or self._ledger.failure is not None or self.all_refused
+        return self.interrupted > 0 or self._ledger.failure is not None or self.all_rejected
 
     @property
-    def all_refused(self) -> bool:
+    def all_rejected(self) -> bool:
         """True if the API has accepted no event, and rejected two batches or more."""
         ledger = self._ledger
-        return self._wary and not ledger.accepted and ledger.refused >= self._patience
+        return self._wary and not ledger.accepted and ledger.rejections >= self._patience
 
     def _make_room(self, room: int) -> bool:
         """Wait until at most ``room`` records are pending; return False if the import ends."""
@@ -209,7 +209,7 @@ class Importer:
     def _finish(self) -> None:
         """Wait for the pending events."""
         ledger, deadline = self._ledger, None
-        while ledger.outstanding and ledger.failure is None and not self.all_refused:
+        while ledger.outstanding and ledger.failure is None and not self.all_rejected:
             with suppress(TimeoutError):
                 self._client.flush(_TICK)
             self._update()
@@ -222,7 +222,7 @@ class Importer:
                     )
                 if self.interrupted > 1 or time.monotonic() > deadline:
                     break
-        self._client.close(GRACE if ledger.failure is not None or self.all_refused else 0.0)
+        self._client.close(GRACE if ledger.failure is not None or self.all_rejected else 0.0)
         ledger.settle()
         ledger.save(safe=True)
 

@@ -59,7 +59,7 @@ class Ledger:
         count."""
         self.accepted: int = 0
         """The number of events that the API has accepted in this run."""
-        self.refused: int = 0
+        self.rejections: int = 0
         """The number of events that the API has rejected in this run."""
         self._entries: deque[_Entry] = deque()
         self._file = file
@@ -130,7 +130,7 @@ class Ledger:
                 entry.done = self._changed = True
             elif is_rejection_of_event(outcome.error) and not self.probing:
                 self._reject(entry.record, str(outcome.error), outcome.error.status)
-                self.refused += 1
+                self.rejections += 1
                 entry.done = True
             else:
                 entry.error = outcome.error

@@ -152,7 +152,7 @@ class Watch:
         ]
         for kind, name, method in methods:
             setattr(kind, name, method)
-        self._watch_answers()
+        self._watch_results()
         for name in ("flush", "drain", "token", "close", "destroy", "abandon", "cancel"):
             self._watch_input(name)
 
@@ -161,7 +161,7 @@ class Watch:
         self._originals.append((kind, name, original))
         return original
 
-    def _watch_answers(self) -> None:
+    def _watch_results(self) -> None:
         """Note when the result of a request, or of work, is handed back."""
         hand_back = self._original(Engine, "hand_back")
 

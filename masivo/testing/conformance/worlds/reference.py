@@ -89,9 +89,9 @@ class _Handle(ClientHandle):
         try:
             ticket: Ticket = call()
         except Exception as error:  # noqa: BLE001 (it is the caller's)
-            refused: Future[Any] = Future()
-            refused.set_exception(error)
-            return refused
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
         return self._adapter.wait(ticket, ticket, timeout, lambda: self._buffer.cancel(ticket))
 
     def destroy(self) -> None:
@@ -289,7 +289,7 @@ def _send(request: Request) -> Response | Failure:
         status = response.status
         body = response.read(MAX_BODY + 1)
         if response.length or len(body) > MAX_BODY:
-            return Failure("the answer is cut off, or too large", sent=True, status=status)
+            return Failure("the response is cut off, or too large", sent=True, status=status)
         headers = {name.lower(): text for name, text in response.getheaders()}
         return Response(status, headers, body)
     except (OSError, http.client.HTTPException) as error:
