@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from masivo._protocol.errors import MasivoError, MasivoNetworkError
+from masivo._protocol.errors import MasivoConfigError, MasivoError, MasivoNetworkError
 from masivo.protocol import Failed, FailedEvent, Failure, SendEventResult
 
 from .requests import header, is_authorization, numbers, payload
@@ -533,3 +533,16 @@ def test_only_a_2xx_delivers(status: int, delivered: int) -> None:
     _, (delivery,) = in_batch(driver, 1)
     driver.respond(status)
     assert isinstance(delivery.claim(), SendEventResult) is bool(delivered)
+
+
+def test_a_request_that_cannot_be_made_delays_no_other() -> None:
+    """It says nothing of the API: the next batch need not wait."""
+    driver = Driver(batch_size=1)
+    in_batch(driver, 1)
+    driver.respond(503)
+    driver.sleep()
+    fatal = MasivoConfigError("pass a function")
+    driver.engine.hand_back(driver.out.pop().id, Failure("none", False, fatal=fatal))
+    driver.poll()
+    driver.send_numbers(2)
+    assert numbers(driver.batch()) == [2]

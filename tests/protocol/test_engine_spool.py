@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo import MasivoClosedError
+from masivo._protocol.batches import backlog
 from masivo._protocol.batches.adoption import SCAN
 from masivo._protocol.events.form import size
 from masivo._protocol.json import encode
@@ -726,17 +727,20 @@ def test_batches_that_were_put_aside_go_side_by_side() -> None:
     assert sorted(n for each in recover(driver) for n in numbers(each)) == [*range(12)]
 
 
-def test_an_event_is_not_at_fault_for_a_request_that_was_not_sent() -> None:
-    """The API has not seen it, however often that was, and whatever it has just accepted."""
+@pytest.mark.parametrize("which", [[1], [1, 2]])
+def test_an_event_is_not_at_fault_for_a_request_that_was_not_sent(which: list[int]) -> None:
+    """The API has not seen it, however often that was, and whatever it has just accepted. A batch
+    is not halved for it."""
     driver = SpoolDriver(max_retries=1)
 
     def handle(request: Request) -> None:
         if 1 in numbers(request):
+            assert numbers(request) == which
             driver.break_off(to=request, sent=False)
         else:
             driver.accept(request)
 
-    driver.send(event(1, "a"))
+    driver.send(*(event(n, "a") for n in which))
     driver.flush()
     for n in range(20):
         serve(driver, 60.0, handle)
@@ -1983,7 +1987,7 @@ def test_what_stepped_aside_is_tried_on_time_though_a_hold_ends_before() -> None
 
 def test_deliveries_of_a_batch_that_waits_for_a_retry_end_in_a_long_hold() -> None:
     """Another batch's response began it; nothing of the key is sent before it is over."""
-    driver = SpoolDriver(max_in_flight=2, batch_size=1)
+    driver = SpoolDriver(max_in_flight=2, batch_size=1, refresh_interval=None)
     driver.sign_in()
     waits, held = driver.send(event(1, "a"), event(2, "b"))
     first, second = driver.out
@@ -1992,6 +1996,7 @@ def test_deliveries_of_a_batch_that_waits_for_a_retry_end_in_a_long_hold() -> No
     driver.respond(429, to=second, headers={"retry-after": "4000"})
     assert [error_of(each).status for each in (waits, held)] == [429, 429]
     assert [error_of(each).spooled for each in (waits, held)] == [True, True]
+    assert driver.wake_at == driver.now + 5.0, "more warnings, and no retry"
 
 
 def test_deliveries_end_whose_events_make_room_for_others() -> None:
@@ -2004,3 +2009,137 @@ def test_deliveries_end_whose_events_make_room_for_others() -> None:
     driver.send(event(10, "other"))
     assert [error_of(each).message for each in behind] == ["older events wait on disk"] * 2
     assert all(error_of(each).spooled for each in behind)
+
+
+def test_events_stay_in_memory_while_there_is_room_to_read_others() -> None:
+    """They would have to be read once more."""
+    driver = SpoolDriver(max_retries=0, max_queue=4, batch_size=2)
+    driver.dice.always = 1.0
+    in_flight(driver, 0, 1)
+    driver.send(event(2), event(10, "other"), event(11, "other"))
+    driver.respond(503)
+    driver.sleep()
+    assert numbers(driver.batch()) == [10]
+    driver.accept()
+    assert driver.outbox.pending == 4
+
+
+def test_an_event_that_was_not_sent_fails_ten_times_after_that() -> None:
+    """Each failure counts once it has been sent, and none before."""
+    driver = SpoolDriver(max_retries=0, refresh_interval=None)
+    driver.dice.always = 1.0
+    driver.break_off(to=in_flight(driver, 0), sent=False)
+    for number, tries in ((10, 1), (11, 9)):
+        driver.send(event(number, "other"))
+        driver.flush()
+        driver.sleep()
+        assert numbers(driver.batch()) == [number]
+        driver.accept()
+        for _ in range(tries):
+            assert driver.buffer.stats().failed == 0
+            while not driver.out:
+                driver.sleep()
+            assert numbers(driver.batch()) == [0]
+            driver.respond(500)
+    assert driver.buffer.stats().failed == 1
+
+
+def test_a_client_that_ended_wakes_nobody() -> None:
+    """Its batches wait for no retry any more; another client of the key goes on."""
+    driver = SpoolDriver(refresh_interval=None)
+    driver.client()
+    in_flight(driver, 1)
+    driver.respond(503)
+    assert driver.wake_at is not None
+    assert driver.wake_at < driver.now + 1.0
+    driver.buffer.destroy()
+    driver.poll()
+    assert driver.wake_at is None
+
+
+def test_a_flush_in_a_long_hold_ends_for_what_waits_behind_a_batch() -> None:
+    """It could not be sent, even if it were due."""
+    driver = SpoolDriver(max_retries=0)
+    driver.respond(429, headers={"retry-after": "4000"}, to=in_flight(driver, 1))
+    (behind,) = driver.send_numbers(2)
+    ticket = driver.flush()
+    assert unwrap(ticket.claim()) == FlushResult(0, 0, 2)
+    assert error_of(behind).spooled
+
+
+def test_what_is_left_of_a_part_stays_before_the_next_one() -> None:
+    """An event of the first half became too old while it waited; the others keep their order."""
+    driver = SpoolDriver(api=Api(max_age=100.0), batch_size=4)
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:01:35 GMT"})
+    driver.send(event(0, issued_at="2026-01-01T00:00:00Z"), *(event(n) for n in (1, 2, 3)))
+    driver.respond(422)
+    assert numbers(driver.batch()) == [0, 1]
+    driver.respond(503, headers={"retry-after": "10"})
+    driver.sleep()
+    assert [numbers(each) for each in recover(driver)] == [[1], [2, 3]]
+
+
+def test_a_failure_sends_nothing_that_stepped_aside() -> None:
+    """Only what the API accepts shows that it is well, and not a retry of what it does not."""
+    driver = SpoolDriver(max_retries=0, max_in_flight=2, batch_size=1, refresh_interval=None)
+    driver.dice.always = 1.0
+    driver.sign_in()
+    driver.send(event(0, "a"), event(1, "b"))
+    for request in list(driver.out):
+        driver.respond(500, to=request)
+    driver.send(event(2, "c"))
+    driver.sleep()
+    (accepted,) = [each for each in driver.out if numbers(each) == [2]]
+    for other in [each for each in driver.out if each is not accepted]:
+        driver.respond(403, to=other)
+    driver.accept(accepted)
+    again = {numbers(each)[0]: each for each in driver.out}
+    assert sorted(again) == [0, 1]
+    driver.respond(403, to=again[1])
+    driver.respond(500, to=again[0])
+    assert driver.out == []
+
+
+def test_a_flush_waits_for_a_batch_that_another_process_may_have_sent() -> None:
+    """It is adopted after the call; the rest of its log is empty."""
+    first = SpoolDriver()
+    in_flight(first, 1)
+    driver = killed(first)
+    ticket = driver.flush()
+    driver.grant()
+    assert numbers(driver.batch()) == [1]
+    assert ticket.claim() is None
+    driver.accept()
+    assert unwrap(ticket.claim()) == FlushResult(1, 0, 0)
+
+
+def test_nothing_that_stepped_aside_wakes_nobody() -> None:
+    """It was accepted before its time, directly after another batch."""
+    driver = SpoolDriver(max_retries=0, refresh_interval=None)
+    driver.dice.always = 1.0
+    began = driver.now
+    in_flight(driver, 1)
+    for _ in range(4):
+        driver.respond(403)
+        driver.sleep()
+    driver.respond(403)
+    driver.send(event(2, "other"))
+    driver.flush()
+    for which in ([2], [1]):
+        assert numbers(driver.batch()) == which
+        driver.accept()
+    assert driver.now < began + 10.0
+    assert driver.wake_at == began + SCAN
+
+
+def test_memory_is_bounded_where_everybody_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than a window is read beyond ``max_queue`` to find out who does not."""
+    monkeypatch.setattr(backlog, "WINDOW", 8)
+    driver = SpoolDriver(max_retries=0, max_queue=4, batch_size=2)
+    driver.sign_in()
+    driver.send(*(event(n, f"c{n}") for n in range(40)))
+    pending = [driver.outbox.pending]
+    while driver.out:
+        driver.respond(403)
+        pending.append(driver.outbox.pending)
+    assert pending == [4, 4, 6, 8, 10, 12, 12]

@@ -100,9 +100,12 @@ class Gate:
             if first is not folded:
                 folded, items, total = first, 1, first[1]
             more = arrivals[items:]
-            if arrivals[0] is folded:  # else a poll has folded the list meanwhile
-                items, total = items + len(more), total + sum(more)
-                known = self.known = folded, items, total
+            items, total = items + len(more), total + sum(more)
+            known = self.known = (
+                folded,
+                items,
+                total,
+            )  # anew if a poll has folded the list meanwhile
         return known
 
     def fold(self, events: int = 0, length: int = 0) -> None:

@@ -145,7 +145,6 @@ class LeavingOutbox(Outbox):
             self._in_flight -= len(batch)
             self._context.timers.set((Timer.RETRY, (self, batch)), None)
             self._aside.put(batch)
-        self._context.touch(self)
 
     def _stop_queue(self, error: MasivoError, customers: Collection[str] | None = None) -> None:
         entries = self._lines.entries(customers)

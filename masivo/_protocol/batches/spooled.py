@@ -198,7 +198,7 @@ class SpooledOutbox(LeavingOutbox):
         parts = [part for batch in batches for part in batch.parts]
         entries = [each for _, each in self._lines.entries()]
         entries += [each for part in parts for each in part.deliveries]
-        return [each for each in entries if source_of(each) is None and each.encoded]
+        return [each for each in entries if source_of(each) is None]
 
     # ── Steps of a poll ──────────────────────────────────────────────────────────────────────
 
@@ -287,10 +287,10 @@ class SpooledOutbox(LeavingOutbox):
                     break
                 noted = source.noted[0]
                 entries = self.backlog.take_noted(source)
-                if not entries:
+                if entries:
+                    self._adopt_batch(noted, entries, customers)
+                else:
                     self._queue.release(customers)
-                    continue
-                self._adopt_batch(noted, entries, customers)
 
     def _adopt_batch(self, noted: Noted, entries: list[Kept], customers: set[str]) -> None:
         deliveries: list[Delivery] = [*entries]

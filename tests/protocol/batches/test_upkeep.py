@@ -6,6 +6,7 @@ import pytest
 
 from masivo._protocol.batches.adoption import SCAN
 from protocol.live import LiveDriver, LiveLog
+from protocol.requests import numbers
 from protocol.simulator import event, result_of
 from protocol.spooled import SpoolDriver
 
@@ -156,3 +157,22 @@ def test_events_that_could_not_be_stored_again_are_told_apart() -> None:
     driver.close()
     assert driver.buffer.stats().delivered == 3
     assert driver.files() == []
+
+
+def test_adopted_events_are_not_stored_in_the_client_s_own_log() -> None:
+    """Where that was lost: they are in their own."""
+    first = SpoolDriver()
+    first.send_numbers(1)
+    first.process.kill()
+    (name,) = first.files(".log")
+    driver = SpoolDriver(first.disk, at=first.now)
+    driver.sign_in()
+    driver.buffer.use()
+    driver.poll()
+    assert numbers(driver.batch()) == [1]
+    driver.send_numbers(2)
+    for other in driver.files():
+        if other.split(".")[0] != name.split(".")[0]:
+            del driver.disk.files[other]
+    driver.advance(SCAN)
+    assert any("its events in memory (1)" in line for line in driver.warnings)

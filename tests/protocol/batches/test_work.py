@@ -205,6 +205,7 @@ def test_a_client_that_has_read_nothing_looks_for_nothing_that_was_read(
     driver.flush()
     driver.accept()
     assert [result_of(each).success for each in sent] == [True, True]
+    assert driver.outbox._lines.source_of is None, "all are in one log"
 
 
 def test_a_client_with_nothing_on_disk_alone_passes_its_events_on() -> None:
