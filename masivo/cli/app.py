@@ -27,22 +27,41 @@ __all__ = ["main"]
 
 _COMMANDS: Final = {
     **dict.fromkeys(("track", "event", "emit", "post", "publish"), "send"),
-    **dict.fromkeys(("login", "auth", "status", "ping", "whoami"), "check"),
+    **dict.fromkeys(("login", "auth", "status", "ping", "health", "whoami"), "check"),
     **dict.fromkeys(("upload", "load", "backfill", "batch"), "import"),
     **dict.fromkeys(("server", "serve", "mock", "dev"), "emulator"),
     **dict.fromkeys(("outbox", "queue", "flush"), "spool"),
 }
 """Commands of other programs, with ours."""
 _OPTIONS: Final = {
-    "--url": "Did you mean '--base-url'?",
-    **dict.fromkeys(("--sep", "--separator"), "Did you mean '--delimiter'?"),
-    **dict.fromkeys(("--workers", "--concurrency", "--parallel"), "Did you mean '--in-flight'?"),
+    **dict.fromkeys(("--url", "--host", "--endpoint", "--upstream", "--server"), "--base-url"),
+    **dict.fromkeys(("--bind", "--listen", "--address"), "--host"),
+    **dict.fromkeys(("--user", "--user-id"), "--customer"),
+    **dict.fromkeys(("--sep", "--separator"), "--delimiter"),
+    **dict.fromkeys(("--workers", "--concurrency", "--parallel", "--threads"), "--in-flight"),
+    **dict.fromkeys(("--check", "--validate", "--test"), "--dry-run"),
+    "--continue": "--resume",
+    **dict.fromkeys(("--force", "--overwrite"), "--restart"),
+    **dict.fromkeys(("--errors", "--failed", "--failures"), "--rejected"),
+    **dict.fromkeys(("--flush", "--drain", "--retry", "--deliver"), "--send"),
+    **dict.fromkeys(("--output", "--out"), "--export"),
+    **dict.fromkeys(("--dir", "--directory", "--store"), "--spool"),
+    **dict.fromkeys(("--flush-interval", "--interval", "--linger"), "--idle-timeout"),
+}
+"""Options of other programs, with ours, for the commands that have it."""
+_INSTEAD: Final = {
     **dict.fromkeys(
-        ("-v", "--verbose", "--debug"), "To see each step, set MASIVO_LOG=debug in the environment."
+        ("-v", "--verbose", "--debug", "--log-level"),
+        "To see each step, set MASIVO_LOG=debug in the environment.",
     ),
     "--keys": "Set MASIVO_RELAY_KEYS.",
+    "--limit": "To send a part of a file, cut it, for example with head.",
+    **dict.fromkeys(
+        ("--delete", "--purge", "--clear"),
+        "To delete the events of a spool, end the programs that use it, and delete the directory.",
+    ),
 }
-"""Options of other programs, and what to do instead."""
+"""Options of other programs that have no counterpart, and what to do instead."""
 _FIELDS: Final = {
     "send": "TYPE is the first argument; other fields of the event are -d KEY=VALUE.",
     "import": "For a field of all events use -d KEY=VALUE, for a column --map FIELD=COLUMN.",
@@ -62,13 +81,26 @@ class _Group(click.Group):
 
 
 def _advised(error: click.NoSuchOption) -> click.NoSuchOption:
-    """The error with advice: a real option that is near, else what to do instead."""
-    real = (name for name in error.possibilities or () if name not in KEY_OPTIONS)
-    near = get_close_matches(error.option_name, real, cutoff=0.75)
-    command = error.ctx.command.name if error.ctx is not None else None
-    advice = "" if near else _OPTIONS.get(error.option_name) or _FIELDS.get(command or "", "")
-    text = f"No such option {error.option_name!r}. {advice}".rstrip()
-    return click.NoSuchOption(error.option_name, text, near, error.ctx)
+    """The error with advice: the option that is meant, else what to do instead."""
+    name, command = error.option_name, error.ctx.command if error.ctx is not None else masivo
+    ours = {option for each in command.params for option in each.opts}
+    near: list[str] = []
+    if _OPTIONS.get(name) in ours:
+        advice = f"Did you mean {_OPTIONS[name]!r}?"
+    elif name in _INSTEAD:
+        advice = _INSTEAD[name]
+    else:
+        real = (each for each in error.possibilities or () if each not in KEY_OPTIONS)
+        near = get_close_matches(name, real, cutoff=0.75)
+        advice = "" if near else _FIELDS.get(command.name or "", "")
+    return click.NoSuchOption(name, f"No such option {name!r}. {advice}".rstrip(), near, error.ctx)
+
+
+def _with_fields(error: click.UsageError) -> click.UsageError:
+    """The error with advice for a field without its option, such as ``product.sku=A1``."""
+    if error.ctx is None or error.ctx.command is not send or "extra argument" not in error.message:
+        return error
+    return click.UsageError(f"{error.message}. {_FIELDS['send']}", error.ctx)
 
 
 @click.group(
@@ -97,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: object = masivo.main(given, prog_name="masivo", standalone_mode=False)
     except click.NoSuchOption as error:
         return end(_advised(error), given)
+    except click.UsageError as error:
+        return end(_with_fields(error), given)
     except (click.ClickException, click.Abort, KeyboardInterrupt, UsageError, MasivoError) as error:
         return end(error, given)
     return code if isinstance(code, int) else Exit.GOOD

@@ -58,7 +58,8 @@ def send(
     if (brand is None) != no_brand:
         raise UsageError("pass either --brand ID or --no-brand")
     event: dict[str, object] = {"type": type_, "customer_id": customer, "brand_id": brand}
-    for path, value in fields.parse_assignments(data):
+    extra = fields.parse_assignments(data)
+    for path, value in extra:
         if path[0] in _OWN_OPTIONS:
             raise UsageError(f"-d {path[0]}=…: use {_OWN_OPTIONS[path[0]]} instead")
         fields.put(event, path, value)
@@ -72,7 +73,12 @@ def send(
         except MasivoError as error:
             if as_json:
                 terminal.result_json({"success": False, "error": report(error)})
-            return print_error(error, account.base_url)
+            code = print_error(error, account.base_url)
+            for text, (path, value) in zip(data, extra, strict=True):
+                if isinstance(value, int | float) and ".".join(path) in error.message:
+                    name, _, digits = text.partition("=")
+                    terminal.note(f"To send {digits} as text, quote it: -d '{name}=\"{digits}\"'")
+            return code
         except KeyboardInterrupt:
             client.destroy()  # do not wait for the response
             terminal.note("")  # after the ^C of the terminal

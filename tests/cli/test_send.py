@@ -120,6 +120,18 @@ def test_a_rejected_event(shell: Shell) -> None:
     assert "bad sku" in ended.err
 
 
+def test_digits_that_should_be_text(shell: Shell) -> None:
+    """A rejection that names a field with a number says how to send text; others do not."""
+    options = ["-d", "product.sku=12", "-d", "product.amount=2"]
+    ended = shell.masivo("send", "T", "--customer", "c", "--no-brand", *options)
+    assert ended.code == 7
+    assert "product.sku must be a string" in ended.err
+    (advice,) = (line for line in ended.err.splitlines() if "quote it" in line)
+    assert advice == """To send 12 as text, quote it: -d 'product.sku="12"'"""
+    ended = shell.masivo("send", "T", "--customer", "c", "--no-brand", "-d", 'product.sku="12"')
+    assert (ended.code, ended.err) == (0, "")
+
+
 def test_json(shell: Shell) -> None:
     """Scripts get one JSON object, of a success and of a failure alike."""
     arguments = ("send", "T", "--customer", "c", "--no-brand", "--json")
