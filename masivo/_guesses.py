@@ -17,12 +17,20 @@ _SENDING: Final = (
 _PROFILES: Final = ("identify", "group", "alias", "page", "screen", "reset")
 _SETTINGS: Final = (
     *("settings", "config", "options", "api_key", "base_url", "brand_id", "enabled", "timeout"),
-    *("spool", "batch_size", "on_error", "before_send", "http_client"),
+    *("spool", "spool_max_bytes", "batch_size", "idle_timeout", "max_wait", "await_linger"),
+    *("refresh_interval", "max_retries", "max_in_flight", "max_queue", "max_queue_bytes"),
+    *("max_event_bytes", "max_batch_bytes", "isolate_rejected", "on_error", "on_activity"),
+    *("before_send", "http_client", "api"),
+    *("key", "host", "api_host", "disabled", "on_failure", "flush_interval", "sync_mode"),
+    "test_mode",
 )
 _CLIENT: Final = {
     **dict.fromkeys(_SENDING, _SEND),
     **dict.fromkeys(
-        ("send_batch", "send_events", "send_many", "send_analytics_events", "batch"),
+        (
+            *("send_batch", "send_events", "send_many", "send_all", "send_analytics_events"),
+            *("batch", "bulk"),
+        ),
         f"{_SEND} for each event; batches form by themselves",
     ),
     **dict.fromkeys(_PROFILES, f"{_SEND}: there are only events, each with its customer_id"),
@@ -35,6 +43,11 @@ _CLIENT: Final = {
         "use stats()",
     ),
     **dict.fromkeys(_SETTINGS, "settings are arguments of the constructor; keep what you need"),
+    **dict.fromkeys(("debug", "verbose"), "set MASIVO_LOG=debug in the environment"),
+    **dict.fromkeys(
+        ("errors", "last_error", "failures", "dead_letters"),
+        "set on_error, which gets each failed event with its error",
+    ),
     **dict.fromkeys(("open", "start", "run"), "nothing has to be started: the first event does it"),
     **dict.fromkeys(
         ("closed", "is_closed", "is_open"),
@@ -46,8 +59,19 @@ _CLIENT: Final = {
     ),
 }
 _PACKAGE: Final = {
-    **dict.fromkeys((*_SENDING, *_PROFILES), f"use Client(), and its {_SEND.removeprefix('use ')}"),
-    **dict.fromkeys(("init", "setup", "configure", "api_key", "key"), "use Client(api_key)"),
+    **dict.fromkeys(
+        (*_SENDING, *_PROFILES, "send_analytics_event", "sendAnalyticsEvent"),
+        f"use Client(), and its {_SEND.removeprefix('use ')}",
+    ),
+    **dict.fromkeys(("flush", "close", "destroy"), "it is a method of a Client"),
+    "shutdown": "use close() of a Client",
+    **dict.fromkeys(
+        (
+            *("init", "setup", "configure", "api_key", "key", "write_key", "create_client"),
+            "createClient",
+        ),
+        "use Client(api_key)",
+    ),
     **dict.fromkeys(
         ("Masivo", "MasivoClient", "SyncClient", "EventClient", "client", "get_client"),
         "use Client",
@@ -118,9 +142,9 @@ _KIT: Final = {
             ("assert_none", "assert_not_sent", "expect_not", "expect_no", "expect_nothing"),
             "use expect_none(type=…)",
         ),
-        "wait_for": "use expect(type=…, timeout=5)",
+        **dict.fromkeys(("wait", "wait_for"), "use expect(type=…, timeout=5)"),
         "assert_delivered": "use expect_delivered()",
-        **dict.fromkeys(("sent", "events", "list"), "use all, the list of the events"),
+        **dict.fromkeys(("sent", "events", "received", "list"), "use all, the list of the events"),
         **dict.fromkeys(("first", "last"), "use masivo_events[0], masivo_events[-1]"),
         "reset": "use clear()",
     },
@@ -136,7 +160,16 @@ _KIT: Final = {
     },
     "Emulator": {
         **dict.fromkeys(
-            ("fail_next", "down", "outage", "respond", "error", "set_status", "raise_error"),
+            (
+                "fail_next",
+                "down",
+                "outage",
+                "pause",
+                "respond",
+                "error",
+                "set_status",
+                "raise_error",
+            ),
             "use fail(503, route='events')",
         ),
         **dict.fromkeys(

@@ -11,8 +11,12 @@ if TYPE_CHECKING:
 __all__ = ["INSTEAD", "MEANT", "advice"]
 
 MEANT: Final = {
-    **dict.fromkeys(("key", "client_key", "token", "write_key", "project_api_key"), "api_key"),
-    **dict.fromkeys(("url", "host", "endpoint", "api_url", "server_url"), "base_url"),
+    **dict.fromkeys(
+        ("key", "client_key", "token", "secret", "write_key", "project_api_key"), "api_key"
+    ),
+    **dict.fromkeys(
+        ("url", "host", "api_host", "endpoint", "api_url", "server", "server_url"), "base_url"
+    ),
     **dict.fromkeys(
         (
             *("flush_interval", "interval", "linger", "upload_interval", "batch_interval"),
@@ -37,7 +41,8 @@ MEANT: Final = {
     ),
     **dict.fromkeys(("retry", "retries", "backoff", "max_attempts", "attempts"), "max_retries"),
     **dict.fromkeys(
-        ("on_failure", "error_handler", "error_callback", "callback", "on_drop"), "on_error"
+        ("on_failure", "on_failed", "error_handler", "error_callback", "callback", "on_drop"),
+        "on_error",
     ),
     **dict.fromkeys(
         (
@@ -56,6 +61,7 @@ MEANT: Final = {
         "spool",
     ),
     **dict.fromkeys(("http", "client"), "http_client"),
+    "default_brand": "brand_id",
 }
 """Names that other packages use for our options."""
 
@@ -87,7 +93,9 @@ INSTEAD: Final = {
     ),
     "loop": "an AsyncClient belongs to the loop of its first use",
     "server_key": "pass a CLIENT key as api_key",
-    "on_success": "call result() of the delivery, or set on_activity",
+    **dict.fromkeys(
+        ("on_success", "on_delivered"), "call result() of the delivery, or set on_activity"
+    ),
     **dict.fromkeys(("sync_mode", "sync"), "wait for the delivery, or call flush()"),
 }
 """Options of other packages that have no counterpart here, and what to do instead."""

@@ -38,6 +38,8 @@ _MEANT: Final = {
     **dict.fromkeys(("status_code", "http_status", "code", "error_code"), "use status"),
     **dict.fromkeys(("response", "body", "data", "errors"), "use details"),
     **dict.fromkeys(("reason", "text"), "use message"),
+    **dict.fromkeys(("is_retryable", "temporary"), "use retryable"),
+    "cause": "use __cause__",
     "event": "set on_error, which gets the event with its error",
 }
 """Advice for the attributes of other packages' errors."""

@@ -148,19 +148,29 @@ _MEANT: Final = {
         **dict.fromkeys(("ok", "delivered", "accepted"), "use success"),
         **dict.fromkeys(("status_code", "code"), "use status"),
         **dict.fromkeys(("body", "json", "response", "text"), "use data"),
+        **dict.fromkeys(
+            ("error", "message"),
+            "a failed event raises its error; success is False only where nothing was sent",
+        ),
     },
     "FlushResult": {
         **dict.fromkeys(("sent", "accepted", "succeeded", "count"), "use delivered"),
-        **dict.fromkeys(("success", "ok", "errors"), "use failed, which is 0 if all is well"),
+        **dict.fromkeys(
+            ("success", "ok", "errors", "failures"), "use failed, which is 0 if all is well"
+        ),
     },
     "Stats": {
         **dict.fromkeys(("sent", "succeeded"), "use delivered"),
         **dict.fromkeys(("pending", "waiting"), "add up queued, in_flight and spooled"),
-        **dict.fromkeys(("buffered", "queue", "size"), "use queued"),
-        **dict.fromkeys(("errors", "failures"), "use failed"),
+        **dict.fromkeys(("buffered", "queue", "queue_size", "size"), "use queued"),
+        **dict.fromkeys(("errors", "failures", "lost"), "use failed"),
         **dict.fromkeys(("to_dict", "as_dict", "_asdict"), "use dataclasses.asdict"),
     },
-    "FailedEvent": dict.fromkeys(("exception", "exc", "reason"), "use error"),
+    "FailedEvent": {
+        **dict.fromkeys(("exception", "exc", "reason", "cause"), "use error"),
+        **{name: f"use error.{name}" for name in ("message", "status", "details", "retryable")},
+        **dict.fromkeys(("data", "payload"), "use event"),
+    },
 }
 """Advice for attributes that do not exist, by class and name."""
 

@@ -23,6 +23,7 @@ from masivo import (
 from masivo._async.client import AsyncDelivery
 from masivo._sync.client import Delivery
 from masivo.emulator import Emulator, RecordedRequest
+from masivo.protocol import ClientOptions
 from masivo.testing import MasivoClock, MasivoEvents
 
 STATS = Stats(2, 0, 0, 0, 0, 0, 0, 0, 0, queued=2, in_flight=0, spooled=0, oldest=None)
@@ -47,6 +48,8 @@ LOCAL: dict[str, Any] = {"api_key": "k-1", "base_url": "http://127.0.0.1:9/v1"}
         (Client, "identify", "there are only events, each with its customer_id"),
         (Client, "pending", ": use stats()"),
         (Client, "brand_id", ": settings are arguments of the constructor; keep what you need"),
+        (Client, "debug", ": set MASIVO_LOG=debug in the environment"),
+        (Client, "last_error", ": set on_error, which gets each failed event with its error"),
         (Client, "start", ": nothing has to be started: the first event does it"),
         (AsyncClient, "sync", ": use await flush(), which waits"),
         (Client, "is_closed", "a call to a closed client raises MasivoClosedError"),
@@ -61,6 +64,15 @@ def test_of_clients(kind: Any, name: str, meant: str) -> None:
     assert meant in str(caught.value)
     assert (caught.value.name, caught.value.obj) == (name, client)
     assert not hasattr(client, name)
+    client.destroy()
+
+
+def test_of_settings() -> None:
+    """A client does not show its settings; for each of them, the error says where they belong."""
+    client = Client(**LOCAL)
+    for name in ("api_key", "http_client", *ClientOptions.__annotations__):
+        with pytest.raises(AttributeError, match="settings are arguments of the constructor"):
+            getattr(client, name)
     client.destroy()
 
 
@@ -108,6 +120,9 @@ def test_of_the_test_kit(kind: Any, name: str, meant: str) -> None:
         ("MasivoClient", "module 'masivo' has no attribute 'MasivoClient': use Client"),
         ("track", ": use Client(), and its send_analytics_event(event)"),
         ("init", ": use Client(api_key)"),
+        ("createClient", ": use Client(api_key)"),
+        ("send_analytics_event", ": use Client(), and its send_analytics_event(event)"),
+        ("flush", ": it is a method of a Client"),
         ("ValidationError", ": use MasivoValidationError"),
         ("RateLimitError", ": use MasivoError, which has the HTTP status"),
         ("exceptions", ": use the errors in masivo, such as masivo.MasivoError"),
@@ -154,6 +169,7 @@ def test_of_a_module(name: str) -> None:
         (FlushResult(1, 0), "sent", ": use delivered"),
         (STATS, "pending", ": add up queued, in_flight and spooled"),
         (FailedEvent({}, MasivoError("x")), "exception", ": use error"),
+        (FailedEvent({}, MasivoError("x")), "retryable", ": use error.retryable"),
         (MasivoError("x"), "errors", ": use details"),
         (MasivoError("x"), "event", ": set on_error, which gets the event with its error"),
     ],

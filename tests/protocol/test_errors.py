@@ -146,4 +146,4 @@ def test_every_hint_for_an_attribute_names_one_that_exists() -> None:
     for name, hint in errors._MEANT.items():
         assert name.isidentifier()
         assert name not in dir(error)
-        assert {*vars(error), "on_error"} & {*re.findall(r"\w+", hint)}
+        assert {*dir(error), "on_error"} & {*re.findall(r"\w+", hint)}
