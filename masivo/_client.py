@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, Unpack
 from msgspec import structs
 
 from masivo import _guard
-from masivo._guesses import Advised
+from masivo._guesses import SETTINGS, Advised
 from masivo._living import Living
 from masivo.protocol import NotCopied, Secret, configure
 
@@ -191,14 +191,28 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         """Return whether events can still be sent."""
         return self._is_open
 
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name, value):
+            if name in SETTINGS and type(self) in _ours:
+                text = f"{name!r} cannot be set: settings are arguments of the constructor"
+                raise AttributeError(text, name=name, obj=self)
+            super().__setattr__(name, value)  # a subclass may have a ``timeout`` of its own
+
     def __repr__(self) -> str:
         with suppress(AttributeError):  # in a traceback out of the constructor
-            state = "open" if self._is_usable() else "closed"
+            state = "open" if self._settings.enabled else "disabled"
+            state = state if self._is_usable() else "closed"
             return f"<{type(self).__name__} {self._settings.account.base_url} {state}>"
         return f"<{type(self).__name__} not made>"
 
 
+_ours: set[type] = set()
+"""The classes of clients that users import."""
+
+
 def documented(client: type[C]) -> type[C]:
-    """Add the arguments, which all clients share, to a client's docstring."""
+    """Note a class of ours, and add the arguments, which all share, to its docstring."""
+    _ours.add(client)
     client.__doc__ = (client.__doc__ or "") + (ClientBase.__doc__ or "").partition("\n")[2]
     return client

@@ -6,7 +6,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
-__all__ = ["Advised", "no_name", "public_names"]
+__all__ = ["SETTINGS", "Advised", "no_name", "public_names"]
 
 _SEND: Final = "use send_analytics_event(event)"
 _SENDING: Final = (
@@ -15,15 +15,16 @@ _SENDING: Final = (
     *("send_analytics", "post", "deliver"),
 )
 _PROFILES: Final = ("identify", "group", "alias", "page", "screen", "reset")
-_SETTINGS: Final = (
+SETTINGS: Final = (
     *("settings", "config", "options", "api_key", "base_url", "brand_id", "enabled", "timeout"),
     *("spool", "spool_max_bytes", "batch_size", "idle_timeout", "max_wait", "await_linger"),
     *("refresh_interval", "max_retries", "max_in_flight", "max_queue", "max_queue_bytes"),
     *("max_event_bytes", "max_batch_bytes", "isolate_rejected", "on_error", "on_activity"),
     *("before_send", "http_client", "api"),
     *("key", "host", "api_host", "disabled", "on_failure", "flush_interval", "sync_mode"),
-    "test_mode",
+    *("test_mode", "debug"),
 )
+"""A client's settings, and other packages' names for them."""
 _CLIENT: Final = {
     **dict.fromkeys(_SENDING, _SEND),
     **dict.fromkeys(
@@ -42,7 +43,7 @@ _CLIENT: Final = {
         ),
         "use stats()",
     ),
-    **dict.fromkeys(_SETTINGS, "settings are arguments of the constructor; keep what you need"),
+    **dict.fromkeys(SETTINGS, "settings are arguments of the constructor; keep what you need"),
     **dict.fromkeys(("debug", "verbose"), "set MASIVO_LOG=debug in the environment"),
     **dict.fromkeys(
         ("errors", "last_error", "failures", "dead_letters"),

@@ -188,6 +188,15 @@ def test_a_client_that_was_not_made_can_be_shown(kind: type[object]) -> None:
     assert repr(kind.__new__(kind)) == f"<{kind.__name__} not made>"
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_disabled_client_says_so(kind: Any, emulator: Emulator) -> None:
+    """Or nobody would see why nothing arrives."""
+    client = kind(emulator.client_key, base_url=emulator.url, enabled=False)
+    assert repr(client) == f"<{kind.__name__} {emulator.url} disabled>"
+    client.destroy()
+    assert repr(client) == f"<{kind.__name__} {emulator.url} closed>"
+
+
 def test_nothing_shows_a_secret(connect: Connect, emulator: Emulator) -> None:
     """``repr`` of clients, deliveries and results has neither key nor token."""
     client = connect()

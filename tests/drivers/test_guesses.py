@@ -76,6 +76,32 @@ def test_of_settings() -> None:
     client.destroy()
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient, TrioClient])
+@pytest.mark.parametrize("name", ["enabled", "on_error", "timeout", "disabled", "debug"])
+def test_a_setting_that_is_set_later(kind: Any, name: str) -> None:
+    """It would have no effect, so it is an error; other attributes can be set, as mocks do."""
+    client = kind(**LOCAL)
+    with pytest.raises(AttributeError) as caught:
+        setattr(client, name, None)
+    assert str(caught.value) == f"{name!r} cannot be set: settings are arguments of the constructor"
+    assert (caught.value.name, caught.value.obj) == (name, client)
+    client.send_analytics_event = client.destroy
+    client.send_analytics_event()
+
+
+def test_a_subclass_has_attributes_of_its_own() -> None:
+    """Even under the name of a setting."""
+
+    class Shop(Client):
+        def __init__(self, timeout: float) -> None:
+            self.timeout = timeout
+            super().__init__(**LOCAL)
+
+    shop = Shop(3.0)
+    assert shop.timeout == 3.0
+    shop.destroy()
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "meant"),
     [
