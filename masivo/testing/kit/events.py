@@ -1,4 +1,4 @@
-"""The events that the code under test has sent, and expectations of them."""
+"""The events that the code under test has sent, and assertions about them."""
 
 from __future__ import annotations
 
