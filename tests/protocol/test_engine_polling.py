@@ -367,14 +367,14 @@ def test_the_driver_chooses_the_type_of_deliveries() -> None:
 
 
 def test_orphaned_deliveries_end_with_what_the_fork_left() -> None:
-    """In a process that forked away, pending deliveries end with ``Buffer.orphaned``; those that
-    had an outcome keep it."""
+    """In a process that forked away, pending deliveries end at once; those that had an outcome keep
+    it."""
     driver = Driver(batch_size=1)
     driver.sign_in()
     done, pending = driver.send_numbers(1, 2)
     driver.accept()
     error = MasivoError("forked")
-    driver.buffer.orphaned = Failed(error, 1, None)
+    driver.buffer.forked(Failed(error, 1, None))
     assert result_of(done).success
     assert pending.done()
     with pytest.raises(MasivoError, match="forked"):

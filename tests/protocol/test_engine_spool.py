@@ -34,7 +34,7 @@ from .spooled import SpoolDriver
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from masivo.protocol import Request
+    from masivo.protocol import Delivery, Request
 
 
 def outage(driver: Driver, seconds: float, status: int = 503) -> None:
@@ -1247,6 +1247,7 @@ def test_a_full_disk_refuses_the_event() -> None:
     (second,) = driver.send_numbers(2)
     error = error_of(second)
     assert type(error).__name__ == "MasivoQueueFullError"
+    assert error.message.endswith(": the event was not accepted")
     assert not error.spooled
     assert error.retryable
     assert driver.buffer.stats().overflowed == 1
@@ -1273,7 +1274,10 @@ def test_drain_waits_for_room_on_the_disk() -> None:
     driver.poll()
     ticket = driver.buffer.drain()
     driver.poll()
-    assert ticket.claim() is None
+    for _ in range(2):  # the store is looked at every second
+        assert ticket.claim() is None
+        assert driver.wake_at == driver.now + 1.0
+        driver.sleep()
     recover(driver, 5.0)
     assert ticket.claim() is True
 
@@ -2115,7 +2119,7 @@ def test_a_flush_waits_for_a_batch_that_another_process_may_have_sent() -> None:
 
 def test_nothing_that_stepped_aside_wakes_nobody() -> None:
     """It was accepted before its time, directly after another batch."""
-    driver = SpoolDriver(max_retries=0, refresh_interval=None)
+    driver = SpoolDriver(max_retries=0, refresh_interval=None, batch_size=1)
     driver.dice.always = 1.0
     began = driver.now
     in_flight(driver, 1)
@@ -2124,7 +2128,6 @@ def test_nothing_that_stepped_aside_wakes_nobody() -> None:
         driver.sleep()
     driver.respond(403)
     driver.send(event(2, "other"))
-    driver.flush()
     for which in ([2], [1]):
         assert numbers(driver.batch()) == which
         driver.accept()
@@ -2143,3 +2146,38 @@ def test_memory_is_bounded_where_everybody_fails(monkeypatch: pytest.MonkeyPatch
         driver.respond(403)
         pending.append(driver.outbox.pending)
     assert pending == [4, 4, 6, 8, 10, 12, 12]
+
+
+def test_every_event_counts_while_another_s_call_is_not_over() -> None:
+    """It was stored alone, and read before its call says so; a later one waits in the buffer."""
+    driver = SpoolDriver(max_queue=2)
+    in_flight(driver, 0, 1)
+    accepted: list[int] = []
+
+    def meanwhile() -> None:
+        driver.accept()
+        driver.buffer.send(event(4))
+        driver.poll()
+        accepted.append(driver.buffer.stats().accepted)
+
+    driver.send_numbers(2)
+    driver.spool.after = meanwhile
+    driver.send_numbers(3)
+    assert accepted == [5]
+    delivers_the_rest(driver, [2, 3, 4], of=5)
+
+
+def test_who_comes_after_an_event_without_room_is_behind_it_at_once() -> None:
+    """Before the driver knows of it: a poll may make room meanwhile."""
+    driver = SpoolDriver(max_queue=1)
+    gate, plain = driver.outbox.gate, driver.buffer._input
+    behind: list[bool] = []
+
+    def noted(item: Delivery | Callable[[], None]) -> None:
+        behind.append(gate.behind)
+        plain(item)
+
+    driver.buffer._input = noted
+    driver.spool.after = lambda: driver.buffer.send(event(1))  # takes the room
+    assert error_of(driver.buffer.send(event(2))).spooled
+    assert behind == [False, True]

@@ -401,7 +401,8 @@ class Outbox(InFlight):
         gate.wake_bytes = self._queued_bytes + self._queued + missing.bytes
         # A wait for an event that is in flight changes nothing.
         before, buffered = gate.wake_wait, self._unended > self._in_flight
-        gate.wake_wait = math.inf if until < math.inf else 0 if buffered else self._queued + 1
+        anyone = -math.inf if buffered else self._queued + 1
+        gate.wake_wait = math.inf if until < math.inf else anyone
         if before == math.inf > gate.wake_wait and self._context.inbox:
             self._context.wake()  # a wait may be in the inbox that did not wake the driver
 

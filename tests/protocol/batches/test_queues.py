@@ -314,3 +314,16 @@ def test_the_size_of_what_a_batch_has_left_of_a_customer_is_known() -> None:
     assert list(taken.numbers) == [0, 1]
     queue.release(taken.customers)
     assert (queue.ready, queue.ready_bytes) == (2, 22)
+
+
+def test_a_queue_that_was_cleared_is_empty() -> None:
+    """Whatever had been passed over, and had come back."""
+    queue = InOrder()
+    queue.extend([delivery(each, n) for n, each in enumerate("aabab")])
+    taken = queue.take(1, 1 << 20)
+    assert queue.ready == 2
+    queue.release(taken.customers)
+    assert queue.take(1, 1 << 20).customers == {"a"}
+    assert list(queue.clear().numbers) == [2, 3, 4]
+    queue.release(["a"])
+    assert (queue.ready, queue.ready_bytes, queue.entries()) == (0, 0, [])

@@ -100,6 +100,9 @@ def test_what_was_counted_is_not_counted_again() -> None:
     known = gate.known
     gate.fold()
     assert gate.known is known
+    gate.arrivals.append(9)
+    gate.known = Driver().buffer.outbox.gate.known  # of an earlier time
+    assert gate.count()[1:] == (2, 21)
 
 
 def test_a_stamp_is_made_once_for_the_events_of_a_millisecond(
