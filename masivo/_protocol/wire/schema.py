@@ -8,7 +8,7 @@ hold any value of its type.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -18,7 +18,7 @@ from .api import Api
 if TYPE_CHECKING:
     from masivo._protocol.json import Json
 
-__all__ = ["moment_of", "problem_with", "problem_with_age"]
+__all__ = ["FLAG", "NUMBER", "kind_at", "moment_of", "problem_with", "problem_with_age"]
 
 _MAX_AGE: Final = Api().max_age
 
@@ -83,6 +83,16 @@ _EVENT: Shape = {
     "referral_code": TEXT,
     "metadata": OBJECT,
 }
+
+
+def kind_at(path: Sequence[str]) -> Kind | None:
+    """Return the type of the field that these names lead to; None if it has none, or is in an
+    array."""
+    rule: Kind | Each | Shape | None = _EVENT
+    for name in path:
+        rule = rule.get(name) if isinstance(rule, Mapping) else None
+    return rule if isinstance(rule, Kind) else None
+
 
 _DAY = r"\d{4}-\d{2}-\d{2}"
 _TIME = r"\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?"

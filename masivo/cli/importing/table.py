@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from masivo._protocol.wire.schema import FLAG, NUMBER, kind_at
 from masivo.cli.exits import UsageError
 from masivo.cli.fields import check_paths, parse_path, put
 
@@ -60,13 +61,7 @@ KINDS: Final[dict[str, Callable[[str], object]]] = {
     "json": decode,
 }
 
-_PRICES: Final = [("order",), ("product",), ("order", "shipping")]
-_NUMBERS: Final = {
-    ("reserve",),
-    ("product", "amount"),
-    *[(*path, name) for path in _PRICES for name in ("value", "discounted_value")],
-}
-"""Fields that are numbers for the API (``docs/explanation/wire.md#documented-by-the-vendor``)."""
+_EXPECTED_BY_API: Final = {NUMBER: "number", FLAG: "bool"}
 
 _EXPECTED: Final = {
     "number": "a number such as 1234.5 (identifiers with leading zeros are text)",
@@ -99,7 +94,8 @@ def _split(source: str) -> tuple[str, str | None]:
 def _column(field: str, name: str, kind: str | None) -> Column:
     path = parse_path(field)
     if kind is None:
-        kind = "number" if path in _NUMBERS else "bool" if path == ("fulfilled",) else "text"
+        expected = kind_at(path)
+        kind = "text" if expected is None else _EXPECTED_BY_API.get(expected, "text")
     return Column(path, name, kind)
 
 
