@@ -88,7 +88,7 @@ class Body:
         if "content-encoding" not in request.headers:
             return whole
         plain = read_body(request.headers, whole, MAX_BODY)
-        self._take(len(plain) - min(len(plain), size))
+        self._take(max(0, len(plain) - size))
         return plain
 
     def _take(self, size: int) -> None:

@@ -20,7 +20,7 @@ from starlette.routing import Route, Router
 
 from masivo._protocol.json import encode
 from masivo._protocol.wire import serving
-from masivo._protocol.wire.serving import BASE_PATH, Reply, bearer, failure
+from masivo._protocol.wire.serving import BASE_PATH, METHODS, Reply, bearer, failure
 
 from .bodies import MAX_BODY, Bodies, CrowdedError, TooLongError
 from .checking import MAX_EVENTS, BadEventsError, Check, MalformedError, TooManyError
@@ -114,30 +114,22 @@ class Intake:
         self._bodies = bodies
         self._full = False
         self._warn_at = 0.0
-        api = settings.account.api
-        self._endpoints = {
-            api.authorize_path: ("authorize", "GET", self._authorize),
-            api.events_path: ("events", "POST", self._take),
-        }
+        self._api = settings.account.api
 
     def routes(self) -> list[Route]:
         """The routes below the base path; any other route there belongs to the API."""
-        served = [
-            self._route(f"{BASE_PATH}{path}", name, method, endpoint)
-            for path, (name, method, endpoint) in self._endpoints.items()
+        return [
+            self._route(self._api.authorize_path, "authorize", self._authorize),
+            self._route(self._api.events_path, "events", self._take),
+            self._route("/{path:path}", "other", _elsewhere),
         ]
-        return [*served, self._route(f"{BASE_PATH}/{{path:path}}", "other", None, _elsewhere)]
 
     def _route(
-        self,
-        path: str,
-        name: str,
-        method: str | None,
-        endpoint: Callable[[Request], Awaitable[Reply]],
+        self, path: str, name: str, endpoint: Callable[[Request], Awaitable[Reply]]
     ) -> Route:
-        respond = partial(self._respond, name, method, endpoint)
+        respond = partial(self._respond, name, METHODS.get(name), endpoint)
         # Starlette would allow GET only for a function without methods.
-        return Route(path, _Endpoint(respond), methods=None)
+        return Route(f"{BASE_PATH}{path}", _Endpoint(respond), methods=None)
 
     async def _respond(
         self,
