@@ -16,7 +16,7 @@ from masivo._protocol.wire.api import RESERVED_TYPES
 from masivo._protocol.wire.bodies import read_body
 from masivo._protocol.wire.schema import problem_with
 from masivo._protocol.wire.serving import BASE_PATH, METHODS, bearer
-from masivo.emulator.quota import Quota
+from masivo.emulator.quota import USED_UP, Quota
 from masivo.emulator.responses import (
     Json,
     Response,
@@ -124,7 +124,7 @@ class StorefrontApi:
         if allowance.granted:
             response = self._process(call, now)
         else:
-            response = error_response(429, "Too Many Requests", "The quota of the day is used up")
+            response = error_response(429, "Too Many Requests", USED_UP)
         return replace(
             response, headers=(*self.base_headers(now), *response.headers, *allowance.headers)
         )

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 DAY = 86_400.0
 
+# What a request is told for which there is no quota left.
+USED_UP = "The quota of the day is used up"
+
 
 @dataclass(slots=True)
 class _Window:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self, cast, get_args
 
 from masivo.emulator.faults import Fault
-from masivo.emulator.quota import DAY
+from masivo.emulator.quota import DAY, USED_UP
 from masivo.emulator.responses import Json
 
 # Faults in place of the API's own response, by status or name; one at a time.
@@ -80,7 +80,7 @@ class Switches:
 
 NO_SWITCHES = Switches()
 
-_QUOTA_BODY = {"error": "Too Many Requests", "details": "The quota of the day is used up"}
+_QUOTA_BODY = {"error": "Too Many Requests", "details": USED_UP}
 _QUOTA_HEADERS = {
     "X-RateLimit-Limit": "1000",
     "X-RateLimit-Remaining": "0",

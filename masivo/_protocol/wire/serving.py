@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from .api import PUBLIC_BASE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +28,7 @@ __all__ = [
     "wrong_method",
 ]
 
-BASE_PATH: Final = "/api/storefront/v1"
+BASE_PATH: Final = urlsplit(PUBLIC_BASE_URL).path
 """The path of ``base_url`` on the vendor's host."""
 
 METHODS: Final = {"authorize": "GET", "events": "POST", "event": "POST"}
