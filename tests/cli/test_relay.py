@@ -94,7 +94,7 @@ def test_it_ends_in_time_while_the_api_hangs(emulator: Emulator, tmp_path: Path)
         code, seconds, errors = ended(process, signal.SIGTERM)
     assert code == 0
     assert 3.0 < seconds < 10.0
-    assert "1 event stays in the spool" in errors
+    assert "1 event of this client stays in the spool" in errors
 
 
 def test_it_ends_at_once_while_the_api_is_gone(emulator: Emulator, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_it_ends_at_once_while_the_api_is_gone(emulator: Emulator, tmp_path: Pat
         code, seconds, errors = ended(process, signal.SIGTERM)
     assert code == 0
     assert seconds < 8.0
-    assert "1 event stays in the spool" in errors
+    assert "1 event of this client stays in the spool" in errors
     assert KEY not in errors
     assert "customer" not in errors
 

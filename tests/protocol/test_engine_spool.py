@@ -478,7 +478,7 @@ def test_a_flush_ends_with_its_client() -> None:
     assert unwrap(ticket.claim()) == FlushResult(1, 0, 1)
     driver.held = False
     driver.work()
-    assert sum("stays in the spool" in line for line in driver.warnings) == 1
+    assert sum("of this client stays in the spool" in line for line in driver.warnings) == 1
     assert sum(isinstance(each, ClientReleased) for each in driver.activity) == 1
     assert driver.buffer.stats().spooled == 1
 
@@ -556,7 +556,7 @@ def test_a_released_client_counts_what_it_left() -> None:
     driver.send_numbers(1)
     driver.buffer.destroy()
     driver.poll()
-    assert any("1 event stays in the spool" in line for line in driver.warnings)
+    assert any("1 event of this client stays in the spool" in line for line in driver.warnings)
 
 
 def test_the_first_last_try_that_fails_ends_a_close() -> None:
@@ -569,7 +569,7 @@ def test_the_first_last_try_that_fails_ends_a_close() -> None:
     driver.respond(503)
     assert driver.closed
     assert error_of(last).message == "the client was closed before this could be delivered"
-    assert any("3 events stay in the spool" in line for line in driver.warnings)
+    assert any("3 events of this client stay in the spool" in line for line in driver.warnings)
     assert driver.buffer.stats().oldest is None  # another's to send
     after = SpoolDriver(driver.disk, at=driver.now)
     after.flush()
@@ -1894,7 +1894,7 @@ def test_no_event_is_lost_with_a_client_that_is_abandoned() -> None:
     driver.send_numbers(1)
     driver.buffer.abandon("its loop has ended")
     driver.poll()
-    assert sum("stays in the spool" in line for line in driver.warnings) == 1
+    assert sum("of this client stays in the spool" in line for line in driver.warnings) == 1
     assert not any("not sent" in line for line in driver.warnings)
 
 

@@ -230,7 +230,7 @@ def test_an_exit_in_an_outage_keeps_the_events(
         """,
         world,
     )
-    assert f"1 event stays in the spool {folder}" in err
+    assert f"1 event of this client stays in the spool {folder}" in err
     emulator.heal()
     deliver_rest(emulator, folder)
     assert names(emulator) == {"a": 1}

@@ -138,14 +138,14 @@ class Upkeep:
 
         def done(left: object) -> None:
             if left != 0:
-                events = f"{left} events stay" if isinstance(left, int) else "events stay"
-                them = "them"
+                events = f"{left} events" if isinstance(left, int) else "events"
+                stay, them = "stay", "them"
                 if left == 1:
-                    events, them = "1 event stays", "it"
+                    events, stay, them = "1 event", "stays", "it"
                 place = self._settings.spool or "its directory"
                 self._context.out.warnings.append(
-                    f"{events} in the spool {place}: the next client of this key and address "
-                    f"sends {them}"
+                    f"{events} of this client {stay} in the spool {place}: the next client of this "
+                    f"key and address sends {them}"
                 )
             then()
 

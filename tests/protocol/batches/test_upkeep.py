@@ -38,12 +38,14 @@ def test_warnings_name_the_directory() -> None:
     assert first.warnings[-1].startswith("spool /spool: the files of this client were deleted")
     first.buffer.destroy()
     first.poll()
-    assert first.warnings[-1].startswith("2 events stay in the spool /spool: ")
+    assert first.warnings[-1].startswith("2 events of this client stay in the spool /spool: ")
     second = SpoolDriver()
     second.send_numbers(1)
     second.buffer.destroy()
     second.poll()
-    assert second.warnings[-1].startswith("1 event stays in the spool its directory: ")
+    assert second.warnings[-1].startswith(
+        "1 event of this client stays in the spool its directory: "
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,9 +70,9 @@ def test_logs_of_other_keys_are_counted_once(logs: int, said: str) -> None:
     ("events", "size", "said"),
     [
         (0, 0, []),
-        (1, 0, ["1 event stays in the spool", "sends it"]),
-        (2, 0, ["2 events stay in the spool", "sends them"]),
-        (70, 250_000, ["events stay in the spool", "sends them"]),
+        (1, 0, ["1 event of this client stays in the spool", "sends it"]),
+        (2, 0, ["2 events of this client stay in the spool", "sends them"]),
+        (70, 250_000, ["events of this client stay in the spool", "sends them"]),
     ],
 )
 def test_a_release_counts_what_it_leaves(events: int, size: int, said: list[str]) -> None:
