@@ -37,6 +37,17 @@ Options:
   -h, --help              Show this message and exit.
 """
 
+_ADVICE = {
+    **dict.fromkeys(("--key", "--api-key"), "Did you mean '--client-key'?"),
+    **dict.fromkeys(("--quota", "--rate-limit"), "Did you mean '--daily-quota'?"),
+    "--ttl": "Did you mean '--token-ttl'?",
+    **dict.fromkeys(
+        ("--fail", "--fault", "--status", "--delay", "--latency", "--down"),
+        "Faults are switched on at the page whose address it prints.",
+    ),
+}
+"""For options that it does not have."""
+
 
 class _Parser(argparse.ArgumentParser):
     """Prints help and errors in the form of the other commands, without their extra."""
@@ -45,10 +56,12 @@ class _Parser(argparse.ArgumentParser):
         return _HELP.format(program=self.prog)
 
     def error(self, message: str) -> NoReturn:
+        given = message.replace("=", " ").split()
+        advice = dict.fromkeys(_ADVICE[word] for word in given if word in _ADVICE)
         self.exit(
             2,
             f"Usage: {self.prog} [OPTIONS]\nTry '{self.prog} --help' for help.\n\n"
-            f"Error: {message}\n",
+            f"Error: {'. '.join((message, *advice))}\n",
         )
 
 

@@ -244,7 +244,10 @@ class Emulator(Advised):
         if isinstance(fault, int) and not isinstance(fault, bool):
             fault = Fault(status=fault)
         elif not isinstance(fault, Fault):
-            raise TypeError(f"a fault is a Fault or the number of a status, not {fault!r}")
+            raise TypeError(
+                f"a fault is a Fault or the number of a status, not {fault!r}: such as "
+                "fail(503), or fail(masivo.emulator.Fault(close=True))"
+            )
         if route is not None and route.startswith("/"):
             route = self._desk.api.route(route)
         elif route is not None and route not in METHODS:

@@ -69,7 +69,10 @@ class Fault:
         if self.size is not None and self.size < MIN_SIZE:
             raise ValueError(f"size must be at least {MIN_SIZE}")
         if self.reset not in (None, "before_reading", "after_reading", "after_processing"):
-            raise ValueError(f"there is no reset {self.reset!r}")
+            raise ValueError(
+                f"there is no reset {self.reset!r}: use 'before_reading', 'after_reading' or "
+                "'after_processing'"
+            )
         self._check_one_response()
         self._check_headers()
 

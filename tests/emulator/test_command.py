@@ -153,6 +153,26 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["--key", "k"], "--key k. Did you mean '--client-key'?\n"),
+        (["--quota=3"], "--quota=3. Did you mean '--daily-quota'?\n"),
+        (
+            ["--fail", "503", "--delay", "2"],
+            "2. Faults are switched on at the page whose address it prints.\n",
+        ),
+    ],
+)
+def test_advice_for_guessed_options(
+    arguments: list[str], advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the option that is meant, or the page that does it."""
+    with pytest.raises(SystemExit):
+        main(["emulator", *arguments])
+    assert capsys.readouterr().err.endswith(advice)
+
+
 def test_lines_do_not_run_together(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     """Each request has a line of its own, however many are answered at once."""
     record = _a_record(emulator)

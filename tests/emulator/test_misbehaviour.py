@@ -52,7 +52,9 @@ def test_an_unknown_route(emulator: Emulator, route: str) -> None:
 @pytest.mark.parametrize("fault", ["503", None, True])
 def test_what_is_no_fault(emulator: Emulator, fault: Fault) -> None:
     """Anything but a Fault or a number is an error of the call."""
-    with pytest.raises(TypeError, match="a fault is a Fault or the number of a status"):
+    with pytest.raises(
+        TypeError, match=r"a Fault or the number of a status, not .*: such as fail\(503\)"
+    ):
         emulator.fail(fault)
 
 
