@@ -132,6 +132,13 @@ def _directory(name: str, value: object) -> str | None:
     return path
 
 
+_ARGUMENTS: Final = {
+    "on_error": "a FailedEvent (its event and its error)",
+    "on_activity": "an Activity",
+    "before_send": "the event",
+}
+
+
 def _callback(name: str, value: object) -> Any:
     if value is None:
         return None
@@ -146,7 +153,8 @@ def _callback(name: str, value: object) -> Any:
     try:
         inspect.signature(value).bind(None)
     except TypeError:
-        raise MasivoConfigError(f"{name} must be callable with one argument") from None
+        argument = _ARGUMENTS[name]
+        raise MasivoConfigError(f"{name} must be callable with one argument, {argument}") from None
     except ValueError:  # a built-in function that does not say
         pass
     return value

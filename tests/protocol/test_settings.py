@@ -440,11 +440,18 @@ def test_on_error_is_a_plain_callable(value: object) -> None:
     assert "on_error" in refusal(on_error=value)
 
 
-@pytest.mark.parametrize("name", ["on_error", "on_activity", "before_send"])
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("on_error", "a FailedEvent (its event and its error)"),
+        ("on_activity", "an Activity"),
+        ("before_send", "the event"),
+    ],
+)
 @pytest.mark.parametrize("value", [Callback, Callback.__call__, pow])
-def test_a_callable_takes_one_argument(name: str, value: object) -> None:
-    """Otherwise each call would raise a TypeError."""
-    assert refusal(**{name: value}) == f"{name} must be callable with one argument"
+def test_a_callable_takes_one_argument(name: str, argument: str, value: object) -> None:
+    """Otherwise each call would raise a TypeError; the error says what the argument is."""
+    assert refusal(**{name: value}) == f"{name} must be callable with one argument, {argument}"
 
 
 @pytest.mark.parametrize("value", [None, str, Callback(), functools.partial(str), print, Taking])
