@@ -250,7 +250,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
         self._shut = True
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Leave the block: normally with a flush, by an exception at once."""
+        """Close the client; if an exception leaves the block, abandon it at once."""
         try:
             if kind is None:
                 await self.aclose()

@@ -145,8 +145,8 @@ class MasivoServerKeyError(MasivoAuthError):
 class MasivoNetworkError(MasivoError):
     """No usable response: DNS, connect, TLS, timeout, a broken or malformed response.
 
-    ``status`` is set where the headers had arrived before the response broke off, except those of a
-    2xx with a token: no event was sent then.
+    ``status`` is set if the response broke off after its headers, unless it was a 2xx to an
+    authorization: no event was sent then.
     """
 
     @property

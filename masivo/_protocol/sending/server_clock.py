@@ -32,7 +32,7 @@ class ServerClock:
     wrong: it replaces the estimate.
 
     The engine's clock may stop while the machine sleeps. If the wall clock has advanced without it
-    since the last ``Date``, the wall clock's progress counts until the next.
+    since the last ``Date``, the wall clock is used in its place until the next.
     """
 
     def __init__(self, wall_clock: Clock) -> None:
