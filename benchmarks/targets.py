@@ -371,7 +371,7 @@ def _spool(results: Results) -> list[Row]:
         tail, longest = (figure(results, name, who, each, min) for each in ("p999", "longest"))
         rows += [
             Row(group, f"p99.9 of {what}", "ms", _scaled(tail, 1e3), "<=", 0.25),
-            Row(group, f"longest of {what}", "ms", _scaled(longest, 1e3), "<=", 10.0),
+            Row(group, f"maximum of {what}", "ms", _scaled(longest, 1e3), "<=", 10.0),
         ]
     rows += _spooled_deliveries(results)
     return rows + _backlog(results)
@@ -434,7 +434,7 @@ def _relay(results: Results) -> list[Row]:
         Row(group, "intake", "events/s", get(*taken, "rate")),
         Row(group, "its CPU against storing nothing", "x", cpu, "<=", 6.0),
         Row(group, "intake against a loop over redis-py", "x", bare, ">=", 0.5),
-        Row(group, "latency that a lone connection gets added", "ms", latency, "<=", 3.0),
+        Row(group, "latency added to a lone connection", "ms", latency, "<=", 3.0),
         Row(group, "delivered from Redis, against AsyncClient alone", "x", drained, ">=", 0.6),
         Row(group, "memory in Redis for a byte", "x", get("drained", relay, "memory"), "<=", 1.2),
         Row(group, "through a spool, against AsyncClient with one", "x", through, ">=", 0.5),
