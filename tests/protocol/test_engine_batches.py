@@ -237,8 +237,10 @@ def test_commas_count_for_the_wake_up_at_max_batch_bytes() -> None:
     driver.sign_in()
     driver.send(_event_of(size))
     wakes = driver.wakes
-    for _ in range(300):
+    for _ in range(299):
         driver.buffer.send(_event_of(size))
+    assert driver.wakes == wakes, "these fit"
+    driver.buffer.send(_event_of(size))
     assert driver.wakes > wakes
     driver.poll()
     assert len(driver.batch().body) == limit

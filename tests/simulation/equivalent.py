@@ -73,6 +73,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "what is equal is set to itself": [
         ("sending/server_clock.py", "ServerClock.observe: bound > self._offset: Gt -> GtE"),
     ],
+    "any whole number of seconds before it will do": [
+        ("batches/issued_at.py", "Stamper.stamped: 1.0 + 1"),
+    ],
     "the order alone counts, not where it begins, nor how far apart": [
         ("sending/timers.py", "Timers.__init__: 0 + 1"),
         ("sending/timers.py", "Timers.set: 1 + 1"),
@@ -90,6 +93,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "speed alone: the longer way comes to the same": [
         ("batches/own_log.py", "Own.begin: if log is not self.log: always"),
+        ("batches/queues.py", "InOrder.extend: if self._settled: always"),
         (
             "events/encoding.py",
             "check: if type(brand) is not str and brand is not None: always",

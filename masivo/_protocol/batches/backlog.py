@@ -161,7 +161,7 @@ class Backlog:
         fresh, self._fresh = self._fresh, []
         return fresh
 
-    def gone(self, deliveries: Sequence[Delivery], *, delivered: bool = False) -> None:
+    def gone(self, deliveries: Sequence[Delivery], *, delivered: bool) -> None:
         """Remove events of one log that have their outcome. Those that were not delivered are
         removed in a step of work: after ``on_error`` was called for them."""
         positions = positions_of(deliveries)

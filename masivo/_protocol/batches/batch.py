@@ -72,9 +72,7 @@ class Part(msgspec.Struct):
 class Batch(Attempt):
     """A batch in flight, sent part after part; its customers' later events wait behind it."""
 
-    def __init__(
-        self, taken: Taken, events: list[bytes], trigger: str, offset: float = 0.0
-    ) -> None:
+    def __init__(self, taken: Taken, events: list[bytes], trigger: str, offset: float) -> None:
         super().__init__()
         self.customers: Collection[str] = taken.customers
         part = Part(taken.deliveries, taken.numbers, events, "", offset)
@@ -153,7 +151,8 @@ class Batch(Attempt):
         self.customers = {customer for customer in self.customers if customer not in customers}
         self.note_oldest()
         first = rest[0]
-        batch = Batch(Taken(first.deliveries, first.numbers, customers), [], self.trigger)
+        taken = Taken(first.deliveries, first.numbers, customers)
+        batch = Batch(taken, first.events, self.trigger, first.offset)
         batch.client, batch.guilty = self.client, self.guilty
         batch.parts = deque(rest)
         batch.note_oldest()

@@ -393,10 +393,10 @@ class SpooledOutbox(LeavingOutbox):
     def _part_failed(self, batch: Batch, error: MasivoError, *, rejected: bool = False) -> None:
         if rejected:
             self._upkeep.keep_rejected(batch.part.events, error)
-        self._remove(batch.part)
+        self._remove(batch.part, delivered=False)
         super()._part_failed(batch, error, rejected=rejected)
 
-    def _remove(self, part: Part, *, delivered: bool = False) -> None:
+    def _remove(self, part: Part, *, delivered: bool) -> None:
         """Remove the events of a part from the store, which makes room."""
         self.backlog.gone(part.deliveries, delivered=delivered)
         self.gate.unwritable = False

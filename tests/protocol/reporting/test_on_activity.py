@@ -296,3 +296,13 @@ def test_who_listens_to_a_client_that_is_gone_hears_nothing() -> None:
     buffer.listen(lambda _: None)
     driver.send_numbers(1)
     assert driver.core.listening is False
+
+
+def test_who_listens_to_a_client_that_has_ended_is_forgotten() -> None:
+    """Nothing of it is kept while other clients of the key live on."""
+    driver = Driver()
+    driver.client()
+    driver.buffer.destroy()
+    driver.poll()
+    driver.buffer.listen(lambda activity: None)
+    assert driver.core.listeners == {}
