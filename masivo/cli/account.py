@@ -125,6 +125,8 @@ def _read_key(path: Path) -> Secret:
         raise UsageError(f"cannot read the key from {path}: {reason}") from None
     if not key.reveal():
         raise UsageError(f"{path} is empty: it should hold the CLIENT key")
+    if "MASIVO_API_KEY=" in key.reveal():
+        raise UsageError(f"{path} sets a variable: it should hold the CLIENT key, and nothing else")
     return key
 
 

@@ -433,6 +433,11 @@ def test_a_column_of_a_number_is_a_number(shell: Shell) -> None:
     [
         ("type;customer_id;brand_id", [], "--delimiter ';'"),
         ("type\tcustomer_id\tbrand_id", [], "--delimiter tab"),
+        (
+            "id;price",
+            ["--map", "customer_id=id"],
+            "If that is several columns, add --delimiter ';'",
+        ),
         ("type,customer_id,brand_id", ["--map", "customer_id=customer_id"], "--map type=type"),
         ("id,customer_id", ["--map", "type=id", "--no-brand"], "--map customer_id=customer_id"),
         ("id,price", ["--map", "product.value=price:float"], "A KIND is one of text, number, bool"),

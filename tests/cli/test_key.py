@@ -162,7 +162,13 @@ def test_key_file_of_everybody(shell: Shell, mode: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "is empty"), (b"\xff\xfe", "UTF-8"), (None, "No such file")]
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\xff\xfe", "UTF-8"),
+        (None, "No such file"),
+        (b"MASIVO_API_KEY=s3cret", "it should hold the CLIENT key, and nothing else"),
+    ],
 )
 def test_key_file_of_no_use(shell: Shell, content: bytes | None, said: str) -> None:
     """A file without a key in it is an error that names it."""
@@ -173,6 +179,7 @@ def test_key_file_of_no_use(shell: Shell, content: bytes | None, said: str) -> N
     ended = shell.masivo("check", "--key-file", "key")
     assert ended.code == 2
     assert said in ended.err
+    assert "s3cret" not in ended.err
 
 
 def test_disabled(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,12 +225,9 @@ _REQUIRED: Final = {
 
 def _check_header(header: list[str], columns: list[table.Column], shape: Shape) -> None:
     """Raise UsageError for a header that was probably meant differently."""
-    found = next((each for each in ";\t|," if len(header) == 1 and each in header[0]), None)
-    if found is not None and not shape.rules:  # a rule that names the column means it
-        named = "tab" if found == "\t" else f"'{found}'"
-        raise UsageError(
-            f"the header is one column, {header[0]!r}: if it is several, add --delimiter {named}"
-        )
+    option = table.delimiter_for(header)
+    if option and not shape.rules:  # a rule that names the column means it
+        raise UsageError(f"the header is one column, {header[0]!r}: if it is several, add {option}")
     given = {path for path, _ in parse_assignments(shape.assignments())}
     given |= {column.path for column in columns}
     missing = [name for name in _REQUIRED if (name,) not in given]

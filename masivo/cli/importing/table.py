@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
     from masivo.cli.fields import Path
 
-__all__ = ["LEFT_OVER", "BadRowError", "Column", "find_columns", "parse_map", "to_event"]
+__all__ = [
+    "LEFT_OVER",
+    "BadRowError",
+    "Column",
+    "delimiter_for",
+    "find_columns",
+    "parse_map",
+    "to_event",
+]
 
 LEFT_OVER: Final = "?"
 """In a rejected row: the values that belong to no column."""
@@ -125,6 +133,8 @@ def find_columns(header: Sequence[str], rules: Sequence[str]) -> list[Column]:
 
 def _meant(column: Column, header: Sequence[str]) -> str:
     """Return advice for a rule that names a column which the header does not have."""
+    if option := delimiter_for(header):
+        return f". If that is several columns, add {option}"
     if ":" in column.name:
         return f". A KIND is one of {', '.join(KINDS)}"
     field = ".".join(column.path)
@@ -132,6 +142,14 @@ def _meant(column: Column, header: Sequence[str]) -> str:
         return f". A rule is FIELD=COLUMN: did you mean --map {column.name}={field}?"
     close = get_close_matches(column.name.lower(), [name.lower() for name in header], n=1)
     return "".join(f". Did you mean {name!r}?" for name in header if name.lower() in close)
+
+
+def delimiter_for(header: Sequence[str]) -> str:
+    """Return the option that splits a header of one column into several; empty if none does."""
+    found = next((each for each in ";\t|," if len(header) == 1 and each in header[0]), None)
+    if found is None:
+        return ""
+    return "--delimiter tab" if found == "\t" else f"--delimiter '{found}'"
 
 
 @cache
