@@ -202,6 +202,34 @@ def test_a_wrong_number_is_an_error(masivo_events: MasivoEvents) -> None:
     assert "(13 before)" in message(caught)
 
 
+def test_a_key_of_the_app(masivo_events: MasivoEvents) -> None:
+    """An app with a key of its own is told, once, which key the emulator accepts."""
+    client = masivo.Client("of-the-app")
+    for name in ("c1", "c2"):
+        client.send_analytics_event(event(name))
+    with pytest.raises(AssertionError) as caught:
+        masivo_events.expect_delivered()
+    lines = message(caught)
+    assert lines[-1].startswith("the emulator accepts the key in MASIVO_API_KEY, which Client()")
+    assert sum("the emulator accepts" in line for line in lines) == 1
+
+
+@pytest.mark.masivo_emulator(client_key="of-the-app")
+def test_the_emulator_accepts_a_key_of_the_app(masivo_events: MasivoEvents) -> None:
+    """With the marker that the advice names."""
+    masivo.Client("of-the-app").send_analytics_event(event("c1"))
+    masivo_events.expect_delivered()
+
+
+@pytest.mark.parametrize("name", ["product__sku", "product.sku"])
+def test_a_nested_field_in_one_word(masivo_events: MasivoEvents, name: str) -> None:
+    """The message says how to write it."""
+    masivo.Client().send_analytics_event(event("c1", product={"sku": "A"}))
+    with pytest.raises(AssertionError) as caught:
+        masivo_events.expect({name: "A"})
+    assert f"!= {name}  missing, expected 'A' (write product={{'sku': …}})" in message(caught)
+
+
 def test_what_failed_or_was_never_sent_does_not_count(
     masivo_events: MasivoEvents, masivo_emulator: Emulator
 ) -> None:

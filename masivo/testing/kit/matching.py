@@ -87,10 +87,16 @@ def compare(
         if name in found:
             fields += _compare_value(value, found[name], where)
         else:
-            close = get_close_matches(name, found, n=1, cutoff=0.75)
-            note = f"did you mean {close[0]!r}?" if close else ""
-            fields.append(Field(where, value, MISSING, fits=False, note=note))
+            fields.append(Field(where, value, MISSING, fits=False, note=_meant(name, found)))
     return fields
+
+
+def _meant(name: str, found: Mapping[str, object]) -> str:
+    outer, _, inner = name.replace("__", ".").partition(".")  # as a query of Django has it
+    if inner and _fields(found.get(outer)) is not None:
+        return f"write {outer}={{{inner!r}: …}}"
+    close = get_close_matches(name, found, n=1, cutoff=0.75)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _compare_value(expected: object, found: object, path: str) -> Iterator[Field]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from reprlib import Repr
 from typing import TYPE_CHECKING, Final, cast
+
+from masivo import MasivoAuthError
 
 from .matching import MISSING, Field, compare, nearness
 
@@ -19,6 +22,12 @@ __all__ = ["call", "listing", "nearest", "others"]
 
 _MOST: Final = 10
 """The number of events that are listed, the last ones."""
+
+_KEY: Final = (
+    "the emulator accepts the key in MASIVO_API_KEY, which Client() takes by default; to accept "
+    "another: masivo_emulator(client_key=…) as the test's marker, or masivo_options of a "
+    "MasivoTestCase"
+)
 
 _short = Repr()
 _short.maxstring = _short.maxother = 60
@@ -92,4 +101,8 @@ def others(records: Sequence[Sent]) -> list[str]:
             lines.append(f"failed, and so not counted: {_event(event)}: {kind}: {record.error}")
         elif record.state == "disabled":
             lines.append(f"passed to a disabled client, and so not sent: {_event(event)}")
-    return lines[-_MOST:]
+    refused = any(
+        type(record.error) is MasivoAuthError and record.error.status == HTTPStatus.UNAUTHORIZED
+        for record in records
+    )
+    return lines[-_MOST:] + [_KEY] * refused
