@@ -413,7 +413,8 @@ def close_in_an_outage_leaves_events(run: Run) -> None:
     _left(run, first.events[:1], status=503)
     _left(run, first.events[1:])
     run.failed(first.events[1:], MasivoClosedError)
-    run.equal(len([each for each in run.warnings if "2 events of this client stay" in each]), 1, "warnings")
+    said = [each for each in run.warnings if "2 events of this client stay" in each]
+    run.equal(len(said), 1, "warnings")
     run.always(None)
     second = run.client_with_store(batch_size=1)
     run.equal(second.flush().result(), FlushResult(2, 0), "flush")
