@@ -431,29 +431,7 @@ def _conclude(
 ) -> Exit:
     """Print the result, and how to resume; return the exit code."""
     state = ledger.state
-    code = Exit.EVENTS_REJECTED if state.rejected else Exit.GOOD
-    error: Mapping[str, object] | None = None
-    if ledger.failure is not None:
-        code, error = print_error(ledger.failure, state.base_url), report(ledger.failure)
-        if ledger.probing:
-            terminal.note(
-                "This event was sent alone, as all events so far seem to break rules of the API. "
-                "No other was sent. Add --dry-run to see the problem of each line. To send them "
-                "anyway, resume the import."
-            )
-    elif importer.all_rejected:
-        why = (
-            f"the API rejected all {ledger.rejections:,} events that were sent. It will probably "
-            "reject the others, too, so the import has stopped"
-        )
-        terminal.fail(why)
-        error = describe("MasivoError", why)
-    elif damage is not None:
-        terminal.fail(f"{job.name}: {damage}")
-        code, error = Exit.USAGE, describe("UsageError", f"{job.name}: {damage}")
-    elif importer.interrupted:
-        terminal.note("Interrupted.")
-        code, error = Exit.INTERRUPTED, describe("Interrupted", "interrupted")
+    code, error = _say_why_it_ended(job, ledger, importer, damage)
     if job.as_json:
         result: dict[str, object] = {
             "complete": state.finished,
@@ -482,6 +460,38 @@ def _conclude(
     if not state.finished:
         _say_how_to_resume(job, lines, undone, sent=importer.sent, probed=ledger.probing)
     return code
+
+
+def _say_why_it_ended(
+    job: _Job, ledger: Ledger, importer: Importer, damage: Exception | None
+) -> tuple[Exit, Mapping[str, object] | None]:
+    """Print what ended the import, other than the end of its lines; return the exit code, and the
+    error as JSON."""
+    state = ledger.state
+    code = Exit.EVENTS_REJECTED if state.rejected else Exit.GOOD
+    error: Mapping[str, object] | None = None
+    if ledger.failure is not None:
+        code, error = print_error(ledger.failure, state.base_url), report(ledger.failure)
+        if ledger.probing:
+            terminal.note(
+                "This event was sent alone, as all events so far seem to break rules of the API. "
+                "No other was sent. Add --dry-run to see the problem of each line. To send them "
+                "anyway, resume the import."
+            )
+    elif importer.all_rejected:
+        why = (
+            f"the API rejected all {ledger.rejections:,} events that were sent. It will probably "
+            "reject the others, too, so the import has stopped"
+        )
+        terminal.fail(why)
+        error = describe("MasivoError", why)
+    elif damage is not None:
+        terminal.fail(f"{job.name}: {damage}")
+        code, error = Exit.USAGE, describe("UsageError", f"{job.name}: {damage}")
+    elif importer.interrupted:
+        terminal.note("Interrupted.")
+        code, error = Exit.INTERRUPTED, describe("Interrupted", "interrupted")
+    return code, error
 
 
 def _say_how_to_resume(job: _Job, lines: Lines, undone: int, *, sent: bool, probed: bool) -> None:

@@ -327,21 +327,9 @@ def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[R
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=True,
     )
-    header: list[str] = []
-    while not header:
-        try:
-            header = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise UsageError(f"the header is not CSV: {_reason(error)}") from None
-    if text.damage:
-        raise UsageError(f"the header: {text.damage}")
-    if not quoted and any(len(name) > 1 and name[0] == name[-1] == '"' for name in header):
-        raise UsageError(
-            f"the names in the header are in quotation marks, {', '.join(header)}, which are taken "
-            "for text in a tab-separated file: if they enclose values in this one, add --quote"
-        )
+    header = _read_header(reader, text, quoted=quoted)
+    if not header:
+        return
     columns = table.find_columns(header, shape.rules)
     _check_header(header, columns, shape)
     rules = [table.rule_of(column) for column in columns]
@@ -375,12 +363,42 @@ def _rows(lines: Lines, shape: Shape, done: Callable[[int], bool]) -> Iterator[R
             record.rest = {ROW: {table.LEFT_OVER: ["".join(text.text)]}, MAP: rules}
             yield record
         elif row:
-            values: dict[str, object] = dict(zip(header, row, strict=False))
-            if len(row) > len(header):
-                values[table.LEFT_OVER] = row[len(header) :]
+            values = _values(header, row)
             try:
                 record.event = table.to_event(values, columns)
             except table.BadRowError as error:
                 record.problem = str(error)
                 record.rest = {ROW: values, MAP: rules}
             yield record
+
+
+def _read_header(reader: Iterator[list[str]], text: _TextLines, *, quoted: bool) -> list[str]:
+    """Return the names of the columns; empty if the file has no header.
+
+    Raises:
+        UsageError: the header is damaged, or was probably meant differently.
+    """
+    header: list[str] = []
+    while not header:
+        try:
+            header = next(reader)
+        except StopIteration:
+            return []
+        except csv.Error as error:
+            raise UsageError(f"the header is not CSV: {_reason(error)}") from None
+    if text.damage:
+        raise UsageError(f"the header: {text.damage}")
+    if not quoted and any(len(name) > 1 and name[0] == name[-1] == '"' for name in header):
+        raise UsageError(
+            f"the names in the header are in quotation marks, {', '.join(header)}, which are taken "
+            "for text in a tab-separated file: if they enclose values in this one, add --quote"
+        )
+    return header
+
+
+def _values(header: list[str], row: list[str]) -> dict[str, object]:
+    """Return the values of a row by column, as rejected rows are written."""
+    values: dict[str, object] = dict(zip(header, row, strict=False))
+    if len(row) > len(header):
+        values[table.LEFT_OVER] = row[len(header) :]
+    return values
