@@ -105,7 +105,7 @@ if hasattr(os, "register_at_fork"):
 # ── The end ──────────────────────────────────────────────────────────────────────────────────
 
 
-def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
+def deliver(closing: list[tuple[SessionBase, Buffer]]) -> None:
     """Close clients and wait, as the interpreter exits: all clients together have EXIT_TIMEOUT, and
     after Ctrl-C AT_ONCE, as after any signal whose handler raises (``sys.exit`` on SIGTERM). One
     warning counts the events that got no outcome."""
@@ -113,11 +113,11 @@ def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
     tickets: list[CloseTicket] = []
     with suppress(BaseException):  # of a second signal: nothing more is waited for
         try:
-            _close(clients, tickets, max(0.0, EXIT_TIMEOUT - sum(_spent)))
+            _close(closing, tickets, max(0.0, EXIT_TIMEOUT - sum(_spent)))
         except BaseException:  # noqa: BLE001
-            _close(clients, tickets, AT_ONCE)
+            _close(closing, tickets, AT_ONCE)
     _spent.append(_now() - began)
-    ended = zip(clients, tickets, strict=False)
+    ended = zip(closing, tickets, strict=False)
     left = [buffer.stats() for (_, buffer), ticket in ended if ticket.outcome is None]
     if lost := sum(stats.queued + stats.in_flight for stats in left):
         events = "1 event was" if lost == 1 else f"{lost} events were"
@@ -125,18 +125,18 @@ def deliver(clients: list[tuple[SessionBase, Buffer]]) -> None:
 
 
 def _close(
-    clients: list[tuple[SessionBase, Buffer]], tickets: list[CloseTicket], seconds: float
+    closing: list[tuple[SessionBase, Buffer]], tickets: list[CloseTicket], seconds: float
 ) -> None:
     """Close clients within this many seconds."""
     until = _now() + seconds
-    tickets[:] = [buffer.close(seconds) for _, buffer in clients]
-    for session, _ in clients:
+    tickets[:] = [buffer.close(seconds) for _, buffer in closing]
+    for session, _ in closing:
         session.wake()  # all at once, so that none waits for the ones before it
     # First each gets its share of the time: a slow server must not use up that of the others.
     for turn in (1, 0):
-        for n, (session, _) in enumerate(clients):
+        for n, (session, _) in enumerate(closing):
             left = max(0.0, until - _now())
-            session.finish(tickets[n], left / (1 + turn * (len(clients) - n - 1)))
+            session.finish(tickets[n], left / (1 + turn * (len(closing) - n - 1)))
 
 
 def _log_unclaimed() -> None:
