@@ -339,8 +339,7 @@ def destroy_sends_nothing(run: Run) -> None:
     client = run.client()
     client.get_token().result()
     client.send_numbers(1, 2)
-    flush_free = client.stats().queued
-    run.equal(flush_free, 2, "queued")
+    run.equal(client.stats().queued, 2, "queued")
     client.destroy()
     run.failed(client.events, MasivoClosedError)
     client.raises(MasivoClosedError, event(3))
