@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -74,10 +75,10 @@ def send(
             if as_json:
                 terminal.result_json({"success": False, "error": report(error)})
             code = print_error(error, account.base_url)
-            for text, (path, value) in zip(data, extra, strict=True):
-                if isinstance(value, int | float) and ".".join(path) in error.message:
-                    name, _, digits = text.partition("=")
-                    terminal.note(f"To send {digits} as text, quote it: -d '{name}=\"{digits}\"'")
+            if code is Exit.EVENTS_REJECTED:
+                for text, (path, value) in zip(data, extra, strict=True):
+                    if isinstance(value, int | float) and _names(error.message, ".".join(path)):
+                        _say_how_to_quote(text)
             return code
         except KeyboardInterrupt:
             client.destroy()  # do not wait for the response
@@ -95,6 +96,16 @@ def send(
 
 def _told(_: FailedEvent) -> None:
     """Leave out the client's warning: the command prints the outcome itself."""
+
+
+def _names(message: str, field: str) -> bool:
+    """Return whether a message names this field, and not another whose name has this one in it."""
+    return re.search(rf"\b{re.escape(field)}\b", message) is not None
+
+
+def _say_how_to_quote(assignment: str) -> None:
+    name, _, digits = assignment.partition("=")
+    terminal.note(f"To send {digits} as text, quote it: -d '{name}=\"{digits}\"'")
 
 
 def _check(event: dict[str, object]) -> None:

@@ -132,6 +132,20 @@ def test_digits_that_should_be_text(shell: Shell) -> None:
     assert (ended.code, ended.err) == (0, "")
 
 
+def test_digits_in_an_event_that_fails_for_another_reason(shell: Shell) -> None:
+    """Nothing is said of a number's text where the message only has the letters of its field, or is
+    about the key."""
+    options = ["-d", "product.sku=12", "-d", "n=5"]
+    ended = shell.masivo("send", "T", "--customer", "c", "--no-brand", *options)
+    assert ended.code == 7
+    assert ended.err.count("quote it") == 1
+    shell.emulator.fail(401, route="authorize")
+    ended = shell.masivo("send", "T", "--customer", "c", "--no-brand", "-d", "key=5")
+    assert ended.code == 3
+    assert "API key" in ended.err
+    assert "quote it" not in ended.err
+
+
 def test_json(shell: Shell) -> None:
     """Scripts get one JSON object, of a success and of a failure alike."""
     arguments = ("send", "T", "--customer", "c", "--no-brand", "--json")
