@@ -3,6 +3,7 @@
 Run it: ``uvicorn app:app``, with ``MASIVO_API_KEY`` in the environment.
 """
 
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,6 +13,8 @@ from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
 
 from masivo import AsyncClient, Stats
+
+logging.basicConfig()  # uvicorn shows its own loggers only, and no warning of a lost event
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 Run it: ``gunicorn app:app``, with ``MASIVO_API_KEY`` in the environment.
 """
 
+import logging
 import os
 from dataclasses import asdict
 
@@ -11,6 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from masivo import Client
 
+logging.basicConfig()  # gunicorn shows its own loggers only, and a lost event when a worker ends
 client = Client(brand_id=os.environ.get("SHOP_BRAND", "my-brand"))
 app = Flask(__name__)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
@@ -87,6 +88,26 @@ def test_a_server_that_is_told_to_stop(
         assert counters["queued"] > 0  # else the stop below would show nothing
         server.signal(signal.SIGTERM).ends(code=None)
     assert app.arrived() == list(range(150))
+
+
+@pytest.mark.parametrize(
+    ("framework", "command"),
+    [
+        ("fastapi", "uvicorn app:app --port 8000"),
+        ("flask", GUNICORN),
+        ("django", "uvicorn shop.asgi:application --port 8000"),
+    ],
+)
+def test_a_lost_event_is_in_the_log(
+    shop: Shop, emulator: Emulator, framework: str, command: str
+) -> None:
+    """Of the server, which shows its own loggers only: the application configures logging."""
+    emulator.fail(422, route="events", times=None)
+    app = shop(framework)
+    with app.running(command) as server:
+        app.fill_carts([1])
+        said = server.signal(signal.SIGTERM).ends(code=None)
+    assert re.search("^(WARNING:masivo:)?1 event was not delivered", said, re.MULTILINE), said
 
 
 @pytest.mark.parametrize(
