@@ -2188,3 +2188,18 @@ def test_who_comes_after_an_event_without_room_is_behind_it_at_once() -> None:
     driver.spool.after = lambda: driver.buffer.send(event(1))  # takes the room
     assert error_of(driver.buffer.send(event(2))).spooled
     assert behind == [False, True]
+
+
+def test_a_batch_that_was_noted_is_as_old_as_its_stamps() -> None:
+    """They are what the API sees, whatever the clock said when its events were stored."""
+    date = {"date": "Thu, 01 Jan 2026 00:00:00 GMT"}
+    first = SpoolDriver()
+    first.wall -= 360_000.0
+    first.send_numbers(1)
+    first.flush()
+    first.grant(headers=date)
+    body = first.batch().body
+    driver = killed(first)
+    driver.buffer.use()
+    driver.sign_in(headers=date)
+    assert driver.batch().body == body

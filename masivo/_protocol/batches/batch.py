@@ -41,8 +41,9 @@ class Part(msgspec.Struct):
     """The key under which it is being noted, or was noted."""
     adopted: bool = False
     """True if another process may have sent it already."""
-    well: bool = False
-    """True if the API had just accepted other events when the part was first sent."""
+    well: bool | None = None
+    """True if the API had just accepted other events when the part was first sent; None before
+    that."""
     failures: int = 0
     """The number of failed attempts to deliver it."""
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from masivo._protocol.batches.adoption import SCAN
+from masivo._protocol.batches.adoption import SCAN, Source
 from masivo._protocol.events.form import size
 from masivo._protocol.storage.store import Window
 from masivo.protocol import Delivery, FlushResult, StoreDone, StoreError, StoreWork, unwrap
@@ -365,3 +365,14 @@ def test_logs_of_sixteen_mebibytes_are_counted(
     driver = SpoolDriver()
     monkeypatch.setattr(type(driver.spool), "own", log)
     assert driver.outbox.backlog.left() == left
+
+
+def test_a_read_for_customers_that_return_puts_no_look_off() -> None:
+    """The end of a live log is looked at by its own clock, while they are read from the start."""
+    backlog = LiveDriver(LiveLog()).outbox.backlog
+    source = Source(LiveLog(), [])
+    source.look_at = 5.0
+    backlog._read(source, True, 1, 7.0)
+    assert source.look_at == 5.0
+    backlog._read(source, False, 1, 7.0)
+    assert source.look_at == 8.0
