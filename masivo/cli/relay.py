@@ -148,6 +148,7 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
     """
     if context.invoked_subcommand is not None:
         return None
+    redis = _one_of(given)  # before a prompt for the key
     account = find_account(given["base_url"], given["key_file"])
     listener = _bound(given["host"], given["port"], behind_proxy=given["behind_proxy"])
     with listener:
@@ -156,7 +157,7 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
         _log_to_stderr()
         _allow_files()
         with _explained():
-            return asyncio.run(_run(given, account, keys, listener))
+            return asyncio.run(_run(given, redis, account, keys, listener))
 
 
 # ── Before it runs ───────────────────────────────────────────────────────────────────────────
@@ -235,7 +236,11 @@ def _allow_files() -> None:
 
 
 async def _run(
-    given: dict[str, Any], account: Account, keys: list[Secret], listener: socket.socket
+    given: dict[str, Any],
+    redis: Secret | None,
+    account: Account,
+    keys: list[Secret],
+    listener: socket.socket,
 ) -> Exit:
     from masivo.relay.metrics import Metrics
     from masivo.relay.service import Relay
@@ -249,7 +254,7 @@ async def _run(
         "max_wait": given["max_wait"],
     }
     settings = configure(account.key, environ=os.environ, **client)
-    running = Relay(_store(given, account, metrics, client), settings, keys, metrics)
+    running = Relay(_store(given, redis, account, metrics, client), settings, keys, metrics)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP is, by nohup
@@ -265,7 +270,11 @@ async def _run(
 
 
 def _store(
-    given: dict[str, Any], account: Account, metrics: Metrics, client: ClientOptions
+    given: dict[str, Any],
+    redis: Secret | None,
+    account: Account,
+    metrics: Metrics,
+    client: ClientOptions,
 ) -> RelayStore:
     """The store that was asked for.
 
@@ -273,7 +282,6 @@ def _store(
         MasivoConfigError: an option is wrong.
         RelayError: the URL is.
     """
-    redis = _one_of(given)
     if redis is None:
         from masivo.relay.on_spool import SpoolStore
 

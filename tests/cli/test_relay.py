@@ -163,6 +163,16 @@ def test_what_cannot_work_is_refused_with_a_way_out(
     assert not (shell.folder / "a").exists()
 
 
+def test_a_store_that_cannot_work_is_refused_before_the_key_is_asked_for(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody types a key for a command that cannot run."""
+    monkeypatch.delenv("MASIVO_API_KEY")
+    ended = shell.masivo("relay", "--spool", "a", "--redis", "redis://b")
+    assert ended.code == 2
+    assert "cannot be combined" in ended.err
+
+
 def test_keys_of_which_there_are_none_are_refused(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
