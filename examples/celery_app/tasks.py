@@ -28,7 +28,7 @@ def close_client(**_: object) -> None:
 
 @app.task
 def add_to_cart(customer_id: str, sku: str) -> None:
-    """Report an item, and be done: the event goes out with a batch, later."""
+    """Report an item. The event is sent later, with a batch."""
     client.send_analytics_event(
         {
             "type": "ADD_TO_CART",

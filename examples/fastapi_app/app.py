@@ -19,7 +19,7 @@ logging.basicConfig()  # uvicorn shows its own loggers only, and no warning of a
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, AsyncClient], None]:
-    """One client for as long as the application runs; leaving the block delivers the rest."""
+    """One client for as long as the application runs; leaving the block delivers its events."""
     async with AsyncClient(brand_id=os.environ.get("SHOP_BRAND", "my-brand")) as client:
         yield {"masivo": client}
 

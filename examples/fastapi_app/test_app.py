@@ -19,7 +19,7 @@ def test_a_cart_is_reported(masivo_events: MasivoEvents) -> None:
 
 
 def test_an_outage(masivo_emulator: Emulator) -> None:
-    """Leaving the block ends the lifespan, which delivers the rest."""
+    """Leaving the block ends the lifespan, which delivers the events."""
     masivo_emulator.fail(503, route="events")
     with TestClient(app) as http:
         http.post("/cart", json=ITEM)
@@ -47,7 +47,7 @@ def test_carts_are_delivered(masivo_events: MasivoEvents) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_in_an_async_test(masivo_events: MasivoEvents) -> None:
-    """httpx runs no lifespan, and passes no state: the test does both."""
+    """httpx neither runs the lifespan nor passes its state, so the test does."""
     async with lifespan(app) as state:
         app.dependency_overrides[masivo_client] = lambda: state["masivo"]
         transport = httpx.ASGITransport(app)

@@ -16,13 +16,13 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Django, and beside it the server's start and stop."""
+    """Django, and the server's start and stop."""
     if scope["type"] != "lifespan":
         return await django(scope, receive, send)
     while True:
         message = await receive()
         if message["type"] == "lifespan.shutdown":
-            client.close()  # delivers the rest
+            client.close()  # delivers what is buffered
         await send({"type": message["type"] + ".complete"})
         if message["type"] == "lifespan.shutdown":
             return None

@@ -18,7 +18,7 @@ class CartTest(MasivoTestCase, SimpleTestCase):
         self.masivo_events.expect(type="ADD_TO_CART", product={"sku": "SKU-1", "amount": 1})
 
     def test_an_outage(self) -> None:
-        """A batch that the API does not take is sent again."""
+        """A batch to which the API responds 503 is sent again."""
         self.masivo_emulator.fail(503, route="events")
         self.client.post("/cart", ITEM, content_type="application/json")
         client.flush()

@@ -1,4 +1,4 @@
-"""What the shop answers."""
+"""The shop's views."""
 
 import json
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from .tracking import client
 @csrf_exempt  # for the example's curl; a page of the shop would send a CSRF token
 @require_POST
 def add_to_cart(request: HttpRequest) -> JsonResponse:
-    """Report an item. Sending never waits, so an ``async def`` view would say the same."""
+    """Report an item. Sending never waits, so an ``async def`` view may do the same."""
     item = json.loads(request.body)
     client.send_analytics_event(
         {

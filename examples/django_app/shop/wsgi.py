@@ -1,4 +1,4 @@
-"""The shop for WSGI servers: the client delivers the rest when the process ends."""
+"""The shop for WSGI servers: the client delivers what is buffered when the process ends."""
 
 import os
 

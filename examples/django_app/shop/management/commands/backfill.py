@@ -46,12 +46,12 @@ class Command(BaseCommand):
                         "metadata": {"order": number},
                     }
                 )
-                if row % 1000 == 0:  # then wait for the outcome of all so far
+                if row % 1000 == 0:  # wait for the outcome of all events so far
                     if client.flush().failed:
                         break
                     sent = number
                     self.stdout.write(f"{client.stats().delivered} delivered, up to {sent}")
-        stats = client.stats()  # leaving the block has delivered the rest
+        stats = client.stats()  # leaving the block has flushed the client
         self.stdout.write(f"{stats.delivered} delivered, {stats.failed} failed")
         if failures:
             raise CommandError(f"{failures[0].error}. Continue with --after {sent}")
