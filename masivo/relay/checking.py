@@ -110,9 +110,8 @@ class Check:
             TooManyError: it holds too many.
             BadEventsError: some are bad.
         """
-        if b"\n" in body or b"\r" in body:  # which JSON has between tokens alone
-            body = body.translate(_ONE_LINE)
         raws = self._split(body)
+        has_lines = b"\n" in body or b"\r" in body
         reserved, doubtful, stamped = self._reserved, self._doubtful, self._stamped
         earliest, latest = self._period(now)
         limit = self._longest
@@ -145,6 +144,8 @@ class Check:
                     self._check_time(at, now)
                 if len(encoded) > short and size(encoded) > limit:
                     raise too_long(encoded, limit)
+                if has_lines:  # between tokens: in a text, one is refused above
+                    encoded = encoded.translate(_ONE_LINE)
                 events.append((encoded, customer))
             except _FAULTS as error:
                 problems.append(f"events[{place}]: {_explained(error)}")

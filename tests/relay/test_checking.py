@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -146,6 +147,19 @@ def test_an_event_is_judged_in_the_same_way_among_others(texts: list[str]) -> No
             events.append(event)
         together = _result(check.events, begin + b",".join(events) + end)
         assert together == ((problems, len(events)) if problems else kept)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_an_end_of_a_line_is_a_space_between_tokens_and_no_json_in_a_text(end: str) -> None:
+    """An event is one line, and no text in it is altered for that."""
+    event = f'{{{end}"type":"VIEW","customer_id":"c",{end}"brand_id":null}}'
+    kept = LARGE.events(f'{{"events":{end}[{event}{end}]}}'.encode(), NOW)
+    space = " " * len(end)
+    assert kept == [
+        (f'{space}"type":"VIEW","customer_id":"c",{space}"brand_id":null}}'.encode(), "c")
+    ]
+    with pytest.raises(MalformedError, match="invalid character"):
+        LARGE.events(f'{{"events":[{event.replace("VIEW", f"A{end}B")}]}}'.encode(), NOW)
 
 
 @given(
