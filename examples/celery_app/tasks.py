@@ -22,7 +22,7 @@ client = Client(brand_id=os.environ.get("SHOP_BRAND", "my-brand"))
 
 @worker_process_shutdown.connect
 def close_client(**_: object) -> None:
-    """Deliver what is buffered when a prefork worker ends: it runs no exit handler."""
+    """Deliver what is buffered when a prefork worker ends, as it runs no exit handler."""
     client.close()
 
 

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from masivo import Client
 
-logging.basicConfig()  # gunicorn shows its own loggers only, and a lost event when a worker ends
+logging.basicConfig()  # without this, a lost event shows only when a worker ends
 client = Client(brand_id=os.environ.get("SHOP_BRAND", "my-brand"))
 app = Flask(__name__)
 
