@@ -83,7 +83,9 @@ DEFECTS: Final[dict[str, Defect]] = {
     "a batch is sent without a note": becomes(SpooledOutbox, "_note", _send_without_a_note),
     "a half is sent without a note": around(SpooledOutbox, "_prepare", _halves_go_without_a_note),
     "an event is removed when it is sent": before(
-        SpooledOutbox, "_send", lambda self, of, *_: self.backlog.gone(of.part.deliveries)
+        SpooledOutbox,
+        "_send",
+        lambda self, of, *_: self.backlog.gone(of.part.deliveries, delivered=False),
     ),
     "what was delivered is not removed": becomes(Backlog, "_remove_own", nothing),
     "what was adopted and delivered is not removed": becomes(Log, "remove", nothing),
