@@ -40,10 +40,10 @@ class ClientBase(Advised, NotCopied, Generic[H]):
     Args:
         api_key: the CLIENT key; default: the environment's ``MASIVO_API_KEY``.
         brand_id: filled into events that have a ``platform`` and no ``brand_id``; default: none.
-        base_url: where the API is; default: the environment's ``MASIVO_BASE_URL``, else the
-            public endpoint. ``http`` for a loopback host only; for such a host the environment's
-            proxies are ignored.
-        batch_size: the events of a full batch; a batch is sent when this many are buffered.
+        base_url: the address of the API; default: the environment's ``MASIVO_BASE_URL``, else the
+            public endpoint. ``http`` is accepted for a loopback host only; for such a host the
+            environment's proxies are ignored.
+        batch_size: the most events in a batch; a batch is sent when this many are buffered.
             Default 100.
         idle_timeout: buffered events are sent when no event has come for this many seconds.
             Default 30.
@@ -52,16 +52,15 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         await_linger: buffered events are sent this many seconds after a caller began to wait for
             the outcome of one of them. Default 0.05; None: waiting sends nothing.
         refresh_interval: seconds between renewals of the token; default 300. The shortest among
-            the clients of a key counts. None: only shortly before the token's own expiry.
+            the clients of a key counts. None: only shortly before the token expires.
         timeout: seconds for one whole request, from connecting to the last byte. Default 10.
-        max_retries: how often a batch is retried after no usable response or 408, 429, 500, 502,
-            503 or 504. Default 4; 0: never.
+        max_retries: how often a batch is retried after no usable response, or a status 408, 429,
+            500, 502, 503 or 504. Default 4; 0: never.
         max_in_flight: how many batches may be in flight at once. Default 1: order is kept for
             the whole client. Above 1, or with a spool, it is kept for each customer.
-        max_queue: how many events the client holds at most, those in flight included. Past it,
-            deliveries fail with MasivoQueueFullError. Default 100,000.
-        max_queue_bytes: how many bytes of encoded events the client holds at most, likewise.
-            Default 64 MiB.
+        max_queue: how many events the client holds at most, those in flight included. The
+            deliveries of further events fail with MasivoQueueFullError. Default 100,000.
+        max_queue_bytes: how many bytes these events, once encoded, have at most. Default 64 MiB.
         max_event_bytes: the largest event, in bytes. Default 256 KiB.
         max_batch_bytes: the largest body of a batch, in bytes. Default 4 MiB.
         isolate_rejected: whether a batch that was rejected with 400, 413 or 422 is halved until
@@ -69,10 +68,10 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         on_error: called with a FailedEvent, once for each accepted event that finally fails, on the
             package's own thread or in the client's loop. It must not wait for the client. Default:
             none.
-        on_activity: called where ``on_error`` is, with a small value (Activity) for each step of
-            the client's work, one call at a time and in order. It must not wait for the client.
-            Default: none.
-        before_send: called with a copy of each event, in the call to send, before the event is
+        on_activity: called in the same place as ``on_error``, with a small value (Activity) for
+            each step of the client's work, one call at a time and in order. It must not wait for
+            the client. Default: none.
+        before_send: called with a copy of each event, during the call to send, before the event is
             checked. The mapping that it returns is sent in the event's place; None drops the event.
             If it raises an Exception, the call raises a MasivoValidationError. It also runs in
             signal handlers and finalizers that send, so it must take no lock. Default: none.
@@ -81,7 +80,7 @@ class ClientBase(Advised, NotCopied, Generic[H]):
             own connections.
         spool: a directory in which accepted events are kept until they have their outcome, so that
             they outlive the process; default: the environment's ``MASIVO_SPOOL``, else none.
-        spool_max_bytes: the most bytes of this client's events in it. Default 1 GiB.
+        spool_max_bytes: the most bytes of this client's events in the spool. Default 1 GiB.
         enabled: whether events are sent; False: they are validated, and nothing is sent (as with
             ``MASIVO_DISABLED=1``). Default True.
         api: choices that the vendor does not document; see Api.

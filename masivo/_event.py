@@ -42,10 +42,10 @@ class _Fields(TypedDict, total=False):
     customer_id: Required[str]
     """The customer."""
     brand_id: str | None
-    """The brand; None where none applies. May be left out where the event has a
-    ``platform`` and the client a default."""
+    """The brand; None where no brand applies. May be missing if the event has a ``platform`` and
+    the client has a default ``brand_id``."""
     platform: str
-    """The platform that it happened on."""
+    """The platform on which the event happened."""
     order: Mapping[str, object]
     """``purchase_id``, ``value``, ``products``, and so on."""
     product: Mapping[str, object]
@@ -63,7 +63,7 @@ class _Fields(TypedDict, total=False):
     metadata: Mapping[str, object]
     """Anything of your own."""
     issued_at: Moment
-    """The time at which it happened, as an aware datetime or ISO 8601 text: at most 72 hours ago,
+    """The time of the event, as an aware datetime or ISO 8601 text: at most 72 hours ago,
     not in the future. Stamped if absent."""
 
 

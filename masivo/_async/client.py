@@ -37,7 +37,8 @@ class AsyncDelivery(protocol.Delivery, Advised, gc=False, eq=False):
 
     Awaiting returns the SendEventResult or raises the MasivoError that ended the event. Cancelling
     a waiter affects neither the event nor other waiters. After ``await_linger`` seconds everything
-    in the buffer is sent, as by a flush: to await one event after another costs one request each.
+    in the buffer is sent, as by a flush. So awaiting one event after another costs one request for
+    each.
     """
 
     def __await__(self) -> Generator[object, None, SendEventResult]:
@@ -50,7 +51,7 @@ class AsyncDelivery(protocol.Delivery, Advised, gc=False, eq=False):
         return unwrap(await self._wait())
 
     async def exception(self) -> MasivoError | None:
-        """Wait for the outcome; return the error, or None if the event was delivered."""
+        """Wait for the outcome; return the error, or None if the event did not fail."""
         outcome = await self._wait()
         return outcome.error.copy() if isinstance(outcome, Failed) else None
 
@@ -160,9 +161,9 @@ class LoopClient(ClientBase[AsyncHttpClient]):
                 During the call no other thread may change a dict or list in it.
 
         Returns:
-            The event's delivery, which gives its outcome. It has already failed with
-            MasivoQueueFullError if the buffer was full (``spooled``: the event is on disk). You may
-            drop it: an unclaimed failure is logged.
+            The event's delivery, which gives the event's outcome. If the buffer was full, the
+            delivery has already failed with MasivoQueueFullError (if that error is ``spooled``, the
+            event is kept on disk). You may drop the delivery: an unclaimed failure is logged.
 
         Raises:
             MasivoValidationError: the event is invalid; the message says where and why.
@@ -179,11 +180,11 @@ class LoopClient(ClientBase[AsyncHttpClient]):
             timeout: seconds; None for as long as it takes.
 
         Returns:
-            How many events were delivered, failed and were left in the spool since the previous
-            flush; concurrent flushes count the same events.
+            The numbers of events that, since the previous flush, were delivered, failed, or stayed
+            in the spool; concurrent flushes count the same events.
 
         Raises:
-            TimeoutError: not all have an outcome yet; they stay pending.
+            TimeoutError: some events have no outcome yet; these stay pending.
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
@@ -192,8 +193,8 @@ class LoopClient(ClientBase[AsyncHttpClient]):
 
     @_checked_at_call
     async def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; meanwhile batches need no trigger. With a
-        spool, wait until the spool has room.
+        """Wait until the buffer has room for a batch; until then, batches are sent without another
+        trigger. With a spool, wait until the spool has room.
 
         For a producer that should wait instead of getting a MasivoQueueFullError.
 
@@ -209,7 +210,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
 
     @_checked_at_call
     async def get_token(self, timeout: float | None = None) -> str:
-        """Return the current bearer token; authorizes first if need be. For your own requests.
+        """Return the bearer token, for your own requests. Authorizes first if there is none.
 
         Args:
             timeout: seconds; None for as long as it takes.
@@ -228,12 +229,13 @@ class LoopClient(ClientBase[AsyncHttpClient]):
 
     @_checked_at_call
     async def aclose(self, timeout: float | None = 10.0) -> None:
-        """Flush, then release everything. May be called more than once; ``async with`` calls it.
+        """Flush, then release everything. May be called more than once; leaving ``async with``
+        calls it.
 
         Args:
-            timeout: seconds for all of it. Waits for retries are cut short for one last try; events
-                that are still undelivered fail with MasivoClosedError. None: as long as the retries
-                take.
+            timeout: seconds for the whole close. A wait for a retry is cut short for one last try.
+                Events that are not delivered in time fail with MasivoClosedError. None: as long as
+                the retries take.
 
         Raises:
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.

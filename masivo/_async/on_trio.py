@@ -120,8 +120,8 @@ def _current_token() -> trio.lowlevel.TrioToken | None:
 class TrioClient(LoopClient):
     """Sends events from trio: ``async with TrioClient(...) as client``.
 
-    It owns a nursery, so it must be entered, and left in the task that entered it. Clients of the
-    same ``api_key`` in a run share one token.
+    The client owns a nursery, so its block must be entered, and left in the same task. Clients of
+    the same ``api_key`` in a trio run share one token.
     """
 
     _manager: AbstractAsyncContextManager[trio.Nursery] | None = None

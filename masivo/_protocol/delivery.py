@@ -189,7 +189,7 @@ class Origin(NotCopied):
 
 
 class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
-    """The handle of one event, which gives its outcome.
+    """The handle of one event, which gives the event's outcome.
 
     Drivers derive from it to add waiting in their world.
     """
@@ -198,11 +198,11 @@ class Delivery(NotCopied, msgspec.Struct, gc=False, eq=False, weakref=False):
     """The event (``masivo/_protocol/events/form.py`` describes its form); empty once it has an
     outcome."""
     at: float
-    """The time at which it was accepted, on the engine's clock."""
+    """The time at which the event was accepted, on the engine's clock."""
     customer: str
-    """Its customer, where order is kept per customer; else empty."""
+    """The event's customer, if order is kept per customer; else empty."""
     buffer: Origin | None
-    """The client that it belongs to; None once a failure was claimed."""
+    """The client that the event belongs to; None once a failure was claimed."""
     outcome: Outcome | None = None
     """Its outcome; None until it has one. Set by ``Engine.poll``, read by everyone."""
     position: int | None = None

@@ -54,15 +54,14 @@ def no_attribute(owner: object, name: str, meant: Mapping[str, str]) -> Attribut
 
 
 class MasivoError(Exception):
-    """The root of all errors of the package, and the error for a response with an error status, or
-    one that is not JSON.
+    """The root of all errors of the package, and the error for a response that has an error status
+    or is not JSON.
 
     Attributes:
-        message: what happened; for a response of the API its ``error``, else its ``message``, else
-            the package's own text.
-        status: the HTTP status, or None where there was no response.
-        details: the ``details`` of the response where it has them, else its parsed body, else its
-            text, else None.
+        message: what happened: the ``error`` of the API's response, else its ``message``, else the
+            package's own text.
+        status: the HTTP status, or None if there was no response.
+        details: the ``details`` of the response, else its parsed body, else its text, else None.
         spooled: True if the event is kept on disk and will be sent later: do not send it again.
     """
 
@@ -87,9 +86,9 @@ class MasivoError(Exception):
 
     @property
     def retryable(self) -> bool:
-        """True where sending the same event again later may help: statuses 408, 429 and 5xx, no
-        usable response, a refused key, a full buffer, a closed client. False once the headers of a
-        2xx had arrived, as the event may have been accepted; and where it is ``spooled``."""
+        """True if sending the same event again later may help: after no usable response, 408, 429
+        or 5xx, and for a refused key, a full buffer or a closed client. False if the headers of a
+        2xx had arrived, as the event may have been accepted, and if the error is ``spooled``."""
         return not self.spooled and self._may_be_retried
 
     @property
@@ -130,7 +129,7 @@ def _rebuild(
 
 
 class MasivoAuthError(MasivoError):
-    """Authorization failed, or a request got a second 401, with a fresh token."""
+    """Authorization failed, or a batch that was sent again with a fresh token got a second 401."""
 
     @property
     def _may_be_retried(self) -> bool:
@@ -145,8 +144,8 @@ class MasivoServerKeyError(MasivoAuthError):
 class MasivoNetworkError(MasivoError):
     """No usable response: DNS, connect, TLS, timeout, a broken or malformed response.
 
-    ``status`` is set if the response broke off after its headers, unless it was a 2xx to an
-    authorization: no event was sent then.
+    ``status`` is set if the response broke off after its headers. For an authorization that got a
+    2xx it is None all the same, as no event was sent.
     """
 
     @property
@@ -165,8 +164,8 @@ class MasivoConfigError(MasivoError, ValueError):
 
 
 class MasivoQueueFullError(MasivoError):
-    """The buffer was full (``max_queue`` events or ``max_queue_bytes`` bytes), or the spool or its
-    disk; the message says which."""
+    """The buffer (``max_queue`` events or ``max_queue_bytes`` bytes), the spool or its disk was
+    full; the message says which."""
 
     @property
     def _may_be_retried(self) -> bool:

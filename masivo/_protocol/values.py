@@ -188,7 +188,7 @@ class _Value:
 
 @dataclass(frozen=True, slots=True)
 class SendEventResult(_Value):
-    """The outcome of an event that did not fail; the events of a batch share one."""
+    """The outcome of an event that did not fail; the events of a batch share one object."""
 
     success: bool
     """True for a 2xx; False only where nothing was sent: the client is disabled, or ``before_send``
@@ -202,13 +202,13 @@ class SendEventResult(_Value):
 
 @dataclass(frozen=True, slots=True)
 class FlushResult(_Value):
-    """The outcomes of the events that a ``flush`` waited for, and of those that ended since the
-    previous flush. Concurrent flushes, from several threads or tasks, count the same events."""
+    """The counts of the events that ended since the previous flush, including all that this flush
+    waited for. Concurrent flushes, from several threads or tasks, count the same events."""
 
     delivered: int
     """The number of events that the API accepted."""
     failed: int
-    """The number of events that ended with an error, and are not kept."""
+    """The number of events that ended with an error, and are not kept in a spool."""
     spooled: int = 0
     """The number of events that could not be delivered now, and stay in the spool: they are sent
     later."""
@@ -216,7 +216,7 @@ class FlushResult(_Value):
 
 @dataclass(frozen=True, slots=True)
 class Stats(_Value):
-    """A snapshot of a client's counters; all but the last four only ever grow.
+    """A snapshot of a client's counters; all except the last four only grow.
 
     Each event of the client is counted once: ``accepted + adopted`` is ``delivered + failed +
     queued + in_flight + spooled``.
@@ -229,7 +229,7 @@ class Stats(_Value):
     failed: int
     """Accepted events that ended with an error, and are not kept in a spool."""
     overflowed: int
-    """Events not accepted because the buffer was full, or the spool or its disk."""
+    """Events not accepted because the buffer, the spool or its disk was full."""
     dropped: int
     """Events that ``before_send`` dropped."""
     adopted: int
@@ -258,7 +258,7 @@ class FailedEvent(_Value):
     """The event as it was sent, with its ``issued_at`` (stamped now if it was never in a batch), so
     that it can be sent again later as it is."""
     error: MasivoError
-    """Why it failed."""
+    """The error that ended the event."""
 
 
 OnError: TypeAlias = Callable[[FailedEvent], object]

@@ -24,25 +24,25 @@ __all__ = ["Client", "Delivery"]
 
 
 class Delivery(protocol.Delivery, Advised, gc=False, eq=False):
-    """The handle of one event, which gives its outcome."""
+    """The handle of one event, which gives the event's outcome."""
 
     def result(self, timeout: float | None = None) -> SendEventResult:
         """Wait for the outcome. After ``await_linger`` seconds everything in the buffer is sent, as
-        by a flush: to wait for one event after another costs one request each.
+        by a flush. So waiting for one event after another costs one request for each.
 
         Args:
             timeout: seconds; None for as long as it takes; 0: do not wait.
 
         Raises:
-            MasivoError: the event failed; the class says how.
+            MasivoError: the event failed; the class of the error says why.
             TimeoutError: there is no outcome yet; the event stays pending.
             RuntimeError: called from ``on_error`` or ``on_activity`` while there is no outcome.
         """
         return unwrap(self._wait(timeout))
 
     def exception(self, timeout: float | None = None) -> MasivoError | None:
-        """Wait for the outcome; return the error, or None if the event was delivered. Raises like
-        ``result``."""
+        """Wait for the outcome; return the error, or None if the event did not fail. Raises
+        TimeoutError and RuntimeError where ``result`` does."""
         outcome = self._wait(timeout)
         return outcome.error.copy() if isinstance(outcome, Failed) else None
 
@@ -107,9 +107,9 @@ class Client(ClientBase[HttpClient]):
                 During the call no other thread may change a dict or list in it.
 
         Returns:
-            The event's delivery, which gives its outcome. It has already failed with
-            MasivoQueueFullError if the buffer was full (``spooled``: the event is on disk). You may
-            drop it: an unclaimed failure is logged.
+            The event's delivery, which gives the event's outcome. If the buffer was full, the
+            delivery has already failed with MasivoQueueFullError (if that error is ``spooled``, the
+            event is kept on disk). You may drop the delivery: an unclaimed failure is logged.
 
         Raises:
             MasivoValidationError: the event is invalid; the message says where and why.
@@ -127,11 +127,11 @@ class Client(ClientBase[HttpClient]):
             timeout: seconds; None for as long as it takes.
 
         Returns:
-            How many events were delivered, failed and were left in the spool since the previous
-            flush; concurrent flushes count the same events.
+            The numbers of events that, since the previous flush, were delivered, failed, or stayed
+            in the spool; concurrent flushes count the same events.
 
         Raises:
-            TimeoutError: not all have an outcome yet; they stay pending.
+            TimeoutError: some events have no outcome yet; these stay pending.
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``.
         """
@@ -139,8 +139,8 @@ class Client(ClientBase[HttpClient]):
         return cast("FlushResult", self._wait(self._here().flush(), timeout, what))
 
     def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; meanwhile batches need no trigger. With a
-        spool, wait until the spool has room.
+        """Wait until the buffer has room for a batch; until then, batches are sent without another
+        trigger. With a spool, wait until the spool has room.
 
         For a producer that should wait instead of getting a MasivoQueueFullError.
 
@@ -155,7 +155,7 @@ class Client(ClientBase[HttpClient]):
         self._wait(self._here().drain(), timeout, "the buffer has no room yet")
 
     def get_token(self, timeout: float | None = None) -> str:
-        """Return the current bearer token; authorizes first if need be. For your own requests.
+        """Return the bearer token, for your own requests. Authorizes first if there is none.
 
         Args:
             timeout: seconds; None for as long as it takes.
@@ -172,13 +172,13 @@ class Client(ClientBase[HttpClient]):
         return cast("str", self._wait(self._here().token(), timeout, "there is no token yet"))
 
     def close(self, timeout: float | None = 10.0) -> None:
-        """Flush, then release everything. May be called more than once; ``with`` calls it.
+        """Flush, then release everything. May be called more than once; leaving ``with`` calls it.
 
         Args:
-            timeout: seconds for all of it; calls of ``on_error`` for events that fail at its end
-                may take 0.2 s more. Waits for retries are cut short for one last try; events that
-                are still undelivered fail with MasivoClosedError. None: as long as the retries
-                take.
+            timeout: seconds for the whole close; calling ``on_error`` for events that fail when the
+                time is up may take 0.2 s more. A wait for a retry is cut short for one last try.
+                Events that are not delivered in time fail with MasivoClosedError. None: as long as
+                the retries take.
 
         Raises:
             RuntimeError: called from ``on_error`` or ``on_activity``.

@@ -67,10 +67,10 @@ class Api:
     reserved_types: frozenset[str] = RESERVED_TYPES
     """Event types that only a SERVER key may send."""
     stamp_issued_at: bool = True
-    """True: events without ``issued_at`` get one, from the server's clock."""
+    """True: an event without ``issued_at`` gets the time of the call, by the server's clock."""
     max_age: float | None = 259_200.0
-    """The age of an event by its ``issued_at``, in seconds (72 h), past which the API rejects it: a
-    client with a spool does not send it. None: no limit."""
+    """The age in seconds (72 h), counted from ``issued_at``, past which the API rejects an event: a
+    client with a spool does not send such an event. None: no limit."""
     is_server_key_refusal: Callable[[int, Json], bool] = field(default=_says_server, repr=False)
     """Takes the status and the body of a failed authorization; returns True if a SERVER key was
     used."""
