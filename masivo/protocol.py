@@ -4,28 +4,29 @@ The core is a state machine that does no I/O. It needs you for three things: to 
 requests (HTTP, and work on a store if you give it one), to poll it at the time that it names, and
 to hand outcomes to waiters. How to call it:
 
-1. Make one ``Engine`` per ``Account``, with your clock and a ``wake`` function. Attach each
-   client of the account with ``Engine.attach``, which gives its ``Buffer``; ``configure``
-   makes the settings. Clients share a token by sharing an engine.
+1. Make one ``Engine`` per ``Account``, with your clock and a ``wake`` function. Attach each client
+   of the account with ``Engine.attach``, which gives its ``Buffer``; ``configure`` makes the
+   settings. Clients share a token by sharing an engine.
 2. Feed inputs: ``buffer.send(event)``, ``buffer.flush()``, ``buffer.drain()``, ``buffer.token()``,
    ``buffer.close(timeout)``, ``buffer.destroy()``, ``buffer.cancel(ticket)`` (for a flush or a
-   drain that was given up); ``engine.hand_back(id, result)``. They never wait and may come from
-   anywhere, a signal handler or a finalizer included. ``send`` calls ``wake`` when a poll is
+   drain that was given up); ``engine.hand_back(id, result)``. These calls never wait, and may come
+   from anywhere, a signal handler or a finalizer included. ``send`` calls ``wake`` when a poll is
    needed; after any other input, poll.
-3. Call ``Engine.poll``, in one place at a time. It returns an ``Output``, once.
-4. Start its ``requests``. Each must come back by ``hand_back``, once, as a ``Response`` of whatever
-   status, or as a ``Failure``, whatever your HTTP library raises: an exception that slips past is
-   an event that hangs. Send the headers as they are; never follow a redirect; read at most
-   ``MAX_BODY`` bytes (``read_body`` takes gzip off); bound each by ``request.timeout``, from
-   connecting to last byte. If a response breaks off after its headers, give its status to the
-   Failure: after a 2xx the batch is not sent again. Call ``Engine.do_work`` with each of its
-   ``storage``, on a thread that may block; it hands the result back. There is none unless you give
-   a ``store`` to ``Engine.attach``, such as ``masivo.spool.Spool``.
+3. Call ``Engine.poll``, never twice at the same time. It returns an ``Output``: all that is due,
+   and nothing twice.
+4. Start the output's ``requests``. Hand back one result for each: a ``Response``, whatever its
+   status, or a ``Failure``, whatever your HTTP library raises. If an exception slips past, an event
+   hangs. Send the headers as they are; never follow a redirect; read at most ``MAX_BODY`` bytes
+   (``read_body`` takes gzip off); bound each request by ``request.timeout``, from connecting to the
+   last byte. If a response breaks off after its headers, give its status to the Failure: after a
+   2xx the batch is not sent again. Call ``Engine.do_work`` with each item of the output's
+   ``storage``, on a thread that may block; it hands the result back. There is no such work unless
+   you give a ``store`` to ``Engine.attach``, such as ``masivo.spool.Spool``.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
    logs, calls ``on_activity`` and ``on_error``, and last gives closes their outcome. A call from
-   inside these two that would wait for your driver must raise a RuntimeError instead.
-6. Wait until ``wake_at`` (on your clock; None: until an input), or until ``wake`` is called, or
-   a response arrives. Then go to 3. Polling too early or too often is harmless.
+   inside ``on_activity`` or ``on_error`` that would wait for your driver must raise a RuntimeError.
+6. Wait until ``wake_at`` (on your clock; None: until an input), or until ``wake`` is called, or a
+   response arrives. Then go to 3. Polling too early or too often is harmless.
 7. When ``closed`` is True, the last client has detached. Cancel the requests that are still out: no
    caller waits for them. Drop the engine; the next client of the key gets a new one.
 

@@ -205,15 +205,15 @@ class Emulator(Advised):
     def hear(self, activity: object) -> None:
         """Note the activity of a client in this process: `Client(on_activity=emulator.hear)`.
 
-        The inspector then shows the trigger of each of its batches as the client names it, and
-        guesses nothing.
+        The inspector then shows the trigger of each of the client's batches as the client names it,
+        and does not guess.
         """
         batch, trigger = getattr(activity, "batch", None), getattr(activity, "trigger", None)
         if isinstance(batch, str) and isinstance(trigger, str):
             self._inspector.note_trigger(batch, trigger)
 
     def revoke_tokens(self) -> None:
-        """Revoke every token issued so far: requests with them get a 401."""
+        """Revoke every token issued so far: requests with these tokens get a 401."""
         with self._journal.changed:
             self._desk.api.revoke_tokens()
 
@@ -227,14 +227,14 @@ class Emulator(Advised):
     ) -> None:
         """Queue a fault.
 
-        A fault by number takes precedence; the others apply in the order in which they were queued.
+        A fault with a number takes precedence; other faults apply in the order of these calls.
 
         Args:
             fault: the fault to apply; a number is short for `Fault(status=number)`.
             route: "authorize", "events" (batches), "event", or a path from "/" on; None for any.
-            number: apply to exactly the request or requests of this number, from 1, since the start
-                or `clear`; counted on the route if one is given, else over all routes. `times` is
-                ignored then.
+            number: apply to the request with this number, or to those with these numbers; `times`
+                is ignored then. Requests are counted from 1, since the start or `clear`, on the
+                route if one is given, else over all routes.
             times: apply to this many requests; None for all, until `heal`.
 
         Raises:
@@ -281,7 +281,7 @@ class Emulator(Advised):
 
     @property
     def on_response(self) -> Callable[[RecordedRequest], None] | None:
-        """The function called with each request when its response begins, or cannot come.
+        """The function called with each request when its response begins, or is known not to come.
 
         None by default. It is called in the connection's thread, with no lock held, before any byte
         is sent.

@@ -20,15 +20,15 @@ class Fault:
 
     With `status`, `body`, `raw` or `close` set, or a reset before processing, the API does not
     process the request (no event is accepted, no token issued) unless `process` is set. With
-    any other field it does, and only the response is affected.
+    other fields alone, the API processes the request, and only the response is affected.
 
     Raises:
         ValueError: a combination that cannot be carried out.
     """
 
     status: int | None = None
-    """Status of the response, 200 to 999; None: the API's own, or 200 if it did not process the
-    request."""
+    """Status of the response, 200 to 999; None: the API's own status, or 200 if the API did not
+    process the request."""
     body: bytes | str | Mapping[str, object] | Sequence[object] | None = None
     """Body of the response; encoded as JSON unless it is bytes or text. None: the API's own, or a
     JSON document that fits the status."""
@@ -42,8 +42,8 @@ class Fault:
     drip: float = 0.0
     """Seconds after each single byte of the response, headers included."""
     reset: Literal["before_reading", "after_reading", "after_processing"] | None = None
-    """Reset the connection (TCP RST) instead of responding: when only the headers of the request
-    have been read, when all of it has, or when the API has accepted it and the response is lost."""
+    """Reset the connection (TCP RST) instead of responding: after the headers of the request were
+    read, after the whole request was read, or after the API processed it (its response is lost)."""
     truncate: int | None = None
     """Close the connection after this many bytes of the body."""
     truncate_headers: int | None = None
@@ -59,7 +59,7 @@ class Fault:
     close: bool = False
     """Close the connection without a response."""
     process: bool = False
-    """Let the API process the request although its own response is not used."""
+    """Let the API process the request although the API's response is not used."""
 
     def __post_init__(self) -> None:
         for name in ("delay", "delay_body", "drip", "truncate", "truncate_headers"):

@@ -43,7 +43,7 @@ class RecordedRequest(Advised):
     fault: Fault | None = None
     """The fault that was applied."""
     settled: bool = False
-    """True once its response has begun, or it is known to get none."""
+    """True once its response has begun, or is known not to come."""
     problem: str | None = None
     """The error that the API reported; None without one, or if a fault replaced the response."""
 

@@ -1,9 +1,10 @@
 """A suite that any driver of ``masivo.protocol`` can be run through.
 
-Each scenario is written once, as a script of calls and responses. It names the guarantee that it
-proves, an anchor of ``docs/reference/guarantees.md``, and so does each of its failures. It runs
-over real sockets, in virtual time, and checks outcomes and the wire: each request must be, byte
-for byte, what the core asked for, and the transcript must equal that of a reference driver.
+Each scenario is written once, as a script of calls and responses. The scenario, and each
+of its failures, names the guarantee that it proves, as an anchor of
+``docs/reference/guarantees.md``. It runs over real sockets, in virtual time, and checks outcomes
+and the wire: each request must be, byte for byte, what the core asked for, and the transcript must
+equal that of a reference driver.
 
 With an ``Adapter`` for your driver, under pytest:
 
@@ -12,8 +13,9 @@ With an ``Adapter`` for your driver, under pytest:
         assert_conforms(scenario, MyAdapter)
 
 A driver may lack three capabilities (``Adapter.parallel``, ``Adapter.background``,
-``Adapter.storage``). No scenario is skipped for that: one that needs them runs one request at a
-time, pumped, or with the work on stores done by the suite, and says so in its ``Report.form``.
+``Adapter.storage``). No scenario is skipped for that. Without a capability that it needs, a
+scenario runs one request at a time, with the driver pumped, or with the work on stores done by the
+suite; its ``Report.form`` says so.
 """
 
 from .adapter import Adapter, Capability, ClientHandle, ClientSettings, SentEvent, call_in_thread

@@ -28,8 +28,8 @@ _environment.guard(NOWHERE)
 class MasivoTestCase(Advised, unittest.TestCase):
     """Gives each test a local API. Name it before Django's ``TestCase`` among the bases.
 
-    From its import on, no client of this process reaches the real API. In a test, ``Client()``
-    finds the emulator without arguments, also one that was made at module level.
+    Once this class is imported, no client of this process reaches the real API. In a test, a
+    ``Client()`` without arguments finds the emulator, even if it was made at module level.
     """
 
     masivo_emulator: Emulator

@@ -18,7 +18,7 @@ class MasivoClock(Advised):
     """The time of the clients and the emulator, which only the test advances.
 
     A call that waits in the test's own thread (``client.flush()``, ``delivery.result()``) advances
-    the time itself, up to what it waits for, because the test cannot do so meanwhile.
+    the time itself, until it has what it waits for, because the test cannot do so meanwhile.
     """
 
     def __init__(self, virtual: VirtualTime) -> None:
@@ -36,11 +36,11 @@ class MasivoClock(Advised):
     def advance(self, seconds: float) -> None:
         """Advance the time, and wait until everything due by then is done.
 
-        Batches that are due have arrived at the emulator then, and have their outcome. Only the
-        requests themselves take real time.
+        When it returns, the batches that were due have arrived at the emulator and have their
+        outcome. Only the requests themselves take real time.
 
         Raises:
-            RuntimeError: called in an event loop (``await masivo_clock.aadvance(...)`` there);
+            RuntimeError: called in an event loop (use ``await masivo_clock.aadvance(...)``);
                 or something due is not done in time, such as a request without a response.
         """
         __tracebackhide__ = True

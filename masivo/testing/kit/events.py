@@ -32,12 +32,12 @@ _NOTHING: Final[Mapping[str, object]] = {}
 class MasivoEvents(Sequence["dict[str, Any]"], Advised):
     """The events that code under test has sent, in order; the fixture ``masivo_events``.
 
-    An event counts from the call of ``send_analytics_event`` on, whether it is pending or
+    An event counts from the call to ``send_analytics_event`` on, whether it is pending or
     delivered. It no longer counts once it has failed. Events delivered by child processes count as
     well. Each is a dict, as it was sent, without an ``issued_at`` that the client adds.
 
-    It is a sequence: ``len(masivo_events)``, ``masivo_events[-1]``, iteration. It equals a list of
-    the same events.
+    The fixture is a sequence: ``len(masivo_events)``, ``masivo_events[-1]``, iteration. It equals a
+    list of the same events.
     """
 
     def __init__(self, emulator: Emulator, recorder: Recorder) -> None:
@@ -112,10 +112,11 @@ class MasivoEvents(Sequence["dict[str, Any]"], Advised):
         """Fail the test unless an event with these fields was sent.
 
         Args:
-            like: fields as a mapping, for names such as ``count``, or that are not identifiers.
+            like: fields as a mapping, for names that are not identifiers, or that are parameters
+                here, such as ``count``.
             count: the exact number of events that must match; None: one or more.
             timeout: wait this many seconds, for code that sends from another thread or process.
-                Not needed for an event that has been sent, even if its batch has not.
+                Not needed for an event that has been sent, even if its batch still waits.
             fields: their expected values. A nested mapping needs to list only some of the fields;
                 classes, predicates and objects such as ``unittest.mock.ANY`` may replace values.
 
@@ -123,7 +124,7 @@ class MasivoEvents(Sequence["dict[str, Any]"], Advised):
             The first event that matches; with ``count``, the list of all that do.
 
         Raises:
-            AssertionError: no event matches, or not ``count`` do; the message shows the nearest
+            AssertionError: no event matches, or not ``count`` events; the message shows the nearest
                 one, and what was sent. Also if the API would reject one that matches.
         """
         __tracebackhide__ = True
@@ -151,10 +152,10 @@ class MasivoEvents(Sequence["dict[str, Any]"], Advised):
         return matching[0] if count is None else matching
 
     def expect_none(self, like: Mapping[str, object] = _NOTHING, /, **fields: object) -> None:
-        """Fail the test if an event with these fields was sent; without fields, if any was.
+        """Fail the test if an event with these fields was sent; without fields, if any event was.
 
         Raises:
-            AssertionError: one matches; the message shows it.
+            AssertionError: an event matches; the message shows it.
         """
         __tracebackhide__ = True
         wanted = _wanted(like, fields)
