@@ -742,13 +742,13 @@ def test_an_event_is_not_at_fault_for_a_request_that_was_not_sent(which: list[in
 
     driver.send(*(event(n, "a") for n in which))
     driver.flush()
-    for n in range(20):
+    for n in range(12):
         serve(driver, 60.0, handle)
         driver.send(event(100 + n, "other"))
         driver.flush()
     serve(driver, 60.0, handle)
     stats = driver.buffer.stats()
-    assert (stats.delivered, stats.failed) == (20, 0)
+    assert (stats.delivered, stats.failed) == (12, 0)
 
 
 def test_who_is_stuck_reads_other_customers_events() -> None:
