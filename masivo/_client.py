@@ -57,7 +57,7 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         max_retries: how often a batch is retried after no usable response, or a status 408, 429,
             500, 502, 503 or 504. Default 4; 0: never.
         max_in_flight: how many batches may be in flight at once. Default 1: order is kept for
-            the whole client. Above 1, or with a spool, it is kept for each customer.
+            the whole client. Above 1, or with a spool, order is kept for each customer.
         max_queue: how many events the client holds at most, those in flight included. The
             deliveries of further events fail with MasivoQueueFullError. Default 100,000.
         max_queue_bytes: how many bytes these events, once encoded, have at most. Default 64 MiB.
