@@ -153,8 +153,8 @@ class LoopClient(ClientBase[AsyncHttpClient]):
         return unwrap(ticket.outcome)
 
     def send_analytics_event(self, event: AnalyticsEvent | Mapping[str, object]) -> AsyncDelivery:
-        """Take an event into the buffer. A plain call: it returns at once, and does no I/O except,
-        with a spool, one write to a local file.
+        """Take an event into the buffer, and return at once: a plain call, which is not awaited.
+        The only I/O is one write to a local file, if the client has a spool.
 
         Args:
             event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
@@ -168,13 +168,13 @@ class LoopClient(ClientBase[AsyncHttpClient]):
         Raises:
             MasivoValidationError: the event is invalid; the message says where and why.
             MasivoClosedError: the client is closed.
-            RuntimeError: not called in the event loop of the client's first use.
+            RuntimeError: called outside the event loop of the client's first use.
         """
         return cast("AsyncDelivery", self._bound().send(event))
 
     @_checked_at_call
     async def flush(self, timeout: float | None = None) -> FlushResult:
-        """Send what is buffered now, and wait until every event so far has its outcome.
+        """Send what is buffered now, and wait until every event sent so far has its outcome.
 
         Args:
             timeout: seconds; None for as long as it takes.

@@ -99,8 +99,8 @@ class Client(ClientBase[HttpClient]):
         return self._buffer
 
     def send_analytics_event(self, event: AnalyticsEvent | Mapping[str, object]) -> Delivery:
-        """Take an event into the buffer. Returns at once, and does no I/O except, with a spool, one
-        write to a local file.
+        """Take an event into the buffer, and return at once. The only I/O is one write to a local
+        file, if the client has a spool.
 
         Args:
             event: see AnalyticsEvent. It is taken as it is now; later changes have no effect.
@@ -121,7 +121,7 @@ class Client(ClientBase[HttpClient]):
         return delivery if send is self._send else self._send(event)
 
     def flush(self, timeout: float | None = None) -> FlushResult:
-        """Send what is buffered now, and wait until every event so far has its outcome.
+        """Send what is buffered now, and wait until every event sent so far has its outcome.
 
         Args:
             timeout: seconds; None for as long as it takes.
