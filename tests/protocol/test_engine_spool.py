@@ -1779,7 +1779,8 @@ def test_an_event_that_is_delivered_while_it_is_stored_again_leaves_the_disk() -
         driver.work()
     driver.accept(request)
     driver.work()
-    assert len(driver.works) == 1, "a removal, which is after ``on_error`` in any case"
+    (work,) = driver.works
+    assert len(work.steps) == 2, "a removal of each place"
     while driver.works:
         driver.work()
     after = killed(driver)
@@ -2056,6 +2057,7 @@ def test_a_client_that_ended_wakes_nobody(make: type[Driver]) -> None:
     on."""
     driver = make(refresh_interval=None)
     driver.client()
+    driver.buffer.silence()  # no warning is to be written later
     driver.sign_in()
     driver.send_numbers(1)
     driver.flush()
@@ -2065,7 +2067,7 @@ def test_a_client_that_ended_wakes_nobody(make: type[Driver]) -> None:
     assert driver.wake_at is not None
     driver.buffer.destroy()
     driver.poll()
-    assert driver.wake_at in {None, driver.now + 5.0}, "the next warnings at most"
+    assert driver.wake_at is None
 
 
 def test_a_flush_in_a_long_hold_ends_for_what_waits_behind_a_batch() -> None:

@@ -76,6 +76,9 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     "any whole number of seconds before it will do": [
         ("batches/issued_at.py", "Stamper.stamped: 1.0 + 1"),
     ],
+    "an earlier removal waits in any case, and this one behind it": [
+        ("batches/upkeep.py", "Upkeep._stored_again: False -> True"),
+    ],
     "the order alone counts, not where it begins, nor how far apart": [
         ("sending/timers.py", "Timers.__init__: 0 + 1"),
         ("sending/timers.py", "Timers.set: 1 + 1"),

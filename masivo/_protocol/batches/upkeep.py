@@ -110,7 +110,7 @@ class Upkeep:
             self._backlog.own.moved(each, position)
             if not each.encoded:
                 ended.append(each)
-        self._backlog.gone(ended, delivered=False)  # on_error may not have been called yet
+        self._backlog.gone(ended, delivered=False)
 
     # ── Rejected events ──────────────────────────────────────────────────────────────────────
 
