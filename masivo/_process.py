@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ._client import clients
 from ._session import registry, sessions
-from ._settle import logger, unseen
+from ._settle import logger
 
 if TYPE_CHECKING:
     import threading
@@ -179,6 +179,5 @@ def register_child_exit() -> None:
     _registered_in = os.getpid()
     # Twice: the child ends without letting go of the clients that other finalizers made since.
     for priority in (10, -sys.maxsize):
-        util.Finalize(None, unseen.print, exitpriority=priority)
-        for function in _exit_functions:  # called before it
+        for function in _exit_functions:
             util.Finalize(None, function, exitpriority=priority)

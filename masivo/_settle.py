@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
@@ -17,43 +16,26 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Output
 
-__all__ = ["Waiters", "logger", "settle", "unseen"]
+__all__ = ["Waiters", "logger", "settle"]
 
-_MAX_UNSEEN: Final = 5
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
 
-class _Unseen(logging.NullHandler):
-    """A NullHandler that keeps warnings that no other handler received.
-
-    In a program that never configured logging, a lost event would go unnoticed. So the first few
-    different warnings are printed to the standard error when the interpreter exits.
+class _Unheard(logging.NullHandler):
+    """A NullHandler that prints the warnings that no other handler receives, as Python does for
+    loggers without a handler: in a program or a server that never configured logging, a lost event
+    would go unnoticed.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._lines: dict[str, None] = {}
-        self._late = False  # from now on warnings are printed at once
-
     def handle(self, record: logging.LogRecord) -> bool:
-        """Keep a warning that no other handler receives."""
+        """Print a warning that no other handler receives."""
         configured = logging.getLogger().handlers or any(
             handler is not self for handler in logger.handlers
         )
-        unseen = not configured and record.levelno >= logging.WARNING
-        if unseen and len(self._lines) < _MAX_UNSEEN:
-            self._lines[record.getMessage()] = None
-            if self._late:
-                self.print()
+        if not configured and record.levelno >= logging.WARNING:
+            with suppress(Exception):  # the standard error may be gone
+                sys.stderr.write(f"masivo: {record.getMessage()}\n")
         return True
-
-    def print(self) -> None:
-        """Print the kept warnings."""
-        self._late = True
-        for line in list(self._lines):
-            if self._lines.pop(line, line) is None:  # no other thread prints it
-                with suppress(Exception):  # the standard error may be gone by now
-                    sys.stderr.write(f"masivo: {line}\n")
 
 
 class _Terminal(logging.Handler):
@@ -103,11 +85,8 @@ def _configure(value: str) -> None:
 
 
 logger: Final = logging.getLogger("masivo")
-unseen: Final = _Unseen()
-logger.addHandler(unseen)
+logger.addHandler(_Unheard())
 _configure(os.environ.get("MASIVO_LOG", ""))
-# Registered before the flush of open clients at exit, and so called after it.
-atexit.register(unseen.print)
 
 
 def settle(

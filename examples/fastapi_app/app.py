@@ -3,7 +3,6 @@
 Run it: ``uvicorn app:app``, with ``MASIVO_API_KEY`` in the environment.
 """
 
-import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,8 +12,6 @@ from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel
 
 from masivo import AsyncClient, Stats
-
-logging.basicConfig()  # without this, no log shows a lost event under uvicorn
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 Run it: ``gunicorn app:app``, with ``MASIVO_API_KEY`` in the environment.
 """
 
-import logging
 import os
 from dataclasses import asdict
 
@@ -12,7 +11,6 @@ from flask.typing import ResponseReturnValue
 
 from masivo import Client
 
-logging.basicConfig()  # without this, a lost event shows only when a worker ends
 client = Client(brand_id=os.environ.get("SHOP_BRAND", "my-brand"))
 app = Flask(__name__)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo._settle import _Unseen, logger
+from masivo._settle import _Unheard, logger
 from masivo.emulator import Emulator, Fault
 
 from .conftest import join_workers
@@ -139,66 +139,25 @@ def warning(message: object, level: int = logging.WARNING) -> logging.LogRecord:
 
 
 @contextmanager
-def unseen() -> Generator[_Unseen]:
+def unheard() -> Generator[_Unheard]:
     """The package's handler in a program that has no other."""
-    handler = _Unseen()
+    handler = _Unheard()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(logger, "handlers", [handler])
         patched.setattr(logging.getLogger(), "handlers", [])
         yield handler
 
 
-def test_the_first_unseen_warnings_are_printed_at_the_end(
+def test_a_warning_without_a_handler_is_printed_at_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Five different ones, each once, and nothing below a warning; what is logged after that, by an
-    exit function, is printed at once."""
-    with unseen() as handler:
-        for message in "abacdefg":
-            handler.handle(warning(message))
+    """And nothing below a warning. A server may be ended by a signal, and print nothing later."""
+    with unheard() as handler:
         handler.handle(warning("an activity", logging.INFO))
         assert capsys.readouterr().err == ""
-        handler.print()
-        assert capsys.readouterr().err == "".join(f"masivo: {each}\n" for each in "abcde")
-        handler.print()
-        assert capsys.readouterr().err == ""
-        handler.handle(warning("late"))
-        assert capsys.readouterr().err == "masivo: late\n"
-
-
-def test_a_warning_that_comes_while_others_are_printed_is_printed_too(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Other threads may log, and print, at any moment."""
-
-    class Busy:
-        def __str__(self) -> str:
-            handler.print()
-            return "busy"
-
-    with unseen() as handler:
-        handler.handle(warning("first"))
-        handler.handle(warning(Busy()))
-        handler.print()
-    assert capsys.readouterr().err == "masivo: first\nmasivo: busy\n"
-
-
-def test_warnings_that_two_threads_print_are_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another may print what one of them is about to."""
-    printed: list[str] = []
-
-    class Busy(io.StringIO):
-        def write(self, text: str) -> int:
-            printed.append(text)
-            handler.print()  # as the other thread does
-            return len(text)
-
-    monkeypatch.setattr("sys.stderr", Busy())
-    with unseen() as handler:
-        for message in "ab":
+        for message in "aba":
             handler.handle(warning(message))
-        handler.print()
-    assert printed == ["masivo: a\n", "masivo: b\n"]
+            assert capsys.readouterr().err == f"masivo: {message}\n"
 
 
 @pytest.mark.parametrize("name", [None, "masivo"])
@@ -206,16 +165,14 @@ def test_a_warning_that_a_handler_receives_is_not_printed_again(
     capsys: pytest.CaptureFixture[str], name: str | None
 ) -> None:
     """The handler may be the root's or the package's: the application has seen to it."""
-    with unseen() as handler:
+    with unheard() as handler:
         logging.getLogger(name).addHandler(logging.NullHandler())
         handler.handle(warning("seen"))
-        handler.print()
     assert capsys.readouterr().err == ""
 
 
 def test_a_standard_error_that_is_gone_ends_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be printed at the end is left out."""
+    """What cannot be printed is left out."""
     monkeypatch.setattr("sys.stderr", None)
-    with unseen() as handler:
+    with unheard() as handler:
         handler.handle(warning("lost"))
-        handler.print()

@@ -8,9 +8,3 @@ ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "127.0.0.1,localhost").sp
 INSTALLED_APPS = ["shop"]  # for its command
 ROOT_URLCONF = "shop.urls"
 SHOP_BRAND = os.environ.get("SHOP_BRAND", "my-brand")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "handlers": {"console": {"class": "logging.StreamHandler"}},
-    "root": {"handlers": ["console"]},
-}
