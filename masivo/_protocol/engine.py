@@ -211,7 +211,7 @@ class Engine:
             self._run()
         finally:
             self._polling = False
-        output, context.out = context.out, Output()
+        output, context.out = context.out, Output(dropped=context.dropped)
         output.wake_at = context.timers.next()
         output.closed = not self._clients
         return output

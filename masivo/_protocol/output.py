@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -74,6 +74,8 @@ class Output(msgspec.Struct):
     """Lines for the ``masivo`` logger, at level WARNING."""
     activity: list[Activity] = []
     """The engine's activity, in order; empty if it is not read (``Engine``: ``listening``)."""
+    dropped: Callable[[], list[str]] = list
+    """Returns further warnings, of failures whose deliveries ``settle`` has dropped."""
     wake_at: float | None = None
     """The latest time for the next poll, on the engine's clock; None: not before an input."""
     closed: bool = False

@@ -119,6 +119,7 @@ def settle(
     output.settled.clear()
     for waker in wakers:
         waker()
+    output.warnings += output.dropped()  # as above
     log = waiters.log
     if output.activity or output.warnings:
         log.announced += 1

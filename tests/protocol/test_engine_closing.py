@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo._protocol.errors import MasivoAuthError, MasivoClosedError
-from masivo.protocol import BatchSent, Delivery, Failed, FlushResult
+from masivo.protocol import BatchSent, Delivery, Failed, FlushResult, Waiters, settle
 
 from .requests import is_authorization, numbers
 from .simulator import START, Driver, error_of, event, in_batch, result_of
+from .test_settle import Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -563,3 +564,21 @@ def test_of_two_closes_that_end_together_the_first_gives_the_error() -> None:
     driver.close(5.0)
     driver.sleep()
     assert error_of(delivery).message.endswith(": close(timeout=8) ran out")
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["the last client", "not the last"])
+def test_a_failure_that_nobody_holds_is_logged_before_the_close_ends(several: bool) -> None:
+    """Perhaps nothing runs after a close: a signal may end the process at once."""
+    driver, log, waiters = Driver(), Log(), Waiters()
+    other = driver.client() if several else None
+    driver.buffer.send(event(1))
+    ticket = driver.buffer.destroy()
+    seen: list[str] = []
+    waiters.add(ticket, lambda: seen.extend(log.lines))
+    settle(driver.engine.poll(), log, waiters)
+    assert ticket.outcome is True
+    (line,) = seen
+    assert line.startswith("warning: 1 event was not delivered (MasivoClosedError")
+    settle(driver.engine.poll(), log, waiters)
+    assert log.lines == seen  # once
+    del other

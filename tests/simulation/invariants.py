@@ -29,6 +29,8 @@ from .server import KEY, SECRETS
 from .state import EPSILON
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from masivo.protocol import Engine, Output, Request
 
     from .contract import Contract
@@ -348,10 +350,10 @@ class Checker:
             kind = "flush" if isinstance(promise, FlushResult) else "ticket"
             raise Violation(kind, f"{shown(outcome)} instead of {promise}")
 
-    def warnings(self, output: Output) -> None:
+    def warnings(self, lines: Sequence[str]) -> None:
         """Lines for the log."""
         attached = bool(self.contract.clients)
-        for line in output.warnings:
+        for line in lines:
             self._no_secret(line, "a warning")
             if "rejects everything" in line:
                 self.contract.all_rejected -= 1
@@ -373,6 +375,10 @@ class Checker:
             self.unclaimed[cause] -= count
             if self.unclaimed[cause] < 0:
                 raise Violation("warning", f"{line!r} counts {-self.unclaimed[cause]} too many")
+
+    def silence(self) -> None:
+        """What the log should have said by now."""
+        attached = bool(self.contract.clients)
         if self.contract.all_rejected:
             raise Violation(
                 "rejects everything", f"{-self.contract.all_rejected} too many warnings"

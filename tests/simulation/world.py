@@ -287,8 +287,6 @@ class World:
         self._wake_at = output.wake_at
         if output.wake_at is not None and output.wake_at <= self._polled_at:
             raise Violation("wake_at", f"{output.wake_at} is not after {self.now}")
-        del output  # with it goes the last that holds some failures
-        self.steps.bury()
         return busy
 
     def _check(self, output: Output) -> None:
@@ -307,16 +305,20 @@ class World:
                 self.say(f"  ! {line}")
             if output.tickets:
                 self.say(f"  = {', '.join(shown(t.outcome) for t in output.tickets)}")
-        checker.warnings(output)
+        checker.warnings(output.warnings)
+        checker.silence()
         self.steps.settled(output)
         checker.outcomes(output)
         checker.tickets(output)
         checker.state(self.engine, output)
         self.activity.compare(output, self._polled_at, listening=self.plan.listening)
         self.activity.compare_clients(output, checker.everyone, logged=self.plan.listening)
+        said = len(output.warnings)
         for failed in self.callers.settle(output):
             self.steps.taken(checker.told[id(failed)])
         checker.told.clear()
+        self.steps.bury()
+        checker.warnings(output.warnings[said:])
 
     def _quiet(self) -> None:
         """Polling twice at one time is quiet."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -85,7 +85,7 @@ class Context:
         """True while ``Output.activity`` is read."""
         self.listening: bool = False
         """True while activity is reported, there or to a client."""
-        self.out: Output = Output()
+        self.out: Output = Output(dropped=self.dropped)
         self.sent_inside: dict[Delivery, tuple[MasivoError | None, Sequence[OnError]]] = {}
         """Events that were sent inside ``on_error`` functions while nothing could go, with the
         reason and the functions: if that ends them, none of these is called again."""
@@ -98,6 +98,7 @@ class Context:
         self._requests: dict[int, tuple[Attempt, _Done]] = {}
         self._works: dict[int, _Then] = {}
         self._last_id = 0
+        self._dropped: deque[tuple[MasivoError, int]] = deque()
 
     def reset(self) -> None:
         """Drop the state: the last client has detached."""
@@ -292,13 +293,19 @@ class Context:
 
     def unclaimed(self, error: MasivoError, count: int) -> None:
         """Input: events failed, and their deliveries were dropped."""
-        self.input(partial(self._note_unclaimed, error, count))
+        self._dropped.append((error, count))
+        self.input(lambda: self.out.warnings.extend(self.dropped()))
         self.wake()
 
-    def _note_unclaimed(self, error: MasivoError, count: int) -> None:
-        # Without a client no timer fires: `reset` logs suppressed failures in this poll.
-        suppress = not self.attached
-        self.out.warnings.extend(self.losses.note(error, count, self.now, suppress=suppress))
+    def dropped(self) -> list[str]:
+        """The warnings of the failures that were dropped since the last call. While no client is
+        attached, no timer fires: of those that were suppressed, too."""
+        warnings: list[str] = []
+        with suppress(IndexError):
+            while True:
+                error, count = self._dropped.popleft()
+                warnings += self.losses.note(error, count, self.now, suppress=not self.attached)
+        return warnings if self.attached else [*warnings, *self.losses.drain(self.now)]
 
     def warn_of_loss(self, error: MasivoError, count: int) -> None:
         """Warn of events that ended with an error; warnings are limited in number."""
