@@ -35,7 +35,7 @@ __all__ = ["spool", "survey_of"]
 
 
 @click.command(epilog=TABLE, short_help="Show, send or export the events of a spool.")
-@click.argument("directory", metavar="DIR", type=click.Path())
+@click.argument("directory", metavar="[DIR]", default="", envvar="MASIVO_SPOOL", type=click.Path())
 @click.option("--export", metavar="FILE", help="Write the events to FILE (- is standard output).")
 @click.option(
     "--rejected",
@@ -76,7 +76,7 @@ def spool(
     key_file: str | None,
     as_json: bool,
 ) -> Exit:
-    """Show the content of DIR, the directory of a spool.
+    """Show the content of DIR, the directory of a spool (default: MASIVO_SPOOL).
 
     Only --send changes anything: it delivers the events of processes that have ended; Ctrl-C
     loses nothing. --export and --rejected write JSON Lines.
@@ -87,6 +87,8 @@ def spool(
     masivo spool var/masivo --export events.jsonl
     masivo spool var/masivo --rejected > rejected.jsonl
     """
+    if not directory:
+        raise UsageError("there is no DIR: give the directory of the spool, or set MASIVO_SPOOL")
     if send and (rejected or export is not None):
         raise UsageError("--send cannot be combined with --export and --rejected: one at a time")
     if (replaced_key or replaced_url) and not send:

@@ -55,6 +55,20 @@ def show(shell: Shell, *arguments: str) -> Ended:
     return ended
 
 
+def test_the_directory_may_be_that_of_the_environment(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client takes it from there, too. Without either, the message names the argument."""
+    leave(shell, 2)
+    monkeypatch.setenv("MASIVO_SPOOL", "spool")
+    ended = shell.masivo("spool")
+    assert (ended.code, ended.out) == (0, show(shell).out)
+    monkeypatch.delenv("MASIVO_SPOOL")
+    ended = shell.masivo("spool")
+    assert ended.code == 2
+    assert "give the directory of the spool, or set MASIVO_SPOOL" in ended.err
+
+
 # ── What lies there ──────────────────────────────────────────────────────────────────────────
 
 
