@@ -2159,21 +2159,21 @@ def test_memory_is_bounded_where_everybody_fails(monkeypatch: pytest.MonkeyPatch
 
 def test_every_event_counts_while_another_s_call_is_not_over() -> None:
     """It was stored alone, and read before its call says so; a later one waits in the buffer."""
-    driver = SpoolDriver(max_queue=2)
-    in_flight(driver, 0, 1)
+    driver = SpoolDriver(max_queue=3)
+    in_flight(driver, 0, 1, 2)
     accepted: list[int] = []
 
     def meanwhile() -> None:
         driver.accept()
-        driver.buffer.send(event(4))
+        driver.buffer.send(event(5))
         driver.poll()
         accepted.append(driver.buffer.stats().accepted)
 
-    driver.send_numbers(2)
-    driver.spool.after = meanwhile
     driver.send_numbers(3)
-    assert accepted == [5]
-    delivers_the_rest(driver, [2, 3, 4], of=5)
+    driver.spool.after = meanwhile
+    driver.send_numbers(4)
+    assert accepted == [6]
+    delivers_the_rest(driver, [3, 4, 5], of=6)
 
 
 def test_who_comes_after_an_event_without_room_is_behind_it_at_once() -> None:
