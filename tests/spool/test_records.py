@@ -59,8 +59,8 @@ def test_damage_costs_what_it_covers(
     bodies: list[bytes], piece: int, at: int, garbage: bytes, length: int
 ) -> None:
     """Bytes that are overwritten, cut out or put in: the records beside them are read, and what is
-    left of the others is handed out, byte for byte. Where a record's last byte, a line feed, was cut
-    out, the first byte of the next one takes its place: that one is lost."""
+    left of the others is handed out, byte for byte. Where a record's last byte, a line feed, was
+    cut out, the first byte of the next one takes its place: that one is lost."""
     parts = written(bodies)
     data = b"".join(parts)
     at = min(at, len(data))
