@@ -101,7 +101,7 @@ class Session(protocol.Engine):
         """
         limit, wake_at = protocol.wait_limit(timeout), 0.0
         until = math.inf if limit is None else self.clock() + limit
-        with protocol.Waiters().waiting(what, lambda: None):  # for the engine to know
+        with protocol.Waiters().waiting(what, lambda: None):  # tells the engine of a waiter
             while (outcome := what.claim()) is None:
                 self.sleep(max(0.0, min(wake_at, until) - self.clock()))
                 wake_at = self.pump(min(until, cut_at), cut_at)
@@ -163,7 +163,7 @@ class Client:
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush, then detach; what is undelivered after ``timeout`` seconds fails."""
-        self.pump(until=0.0)  # raises, inside on_error, before the client is closed
+        self.pump(until=0.0)  # called from on_error, it raises: the client stays open
         limit = protocol.wait_limit(timeout)
         cut_at = math.inf if limit is None else self.session.clock() + limit
         self.session.wait(self.buffer.close(limit), cut_at=cut_at)
