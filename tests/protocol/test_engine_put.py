@@ -14,8 +14,8 @@ from masivo.protocol import StoreError
 
 from .requests import numbers
 from .simulator import START, WALL, Driver, error_of, event, result_of
+from .spool.outages import outage, recover
 from .spooled import SpoolDriver
-from .test_engine_spool import outage, recover
 
 STAMP = b'{"issued_at":"'
 

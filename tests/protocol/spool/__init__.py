@@ -1,0 +1,1 @@
+"""A client with a store (``docs/reference/guarantees.md#events-on-disk``)."""
