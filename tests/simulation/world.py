@@ -318,6 +318,8 @@ class World:
             self.steps.taken(checker.told[id(failed)])
         checker.told.clear()
         self.steps.bury()
+        for line in output.warnings[said:]:
+            self.say(f"  ! {line}")
         checker.warnings(output.warnings[said:])
 
     def _quiet(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -98,7 +97,7 @@ class Context:
         self._requests: dict[int, tuple[Attempt, _Done]] = {}
         self._works: dict[int, _Then] = {}
         self._last_id = 0
-        self._dropped: deque[tuple[MasivoError, int]] = deque()
+        self._dropped: dict[object, tuple[MasivoError, int]] = {}
 
     def reset(self) -> None:
         """Drop the state: the last client has detached."""
@@ -293,19 +292,25 @@ class Context:
 
     def unclaimed(self, error: MasivoError, count: int) -> None:
         """Input: events failed, and their deliveries were dropped."""
-        self._dropped.append((error, count))
-        self.input(lambda: self.out.warnings.extend(self.dropped()))
+        note = object()
+        self._dropped[note] = (error, count)
+        self.input(lambda: self.out.warnings.extend(self._warnings([note])))
         self.wake()
 
     def dropped(self) -> list[str]:
-        """The warnings of the failures that were dropped since the last call. While no client is
-        attached, no timer fires: of those that were suppressed, too."""
-        warnings: list[str] = []
-        with suppress(IndexError):
-            while True:
-                error, count = self._dropped.popleft()
-                warnings += self.losses.note(error, count, self.now, suppress=not self.attached)
+        """The warnings of failures that were dropped, and of which no poll has warned yet."""
+        warnings = self._warnings(list(self._dropped))
         return warnings if self.attached else [*warnings, *self.losses.drain(self.now)]
+
+    def _warnings(self, notes: Sequence[object]) -> list[str]:
+        warnings: list[str] = []
+        for note in notes:
+            if (dropped := self._dropped.pop(note, None)) is not None:
+                warnings += self.losses.note(*dropped, self.now, suppress=not self.attached)
+        if self.attached:  # or no timer fires: `reset` and `dropped` release what is suppressed
+            # Some may have been suppressed between polls, when no timer could be set.
+            warnings += self.losses.due(self.now)
+        return warnings
 
     def warn_of_loss(self, error: MasivoError, count: int) -> None:
         """Warn of events that ended with an error; warnings are limited in number."""
