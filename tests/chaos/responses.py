@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 __all__ = ["BODIES", "EXAMPLES", "HEADERS", "KEY", "TOKEN", "raw_responses", "statuses"]
 
-EXAMPLES: Final = int(os.environ.get("CHAOS_EXAMPLES", "15"))
+EXAMPLES: Final = int(os.environ.get("CHAOS_EXAMPLES", "11"))
 """How many examples each test tries; ``make test-all`` tries more."""
 
 KEY: Final = "key-8f14e45f-ceea-467f-a0e6"

@@ -14,7 +14,7 @@ from masivo._http.exchange import Exchange
 from masivo._http.failures import BrokenResponseError
 from masivo.protocol import Response
 
-EXAMPLES = int(os.environ.get("CHAOS_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("CHAOS_EXAMPLES", "100"))
 
 SEEDS = [
     b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
