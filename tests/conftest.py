@@ -34,9 +34,9 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: two processes more than there are cores, as many tests wait for a clock."""
+    """``-n auto``: four processes more than there are cores, as many tests wait for a clock."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) + 2
+    return (cores or 1) + 4
 
 
 gc.disable()  # while tests are collected, a sixth of that time
