@@ -24,6 +24,7 @@ from .importing.lines import DamagedInputError, Lines, open_lines
 from .importing.progress import Sample, show
 from .importing.records import Shape, read
 from .importing.rejects import Rejects
+from .importing.shapes import check_encoding, delimiter_of, format_of, plain_shape
 from .importing.state import State, StateFile
 
 if TYPE_CHECKING:
@@ -172,8 +173,8 @@ def import_file(
     if resume and restart:
         raise UsageError("--resume and --restart cannot be combined")
     shape = Shape(
-        format_ or _format_of(name),
-        _delimiter_of(name, delimiter),
+        format_ or format_of(name),
+        delimiter_of(name, delimiter),
         encoding,
         quote,
         rules,
@@ -192,7 +193,7 @@ def import_file(
                 raise UsageError(
                     f"{option} is for CSV, and {name} is taken for JSON Lines: add --format csv"
                 )
-    _check_encoding(encoding)
+    check_encoding(encoding)
     job = _Job(
         name=name,
         shape=shape,
@@ -211,41 +212,6 @@ def import_file(
         return _dry_run(job) if dry_run else _run(job)
     except DamagedInputError as error:
         raise UsageError(f"{name}: {error}") from None
-
-
-def _format_of(name: str) -> str:
-    """Return the format of a file of this name."""
-    return "csv" if _suffix(name) in (".csv", ".tsv") else "jsonl"
-
-
-def _suffix(name: str) -> str:
-    return Path(name.removesuffix(".gz")).suffix.lower()
-
-
-def _delimiter_of(name: str, delimiter: str | None) -> str:
-    """Return the delimiter option, or the default for a file of this name."""
-    if delimiter is None:
-        return "\t" if _suffix(name) == ".tsv" else ","
-    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise UsageError("--delimiter is one character, or 'tab'")
-    return delimiter
-
-
-def _check_encoding(encoding: str) -> None:
-    try:
-        if "\n".encode(encoding) != b"\n":
-            raise UsageError(
-                f"--encoding {encoding}: leave it out where the file begins with a byte order "
-                "mark; else convert the file to UTF-8 (with iconv)"
-            )
-    except LookupError:
-        raise UsageError(f"there is no encoding {encoding!r}") from None
-
-
-def _plain_shape(name: str) -> Shape:
-    """Return the shape of a file of this name without any option."""
-    return Shape(_format_of(name), _delimiter_of(name, None))
 
 
 # ── Dry run ──────────────────────────────────────────────────────────────────────────────────
@@ -355,7 +321,7 @@ def _resume(job: _Job, account: Account, old: State) -> State:
             f"this import was started at {old.base_url}, and now the address is "
             f"{account.base_url}: continue with --base-url {old.base_url}, or --restart here"
         )
-    if job.shape not in (old.shape, _plain_shape(job.name)):
+    if job.shape not in (old.shape, plain_shape(job.name)):
         raise UsageError(
             "this import was started with other options for its lines (--format, --map, -d, "
             "--brand and so on); --resume keeps those: leave these out"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 DAY = 86_400.0
 
-# What a request is told for which there is no quota left.
+# The error of a response to a request past the quota.
 USED_UP = "The quota of the day is used up"
 
 

@@ -101,11 +101,8 @@ class Gate:
                 folded, items, total = first, 1, first[1]
             more = arrivals[items:]
             items, total = items + len(more), total + sum(more)
-            known = self.known = (
-                folded,
-                items,
-                total,
-            )  # anew if a poll has folded the list meanwhile
+            # If a poll has folded the list meanwhile, the loop counts anew.
+            known = self.known = folded, items, total
         return known
 
     def fold(self, events: int = 0, length: int = 0) -> None:

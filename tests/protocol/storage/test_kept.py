@@ -69,7 +69,7 @@ def test_work_gives_a_result_for_each_step() -> None:
 def test_a_store_gives_a_position_for_each_event() -> None:
     """One that gives another number is at fault, and the caller is told so."""
     log = LiveLog()
-    log.append_all = lambda *_: [1]  # type: ignore[method-assign]
+    log.append_all = lambda *_: [1]  # type: ignore[method-assign]  # of this one object
     with pytest.raises(ValueError, match="shorter"):
         LiveDriver(log).buffer.put_all([(b"{}", "c"), (b"{}", "c")])
 
