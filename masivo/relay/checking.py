@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import re
 from functools import lru_cache
+from itertools import repeat
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from masivo import MasivoValidationError
 from masivo._protocol.events.encoding import MISSING, check, longest, too_long
@@ -22,8 +24,7 @@ from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 from masivo._protocol.wire.schema import moment_of, problem_with_age
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeGuard
+    from collections.abc import Callable, Iterable
 
     from masivo.protocol import Settings
 
@@ -81,8 +82,21 @@ _FAULTS: Final = (
 )
 
 
+class _Fields(msgspec.Struct, gc=False):
+    """The fields of a usual event that are checked; msgspec reads the others' syntax alone."""
+
+    type: str
+    customer_id: str
+    brand_id: str | None
+    issued_at: str | UnsetType = UNSET
+
+
 class Check:
     """Splits and checks bodies.
+
+    The fields of usual events are decoded all at once, without the others. An event that may be
+    unusual is decoded by itself and in full, and so is each event beside one of which not even
+    these fields can be decoded.
 
     Args:
         settings: of the client that delivers.
@@ -97,6 +111,7 @@ class Check:
         self._longest = longest(settings)
         self._key = api.events_key
         self._raws = _array_of(msgspec.Raw, api.events_key)
+        self._fields = _array_of(_Fields, api.events_key)
 
     def events(self, body: bytes, now: float) -> list[Event]:
         """Return the events of a body.
@@ -112,46 +127,69 @@ class Check:
         """
         raws = self._split(body)
         has_lines = b"\n" in body or b"\r" in body
-        reserved, doubtful, stamped = self._reserved, self._doubtful, self._stamped
+        is_ascii, readable = body.isascii(), not _may_overflow(body)
+        doubtful, stamped = self._doubtful, self._stamped
         earliest, latest = self._period(now)
-        limit = self._longest
-        short = limit - STAMP_SIZE
+        most = self._longest - STAMP_SIZE
+        short = min(most, _MAYBE_DEEP)
         events: list[Event] = []
         problems: list[str] = []
-        for place, raw in enumerate(raws):
-            encoded = bytes(raw)
-            try:
-                event: dict[str, object] = _decode(encoded)
-                kind_of_event: object = type(event)
-                if kind_of_event is not dict:
-                    raise MasivoValidationError("an event must be an object")
-                if len(encoded) > _MAYBE_DEEP and _is_deep(encoded, event):
-                    raise MasivoValidationError(_DEEP)
-                kind, customer = event.get("type"), event.get("customer_id")
-                brand, at = event.get("brand_id", MISSING), event.get("issued_at", MISSING)
-                if not (
-                    type(customer) is str
-                    and type(kind) is str
-                    and (brand is None or type(brand) is str)
-                    and customer
-                    and kind not in doubtful
-                ):  # rare: only such events pay for the call
-                    customer = check(event, kind, customer, brand, reserved, None)
-                if at is MISSING:
-                    if stamped:
-                        encoded = encoded[1:]
-                elif not (_is_stamp(at) and earliest <= at <= latest):
-                    self._check_time(at, now)
-                if len(encoded) > short and size(encoded) > limit:
-                    raise too_long(encoded, limit)
-                if has_lines:  # between tokens: in a text, one is refused above
-                    encoded = encoded.translate(_ONE_LINE)
-                events.append((encoded, customer))
-            except _FAULTS as error:
-                problems.append(f"events[{place}]: {_explained(error)}")
+        for encoded, fields in zip(map(bytes, raws), self._usual(body), strict=False):
+            if (
+                fields is not None
+                and (customer := fields.customer_id)
+                and fields.type not in doubtful
+                and ((at := fields.issued_at) is UNSET or _is_within(at, earliest, latest))
+                and (len(encoded) <= short or (len(encoded) <= most and not _may_be_deep(encoded)))
+                and (is_ascii or _is_utf8(encoded))
+                and (readable or not _may_overflow(encoded))
+            ):
+                if at is UNSET and stamped:
+                    encoded = encoded[1:]
+            else:
+                try:
+                    encoded, customer = self._event(encoded, now)
+                except _FAULTS as error:
+                    place = len(events) + len(problems)
+                    problems.append(f"events[{place}]: {_explained(error)}")
+                    continue
+            if has_lines:  # between tokens: in a text, one is refused above
+                encoded = encoded.translate(_ONE_LINE)
+            events.append((encoded, customer))
         if problems:
             raise BadEventsError(problems, len(raws))
         return events
+
+    def _usual(self, body: bytes) -> Iterable[_Fields | None]:
+        """The checked fields of each event; endless None if they cannot be decoded."""
+        try:
+            fields: list[_Fields] = self._fields(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return repeat(None)
+        return fields
+
+    def _event(self, encoded: bytes, now: float) -> Event:
+        """Decode and check an event by itself.
+
+        Raises:
+            _FAULTS: it is bad.
+        """
+        event: object = _decode(encoded)
+        if not isinstance(event, dict):
+            raise MasivoValidationError("an event must be an object")
+        fields = cast("dict[str, object]", event)
+        if _may_be_deep(encoded) and _is_deep(fields):
+            raise MasivoValidationError(_DEEP)
+        kind, customer = fields.get("type"), fields.get("customer_id")
+        brand, at = fields.get("brand_id", MISSING), fields.get("issued_at", MISSING)
+        customer = check(fields, kind, customer, brand, self._reserved, None)
+        if at is not MISSING:
+            self._check_time(at, now)
+        elif self._stamped:
+            encoded = encoded[1:]
+        if size(encoded) > self._longest:
+            raise too_long(encoded, self._longest)
+        return encoded, customer
 
     def _split(self, body: bytes) -> list[msgspec.Raw]:
         try:
@@ -196,9 +234,9 @@ def _array_of(kind: Any, key: str | None) -> Callable[[bytes], Any]:
     return decode if key is None else lambda text: decode(text).events
 
 
-def _is_stamp(value: object) -> TypeGuard[str]:
-    """True for a time in the form of a stamp."""
-    return type(value) is str and len(value) == STAMP_LENGTH and value[-1] == "Z"
+def _is_within(at: str, earliest: str, latest: str) -> bool:
+    """True for a stamp between two others."""
+    return len(at) == STAMP_LENGTH and at[-1] == "Z" and earliest <= at <= latest
 
 
 @lru_cache(2)
@@ -215,10 +253,34 @@ def _explained(error: Exception) -> str:
     return UNREADABLE if isinstance(error, msgspec.ValidationError) else "a text in it is no UTF-8"
 
 
-def _is_deep(encoded: bytes, value: object) -> bool:
-    """True if an event has too many levels for later readers."""
-    if encoded.count(b"[") + encoded.count(b"{") <= MAX_DEPTH:
+def _is_utf8(encoded: bytes) -> bool:
+    """True if the bytes are a text in UTF-8."""
+    try:
+        encoded.decode()
+    except UnicodeDecodeError:
         return False
+    return True
+
+
+_DIGITS: Final = bytes.maketrans(b"123456789+E", b"0000000000e")
+_LARGE_EXPONENT: Final = b"0e000"
+_MANY_DIGITS: Final = b"0" * 200
+
+
+def _may_overflow(text: bytes) -> bool:
+    """True if a JSON text may hold a number that Python cannot: beyond all floats, or of thousands
+    of digits. Such a number has an exponent of three digits or more, or 200 digits in a row."""
+    digits = text.translate(_DIGITS)
+    return _LARGE_EXPONENT in digits or _MANY_DIGITS in digits
+
+
+def _may_be_deep(encoded: bytes) -> bool:
+    """True if an event may have too many levels for later readers."""
+    return encoded.count(b"[") + encoded.count(b"{") > MAX_DEPTH
+
+
+def _is_deep(value: object) -> bool:
+    """True if an event has too many levels for later readers."""
     level: list[object] = [value]
     for _ in range(MAX_DEPTH):
         below: list[object] = []

@@ -181,3 +181,36 @@ def test_a_number_is_refused_where_a_client_refuses_it(
         refused = [f"events[0]: {error.message.removeprefix('x: ')}"], 1
     found = _result(LARGE.events, body)
     assert found == refused or (refused is None and isinstance(found, list))
+
+
+@pytest.mark.parametrize(
+    ("text", "is_good"),
+    [
+        (b'"\xc3\xa9"', True),
+        (b'"\xff"', False),
+        (b'{"\xff":1}', False),
+        (b"1E-400", True),
+        (b"1e+308", True),
+        (b"-1.5E+309", False),
+        (b"0.1e0000000310", False),
+        (b"1e00000000001", True),
+        (b"9" * 4300, True),
+        (b"9" * 4301, False),
+        (b'"' + b"9" * 4301 + b'e999"', True),
+        (b"[" * (MAX_DEPTH - 1) + b'"' + b"x" * 1_000 + b'"' + b"]" * (MAX_DEPTH - 1), True),
+        (b"[" * MAX_DEPTH + b'"' + b"x" * 1_000 + b'"' + b"]" * MAX_DEPTH, False),
+    ],
+)
+@pytest.mark.parametrize("beside", [b"", b",{}"], ids=["decoded together", "decoded alone"])
+def test_fields_that_are_not_checked_are_read_in_full(
+    text: bytes, is_good: bool, beside: bytes
+) -> None:
+    """An event that is decoded with others is judged as one that is decoded by itself, as the event
+    beside it makes it be."""
+    event = b'{"type":"VIEW","customer_id":"c","brand_id":null,"x":%s}' % text
+    problems: list[str] = []
+    try:
+        LARGE.events(b'{"events":[%s%s]}' % (event, beside), NOW)
+    except BadEventsError as error:
+        problems = error.problems
+    assert is_good == all("events[1]" in problem for problem in problems)
