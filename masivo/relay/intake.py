@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-import traceback
 from email.utils import formatdate
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -24,7 +23,7 @@ from masivo._protocol.wire.serving import BASE_PATH, METHODS, Reply, bearer, fai
 
 from .bodies import MAX_BODY, Bodies, CrowdedError, TooLongError
 from .checking import MAX_EVENTS, BadEventsError, Check, MalformedError, TooManyError
-from .store import Batch, Kept, StoreFullError, StoreUnreachableError
+from .store import Batch, Kept, StoreFullError, StoreUnreachableError, place_of
 from .tokens import InvalidTokenError
 
 if TYPE_CHECKING:
@@ -146,7 +145,7 @@ class Intake:
         except ClientDisconnect:
             reply = _BROKEN  # the client cannot read it
         except Exception as error:  # noqa: BLE001 (its message may hold what came in)
-            _logger.error("a request has failed: %s", _place_of(error))  # noqa: TRY400
+            _logger.error("a request has failed: %s", place_of(error))  # noqa: TRY400
             reply = _BROKEN
         self._responses(name, reply.status).inc()
         return self.response(reply)
@@ -256,12 +255,6 @@ async def _elsewhere(_request: Request) -> Reply:
         "A relay takes authorizations and batches of events alone: send everything else to the "
         "API itself",
     )
-
-
-def _place_of(error: Exception) -> str:
-    """The class of an exception and its place in the code, without its message."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"
 
 
 def app(intake: Intake, others: Sequence[Route]) -> Router:

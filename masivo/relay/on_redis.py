@@ -23,7 +23,14 @@ from .letters import dead_letters
 from .opening import open_store
 from .partition import Partition, entry_time
 from .scripts import INTAKE, SHORT, Keys
-from .store import REMEMBERED, Backlog, Kept, StoreFullError, StoreUnreachableError
+from .store import (
+    REMEMBERED,
+    Backlog,
+    Kept,
+    StoreFullError,
+    StoreUnreachableError,
+    place_of,
+)
 from .upstream import learn_time
 
 if TYPE_CHECKING:
@@ -191,9 +198,10 @@ class RedisStore:
             before = len(self._leases.held)
             try:
                 await self._leases.tick()
-            except StoreUnreachableError as error:
+            except Exception as error:  # noqa: BLE001 (delivery may pause, but must not end)
+                problem = error if isinstance(error, StoreUnreachableError) else place_of(error)
                 if not self._down:
-                    _logger.warning("the store cannot be used: %s", error)
+                    _logger.warning("the store cannot be used: %s", problem)
                 self._down = True
             else:
                 if self._down:

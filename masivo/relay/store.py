@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from enum import Enum
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -18,6 +19,7 @@ __all__ = [
     "StoreFullError",
     "StoreRefusedError",
     "StoreUnreachableError",
+    "place_of",
 ]
 
 
@@ -126,3 +128,10 @@ class RelayStore(Protocol):
         """End the delivery: requests in flight get this many seconds; the rest stays in the
         store."""
         ...
+
+
+def place_of(error: Exception) -> str:
+    """The class of an exception and its place in the code, for a log: its message may hold what
+    came in."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename}:{frame.lineno}"

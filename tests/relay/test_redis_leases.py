@@ -14,6 +14,7 @@ from masivo.emulator import Fault
 from masivo.protocol import Secret, StoreError
 from masivo.relay.connection import Connections
 from masivo.relay.leases import Leases
+from masivo.relay.on_redis import RedisStore
 from masivo.relay.partition import Partition
 from masivo.relay.scripts import LEASE, Keys
 
@@ -22,7 +23,6 @@ from .stores import batch, customer_orders, drained, event, make, numbered, runn
 if TYPE_CHECKING:
     from masivo.emulator import Emulator
     from masivo.protocol import Place, Window
-    from masivo.relay.on_redis import RedisStore
 
     from .redis_server import RedisServer
 
@@ -372,6 +372,34 @@ def test_a_dead_relay_is_replaced(redis_server: RedisServer, emulator: Emulator)
     assert {*numbers} == {*range(200)}
     assert len(numbers) - 200 <= 4 * 5, "more than the requests in flight came twice"
     assert all(order == sorted(order) for order in customer_orders(emulator.events).values())
+
+
+def test_an_unforeseen_error_ends_no_delivery(
+    redis_server: RedisServer,
+    emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The next look at the leases tries again; the log names the place, and not what came in."""
+    hold = RedisStore._hold
+    errors = [RuntimeError("a secret"), MemoryError()]
+
+    def failing(self: RedisStore, number: int, token: bytes) -> object:
+        if errors:
+            raise errors.pop()
+        return hold(self, number, token)
+
+    monkeypatch.setattr(RedisStore, "_hold", failing)
+
+    async def main() -> None:
+        async with running(redis_server, emulator) as one:
+            await one.keep(numbered(range(20)))
+            await drained(one)
+
+    asyncio.run(main())
+    assert len(emulator.events) == 20
+    assert any("cannot be used: MemoryError at " in line for line in caplog.messages)
+    assert "secret" not in caplog.text
 
 
 def test_no_request_starts_without_a_lease(redis_server: RedisServer, emulator: Emulator) -> None:

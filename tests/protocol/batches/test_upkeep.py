@@ -123,6 +123,19 @@ def test_a_store_is_tended_at_the_scan_and_as_soon_as_room_was_made() -> None:
     assert driver.log.tended == tended + 1
 
 
+def test_a_store_is_tended_though_memory_is_full_and_the_api_away() -> None:
+    """The engine wakes for it, though it reads nothing then and looks for no logs."""
+    driver = SpoolDriver(max_queue=2, batch_size=1)
+    driver.send_numbers(*range(10))
+    driver.sign_in()
+    driver.respond(503, headers=[("Retry-After", "300")])
+    tended = driver.spool.tended
+    began = driver.now
+    while driver.now < began + 250.0:
+        driver.sleep()
+    assert driver.spool.tended - tended >= 250 // SCAN
+
+
 def test_events_that_could_not_be_stored_again_stay_in_memory() -> None:
     """The work was interrupted, or the store failed in an unexpected way."""
     driver = SpoolDriver()
