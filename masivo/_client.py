@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, Unpack
 from msgspec import structs
 
 from masivo import _guard
-from masivo._guesses import SETTINGS, Advised
+from masivo._guesses import SETTINGS, Advised, misnamed
 from masivo._living import Living
+from masivo._settle import logger
 from masivo.protocol import NotCopied, Secret, configure
 
 if TYPE_CHECKING:
@@ -104,10 +105,13 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         # From here on no frame holds the key in the clear: tracebacks may show local variables.
         secret = None if api_key is None else Secret(api_key)
         del api_key
+        given = [*options]
         try:
             self._settings = configure(secret, environ=_guard.environ(), **options)
         finally:
             del options  # nor a password in a wrong address, nor a key under a wrong name
+        for warning in misnamed([*_guard.environ()], given):
+            logger.warning(warning)
         if self._settings.spool is not None and self._settings.enabled:
             from masivo.spool import check_place  # here, as only those with a spool pay for it
 

@@ -6,7 +6,10 @@ import re
 import sys
 from typing import TYPE_CHECKING, Final
 
-__all__ = ["SETTINGS", "Advised", "no_name", "public_names"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["SETTINGS", "Advised", "misnamed", "no_name", "public_names"]
 
 _SEND: Final = "use send_analytics_event(event)"
 _SENDING: Final = (
@@ -204,6 +207,19 @@ _KIT: Final = {
     },
 }
 """For each class of the test kit, names that one might guess."""
+_VARIABLES: Final = {
+    "base_url": "MASIVO_BASE_URL",
+    "enabled": "MASIVO_DISABLED",
+    "log": "MASIVO_LOG",
+    "spool": "MASIVO_SPOOL",
+}
+"""The environment variables that change a client in silence, by what they set."""
+_VARIABLE: Final = {
+    **dict.fromkeys(("enabled", "enable", "off"), "enabled"),
+    **dict.fromkeys(("debug", "verbose", "log_level", "loglevel", "logging"), "log"),
+}
+"""What a wrong variable sets, by the end of its name, beside the wrong names of settings."""
+_told: set[str] = set()  # the wrong ones that were reported
 _OF_DRIVERS: Final = frozenset(
     ("at", "buffer", "claim", "customer", "encoded", "outcome", "peek", "position")
 )
@@ -271,3 +287,35 @@ def no_name(package: str, names: list[str], name: str) -> AttributeError | Impor
     if importer == "importlib._bootstrap":
         return ImportError(f"cannot import name {name!r} from {package!r}: {meant}", name=package)
     return AttributeError(f"{text}: {meant}", name=name)
+
+
+def misnamed(environ: Collection[str], given: Collection[str]) -> list[str]:
+    """Warnings about environment variables that masivo does not read, and whose names are close to
+    those of ours. Each is returned once in a process, and none about what is set anyway.
+
+    Args:
+        environ: the names of the variables that are set.
+        given: the settings that the client was given.
+    """
+    found: list[str] = []
+    for name in environ:
+        if name.startswith("MASIVO_") and name not in _told:
+            setting = _set_by(name.removeprefix("MASIVO_").lower())
+            meant = _VARIABLES.get(setting)
+            if meant not in (None, *environ) and setting not in given:
+                _told.add(name)
+                found.append(f"{name} is set, but masivo does not read it; did you mean {meant}?")
+    return found
+
+
+def _set_by(end: str) -> str:
+    """What a variable may be meant to set, by the end of its name."""
+    from difflib import get_close_matches  # only a mistake pays for it
+
+    from masivo._protocol.advice import MEANT
+
+    meant = _VARIABLE.get(end) or MEANT.get(end)
+    if meant is None:
+        ends = {each.removeprefix("MASIVO_").lower(): name for name, each in _VARIABLES.items()}
+        meant = "".join(ends[near] for near in get_close_matches(end, ends, 1, 0.8))
+    return meant

@@ -19,6 +19,8 @@ from masivo import (
     SendEventResult,
     Stats,
     TrioClient,
+    _guard,
+    _guesses,
 )
 from masivo._async.client import AsyncDelivery
 from masivo._sync.client import Delivery
@@ -230,3 +232,55 @@ def test_what_a_shell_completes_of_the_package() -> None:
     names = {name for name in dir(masivo) if not name.startswith("_")}
     modules = {name for name in names if isinstance(getattr(masivo, name), ModuleType)}
     assert names - modules == {*masivo.__all__} - {"__version__"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MASIVO_DISABLE", "MASIVO_DISABLED"),
+        ("MASIVO_ENABLED", "MASIVO_DISABLED"),
+        ("MASIVO_SPOOL_DIR", "MASIVO_SPOOL"),
+        ("MASIVO_SPOOLS", "MASIVO_SPOOL"),
+        ("MASIVO_URL", "MASIVO_BASE_URL"),
+        ("MASIVO_DEBUG", "MASIVO_LOG"),
+    ],
+)
+def test_of_environment_variables(
+    name: str, meant: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A wrong one would have no effect, and nothing would say so; one warning of each does."""
+    monkeypatch.setattr(_guesses, "_told", set())
+    monkeypatch.setenv(name, "a secret")
+    for each in ("MASIVO_DISABLED", "MASIVO_SPOOL", "MASIVO_BASE_URL", "MASIVO_LOG"):
+        monkeypatch.delenv(each, raising=False)
+    local = "http://127.0.0.1:9/v1"
+    given: dict[str, Any] = {} if meant == "MASIVO_BASE_URL" else {"base_url": local}
+    with monkeypatch.context() as outside:  # of tests, whose clients are not the program's
+        outside.setattr(_guard, "loopback_only", False)
+        outside.delenv("MASIVO_LOOPBACK_ONLY", raising=False)
+        for _ in range(2):
+            Client("k-1", **given).destroy()
+    text = f"{name} is set, but masivo does not read it; did you mean {meant}?"
+    assert caplog.messages == [text]
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"MASIVO_SPOOL_DIR": "x", "MASIVO_SPOOL": ""},
+        {"MASIVO_TIMEOUT": "3"},
+        {"MASIVO_API_KEY": "k"},
+        {"MASIVO_RELAY_KEYS": "k", "MASIVO_RELAY_REDIS": "redis://127.0.0.1"},
+        {"MASIVO_LOOPBACK_ONLY": "1"},
+        {"MY_MASIVO_SPOOL_DIR": "x"},
+    ],
+)
+def test_other_variables_are_an_application_s_own(environ: dict[str, str]) -> None:
+    """No warning about those, nor about one whose meaning is set anyway."""
+    assert _guesses.misnamed(environ, []) == []
+
+
+def test_a_variable_for_a_setting_that_is_given_is_an_application_s_own() -> None:
+    """It may be where the setting comes from."""
+    assert _guesses.misnamed(["MASIVO_SPOOL_DIR"], ["spool"]) == []
+    assert _guesses.misnamed(["MASIVO_ENABLE"], ["enabled"]) == []

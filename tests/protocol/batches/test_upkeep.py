@@ -128,7 +128,7 @@ def test_a_store_is_tended_though_memory_is_full_and_the_api_away() -> None:
     driver = SpoolDriver(max_queue=2, batch_size=1)
     driver.send_numbers(*range(10))
     driver.sign_in()
-    driver.respond(503, headers=[("Retry-After", "300")])
+    driver.respond(503, headers={"Retry-After": "300"})
     tended = driver.spool.tended
     began = driver.now
     while driver.now < began + 250.0:
