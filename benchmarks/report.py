@@ -93,10 +93,16 @@ def summary(results: Results) -> dict[str, Any]:
     }
 
 
-def _number(value: float) -> str:
+def _number(value: float, digits: int = 3) -> str:
     if value == 0 or abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{value:.{digits}g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _beside(value: float, target: float) -> str:
+    """A figure with as many digits as tell it from its target."""
+    texts = [_number(value, digits) for digits in range(3, 18)]
+    return next((text for text in texts if text != _number(target)), texts[0])
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -107,7 +113,8 @@ def _cells(row: Row) -> tuple[str, ...]:
     spread = f"{_number(found.low)} to {_number(found.high)}" if found.low != found.high else ""
     target = f"{row.relation} {_number(row.target)}{unit}" if row.relation else ""
     met = {True: "yes", False: "NO", None: ""}[row.met]
-    return row.what, _number(found.value) + unit, spread, target, met
+    measured = _beside(found.value, row.target) if row.relation else _number(found.value)
+    return row.what, measured + unit, spread, target, met
 
 
 _HEAD = ("", "measured", "spread", "target", "met")

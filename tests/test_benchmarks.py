@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from docs.blocks import ROOT, Page
 
+from benchmarks.figures import Figure
 from benchmarks.plan import OURS, plan
+from benchmarks.report import as_text
 from benchmarks.runner import run
+from benchmarks.targets import Row
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +29,16 @@ def test_the_commands_of_the_page() -> None:
             [*command.split(), "-n"], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert "-m benchmarks" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1.70398, "1.704 x"), (1.7000001, "1.7000001 x"), (1.7, "1.7 x")]
+)
+def test_a_figure_that_misses_its_target_looks_different_from_it(value: float, shown: str) -> None:
+    """A figure has as many digits as tell it from its target, and three if it is that."""
+    row = Row("a group", "what", "x", Figure(value, value, value, 1), "<=", 1.7)
+    line = next(line for line in as_text([row]).splitlines() if line.startswith("what"))
+    assert line.split("  ")[1] == shown
 
 
 @pytest.mark.full
