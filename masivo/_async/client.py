@@ -234,8 +234,8 @@ class LoopClient(ClientBase[AsyncHttpClient]):
 
         Args:
             timeout: seconds for the whole close. A wait for a retry is cut short for one last try.
-                Events that are not delivered in time fail with MasivoClosedError. None: as long as
-                the retries take.
+                Events that are not delivered in time fail with MasivoClosedError, or with the error
+                of that try. None: as long as the retries take.
 
         Raises:
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.

@@ -21,8 +21,7 @@ SCENARIOS = [pytest.param(each, marks=() if each.needs else pytest.mark.full) fo
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_the_urllib_driver_conforms(scenario: Scenario) -> None:
-    """It does what each scenario says, with a store too; where that needs work in the background it
-    is pumped, and where it needs requests in parallel they go one at a time. None is left out."""
+    """It does what each scenario says, with a store too. None is left out."""
     report = assert_conforms(scenario, UrllibAdapter)
     assert report.lacked == scenario.needs - {"storage"}
 
