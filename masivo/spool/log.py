@@ -10,6 +10,7 @@ can be in a segment twice, or in two segments: a reader skips the second.
 
 from __future__ import annotations
 
+import errno
 import re
 from contextlib import suppress
 from functools import partial
@@ -44,6 +45,9 @@ __all__ = ["LOCK", "Log", "Segment", "first_segment", "lock_of", "packed_group"]
 
 LOCK: Final = ".lock"
 """The ending of a log's lock file."""
+
+_NOT_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What keeps a process from reading any file, for a while: it is no damage of this one."""
 
 _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
 
@@ -236,7 +240,11 @@ class Log:
     def _events(
         self, number: int, offset: int = 0, within: int = 0
     ) -> Iterator[tuple[int, int, Stored]]:
-        """The events of a segment from a place on, removed ones too, each with its place."""
+        """The events of a segment from a place on, removed ones too, each with its place.
+
+        Raises:
+            StoreError: this process cannot read now.
+        """
         segment = self._segments[number]
         is_growing = number == self._growing
         read = partial(self._disk.read, _file(self.name, number, "log"))
@@ -261,7 +269,9 @@ class Log:
                 first = within if record.start == offset else 0
                 for at, stored in enumerate(found[first:], first):
                     yield record.start, at, stored
-        except OSError:
+        except OSError as error:
+            if error.errno in _NOT_NOW:
+                raise StoreError(f"the spool cannot be read now: {error.strerror}") from None
             self._damaged += 1
         else:
             if not (is_growing or segment.whole):
@@ -400,6 +410,10 @@ class Log:
                 newest.size, torn = self._tail.size, len(self._torn)
                 if newest.size >= most or (newest.size and self.is_stuck):
                     self._rotate(self._tail)
+                for number, segment in self._segments.items():
+                    if not (segment.whole or number == self._growing):
+                        with suppress(OSError, StoreError):  # later
+                            self._finish(number)
                 self._explained = self._torn_before = torn  # the next bad part is none of them
             except (OSError, LostError):
                 pass  # later
@@ -409,10 +423,8 @@ class Log:
 
     def _rotate(self, tail: DiskTail) -> None:
         tail.move(_file(self.name, self._newest + 1, "log"))
-        closed, self._newest = self._newest, self._newest + 1
-        self._growing = self._newest
+        self._growing = self._newest = self._newest + 1
         self._segments[self._newest] = Segment()
-        self._finish(closed)
 
     def _finish(self, number: int) -> None:
         """Read a segment to its end."""
@@ -448,7 +460,8 @@ class Log:
             if tail is not None:
                 tail.stop()
                 self._growing = 0
-                self._finish(self._newest)
+                with suppress(OSError, StoreError):  # an adopter reads it
+                    self._finish(self._newest)
             self._write_removals()
             self._sweep()
             if not self._segments:

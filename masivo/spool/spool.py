@@ -377,7 +377,11 @@ class Spool:
         lock = None if self._released else self._disk.take_lock(file, create=create)
         if lock is None:
             return None
-        return Log(self._disk, file.removesuffix(LOCK), lock, kept_file(self._clock(), BAD))
+        try:
+            return Log(self._disk, file.removesuffix(LOCK), lock, kept_file(self._clock(), BAD))
+        except OSError:
+            lock.release()
+            raise
 
     def _clear(self, file: str) -> None:
         """Delete the draft of a lock whose maker was killed."""

@@ -66,6 +66,8 @@ class Process:
         self.machine = machine
         self.pid = Process.pids
         self.killed = False
+        self.starved = False
+        """It has no descriptor left to read a file with."""
         self._kill_after = kill_after
         self._late = late
 
@@ -118,6 +120,8 @@ class Process:
     def read(self, name: str, offset: int, size: int) -> bytes:
         """See Disk."""
         self.step()
+        if self.starved:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         file = self.machine.files.get(name)
         return b"" if file is None else bytes(file.data[offset : offset + size])
 

@@ -129,7 +129,11 @@ class Adoption:
         if log is None:
             self._logs = None
             return None
-        return log, log.noted()
+        try:
+            return log, log.noted()
+        except StoreError:
+            log.release()
+            raise
 
     def end(self, source: Source) -> None:
         """Let a log go if it is done."""

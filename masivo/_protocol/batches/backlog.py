@@ -351,12 +351,16 @@ class Backlog:
         return entries
 
     def left(self) -> int | None:
-        """Count the events on disk, in a step; None if there are too many bytes to read."""
+        """Count the events on disk, in a step; None if there are too many bytes to read, or they
+        cannot be read."""
         own = self._store.own
         logs = [s.log for s in self.sources if not s.live] + ([] if own is None else [own])
         if sum(log.size for log in logs) > COUNTED:
             return None
-        return sum(log.left()[0] for log in logs)
+        try:
+            return sum(log.left()[0] for log in logs)
+        except StoreError:
+            return None
 
     def _read_back(
         self, events: Sequence[Stored], reading: Reading

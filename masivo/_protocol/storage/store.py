@@ -108,7 +108,8 @@ class StoredLog(Protocol):
     If the store is ``quick``, ``note`` and ``remove`` are called in polls, too, while no work is
     out.
 
-    Only ``note`` raises if something is wrong with the files.
+    If something is wrong with the files, only ``note`` raises. ``noted``, ``read`` and ``left`` may
+    raise a StoreError if the log cannot be read at the moment: they are called again later.
     """
 
     @property

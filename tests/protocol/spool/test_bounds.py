@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from masivo._protocol.events.form import size
 from masivo.protocol import (
     Api,
+    FlushResult,
     Note,
+    unwrap,
 )
+from masivo.spool.log import Log
 from protocol.requests import numbers
 from protocol.simulator import error_of, event, result_of
 from protocol.spooled import SpoolDriver
@@ -338,3 +343,72 @@ def test_what_is_read_keeps_to_the_bytes_of_memory() -> None:
     after.grant()
     assert 5 <= after.buffer.outbox.pending <= 11
     assert sorted(n for each in recover(after) for n in numbers(each)) == [*range(40)]
+
+
+def test_a_log_that_cannot_be_read_for_a_while_is_read_later() -> None:
+    """A process without a free descriptor can read no file: that is no damage."""
+    driver = SpoolDriver(max_queue=2)
+    driver.process.starved = True
+    driver.send(*(event(n) for n in range(6)))
+    ticket = driver.flush()
+    recover(driver, 10.0)
+    assert ticket.claim() is None
+    driver.process.starved = False
+    assert [n for each in recover(driver) for n in numbers(each)] == [2, 3, 4, 5]
+    assert unwrap(ticket.claim()) == FlushResult(6, 0, 0)
+    assert not [line for line in driver.warnings if "could not be read" in line]
+
+
+@pytest.mark.parametrize("step", ["_load", "noted"])
+def test_a_log_that_cannot_be_adopted_for_a_while_is_adopted_later(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the batch that was noted: it goes again under its key. Files can be read until this
+    step."""
+    driver = SpoolDriver()
+    request = in_flight(driver, 1, 2)
+    driver.send_numbers(3)
+    after = killed(driver)
+    after.buffer.use()
+    do = getattr(Log, step)
+
+    def do_starved(log: Log) -> object:
+        after.process.starved = True
+        return do(log)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Log, step, do_starved)
+        assert recover(after, 40.0) == []
+    after.process.starved = False
+    first, second = recover(after, 100.0)
+    assert (first.headers, first.body) == (request.headers, request.body)
+    assert numbers(second) == [3]
+    assert after.files() == []
+
+
+def test_a_close_that_can_read_nothing_leaves_its_log_to_others() -> None:
+    """It ends; the next client sends what is left."""
+    driver = SpoolDriver()
+    driver.send_numbers(1, 2)
+    driver.process.starved = True
+    driver.buffer.destroy()
+    driver.poll()
+    assert driver.closed
+    assert [line for line in driver.warnings if line.startswith("events of this client stay")]
+    after = SpoolDriver(driver.disk, at=driver.now)
+    after.flush()
+    assert [numbers(each) for each in recover(after)] == [[1, 2]]
+    assert after.files() == []
+
+
+def test_a_segment_that_could_not_be_read_at_once_is_deleted_in_the_end() -> None:
+    """Else it would take the room of others while the client lives."""
+    driver = SpoolDriver(segment=500, batch_size=10)
+    driver.sign_in()
+    for n in range(10):
+        driver.send_numbers(n)
+        driver.flush()
+        driver.process.starved = n == 5
+        driver.accept()
+    driver.advance(61.0)
+    assert len(driver.files(".log")) == 1
