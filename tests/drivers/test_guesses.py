@@ -249,7 +249,7 @@ def test_of_environment_variables(
     name: str, meant: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A wrong one would have no effect, and nothing would say so; one warning of each does."""
-    monkeypatch.setattr(_guesses, "_told", set())
+    monkeypatch.setattr(_guesses, "_told", set[str]())
     monkeypatch.setenv(name, "a secret")
     for each in ("MASIVO_DISABLED", "MASIVO_SPOOL", "MASIVO_BASE_URL", "MASIVO_LOG"):
         monkeypatch.delenv(each, raising=False)

@@ -89,7 +89,8 @@ class Backlog:
         self._in_memory = 0  # events that were read and have not ended
         self._busy = False  # a log is being read, or looked for
         self._not_before = -math.inf
-        self._used = False
+        self.used: bool = False
+        """True from the client's first use to its end."""
 
     # ── Numbers ──────────────────────────────────────────────────────────────────────────────
 
@@ -102,7 +103,7 @@ class Backlog:
     def unread(self) -> bool:
         """True while there is, or may be, an event to be read."""
         own = self.own
-        return self._used and (own.behind or bool(own.skipped) or self._adoption.is_unread)
+        return self.used and (own.behind or bool(own.skipped) or self._adoption.is_unread)
 
     @property
     def untaken(self) -> int:
@@ -123,12 +124,12 @@ class Backlog:
 
     def use(self) -> None:
         """Adopt logs from now on: the client is in use."""
-        self._used = True
+        self.used = True
 
     def release(self) -> list[Delivery]:
         """Read nothing from now on: the client is released. Return the events in memory that are
         not queued."""
-        self._used = False
+        self.used = False
         return self.fresh() + self.own.stop_waiting()
 
     def look(self) -> None:
@@ -226,7 +227,7 @@ class Backlog:
         self._busy = False
 
     def _may_read(self, now: float) -> bool:
-        return self._used and not self._busy and now >= self._not_before
+        return self.used and not self._busy and now >= self._not_before
 
     @property
     def _free(self) -> int:
@@ -289,7 +290,7 @@ class Backlog:
             self._failed(own)
             return
         self._busy = False
-        if not self._used:
+        if not self.used:
             return
         log, window = result
         own.begin(log)
@@ -302,7 +303,7 @@ class Backlog:
             self._failed(source)
             return
         self._busy = False
-        if not self._used:
+        if not self.used:
             return
         new = self._take(source, window, again)
         self.adopted += new

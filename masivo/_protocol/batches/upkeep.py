@@ -71,8 +71,10 @@ class Upkeep:
             self._todo.add(self._store.tend, self._tended)
         self._report()
 
-    def next_at(self) -> float:
-        """The time of the next ``plan`` if nothing else happens."""
+    def next_at(self) -> float | None:
+        """The time of the next ``plan`` if nothing else happens; None: never."""
+        if not self._backlog.used:
+            return None
         return min(self._tend_at, self._due_at) if self._store.due else self._tend_at
 
     def room_was_made(self) -> None:
