@@ -34,18 +34,25 @@ Point = tuple[float, float]
 
 # ── SVG ──────────────────────────────────────────────────────────────────────────────────────
 
+STYLE = (
+    "svg{color:#222;font:13px sans-serif}.name{font-weight:600}.small{font-size:12px;opacity:.85}"
+    ".box{fill-opacity:.06}.bar{opacity:.55}.faint{opacity:.5}"
+    "@media(prefers-color-scheme:dark){svg{color:#ddd}}"
+)
+"""A page that shows the drawing as an image passes it neither fonts nor colours, but says whether
+the page is dark."""
+
 
 def picture(width: int, height: int, title: str, parts: Iterable[str]) -> str:
-    """A whole drawing; ``title`` is what a screen reader says."""
+    """A whole drawing; ``title`` says in words what it shows."""
     marker = (
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         'markerHeight="7" orient="auto-start-reverse">'
         '<path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>'
     )
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="diagram" role="img" '
-        f'viewBox="0 0 {width} {height}" width="{width}" fill="currentColor">'
-        f"<title>{title}</title>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'fill="currentColor"><title>{title}</title><style>{STYLE}</style>'
     )
     return "\n".join([head, marker, *parts, "</svg>", ""])
 
