@@ -79,8 +79,9 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         http_client: your own httpx (or httpx2) client, which you close; or a function that makes
             one, which the package closes (needed where the process forks). Default: the package's
             own connections.
-        spool: a directory in which accepted events are kept until they have their outcome, so that
-            they outlive the process; default: the environment's ``MASIVO_SPOOL``, else none.
+        spool: a directory in which accepted events are kept at least until they have their outcome,
+            so that they outlive the process; default: the environment's ``MASIVO_SPOOL``, else
+            none.
         spool_max_bytes: the most bytes of this client's events in the spool. Default 1 GiB.
         enabled: whether events are sent; False: they are validated, and nothing is sent (as with
             ``MASIVO_DISABLED=1``). Default True.

@@ -65,8 +65,8 @@ class Client(ClientBase[HttpClient]):
     """Sends events from threads.
 
     Clients of the same ``api_key`` in a process share one token and one thread; each request in
-    flight has a thread of its own. No thread is started before the first event. Every method may be
-    called from any thread.
+    flight has a thread of its own. No thread is started before there is something to send.
+    Every method may be called from any thread.
     """
 
     def _open(self) -> None:
