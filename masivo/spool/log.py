@@ -194,16 +194,12 @@ class Log:
         for _, ranges in self._open:
             wanted.update(ranges)
         found: dict[int, Stored] = {}
-        missing = len(wanted)
-        for number in list(self._segments) if self._is_mine else ():
-            if not missing:
-                break
-            for _, _, stored in self._events(number):
-                if stored.position in wanted and stored.position not in found:
-                    found[stored.position] = stored
-                    missing -= 1
-                    if not missing:
-                        break
+        count = len(wanted)
+        for stored in self._all() if count else ():
+            if stored.position in wanted:
+                found.setdefault(stored.position, stored)
+                if len(found) == count:
+                    break
         return [
             Noted(note, [found[position] for position in note.positions])
             for note, _ in self._open
@@ -236,6 +232,12 @@ class Log:
             self._sweep()
         damaged, self._damaged = self._damaged, 0
         return Window(found, after, end, damaged)
+
+    def _all(self) -> Iterator[Stored]:
+        """The events of all segments, removed ones too."""
+        for number in list(self._segments) if self._is_mine else ():
+            for _, _, stored in self._events(number):
+                yield stored
 
     def _events(
         self, number: int, offset: int = 0, within: int = 0
@@ -304,12 +306,11 @@ class Log:
         """See StoredLog."""
         count = size = 0
         oldest: float | None = None
-        for number in list(self._segments) if self._is_mine else ():
-            for _, _, stored in self._events(number):
-                if stored.position not in self._removed:
-                    count += 1
-                    size += len(stored.event)
-                    oldest = stored.at if oldest is None else min(oldest, stored.at)
+        for stored in self._all():
+            if stored.position not in self._removed:
+                count += 1
+                size += len(stored.event)
+                oldest = stored.at if oldest is None else min(oldest, stored.at)
         return count, size, oldest
 
     # ── Notes and removals ───────────────────────────────────────────────────────────────────

@@ -160,6 +160,17 @@ def test_the_notes_of_a_segment_that_is_gone_are_nothing(
     assert log.noted() == []
 
 
+def test_a_segment_that_goes_while_its_log_is_held_is_empty(
+    left: Path, make: Callable[..., Spool]
+) -> None:
+    """Nothing in it is counted as damaged: nothing is there."""
+    (log,) = make().adopt()
+    for segment in files(left, "log"):
+        segment.unlink()
+    window = everything(log)
+    assert (window.events, window.damaged, window.end) == ([], 0, True)
+
+
 def test_records_of_a_newer_version_are_kept(left: Path) -> None:
     """In a segment and in the notes: counted, and found again byte for byte in the file of bad
     parts. So are those of a known kind in another form."""

@@ -235,7 +235,7 @@ def test_notes_that_were_refused_half_written_are_not_there(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", half(os.pwrite))
         patch.setattr(os, "write", half(os.write))
-        with pytest.raises(StoreError, match="No space left on device"):
+        with pytest.raises(StoreError, match="cannot be written: No space left on device"):
             spool.own.note(Note(positions[:3], "half", b""))
         spool.own.remove(positions[:2])
     assert len(everything(spool.own).events) == 4

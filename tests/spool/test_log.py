@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.protocol import Note, Place, StoreError
+from masivo.spool.log import packed_group
 from masivo.spool.records import GROUP_CERTAIN, encode
 
 from .conftest import KEY, URL
@@ -80,12 +81,15 @@ def test_events_that_were_stored_together_are_read_as_others_are(
     assert spool.strangers == 0
 
 
-def test_a_group_of_another_form_is_kept_as_damaged(folder: Path, spool: Spool) -> None:
+@pytest.mark.parametrize("body", [b"another form", packed_group([7, 8], [b"one"])])
+def test_a_group_of_another_form_is_kept_as_damaged(
+    folder: Path, spool: Spool, body: bytes
+) -> None:
     """A newer version may have written it."""
     fill(spool, 1)
     (file,) = files(folder, "log")
     with file.open("ab") as end:
-        end.write(encode(GROUP_CERTAIN, 7, 1.0, b"another form"))
+        end.write(encode(GROUP_CERTAIN, 7, 1.0, body))
     fill(spool, 1)
     window = own(spool).read(None, 10, 1_000)
     assert (len(window.events), window.damaged) == (2, 1)

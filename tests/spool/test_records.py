@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from masivo.spool import records
-from masivo.spool.records import CERTAIN, FRAME, MARK, Bad, Record, encode, scan
+from masivo.spool.records import CERTAIN, FRAME, MARK, NOTE, Bad, Record, encode, scan, skim
 
 if TYPE_CHECKING:
     import pytest
@@ -110,6 +110,31 @@ def test_a_garbled_length_does_not_make_it_read_everything() -> None:
 
     assert [type(each) for each in scan(give, 0)] == [Bad, Record]
     assert max(asked) < 1 << 20
+
+
+def skimmed(data: bytes) -> list[tuple[int, int, int]]:
+    """What skimming finds in a file."""
+    return list(skim(lambda at, size: data[at : at + size], 0))
+
+
+def test_skimming_finds_events_where_reading_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that a piece cuts in two."""
+    monkeypatch.setattr(records, "_SKIMMED", 100)
+    data = b"".join(written([b"x" * (size % 40) for size in range(60)]))
+    events = [each for each in read(data) if isinstance(each, Record)]
+    assert skimmed(data) == [(each.start, each.end, each.position) for each in events]
+
+
+def test_skimming_ends_before_what_is_no_whole_event() -> None:
+    """Whichever byte of it is damaged, and before a record of another kind."""
+    first, second, third = written([b"one", b"two", b"three"])
+    found = [(0, len(first), 0)]
+    for at in range(len(second)):
+        damaged = bytearray(second)
+        damaged[at] ^= 0xFF
+        assert skimmed(first + damaged + third) == found
+    assert skimmed(first + second[:-1]) == found
+    assert skimmed(first + encode(NOTE, 1, 0.5, b"two") + third) == found
 
 
 def test_a_file_of_garbage_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
