@@ -68,7 +68,6 @@ class BadEventsError(Exception):
     """
 
     def __init__(self, problems: list[str], total: int) -> None:
-        super().__init__(problems, total)
         self.problems: list[str] = problems
         self.total: int = total
 
@@ -217,8 +216,8 @@ class Check:
         moment = moment_of(issued_at)
         if moment is None:
             return
-        if now < moment <= now + CLOCK_ERROR:
-            return
+        if moment <= now + CLOCK_ERROR:
+            moment = min(moment, now)
         problem = problem_with_age(moment, now, self._max_age)
         if problem is not None:
             raise MasivoValidationError(f"issued_at {problem}, by the API's clock")

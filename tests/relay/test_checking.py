@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from masivo import Api, MasivoValidationError
 from masivo._protocol.events.encoding import encoder
+from masivo._protocol.events.form import STAMP_SIZE
 from masivo.protocol import Secret, configure
-from masivo.relay.checking import MAX_DEPTH, BadEventsError, Check, MalformedError, TooManyError
+from masivo.relay.checking import (
+    MAX_DEPTH,
+    MAX_EVENTS,
+    BadEventsError,
+    Check,
+    MalformedError,
+    TooManyError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from masivo.relay.store import Event
 
 NOW = 1_790_000_000.0  # 2026-09-21T14:13:20Z
-LIMIT = 1_500
+LIMIT = 6_000
 
 CHECKS = [
     Check(configure(Secret("key"), environ={}, max_event_bytes=LIMIT, api=api))
@@ -183,34 +191,160 @@ def test_a_number_is_refused_where_a_client_refuses_it(
     assert found == refused or (refused is None and isinstance(found, list))
 
 
+PLAIN = b'{"type":"VIEW","customer_id":"c","brand_id":null}'
+DOUBLED = b'{"customer_id":1,"type":"VIEW","customer_id":"c","brand_id":null}'
+"""A good event, beside which others are decoded by themselves: its first customer is no text."""
+
+
+def _with(field: bytes) -> bytes:
+    """A usual event that has one more field."""
+    return PLAIN[:-1] + b"," + field + b"}"
+
+
+def _padded(size: int, field: bytes = b"") -> bytes:
+    """A usual event of so many bytes."""
+    padded = _with(field + b'"x":""')
+    return padded[:-2] + b"x" * (size - len(padded)) + padded[-2:]
+
+
+def _at(text: str) -> bytes:
+    return _with(b'"issued_at":"%s"' % text.encode())
+
+
+def _nested(levels: int, innermost: bytes = b"") -> bytes:
+    return b"[" * levels + innermost + b"]" * levels
+
+
+DEEP = _nested(MAX_DEPTH)
+
+GOOD = {
+    "plain": PLAIN,
+    "a text that is not ASCII": _with('"x":"é"'.encode()),
+    "many levels": _with(b'"x":' + _nested(MAX_DEPTH - 1, b'"%s"' % (b"x" * 1_000))),
+    "many short arrays": _with(b'"x":[%s]' % b",".join([b"[]"] * 400)),
+    "the longest": _padded(LIMIT - STAMP_SIZE + 1),
+    "the longest with a time": _padded(LIMIT, b'"issued_at":"yesterday",'),
+    "the oldest": _at("2026-09-18T14:13:20.000Z"),
+    "of this moment": _at("2026-09-21T14:13:20.000Z"),
+    "as far ahead as a clock may be": _at("2026-09-21T14:13:22.000Z"),
+    "with a zone": _at("2026-09-21T14:13:20-0000"),
+    "an odd time, which is the API's to judge": _at("yesterday"),
+    "a small number": _with(b'"x":1E-400'),
+    "a large number": _with(b'"x":1e+308'),
+    "an exponent of many digits": _with(b'"x":1e00000000001'),
+    "many digits": _with(b'"x":' + b"9" * 4300),
+    "digits in a text": _with(b'"x":"%se999"' % (b"9" * 4301)),
+}
+
+BAD = {
+    "no object": (b"[]", "an event must be an object"),
+    "no type": (PLAIN.replace(b"type", b"kind"), "type is missing"),
+    "an empty type": (PLAIN.replace(b"VIEW", b""), "type must be a non-empty str"),
+    "a reserved type": (PLAIN.replace(b"VIEW", b"PURCHASE"), "type 'PURCHASE' is reserved"),
+    "an empty customer": (PLAIN.replace(b'"c"', b'""'), "customer_id must be a non-empty str"),
+    "no brand": (PLAIN.replace(b"brand_id", b"brand"), "brand_id is missing"),
+    "a number for a brand": (PLAIN.replace(b"null", b"1"), "brand_id must be a str"),
+    "too long": (_padded(LIMIT - STAMP_SIZE + 2), f"the event is {LIMIT + 1} bytes long"),
+    "too long with a time": (
+        _padded(LIMIT + 1, b'"issued_at":"yesterday",'),
+        f"the event is {LIMIT + 1} bytes long",
+    ),
+    "too old": (_at("2026-09-18T14:13:19.999Z"), "issued_at is more than 72 hours old"),
+    "ahead": (_at("2026-09-21T14:13:22.001Z"), "issued_at is 2.001 s in the future"),
+    "ahead in its zone": (_at("2026-09-21T14:13:20-0400"), "issued_at is 14400.000 s in the futu"),
+    "too many levels": (_with(b'"x":' + DEEP + b',"y":1'), "the event is nested too deeply"),
+    "too many levels beside a few": (
+        _with(b'"x":[{"y":%s},{"y":[1]},[1]]' % DEEP),
+        "the event is nested too deeply",
+    ),
+    "no UTF-8": (_with(b'"x":"\xff"'), "a text in it is no UTF-8"),
+    "a name that is no UTF-8": (_with(b'"\xff":1'), "a text in it is no UTF-8"),
+    "too large a number": (_with(b'"x":-1.5E+309'), "most readers of JSON cannot"),
+    "too many digits": (_with(b'"x":' + b"9" * 4301), "most readers of JSON cannot"),
+    "too large a number in another form": (
+        _with(b'"x":0.1e0000000310'),
+        "most readers of JSON cannot",
+    ),
+}
+
+
+def _judged(event: bytes, beside: bytes) -> Event | str:
+    """What is kept of an event, or what is wrong with it."""
+    try:
+        return CHECKS[0].events(b'{"events":[%s%s]}' % (event, beside), NOW)[0]
+    except BadEventsError as error:
+        return error.problems[0].removeprefix("events[0]: ")
+
+
+@pytest.mark.parametrize("beside", [b"", b"," + DOUBLED], ids=["with others", "by itself"])
+@pytest.mark.parametrize("event", GOOD.values(), ids=GOOD)
+def test_a_good_event_is_kept_byte_for_byte(event: bytes, beside: bytes) -> None:
+    """Decoded with others or by itself; without its brace where a time is to be stamped."""
+    assert _judged(event, beside) == (event if b"issued_at" in event else event[1:], "c")
+
+
+@pytest.mark.parametrize("beside", [b"", b"," + DOUBLED], ids=["with others", "by itself"])
+@pytest.mark.parametrize(("event", "problem"), BAD.values(), ids=BAD)
+def test_what_is_wrong_with_an_event_is_named(event: bytes, problem: str, beside: bytes) -> None:
+    """In the same words, whether it is decoded with others or by itself."""
+    judged = _judged(event, beside)
+    assert isinstance(judged, str)
+    assert judged.startswith(problem)
+
+
+def test_a_usual_event_is_not_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it holds besides the fields that are checked costs little. Texts of any script, times
+    of the days that count, and an event beside an unusual one are usual."""
+    usual = [
+        PLAIN,
+        _with(b'"x":%s' % _nested(40, b"1.5")),
+        _with('"x":"é"'.encode()),
+        _padded(LIMIT - STAMP_SIZE),
+        *map(_at, ("2026-09-18T14:13:20.000Z", "2026-09-21T14:13:22.000Z")),
+    ]
+    decoded: list[bytes] = []
+    monkeypatch.setattr("masivo.relay.checking._decode", decoded.append)
+    for check, begin, end in zip(CHECKS, (b'{"events":[', b"["), (b"]}", b"]"), strict=True):
+        assert len(check.events(begin + b",".join(usual) + end, NOW)) == len(usual)
+        assert decoded == []
+    unusual = _at("yesterday")
+    with pytest.raises(BadEventsError):
+        CHECKS[0].events(b'{"events":[%s,%s,%s]}' % (PLAIN, unusual, PLAIN), NOW)
+    assert decoded == [unusual]
+
+
+def test_an_event_that_python_finds_too_deep_is_bad(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some Pythons have less room for decoding than for splitting."""
+
+    def refuse(_encoded: bytes) -> object:
+        raise RecursionError
+
+    monkeypatch.setattr("masivo.relay.checking._decode", refuse)
+    assert _judged(PLAIN, b"," + DOUBLED) == "the event is nested too deeply"
+
+
 @pytest.mark.parametrize(
-    ("text", "is_good"),
+    ("api", "body", "problem"),
     [
-        (b'"\xc3\xa9"', True),
-        (b'"\xff"', False),
-        (b'{"\xff":1}', False),
-        (b"1E-400", True),
-        (b"1e+308", True),
-        (b"-1.5E+309", False),
-        (b"0.1e0000000310", False),
-        (b"1e00000000001", True),
-        (b"9" * 4300, True),
-        (b"9" * 4301, False),
-        (b'"' + b"9" * 4301 + b'e999"', True),
-        (b"[" * (MAX_DEPTH - 1) + b'"' + b"x" * 1_000 + b'"' + b"]" * (MAX_DEPTH - 1), True),
-        (b"[" * MAX_DEPTH + b'"' + b"x" * 1_000 + b'"' + b"]" * MAX_DEPTH, False),
+        (Api(), b'{"events":{}}', "The field 'events' must be an array of events"),
+        (Api(), b"[]", "The field 'events' must be an array of events"),
+        (Api(events_key=None), b"{}", "The body must be an array of events"),
+        (Api(), b'{"events":[x]}', "The body is not JSON: JSON is malformed"),
+        (Api(), b'{"\\ud800":[]}', "The body is not JSON, or holds a lone surrogate: "),
+        (Api(), b'{"events":[%s]}' % _nested(100_000), "The body is not JSON: it is nested too"),
     ],
 )
-@pytest.mark.parametrize("beside", [b"", b",{}"], ids=["decoded together", "decoded alone"])
-def test_fields_that_are_not_checked_are_read_in_full(
-    text: bytes, is_good: bool, beside: bytes
-) -> None:
-    """An event that is decoded with others is judged as one that is decoded by itself, as the event
-    beside it makes it be."""
-    event = b'{"type":"VIEW","customer_id":"c","brand_id":null,"x":%s}' % text
-    problems: list[str] = []
-    try:
-        LARGE.events(b'{"events":[%s%s]}' % (event, beside), NOW)
-    except BadEventsError as error:
-        problems = error.problems
-    assert is_good == all("events[1]" in problem for problem in problems)
+def test_what_is_wrong_with_a_body_is_named(api: Api, body: bytes, problem: str) -> None:
+    """By what the API expects."""
+    check = Check(configure(Secret("key"), environ={}, api=api))
+    with pytest.raises(MalformedError) as caught:
+        check.events(body, NOW)
+    assert str(caught.value).startswith(problem)
+
+
+def test_a_batch_has_a_bounded_number_of_events() -> None:
+    """One more is too many."""
+    fill = [PLAIN] * MAX_EVENTS
+    assert len(LARGE.events(b'{"events":[%s]}' % b",".join(fill), NOW)) == MAX_EVENTS
+    with pytest.raises(TooManyError):
+        LARGE.events(b'{"events":[%s]}' % b",".join([*fill, PLAIN]), NOW)
