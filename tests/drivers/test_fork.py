@@ -249,7 +249,8 @@ def test_an_http_client_cannot_be_inherited(tmp_path: Path, emulator: Emulator) 
         def child():
             error = client.send_analytics_event(event(9)).exception(10)
             assert isinstance(error, masivo.MasivoConfigError), error
-            assert "function" in error.message
+            assert "pass a function that makes one" in error.message
+            assert "httpx.Client(...)" in error.message
             with Client(http_client=lambda: httpx.Client()) as other:
                 other.send_analytics_event(event(2))
                 assert other.flush(10).delivered == 1

@@ -44,6 +44,7 @@ FOLDERS: Final = {
             "tests/transport",
             "tests/drivers/test_http.py",
             "tests/drivers/test_fork.py::test_no_fork_cuts_the_making_of_an_http_client_in_two",
+            "tests/drivers/test_fork.py::test_an_http_client_cannot_be_inherited",
         ),
     ),
     "_sync": Folder(("masivo/_sync/*.py",), _DRIVERS, _SOURCES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -145,6 +146,17 @@ def test_a_name_that_is_looked_up_for_ever(
     run_in(world)("http://slow.invalid/v1", script)
     assert time.monotonic() - began < PATIENCE
     over.set()
+
+
+def test_the_thread_of_a_lookup_is_known_by_its_name() -> None:
+    """Whoever lists an application's threads sees whose it is. The interpreter's end does not wait
+    for it."""
+
+    async def main() -> threading.Thread:
+        return await on_asyncio.Asyncio().in_thread(threading.current_thread)
+
+    thread = asyncio.run(main())
+    assert (thread.name, thread.daemon) == ("masivo", True)
 
 
 # ── Late ─────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 import trio
 
 from masivo import MasivoConfigError
-from masivo._http import proxies
+from masivo._http import proxies, tls
 from masivo._http.by_httpx import HttpxTransport
 from masivo._http.openers import opener_of
 from masivo._http.proxies import Proxy, proxy_for
@@ -18,11 +19,13 @@ from masivo._http.sockets import Threads
 from masivo._http.transport import Transport
 from masivo.protocol import Failure, Response
 
-from .certificates import server_context
+from .certificates import authority_file, server_context
 from .server import OK, Peer, Server
 from .worlds import sender_in, to
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from masivo._http.openers import Kind
 
 BASE = "https://api.example.com/v1"
@@ -262,6 +265,28 @@ def test_a_proxy_that_refuses(kind: Kind, world: str) -> None:
     assert heard[0].startswith(b"CONNECT api.example.com:443")
     assert b"Proxy-Authorization: Basic" in heard[0]
     assert b"/v1" not in heard[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "world"), [("Client", "threads"), ("AsyncClient", "asyncio"), ("AsyncClient", "trio")]
+)
+def test_a_proxy_that_speaks_tls(
+    kind: Kind, world: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its certificate is checked as the API's is, and not by what httpx trusts besides."""
+    context = ssl.create_default_context(cafile=authority_file(tmp_path))
+    monkeypatch.setattr(tls, "client_context", lambda: context)
+    heard: list[bytes] = []
+
+    def talk(peer: Peer) -> None:
+        heard.append(peer.head())
+        peer.say(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+
+    with Server(talk, tls=server_context()) as server:
+        failure = _send(kind, world, {"HTTPS_PROXY": f"https://127.0.0.1:{server.port}"})
+    assert isinstance(failure, Failure)
+    assert "403" in failure.reason
+    assert heard[0].startswith(b"CONNECT api.example.com:443")
 
 
 @pytest.mark.parametrize(

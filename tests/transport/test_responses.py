@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import socket
 import threading
 import tracemalloc
 import zlib
@@ -472,6 +474,29 @@ def test_a_refusal_before_the_connection_breaks_is_read(run: Run, tls: bool) -> 
             response = await face.send(to(server.url, bytes(4 * MIB)))
             assert isinstance(response, Response)
             assert response.status == 413
+
+        run(server.url, script)
+
+
+def test_a_request_that_the_system_does_not_take_is_a_failure_at_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing arrives any more: the failure says why, and does not wait for its timeout."""
+    real: Any = socket.socket.send
+
+    def send(self: socket.socket, data: bytes) -> int:
+        if bytes(data[:4]) == b"POST":
+            raise OSError(errno.ENOBUFS, "No room")
+        return int(real(self, data))
+
+    monkeypatch.setattr(socket.socket, "send", send)
+
+    with Server() as server:
+
+        async def script(face: Face) -> None:
+            failure = await face.send(to(server.url))
+            assert isinstance(failure, Failure)
+            assert "No room" in failure.reason
 
         run(server.url, script)
 
