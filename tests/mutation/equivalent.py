@@ -36,6 +36,11 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "only its speed differs": [
+        ("masivo/spool/log.py Log.noted: if len(found) == count: => if False:"),
+        (
+            "masivo/relay/checking.py Check.events: if has_lines: # between tokens: in a text, one "
+            "is refused above => if True: # between tokens: in a text, one is refused above"
+        ),
         (
             "masivo/spool/log.py Log._finish: for _ in self._events(number, segment.read): => "
             "for _ in self._events(number, ):"
@@ -64,6 +69,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "the default is the same": [
         "masivo/testing/plugin.py pytest_addoption: default=False, ) => )",
+        *(
+            "masivo/relay/checking.py Check.events: for encoded, fields in zip(map(bytes, raws), "
+            "self._usual(body), strict=False): => for encoded, fields in zip(map(bytes, raws), "
+            f"self._usual(body), {rest}):"
+            for rest in ("strict=None", "")
+        ),
         (
             "masivo/_process.py deliver: ended = zip(clients, tickets, strict=False) => "
             "ended = zip(clients, tickets, )"
@@ -92,6 +103,25 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "masivo/relay/partition.py Partition.__init__: self._given: Place | None = None => "
             'self._given: Place | None = ""'
         ),
+    ],
+    "what is absent is read again": [
+        (
+            'masivo/relay/checking.py Check._event: kind, customer = fields.get("type"), '
+            'fields.get("customer_id") => kind, customer = ' + read
+        )
+        for read in (
+            'fields.get(None), fields.get("customer_id")',
+            'fields.get("XXtypeXX"), fields.get("customer_id")',
+            'fields.get("type"), fields.get(None)',
+            'fields.get("type"), fields.get("XXcustomer_idXX")',
+        )
+    ],
+    "both are of one length": [
+        (
+            "masivo/spool/ranges.py Ranges.__iter__: return zip(self._starts, self._ends, "
+            f"strict=True) => return zip(self._starts, self._ends, {rest})"
+        )
+        for rest in ("strict=False", "strict=None", "")
     ],
     "every Redis says it": [
         (

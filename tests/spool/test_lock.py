@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.spool import lock as module
+from masivo.spool.disk import Folder
 from masivo.spool.lock import Lock, is_locked
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ def test_a_lock_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
     os.close(after := os.dup(0))
     assert [each.name for each in tmp_path.iterdir()] == ["a.lock"]
     assert after == before
+
+
+def test_the_first_lock_makes_the_directory(tmp_path: Path) -> None:
+    """At the first try: no other name is needed."""
+    lock = Folder(str(tmp_path / "spool")).make_lock("a.lock", b"")
+    assert lock is not None
+    assert lock.is_held
 
 
 def test_an_interrupt_of_the_making_of_a_lock_is_what_is_raised(tmp_path: Path) -> None:
