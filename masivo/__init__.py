@@ -1,5 +1,8 @@
 """Event delivery for the Masivo loyalty platform: buffered, batched, retried, accounted for.
 
+Start with ``Client`` (threads), ``AsyncClient`` (asyncio) or ``TrioClient`` (trio). Their help
+explains every setting.
+
 Names are resolved when they are first used, so that ``import masivo`` loads no HTTP library, no
 event loop and no JSON library.
 
@@ -91,4 +94,9 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__} - {"TYPE_CHECKING", "import_module"})
+    from importlib.util import find_spec
+
+    names = {*globals(), *__all__} - {"TYPE_CHECKING", "import_module"}
+    if find_spec("trio") is None:  # ``help`` and a shell's completion look up each of these
+        names.discard("TrioClient")
+    return sorted(names)

@@ -237,7 +237,9 @@ class Advised:
             kind = type(self)
             text = f"{kind.__name__!r} object has no attribute {name!r}"
             meant = _meant(kind, name)
-            raise AttributeError(f"{text}: {meant}" if meant else text, name=name, obj=self)
+            if meant:  # without ``obj``, for which Python's traceback adds a guess of its own
+                raise AttributeError(f"{text}: {meant}", name=name)
+            raise AttributeError(text, name=name, obj=self)
 
 
 def _meant(kind: type, name: str) -> str | None:

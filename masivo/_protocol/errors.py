@@ -48,8 +48,8 @@ _MEANT: Final = {
 def no_attribute(owner: object, name: str, meant: Mapping[str, str]) -> AttributeError:
     """The error for a missing attribute, with advice where there is some."""
     text = f"{type(owner).__name__!r} object has no attribute {name!r}"
-    if name in meant:
-        text += f": {meant[name]}"
+    if name in meant:  # without ``obj``, for which Python's traceback adds a guess of its own
+        return AttributeError(f"{text}: {meant[name]}", name=name)
     return AttributeError(text, name=name, obj=owner)
 
 
