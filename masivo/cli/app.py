@@ -27,23 +27,31 @@ __all__ = ["main"]
 
 _COMMANDS: Final = {
     **dict.fromkeys(("track", "event", "emit", "post", "publish"), "send"),
-    **dict.fromkeys(("login", "auth", "status", "ping", "health", "whoami"), "check"),
+    **dict.fromkeys(("login", "auth", "status", "ping", "health", "whoami", "test"), "check"),
     **dict.fromkeys(("upload", "load", "backfill", "batch"), "import"),
     **dict.fromkeys(("server", "serve", "mock", "dev"), "emulator"),
-    **dict.fromkeys(("outbox", "queue", "flush"), "spool"),
+    **dict.fromkeys(
+        ("outbox", "queue", "flush", "drain", "replay", "resend", "retry", "export", "rejected"),
+        "spool",
+    ),
 }
 """Commands of other programs, with ours."""
 _OPTIONS: Final = {
     **dict.fromkeys(("--url", "--host", "--endpoint", "--upstream", "--server"), "--base-url"),
     **dict.fromkeys(("--bind", "--listen", "--address"), "--host"),
-    **dict.fromkeys(("--user", "--user-id"), "--customer"),
+    **dict.fromkeys(("--user", "--user-id", "-c"), "--customer"),
+    "-b": "--brand",
+    "--format": "--json",
+    **dict.fromkeys(("--csv", "--jsonl", "--input-format"), "--format"),
+    "--batch": "--batch-size",
+    "-p": "--port",
     **dict.fromkeys(("--sep", "--separator"), "--delimiter"),
     **dict.fromkeys(("--workers", "--concurrency", "--parallel", "--threads"), "--in-flight"),
     **dict.fromkeys(("--check", "--validate", "--test"), "--dry-run"),
     "--continue": "--resume",
     **dict.fromkeys(("--force", "--overwrite"), "--restart"),
     **dict.fromkeys(("--errors", "--failed", "--failures"), "--rejected"),
-    **dict.fromkeys(("--flush", "--drain", "--retry", "--deliver"), "--send"),
+    **dict.fromkeys(("--flush", "--drain", "--retry", "--deliver", "--replay"), "--send"),
     **dict.fromkeys(("--output", "--out"), "--export"),
     **dict.fromkeys(("--dir", "--directory", "--store"), "--spool"),
     **dict.fromkeys(("--flush-interval", "--interval", "--linger"), "--idle-timeout"),
@@ -54,8 +62,13 @@ _INSTEAD: Final = {
         ("-v", "--verbose", "--debug", "--log-level"),
         "To see each step, set MASIVO_LOG=debug in the environment.",
     ),
-    "--keys": "Set MASIVO_RELAY_KEYS.",
-    "--limit": "To send a part of a file, cut it, for example with head.",
+    **dict.fromkeys(("--keys", "--relay-keys", "--client-keys"), "Set MASIVO_RELAY_KEYS."),
+    **dict.fromkeys(
+        ("--limit", "--skip", "--offset"),
+        "To send a part of a file, cut it, for example with head or tail.",
+    ),
+    **dict.fromkeys(("--file", "-f"), "To send the events of a file: masivo import FILE."),
+    "--no-header": "A CSV file needs a header: put one into its first line.",
     **dict.fromkeys(
         ("--delete", "--purge", "--clear"),
         "To delete the events of a spool, end the programs that use it, and delete the directory.",
@@ -65,8 +78,18 @@ _INSTEAD: Final = {
 _FIELDS: Final = {
     "send": "TYPE is the first argument; other fields of the event are -d KEY=VALUE.",
     "import": "For a field of all events use -d KEY=VALUE, for a column --map FIELD=COLUMN.",
+    "spool": "DIR is an argument: masivo spool DIR.",
 }
-"""For the commands with fields of events, as an unknown option may be one."""
+"""For other unknown options of a command: what it takes besides its options."""
+_ARGUMENTS: Final = {
+    ("send", "extra argument"): _FIELDS["send"],
+    ("import", "extra argument"): "An import reads one file (several: cat FILES | masivo import -),"
+    " and every KEY=VALUE has a -d, every FIELD=COLUMN a --map before it.",
+    ("import", "Missing argument"): "To read standard input: masivo import -",
+    ("spool", "extra argument"): "To deliver what is in DIR: masivo spool DIR --send",
+    ("relay", "No such command"): "To start a relay: masivo relay --spool DIR (or --redis URL)",
+}
+"""For an argument too many or too few: the advice, by command and by words of click's error."""
 
 
 class _Group(click.Group):
@@ -83,9 +106,11 @@ class _Group(click.Group):
 def _advised(error: click.NoSuchOption) -> click.NoSuchOption:
     """The error with advice: the option that is meant, else what to do instead."""
     name, command = error.option_name, error.ctx.command if error.ctx is not None else masivo
-    ours = {option for each in command.params for option in each.opts}
+    ours = _options(command)
     near: list[str] = []
-    if _OPTIONS.get(name) in ours:
+    if command is masivo and any(name in _options(each) for each in masivo.commands.values()):
+        advice = f"Options of a command come after it: masivo COMMAND {name}"
+    elif _OPTIONS.get(name) in ours:
         advice = f"Did you mean {_OPTIONS[name]!r}?"
     elif name in _INSTEAD:
         advice = _INSTEAD[name]
@@ -96,11 +121,18 @@ def _advised(error: click.NoSuchOption) -> click.NoSuchOption:
     return click.NoSuchOption(name, f"No such option {name!r}. {advice}".rstrip(), near, error.ctx)
 
 
-def _with_fields(error: click.UsageError) -> click.UsageError:
-    """The error with advice for a field without its option, such as ``product.sku=A1``."""
-    if error.ctx is None or error.ctx.command is not send or "extra argument" not in error.message:
-        return error
-    return click.UsageError(f"{error.message}. {_FIELDS['send']}", error.ctx)
+def _options(command: click.Command) -> set[str]:
+    """The names of the options that a command has."""
+    return {option for each in command.params for option in each.opts}
+
+
+def _on_arguments(error: click.UsageError) -> click.UsageError:
+    """The error with advice on the command's arguments, if it is about them."""
+    message, name = error.format_message(), error.ctx and error.ctx.command.name
+    for (command, words), advice in _ARGUMENTS.items():
+        if command == name and words in message:
+            return click.UsageError(f"{message.rstrip('.')}. {advice}", error.ctx)
+    return error
 
 
 @click.group(
@@ -130,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.NoSuchOption as error:
         return end(_advised(error), given)
     except click.UsageError as error:
-        return end(_with_fields(error), given)
+        return end(_on_arguments(error), given)
     except (click.ClickException, click.Abort, KeyboardInterrupt, UsageError, MasivoError) as error:
         return end(error, given)
     return code if isinstance(code, int) else Exit.GOOD
