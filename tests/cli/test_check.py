@@ -39,6 +39,29 @@ def test_limits(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 86_000 < limits["reset_seconds"] <= 86_400
 
 
+@pytest.mark.parametrize(
+    ("limit", "remaining", "reset", "said"),
+    [
+        ("1000", None, None, "Limit: 1,000 requests."),
+        (None, "5000", None, "Limit: 5,000 requests left."),
+        ("1000", "5", "59", "Limit: 5 requests left of 1,000; it resets in 59 s."),
+        (None, None, "60", "Limit: not reported; it resets in 1 min 0 s."),
+        ("many", "-1", "7384", "Limit: not reported; it resets in 2 h 3 min."),
+    ],
+)
+def test_limits_that_are_reported_in_part(
+    shell: Shell, limit: str | None, remaining: str | None, reset: str | None, said: str
+) -> None:
+    """What the server does not report, or not as a number, is left out."""
+    headers = {
+        "X-RateLimit-Limit": limit,
+        "X-RateLimit-Remaining": remaining,
+        "X-RateLimit-Reset": reset,
+    }
+    shell.emulator.fail(Fault(headers=headers), route="authorize")
+    assert shell.masivo("check").out.splitlines()[1] == said
+
+
 def test_exhausted_limit(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing is left, the limit says why, and nothing is waited for."""
     with Emulator(daily_quota=1) as emulator:

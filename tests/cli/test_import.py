@@ -364,7 +364,7 @@ def test_csv_in_another_encoding(shell: Shell) -> None:
             "A rule is FIELD=COLUMN: did you mean --map customer_id=Customer?",
         ),
         ("f.csv", "Customer,b", ["--map", "customer_id=customer"], "Did you mean 'Customer'?"),
-        ("f.csv", "a,a", ["--map", "customer_id=a"], "2 columns 'a'"),
+        ("f.csv", "a,a", ["--map", "customer_id=a"], "2 columns 'a'; its header is: a, a\n"),
         ("f.csv", "a,b", ["--map", "x"], "FIELD=COLUMN:KIND"),
         ("f.csv", "a,b", ["--map", "x=a", "--map", "x.y=b"], "hide"),
         ("f.csv", "a,b", ["--delimiter", "ab"], "--delimiter"),

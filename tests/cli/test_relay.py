@@ -18,6 +18,7 @@ from drivers.events import until
 from relay.redis_server import RedisServer
 
 from masivo import Client
+from masivo.cli import relay as module
 from masivo.emulator import Fault
 
 from .conftest import LIMIT, clean, event, started
@@ -120,6 +121,26 @@ def test_without_keys_of_its_own_it_takes_the_one_it_delivers_with(
         Client(emulator.client_key, base_url=url) as client,
     ):
         assert client.get_token()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS refuses its own hard limit")
+def test_it_may_hold_as_many_connections_as_the_system_allows() -> None:
+    """Shells and services often begin a program with a lower limit."""
+    import resource
+
+    given = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (given[0] - 1, given[1]))
+        module._allow_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (given[1], given[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, given)
+
+
+def test_it_starts_where_no_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, whose Python has no such module."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    module._allow_files()
 
 
 def test_its_metrics_count_what_it_delivers(emulator: Emulator, tmp_path: Path) -> None:

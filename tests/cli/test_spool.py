@@ -134,6 +134,22 @@ def test_json(shell: Shell) -> None:
     assert account["held"] == {"logs": 0, "events": 0, "bytes": 0, "oldest": None}
 
 
+def test_the_logs_of_an_account_are_counted_together(shell: Shell) -> None:
+    """Their events, their bytes and their damage are added up; the oldest of all is shown."""
+    for count, at in ((3, 1.75e9), (1, 1.75e9 - 60.0), (2, 1.75e9 + 60.0)):
+        leave(shell, count, at=at)
+    for segment in (shell.folder / "spool").glob("*.log"):
+        segment.write_bytes(segment.read_bytes() + b"?" * 10)
+    (account,) = show(shell, "--json").json()["accounts"]
+    assert account["left"] == {
+        "logs": 3,
+        "events": 6,
+        "bytes": sum(len(encoded(n)) for n in (0, 1, 2, 0, 0, 1)),
+        "oldest": "2025-06-15T15:05:40.000Z",
+    }
+    assert account["damaged"] == 3
+
+
 def test_a_newer_version(shell: Shell) -> None:
     """It says to update."""
     spool_of(shell)
@@ -302,6 +318,7 @@ def test_send(shell: Shell) -> None:
     leave(shell, 350, at=recent())
     ended = show(shell, "--send")
     assert ended.out == "All done: 350 events delivered, 0 rejected.\n"
+    assert "--rejected" not in ended.err
     arrived = shell.emulator.events
     assert sorted(each["n"] for each in arrived) == list(range(350))
     for customer in range(7):

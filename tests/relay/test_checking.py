@@ -313,7 +313,7 @@ def test_a_usual_event_is_not_decoded_in_full(monkeypatch: pytest.MonkeyPatch) -
     assert len(_check(Api()).events(b'{"events":[%s]}' % b",".join(usual), NOW)) == len(usual)
     assert len(_check(OTHER_API).events(b"[%s]" % b",".join(usual), NOW)) == len(usual)
     assert decoded == []
-    unusual = _at("yesterday")
+    unusual = _with('"x":"é","y":1e999'.encode())
     with pytest.raises(BadEventsError):
         CHECKS[0].events(b'{"events":[%s,%s,%s]}' % (PLAIN, unusual, PLAIN), NOW)
     assert decoded == [unusual]
