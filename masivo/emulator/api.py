@@ -91,10 +91,11 @@ class StorefrontApi:
         return self._routes.get(path, path)
 
     def read(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Call:
-        """Parse a request with header names in lower case. Changes no state, raises nothing."""
+        """Parse a request with header names in lower case; a body of more than MAX_BODY bytes is
+        left. Changes no state, raises nothing."""
         route = self.route(target)
         call = Call(method, route, headers)
-        if method != "POST" or route not in ("events", "event"):
+        if method != "POST" or route not in ("events", "event") or len(body) > MAX_BODY:
             return call
         try:
             plain = read_body(headers, body, MAX_BODY)

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from masivo.emulator import Emulator, Fault, Json, RecordedRequest
+from masivo.emulator.api import StorefrontApi
+from masivo.emulator.faults import FaultPlan
 
 from .clients import Client, batch, connected, event, head, plain_socket, read_all
 
@@ -67,10 +69,10 @@ def test_only_loopback_hosts() -> None:
 def test_ipv6() -> None:
     """The IPv6 loopback address is in brackets in the URL."""
     try:
-        emulator = Emulator(host="::1").start()
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
-    with emulator, connected(emulator) as client:
+    with Emulator(host="::1") as emulator, connected(emulator) as client:
         assert "//[::1]:" in emulator.url
         assert client.authorize().status == 200
 
@@ -265,7 +267,7 @@ def test_a_body_that_is_too_large(
     emulator: Emulator, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body over the limit gets a 413, though the client is still sending."""
-    for module in ("connection", "exchange"):
+    for module in ("api", "connection", "exchange"):
         monkeypatch.setattr(f"masivo.emulator.{module}.MAX_BODY", 1000)
     token = client.token()
     reply = client.send(token, batch(event(filler="x" * 3_000_000)))
@@ -308,6 +310,42 @@ def test_a_client_that_still_sends_can_read_the_response(
         serving.join(10)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
     assert response.startswith(b"HTTP/1.1 413 ")
+
+
+def test_what_connections_share_is_used_under_the_lock(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The API's state and the faults: requests are served, and faults queued and removed, in
+    threads of their own."""
+    without: list[str] = []
+
+    def under_the_lock(place: type, name: str) -> None:
+        original = getattr(place, name)
+
+        def call(*args: object, **options: object) -> object:
+            try:
+                emulator._journal.changed.notify_all()
+            except RuntimeError:  # this thread does not hold it
+                without.append(name)
+            return original(*args, **options)
+
+        monkeypatch.setattr(place, name, call)
+
+    for place, names in (
+        (StorefrontApi, ("respond", "revoke_tokens")),
+        (FaultPlan, ("add", "take", "clear")),
+    ):
+        for name in names:
+            under_the_lock(place, name)
+    emulator.fail(Fault(status=503), route="events")
+    with connected(emulator) as client:
+        token = client.token()
+        assert client.send(token).status == 503
+        emulator.heal()
+        assert client.send(token).status == 200
+        emulator.revoke_tokens()
+        assert client.send(token).status == 401
+    assert without == []
 
 
 def test_many_connections_at_once(emulator: Emulator) -> None:

@@ -466,6 +466,7 @@ def test_another_hosts_name_gets_a_403(page: Page, host: str, path: str) -> None
     """A site that points its own name at this machine (DNS rebinding) gets nothing."""
     reply = page.request("GET", path, headers={"Host": host})
     assert reply.status == 403
+    assert b"Forbidden" in reply.body
     assert b"<h1>" not in reply.body
 
 
