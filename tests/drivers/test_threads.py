@@ -160,7 +160,9 @@ def test_one_thread_sends_one_request_after_another(
 
     with httpx.Client(transport=httpx.MockTransport(note)) as http:
         client = connect(http_client=http, batch_size=1)
+        client.get_token(10)
         for n in range(5):
+            until(lambda: client._session._helpers._idle)  # the outcome comes a moment before
             client.send_analytics_event(event(n)).result(10)
         client.close()
     assert len(senders) == 1

@@ -104,6 +104,9 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             'self._given: Place | None = ""'
         ),
     ],
+    "it runs at the import, before a mutant is chosen": [
+        "masivo/_client.py documented: _ours.add(client) => pass",
+    ],
     "what is absent is read again": [
         (
             'masivo/relay/checking.py Check._event: kind, customer = fields.get("type"), '

@@ -211,6 +211,15 @@ def test_counters_and_durations(emulator: Emulator, telemetry: Telemetry, world:
     assert {point["attributes"]["error.type"] for point in failed} == {"503", "422"}
 
 
+def test_a_client_error_is_an_error(emulator: Emulator, telemetry: Telemetry) -> None:
+    """From 400 on, by the semantic conventions of clients."""
+    emulator.fail(400, route="events")
+    in_threads(Job(options(emulator, on_error=ignore), [event(1)], telemetry.instrument))
+    rejected = telemetry.spans[1]
+    assert (rejected.attributes or {})["error.type"] == "400"
+    assert rejected.status.status_code == StatusCode.ERROR
+
+
 @worlds
 def test_spans(emulator: Emulator, telemetry: Telemetry, world: World) -> None:
     """Each request is a client span without a parent, with the names of the semantic conventions;
@@ -683,12 +692,13 @@ import os, sys, warnings
 warnings.filterwarnings("ignore", "This process", DeprecationWarning)
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from masivo import Client
+from masivo import Client, opentelemetry
 from masivo.opentelemetry import instrument
 
 reader = InMemoryMetricReader()
+provider = MeterProvider([reader])
 client = Client(sys.argv[1], base_url=sys.argv[2])
-instrument(client, MeterProvider([reader]))
+instrument(client, provider)
 
 def send(who):
     client.send_analytics_event({"type": "VIEW", "customer_id": "c-1", "brand_id": None})
@@ -703,10 +713,16 @@ def send(who):
     ], flush=True)
 
 send("parent")
+locks = [opentelemetry._adding, opentelemetry._of_providers[provider]._lock]
+for lock in locks:  # as other threads may do
+    lock.acquire()
 child = os.fork()
 if child == 0:
+    instrument(client, provider)
     send("child")
     sys.exit()
+for lock in locks:
+    lock.release()
 os.waitpid(child, 0)
 send("parent")
 """
@@ -714,7 +730,8 @@ send("parent")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_the_child_of_a_fork_counts_its_own(emulator: Emulator) -> None:
-    """Its client is reported too, without the events of its parent."""
+    """Its client is reported too, without the events of its parent; a lock that another thread of
+    the parent held does not stop it."""
     assert run(FORK, emulator.client_key, emulator.url) == (
         "parent [1]\nchild [1]\nparent [2]\n",
         "",
