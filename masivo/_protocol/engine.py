@@ -71,8 +71,8 @@ class Engine:
         listening: Callable[[], bool] | None = None,
     ) -> None:
         self.clock: Clock = clock
-        self._context = Context(account, clock, wall_clock, random, wake)
         self._clients = Clients()
+        self._context = Context(account, clock, wall_clock, random, wake, self._clients.__bool__)
         self._authorizer = Authorizer(self._context, self._clients)
         self._listening = listening
         self._idle: tuple[float | None] | None = None  # the wake-up that was reported last
@@ -119,7 +119,6 @@ class Engine:
         self._clients.add(buffer)
         if buffer.listeners:
             context.listeners[outbox.gate] = buffer
-        context.attached = True
         if self._authorizer.state is not State.ABSENT:
             # Its ``refresh_interval`` may be shorter than the others'.
             context.input(self._authorizer.set_renewal)
@@ -288,7 +287,4 @@ class Engine:
 
     def _detach(self, outbox: Outbox) -> None:
         self._clients.remove(outbox)
-        self._context.attached = False
-        if self._clients:  # in this order: another may attach meanwhile, and sets it, too
-            self._context.attached = True
         self._authorizer.set_renewal()

@@ -50,7 +50,8 @@ _Then: TypeAlias = "Callable[[StoreDone], None]"
 class Context:
     """The state of one API key that its parts share, without knowing them.
 
-    Its arguments are those of ``Engine``.
+    Its arguments are those of ``Engine``, and ``attached``, which returns True while a
+    client is attached.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Context:
         wall_clock: Clock,
         random: RandomSource,
         wake: Callable[[], None],
+        attached: Callable[[], bool],
     ) -> None:
         self.account = account
         self.clock = clock
         self.wall_clock = wall_clock
         self.random = random
         self.wake = wake
+        self.attached = attached
         self.now: float = clock()
         self.timers: Timers = Timers()
         self.backoff: Backoff = Backoff(random)
@@ -89,8 +92,6 @@ class Context:
         """Events that were sent inside ``on_error`` functions while nothing could go, with the
         reason and the functions: if that ends them, none of these is called again."""
         self.losses: Losses = Losses()
-        self.attached: bool = False
-        """True while a client is attached."""
         self.latest_token: str | None = None
         """The last token, even a dead one: a response may still echo it."""
         self._failures: WeakValueDictionary[int, Failed] = WeakValueDictionary()
@@ -300,14 +301,14 @@ class Context:
     def dropped(self) -> list[str]:
         """The warnings of failures that were dropped, and of which no poll has warned yet."""
         warnings = self._warnings(list(self._dropped))
-        return warnings if self.attached else [*warnings, *self.losses.drain(self.now)]
+        return warnings if self.attached() else [*warnings, *self.losses.drain(self.now)]
 
     def _warnings(self, notes: Sequence[object]) -> list[str]:
         warnings: list[str] = []
         for note in notes:
             if (dropped := self._dropped.pop(note, None)) is not None:
-                warnings += self.losses.note(*dropped, self.now, suppress=not self.attached)
-        if self.attached:  # or no timer fires: `reset` and `dropped` release what is suppressed
+                warnings += self.losses.note(*dropped, self.now, suppress=not self.attached())
+        if self.attached():  # or no timer fires: `reset` and `dropped` release what is suppressed
             # Some may have been suppressed between polls, when no timer could be set.
             warnings += self.losses.due(self.now)
         return warnings

@@ -205,7 +205,7 @@ class Authorizer:
     def step(self) -> None:
         """Send the authorization that is needed, if it is due."""
         context, authorization = self._context, self._authorization
-        if authorization is None or authorization.request_id is not None or not context.attached:
+        if authorization is None or authorization.request_id is not None or not context.attached():
             return
         error = context.backoff.long_hold(context.now)
         if error is not None and self._token.state is State.FETCHING:
