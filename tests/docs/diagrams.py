@@ -113,10 +113,6 @@ def token() -> str:
 
 def _transition(state: State, target: State, change: Change) -> list[str]:
     (x, y), (to_x, to_y) = PLACES[state], PLACES[target]
-    if state is target:
-        side = x + STATE_WIDTH / 2
-        points = (side, y - 10), (side + 34, y - 10), (side + 34, y + 10), (side, y + 10)
-        return [line(*points), words((side + 40, y + 4), change.name.lower(), "start", "small")]
     length = math.hypot(to_x - x, to_y - y)
     across = ((to_y - y) / length, (x - to_x) / length)  # to the left of the way
     aside = 12.0 if (target, state) in {(one, to) for (one, _), to in TRANSITIONS.items()} else 0.0

@@ -6,7 +6,7 @@
     ABSENT ───────────> FETCHING ───────────> FRESH ───────────> STALE
       ^  ^                │  ^                  │ ^                │ │
       │  └────────────────┘  │                  │ └────────────────┘ │
-      │        FAILED        │                  │       GRANTED      │ (FAILED: stays)
+      │        FAILED        │                  │       GRANTED      │
       └──────────────────────│──────────────────┘                    │
                              │     REVOKED                           │
                              └───────────────────────────────────────┘
@@ -60,7 +60,7 @@ class Change(Enum):
     GRANTED = auto()
     """An authorization brought a token."""
     FAILED = auto()
-    """An authorization failed for good."""
+    """An authorization failed for good. One in the background does not: it is tried again."""
     REVOKED = auto()
     """A request with the token got a 401, or it has expired."""
     DUE = auto()
@@ -74,7 +74,6 @@ TRANSITIONS: Final = {
     (State.FRESH, Change.DUE): State.STALE,
     (State.FRESH, Change.REVOKED): State.ABSENT,
     (State.STALE, Change.GRANTED): State.FRESH,
-    (State.STALE, Change.FAILED): State.STALE,
     (State.STALE, Change.REVOKED): State.FETCHING,
 }
 """The state after each change; any other change has no effect."""
