@@ -133,9 +133,7 @@ class Buffer(Origin):
                 clock.is_known,
             )
         except StoreError:
-            if gate.closed:
-                raise closed_error() from None
-            gate.unwritable = True
+            self._not_stored()
             self._input(self.outbox.overflow)
             self._wake()
             raise
@@ -201,7 +199,7 @@ class Buffer(Origin):
         if not self.settings.enabled:
             ticket.outcome = ticket.result()
         else:
-            self._context.input(lambda: self.outbox.flush(ticket))
+            self._input(lambda: self.outbox.flush(ticket))
         return ticket
 
     def use(self) -> None:
@@ -235,11 +233,11 @@ class Buffer(Origin):
         self._check_open()
         ticket = Ticket()
         if self._store is not None:
-            self._context.input(self.outbox.use)
+            self._input(self.outbox.use)
         if self.outbox.has_room:
             ticket.outcome = True
         else:
-            self._context.input(lambda: self.outbox.drain(ticket))
+            self._input(lambda: self.outbox.drain(ticket))
         return ticket
 
     def begin_wait(self, delivery: Delivery, waiter: object) -> None:
@@ -259,7 +257,7 @@ class Buffer(Origin):
     def cancel(self, ticket: Awaited[object]) -> None:
         """Stop waiting: a cancelled drain triggers no more batches; the counts of a cancelled flush
         go to the next one. Has no effect on other tickets, or after the outcome."""
-        self._context.input(lambda: self.outbox.cancel(ticket))
+        self._input(lambda: self.outbox.cancel(ticket))
 
     def token(self) -> TokenTicket:
         """The current token, fetched if need be.
@@ -272,7 +270,7 @@ class Buffer(Origin):
         if not self.settings.enabled:
             raise MasivoConfigError("the client is disabled: it has no token")
         ticket = TokenTicket()
-        self._context.input(lambda: self.outbox.want_token(ticket))
+        self._input(lambda: self.outbox.want_token(ticket))
         return ticket
 
     def close(self, timeout: float | None) -> CloseTicket:
@@ -293,7 +291,7 @@ class Buffer(Origin):
                 "the client was closed before this could be delivered: "
                 f"close(timeout={timeout:g}) ran out"
             )
-        self._context.input(lambda: self.outbox.close(ticket, deadline, error))
+        self._input(lambda: self.outbox.close(ticket, deadline, error))
         return ticket
 
     def destroy(self) -> CloseTicket:
@@ -303,13 +301,13 @@ class Buffer(Origin):
         ticket = CloseTicket(self.calls)
         if not self._ended(ticket):
             error = MasivoClosedError("the client was destroyed before this could be delivered")
-            self._context.input(lambda: self.outbox.destroy(ticket, error))
+            self._input(lambda: self.outbox.destroy(ticket, error))
         return ticket
 
     def abandon(self, why: str) -> None:
         """Detach as ``destroy`` does; one warning counts the lost events and gives the reason."""
         self._gate.closed = True
-        self._context.input(lambda: self.outbox.abandon(why))
+        self._input(lambda: self.outbox.abandon(why))
 
     def forked(self, outcome: Failed) -> None:
         """See Origin."""
@@ -320,7 +318,7 @@ class Buffer(Origin):
     def server_time(self) -> tuple[float, bool]:
         """The server's time in seconds since the epoch, and True if it was learned from responses,
         False if it is the wall clock's."""
-        now, clock = self._clock(), self._context.server_clock
+        now, clock = self._clock(), self._server_clock
         return now + clock.offset(now), clock.is_known
 
     def stats(self) -> Stats:
@@ -365,9 +363,7 @@ class Buffer(Origin):
                 delivery.encoded, self._wall_clock() + clock.ahead, clock.is_known
             )
         except StoreError as error:
-            if gate.closed:
-                raise closed_error() from None
-            gate.unwritable = True
+            self._not_stored()
             self._overflow(delivery, f"{error}: the event was not accepted")
             return False
         delivery.position = position
@@ -375,19 +371,24 @@ class Buffer(Origin):
             self._stays_on_disk(delivery, position)
         return not behind
 
+    def _not_stored(self) -> None:
+        """Note that the store could not take an event.
+
+        Raises:
+            MasivoClosedError: it could not, as the client is closed.
+        """
+        if self._gate.closed:
+            raise closed_error() from None
+        self._gate.unwritable = True
+
     def _stays_on_disk(self, delivery: Delivery, position: int) -> None:
         """End the delivery of an event that is in the store alone. Those between two polls share an
         error."""
-        gate, settings = self._gate, self.settings
+        gate = self._gate
         outcome, fresh = gate.alone, gate.alone is None
         if outcome is None:
-            outcome = gate.alone = Failed(
-                MasivoQueueFullError(
-                    f"the buffer is full (max_queue={settings.max_queue} events, "
-                    f"max_queue_bytes={settings.max_queue_bytes}), or older events wait on disk",
-                    spooled=True,
-                )
-            )
+            why = f"{self._full()}, or older events wait on disk"
+            outcome = gate.alone = Failed(MasivoQueueFullError(why, spooled=True))
         delivery.outcome, delivery.encoded = outcome, b""
         self._input(partial(self.outbox.stored_alone, position))
         if fresh:
@@ -401,19 +402,22 @@ class Buffer(Origin):
             return delivery
         self._gate.overflowed.add()
         overflow = self._gate.overflow
-        settings = self.settings
         if overflow is None:  # concurrent callers may make one each
-            overflow = self._gate.overflow = self._context.failed(
-                MasivoQueueFullError(
-                    why
-                    or f"the buffer is full (max_queue={settings.max_queue} events, "
-                    f"max_queue_bytes={settings.max_queue_bytes}): the event was not accepted. "
-                    "Call drain() before sending, to wait for room, or raise the bound"
-                ),
-                0,
+            why = why or (
+                f"{self._full()}: the event was not accepted. Call drain() before sending, to wait "
+                "for room, or raise the bound"
             )
-            self._context.input(self.outbox.overflow)
+            overflow = self._gate.overflow = self._context.failed(MasivoQueueFullError(why), 0)
+            self._input(self.outbox.overflow)
             self._wake()
         overflow.join(delivery)
         delivery.outcome, delivery.encoded = overflow, b""
         return delivery
+
+    def _full(self) -> str:
+        """The beginning of an error's text."""
+        settings = self.settings
+        return (
+            f"the buffer is full (max_queue={settings.max_queue} events, "
+            f"max_queue_bytes={settings.max_queue_bytes})"
+        )
