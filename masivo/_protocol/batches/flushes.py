@@ -66,8 +66,10 @@ class Flushes:
     """One client's counts of outcomes, and its flushes."""
 
     def __init__(self) -> None:
-        self.delivered = 0
-        self.failed = 0
+        self.delivered: int = 0
+        """The number of events that the API accepted."""
+        self.failed: int = 0
+        """The number of accepted events that ended with an error."""
         self.may_end: Callable[[FlushTicket], bool] = _always
         """Returns True if a flush whose events were all counted may end."""
         self._flushes: list[FlushTicket] = []

@@ -50,7 +50,7 @@ class Outbox(InFlight):
         context: Context,
         authorizer: Authorizer,
         gate: Gate,
-        owner: object = None,
+        owner: object,
         queue: Queue | None = None,
     ) -> None:
         settings = gate.settings
@@ -117,7 +117,8 @@ class Outbox(InFlight):
         """
         # First, as its events may end meanwhile: what comes after it does not count as queued.
         arrived = self.gate.arrived
-        delivered, failed = self._outcomes.delivered, self._outcomes.failed
+        counts = self._outcomes.flushes
+        delivered, failed = counts.delivered, counts.failed
         in_flight = self._in_flight
         stored, adopted, spooled = self._counts()
         # A caller that was interrupted may have passed its event on without counting it.
@@ -238,7 +239,7 @@ class Outbox(InFlight):
     def cancel(self, ticket: Awaited[object]) -> None:
         """Forget a ticket without a waiter."""
         self._drains = [each for each in self._drains if each is not ticket]
-        self._outcomes.cancel_flush(ticket)
+        self._outcomes.flushes.cancel(ticket)
 
     def close(self, ticket: CloseTicket, deadline: float | None, error: MasivoError) -> None:
         """Push the waiting events, then release; end the ticket then.
@@ -319,7 +320,8 @@ class Outbox(InFlight):
         self.detached = True
         self._context.out.closes.extend(self._closes)
         self._closes = []
-        self._reports.released(self._outcomes.delivered, self._outcomes.failed)
+        counts = self._outcomes.flushes
+        self._reports.released(counts.delivered, counts.failed)
         self._context.listeners.pop(self.gate, None)
 
     # ── Steps of a poll ──────────────────────────────────────────────────────────────────────

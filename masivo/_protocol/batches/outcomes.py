@@ -44,16 +44,6 @@ class Outcomes:
         self.flushes: Flushes = Flushes()
         """The counts, and the flushes that wait for them."""
 
-    @property
-    def delivered(self) -> int:
-        """The number of events that the API accepted."""
-        return self.flushes.delivered
-
-    @property
-    def failed(self) -> int:
-        """The number of accepted events that ended with an error."""
-        return self.flushes.failed
-
     def deliver(self, part: Part, result: SendEventResult) -> None:
         """End the events of a part that the API accepted."""
         length = sum(map(len, part.events))
@@ -140,10 +130,6 @@ class Outcomes:
         """Begin a flush, see ``Flushes.open``; it ends at once where nothing is pending."""
         self.flushes.open(ticket, mark, pending)
         self.end_flushes()
-
-    def cancel_flush(self, ticket: object) -> None:
-        """Forget a flush, see ``Flushes.cancel``."""
-        self.flushes.cancel(ticket)
 
     def _count(
         self, deliveries: list[Delivery], numbers: Sequence[int], length: int, *, delivered: bool
