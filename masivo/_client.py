@@ -11,7 +11,7 @@ from msgspec import structs
 from masivo import _guard
 from masivo._guesses import SETTINGS, Advised, misnamed
 from masivo._living import Living
-from masivo._settle import logger
+from masivo._log import logger
 from masivo.protocol import NotCopied, Secret, configure
 
 if TYPE_CHECKING:

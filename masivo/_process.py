@@ -11,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ._client import clients
+from ._log import logger
 from ._session import registry, sessions
-from ._settle import logger
 
 if TYPE_CHECKING:
     import threading

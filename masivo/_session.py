@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from masivo import MasivoClosedError
 
 from ._living import Living
-from ._settle import Waiters, logger
-from .protocol import Account, Engine, Failed
+from ._log import logger
+from .protocol import Account, Engine, Failed, Waiters
 
 if TYPE_CHECKING:
     from .protocol import Clock, CloseTicket

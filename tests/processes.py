@@ -38,7 +38,7 @@ SHARED: Final = (
 )
 """Imported for every program."""
 
-ACTING: Final = "masivo._settle"
+ACTING: Final = "masivo._log"
 """Never shared: its exit functions come from here, and what it finds in the environment."""
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, ca
 
 from masivo import _process
 from masivo._helpers import Helpers
+from masivo._log import logger
 from masivo._session import Key, SessionBase, registry
-from masivo._settle import settle
-from masivo.protocol import Delivery
+from masivo.protocol import Delivery, settle
 
 from .clock import Clock
 
@@ -157,7 +157,7 @@ class LoopSession(SessionBase):
             self._wanted = False
             output = self.engine.poll()
             before, self._wake_at = self._wake_at, output.wake_at
-            settle(output, self.waiters)
+            settle(output, logger, self.waiters)
             for work in output.storage:
                 if not self._helpers.take(partial(self._work, work)):
                     self._work(work)

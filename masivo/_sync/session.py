@@ -30,10 +30,10 @@ from msgspec import structs
 
 from masivo import _process
 from masivo._helpers import Helpers, start_thread
+from masivo._log import logger
 from masivo._overdue import Outstanding
 from masivo._session import GRACE, Key, SessionBase, orphaned, registry
-from masivo._settle import settle
-from masivo.protocol import Delivery, Failure
+from masivo.protocol import Delivery, Failure, settle
 
 from . import clock as clocks
 
@@ -245,7 +245,7 @@ class Session(SessionBase):
                 output = self.engine.poll()
                 self._wake_at = inf if output.wake_at is None else output.wake_at
                 self._over = output.closed
-                settle(output, self.waiters, self._call)
+                settle(output, logger, self.waiters, self._call)
                 for work in output.storage:
                     self._wanted[None] = True
                     self.engine.do_work(work)
@@ -358,9 +358,10 @@ class Session(SessionBase):
         at_exit = _process.exiting and cut_at is not None
         unheard = False  # the last ring of a thread that waits at the exit
         with self.waiters.waiting(awaited, partial(bell.put, None)):
-            # For a delivery the core calls ``wake`` if a poll is needed.
-            polls = self._has_thread if isinstance(awaited, Delivery) else self._ring
-            if polls == self._ring:
+            if isinstance(awaited, Delivery):
+                polls = self._has_thread  # the core calls ``wake`` if a poll is needed
+            else:
+                polls = self._ring
                 self.attend()
             while awaited.outcome is None:
                 until = deadline

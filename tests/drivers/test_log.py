@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo._settle import _Unheard, logger
+from masivo._log import _Unheard, logger
 from masivo.emulator import Emulator, Fault
 
 from .conftest import join_workers

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from masivo._settle import _Terminal
+from masivo._log import _Terminal
 from masivo.emulator import Fault
 
 from .programs import run

@@ -16,9 +16,9 @@ DRIVERS = sorted(
         *PACKAGE.glob("_async/*.py"),
         PACKAGE / "_client.py",
         PACKAGE / "_helpers.py",
+        PACKAGE / "_log.py",
         PACKAGE / "_process.py",
         PACKAGE / "_session.py",
-        PACKAGE / "_settle.py",
         *PACKAGE.glob("_http/*.py"),
     ]
 )

@@ -1,4 +1,4 @@
-"""The package's logger, its set-up by ``MASIVO_LOG``, and settling with it."""
+"""The package's logger, and its set-up by ``MASIVO_LOG``."""
 
 from __future__ import annotations
 
@@ -6,17 +6,9 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from masivo import protocol
-from masivo.protocol import Waiters
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from masivo.protocol import Output
-
-__all__ = ["Waiters", "logger", "settle"]
+__all__ = ["logger"]
 
 _LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 
@@ -87,13 +79,3 @@ def _configure(value: str) -> None:
 logger: Final = logging.getLogger("masivo")
 logger.addHandler(_Unheard())
 _configure(os.environ.get("MASIVO_LOG", ""))
-
-
-def settle(
-    output: Output, waiters: Waiters, start: Callable[[Callable[[], None]], object] | None = None
-) -> None:
-    """``protocol.settle`` with the package's logger."""
-    if start is None:
-        protocol.settle(output, logger, waiters)
-    else:
-        protocol.settle(output, logger, waiters, start)
