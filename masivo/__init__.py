@@ -6,11 +6,36 @@ explains every setting.
 Names are resolved when they are first used, so that ``import masivo`` loads no HTTP library, no
 event loop and no JSON library.
 
-Where things are: ``_protocol`` is the core, which does no I/O (``protocol`` is its public face);
-``_sync`` and ``_async`` are the drivers for threads, asyncio and trio; ``_http`` sends their
-requests. ``_client`` is the common part of the clients, ``_event`` the type of what they send;
-``_process`` is for forks and exits, ``_settle`` for the log, and ``_guard`` keeps tests off the
-real API. ``opentelemetry``, ``emulator``, ``testing`` and ``cli`` are built on these.
+Where things are:
+
+- ``_protocol``: the core, which does no I/O
+- ``protocol``: its public face
+
+The drivers, and what they use:
+
+- ``_sync``: the driver for threads
+- ``_async``: the drivers for asyncio and trio
+- ``_http``: sends their requests
+- ``spool``: keeps a client's events on disk
+- ``_client``: the common part of the clients: the constructor, sending, counters
+- ``_session``: the common part of the sessions: the engine of one key, and the registry
+- ``_event``: the type of an event
+- ``_guesses``: the advice for names that do not exist
+- ``_living``: the objects of one kind that are still referenced
+- ``_process``: forks, and the exit of the process
+- ``_overdue``: requests that are given up
+- ``_helpers``: threads for requests, and for calls of the application's code
+- ``_log``: the logger
+- ``_guard``: keeps tests off the real API
+
+Built on these:
+
+- ``opentelemetry``: a client's metrics and spans
+- ``emulator``: a local server that behaves as the API does
+- ``relay``: the service for fleets
+- ``cli``: the commands of the program ``masivo``
+- ``__main__``: the program
+- ``testing``: the conformance suite for drivers, and the plugin for pytest
 """
 
 from importlib import import_module

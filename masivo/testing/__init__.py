@@ -1,8 +1,13 @@
 """Support for tests.
 
-For apps: a pytest plugin, whose fixtures are of these types (and ``masivo.emulator.Emulator``), and
-``MasivoTestCase`` for unittest; see ``docs/how-to/testing.md``. For drivers: the conformance suite,
-``masivo.testing.conformance``.
+For apps, see ``docs/how-to/testing.md``:
+
+- ``plugin``: the pytest plugin, whose fixtures are of the types here
+- ``kit``: its parts, and ``MasivoTestCase`` for unittest
+
+For drivers:
+
+- ``conformance``: the suite that each can be run through
 """
 
 from importlib import import_module

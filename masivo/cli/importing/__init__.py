@@ -1,7 +1,14 @@
 """The implementation of ``masivo import``.
 
-``shapes`` finds out the format of a file, ``lines`` reads it, ``records`` turns lines into events
-(``table`` those of a CSV file), ``documented`` compares them with what the vendor documents,
-``importer`` sends them, ``ledger`` accounts for every one, ``state`` and ``rejects`` are the files
-it writes, ``progress`` shows how far it is.
+- ``shapes``: the format of a file, by its name and the options
+- ``lines``: the lines of a file
+- ``records``: lines to events
+- ``table``: rows of a CSV file to events
+- ``numbers``: JSON with numbers exactly as written
+- ``documented``: events compared with what the vendor documents
+- ``importer``: sends the events
+- ``ledger``: accounts for every one
+- ``state``: the file with the progress
+- ``rejects``: the file of rejected events
+- ``progress``: shows how far it is
 """
