@@ -73,8 +73,10 @@ class Part(msgspec.Struct):
 class Batch(Attempt):
     """A batch in flight, sent part after part; its customers' later events wait behind it."""
 
-    def __init__(self, taken: Taken, events: list[bytes], trigger: str, offset: float) -> None:
-        super().__init__()
+    def __init__(
+        self, taken: Taken, events: list[bytes], trigger: str, offset: float, client: object
+    ) -> None:
+        super().__init__(client)
         self.customers: Collection[str] = taken.customers
         part = Part(taken.deliveries, taken.numbers, events, "", offset)
         self.parts: deque[Part] = deque([part])
@@ -153,8 +155,8 @@ class Batch(Attempt):
         self.note_oldest()
         first = rest[0]
         taken = Taken(first.deliveries, first.numbers, customers)
-        batch = Batch(taken, first.events, self.trigger, first.offset)
-        batch.client, batch.guilty = self.client, self.guilty
+        batch = Batch(taken, first.events, self.trigger, first.offset, self.client)
+        batch.guilty = self.guilty
         batch.parts = deque(rest)
         batch.note_oldest()
         return batch

@@ -372,8 +372,7 @@ class Outbox(InFlight):
             self._outcomes.fail(taken.deliveries, taken.numbers, error)
             return True
         events = self._stamper.stamped(taken.deliveries, now)
-        batch = Batch(taken, events, trigger, self._stamper.offset)
-        batch.client = self.gate
+        batch = Batch(taken, events, trigger, self._stamper.offset, self.gate)
         batch.not_before = now + context.backoff.wait()
         self._batches.append(batch)
         self._in_flight += len(taken.deliveries)

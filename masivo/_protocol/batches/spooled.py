@@ -300,8 +300,7 @@ class SpooledOutbox(LeavingOutbox):
         self._outcomes.flushes.extend(numbers)
         events = with_stamps([each.encoded for each in deliveries], noted.note.stamps)
         offset = self._context.server_clock.offset(self._context.now)
-        batch = Batch(Taken(deliveries, numbers, customers), events, "spool", offset)
-        batch.client = self.gate
+        batch = Batch(Taken(deliveries, numbers, customers), events, "spool", offset, self.gate)
         batch.part.key = batch.part.noted = noted.note.key
         batch.part.adopted = True
         self._aside.put(batch)

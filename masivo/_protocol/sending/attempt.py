@@ -8,8 +8,8 @@ __all__ = ["Attempt"]
 class Attempt:
     """A batch or an authorization, with the state of its requests and retries."""
 
-    def __init__(self) -> None:
-        self.client: object = None
+    def __init__(self, client: object = None) -> None:
+        self.client: object = client
         """The gate of its client; None if it belongs to all clients."""
         self.request_id: int | None = None
         """The request that is out; None while waiting."""

@@ -14,7 +14,7 @@ def batch_of(count: int) -> Batch:
     """A batch of this many events."""
     deliveries = [Delivery(b"{%d}" % n, 0.0, "", None) for n in range(count)]
     taken = Taken(deliveries, range(10, 10 + count), ["c"])
-    return Batch(taken, [each.encoded for each in deliveries], "flush", 0.0)
+    return Batch(taken, [each.encoded for each in deliveries], "flush", 0.0, None)
 
 
 def test_a_batch_begins_with_one_part() -> None:
@@ -105,7 +105,7 @@ def test_other_customers_leave_a_batch_that_steps_aside() -> None:
         for n, (customer, at) in enumerate([("a", 4), ("b", 3), ("a", 5), ("c", 2)])
     ]
     taken = Taken(deliveries, range(4), {"a", "b", "c"})
-    batch = Batch(taken, [each.encoded for each in deliveries], "flush", 0.0)
+    batch = Batch(taken, [each.encoded for each in deliveries], "flush", 0.0, None)
     batch.halve()
     batch.send_first_alone()
     rest = batch.without_part()
@@ -120,7 +120,7 @@ def test_other_customers_leave_a_batch_that_steps_aside() -> None:
 def test_a_part_that_keeps_its_events_stays_the_same() -> None:
     """It goes again under its key, if it was sent; what is left of a part is a new one."""
     deliveries = [Delivery(b"{%d}" % n, 0.0, "abaca"[n], None) for n in range(5)]
-    batch = Batch(Taken(deliveries, range(5), {"a", "b", "c"}), [b"{}"] * 5, "flush", 0.0)
+    batch = Batch(Taken(deliveries, range(5), {"a", "b", "c"}), [b"{}"] * 5, "flush", 0.0, None)
     for count in (1, 1, 1):
         first, others = batch.parts.pop().split(count)
         first.key = f"of {len(batch.parts)}"

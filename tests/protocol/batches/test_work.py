@@ -222,7 +222,8 @@ def test_a_batch_without_customers_knows_its_oldest_event() -> None:
     """It is the first: the others came behind it."""
     late, early = reversed(waiting(2))
     for customers, oldest in (((), late.at), (("c",), early.at)):
-        assert Batch(Taken([late, early], range(2), customers), [], "flush", 0.0).oldest == oldest
+        batch = Batch(Taken([late, early], range(2), customers), [], "flush", 0.0, None)
+        assert batch.oldest == oldest
 
 
 def test_callers_that_wait_at_once_are_looked_for_in_one_list() -> None:
