@@ -13,7 +13,7 @@ from .streams import loss_of_output
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["count", "export"]
+__all__ = ["export"]
 
 
 def export(lines: Iterable[bytes], name: str, what: str, as_json: bool) -> Exit:
@@ -48,10 +48,5 @@ def export(lines: Iterable[bytes], name: str, what: str, as_json: bool) -> Exit:
     if as_json:
         terminal.result_json({"complete": True, "events": written, "file": name})
     else:
-        terminal.result(f"{count(written, what)} written to {name}.")
+        terminal.result(f"{terminal.count(written, what)} written to {name}.")
     return Exit.GOOD
-
-
-def count(number: int, what: str) -> str:
-    """A number of things, in words."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -244,7 +244,9 @@ def _dry_run(job: _Job) -> Exit:
     if job.as_json:
         terminal.result_json({"dry_run": True, "good": good, "bad": bad})
     else:
-        terminal.result(f"{terminal.events(good)} valid, {bad:,} invalid. Nothing was sent.")
+        terminal.result(
+            f"{terminal.count(good, 'event')} valid, {bad:,} invalid. Nothing was sent."
+        )
     return Exit.EVENTS_REJECTED if bad else Exit.GOOD
 
 
@@ -309,7 +311,7 @@ def _begin(job: _Job, account: Account, lines: Lines) -> State:
 def _resume(job: _Job, account: Account, old: State) -> State:
     if not job.resume:
         raise UsageError(
-            f"{job.name} was imported before: {terminal.events(old.delivered)} delivered, "
+            f"{job.name} was imported before: {terminal.count(old.delivered, 'event')} delivered, "
             f"{old.rejected:,} rejected, "
             + ("all of it. " if old.finished else "but not to its end. ")
             + "--resume continues after what is done; --restart starts over, and sends again what "
@@ -412,9 +414,8 @@ def _conclude(
         terminal.result_json(result)
     else:
         so_far = "All done" if state.finished else "So far"
-        terminal.result(
-            f"{so_far}: {terminal.events(state.delivered)} delivered, {state.rejected:,} rejected."
-        )
+        delivered = terminal.count(state.delivered, "event")
+        terminal.result(f"{so_far}: {delivered} delivered, {state.rejected:,} rejected.")
     if state.rejected:
         for reason in ledger.reasons:
             terminal.note(terminal.printable(reason))
@@ -470,7 +471,7 @@ def _say_how_to_resume(job: _Job, lines: Lines, undone: int, *, sent: bool, prob
         return
     if undone and sent and not probed:
         terminal.note(
-            f"Without an outcome: {terminal.events(undone)}. These will be sent again; what has "
-            "reached the API may then count twice."
+            f"Without an outcome: {terminal.count(undone, 'event')}. These will be sent again; "
+            "what has reached the API may then count twice."
         )
     terminal.note(f"To resume: {job.resume_command()}")

@@ -19,8 +19,8 @@ from masivo.spool.survey import Survey
 from . import terminal
 from .account import find_account, find_address, find_key, options
 from .exits import TABLE, Exit, UsageError, describe, print_error, report
-from .export import count
 from .export import export as export_lines
+from .terminal import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

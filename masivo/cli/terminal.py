@@ -9,7 +9,7 @@ from typing import IO
 
 from masivo._protocol.errors import one_line
 
-__all__ = ["color", "events", "fail", "is_live", "note", "printable", "result", "result_json"]
+__all__ = ["color", "count", "fail", "is_live", "note", "printable", "result", "result_json"]
 
 
 def result(text: str) -> None:
@@ -33,9 +33,9 @@ def fail(text: str) -> None:
     note(f"{prefix} {printable(text)}")
 
 
-def events(count: int) -> str:
-    """Return a number of events as words."""
-    return "1 event" if count == 1 else f"{count:,} events"
+def count(number: int, what: str) -> str:
+    """Return a number of things as words."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:

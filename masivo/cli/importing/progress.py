@@ -63,7 +63,7 @@ class _Rates:
         count = last.delivered + last.rejected
         rate = (count - first.delivered - first.rejected) / seconds
         texts = [] if self._size is None else [f"{self.share(last):.0%}"]
-        texts += [terminal.events(count), f"{rate:,.0f}/s" if now > began else "…/s"]
+        texts += [terminal.count(count, "event"), f"{rate:,.0f}/s" if now > began else "…/s"]
         speed = (last.position - first.position) / seconds
         if self._size is not None and speed > 0 and rate > 0:
             texts.append(f"{_clock(max(self._size - last.position, 0) / speed)} left")

@@ -11,9 +11,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from masivo._protocol.json import NOT_JSON, parse
+from masivo._protocol.json import NOT_JSON, encode, parse
 from masivo.cli.exits import UsageError
 
 from .records import EVENT, REJECTED
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Rejects"]
 
 _BEGINNING: Final = b'{"rejected":{"line":'
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Rejects:
@@ -89,7 +86,7 @@ class Rejects:
         if record.end != record.line:
             why["end"] = record.end
         rest = record.rest if record.problem is not None else {EVENT: record.event}
-        self._unwritten.append(_encode({REJECTED: why, **rest}) + b"\n")
+        self._unwritten.append(encode({REJECTED: why, **rest}) + b"\n")
 
     def write(self) -> int:
         """Write the added events; return the file's size in bytes.
