@@ -363,7 +363,7 @@ def rejected(file: str | None, as_json: bool, **given: Any) -> Exit:
 
             lines = survey_of(given["spool"]).rejected()
         else:
-            from masivo.relay.on_redis import dead_letters
+            from masivo.relay.letters import dead_letters
 
             lines = dead_letters(redis.reveal(), given["name"])
         return export(lines, file or "-", "rejected event", as_json)

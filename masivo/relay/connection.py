@@ -23,6 +23,8 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from masivo._protocol.reporting.redaction import chain
+
 from .store import RelayError, StoreFullError, StoreRefusedError, StoreUnreachableError
 
 if TYPE_CHECKING:
@@ -223,24 +225,15 @@ def _place(url: Secret) -> str:
 def _error(error: Exception, place: str) -> StoreFullError | StoreUnreachableError:
     if isinstance(error, OutOfMemoryError):
         return StoreFullError(f"Redis at {place} has no memory left (maxmemory)")
-    fault = _certificate_fault(error)
-    if fault is not None:
-        return StoreRefusedError(
-            f"Redis at {place}: its certificate is not accepted ({fault}). A certificate authority "
-            "of your own is named by ?ssl_ca_certs=FILE at the end of the URL, whose host must be "
-            "in the certificate"
-        )
+    for each in chain(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return StoreRefusedError(
+                f"Redis at {place}: its certificate is not accepted ({each.verify_message}). A "
+                "certificate authority of your own is named by ?ssl_ca_certs=FILE at the end of "
+                "the URL, whose host must be in the certificate"
+            )
     silent = f"no reply within {SECONDS:g} s" if type(error) is TimeoutError else None
     text = " ".join(str(error).split()) or silent or type(error).__name__
     lasting = type(error) is ResponseError and not text.startswith(_PASSING)
     kind = StoreRefusedError if lasting or isinstance(error, _REFUSALS) else StoreUnreachableError
     return kind(f"Redis at {place}: {text}")
-
-
-def _certificate_fault(error: BaseException | None) -> str | None:
-    """The fault of a server's certificate; None if the error has another cause."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return error.verify_message
-        error = error.__cause__ or error.__context__
-    return None

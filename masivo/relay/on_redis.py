@@ -19,7 +19,6 @@ from masivo.protocol import Secret
 from .connection import Connections
 from .delivery import Delivery, RelayClient
 from .leases import TTL, Leases
-from .letters import dead_letters
 from .opening import open_store
 from .partition import Partition, entry_time
 from .scripts import INTAKE, SHORT, Keys
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
     from .store import Batch
 
-__all__ = ["RedisStore", "dead_letters"]
+__all__ = ["RedisStore"]
 
 ENTRY: Final = 100
 """The most events of one entry of a stream."""

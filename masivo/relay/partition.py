@@ -14,7 +14,7 @@ from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from masivo._protocol.storage.store import Place, Stored, StoreError, Window
+from masivo.protocol import Place, Stored, StoreError, Window
 
 from .scripts import DONE
 from .store import StoreFullError, StoreUnreachableError
@@ -22,7 +22,7 @@ from .store import StoreFullError, StoreUnreachableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from masivo._protocol.storage.store import Note, Noted, RejectedEvent, StoredLog
+    from masivo.protocol import Note, Noted, RejectedEvent, StoredLog
 
     from .connection import Blocking
     from .scripts import Keys

@@ -15,7 +15,7 @@ from masivo._protocol.sending import backoff
 from masivo.emulator import Emulator, Fault
 from masivo.relay import on_redis
 from masivo.relay.delivery import Delivery
-from masivo.relay.on_redis import dead_letters
+from masivo.relay.letters import dead_letters
 from masivo.relay.store import Kept, StoreFullError, StoreUnreachableError
 
 from .redis_server import RedisServer

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from masivo.relay.on_redis import RedisStore, dead_letters
+from masivo.relay.letters import dead_letters
+from masivo.relay.on_redis import RedisStore
 from masivo.relay.scripts import Keys
 from masivo.relay.store import RelayError
 

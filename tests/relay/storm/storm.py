@@ -19,7 +19,7 @@ import trio
 
 from masivo import AsyncClient, Client, TrioClient
 from masivo.emulator import Emulator, Fault
-from masivo.relay.on_redis import dead_letters
+from masivo.relay.letters import dead_letters
 from relay.redis_server import RedisServer
 
 from .leases import Leases, partition_of
