@@ -79,11 +79,6 @@ class Ranges:
                 return True
         return False
 
-    @property
-    def span(self) -> tuple[int, int]:
-        """The first number and the one after the last; two zeros if there is none."""
-        return (self._starts[0], self._ends[-1]) if self._starts else (0, 0)
-
     def flat(self) -> list[int]:
         """Start and end of each range, one after the other; the argument of the class."""
         return [number for pair in self for number in pair]
