@@ -23,7 +23,7 @@ __all__ = ["assert_conforms", "expected"]
 
 @cache
 def expected(scenario: Scenario, *, parallel: bool = True, background: bool = True) -> Report:
-    """The requests of the reference, with these capabilities."""
+    """The report of the reference, with these capabilities."""
     return perform(scenario, partial(ReferenceAdapter, parallel=parallel, background=background))
 
 

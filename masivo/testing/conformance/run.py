@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .adapter import LIMIT, start_thread
 from .client import Client, NonconformityError, describe
+from .clock import TICK
 from .server import CLIENT_KEY, HELD
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Run:
         self.rest()
 
     def _next_wait(self) -> float:
-        return max(self._clock.next_wait(), self.now + 2.0**-20)
+        return max(self._clock.next_wait(), self.now + TICK)
 
     def _move(self, to: float) -> None:
         self._clock.move(to)

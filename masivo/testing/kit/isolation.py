@@ -32,10 +32,12 @@ def reset_clients(address: Mapping[str, str], ours: Collection[str]) -> None:
     """
     if "masivo._client" not in sys.modules:
         return
+    from masivo._session import registry
     from masivo.protocol import Account, Secret
 
     still_open = open_clients()
-    _end_sessions("the test was over")
+    for session in list(registry.values()):
+        session.abort("the test was over")
     for client in still_open:
         account = client._settings.account  # noqa: SLF001
         if account.base_url in ours:
@@ -60,14 +62,6 @@ def in_use() -> bool:
     if any(place is not None for place, _, _ in list(registry)):
         return True
     return any(client.stats().accepted for client in open_clients())
-
-
-def _end_sessions(why: str) -> None:
-    """End the sessions of every world."""
-    from masivo._session import registry
-
-    for session in list(registry.values()):
-        session.abort(why)
 
 
 def join_workers() -> None:

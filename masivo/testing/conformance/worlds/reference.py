@@ -11,8 +11,9 @@ import http.client
 import logging
 import random
 import threading
+from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from masivo.protocol import (
@@ -45,11 +46,7 @@ if TYPE_CHECKING:
     )
     from masivo.testing.conformance.clock import VirtualClock
 
-from concurrent.futures import Future
-
 __all__ = ["ReferenceAdapter"]
-
-T = TypeVar("T")
 
 
 class _Sent:
@@ -61,7 +58,7 @@ class _Sent:
         return self._delivery.done()
 
     def outcome(self, timeout: float | None = None) -> Future[SendEventResult]:
-        return self._adapter.wait(self._delivery, self._delivery, timeout)
+        return self._adapter.wait(self._delivery, timeout)
 
 
 class _Handle(ClientHandle):
@@ -92,7 +89,7 @@ class _Handle(ClientHandle):
             failed: Future[Any] = Future()
             failed.set_exception(error)
             return failed
-        return self._adapter.wait(ticket, ticket, timeout, lambda: self._buffer.cancel(ticket))
+        return self._adapter.wait(ticket, timeout, lambda: self._buffer.cancel(ticket))
 
     def destroy(self) -> None:
         self._buffer.destroy()
@@ -185,8 +182,7 @@ class ReferenceAdapter(Adapter):
 
     def wait(
         self,
-        awaited: Delivery | Ticket,
-        asked: Awaited[T],
+        awaited: Awaited[Any],
         timeout: float | None,
         cancel: Callable[[], object] = lambda: None,
     ) -> Future[Any]:
@@ -194,7 +190,7 @@ class ReferenceAdapter(Adapter):
         future: Future[Any] = Future()
 
         def resolve() -> None:
-            outcome = asked.claim()
+            outcome = awaited.claim()
             with self._lock:
                 if future.done() or outcome is None:
                     return
