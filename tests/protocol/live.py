@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from masivo._protocol.storage.store import Note, Noted, RejectedEvent, StoredLog
-    from masivo.protocol import Buffer, ClientOptions, Output, StoreWork
+    from masivo.protocol import Buffer, ClientOptions
 
 __all__ = ["LiveDriver", "LiveLog"]
 
@@ -113,13 +113,10 @@ class LiveDriver(Driver):
 
     Attributes:
         log: the log.
-        held: True: work on the store is kept in ``works``, and not carried out at once.
     """
 
     def __init__(self, log: LiveLog, **options: Unpack[ClientOptions]) -> None:
         self.log = log
-        self.held = False
-        self.works: list[StoreWork] = []
         super().__init__(**options)
         self.buffer.use()
         self.poll()
@@ -136,21 +133,4 @@ class LiveDriver(Driver):
     def look(self) -> None:
         """Tell the client of it."""
         self.buffer.look()
-        self.poll()
-
-    def _poll(self) -> Output:
-        output = super()._poll()
-        for work in output.storage:
-            if self.held:
-                self.works.append(work)
-            else:
-                self.engine.hand_back(work.id, work.run())
-                self.wakes += 1
-        return output
-
-    def work(self) -> None:
-        """Carry out the work that is held, then poll."""
-        works, self.works = self.works, []
-        for work in works:
-            self.engine.hand_back(work.id, work.run())
         self.poll()

@@ -37,7 +37,7 @@ from .requests import is_authorization, numbers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from masivo.protocol import Activity, ClientOptions, FailedEvent, Ticket
+    from masivo.protocol import Activity, ClientOptions, FailedEvent, StoreWork, Ticket
 
 KEY = "client-key-0123456789"
 """The API key of every test; long enough to be looked for in responses."""
@@ -125,6 +125,8 @@ class Driver:
         out: the requests that have no result yet, in order.
         sent: every request so far.
         outcomes: how often each delivery was settled.
+        held: True: work on a store is kept in ``works``, and not carried out at once.
+        works: the work that is held.
     """
 
     def __init__(
@@ -149,6 +151,8 @@ class Driver:
         self.warnings: list[str] = []
         self.wake_at: float | None = None
         self.closed = False
+        self.held = False
+        self.works: list[StoreWork] = []
         self._tokens = 0
         self.settings = settings(key=key, **options)
         self.engine = Engine(
@@ -227,7 +231,20 @@ class Driver:
         self.tickets.extend([*output.tickets, *output.closes])
         self.failed.extend(call.failed for call in output.failed_events)
         self.warnings.extend(output.warnings)
+        for work in output.storage:
+            if self.held:
+                self.works.append(work)
+            else:
+                self.engine.hand_back(work.id, work.run())
+                self.wakes += 1
         return output
+
+    def work(self) -> None:
+        """Carry out the work that is held, then poll."""
+        works, self.works = self.works, []
+        for work in works:
+            self.engine.hand_back(work.id, work.run())
+        self.poll()
 
     def advance(self, seconds: float) -> None:
         """Let time pass without a poll, then poll."""

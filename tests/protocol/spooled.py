@@ -16,7 +16,7 @@ from protocol.simulator import BASE_URL, KEY, START, Driver
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    from masivo.protocol import Buffer, ClientOptions, Output, StoreWork
+    from masivo.protocol import Buffer, ClientOptions, Output
 
 __all__ = ["SpoolDriver"]
 
@@ -66,8 +66,6 @@ class SpoolDriver(Driver):
     Attributes:
         disk: the machine.
         process: the process; ``kill`` ends it.
-        held: True: work on the store is kept in ``works``, and not carried out at once.
-        works: the work that is held.
     """
 
     def __init__(
@@ -84,8 +82,6 @@ class SpoolDriver(Driver):
     ) -> None:
         self.disk = Machine() if disk is None else disk
         self.process = Process(self.disk)
-        self.held = False
-        self.works: list[StoreWork] = []
         self._bounds = most, segment
         self._quick = quick
         super().__init__(key=key, listening=listening, **options)
@@ -110,20 +106,7 @@ class SpoolDriver(Driver):
         output = super()._poll()
         batches = sum(not is_authorization(each) for each in self.out)
         assert batches <= self.settings.max_in_flight, "too many batches in flight"
-        for work in output.storage:
-            if self.held:
-                self.works.append(work)
-            else:
-                self.engine.hand_back(work.id, work.run())
-                self.wakes += 1
         return output
-
-    def work(self) -> None:
-        """Carry out the work that is held, then poll."""
-        works, self.works = self.works, []
-        for work in works:
-            self.engine.hand_back(work.id, work.run())
-        self.poll()
 
     def files(self, ending: str = "") -> list[str]:
         """The files on the disk, by their ending."""
