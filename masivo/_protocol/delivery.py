@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Awaited",
+    "Claim",
     "CloseTicket",
     "Delivery",
     "DeliveryType",

@@ -13,7 +13,7 @@ import select
 import sys
 from typing import Any
 
-__all__ = ["open_streams"]
+__all__ = ["loss_of_output", "open_streams"]
 
 
 class _Output(io.FileIO):

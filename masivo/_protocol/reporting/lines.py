@@ -30,7 +30,7 @@ from .activity import (
 if TYPE_CHECKING:
     from .activity import Activity
 
-__all__ = ["DEBUG", "INFO", "line"]
+__all__ = ["DEBUG", "INFO", "count_of", "line"]
 
 DEBUG: Final = 10
 """The level of normal work (``logging.DEBUG``)."""
