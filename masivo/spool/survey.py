@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from masivo.protocol import StoreError
+
 from .disk import Folder
 from .lock import is_locked
 from .log import LOCK, Log, lock_of
@@ -165,7 +167,10 @@ class Survey:
             return
         log, after, end = Log(self._disk, name, _NoLock(), ""), None, False
         while not end:
-            window = log.read(after, _EVENTS, _BYTES)
+            try:
+                window = log.read(after, _EVENTS, _BYTES)
+            except StoreError as error:
+                raise OSError(str(error)) from None
             after, end = window.after, window.end
             yield window
 

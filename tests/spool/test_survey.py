@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -191,6 +193,27 @@ def test_a_file_that_cannot_be_read(
     denied = ".lock"
     with pytest.raises(PermissionError):
         list(Survey(str(folder)).logs())
+
+
+def test_a_process_that_cannot_read_now(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it has no descriptor left, that is an error: a log does not look damaged."""
+    spool = make()
+    spool.append(b"x", 1.0, True)
+    spool.release()
+    read = Folder.read
+
+    def look(disk: Folder, name: str, offset: int, size: int) -> bytes:
+        if name.endswith(".log"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return read(disk, name, offset, size)
+
+    monkeypatch.setattr(Folder, "read", look)
+    survey = Survey(str(folder))
+    for seen in (survey.logs, survey.events):
+        with pytest.raises(OSError, match="Too many open files"):
+            list(seen())
 
 
 def test_a_note_changes_nothing(folder: Path, spool: Spool) -> None:
