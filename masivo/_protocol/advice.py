@@ -12,24 +12,36 @@ __all__ = ["INSTEAD", "MEANT", "advice"]
 
 MEANT: Final = {
     **dict.fromkeys(
-        ("key", "client_key", "token", "secret", "write_key", "project_api_key"), "api_key"
+        (
+            *("key", "client_key", "token", "secret", "write_key", "project_api_key"),
+            *("personal_api_key", "api_token"),
+        ),
+        "api_key",
     ),
     **dict.fromkeys(
-        ("url", "host", "api_host", "endpoint", "api_url", "server", "server_url"), "base_url"
+        (
+            *("url", "host", "api_host", "endpoint", "api_url", "server", "server_url"),
+            *("api_endpoint", "data_plane_url"),
+        ),
+        "base_url",
     ),
     **dict.fromkeys(
         (
             *("flush_interval", "interval", "linger", "upload_interval", "batch_interval"),
-            *("batch_timeout", "flush_timeout", "linger_ms"),
+            *("batch_timeout", "flush_timeout", "linger_ms", "flush_interval_millis"),
+            "upload_interval_seconds",
         ),
-        "idle_timeout",
+        "max_wait",
     ),
     **dict.fromkeys(
         ("timeout_seconds", "request_timeout", "connect_timeout", "read_timeout", "http_timeout"),
         "timeout",
     ),
     **dict.fromkeys(
-        ("flush_at", "batch", "max_batch_size", "max_batch", "upload_size", "batch_events"),
+        (
+            *("flush_at", "batch", "max_batch_size", "max_batch", "upload_size", "batch_events"),
+            "flush_queue_size",
+        ),
         "batch_size",
     ),
     **dict.fromkeys(
@@ -39,28 +51,50 @@ MEANT: Final = {
         ),
         "max_queue",
     ),
-    **dict.fromkeys(("retry", "retries", "backoff", "max_attempts", "attempts"), "max_retries"),
     **dict.fromkeys(
-        ("on_failure", "on_failed", "error_handler", "error_callback", "callback", "on_drop"),
+        (
+            *("retry", "retries", "backoff", "max_attempts", "attempts", "retry_attempts"),
+            *("retry_policy", "flush_max_retries", "retry_limit"),
+        ),
+        "max_retries",
+    ),
+    **dict.fromkeys(
+        (
+            *("on_failure", "on_failed", "error_handler", "error_callback", "callback", "on_drop"),
+            *("on_exception", "exception_handler"),
+        ),
         "on_error",
     ),
     **dict.fromkeys(
         (
             *("before", "scrub", "filter", "processor", "sample_rate", "sample", "sampling"),
-            *("middleware", "redact", "event_processor"),
+            *("middleware", "redact", "event_processor", "plugins"),
         ),
         "before_send",
     ),
     **dict.fromkeys(("on_event", "on_change", "hooks", "tracer"), "on_activity"),
-    **dict.fromkeys(("workers", "max_workers", "concurrency", "threads"), "max_in_flight"),
     **dict.fromkeys(
-        ("send", "dry_run", "test", "test_mode", "sandbox", "disable", "disabled"), "enabled"
+        (
+            *("workers", "max_workers", "concurrency", "threads", "thread", "parallelism"),
+            "max_concurrency",
+        ),
+        "max_in_flight",
     ),
     **dict.fromkeys(
-        ("persist", "persistence", "storage", "store", "queue_dir", "spool_dir", "spool_path"),
+        (
+            *("send", "dry_run", "test", "test_mode", "sandbox", "disable", "disabled"),
+            *("opt_out", "offline"),
+        ),
+        "enabled",
+    ),
+    **dict.fromkeys(
+        (
+            *("persist", "persistence", "storage", "store", "queue_dir", "spool_dir", "spool_path"),
+            *("storage_provider", "persistent"),
+        ),
         "spool",
     ),
-    **dict.fromkeys(("http", "client"), "http_client"),
+    **dict.fromkeys(("http", "client", "httpx_client"), "http_client"),
     "default_brand": "brand_id",
 }
 """Names that other packages use for our options."""
@@ -72,7 +106,7 @@ INSTEAD: Final = {
     **dict.fromkeys(
         (
             *("verify", "verify_ssl", "ssl", "ssl_context", "cert", "ca", "ca_file", "ca_certs"),
-            "cafile",
+            *("cafile", "ca_bundle", "ssl_verify"),
         ),
         "set SSL_CERT_FILE in the environment",
     ),
@@ -84,10 +118,16 @@ INSTEAD: Final = {
     ),
     **dict.fromkeys(("platform", "customer_id", "user_id"), "put it into each event"),
     **dict.fromkeys(
+        ("super_properties", "default_properties", "properties", "context"),
+        "put them into each event, in before_send",
+    ),
+    **dict.fromkeys(
         ("close_timeout", "shutdown_timeout", "drain_timeout", "exit_timeout"),
         "pass it to close(timeout)",
     ),
-    **dict.fromkeys(("env", "environment"), "set base_url, or MASIVO_BASE_URL"),
+    **dict.fromkeys(
+        ("env", "environment", "region", "server_zone"), "set base_url, or MASIVO_BASE_URL"
+    ),
     **dict.fromkeys(
         ("atexit", "daemon"), "open clients deliver what they hold when the program ends"
     ),
@@ -97,6 +137,10 @@ INSTEAD: Final = {
         ("on_success", "on_delivered"), "call result() of the delivery, or set on_activity"
     ),
     **dict.fromkeys(("sync_mode", "sync"), "wait for the delivery, or call flush()"),
+    **dict.fromkeys(
+        ("config", "configuration", "options", "settings"),
+        "pass each by its name, such as batch_size=50",
+    ),
 }
 """Options of other packages that have no counterpart here, and what to do instead."""
 

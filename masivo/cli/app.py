@@ -54,7 +54,7 @@ _OPTIONS: Final = {
     **dict.fromkeys(("--flush", "--drain", "--retry", "--deliver", "--replay"), "--send"),
     **dict.fromkeys(("--output", "--out"), "--export"),
     **dict.fromkeys(("--dir", "--directory", "--store"), "--spool"),
-    **dict.fromkeys(("--flush-interval", "--interval", "--linger"), "--idle-timeout"),
+    **dict.fromkeys(("--flush-interval", "--interval", "--linger"), "--max-wait"),
 }
 """Options of other programs, with ours, for the commands that have it."""
 _INSTEAD: Final = {

@@ -256,6 +256,7 @@ def test_an_unknown_option_is_not_taken_for_a_key(shell: Shell) -> None:
         ("-v", "'-v'. To see each step"),
         ("relay --keys k", "'--keys'. Set MASIVO_RELAY_KEYS."),
         ("relay --workers 4", "'--workers'.\n"),
+        ("relay --flush-interval 5", "'--flush-interval'. Did you mean '--max-wait'?"),
         ("relay --listen :80", "'--listen'. Did you mean '--host'?"),
         ("spool d --workers 4", "'--workers'. Did you mean '--in-flight'?"),
         ("spool d --flush", "'--flush'. Did you mean '--send'?"),

@@ -7,7 +7,7 @@ import pickle
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import pytest
 
@@ -138,6 +138,10 @@ class _Fields:
     type: str
 
 
+class _Row(NamedTuple):
+    type: str
+
+
 class _Awaited:
     async def __call__(self, _failed: object) -> None: ...
 
@@ -222,7 +226,26 @@ def test_a_value_that_json_cannot_carry_has_its_message(value: object, message: 
             _Fields("V"),
             "an event must be a mapping such as a dict, not _Fields; pass dataclasses.asdict(it)",
         ),
+        (
+            _Row("V"),
+            "an event must be a mapping such as a dict, not _Row; pass its ._asdict()",
+        ),
+        (
+            '{"type": "V"}',
+            (
+                "an event must be a mapping such as a dict, not str; if it is JSON, pass "
+                "json.loads(it)"
+            ),
+        ),
+        (
+            iter([{"type": "V"}]),
+            "an event must be a mapping such as a dict, not list_iterator; send each of its events",
+        ),
         ({}, "type is missing"),
+        (
+            {"type": "V", "Customer_ID": "c"},
+            "customer_id is missing (did you mean 'customer_id' instead of 'Customer_ID'?)",
+        ),
         ({"type": ""}, "type must be a non-empty str, not an empty one"),
         ({"type": 5}, "type must be a non-empty str, not int"),
         ({"type": "V", "customer_id": None}, "customer_id must be a non-empty str, not NoneType"),

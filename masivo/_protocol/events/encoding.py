@@ -5,7 +5,7 @@ The rules: ``docs/reference/guarantees.md#sending-and-validation``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from types import NoneType
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast
@@ -148,7 +148,9 @@ def as_dict(event: object) -> dict[str, object]:
             check_distinct(entries.keys(), "")
             return dict(entries)
         kind, cure = kind_of(event, ""), model_cure(event)
-        if isinstance(event, list | tuple):
+        if isinstance(event, str | bytes):
+            cure = "; if it is JSON, pass json.loads(it)"
+        elif isinstance(event, list | tuple | Iterator) and not cure:
             cure = "; send each of its events"
     raise MasivoValidationError(f"an event must be a mapping such as a dict, not {kind}{cure}")
 
@@ -199,7 +201,7 @@ def _invalid_type(kind: str) -> NoReturn:
 
 
 _MEANT: Final = {
-    "type": ("event", "event_type", "event_name", "name"),
+    "type": ("event", "event_type", "eventType", "event_name", "name"),
     "customer_id": ("user_id", "userId", "distinct_id", "customer"),
     "brand_id": ("brand",),
     "platform": (),
@@ -210,9 +212,9 @@ _MEANT: Final = {
 def _did_you_mean(event: Mapping[str, object], name: str) -> str:
     from difflib import get_close_matches  # only a mistake pays for it
 
-    others = [key for key in event if isinstance(key, str)]
+    others = {str.lower(key): key for key in event if isinstance(key, str)}
     close = [
-        *get_close_matches(name, others, cutoff=0.75),
+        *(others[near] for near in get_close_matches(name, others, cutoff=0.75)),
         *(other for other in _MEANT[name] if other in event),
     ]
     return f" (did you mean {name!r} instead of {close[0]!r}?)" if close else ""

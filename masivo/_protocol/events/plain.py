@@ -289,6 +289,8 @@ def model_cure(value: object) -> str:
         return "; pass msgspec.to_builtins(it)"
     if hasattr(kind, "__dataclass_fields__"):
         return "; pass dataclasses.asdict(it)"
+    if hasattr(kind, "_asdict"):  # a named tuple, a row of a database
+        return "; pass its ._asdict()"
     return ""
 
 
