@@ -208,6 +208,9 @@ class Engine:
             context.listening = context.logged or bool(context.listeners)
             self._take_inbox()
             self._run()
+        except BaseException:  # such as a MemoryError: the next poll does the rest
+            context.all_touched = True
+            raise
         finally:
             self._polling = False
         output, context.out = context.out, Output(dropped=context.dropped)

@@ -316,6 +316,27 @@ def test_a_failure_of_the_random_source_does_not_lock_the_engine() -> None:
     engine.poll()
 
 
+@pytest.mark.parametrize("make", [Driver, SpoolDriver])
+def test_a_poll_that_has_no_memory_leaves_its_work_to_the_next(
+    make: type[Driver], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch that could not be put together is sent then, though nothing else happens."""
+
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    driver = make(batch_size=2)
+    driver.sign_in()
+    with monkeypatch.context() as patch:
+        patch.setattr("masivo._protocol.wire.requests.batch", no_memory)
+        driver.buffer.send(event(1))
+        driver.buffer.send(event(2))
+        with pytest.raises(MemoryError):
+            driver.poll()
+    driver.poll()
+    assert numbers(driver.batch()) == [1, 2]
+
+
 def test_closed_is_true_only_while_no_client_is_attached() -> None:
     """``closed`` says whether the last client has detached; a new one may attach."""
     driver = Driver()
