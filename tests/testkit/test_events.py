@@ -283,6 +283,20 @@ def test_what_has_no_outcome_is_not_delivered(
     asyncio.run(main())
 
 
+def test_what_a_closed_loop_left_does_not_count(masivo_events: MasivoEvents) -> None:
+    """Starlette's TestClient closes a loop for each request; the message says how to share one."""
+    client = masivo.AsyncClient()
+
+    async def request() -> None:
+        client.send_analytics_event(event("c1"))
+
+    asyncio.run(request())
+    with pytest.raises(AssertionError) as caught:
+        masivo_events.expect(customer_id="c1")
+    assert "the event loop was closed" in message(caught)[-2]
+    assert "`with TestClient(app) as http:`" in message(caught)[-1]
+
+
 def test_the_environment_leads_to_the_emulator(
     masivo_events: MasivoEvents, masivo_emulator: Emulator
 ) -> None:

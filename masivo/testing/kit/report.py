@@ -8,6 +8,7 @@ from reprlib import Repr
 from typing import TYPE_CHECKING, Final, cast
 
 from masivo import MasivoAuthError
+from masivo._async.session import LOOP_CLOSED
 
 from .matching import MISSING, Field, compare, nearness
 
@@ -27,6 +28,11 @@ _KEY: Final = (
     "the emulator accepts the key in MASIVO_API_KEY, which Client() takes by default; to accept "
     "another: masivo_emulator(client_key=…) as the test's marker, or masivo_options of a "
     "MasivoTestCase"
+)
+
+_LOOP: Final = (
+    "Starlette's TestClient runs each request in a loop of its own, which it then closes: in `with "
+    "TestClient(app) as http:` all requests share a loop"
 )
 
 _short = Repr()
@@ -105,4 +111,5 @@ def others(records: Sequence[Sent]) -> list[str]:
         type(record.error) is MasivoAuthError and record.error.status == HTTPStatus.UNAUTHORIZED
         for record in records
     )
-    return lines[-_MOST:] + [_KEY] * refused
+    left = any(record.error is not None and LOOP_CLOSED in str(record.error) for record in records)
+    return lines[-_MOST:] + [_KEY] * refused + [_LOOP] * left
