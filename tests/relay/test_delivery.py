@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from masivo.protocol import Secret
+from masivo.protocol import Place, Secret
 from masivo.relay.connection import Connections
 from masivo.relay.delivery import Delivery
 from masivo.relay.on_redis import RedisStore
-from masivo.relay.partition import Partition
+from masivo.relay.partition import READ, Partition
 from masivo.relay.scripts import Keys
-from masivo.relay.store import RelayError
+from masivo.relay.store import RelayError, StoreUnreachableError
 
 
 def test_the_names_of_a_fleet_s_keys_stay() -> None:
@@ -42,7 +42,12 @@ class Replies:
 
     def call(self, *_: object) -> Any:
         """See Blocking."""
-        return self._replies.pop(0)
+        reply = self._replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    run = call
 
 
 def partition(*replies: Any) -> Partition:
@@ -78,6 +83,30 @@ def test_an_empty_window_ends_where_the_one_before_it_did() -> None:
     first = each.read(None, 10, 1_000)
     second = each.read(first.after, 10, 1_000)
     assert (second.events, second.after, second.end) == ([], first.after, True)
+
+
+def test_an_empty_partition_has_a_place_to_read_on_from() -> None:
+    """That before all entries."""
+    window = partition({}, []).read(None, 10, 1_000)
+    assert (window.events, window.after, window.end) == ([], Place(0, 0), True)
+
+
+@pytest.mark.parametrize("more", [0, 1, 2 * READ - 1])
+def test_a_window_with_room_takes_all_that_is_there(more: int) -> None:
+    """Redis is asked again until it has no more."""
+    rows = [(b"5000-%d" % n, {b"e": b"{}"}) for n in range(READ + more)]
+    window = partition({}, rows[:READ], rows[READ:]).read(None, 1_000, 1_000)
+    assert (len(window.events), window.end) == (len(rows), True)
+
+
+def test_a_release_writes_what_could_not_be_written_before() -> None:
+    """The next relay does not send these events again."""
+    rows = [(b"5000-0", {b"e": b"{}"})]
+    each = partition({}, rows, StoreUnreachableError("Redis is gone"), 0)
+    each.remove([stored.position for stored in each.read(None, 10, 1_000).events])
+    assert (each.due, each.writable) == (True, False)
+    each.release()
+    assert (each.due, each.writable) == (False, True)
 
 
 def test_a_partition_that_was_never_read_is_released_without_a_word() -> None:

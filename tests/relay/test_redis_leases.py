@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.emulator import Fault
-from masivo.protocol import Secret, StoreError
+from masivo.protocol import RejectedEvent, Secret, StoreError
 from masivo.relay.connection import Connections
 from masivo.relay.leases import Leases
+from masivo.relay.letters import dead_letters
 from masivo.relay.on_redis import RedisStore
 from masivo.relay.partition import Partition
 from masivo.relay.scripts import LEASE, Keys
@@ -237,6 +238,26 @@ def test_a_removal_whose_reply_was_lost_counts_once(
             assert partition.writable
 
     asyncio.run(main())
+
+
+def test_a_dead_letter_has_a_status_where_the_api_has_given_one(
+    redis_server: RedisServer, emulator: Emulator
+) -> None:
+    """An event that became too old while it waited was rejected without a response."""
+
+    async def main() -> None:
+        emulator.fail(503, route="authorize", times=None)
+        async with running(redis_server, emulator, partitions=1) as store:
+            await store.keep(numbered(range(2)))
+            _, partition = await second(store)
+            window = partition.read(None, 100, 1 << 20)
+            for stored, status in zip(window.events, (None, 422), strict=True):
+                partition.reject([RejectedEvent(b"{" + stored.event, "why", status, 1.0)])
+            partition.remove([each.position for each in window.events])
+
+    asyncio.run(main())
+    letters = [json.loads(line)["rejected"] for line in dead_letters(redis_server.url, "masivo")]
+    assert [each["status"] for each in letters] == [None, 422]
 
 
 def test_a_log_can_be_read_in_pieces_and_again(

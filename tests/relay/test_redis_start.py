@@ -229,6 +229,13 @@ def test_a_relay_starts_over_a_full_redis(settings: RedisServer, emulator: Emula
     assert started(make(settings, emulator)) == secret
 
 
+def test_a_new_fleet_needs_memory(settings: RedisServer, emulator: Emulator) -> None:
+    """Its settings cannot be written: the error says so, and what to raise."""
+    settings.call("CONFIG SET", "maxmemory", "1")
+    with pytest.raises(RelayError, match=r"memory.*: a new fleet needs some; raise maxmemory"):
+        started(make(settings, emulator))
+
+
 def test_a_relay_waits_for_its_redis(
     tmp_path: Path, emulator: Emulator, caplog: pytest.LogCaptureFixture
 ) -> None:
