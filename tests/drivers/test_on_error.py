@@ -226,7 +226,7 @@ def test_a_wait_inside_it_is_an_error_at_once(
     assert done.wait(10)
     assert [type(error) for error in raised] == [RuntimeError]
     assert "on_error" in str(raised[0])
-    assert client.flush(5).delivered == 1
+    client.flush(5)  # it may be over already
     client.close()
     assert arrived(emulator) == [2]
     join_workers()

@@ -107,6 +107,9 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     "it runs at the import, before a mutant is chosen": [
         "masivo/_client.py documented: _ours.add(client) => pass",
     ],
+    "the step that follows leaves, too": [
+        "masivo/_async/session.py LoopSession.wake: self.leave() => pass",
+    ],
     "what is absent is read again": [
         (
             'masivo/relay/checking.py Check._event: kind, customer = fields.get("type"), '

@@ -12,24 +12,24 @@ _noted: set[str] = set()
 _open, _write, _close = os.open, os.write, os.close  # not those that a test replaces
 
 
-def _note(name: str, caller: str | None = None) -> None:
-    del caller
-    if name not in _noted:
-        _noted.add(name)
-        line = f"{name}\n".encode()
-        place = _open(os.environ[FILE], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        _write(place, line)
-        _close(place)
-
-
 def note_all() -> None:
-    """Have mutmut's wrappers of functions call this in place of its own bookkeeping.
+    """Have mutmut's wrappers of functions write names to the file in place of its own bookkeeping.
 
     That one lives in one process, and reads the settings in whatever folder a program runs.
     """
     from mutmut.mutation import trampoline
 
-    setattr(trampoline, "record_trampoline_hit", _note)  # noqa: B010 (it is not exported)
+    path = os.environ[FILE]  # now: a test may empty the environment
+
+    def note(name: str, caller: str | None = None) -> None:
+        del caller
+        if name not in _noted:
+            _noted.add(name)
+            file = _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            _write(file, f"{name}\n".encode())
+            _close(file)
+
+    setattr(trampoline, "record_trampoline_hit", note)  # noqa: B010 (it is not exported)
 
 
 def take() -> set[str]:
