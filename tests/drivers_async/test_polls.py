@@ -224,6 +224,27 @@ async def test_an_answer_wakes_the_loop_from_inside(
         assert 0 < len(calls) <= 4
 
 
+async def test_a_task_carries_out_the_requests_of_one_client(connect: Connect) -> None:
+    """Others are left to tasks of their own client, which in trio end with its block."""
+    async with (
+        api() as http,
+        connect(http_client=http, batch_size=1) as one,
+        connect(http_client=http, batch_size=1) as another,
+    ):
+        await another.get_token()
+        await one.get_token()
+        session = session_of(one)
+        assert session is session_of(another)
+        assert one._joined is not None
+        for client in (another, one):
+            client.send_analytics_event(event())
+        kept = session.step(one._joined.owner)
+        assert kept is not None
+        assert kept.owner is one._joined.owner
+        await session.carry_out(kept)
+        assert (one.stats().delivered, (await another.flush()).failed) == (1, 0)
+
+
 async def test_the_loop_does_not_wait_for_disks(
     connect: Connect, tmp_path: Path, works: list[int]
 ) -> None:
