@@ -15,9 +15,12 @@ _SEND: Final = "use send_analytics_event(event)"
 _SENDING: Final = (
     *("send", "send_event", "track", "track_event", "emit", "capture", "enqueue", "put", "add"),
     *("push", "publish", "submit", "event", "log", "log_event", "record", "report", "create_event"),
-    *("send_analytics", "post", "deliver"),
+    *("send_analytics", "post", "deliver", "produce", "dispatch", "collect", "insert"),
 )
-_PROFILES: Final = ("identify", "group", "alias", "page", "screen", "reset")
+_PROFILES: Final = (
+    *("identify", "group", "alias", "page", "screen", "reset", "register", "people", "people_set"),
+    *("set_user_id", "set_group", "revenue"),
+)
 SETTINGS: Final = (
     *("settings", "config", "options", "api_key", "base_url", "brand_id", "enabled", "timeout"),
     *("spool", "spool_max_bytes", "batch_size", "idle_timeout", "max_wait", "await_linger"),
@@ -42,11 +45,23 @@ _CLIENT: Final = {
     **dict.fromkeys(
         (
             *("queue", "queue_size", "pending", "size", "metrics", "events", "delivered"),
-            *("counters", "status", "state"),
+            *("counters", "status", "state", "get_stats", "get_metrics"),
         ),
         "use stats()",
     ),
     **dict.fromkeys(SETTINGS, "settings are arguments of the constructor; keep what you need"),
+    **dict.fromkeys(
+        ("disable", "enable", "is_enabled", "opt_out", "opt_in"),
+        "enabled is an argument of the constructor, and MASIVO_DISABLED=1 the same for all clients",
+    ),
+    **dict.fromkeys(
+        ("abort", "kill", "clear", "purge", "discard", "drop"),
+        "use destroy(), which fails all pending events",
+    ),
+    **dict.fromkeys(
+        ("on", "on_success", "add_listener", "add_callback", "subscribe"),
+        "pass on_error, or on_activity, to the constructor",
+    ),
     **dict.fromkeys(("debug", "verbose"), "set MASIVO_LOG=debug in the environment"),
     **dict.fromkeys(
         ("errors", "last_error", "failures", "dead_letters"),
@@ -77,11 +92,24 @@ _PACKAGE: Final = {
         "use Client(api_key)",
     ),
     **dict.fromkeys(
-        ("Masivo", "MasivoClient", "SyncClient", "EventClient", "client", "get_client"),
+        (
+            *("Masivo", "MasivoClient", "SyncClient", "EventClient", "client", "get_client"),
+            *("default_client", "ThreadClient", "Analytics", "Posthog", "Mixpanel", "Amplitude"),
+            "Tracker",
+        ),
         "use Client",
     ),
-    **dict.fromkeys(("AsyncMasivo", "AsyncMasivoClient", "MasivoAsyncClient"), "use AsyncClient"),
-    **dict.fromkeys(("Event", "MasivoEvent"), "use AnalyticsEvent, or a dict"),
+    **dict.fromkeys(
+        (
+            *("AsyncMasivo", "AsyncMasivoClient", "MasivoAsyncClient", "MasivoAsync"),
+            *("AsyncioClient", "AsyncAnalytics", "aio", "asyncio"),
+        ),
+        "use AsyncClient",
+    ),
+    **dict.fromkeys(("trio", "MasivoTrioClient"), "use TrioClient"),
+    **dict.fromkeys(("Event", "MasivoEvent", "BaseEvent"), "use AnalyticsEvent, or a dict"),
+    "QueueFull": "use MasivoQueueFullError",
+    "ClientStats": "use Stats",
     **dict.fromkeys(
         ("Config", "Settings", "Options", "MasivoConfig", "BatchConfig", "Retry", "RetryPolicy"),
         "use the options of Client",
@@ -113,7 +141,7 @@ _PACKAGE: Final = {
 }
 _MODULES: Final = ("emulator", "opentelemetry", "protocol", "spool", "testing")
 """The package's public modules, which have to be imported."""
-_ENDS: Final = ("shutdown", "stop", "disconnect", "close", "aclose")
+_ENDS: Final = ("shutdown", "stop", "disconnect", "terminate", "quit", "exit", "close", "aclose")
 _RESULT: Final = "a SendEventResult, or raises the error"
 _DELIVERY: Final = (
     *("result", "wait", "get", "status", "success", "data", "ok", "failed", "error"),
@@ -135,7 +163,8 @@ _KIT: Final = {
         **dict.fromkeys(
             (
                 *("expect_one", "expect_event", "expect_sent", "assert_sent", "assert_event"),
-                *("assert_called", "find", "filter", "get"),
+                *("assert_called", "assert_called_once", "assert_called_with", "assert_any_call"),
+                *("find", "filter", "get"),
             ),
             "use expect(type=…), which returns the event",
         ),
@@ -185,6 +214,10 @@ _KIT: Final = {
         **dict.fromkeys(("received", "accepted", "sent"), "use events"),
         **dict.fromkeys(("calls", "history"), "use requests"),
         "count": "use event_count",
+        **dict.fromkeys(
+            ("wait", "wait_for_event", "wait_for_events", "wait_until"),
+            "use wait_for(lambda emulator: emulator.event_count == 1)",
+        ),
         **dict.fromkeys(("base_url", "port", "address"), "use url"),
         **dict.fromkeys(("api_key", "key"), "use client_key"),
         **dict.fromkeys(("close", "shutdown"), "use stop()"),

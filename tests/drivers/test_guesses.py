@@ -55,6 +55,13 @@ LOCAL: dict[str, Any] = {"api_key": "k-1", "base_url": "http://127.0.0.1:9/v1"}
         (Client, "start", ": nothing has to be started: the first event does it"),
         (AsyncClient, "sync", ": use await flush(), which waits"),
         (Client, "is_closed", "a call to a closed client raises MasivoClosedError"),
+        (Client, "people_set", "there are only events, each with its customer_id"),
+        (Client, "terminate", ": use close()"),
+        (AsyncClient, "quit", ": use await aclose()"),
+        (Client, "opt_out", ": enabled is an argument of the constructor"),
+        (AsyncClient, "abort", ": use destroy(), which fails all pending events"),
+        (Client, "on_success", ": pass on_error, or on_activity, to the constructor"),
+        (Client, "getStats", ": use stats()"),
         (Client, "colour", "'Client' object has no attribute 'colour'"),
     ],
 )
@@ -159,6 +166,9 @@ def test_of_the_test_kit(kind: Any, name: str, meant: str) -> None:
         ("MasivoTimeoutError", ": use Python's own TimeoutError"),
         ("EventType", ": use a str, such as 'ADD_TO_CART'"),
         ("VERSION", ": use __version__"),
+        ("Analytics", ": use Client"),
+        ("aio", ": use AsyncClient"),
+        ("QueueFull", ": use MasivoQueueFullError"),
         ("colour", "module 'masivo' has no attribute 'colour'"),
     ],
 )
