@@ -411,11 +411,9 @@ class Log:
                 newest.size, torn = self._tail.size, len(self._torn)
                 if newest.size >= most or (newest.size and self.is_stuck):
                     self._rotate(self._tail)
-                for number, segment in self._segments.items():
-                    if not (segment.whole or number == self._growing):
-                        with suppress(OSError, StoreError):  # later
-                            self._finish(number)
-                self._explained = self._torn_before = torn  # the next bad part is none of them
+                self._torn_before = torn
+                if self._finish_closed():
+                    self._explained = torn  # the next bad part is none of them
             except (OSError, LostError):
                 pass  # later
         self._write_removals()
@@ -426,6 +424,15 @@ class Log:
         tail.move(_file(self.name, self._newest + 1, "log"))
         self._growing = self._newest = self._newest + 1
         self._segments[self._newest] = Segment()
+
+    def _finish_closed(self) -> bool:
+        """Read the closed segments to their ends; return False if one cannot be read now."""
+        closed = [number for number in self._segments if number != self._growing]
+        for number in closed:
+            if not self._segments[number].whole:
+                with suppress(OSError, StoreError):  # later
+                    self._finish(number)
+        return all(self._segments[number].whole for number in closed)
 
     def _finish(self, number: int) -> None:
         """Read a segment to its end."""

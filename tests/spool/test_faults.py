@@ -189,6 +189,33 @@ def test_a_record_that_was_refused_half_written_is_no_damage(
     assert len(empty(folder)[0]) == 6
 
 
+def test_a_torn_record_that_is_read_later_is_no_damage(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the process had no descriptor left when its segment was closed."""
+    spool = make()
+    spool.append(b"whole", 1.0, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", half(os.pwrite))
+        patch.setattr(os, "write", half(os.write))
+        with pytest.raises(StoreError, match="No space left on device"):
+            spool.append(b"torn", 1.0, True)
+    spool.append(b"after", 1.0, True)
+
+    def starved(_disk: Folder, _name: str, _offset: int, _size: int) -> bytes:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "read", starved)
+        spool.tend()
+    spool.tend()
+    assert spool.own is not None
+    window = everything(spool.own)
+    assert [each.event for each in window.events] == [b"whole", b"after"]
+    assert window.damaged == 0
+    assert not files(folder, "bad")
+
+
 def nothing(_write: Callable[..., int]) -> Callable[..., int]:
     """A write of which the system takes nothing."""
 
