@@ -247,6 +247,13 @@ _VARIABLES: Final = {
     "spool": "MASIVO_SPOOL",
 }
 """The environment variables that change a client in silence, by what they set."""
+_READ: Final = frozenset(
+    {
+        *_VARIABLES.values(),
+        *("MASIVO_API_KEY", "MASIVO_LOOPBACK_ONLY", "MASIVO_RELAY_KEYS", "MASIVO_RELAY_REDIS"),
+    }
+)
+"""All that masivo reads."""
 _VARIABLE: Final = {
     **dict.fromkeys(("enabled", "enable", "off"), "enabled"),
     **dict.fromkeys(("debug", "verbose", "log_level", "loglevel", "logging"), "log"),
@@ -334,7 +341,7 @@ def misnamed(environ: Collection[str], given: Collection[str]) -> list[str]:
     """
     found: list[str] = []
     for name in environ:
-        if name.startswith("MASIVO_") and name not in _told:
+        if name.startswith("MASIVO_") and name not in _READ and name not in _told:
             setting = _set_by(name.removeprefix("MASIVO_").lower())
             meant = _VARIABLES.get(setting)
             if meant not in (None, *environ) and setting not in given:

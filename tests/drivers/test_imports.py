@@ -58,6 +58,10 @@ def test_importing_the_package_imports_little() -> None:
         ("import masivo\ndir(masivo)", set(HEAVY)),
         ("import masivo.protocol", {"httpx", "asyncio", "trio", "threading", "socket", "logging"}),
         ("from masivo import Client\nClient('k')", {*UNUSED, "asyncio", "trio"}),
+        (
+            "import os\nos.environ['MASIVO_API_KEY'] = 'k'\nfrom masivo import Client\nClient()",
+            {*UNUSED, "difflib"},
+        ),
         ("from masivo import AsyncClient\nAsyncClient('k')", {*UNUSED, "trio"}),
         ("from masivo import TrioClient\nTrioClient('k')", UNUSED),
         ("import masivo.emulator", {"httpx", "asyncio", "trio", "msgspec"}),
