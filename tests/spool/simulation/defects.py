@@ -66,11 +66,6 @@ def _at_fault(fault: bool) -> Any:
     return give_up
 
 
-def _stamps_of_another_clock(self: Any, *_: Any) -> None:
-    if self.trigger == "spool":
-        self.part.offset = 0.0
-
-
 def _keep_the_log(self: Any) -> None:
     self._owner = self._process()
     if self._held is not None:
