@@ -173,10 +173,9 @@ class Transport:
                     if untried and (not racers or self._world.now() >= next_at):
                         next_at = self._world.now() + head_start
                         racers.append(begin_connect(untried.pop(0)))
-                    for racer in racers:
-                        if is_connected(racer):
-                            racers.remove(racer)
-                            return racer
+                    if (winner := next(filter(is_connected, racers), None)) is not None:
+                        racers.remove(winner)
+                        return winner
                 except OSError as failed:
                     error, next_at = failed, self._world.now()
                     racers = [racer for racer in racers if racer.fileno() != -1]

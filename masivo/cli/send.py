@@ -14,6 +14,8 @@ from .account import find_account, options
 from .exits import TABLE, Exit, UsageError, print_error, report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from masivo import FailedEvent
 
 __all__ = ["send"]
@@ -76,9 +78,7 @@ def send(
                 terminal.result_json({"success": False, "error": report(error)})
             code = print_error(error, account.base_url)
             if code is Exit.EVENTS_REJECTED:
-                for text, (path, value) in zip(data, extra, strict=True):
-                    if isinstance(value, int | float) and _names(error.message, ".".join(path)):
-                        _say_how_to_quote(text)
+                _say_how_to_quote(error.message, zip(data, extra, strict=True))
             return code
         except KeyboardInterrupt:
             client.destroy()  # do not wait for the response
@@ -103,9 +103,14 @@ def _names(message: str, field: str) -> bool:
     return re.search(rf"\b{re.escape(field)}\b", message) is not None
 
 
-def _say_how_to_quote(assignment: str) -> None:
-    name, _, digits = assignment.partition("=")
-    terminal.note(f"To send {digits} as text, quote it: -d '{name}=\"{digits}\"'")
+def _say_how_to_quote(
+    message: str, assignments: Iterable[tuple[str, tuple[fields.Path, object]]]
+) -> None:
+    """Say of each number that a message names how it is sent as text."""
+    for text, (path, value) in assignments:
+        if isinstance(value, int | float) and _names(message, ".".join(path)):
+            name, _, digits = text.partition("=")
+            terminal.note(f"To send {digits} as text, quote it: -d '{name}=\"{digits}\"'")
 
 
 def _check(event: dict[str, object]) -> None:
