@@ -9,6 +9,10 @@ __all__ = ["EQUIVALENT"]
 _BY_REASON: Final[dict[str, list[str]]] = {
     "only its truth counts": [
         (
+            "masivo/testing/kit/environment.py Environment.lift: _guard.loopback_only = False => "
+            "_guard.loopback_only = None"
+        ),
+        (
             "masivo/spool/log.py Log.__init__: self._to_sweep = False # a segment has become "
             "whole => self._to_sweep = None # a segment has become whole"
         ),

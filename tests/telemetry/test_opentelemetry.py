@@ -28,7 +28,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 import masivo
 from masivo import AsyncClient, Client, FailedEvent, TrioClient
 from masivo.emulator import Emulator, Fault
-from masivo.opentelemetry import _meters, instrument
+from masivo.opentelemetry import _Meters, _meters, instrument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -319,6 +319,36 @@ def test_no_usable_response(telemetry: Telemetry, world: World) -> None:
     assert telemetry.value("masivo.events.failed", error_type="MasivoNetworkError") == 1
 
 
+def test_a_success_that_breaks_off_has_its_status(emulator: Emulator, telemetry: Telemetry) -> None:
+    """Beside the class of the exception: the events may have been accepted."""
+    emulator.fail(Fault(truncate=1), route="events")
+    in_threads(Job(options(emulator, on_error=ignore), [event(1)], telemetry.instrument))
+    broken = telemetry.spans[1].attributes or {}
+    assert broken["http.response.status_code"] == 200
+    assert broken["error.type"] != "200"
+
+
+def test_counts_are_read_under_a_lock(
+    emulator: Emulator, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exporters read in a thread of their own, while clients come and go."""
+    held: list[bool] = []
+    now = _Meters._now
+
+    def noting(self: _Meters) -> Any:
+        held.append(self._lock.locked())
+        return now(self)
+
+    monkeypatch.setattr(_Meters, "_now", noting)
+    with Client(**options(emulator)) as client:
+        telemetry.instrument(client)
+        client.send_analytics_event(event())
+        for name in ("accepted", "pending", "oldest"):
+            assert telemetry.points(f"masivo.events.{name}")
+    assert held
+    assert all(held)
+
+
 @worlds
 def test_waiting_events(emulator: Emulator, telemetry: Telemetry, world: World) -> None:
     """The gauges show how many events have no outcome, by state, and the age of the oldest."""
@@ -376,9 +406,11 @@ def test_a_spool(emulator: Emulator, telemetry: Telemetry, tmp_path: Path) -> No
 def test_where_it_comes_from(emulator: Emulator, telemetry: Telemetry) -> None:
     """Metrics and spans name the package; each metric of events, and its server alone. Each metric
     is described."""
-    with Client(**options(emulator)) as client:
+    emulator.reject = lambda each: "no such customer" if each["customer_id"] == "c-bad" else None
+    with Client(**options(emulator, on_error=ignore)) as client:
         telemetry.instrument(client)
-        client.send_analytics_event(event())
+        for customer in ("c-good", "c-bad"):
+            client.send_analytics_event(event(customer_id=customer))
         client.flush()
         port = int(emulator.url.split(":")[2].split("/")[0])
         server = {"server.address": "127.0.0.1", "server.port": port}
@@ -390,14 +422,17 @@ def test_where_it_comes_from(emulator: Emulator, telemetry: Telemetry) -> None:
             server | {"masivo.state": state} for state in ("queued", "in_flight", "spooled")
         ]
         # A flush may return before the activity of its requests is put out.
-        until(lambda: telemetry.points("http.client.request.duration"))
+        until(lambda: telemetry.points("masivo.events.failed"))
         data = telemetry.reader.get_metrics_data()
     assert data is not None
     (metrics,) = data.resource_metrics[0].scope_metrics
     assert {each.name: each.unit for each in metrics.metrics} == {
         **{
             f"masivo.events.{name}": "{event}"
-            for name in ("accepted", "delivered", "dropped", "overflowed", "adopted", "pending")
+            for name in (
+                *("accepted", "delivered", "failed", "dropped", "overflowed", "adopted"),
+                "pending",
+            )
         },
         "masivo.batches.retried": "{batch}",
         "masivo.events.oldest": "s",
@@ -656,7 +691,7 @@ import sys
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from masivo import Client
+from masivo import Client, opentelemetry
 from masivo.opentelemetry import instrument
 
 def client():
@@ -671,6 +706,7 @@ provider = MeterProvider([reader])
 metrics.set_meter_provider(provider)
 late = client()
 instrument(late, provider)
+assert len(opentelemetry._global) == 1
 print("counted", [
     point.value
     for resource in reader.get_metrics_data().resource_metrics
@@ -683,7 +719,8 @@ print("counted", [
 
 
 def test_the_global_provider_is_set_later(emulator: Emulator) -> None:
-    """Clients are counted that were instrumented before it was set, and after."""
+    """Clients are counted that were instrumented before it was set, and after, by the same
+    instruments."""
     assert run(GLOBAL, emulator.client_key, emulator.url) == ("counted [2]\n", "")
 
 

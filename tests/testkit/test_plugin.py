@@ -188,6 +188,7 @@ ISOLATED = """
     def test_first(masivo_emulator, client_of_the_session):
         for client in (app.client, app.cached_client(), client_of_the_session, masivo.Client()):
             app.add("first", client)
+        app.left = app.add("first")
         app.slow = masivo.Client(on_error=count_up)
         app.add("first", app.slow)
         masivo.Client().get_token()
@@ -201,6 +202,7 @@ ISOLATED = """
     def test_threads(masivo_events):
         assert workers() == []
         assert masivo_events.all == []
+        assert "the test was over before" in str(app.left.exception(0))
 
     def test_second(masivo_emulator, masivo_events, client_of_the_session):
         for client in (app.client, app.cached_client(), client_of_the_session):
