@@ -142,6 +142,25 @@ class _Row(NamedTuple):
     type: str
 
 
+class _Keyed:
+    """The part of a ``sqlite3.Row`` that counts."""
+
+    def keys(self) -> list[str]:
+        return []
+
+
+class _NaT(datetime):
+    """The part of pandas' missing date that counts."""
+
+    __hash__ = datetime.__hash__
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    def utcoffset(self) -> timedelta | None:
+        raise ValueError("NaTType does not support utcoffset")
+
+
 class _Awaited:
     async def __call__(self, _failed: object) -> None: ...
 
@@ -197,6 +216,7 @@ def _circle() -> list[object]:
         (_circle(), "x[0]: contains itself"),
         (b"x", f"x: bytes {NO_FORM}; decode it to str"),
         (bytearray(b"x"), f"x: bytearray {NO_FORM}; decode it to str"),
+        (_NaT(1, 1, 1), f"x: NaT {NO_FORM}; leave it out or use None"),
         ({5}, f"x: set {NO_FORM}; pass a list (sorted, if order matters)"),
         (frozenset({5}), f"x: frozenset {NO_FORM}; pass a list (sorted, if order matters)"),
         (timedelta(1), f"x: timedelta {NO_FORM}; pass its total_seconds()"),
@@ -230,6 +250,7 @@ def test_a_value_that_json_cannot_carry_has_its_message(value: object, message: 
             _Row("V"),
             "an event must be a mapping such as a dict, not _Row; pass its ._asdict()",
         ),
+        (_Keyed(), "an event must be a mapping such as a dict, not _Keyed; pass dict(it)"),
         (
             '{"type": "V"}',
             (

@@ -150,6 +150,8 @@ def as_dict(event: object) -> dict[str, object]:
         kind, cure = kind_of(event, ""), model_cure(event)
         if isinstance(event, str | bytes):
             cure = "; if it is JSON, pass json.loads(it)"
+        elif not cure and hasattr(event, "keys"):  # a row of a database
+            cure = "; pass dict(it)"
         elif isinstance(event, list | tuple | Iterator) and not cure:
             cure = "; send each of its events"
     raise MasivoValidationError(f"an event must be a mapping such as a dict, not {kind}{cure}")

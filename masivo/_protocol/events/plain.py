@@ -161,6 +161,8 @@ def _convert(value: object, path: str, above: list[int]) -> object:
             _invalid(path, UNREADABLE)
         return exact
     if isinstance(value, datetime):
+        if value != value:  # true of pandas' NaT alone, which is a datetime
+            _invalid(path, "NaT has no form in JSON; leave it out or use None")
         if value.utcoffset() is None:
             _invalid(
                 path,
