@@ -9,7 +9,7 @@ from pathlib import Path
 from celery import Celery
 from celery.signals import worker_process_shutdown
 
-from masivo import Client, MasivoNetworkError
+from masivo import Client, MasivoError
 
 app = Celery("shop", broker=os.environ.get("BROKER_URL", "filesystem://"))
 if "BROKER_URL" not in os.environ:  # for a trial: a folder instead of a broker
@@ -39,11 +39,16 @@ def add_to_cart(customer_id: str, sku: str) -> None:
     )
 
 
-@app.task(acks_late=True, autoretry_for=(MasivoNetworkError,), retry_backoff=True)
+@app.task(acks_late=True)
 def empty_cart(customer_id: str) -> int:
     """Report, and return the status of the response once the API has the event."""
     delivery = client.send_analytics_event(
         {"type": "EMPTY_CART", "customer_id": customer_id, "platform": "web"}
     )
     client.flush()
-    return delivery.result().status
+    try:
+        return delivery.result().status
+    except MasivoError as error:
+        if not error.retryable:  # rejected, perhaps accepted, or kept in a spool
+            raise
+        raise empty_cart.retry(exc=error, countdown=2**empty_cart.request.retries) from error

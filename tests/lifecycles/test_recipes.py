@@ -241,3 +241,16 @@ def test_a_task_that_is_sure(shop: Shop, emulator: Emulator) -> None:
         worker.says(r"empty_cart\[.*\] succeeded in .*: 200")
         worker.signal(signal.SIGTERM).ends()
     assert [each["customer_id"] for each in emulator.events] == ["customer-1"]
+
+
+def test_a_task_whose_event_may_have_been_accepted(shop: Shop, emulator: Emulator) -> None:
+    """A task whose error is not retryable, as after a 2xx that broke off, fails and is not tried
+    again, although the error is one of the network."""
+    app = shop("celery")
+    emulator.fail(Fault(truncate=1), route="events")
+    with app.running(CELERY) as worker:
+        app.run("celery -A tasks call tasks.empty_cart --args '[\"customer-1\"]'")
+        worker.says(r"empty_cart\[.*\] raised unexpected: .*MasivoNetworkError")
+        worker.signal(signal.SIGTERM).ends()
+    assert [each["customer_id"] for each in emulator.events] == ["customer-1"]
+    assert len(emulator.batches) == 1
