@@ -1,5 +1,5 @@
-"""Measures of the relay: of its intake, beside the same server that stores nothing and a bare loop
-over redis-py, and of what it delivers.
+"""Measures of the relay: of its intake, beside the relay's own server without a store and a bare
+loop over redis-py, and of what it delivers.
 
 Each relay is a process of its own, and so is its Valkey, which syncs its file at each write. All
 take the same batches of a hundred events. CPU time is that of the relay.

@@ -153,8 +153,8 @@ def as_page(
     lines = [
         f"Measured on {about['date']} at commit {about['commit']} with `{about['command']}`, "
         f"in {about['minutes']:.0f} minutes, with Python {about['python']} on {about['system']} "
-        f"with {about['cores']} cores, under a load of {about['load']:.1f} (the benchmark's own is "
-        "about 1.5; what goes beyond it disturbs events per second and longest calls). "
+        f"with {about['cores']} cores, under a load of {about['load']:.1f} in all (the benchmark "
+        "alone makes up to about 1.5; a higher load disturbs events per second and longest calls). "
         + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         + ".",
         "",

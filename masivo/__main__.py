@@ -29,7 +29,7 @@ With the extra (pip install 'masivo[cli]'):
   spool     Show, send or export the events of a spool.
 
 With the extra masivo[relay]:
-  relay     Run a relay for a fleet.
+  relay     Run a relay: a service that keeps events and delivers them.
 """
 
 

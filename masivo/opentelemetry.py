@@ -1,8 +1,9 @@
-"""OpenTelemetry: the metrics and spans of a client, through the API package alone.
+"""OpenTelemetry: the metrics and spans of a client.
 
-It needs the extra ``masivo[opentelemetry]``. Counters and gauges are read from ``stats()`` when a
-metric reader collects; spans, the durations of requests, and failures by cause come from the
-client's activity. Nothing of an event is in any of them, no key and no token.
+It needs the extra ``masivo[opentelemetry]``: only the package ``opentelemetry-api``, not the SDK.
+Counters and gauges are read from ``stats()`` when a metric reader collects; spans, the durations of
+requests, and failures by cause come from the client's activity. Nothing of an event is in any of
+them, no key and no token.
 
 The names are those of OpenTelemetry's semantic conventions for HTTP clients where these have one,
 and ``masivo.…`` elsewhere: ``docs/how-to/observability.md`` lists them.
@@ -63,8 +64,8 @@ _COUNTERS: Final = (
     ("masivo.events.accepted", "accepted", "{event}", "Events taken by the client"),
     ("masivo.events.delivered", "delivered", "{event}", "Events that the API accepted"),
     ("masivo.events.dropped", "dropped", "{event}", "Events that before_send dropped"),
-    ("masivo.events.overflowed", "overflowed", "{event}", "Events that found the buffer full"),
-    ("masivo.events.adopted", "adopted", "{event}", "Events taken over from earlier processes"),
+    ("masivo.events.overflowed", "overflowed", "{event}", "Events that found no room"),
+    ("masivo.events.adopted", "adopted", "{event}", "Events that others left in the spool"),
     ("masivo.batches.retried", "retries", "{batch}", "Retries of batches"),
 )
 """Name, attribute of ``Stats``, unit and description of each counter that is read from it."""
@@ -80,7 +81,7 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     tracer_provider: TracerProvider | None = None,
 ) -> None:
-    """Report what a client does to OpenTelemetry, beside its ``on_activity``.
+    """Report to OpenTelemetry what a client does. Its own ``on_activity`` is still called.
 
     A client that is already reported to this meter provider stays as it is. The report ends with
     the client, and does not keep it alive.

@@ -23,8 +23,9 @@ to hand outcomes to waiters. How to call it:
    ``storage``, on a thread that may block; it hands the result back. There is no such work unless
    you give a ``store`` to ``Engine.attach``, such as ``masivo.spool.Spool``.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
-   logs, calls ``on_activity`` and ``on_error``, and last gives closes their outcome. A call from
-   inside ``on_activity`` or ``on_error`` that would wait for your driver must raise a RuntimeError.
+   logs, calls ``on_activity`` and ``on_error``, and last gives each CloseTicket its outcome. A call
+   from inside ``on_activity`` or ``on_error`` that would wait for your driver must raise a
+   RuntimeError.
 6. Wait until ``wake_at`` (on your clock; None: until an input), or until ``wake`` is called, or a
    response arrives. Then go to 3. Polling too early or too often is harmless.
 7. When ``closed`` is True, the last client has detached. Cancel the requests that are still out: no

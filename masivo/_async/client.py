@@ -193,8 +193,9 @@ class LoopClient(ClientBase[AsyncHttpClient]):
 
     @_checked_at_call
     async def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; until then, batches are sent without another
-        trigger. With a spool, wait until the spool has room.
+        """Wait until the buffer has room for a batch; with a spool, until the spool has room.
+        Meanwhile batches are sent at once: they do not wait for ``batch_size``, ``idle_timeout`` or
+        ``max_wait``.
 
         For a producer that should wait instead of getting a MasivoQueueFullError.
 
@@ -229,8 +230,8 @@ class LoopClient(ClientBase[AsyncHttpClient]):
 
     @_checked_at_call
     async def aclose(self, timeout: float | None = 10.0) -> None:
-        """Flush, then release everything. May be called more than once; leaving ``async with``
-        calls it.
+        """Flush, then release everything. May be called more than once. Leaving ``async with``
+        normally, without an exception or a cancellation, calls it.
 
         Args:
             timeout: seconds for the whole close. A wait for a retry is cut short for one last try.
@@ -252,7 +253,9 @@ class LoopClient(ClientBase[AsyncHttpClient]):
         self._shut = True
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Close the client; if an exception leaves the block, abandon it at once."""
+        """Close the client, as ``aclose`` does. But if an exception or a cancellation leaves the
+        block, do not flush: pending events fail with MasivoClosedError, and a warning counts
+        them."""
         try:
             if kind is None:
                 await self.aclose()

@@ -203,12 +203,13 @@ class Buffer(Origin):
         return ticket
 
     def use(self) -> None:
-        """Note that the client is in use before it sends anything: it may adopt logs from its
-        store."""
+        """Tell the engine that the client is in use before it sends anything, so that it adopts
+        logs from its store."""
         self._input(self.outbox.use)
 
     def look(self) -> None:
-        """Note that events were appended to a live log (``Window.live``) of its store."""
+        """Tell the engine that a live log of its store has new events. A log is live if others
+        append to it while it is read (``Window.live``)."""
         self._input(self.outbox.look)
 
     def listen(self, on_activity: OnActivity) -> None:

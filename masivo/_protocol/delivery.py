@@ -170,10 +170,10 @@ class Origin(NotCopied):
         self.listeners = (*self.listeners, on_activity)
 
     def forked(self, outcome: Failed) -> None:
-        """Belong to the parent of this process from now on.
+        """In the child of a fork: treat this client as the parent's from now on.
 
         Args:
-            outcome: of the deliveries that are pending.
+            outcome: given to the deliveries that are pending.
         """
         self.orphaned = outcome
 

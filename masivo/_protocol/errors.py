@@ -54,13 +54,13 @@ def no_attribute(owner: object, name: str, meant: Mapping[str, str]) -> Attribut
 
 
 class MasivoError(Exception):
-    """The root of all errors of the package, and the error for a response that has an error status
-    or is not JSON.
+    """The root of all errors of the package, and the error for a complete response that has an
+    error status or whose body is not JSON.
 
     Attributes:
         message: what happened: the ``error`` of the API's response, else its ``message``, else the
             package's own text.
-        status: the HTTP status, or None if there was no response.
+        status: the HTTP status, or None if there was no response (see also MasivoNetworkError).
         details: the ``details`` of the response, else its parsed body, else its text, else None.
         spooled: True if the event is kept on disk and will be sent later: do not send it again.
     """
@@ -142,10 +142,12 @@ class MasivoServerKeyError(MasivoAuthError):
 
 
 class MasivoNetworkError(MasivoError):
-    """No usable response: DNS, connect, TLS, timeout, a broken or malformed response.
+    """No usable response: DNS, connect, TLS, timeout, a response that broke off, is too large or is
+    malformed HTTP.
 
-    ``status`` is set if the response broke off after its headers. For an authorization that got a
-    2xx it is None all the same, as no event was sent.
+    ``status`` is set if the headers of the response had arrived. If it is a 2xx, the error is not
+    ``retryable``, as the events may have been accepted. An authorization holds no event, so after
+    a 2xx to it ``status`` is None, and the error is ``retryable``.
     """
 
     @property
@@ -160,7 +162,8 @@ class MasivoValidationError(MasivoError, ValueError):
 
 
 class MasivoConfigError(MasivoError, ValueError):
-    """A setting, or the timeout of a call, is wrong; the message names it, and shows no key."""
+    """A setting, or the timeout of a call, is wrong, or ``get_token`` was called on a disabled
+    client. The message says which, and shows no key."""
 
 
 class MasivoQueueFullError(MasivoError):

@@ -139,8 +139,9 @@ class Client(ClientBase[HttpClient]):
         return cast("FlushResult", self._wait(self._here().flush(), timeout, what))
 
     def drain(self, timeout: float | None = None) -> None:
-        """Wait until the buffer has room for a batch; until then, batches are sent without another
-        trigger. With a spool, wait until the spool has room.
+        """Wait until the buffer has room for a batch; with a spool, until the spool has room.
+        Meanwhile batches are sent at once: they do not wait for ``batch_size``, ``idle_timeout`` or
+        ``max_wait``.
 
         For a producer that should wait instead of getting a MasivoQueueFullError.
 

@@ -145,8 +145,8 @@ def _on_arguments(error: click.UsageError) -> click.UsageError:
 def masivo() -> None:
     """Event delivery for the Masivo loyalty platform, from the shell.
 
-    The key comes from --key-file, else MASIVO_API_KEY, else a prompt; the address from --base-url,
-    else MASIVO_BASE_URL, else it is the public one.
+    The key comes from --key-file, else MASIVO_API_KEY, else a prompt, if there is a terminal. The
+    address comes from --base-url, else MASIVO_BASE_URL, else it is the public one.
     """
 
 

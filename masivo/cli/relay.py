@@ -48,13 +48,17 @@ def _hidden(_context: click.Context, _option: click.Parameter, url: str | None) 
 
 
 _store_options = (
-    click.option("--spool", metavar="DIR", help="Directory of the events: one machine."),
+    click.option(
+        "--spool",
+        metavar="DIR",
+        help="Directory that keeps the events: for one relay on one machine.",
+    ),
     click.option(
         "--redis",
         metavar="URL",
         callback=_hidden,
-        help=f"Redis or Valkey with the events: a fleet. Default: {REDIS}, which is the place "
-        "for a URL with a password.",
+        help="Redis or Valkey that keeps the events: for several relays (a fleet). Default: "
+        f"{REDIS}, which is the place for a URL with a password.",
     ),
     click.option(
         "--name",
@@ -74,7 +78,7 @@ def _with_store(command: Any) -> Any:
 @click.group(
     invoke_without_command=True,
     epilog=TABLE,
-    short_help="Run a relay for a fleet.",
+    short_help="Run a relay: a service that keeps events and delivers them.",
 )
 @_with_store
 @click.option(
@@ -82,8 +86,8 @@ def _with_store(command: Any) -> Any:
     type=click.IntRange(1, 1_024),
     default=4,
     show_default=True,
-    help="With Redis: the streams that customers are spread over, the same for every relay. At "
-    "most this many relays deliver at the same time.",
+    help="With Redis: the number of partitions (streams in Redis) that customers are spread over, "
+    "the same for every relay. At most this many relays deliver at the same time.",
 )
 @click.option(
     "--replaced-key",
@@ -132,14 +136,15 @@ def _with_store(command: Any) -> Any:
 def relay(context: click.Context, /, **given: Any) -> Exit | None:
     """Take events from clients in any language, keep them, and deliver them.
 
-    Clients send to it as they send to the API. Their base_url is the one that it prints when it
-    starts; their key is one of MASIVO_RELAY_KEYS (separated by commas; without it, the API's key).
-    The API's key comes from --key-file, else MASIVO_API_KEY; its address from --base-url, else
+    Clients send to it as they send to the API. On the same machine, their base_url is the one that
+    it prints when it starts; behind a proxy, it is the proxy's https address. Their key is one of
+    MASIVO_RELAY_KEYS (separated by commas; without it, the API's key). The API's key comes from
+    --key-file, else MASIVO_API_KEY, else a prompt; its address from --base-url, else
     MASIVO_BASE_URL.
 
     A batch gets a 200 when it is kept, and not before. SIGTERM, SIGHUP and Ctrl-C end a running
-    relay within 10 seconds, with exit code 0; events that are not delivered by then stay in the
-    store. The relay also serves /health, /ready and /metrics (for Prometheus).
+    relay within 10 seconds, with exit code 0, not 130; events that are not delivered by then stay
+    in the store. The relay also serves /health, /ready and /metrics (for Prometheus).
 
     \b
     masivo relay --spool /var/lib/masivo

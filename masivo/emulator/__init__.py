@@ -1,6 +1,7 @@
 """A local server that behaves as the Masivo API does, and misbehaves on demand.
 
-It needs `h11`, and of this package only `masivo._protocol.wire` and `masivo._guesses`:
+It needs `h11`, and of this package only `masivo._protocol.wire` and `masivo._guesses`. A test with
+it:
 
     with Emulator() as emulator:
         client = Client(emulator.client_key, base_url=emulator.url)

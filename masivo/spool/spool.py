@@ -128,8 +128,8 @@ class Spool:
         clock: seconds since the epoch.
         also: names of logs of other accounts to adopt.
         replaced_key: True to adopt logs of the same ``base_url`` under any key.
-        on_fork: called in the child of a fork that Python does not know of, at an append, which
-            then fails: the caller does without this store from then on.
+        on_fork: called in the child of a fork that Python does not know of, when it first appends:
+            that append fails, and the caller does without this store from then on.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class Spool:
         return position
 
     def append_all(self, events: Sequence[bytes], at: float, certain: bool) -> Sequence[int]:
-        """See Store. They are one record: what is torn of it is no event."""
+        """See Store. They are one record: if it is incomplete (torn), none of them is stored."""
         positions = self._positions.take(len(events))
         kind = GROUP_CERTAIN if certain else GROUP_UNCERTAIN
         record = encode(kind, positions[0], at, packed_group(positions, events))

@@ -182,7 +182,7 @@ def masivo_events(request: pytest.FixtureRequest, masivo_emulator: Emulator) -> 
 def masivo_clock(
     request: pytest.FixtureRequest, masivo_emulator: Emulator
 ) -> Iterator[MasivoClock]:
-    """The time of the clients and the emulator, which only the test advances."""
+    """The time of the clients and the emulator, which the test advances."""
     from masivo.testing.kit.clock import MasivoClock
     from masivo.testing.kit.isolation import in_use
     from masivo.testing.kit.virtual import VirtualTime

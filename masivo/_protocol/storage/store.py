@@ -108,8 +108,9 @@ class StoredLog(Protocol):
     If the store is ``quick``, ``note`` and ``remove`` are called in polls, too, while no work is
     out.
 
-    If something is wrong with the files, only ``note`` raises. ``noted``, ``read`` and ``left`` may
-    raise a StoreError if the log cannot be read at the moment: they are called again later.
+    If the log cannot be read at the moment, ``noted``, ``read`` and ``left`` may raise a
+    StoreError, and are called again later. If it cannot be written, only ``note`` raises one.
+    Lasting damage raises none: the damaged part is skipped, and kept in its own file.
     """
 
     @property
@@ -172,7 +173,7 @@ class Store(Protocol):
         Args:
             event: its bytes.
             at: the time of its acceptance, in seconds since the epoch.
-            certain: see ``Stored``.
+            certain: True if ``at`` is the server's time, False if it is the wall clock's.
 
         Raises:
             StoreError: it is not stored: the bound is reached, the disk is full, the store is
@@ -199,8 +200,8 @@ class Store(Protocol):
     @property
     def quick(self) -> bool:
         """True if ``note`` and ``remove`` of its logs take no longer than ``append``, as on a local
-        disk. False: they are done in steps of work, as they wait for another host, or as polls are
-        in an event loop, which must not wait for a disk."""
+        disk. False: they are done in steps of work, because they wait for another host, or
+        because polls run in an event loop, which must not wait for a disk."""
         ...
 
     @property

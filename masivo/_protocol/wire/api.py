@@ -1,4 +1,4 @@
-"""The choices that the vendor does not document, in one dataclass."""
+"""The assumptions about the API that a user can change, in one dataclass."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ def _says_server(status: int, body: Json) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The choices that the vendor does not document (``docs/explanation/wire.md#not-public``).
+    """Assumptions about the API: paths, the form of a batch's body, headers, reserved types.
+
+    The vendor documents few of them (``docs/explanation/wire.md#not-public``). Where your API
+    differs, give other values.
 
     Raises:
         MasivoConfigError: a field is of the wrong type, or cannot be sent.

@@ -32,8 +32,8 @@ def read_body(headers: Mapping[str, str], body: bytes, limit: int) -> bytes:
         limit: the most bytes that it may have without its encoding.
 
     Raises:
-        TooLongError: the body is longer than ``limit``.
-        ValueError: the body is not what its ``content-encoding`` says.
+        ValueError: the body is not what its ``content-encoding`` says, or (then a TooLongError) it
+            is longer than ``limit``.
     """
     encoding = headers.get("content-encoding", "").strip().lower()
     if encoding in ("", "identity"):

@@ -15,10 +15,11 @@ __all__ = ["MasivoClock"]
 
 
 class MasivoClock(Advised):
-    """The time of the clients and the emulator, which only the test advances.
+    """The time of the clients and the emulator. It moves only when the test advances it, and while
+    a call waits in the test's own thread.
 
-    A call that waits in the test's own thread (``client.flush()``, ``delivery.result()``) advances
-    the time itself, until it has what it waits for, because the test cannot do so meanwhile.
+    Such a call (``client.flush()``, ``delivery.result()``) advances the time itself, until it has
+    what it waits for, because the test cannot do so meanwhile.
     """
 
     def __init__(self, virtual: VirtualTime) -> None:

@@ -1,4 +1,4 @@
-"""The choices that the vendor does not document."""
+"""The assumptions about the API that a user can change."""
 
 from __future__ import annotations
 
