@@ -200,7 +200,7 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         def __setattr__(self, name, value):
             if name in SETTINGS and type(self) in _ours:
                 text = f"{name!r} cannot be set: settings are arguments of the constructor"
-                raise AttributeError(text, name=name, obj=self)
+                raise AttributeError(text, name=name)
             super().__setattr__(name, value)  # a subclass may have a ``timeout`` of its own
 
     def __repr__(self) -> str:
