@@ -98,13 +98,11 @@ class Ranges:
 def runs_of(positions: Sequence[int]) -> list[int]:
     """Positions in order, as pairs: the first of a run, and its length."""
     runs: list[int] = []
-    following = -1
     for position in positions:
-        if position == following:
+        if runs and position == runs[-2] + runs[-1]:
             runs[-1] += 1
         else:
             runs += (position, 1)
-        following = position + 1
     return runs
 
 

@@ -114,6 +114,15 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     "the step that follows leaves, too": [
         "masivo/_async/session.py LoopSession.wake: self.leave() => pass",
     ],
+    "the bound of a segment may be a fraction": [
+        (
+            "masivo/spool/spool.py Spool.__init__: self._segment = max(1, min(segment, max_bytes "
+            "// _PART)) => self._segment = max(1, min(segment, max_bytes / _PART))"
+        ),
+    ],
+    "its end closes it, too": [
+        "masivo/spool/disk.py Folder.close: if kept is not None: => if False:",
+    ],
     "what is absent is read again": [
         (
             'masivo/relay/checking.py Check._event: kind, customer = fields.get("type"), '

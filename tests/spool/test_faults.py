@@ -63,6 +63,18 @@ def test_a_spool_may_be_filled_to_its_bound(make: Callable[..., Spool]) -> None:
     assert not spool.has_room
 
 
+def test_events_that_are_stored_together_find_room_or_none_is_stored(
+    make: Callable[..., Spool],
+) -> None:
+    """The bound is for all of them at once."""
+    spool = make(max_bytes=2_000)
+    kept = spool.append_all([b"x" * 300] * 3, 1.0, True)
+    with pytest.raises(StoreError, match="the spool is full"):
+        spool.append_all([b"y" * 300] * 4, 1.0, True)
+    assert spool.own is not None
+    assert [each.position for each in everything(spool.own).events] == kept
+
+
 def test_the_bytes_of_a_parent_process_do_not_count(make: Callable[..., Spool]) -> None:
     """The child of a fork begins a log of its own, with the whole bound."""
     spool = make(max_bytes=20_000)
