@@ -45,15 +45,18 @@ def test_it_has_an_address_once_started() -> None:
 
 
 def test_start_and_stop_are_idempotent() -> None:
-    """A second start or stop does nothing."""
+    """A second start or stop does nothing. The representation tells the state."""
     emulator = Emulator()
     emulator.stop()
+    assert repr(emulator) == "<Emulator stopped, 0 events accepted>"
     assert emulator.start() is emulator
     url = emulator.url
     emulator.start()
     assert emulator.url == url
+    assert repr(emulator) == f"<Emulator {url} running, 0 events accepted>"
     emulator.stop()
     emulator.stop()
+    assert repr(emulator) == f"<Emulator {url} stopped, 0 events accepted>"
     assert emulator_threads() == []
 
 

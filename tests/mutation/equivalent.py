@@ -41,6 +41,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "only its speed differs": [
         ("masivo/spool/log.py Log.noted: if len(found) == count: => if False:"),
+        *(
+            "masivo/relay/checking.py Check.events: and (len(encoded) <= short or (len(encoded) <= "
+            f"most and not _may_be_deep(encoded))) => and (len(encoded) {rest} most and not "
+            "_may_be_deep(encoded)))"
+            for rest in ("< short or (len(encoded) <=", "<= short or (len(encoded) <")
+        ),
         (
             "masivo/relay/checking.py Check.events: if has_lines: # between tokens: in a text, one "
             "is refused above => if True: # between tokens: in a text, one is refused above"
@@ -134,6 +140,14 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             'fields.get("type"), fields.get(None)',
             'fields.get("type"), fields.get("XXcustomer_idXX")',
         )
+    ]
+    + [
+        (
+            "masivo/relay/checking.py Check._event: customer = check(fields, kind, customer, "
+            f"brand, self._reserved, None) => customer = check(fields, {known}, brand, "
+            "self._reserved, None)"
+        )
+        for known in ("None, customer", "kind, None")
     ],
     "both are of one length": [
         (
