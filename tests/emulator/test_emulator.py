@@ -1,6 +1,7 @@
 """The emulator over real connections: its responses and its records."""
 
 import contextlib
+import errno
 import json
 import socket
 import ssl
@@ -239,14 +240,41 @@ def test_a_chunked_request(emulator: Emulator) -> None:
     assert emulator.requests[0].body == b"{}   "
 
 
-@pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n", b"G" * 100_000])
-def test_what_is_not_http(emulator: Emulator, data: bytes) -> None:
-    """A request that is not HTTP gets a 4xx, and the connection is closed."""
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", b"illegal request line"),
+        (b"GET\r\n\r\n", b"illegal request line"),
+        (b"G" * 100_000, b"too long"),
+    ],
+)
+def test_what_is_not_http(emulator: Emulator, data: bytes, reason: bytes) -> None:
+    """A request that is not HTTP gets a 4xx with the reason, and the connection is closed."""
     with plain_socket(emulator) as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
-        assert read_all(sock).startswith(b"HTTP/1.1 4")
+        response = read_all(sock)
+    assert response.startswith(b"HTTP/1.1 4")
+    assert reason in response
     assert emulator.requests == []
+
+
+def test_a_connection_that_cannot_be_accepted(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no file descriptor is free: it is accepted once one is."""
+    real, failed = socket.socket.accept, list[OSError]()
+
+    def accept(listener: socket.socket) -> tuple[socket.socket, object]:
+        if not failed:
+            failed.append(OSError(errno.EMFILE, "Too many open files"))
+            raise failed[0]
+        return real(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+    with connected(emulator) as client:
+        assert client.authorize().status == 200
+    assert failed
 
 
 def test_a_broken_body(emulator: Emulator) -> None:

@@ -260,6 +260,11 @@ _BY_REASON: Final[dict[str, list[str]]] = {
     ],
     "a choice that could have been another": [
         (
+            'masivo/relay/checking.py _array_of: body = msgspec.defstruct("Envelope", [("events", '
+            'array)], rename={"events": key}) => body = msgspec.defstruct("XXEnvelopeXX", '
+            '[("events", array)], rename={"events": key})'
+        ),
+        (
             'masivo/spool/spool.py Spool._make: name = f"{prefix_of(self._account)}'
             '{int(made * 1000):013d}-{os.urandom(4).hex()}" => name = '
             'f"{prefix_of(self._account)}{int(made * 1000):013d}-{os.urandom(5).hex()}"'

@@ -289,6 +289,12 @@ def test_a_good_event_is_kept_byte_for_byte(event: bytes, beside: bytes) -> None
     assert _judged(event, beside) == (event if b"issued_at" in event else event[1:], "c")
 
 
+def test_an_api_without_stamps_gets_events_whole() -> None:
+    """Where nothing is to be stamped, an event without a time keeps its brace, too."""
+    for event in (PLAIN, DOUBLED):
+        assert _check(OTHER_API).events(b"[%s]" % event, NOW) == [(event, "c")]
+
+
 @pytest.mark.parametrize("beside", [b"", b"," + DOUBLED], ids=["with others", "by itself"])
 @pytest.mark.parametrize(("event", "problem"), BAD.values(), ids=BAD)
 def test_what_is_wrong_with_an_event_is_named(event: bytes, problem: str, beside: bytes) -> None:
