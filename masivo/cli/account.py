@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from masivo._guesses import misnamed
 from masivo._protocol.settings import is_set
 from masivo.protocol import Secret, configure
 
+from . import terminal
 from .exits import UsageError
 
 if TYPE_CHECKING:
@@ -90,6 +92,9 @@ def find_account(base_url: str | None, key_file: str | None) -> Account:
     """
     if is_set(os.environ.get("MASIVO_DISABLED", "")):
         raise UsageError("MASIVO_DISABLED is set, so nothing would be sent: unset it")
+    given = ["spool"] if base_url is None else ["spool", "base_url"]
+    for warning in misnamed(os.environ, given):  # an address that is not read must not go unseen
+        terminal.note(f"masivo: {warning}")
     settings = configure(find_key(key_file) or _ask(), environ=os.environ, base_url=base_url)
     return Account(settings.account.api_key, settings.account.base_url)
 

@@ -158,7 +158,10 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
     listener = _bound(given["host"], given["port"], behind_proxy=given["behind_proxy"])
     with listener:
         _check_upstream(account.base_url, listener)
-        keys = _keys() or [account.key]
+        keys = _keys()
+        if not keys:
+            terminal.note(f"{KEYS} is not set, so clients use the API's key.")
+            keys = [account.key]
         _log_to_stderr()
         _allow_files()
         with _explained():

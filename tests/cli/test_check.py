@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo import _guesses
 from masivo.emulator import Emulator, Fault
 
 from .conftest import account
@@ -24,6 +25,17 @@ def test_a_good_key(shell: Shell) -> None:
     (request,) = shell.emulator.requests
     assert request.route == "authorize"
     assert shell.emulator.client_key not in ended.out
+
+
+def test_a_variable_that_is_not_read(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning names the variable that is meant, unless an option says the same."""
+    monkeypatch.setattr(_guesses, "_told", set[str]())
+    monkeypatch.setenv("MASIVO_DISABLE", "1")
+    said = "MASIVO_DISABLE is set, but masivo does not read it; did you mean MASIVO_DISABLED?"
+    assert shell.masivo("check").err == f"masivo: {said}\n"
+    monkeypatch.delenv("MASIVO_BASE_URL")
+    monkeypatch.setenv("MASIVO_URL", "https://other.example/v1")
+    assert shell.masivo("check", "--base-url", shell.emulator.url).err == ""
 
 
 def test_limits(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

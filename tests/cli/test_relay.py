@@ -115,12 +115,13 @@ def test_it_ends_at_once_while_the_api_is_gone(emulator: Emulator, tmp_path: Pat
 def test_without_keys_of_its_own_it_takes_the_one_it_delivers_with(
     emulator: Emulator, tmp_path: Path
 ) -> None:
-    """A shop with one key has no more to say."""
-    with (
-        relay(emulator, tmp_path, MASIVO_RELAY_KEYS="") as (_, url),
-        Client(emulator.client_key, base_url=url) as client,
-    ):
-        assert client.get_token()
+    """And says so, as a mistyped variable is not there."""
+    with relay(emulator, tmp_path, MASIVO_RELAY_KEYS="") as (process, url):
+        with Client(emulator.client_key, base_url=url) as client:
+            assert client.get_token()
+        _, _, errors = ended(process, signal.SIGTERM)
+    said = "MASIVO_RELAY_KEYS is not set, so clients use the API's key."
+    assert errors.splitlines()[0] == said
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS refuses its own hard limit")
