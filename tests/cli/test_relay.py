@@ -20,6 +20,7 @@ from relay.redis_server import RedisServer
 from masivo import Client
 from masivo.cli import relay as module
 from masivo.emulator import Fault
+from masivo.spool import Spool
 
 from .conftest import LIMIT, clean, event, started
 
@@ -142,6 +143,15 @@ def test_it_starts_where_no_limit_can_be_set(monkeypatch: pytest.MonkeyPatch) ->
     """As on Windows, whose Python has no such module."""
     monkeypatch.setitem(sys.modules, "resource", None)
     module._allow_files()
+
+
+def test_it_delivers_what_a_replaced_key_has_left(emulator: Emulator, tmp_path: Path) -> None:
+    """On demand: else it waits for a relay with that key."""
+    spool = Spool(str(tmp_path), "an-old-key", emulator.url, 1 << 20)
+    spool.append(json.dumps(event(1)).encode(), time.time(), True)
+    spool.release()
+    with relay(emulator, tmp_path, "--replaced-key"):
+        emulator.wait_for(lambda emulator: emulator.event_count == 1, timeout=LIMIT)
 
 
 def test_its_metrics_count_what_it_delivers(emulator: Emulator, tmp_path: Path) -> None:
@@ -294,13 +304,16 @@ def test_dead_letters_of_a_fleet(
 def test_a_redis_that_cannot_be_used_is_named_without_its_password(
     shell: Shell, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the right one nor a wrong one is shown."""
+    """Neither the right one nor a wrong one is shown, whether an option or the variable has it."""
     wrong = redis_url.replace(PASSWORD, "a-wrong-password")
     monkeypatch.setenv("MASIVO_RELAY_REDIS", wrong)
     ended = [shell.masivo("relay")]
     for url in (wrong, "redis://:a-wrong-password@127.0.0.1:9/0", "ftp://:a-wrong-password@a"):
+        ended.append(shell.masivo("relay", "rejected", "--redis", url))
         monkeypatch.setenv("MASIVO_RELAY_REDIS", url)
         ended.append(shell.masivo("relay", "rejected"))
+    assert [each.err for each in ended[1::2]] == [each.err for each in ended[2::2]]
+    assert "redis://127.0.0.1:9/0" in ended[3].err
     for each in ended:
         assert each.code == 2
         assert "error: " in each.err

@@ -126,6 +126,12 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "// _PART)) => self._segment = max(1, min(segment, max_bytes / _PART))"
         ),
     ],
+    "every command has a name": [
+        (
+            'masivo/cli/app.py _advised: advice = "" if near else _FIELDS.get(command.name or "", '
+            '"") => advice = "" if near else _FIELDS.get(command.name or "XXXX", "")'
+        ),
+    ],
     "its end closes it, too": [
         "masivo/spool/disk.py Folder.close: if kept is not None: => if False:",
     ],

@@ -73,6 +73,15 @@ def test_an_unknown_authority(run: Run) -> None:
     assert isinstance(failure.cause, ssl.SSLCertVerificationError)
 
 
+def test_without_settings_the_public_authorities_are_trusted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that certifi lists, whatever the system has."""
+    monkeypatch.setattr(certifi, "where", lambda: str(authority_file(tmp_path)))
+    with Server(tls=server_context()) as server:
+        works(run, server)
+
+
 def test_a_certificate_of_another_host(run: Run, trusted: None) -> None:
     """So does one for another name, of a CA that is trusted."""
     with Server(tls=server_context("other.example")) as server:

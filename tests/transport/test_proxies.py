@@ -341,6 +341,13 @@ def test_without_a_proxy_there_is_no_httpx(monkeypatch: pytest.MonkeyPatch) -> N
     assert isinstance(local(Threads()), Transport)
 
 
+def test_settings_of_a_client_that_sends_nothing_are_ignored() -> None:
+    """Wrong ones too."""
+    wrong = {"HTTPS_PROXY": "rubbish://", "SSL_CERT_FILE": "/nowhere.pem"}
+    disabled = opener_of(None, "Client", BASE, enabled=False, lookup=wrong.get)
+    assert isinstance(disabled(Threads()), Transport)
+
+
 def test_certificates_that_cannot_be_used() -> None:
     """They are refused when the way is chosen; where they are not used they are ignored."""
     wrong = {"SSL_CERT_FILE": "/nowhere.pem"}
