@@ -45,6 +45,7 @@ FOLDERS: Final = {
             "tests/drivers/test_http.py",
             "tests/drivers/test_fork.py::test_no_fork_cuts_the_making_of_an_http_client_in_two",
             "tests/drivers/test_fork.py::test_an_http_client_cannot_be_inherited",
+            "tests/drivers/test_threads.py::test_a_name_that_is_looked_up_for_ever_is_given_up",
         ),
     ),
     "_sync": Folder(("masivo/_sync/*.py",), _DRIVERS, _SOURCES),
