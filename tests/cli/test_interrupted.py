@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from masivo.cli.importing import importer
 from masivo.emulator import Fault
 
 from .conftest import LIMIT, PROGRAM, clean, event
@@ -128,6 +129,27 @@ def test_signals_are_as_before_when_it_is_over(shell: Shell) -> None:
     shell.write("f.jsonl", event(1))
     assert shell.masivo("import", "f.jsonl").code == 0
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_ctrl_c_once_waits_for_a_while(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import whose server does not respond ends after the time that it has named, once."""
+    monkeypatch.setattr(importer, "GRACE", 0.5)
+    monkeypatch.setattr(importer, "_TICK", 0.05)
+    sent: list[RecordedRequest] = []
+
+    def interrupt(request: RecordedRequest) -> Fault | None:
+        if request.route != "events":
+            return None
+        if not sent:
+            os.kill(os.getpid(), signal.SIGINT)
+        sent.append(request)
+        return Fault(delay=LIMIT)
+
+    shell.emulator.on_request = interrupt
+    shell.write("f.jsonl", event(1))
+    ended = shell.masivo("import", "f.jsonl")
+    assert ended.code == 130
+    assert ended.err.count("Waiting up to") == 1
 
 
 def test_ctrl_c_twice_does_not_wait(shell: Shell) -> None:
