@@ -70,11 +70,17 @@ class RejectedFiles:
         except OSError as error:
             raise StoreError(f"rejected events cannot be kept: {error.strerror or error}") from None
         self._size += len(data)
-        return self.clean(now)
+        return self.clean(now, crowded=(SUFFIX, BAD))
 
-    def clean(self, now: float) -> int:
+    def clean(self, now: float, *, crowded: tuple[str, ...] = (BAD,)) -> int:
         """Delete files past their time, and the oldest ones past the bound; return how many events
-        were deleted before their time."""
+        were deleted before their time.
+
+        Args:
+            now: seconds since the epoch.
+            crowded: the endings of files that make way. Events make way for later ones only: a
+                client whose bound is smaller deletes none of others' merely by being there.
+        """
         crowded_out = total = 0
         try:
             names = sorted(each for each in self._disk.names() if each.endswith((SUFFIX, BAD)))
@@ -84,7 +90,7 @@ class RejectedFiles:
                 total += self._disk.size(name)
                 if now - _begun(name) > _KEPT + _BEGUN:
                     self._disk.delete(name)
-                elif total > self._most and name != self._name:
+                elif total > self._most and name.endswith(crowded) and name != self._name:
                     crowded_out += _count(self._disk, name) if name.endswith(SUFFIX) else 0
                     self._disk.delete(name)
         except OSError:

@@ -11,7 +11,10 @@ from masivo.spool.disk import Folder
 from masivo.spool.rejected import BAD, RejectedFiles, kept_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from masivo.spool import Spool
 
 DAY = 86_400.0
 NOW = 1.7e9
@@ -53,6 +56,16 @@ def test_the_oldest_make_way(folder: Path) -> None:
     assert lines(folder) == list(range(gone, 1_000))
     assert len(lines(folder)) > 70
     assert len([*folder.iterdir()]) < 15  # each file holds several
+
+
+def test_they_make_way_for_later_events_alone(folder: Path, make: Callable[..., Spool]) -> None:
+    """Not for a client whose bound is smaller, which would tell nobody."""
+    first, second = make(), make(max_bytes=10_000)
+    assert first.reject([rejected(n) for n in range(100)]) == 0
+    assert second.tend()
+    assert lines(folder) == list(range(100))
+    assert second.reject([rejected(100)]) == 100
+    assert lines(folder) == [100]
 
 
 def test_events_go_after_their_time(folder: Path) -> None:
