@@ -196,7 +196,8 @@ class Context:
             return
         attempt.request_id = None
         if isinstance(result, Response):
-            self.server_clock.observe(result.headers.get("date"), self.now)
+            success = 200 <= result.status < 300
+            self.server_clock.observe(result.headers.get("date"), self.now, success=success)
         if self.listening:
             seconds = self.now - attempt.sent_at
             report: Activity

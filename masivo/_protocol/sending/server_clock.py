@@ -44,15 +44,17 @@ class ServerClock:
         self._wall_clock = wall_clock
         self._offset: float | None = None
         self._seen: tuple[float, float] = (0.0, 0.0)  # both clocks at the last `Date`
+        self._leapt = False  # a `Date` was far ahead of the estimate, and none confirmed it yet
         self.set_back: int = 0
         """The number of times that a ``Date`` showed that the estimate was too late."""
 
-    def observe(self, date: str | None, now: float) -> None:
+    def observe(self, date: str | None, now: float, *, success: bool = True) -> None:
         """Learn from the ``Date`` of a response.
 
         Args:
             date: the header, or None.
             now: when the response arrived, on the engine's clock.
+            success: True for a 2xx: others may be of something before the API.
         """
         seconds = parse_http_date(date) if date is not None else None
         if seconds is None:
@@ -65,6 +67,10 @@ class ServerClock:
         self.ahead, self.is_known = self._offset + now - wall, True
         if before - self._offset > DOUBT:
             self.set_back += 1
+        if bound - before > DOUBT:
+            self._leapt = True
+        elif success:
+            self._leapt = False
 
     def offset(self, now: float) -> float:
         """The least number of seconds by which the server's clock is ahead of the engine's.
@@ -77,9 +83,10 @@ class ServerClock:
         return self._offset + self._drift(now)
 
     def is_doubtful(self, now: float) -> bool:
-        """True from the moment at which the wall clock has advanced alone until the next ``Date``:
-        this machine has slept, or its wall clock was set."""
-        return self._offset is not None and self._drift(now) != 0.0
+        """True while the estimate may be far too late: from the moment at which the wall clock has
+        advanced alone (this machine has slept, or its clock was set) until the next ``Date``; and
+        from a ``Date`` that is far ahead of the estimate until a success confirms it."""
+        return self._offset is not None and (self._leapt or self._drift(now) != 0.0)
 
     def _drift(self, now: float) -> float:
         drift = (self._wall_clock() - self._seen[1]) - (now - self._seen[0])

@@ -22,9 +22,9 @@ class Clocks:
         self.wall = wall
         self.server = ServerClock(lambda: self.wall)
 
-    def see(self, date: float, now: float) -> None:
+    def see(self, date: float, now: float, *, success: bool = True) -> None:
         """Have a response come at ``now`` with a ``Date``."""
-        self.server.observe(formatdate(date, usegmt=True), now)
+        self.server.observe(formatdate(date, usegmt=True), now, success=success)
 
     def time(self, now: float) -> float:
         """The server's time at ``now``."""
@@ -86,6 +86,22 @@ def test_the_wall_clock_counts_where_it_has_advanced_alone(drift: float) -> None
         clocks.wall += 10.0
         assert clocks.time(130.0) == NOON + 30.0 + drift
         assert clocks.server.set_back == 0
+
+
+@pytest.mark.parametrize(("ahead", "doubtful"), [(60.0, False), (61.0, True)])
+def test_a_date_far_ahead_is_doubtful_until_a_success_confirms_it(
+    ahead: float, doubtful: bool
+) -> None:
+    """It counts at once for stamps; but it may be wrong, as is one that the next takes back."""
+    clocks = Clocks()
+    clocks.see(NOON, 100.0)
+    assert not clocks.server.is_doubtful(100.0)
+    clocks.see(NOON + ahead, 100.0, success=False)
+    assert clocks.time(100.0) == NOON + ahead
+    clocks.see(NOON + ahead, 100.0, success=False)
+    assert clocks.server.is_doubtful(100.0) == doubtful
+    clocks.see(NOON, 100.0)
+    assert not clocks.server.is_doubtful(100.0)
 
 
 def test_a_wall_clock_that_was_set_counts_until_the_next_date() -> None:

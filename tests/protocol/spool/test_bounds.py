@@ -183,6 +183,20 @@ def test_an_event_that_its_caller_dated_is_not_sent_past_72_hours() -> None:
     assert driver.buffer.stats().failed == 1
 
 
+def test_a_wrong_date_makes_no_event_too_old() -> None:
+    """As that of a gateway, days ahead, while the API is down: no success confirms it."""
+    driver = SpoolDriver(max_retries=0)
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+    driver.send(event(1, issued_at="2026-01-01T00:00:00Z"), event(2, "d"))
+    driver.flush()
+    for _ in range(3):
+        driver.respond(502, headers={"date": "Mon, 05 Jan 2026 00:00:00 GMT"})
+        while not driver.out:
+            driver.sleep()
+    assert sorted(n for each in recover(driver) for n in numbers(each)) == [1, 2]
+    assert driver.buffer.stats().failed == 0
+
+
 def test_an_event_whose_own_date_cannot_be_read_ages_from_its_call() -> None:
     """What the API makes of the date is its own affair."""
     api = Api(max_age=3600.0)

@@ -345,8 +345,8 @@ def test_a_flush_in_a_long_hold_ends_for_what_waits_behind_a_batch() -> None:
 
 def test_what_is_left_of_a_part_stays_before_the_next_one() -> None:
     """An event of the first half became too old while it waited; the others keep their order."""
-    driver = SpoolDriver(api=Api(max_age=100.0), batch_size=4)
-    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:01:35 GMT"})
+    driver = SpoolDriver(api=Api(max_age=60.0), batch_size=4)
+    driver.sign_in(headers={"date": "Thu, 01 Jan 2026 00:00:55 GMT"})
     driver.send(event(0, issued_at="2026-01-01T00:00:00Z"), *(event(n) for n in (1, 2, 3)))
     driver.respond(422)
     assert numbers(driver.batch()) == [0, 1]
