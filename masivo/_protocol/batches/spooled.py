@@ -315,7 +315,7 @@ class SpooledOutbox(LeavingOutbox):
 
     def _look_at(self, now: float) -> float | None:
         """The time of the next ``step`` if nothing else happens."""
-        times = [*self.backlog.times(), self._upkeep.next_at(), self._room_at]
+        times = [*self.backlog.times(), *self._upkeep.times(), self._room_at]
         if self._aside.batches or self._kept_queued:
             context = self._context
             if self._authorizer.refusal() is not None:
@@ -326,7 +326,7 @@ class SpooledOutbox(LeavingOutbox):
                 times.append(context.backoff.hold_until)
             else:
                 times.append(self._aside.try_at)
-        return min((at for at in times if at is not None and at > now), default=None)
+        return min((at for at in times if at > now), default=None)
 
     def _take(self) -> Taken:
         self._lines.source_of = source_of if self.backlog.sources else None

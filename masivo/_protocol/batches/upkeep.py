@@ -71,11 +71,11 @@ class Upkeep:
             self._todo.add(self._store.tend, self._tended)
         self._report()
 
-    def next_at(self) -> float | None:
-        """The time of the next ``plan`` if nothing else happens; None: never."""
+    def times(self) -> list[float]:
+        """The times at which a ``plan`` may have something to do; some have passed."""
         if not self._backlog.used:
-            return None
-        return min(self._tend_at, self._due_at) if self._store.due else self._tend_at
+            return []
+        return [self._tend_at, self._due_at] if self._store.due else [self._tend_at]
 
     def room_was_made(self) -> None:
         """Allow the store to be tended in the next poll: events were removed."""

@@ -59,7 +59,7 @@ class ServerClock:
         seconds = parse_http_date(date) if date is not None else None
         if seconds is None:
             return
-        before, bound = self.offset(now), seconds - now
+        before, bound, known = self.offset(now), seconds - now, self.is_known
         if self._offset is None or bound > self._offset or self._offset - bound > DOUBT:
             self._offset = bound
         wall = self._wall_clock()
@@ -67,7 +67,7 @@ class ServerClock:
         self.ahead, self.is_known = self._offset + now - wall, True
         if before - self._offset > DOUBT:
             self.set_back += 1
-        if bound - before > DOUBT:
+        if known and bound - before > DOUBT:
             self._leapt = True
         elif success:
             self._leapt = False
