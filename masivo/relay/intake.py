@@ -81,6 +81,11 @@ _CONFLICT: Final = failure(
 _LONG_KEY: Final = failure(
     400, "Bad Request", f"An Idempotency-Key may have at most {MAX_KEY} characters"
 )
+_BAD_KEY: Final = failure(
+    401,
+    "This relay does not know the key",
+    "A client's key is one of MASIVO_RELAY_KEYS, or, where the relay has none, that of the API",
+)
 _NOTHING: Final = failure(404, "Not Found", f"There is nothing here: base_url ends in {BASE_PATH}")
 _BROKEN: Final = failure(
     500, "Internal Server Error", "The relay has failed; its log says where. Send it again"
@@ -171,7 +176,7 @@ class Intake:
         if not key:
             return serving.NO_KEY
         token = self.tokens.grant(key)
-        return serving.BAD_KEY if token is None else serving.granted(token)
+        return _BAD_KEY if token is None else serving.granted(token)
 
     async def _take(self, request: Request) -> Reply:
         if self.tokens is None:

@@ -85,11 +85,13 @@ def test_it_responds_as_the_api_does(
 
 
 def test_a_key_that_the_relay_was_not_told_gets_no_token(relay: Running) -> None:
-    """A 401, as from the API, that does not show the key."""
+    """A 401 that says where the keys are, and does not show the key: the one that was given may be
+    the API's, and good there."""
     for key in ("another-key", KEY + "x", KEY[:-1], "\xe9"):
         answer = relay.ask("GET", "/auth/authorize", headers={"x-api-key": key})
         assert answer.status == 401
-        assert answer.details == "The API key is not valid"
+        assert answer.document["error"] == "This relay does not know the key"
+        assert "MASIVO_RELAY_KEYS" in answer.details
 
 
 @pytest.mark.parametrize("path", ["/behavior/events", "/customers/1", "/", "/auth/authorize/x"])
