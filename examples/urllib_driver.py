@@ -114,9 +114,9 @@ class Client:
     """Sends events; ``masivo.protocol.configure`` makes the settings.
 
     Any call may wait for the network, for up to the ``timeout`` of the settings for each request
-    that is due: set it to what you can spare. After their own timeout, ``flush``, ``drain``,
-    ``get_token`` and ``wait`` begin no request, but cut none short, as it would be sent again.
-    ``close`` cuts it short.
+    that is due, and for as long as the look-up of its host takes: set it to what you can spare.
+    After their own timeout, ``flush``, ``drain``, ``get_token`` and ``wait`` begin no request, but
+    cut none short, as it would be sent again. ``close`` cuts it short.
     """
 
     sessions: ClassVar[dict[protocol.Account, Session]] = {}

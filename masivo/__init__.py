@@ -18,7 +18,7 @@ The drivers, and what they use:
 - ``_http``: sends their requests
 - ``spool``: keeps a client's events on disk
 - ``_client``: the common part of the clients: the constructor, sending, counters
-- ``_session``: the common part of the sessions: the engine of one key, and the registry
+- ``_session``: the common part of the drivers' sessions, each with the engine of one key
 - ``_event``: the type of an event
 - ``_guesses``: the advice for names that do not exist
 - ``_living``: the objects of one kind that are still referenced

@@ -71,7 +71,7 @@ class Failed:
 
     @property
     def claimed(self) -> int:
-        """The number of them whose failure was claimed."""
+        """The number of events that it ended and whose failure was claimed."""
         return self._claimed.value
 
     def join(self, delivery: Delivery) -> None:

@@ -51,8 +51,8 @@ class Engine:
     Args:
         account: the key and where it is used.
         clock: monotonic seconds.
-        wall_clock: seconds since the epoch; used if no response had a ``Date``, or if ``clock``
-            stood still since the last one.
+        wall_clock: seconds since the epoch; the server's time is taken from it if no response had a
+            ``Date``, or if ``clock`` stood still since the last response that had one.
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.

@@ -66,7 +66,7 @@ class Waiters:
     def waiting(
         self, awaited: Awaited[object], waker: Callable[[], object]
     ) -> Generator[None, None, None]:
-        """Call ``waker`` when ``awaited`` has its outcome, for as long as a block lasts."""
+        """Call ``waker`` when ``awaited`` has its outcome, as long as the ``with`` block lasts."""
         self.add(awaited, waker)
         try:
             yield
@@ -109,8 +109,8 @@ def settle(
         logger: gets its activity and warnings, and the exceptions of ``on_activity`` and
             ``on_error``.
         waiters: the waiters to wake: always the same object for an engine.
-        start: runs a function that calls the application's code, which may block; the function may
-            ``start`` another. By default it runs here, at once.
+        start: runs the function that it is given, which calls the application's code and so may
+            block; that function may call ``start`` in turn. By default it runs here, at once.
     """
     waiters = Waiters() if waiters is None else waiters
     wakers = waiters.take(output)

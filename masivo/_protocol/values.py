@@ -255,7 +255,7 @@ class FailedEvent(_Value):
     """An accepted event that finally failed, as ``on_error`` gets it."""
 
     event: dict[str, Any] = field(repr=False)
-    """The event as it was sent, with its ``issued_at`` (stamped now if it was never in a batch), so
+    """The event as it was sent, with its ``issued_at`` (added now if it was never in a batch), so
     that it can be sent again later as it is."""
     error: MasivoError
     """The error that ended the event."""

@@ -270,8 +270,8 @@ class Emulator(Advised):
         """The function that chooses a fault for each request without a queued one; None by default.
 
         It is called in the connection's thread, with no lock held, after the request has been read
-        (even if it returns a reset "before_reading"). An exception that it raises ends the
-        connection and goes to `threading.excepthook`.
+        (even if the fault that it returns has ``reset="before_reading"``). An exception that it
+        raises ends the connection and goes to `threading.excepthook`.
         """
         return self._desk.on_request
 

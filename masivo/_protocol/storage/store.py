@@ -133,8 +133,8 @@ class StoredLog(Protocol):
 
         Args:
             after: ``Window.after`` of an earlier window; None: from the start.
-            events: at most this many.
-            size: of at most this many bytes together, but one event at least.
+            events: at most this many events.
+            size: at most this many bytes of events, but at least one event.
         """
         ...
 
@@ -207,7 +207,7 @@ class Store(Protocol):
     @property
     def own(self) -> StoredLog | None:
         """The log that ``append`` writes to; None before the first event. A new log replaces one
-        that was lost, whose events are gone or for others to adopt."""
+        that was lost; the lost log's events are gone, or are left for others to adopt."""
         ...
 
     def tend(self) -> bool:
