@@ -242,6 +242,13 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         'masivo/spool/rejected.py RejectedFiles.__init__: self._name = "" => self._name = "XXXX"',
         "masivo/spool/rejected.py RejectedFiles.__init__: self._size = 0 => self._size = None",
     ],
+    "a log in memory has one segment, of any number": [
+        (
+            "masivo/testing/conformance/disk.py MemoryLog.read: place = Place(0, "
+            "window[-1].position if window else last) => place = Place(1, window[-1].position if "
+            "window else last)"
+        ),
+    ],
     "no segment has the number 0": [
         (
             "masivo/spool/log.py Log.read: place = after or Place(0, 0) => "

@@ -13,6 +13,7 @@ import trio
 
 import masivo
 from masivo.emulator import Fault
+from masivo.testing.kit.virtual import VirtualTime
 
 from .events import event
 
@@ -256,3 +257,21 @@ def test_seconds_are_a_number(masivo_clock: MasivoClock) -> None:
     """The error for a timedelta says how to get one."""
     with pytest.raises(TypeError, match=r"a timedelta has total_seconds\(\)"):
         masivo_clock.advance(cast("Any", timedelta(seconds=30)))
+
+
+def test_waiting_moves_time_in_the_test_s_own_thread_alone() -> None:
+    """Not in a thread of the code under test, and not in an event loop, whose other tasks would see
+    it jump."""
+    virtual = VirtualTime()
+    elsewhere: list[bool] = []
+    thread = threading.Thread(target=lambda: elsewhere.append(virtual.is_test()))
+    thread.start()
+    thread.join()
+
+    async def main() -> bool:
+        return virtual.is_test()
+
+    assert virtual.is_test()
+    assert elsewhere == [False]
+    assert not asyncio.run(main())
+    assert not trio.run(main)
