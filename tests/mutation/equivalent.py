@@ -40,6 +40,10 @@ _BY_REASON: Final[dict[str, list[str]]] = {
         ),
     ],
     "only its speed differs": [
+        (
+            "masivo/spool/disk.py Folder.append: if self._open is None or self._open[0] != name: "
+            "=> if self._open is None or self._open[1] != name:"
+        ),
         ("masivo/spool/log.py Log.noted: if len(found) == count: => if False:"),
         *(
             "masivo/relay/checking.py Check.events: and (len(encoded) <= short or (len(encoded) <= "

@@ -137,6 +137,18 @@ def test_skimming_ends_before_what_is_no_whole_event() -> None:
     assert skimmed(first + encode(NOTE, 1, 0.5, b"two") + third) == found
 
 
+def test_a_garbled_length_past_the_end_costs_its_record() -> None:
+    """What a file has behind it is read, up to its last bad part."""
+    one, two, three = written([b"one", b"two", b"three"])
+    garbled = bytearray(two)
+    garbled[7:11] = (500).to_bytes(4, "little")
+    parts = [one, bytes(garbled), three, b"rest"]
+    found = read(b"".join(parts))
+    assert [type(each) for each in found] == [Record, Bad, Record, Bad]
+    assert [each.end - each.start for each in found] == [len(part) for part in parts]
+    assert [each.start for each in found[1:]] == [each.end for each in found[:-1]]
+
+
 def test_a_file_of_garbage_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes in parts of bounded size."""
     monkeypatch.setattr(records, "_BAD", 1000)
