@@ -19,6 +19,10 @@ class _Unheard(logging.NullHandler):
     would go unnoticed.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("masivo: %(message)s"))  # and the traceback, if any
+
     def handle(self, record: logging.LogRecord) -> bool:
         """Print a warning that no other handler receives."""
         configured = logging.getLogger().handlers or any(
@@ -26,7 +30,7 @@ class _Unheard(logging.NullHandler):
         )
         if not configured and record.levelno >= logging.WARNING:
             with suppress(Exception):  # the standard error may be gone
-                sys.stderr.write(f"masivo: {record.getMessage()}\n")
+                sys.stderr.write(f"{self.format(record)}\n")
         return True
 
 

@@ -159,6 +159,17 @@ def test_a_warning_without_a_handler_is_printed_at_once(
             assert capsys.readouterr().err == f"masivo: {message}\n"
 
 
+def test_what_a_callback_raised_is_printed_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """The traceback says which line is at fault."""
+    error = KeyError("a line of on_error")
+    with unheard() as handler:
+        record = logging.makeLogRecord(
+            {"msg": "raised", "levelno": logging.ERROR, "exc_info": (KeyError, error, None)}
+        )
+        handler.handle(record)
+    assert capsys.readouterr().err == "masivo: raised\nKeyError: 'a line of on_error'\n"
+
+
 @pytest.mark.parametrize("name", [None, "masivo"])
 def test_a_warning_that_a_handler_receives_is_not_printed_again(
     capsys: pytest.CaptureFixture[str], name: str | None
