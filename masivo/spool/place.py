@@ -19,7 +19,8 @@ _MODE: Final = 0o700
 
 
 def check_place(path: str | os.PathLike[str]) -> str:
-    """Return a directory's absolute path (``~`` is the home directory); make it if it is missing.
+    """Return a directory's absolute path, without links (``~`` is the home directory); make it if
+    it is missing.
 
     Raises:
         MasivoConfigError: it cannot be made or written, others may write to it, or spools do not
@@ -30,7 +31,8 @@ def check_place(path: str | os.PathLike[str]) -> str:
             f"spool works on Linux and macOS only, not on {sys.platform}: leave it out"
         )
     given: str = os.path.expanduser(path)  # noqa: PTH111 (the same for str and path)
-    place = os.path.abspath(given)  # noqa: PTH100
+    # Links are followed now: if one led elsewhere later, removals would not reach the log.
+    place = os.path.realpath(given)
     try:
         make_place(place)
         _check(place, os.stat(place))  # noqa: PTH116

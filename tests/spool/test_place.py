@@ -38,6 +38,14 @@ def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.Monke
     assert check_place("~/masivo") == str(tmp_path / "masivo")
 
 
+def test_a_link_is_followed_at_construction(tmp_path: Path) -> None:
+    """When it leads elsewhere, the client's removals still reach its log."""
+    (tmp_path / "first").mkdir(0o700)
+    link = tmp_path / "current"
+    link.symlink_to("first")
+    assert check_place(link) == str(tmp_path / "first")
+
+
 @pytest.mark.parametrize("mode", [0o770, 0o702, 0o777, 0o1777])
 def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     """The message says how to change that."""
