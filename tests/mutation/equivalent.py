@@ -253,6 +253,9 @@ _BY_REASON: Final[dict[str, list[str]]] = {
             "window else last)"
         ),
     ],
+    "no position is negative": [
+        "masivo/spool/ranges.py Ranges.of: end = -1 => end = -2",
+    ],
     "no segment has the number 0": [
         (
             "masivo/spool/log.py Log.read: place = after or Place(0, 0) => "
