@@ -28,7 +28,7 @@ The drivers, and what they use:
 - ``_log``: the logger
 - ``_guard``: keeps tests off the real API
 
-Built on these:
+And around them:
 
 - ``opentelemetry``: a client's metrics and spans
 - ``emulator``: a local server that behaves as the API does

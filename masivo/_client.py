@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, Unpack
 
 from msgspec import structs
 
@@ -22,13 +22,20 @@ if TYPE_CHECKING:
 
     Listens: TypeAlias = Callable[[Buffer, SessionBase], OnActivity]
 
-__all__ = ["ClientBase", "clients", "documented"]
+__all__ = ["NOT_ALL_YET", "NO_ROOM_YET", "NOT_GRANTED_YET", "ClientBase", "clients", "documented"]
 
 H = TypeVar("H")
 C = TypeVar("C", bound="ClientBase[Any]")
 
 clients: Living[ClientBase[Any]] = Living()
 """Every client of every world that is still referenced."""
+
+NOT_ALL_YET: Final = "not every event has its outcome yet; they stay pending"
+"""The message of a flush whose timeout has run out."""
+NO_ROOM_YET: Final = "the buffer has no room yet"
+"""The same for a drain."""
+NOT_GRANTED_YET: Final = "there is no token yet"
+"""The same for ``get_token``."""
 
 
 class ClientBase(Advised, NotCopied, Generic[H]):

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from masivo import MasivoClosedError, _process, protocol
-from masivo._client import ClientBase
+from masivo._client import NO_ROOM_YET, NOT_ALL_YET, NOT_GRANTED_YET, ClientBase
 from masivo._guesses import Advised, public_names
 from masivo._http import AsyncHttpClient, opener_of
 from masivo._session import registry
@@ -188,8 +188,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
-        what = "not every event has its outcome yet; they stay pending"
-        return cast("FlushResult", await self._wait(self._bound().flush(), timeout, what))
+        return cast("FlushResult", await self._wait(self._bound().flush(), timeout, NOT_ALL_YET))
 
     @_checked_at_call
     async def drain(self, timeout: float | None = None) -> None:
@@ -207,7 +206,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
-        await self._wait(self._bound().drain(), timeout, "the buffer has no room yet")
+        await self._wait(self._bound().drain(), timeout, NO_ROOM_YET)
 
     @_checked_at_call
     async def get_token(self, timeout: float | None = None) -> str:
@@ -225,8 +224,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.
         """
-        token = await self._wait(self._bound().token(), timeout, "there is no token yet")
-        return cast("str", token)
+        return cast("str", await self._wait(self._bound().token(), timeout, NOT_GRANTED_YET))
 
     @_checked_at_call
     async def aclose(self, timeout: float | None = 10.0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self, cast
 
 from masivo import _process, protocol
-from masivo._client import ClientBase, documented
+from masivo._client import NO_ROOM_YET, NOT_ALL_YET, NOT_GRANTED_YET, ClientBase, documented
 from masivo._guesses import Advised, public_names
 from masivo._http import HttpClient, ThreadSender, opener_of
 from masivo.protocol import Failed, unwrap, wait_limit
@@ -135,8 +135,7 @@ class Client(ClientBase[HttpClient]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``.
         """
-        what = "not every event has its outcome yet; they stay pending"
-        return cast("FlushResult", self._wait(self._here().flush(), timeout, what))
+        return cast("FlushResult", self._wait(self._here().flush(), timeout, NOT_ALL_YET))
 
     def drain(self, timeout: float | None = None) -> None:
         """Wait until the buffer has room for a batch; with a spool, until the spool has room.
@@ -153,7 +152,7 @@ class Client(ClientBase[HttpClient]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``.
         """
-        self._wait(self._here().drain(), timeout, "the buffer has no room yet")
+        self._wait(self._here().drain(), timeout, NO_ROOM_YET)
 
     def get_token(self, timeout: float | None = None) -> str:
         """Return the bearer token, for your own requests. Authorizes first if there is none.
@@ -170,7 +169,7 @@ class Client(ClientBase[HttpClient]):
             MasivoClosedError: the client is closed.
             RuntimeError: called from ``on_error`` or ``on_activity``.
         """
-        return cast("str", self._wait(self._here().token(), timeout, "there is no token yet"))
+        return cast("str", self._wait(self._here().token(), timeout, NOT_GRANTED_YET))
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush, then release everything. May be called more than once; leaving ``with`` calls it.
