@@ -82,16 +82,18 @@ class Partition:
         at_end: called when the partition was read to its present end.
     """
 
+    # See Store, and StoredLog. The intake appends, and the store counts.
+    quick: bool = False
+    own: None = None
+    has_room: bool = False
+    strangers: int = 0
+    size: int = 0
+
     def __init__(
         self, redis: Blocking, keys: Keys, number: int, token: bytes, at_end: Callable[[], None]
     ) -> None:
         self.number: int = number
         self.name: str = keys.streams[number]
-        self.size: int = 0
-        self.quick: bool = False
-        self.own: None = None
-        self.has_room: bool = False
-        self.strangers: int = 0
         self.last: str = "0-0"
         """The id of the last entry that was read."""
         self.lost: bool = False
