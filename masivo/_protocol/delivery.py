@@ -92,7 +92,7 @@ class Failed:
         return count
 
     def report_unclaimed(self) -> None:
-        """Report the unclaimed failures, as the process ends."""
+        """Report the unclaimed failures: their deliveries were dropped, or the process ends."""
         if self._report is not None and (count := self.unclaimed()) > 0:
             self._report(self.error, count)
 
