@@ -616,8 +616,8 @@ def test_an_interrupt_while_an_answer_is_looked_at(
     """Ctrl-C between an answer and what follows from it, in a loop that does not catch it: every
     delivery has its outcome."""
 
-    def interrupted(output: object, waiters: object) -> None:
-        settle(output, waiters)
+    def interrupted(output: object, *others: object) -> None:
+        settle(output, *others)
         if emulator.batches:
             monkeypatch.undo()
             raise KeyboardInterrupt
