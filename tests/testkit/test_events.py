@@ -230,6 +230,22 @@ def test_a_nested_field_in_one_word(masivo_events: MasivoEvents, name: str) -> N
     assert f"!= {name}  missing, expected 'A' (write product={{'sku': …}})" in message(caught)
 
 
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [
+        ("times", "for the number of events write count=…"),
+        ("event", "did you mean 'type'?"),
+        ("user_id", "did you mean 'customer_id'?"),
+    ],
+)
+def test_a_name_of_another_package(masivo_events: MasivoEvents, name: str, note: str) -> None:
+    """The message says which one is meant."""
+    masivo.Client().send_analytics_event(event("c1"))
+    with pytest.raises(AssertionError) as caught:
+        masivo_events.expect({name: 1})
+    assert f"!= {name}  missing, expected 1 ({note})" in message(caught)
+
+
 def test_what_failed_or_was_never_sent_does_not_count(
     masivo_events: MasivoEvents, masivo_emulator: Emulator
 ) -> None:

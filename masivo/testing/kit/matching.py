@@ -37,6 +37,11 @@ MISSING: Final = _Missing()
 
 _WEIGHTS: Final = {"type": 3.0, "customer_id": 1.5}
 """The weights of fields in the nearness of two events; 1 for all others."""
+_MEANT: Final = {
+    **dict.fromkeys(("event", "event_type", "name"), "type"),
+    **dict.fromkeys(("user_id", "distinct_id", "customer"), "customer_id"),
+}
+"""Names that other packages use for the fields of an event."""
 _HALF: Final = 0.5
 _SOMETHING: Final = 0.1
 
@@ -95,7 +100,10 @@ def _meant(name: str, found: Mapping[str, object]) -> str:
     outer, _, inner = name.replace("__", ".").partition(".")  # as a query of Django has it
     if inner and _fields(found.get(outer)) is not None:
         return f"write {outer}={{{inner!r}: …}}"
-    close = get_close_matches(name, found, n=1, cutoff=0.75)
+    if name == "times":  # as fail() of the emulator has it
+        return "for the number of events write count=…"
+    usual = _MEANT.get(name)
+    close = [usual] if usual in found else get_close_matches(name, found, n=1, cutoff=0.75)
     return f"did you mean {close[0]!r}?" if close else ""
 
 
