@@ -92,7 +92,7 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         spool_max_bytes: the most bytes of this client's events in the spool. Default 1 GiB.
         enabled: whether events are sent; False: they are validated, and nothing is sent (as with
             ``MASIVO_DISABLED=1``). Default True.
-        api: choices that the vendor does not document; see Api.
+        api: how the API is assumed to work; see Api.
 
     Raises:
         MasivoConfigError: an argument is wrong; the message says which, and why.

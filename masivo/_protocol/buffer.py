@@ -257,7 +257,8 @@ class Buffer(Origin):
 
     def cancel(self, ticket: Awaited[object]) -> None:
         """Stop waiting: a cancelled drain triggers no more batches; the counts of a cancelled flush
-        go to the next one. Has no effect on other tickets, or after the outcome."""
+        go to the next one. Has no effect on the ticket of a close or of a token, nor once the
+        ticket has its outcome."""
         self._input(lambda: self.outbox.cancel(ticket))
 
     def token(self) -> TokenTicket:

@@ -254,8 +254,8 @@ def configure(
     Args:
         api_key: the key; None: that of the environment.
         environ: where ``MASIVO_API_KEY``, ``MASIVO_BASE_URL``, ``MASIVO_SPOOL``,
-            ``MASIVO_DISABLED`` and ``MASIVO_LOOPBACK_ONLY`` are looked up: ``os.environ``, or
-            nothing.
+            ``MASIVO_DISABLED`` and ``MASIVO_LOOPBACK_ONLY`` are looked up, such as ``os.environ``;
+            default: none of them is set.
         options: see ClientOptions.
 
     Raises:

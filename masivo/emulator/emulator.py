@@ -227,11 +227,14 @@ class Emulator(Advised):
     ) -> None:
         """Queue a fault.
 
-        A fault with a number takes precedence; other faults apply in the order of these calls.
+        A fault for certain requests (`number`) takes precedence; other faults apply in the order of
+        these calls.
 
         Args:
-            fault: the fault to apply; a number is short for `Fault(status=number)`.
-            route: "authorize", "events" (batches), "event", or a path from "/" on; None for any.
+            fault: the fault to apply; a status alone is short for a Fault with it: `fail(503)` is
+                `fail(Fault(status=503))`.
+            route: "authorize", "events" (of batches), "event" (of single events), or a path from
+                "/" on; None for any.
             number: apply to the request with this number, or to those with these numbers; `times`
                 is ignored then. Requests are counted from 1, since the start or `clear`, on the
                 route if one is given, else over all routes.
@@ -239,7 +242,7 @@ class Emulator(Advised):
 
         Raises:
             ValueError: a number, or `times`, is below 1; there is no such route.
-            TypeError: the fault is neither a Fault nor a number.
+            TypeError: `fault` is neither a Fault nor a status.
         """
         if isinstance(fault, int) and not isinstance(fault, bool):
             fault = Fault(status=fault)

@@ -2,9 +2,9 @@
 
 Decided here: the form of a record, the owner of a log, and what remains of a log after a crash, a
 full disk or damage. The core decides what is stored, noted, read and removed, and when; its driver
-carries that out on a ``Store`` (``masivo.protocol``), which this package implements. It knows no
-HTTP, no event loop and no engine. There is no fsync: the crash of a process loses nothing; a power
-failure loses what the system had not yet written.
+carries that out on a ``Store`` (``masivo.protocol``), which this package implements. The package
+knows no HTTP, no event loop and no engine. There is no fsync: the crash of a process loses nothing;
+a power failure loses what the system had not yet written.
 
 ``Spool`` is one client's store in one directory:
 
@@ -12,9 +12,9 @@ failure loses what the system had not yet written.
   handler or finalizer may call it, even while another append is in progress. The event is on disk
   when it returns its position.
 - ``has_room`` and ``due`` may be read from anywhere.
-- Everything else runs one call at a time: in steps of work, from any thread but an event loop's.
-  While no work is out and the store is ``quick``, polls may call ``note`` and ``remove``, too.
-  ``own`` and each log of ``adopt`` are a ``StoredLog``.
+- Everything else runs one call at a time: in steps of work, from any thread but an event loop's. If
+  the store is ``quick`` (see ``Store``), ``Engine.poll`` may call ``note`` and ``remove`` of a log,
+  too, while no step of work is out. ``own`` and each log of ``adopt`` are a ``StoredLog``.
 - ``forked`` is for the child of a fork, ``release`` for the end.
 
 On disk, in the directory (mode 0700, files 0600); NAME is a log's::

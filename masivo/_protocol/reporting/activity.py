@@ -181,7 +181,7 @@ class EventsSpooled(Activity, frozen=True):
 
 
 class EventsAdopted(Activity, frozen=True):
-    """Events of an earlier process were adopted."""
+    """Events that another client had left in the spool were adopted."""
 
     events: int
 

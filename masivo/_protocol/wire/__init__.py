@@ -1,6 +1,6 @@
 """The wire: everything that the vendor's API looks like, and nothing of when or why.
 
-- ``api``: the choices that the vendor does not document (``Api``)
+- ``api``: how the API is assumed to work (``Api``)
 - ``requests``: both requests: paths, headers, the body of a batch and its encoding
 - ``bodies``: bodies in gzip, for both sides
 - ``statuses``: the statuses that may be retried, and those that blame a batch or a key

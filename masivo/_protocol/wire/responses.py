@@ -127,7 +127,7 @@ def read_authorization(
     Args:
         response: as it came: its body may hold the token.
         body: its body without secrets.
-        api: the choices that the vendor does not document.
+        api: how the API is assumed to work.
         wall_time: our wall clock, for a ``Retry-After`` or an expiry without a ``Date``.
     """
     status = response.status
