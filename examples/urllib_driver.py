@@ -40,7 +40,7 @@ class Session(protocol.Engine):
 
     sleep = staticmethod(time.sleep)
 
-    # 1. An engine. No thread sleeps: the next pump sees every input.
+    # 1. An engine. Its ``wake`` does nothing: the next pump sees every input.
 
     def __init__(self, account: protocol.Account, clock: protocol.Clock = time.monotonic) -> None:
         dice = random.Random()
@@ -113,8 +113,8 @@ class Session(protocol.Engine):
 class Client:
     """Sends events; ``masivo.protocol.configure`` makes the settings.
 
-    Any call may wait for the network, for up to the ``timeout`` of the settings for each request
-    that is due, and for as long as the look-up of its host takes: set it to what you can spare.
+    Any call may wait for the network: for each request that is due, up to the ``timeout`` of the
+    settings, and as long as the look-up of its host takes. Set ``timeout`` to what you can spare.
     After their own timeout, ``flush``, ``drain``, ``get_token`` and ``wait`` begin no request, but
     cut none short, as it would be sent again. ``close`` cuts it short.
     """

@@ -62,8 +62,8 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         refresh_interval: seconds between renewals of the token; default 300. The shortest among
             the clients of a key counts. None: only shortly before the token expires.
         timeout: seconds for one whole request, from connecting to the last byte. Default 10.
-        max_retries: how often a batch is retried after no usable response, or a status 408, 429,
-            500, 502, 503 or 504. Default 4; 0: never.
+        max_retries: how often a batch is retried after no usable response (but not once the headers
+            of a 2xx have arrived), or a status 408, 429, 500, 502, 503 or 504. Default 4; 0: never.
         max_in_flight: how many batches may be in flight at once. Default 1: order is kept for
             the whole client. Above 1, or with a spool, order is kept for each customer.
         max_queue: how many events the client holds at most, those in flight included. The

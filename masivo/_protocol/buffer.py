@@ -43,7 +43,7 @@ class Buffer(Origin):
     """One client, as the engine's driver sees it; ``Engine.attach`` makes it.
 
     Every method is an input: it may be called at any time, from any thread, from a signal handler
-    or a finalizer. The next ``Engine.poll`` acts on inputs (``Outbox``).
+    or a finalizer. An input has its effect at the next ``Engine.poll``.
     """
 
     def __init__(
@@ -203,8 +203,8 @@ class Buffer(Origin):
         return ticket
 
     def use(self) -> None:
-        """Tell the engine that the client is in use before it sends anything, so that it adopts
-        logs from its store."""
+        """Tell the engine that the client is in use although it has sent nothing yet, so that the
+        engine adopts logs from the client's store."""
         self._input(self.outbox.use)
 
     def look(self) -> None:

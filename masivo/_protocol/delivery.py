@@ -101,10 +101,11 @@ class Failed:
 
 
 class Claim:
-    """A claim of a failure, which ``on_error`` makes by returning.
+    """Holds a failure while ``on_error`` is called for it. If ``on_error`` returns, the failure is
+    claimed.
 
-    It holds the failure until ``end``, so that the failure is not reported meanwhile. After that it
-    holds nothing, even while the traceback of an error in ``on_error`` refers to it.
+    Until ``end``, the failure is not reported. After that this object holds nothing, even while the
+    traceback of an error in ``on_error`` refers to it.
     """
 
     __slots__ = ("_delivery", "_failed")

@@ -45,8 +45,9 @@ their sizes are summed up."""
 class Engine:
     """One account's state machine; clients attach to it.
 
-    Every input may be called at any time, from any thread, from a signal handler or a finalizer:
-    it only makes a note. All work is done by ``poll``, which must not run twice at once.
+    Every input may be called at any time, from any thread, from a signal handler or a finalizer: it
+    only makes a note (``send`` also checks the event, and appends it to the store if there is one).
+    All other work is done by ``poll``, which must not run twice at once.
 
     Args:
         account: the key and where it is used.

@@ -98,8 +98,8 @@ class _Job:
 @click.option(
     "--quote/--no-quote",
     default=None,
-    help="CSV: whether quotation marks enclose values; default: yes, but not with tabs. Only if "
-    "--quote is written may a quoted value span several lines that look like rows of the file.",
+    help="CSV: whether quotation marks enclose values; default: yes, but not with tabs. A quoted "
+    "value whose further lines look like rows of the file is accepted only if you write --quote.",
 )
 @click.option("--encoding", default="utf-8", show_default=True, help="CSV: how text is encoded.")
 @click.option("--dry-run", is_flag=True, help="Send nothing; print every invalid line.")

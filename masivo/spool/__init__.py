@@ -12,9 +12,10 @@ a power failure loses what the system had not yet written.
   handler or finalizer may call it, even while another append is in progress. The event is on disk
   when it returns its position.
 - ``has_room`` and ``due`` may be read from anywhere.
-- Everything else runs one call at a time: in steps of work, from any thread but an event loop's. If
-  the store is ``quick`` (see ``Store``), ``Engine.poll`` may call ``note`` and ``remove`` of a log,
-  too, while no step of work is out. ``own`` and each log of ``adopt`` are a ``StoredLog``.
+- Everything else runs one call at a time: in steps of work (``StoreWork``, which the driver carries
+  out), from any thread but an event loop's. If the store is ``quick`` (see ``Store``),
+  ``Engine.poll``, too, may call a log's ``note`` and ``remove``, while the driver has no work to
+  carry out. ``own`` and each log of ``adopt`` are a ``StoredLog``.
 - ``forked`` is for the child of a fork, ``release`` for the end.
 
 On disk, in the directory (mode 0700, files 0600); NAME is a log's::
