@@ -20,7 +20,7 @@ The drivers, and what they use:
 - ``_client``: the common part of the clients: the constructor, sending, counters
 - ``_session``: the common part of the drivers' sessions, each with the engine of one key
 - ``_event``: the type of an event
-- ``_guesses``: the advice for names that do not exist
+- ``_guesses``: says which name is meant when a program uses one that does not exist
 - ``_living``: the objects of one kind that are still referenced
 - ``_process``: forks, and the exit of the process
 - ``_overdue``: requests that are given up

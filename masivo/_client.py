@@ -73,9 +73,9 @@ class ClientBase(Advised, NotCopied, Generic[H]):
         max_batch_bytes: the largest body of a batch, in bytes. Default 4 MiB.
         isolate_rejected: whether a batch that was rejected with 400, 413 or 422 is halved until
             only the events at fault fail. Default True.
-        on_error: called with a FailedEvent, once for each accepted event that finally fails, on the
-            package's own thread or in the client's loop. It must not wait for the client. Default:
-            none.
+        on_error: called with a FailedEvent, once for each event that the client accepted and that
+            finally fails, on the package's own thread or in the client's loop. It must not wait for
+            the client. Default: none.
         on_activity: called in the same place as ``on_error``, with a small value (Activity) for
             each step of the client's work, one call at a time and in order. It must not wait for
             the client. Default: none.

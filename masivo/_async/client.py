@@ -232,9 +232,9 @@ class LoopClient(ClientBase[AsyncHttpClient]):
         normally, without an exception or a cancellation, calls it.
 
         Args:
-            timeout: seconds for the whole close. A wait for a retry is cut short for one last try.
-                Events that are not delivered in time fail with MasivoClosedError, or with the error
-                of that try. None: as long as the retries take.
+            timeout: seconds for the whole close. A batch that waits for a retry is tried once more
+                before the time is up. Events that are not delivered in time fail with
+                MasivoClosedError, or with the error of that try. None: as long as the retries take.
 
         Raises:
             RuntimeError: called from ``on_error`` or ``on_activity``, or in another event loop.

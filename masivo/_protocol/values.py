@@ -216,10 +216,11 @@ class FlushResult(_Value):
 
 @dataclass(frozen=True, slots=True)
 class Stats(_Value):
-    """A snapshot of a client's counters; all except the last four only grow.
+    """A snapshot of a client's counters. All but ``queued``, ``in_flight``, ``spooled`` and
+    ``oldest`` only grow.
 
-    Each event of the client is counted once: ``accepted + adopted`` is ``delivered + failed +
-    queued + in_flight + spooled``.
+    Each event that the client accepted or adopted is counted once: ``accepted + adopted`` is
+    ``delivered + failed + queued + in_flight + spooled``.
     """
 
     accepted: int
@@ -252,7 +253,7 @@ class Stats(_Value):
 
 @dataclass(frozen=True, slots=True)
 class FailedEvent(_Value):
-    """An accepted event that finally failed, as ``on_error`` gets it."""
+    """An event that the client accepted and that finally failed, as ``on_error`` gets it."""
 
     event: dict[str, Any] = field(repr=False)
     """The event as it was sent, with its ``issued_at`` (added now if it was never in a batch), so
@@ -262,7 +263,7 @@ class FailedEvent(_Value):
 
 
 OnError: TypeAlias = Callable[[FailedEvent], object]
-"""Called with each accepted event that finally failed."""
+"""Called with each event that the client accepted and that finally failed."""
 
 BeforeSend: TypeAlias = Callable[[dict[str, Any]], Mapping[str, object] | None]
 """Takes a copy of an event; returns the mapping to send in its place, or None to drop it."""

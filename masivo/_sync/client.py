@@ -176,9 +176,9 @@ class Client(ClientBase[HttpClient]):
 
         Args:
             timeout: seconds for the whole close; calling ``on_error`` for events that fail when the
-                time is up may take 0.2 s more. A wait for a retry is cut short for one last try.
-                Events that are not delivered in time fail with MasivoClosedError, or with the error
-                of that try. None: as long as the retries take.
+                time is up may take 0.2 s more. A batch that waits for a retry is tried once more
+                before the time is up. Events that are not delivered in time fail with
+                MasivoClosedError, or with the error of that try. None: as long as the retries take.
 
         Raises:
             RuntimeError: called from ``on_error`` or ``on_activity``.

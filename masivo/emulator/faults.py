@@ -18,9 +18,9 @@ _SHOWN_BYTES = 40
 class Fault:
     """One fault; the fields combine where that makes sense.
 
-    With `status`, `body`, `raw` or `close` set, or a reset before processing, the API does not
-    process the request (no event is accepted, no token issued) unless `process` is set. With
-    other fields alone, the API processes the request, and only the response is affected.
+    With `status`, `body`, `raw` or `close` set, or with a `reset` other than "after_processing",
+    the API does not process the request (no event is accepted, no token issued) unless `process` is
+    set. With other fields alone, the API processes the request, and only the response is affected.
 
     Raises:
         ValueError: a combination that cannot be carried out.

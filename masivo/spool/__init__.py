@@ -1,10 +1,11 @@
 """The spool: a client's events on disk, so that they outlive its process.
 
-Decided here: the form of a record, the owner of a log, and what remains of a log after a crash, a
-full disk or damage. The core decides what is stored, noted, read and removed, and when; its driver
-carries that out on a ``Store`` (``masivo.protocol``), which this package implements. The package
-knows no HTTP, no event loop and no engine. There is no fsync: the crash of a process loses nothing;
-a power failure loses what the system had not yet written.
+A log is the files of one client's events. Decided here: the form of a record, the owner of a log,
+and what remains of a log after a crash, a full disk or damage. The core decides what is stored,
+noted, read and removed, and when; its driver carries that out on a ``Store`` (``masivo.protocol``),
+which this package implements. The package knows no HTTP, no event loop and no engine. There is no
+fsync: the crash of a process loses nothing; a power failure loses what the system had not yet
+written.
 
 ``Spool`` is one client's store in one directory:
 

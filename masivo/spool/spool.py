@@ -128,8 +128,8 @@ class Spool:
         clock: seconds since the epoch.
         also: names of logs of other accounts to adopt.
         replaced_key: True to adopt logs of the same ``base_url`` under any key.
-        on_fork: called in the child of a fork that Python does not know of, when it first appends:
-            that append fails, and the caller does without this store from then on.
+        on_fork: called in the child of a fork that bypassed Python's hooks, at the child's first
+            append. That append fails, and from then on the client does without this store.
     """
 
     def __init__(

@@ -128,7 +128,7 @@ class RetryScheduled(Activity, frozen=True):
 
 
 class LongHold(Activity, frozen=True):
-    """A ``Retry-After`` is above the limit: batches fail at once until it has passed."""
+    """A ``Retry-After`` is above 300 s: batches fail at once until it has passed."""
 
     wait: float
 
