@@ -115,8 +115,9 @@ class Client:
 
     Any call may wait for the network: for each request that is due, up to the ``timeout`` of the
     settings, and as long as the look-up of its host takes. Set ``timeout`` to what you can spare.
-    After their own timeout, ``flush``, ``drain``, ``get_token`` and ``wait`` begin no request, but
-    cut none short, as it would be sent again. ``close`` cuts it short.
+    After their own timeout, ``flush``, ``drain``, ``get_token`` and ``wait`` begin no further
+    request. They let one that has begun end: if it were cut short, it would be sent again.
+    ``close`` does cut it short.
     """
 
     sessions: ClassVar[dict[protocol.Account, Session]] = {}
