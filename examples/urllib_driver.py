@@ -139,7 +139,7 @@ class Client:
     def send(self, event: Mapping[str, object]) -> protocol.Delivery:
         """Take an event; ``wait`` for the delivery, or ``flush``, to learn what became of it."""
         delivery = self.buffer.send(event)
-        if not self.session.pumping:  # else a pump runs, and on_error or a signal handler sends
+        if not self.session.pumping:  # else on_error or a signal handler calls, within a pump
             self.pump()
         return delivery
 

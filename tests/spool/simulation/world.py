@@ -312,11 +312,9 @@ class World:
     def _with_room(self, options: Options) -> Options:
         """The settings with room for events that the API accepts, beside batches that always fail:
         many of them may fill memory and disk, and stop the others then."""
-        time = self.server.time(self.now)
-        failing = sum(
-            event.nature == "poison" and not self.history.is_ended(event, time)
-            for event in self.history.events.values()
-        )
+        self.ledger.sync()
+        left = {self.ledger.events[place].number for place in self.ledger.left}
+        failing = sum(self.history.events[number].nature == "poison" for number in left)
         memory = max(options.max_queue, 10 * failing) if failing > 2 else options.max_queue
         return replace(options, max_queue=memory, spool_max_bytes=1 << 30)
 
