@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from types import ModuleType
@@ -223,11 +224,11 @@ def test_of_values(value: object, name: str, meant: str) -> None:
 @pytest.mark.parametrize(
     ("thing", "name", "ends"),
     [
-        (Client, "push", "use send_analytics_event(event)"),  # Python would add: 'flush'?
-        (Client, "wait", "use flush(), which waits for every event so far"),  # '_wait'?
-        (Client, "flsh", "has no attribute 'flsh'. Did you mean: 'flush'?"),
+        (Client, "push", r"use send_analytics_event\(event\)"),  # Python would add: 'flush'?
+        (Client, "wait", r"use flush\(\), which waits for every event so far"),  # '_wait'?
+        (Client, "flsh", r"has no attribute 'flsh'\. Did you mean.* '\.?flush'.*\?"),
         (STATS, "queue", "use queued"),
-        (STATS, "quued", "has no attribute 'quued'. Did you mean: 'queued'?"),
+        (STATS, "quued", r"has no attribute 'quued'\. Did you mean.* '\.?queued'.*\?"),
     ],
 )
 def test_advice_stands_alone(
@@ -238,7 +239,7 @@ def test_advice_stands_alone(
     with pytest.raises(AttributeError) as caught:
         getattr(thing, name)
     sys.__excepthook__(AttributeError, caught.value, None)
-    assert capsys.readouterr().err.rstrip().endswith(ends)
+    assert re.search(f"{ends}$", capsys.readouterr().err.rstrip())
 
 
 def test_of_an_import() -> None:

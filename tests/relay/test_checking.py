@@ -343,7 +343,7 @@ def test_an_event_that_python_finds_too_deep_is_bad(monkeypatch: pytest.MonkeyPa
         (Api(events_key=None), b"{}", "The body must be an array of events"),
         (Api(), b'{"events":[x]}', "The body is not JSON: JSON is malformed"),
         (Api(), b'{"\\ud800":[]}', "The body is not JSON, or holds a lone surrogate: "),
-        (Api(), b'{"events":[%s]}' % _nested(100_000), "The body is not JSON: it is nested too"),
+        (Api(), b'{"events":[%s]}' % _nested(1_000_000), "The body is not JSON: it is nested too"),
     ],
 )
 def test_what_is_wrong_with_a_body_is_named(api: Api, body: bytes, problem: str) -> None:
