@@ -258,7 +258,8 @@ _VARIABLE: Final = {
     **dict.fromkeys(("enabled", "enable", "off"), "enabled"),
     **dict.fromkeys(("debug", "verbose", "log_level", "loglevel", "logging"), "log"),
 }
-"""What a wrong variable sets, by the end of its name, beside the wrong names of settings."""
+"""What is meant by a wrong variable, by the part of its name after ``MASIVO_``. Other packages'
+names for settings count, too."""
 _told: set[str] = set()  # the wrong ones that were reported
 _OF_DRIVERS: Final = frozenset(
     ("at", "buffer", "claim", "customer", "encoded", "outcome", "peek", "position")
@@ -351,7 +352,7 @@ def misnamed(environ: Collection[str], given: Collection[str]) -> list[str]:
 
 
 def _set_by(end: str) -> str:
-    """What a variable may be meant to set, by the end of its name."""
+    """The key in ``_VARIABLES`` that is meant by the end of a variable's name; empty if none is."""
     from difflib import get_close_matches  # only a mistake pays for it
 
     from masivo._protocol.advice import MEANT

@@ -47,7 +47,7 @@ LOCK: Final = ".lock"
 """The ending of a log's lock file."""
 
 _NOT_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""What keeps a process from reading any file, for a while: it is no damage of this one."""
+"""Errors of a process that can read no file at the moment: the file itself is not damaged."""
 
 _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
 
