@@ -14,6 +14,7 @@ import errno
 import re
 from contextlib import suppress
 from functools import partial
+from time import sleep
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -48,6 +49,10 @@ LOCK: Final = ".lock"
 
 _NOT_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of a process that can read no file at the moment: the file itself is not damaged."""
+
+_REST: Final = 5e-5
+"""Seconds of rest between the pieces of a segment, in which waiting callers append. A read alone
+gives up the interpreter's lock, but takes it again before a waiting thread has woken up."""
 
 _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
 
@@ -436,8 +441,8 @@ class Log:
 
     def _finish(self, number: int) -> None:
         """Read a segment to its end."""
-        segment = self._segments[number]
-        whole = skim(partial(self._disk.read, _file(self.name, number, "log")), segment.read)
+        segment, file = self._segments[number], _file(self.name, number, "log")
+        whole = skim(partial(self._disk.read, file), segment.read, partial(sleep, _REST))
         fresh: list[int] = []
         for start, end, position in whole:
             if position >= self._highest:  # the usual case
@@ -451,7 +456,7 @@ class Log:
         segment.present.update(Ranges.of(fresh))
         for _ in self._events(number, segment.read):
             pass
-        segment.size = self._disk.size(_file(self.name, number, "log"))
+        segment.size = self._disk.size(file)
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────
 

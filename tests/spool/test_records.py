@@ -125,6 +125,24 @@ def test_skimming_finds_events_where_reading_does(monkeypatch: pytest.MonkeyPatc
     assert skimmed(data) == [(each.start, each.end, each.position) for each in events]
 
 
+def test_skimming_rests_between_the_pieces_of_a_long_file_alone() -> None:
+    """Every 24 KiB, so that a call that waits to append waits for no more than one piece."""
+    data, rests, sizes = b"".join(written([b"x" * 100] * 600)), [0], [0]
+
+    def give(at: int, size: int) -> bytes:
+        sizes.append(size)
+        return data[at : at + size]
+
+    def skim_file() -> int:
+        return sum(1 for _ in skim(give, 0, lambda: rests.append(1)))
+
+    assert skim_file() == 600
+    assert (sum(rests), max(sizes)) == (len(data) // 24_576, 24_576)
+    data, rests = data[:20_000], [0]
+    skim_file()
+    assert rests == [0]
+
+
 def test_skimming_ends_before_what_is_no_whole_event() -> None:
     """Whichever byte of it is damaged, and before a record of another kind."""
     first, second, third = written([b"one", b"two", b"three"])
