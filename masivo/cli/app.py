@@ -62,6 +62,10 @@ _INSTEAD: Final = {
         ("-v", "--verbose", "--debug", "--log-level"),
         "To see each step, set MASIVO_LOG=debug in the environment.",
     ),
+    **dict.fromkeys(
+        ("-q", "--quiet", "--silent", "--no-progress"),
+        "The result goes to stdout, progress and errors to stderr: redirect either to /dev/null.",
+    ),
     **dict.fromkeys(("--keys", "--relay-keys", "--client-keys"), "Set MASIVO_RELAY_KEYS."),
     **dict.fromkeys(
         ("--limit", "--skip", "--offset"),

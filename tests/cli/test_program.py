@@ -254,6 +254,8 @@ def test_an_unknown_option_is_not_taken_for_a_key(shell: Shell) -> None:
         ("import f.csv --sep ;", "'--sep'. Did you mean '--delimiter'?"),
         ("check --verbose", "'--verbose'. To see each step, set MASIVO_LOG=debug"),
         ("-v", "'-v'. To see each step"),
+        ("import f.csv --quiet", "'--quiet'. The result goes to stdout, progress and errors to"),
+        ("send T -q", "'-q'. The result goes to stdout"),
         ("relay --keys k", "'--keys'. Set MASIVO_RELAY_KEYS."),
         ("relay --workers 4", "'--workers'.\n"),
         ("relay --flush-interval 5", "'--flush-interval'. Did you mean '--max-wait'?"),
