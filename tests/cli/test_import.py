@@ -1121,6 +1121,21 @@ def test_a_state_of_no_use(shell: Shell, content: bytes) -> None:
     assert not shell.emulator.requests
 
 
+@pytest.mark.parametrize("options", [[], ["--restart"]])
+def test_a_state_that_is_no_file(shell: Shell, options: list[str]) -> None:
+    """A device, a pipe or a directory is an error at once: nothing is read there, nothing takes its
+    place, and nothing is sent."""
+    shell.write("f.jsonl", event(1))
+    os.mkfifo(shell.folder / "pipe")
+    (shell.folder / "null").symlink_to("/dev/null")
+    for name in ("null", "pipe", "."):
+        with shell.start("import", "f.jsonl", "--state", name, *options) as process:
+            _, err = process.communicate(timeout=20)
+        assert process.returncode == 2
+        assert err.decode() == f"error: {name} is not a regular file: name another with --state\n"
+    assert not shell.emulator.requests
+
+
 def test_a_name_that_is_not_utf_8(shell: Shell) -> None:
     """A file of any name is imported, with a name for the file of rejected events that is UTF-8."""
     name = os.fsdecode(b"caf\xe9.jsonl")

@@ -7,6 +7,8 @@ Every record that it lists as done has an outcome; other records may be in fligh
 from __future__ import annotations
 
 import os
+import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -55,9 +57,16 @@ class State:
 
 
 class StateFile:
-    """The file of a state."""
+    """The file of a state.
+
+    Raises:
+        UsageError: something else is there, such as a device.
+    """
 
     def __init__(self, path: Path) -> None:
+        with suppress(OSError):  # ``load`` and ``save`` report it
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise UsageError(f"{path} is not a regular file: name another with --state")
         self.path = path
         self._next = path.with_name(path.name + ".next")
 
