@@ -63,6 +63,7 @@ class Buffer(Origin):
         self._clock = context.clock
         self._wall_clock = context.wall_clock
         self._server_clock = context.server_clock
+        self._confirmed_clock = context.confirmed_clock
         self._input = context.input
         self._wake = context.wake
         self._plain = settings.enabled and store is None
@@ -318,9 +319,9 @@ class Buffer(Origin):
             self._store.forked()
 
     def server_time(self) -> tuple[float, bool]:
-        """The server's time in seconds since the epoch, and True if it was learned from responses,
-        False if it is the wall clock's."""
-        now, clock = self._clock(), self._server_clock
+        """The server's time in seconds since the epoch, to be told to others, and True if it was
+        learned from a 2xx, False if it is the wall clock's."""
+        now, clock = self._clock(), self._confirmed_clock
         return now + clock.offset(now), clock.is_known
 
     def stats(self) -> Stats:

@@ -204,3 +204,18 @@ def test_the_server_s_time_is_the_wall_clock_s_until_a_response_tells_it() -> No
     assert is_known
     assert at == pytest.approx(WALL + 3_605)
     assert driver.now == START + 5.0
+
+
+def test_the_server_s_time_for_others_comes_from_a_2xx_alone() -> None:
+    """A ``Date`` of another status may be of something before the API: neither the first one counts
+    nor a later one."""
+    driver = Driver()
+    driver.send(event(1))
+    driver.flush()
+    wrong = {"date": formatdate(WALL + 500_000, usegmt=True)}
+    driver.respond(503, headers=wrong)
+    driver.sleep()
+    assert driver.buffer.server_time() == (driver.now - START + WALL - 2.0, False)
+    driver.grant(headers={"date": formatdate(WALL + 3_600, usegmt=True)})
+    driver.respond(503, headers=wrong)
+    assert driver.buffer.server_time() == (WALL + 3_600, True)

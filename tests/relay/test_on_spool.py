@@ -10,6 +10,7 @@ import stat
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING, Unpack
 
 import pytest
@@ -151,6 +152,22 @@ def test_it_knows_the_upstream_s_time_before_the_first_event(tmp_path: Path) -> 
     with behind as emulator, spooled(emulator, tmp_path) as relay:
         soon = datetime.fromtimestamp(time.time() - 3_500, UTC).isoformat()
         wait_for(lambda: relay.send(batch(event(issued_at=soon))).status == 422)
+
+
+def test_a_wrong_date_of_an_outage_changes_nothing_for_clients(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    """Days ahead in a 503, which may be of a proxy before the API: no event of now is too old, and
+    the relay's own ``Date`` stays."""
+    wrong = {"Date": formatdate(time.time() + 500_000, usegmt=True)}
+    emulator.fail(Fault(status=503, headers=wrong), route="events", times=None)
+    with spooled(emulator, tmp_path) as relay:
+        relay.send(batch(event(0)))
+        wait_for(lambda: relay.numbers()["masivo_relay_upstream_up"] == 0.0)
+        answer = relay.send(batch(event(issued_at=datetime.now(UTC).isoformat())))
+        assert answer.status == 200
+        said = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        assert abs(said - time.time()) < 60.0
 
 
 def test_one_token_serves_all(emulator: Emulator, tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ class Context:
         self.timers: Timers = Timers()
         self.backoff: Backoff = Backoff(random)
         self.server_clock: ServerClock = ServerClock(wall_clock)
+        self.confirmed_clock: ServerClock = ServerClock(wall_clock)
+        """The same, learned from each 2xx alone: others may be of something before the API."""
         self.inbox: deque[_Input] = deque()
         # Not a method: every event passes through it, and this is faster.
         self.input: Callable[[_Input], None] = self.inbox.append
@@ -197,7 +199,10 @@ class Context:
         attempt.request_id = None
         if isinstance(result, Response):
             success = 200 <= result.status < 300
-            self.server_clock.observe(result.headers.get("date"), self.now, success=success)
+            date = result.headers.get("date")
+            self.server_clock.observe(date, self.now, success=success)
+            if success:
+                self.confirmed_clock.observe(date, self.now)
         if self.listening:
             seconds = self.now - attempt.sent_at
             report: Activity
