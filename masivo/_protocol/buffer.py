@@ -221,10 +221,14 @@ class Buffer(Origin):
         if self.detached:  # it may have detached meanwhile, and would stay in the dict
             listeners.pop(self._gate, None)
 
-    def silence(self) -> None:
+    def silence(self, *, to_the_end: bool = False) -> None:
         """Log no warnings of events that failed or are kept for later: the caller reports them, by
-        ``on_error`` and ``on_activity``."""
-        self.outbox.silence()
+        ``on_error`` and ``on_activity``.
+
+        Args:
+            to_the_end: True to log no line, either, that counts what the release leaves in a store.
+        """
+        self.outbox.silence(to_the_end=to_the_end)
 
     def drain(self) -> Ticket:
         """Wait for room for a batch; with a store, for room in it. The ticket ends when there is.

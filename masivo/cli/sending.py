@@ -135,4 +135,4 @@ class _Sender(Client):
     ) -> None:
         self._spool_options = {"also": [log.name for log in wanted]}
         super().__init__(key, **options)
-        self._buffer.silence()  # the command reports what became of the events
+        self._buffer.silence(to_the_end=True)  # the command reports what became of the events

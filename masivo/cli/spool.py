@@ -357,7 +357,7 @@ def _conclude(path: str, sent: Sent, account: Account, as_json: bool) -> Exit:
         terminal.note(f"The rejected events, with their errors: masivo spool {name} --rejected")
     if not complete:
         terminal.note(
-            f"{count(sent.left, 'event')} still in {path}, and will be sent later: by the next "
-            f"client of this key, or by masivo spool {name} --send"
+            f"{count(sent.left, 'event')} {'is' if sent.left == 1 else 'are'} still in {path}, and "
+            f"will be sent later: by the next client of this key, or by masivo spool {name} --send"
         )
     return code

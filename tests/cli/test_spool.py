@@ -400,8 +400,9 @@ def test_send_for_a_replaced_address(shell: Shell, monkeypatch: pytest.MonkeyPat
     assert "base_url must look like" in shell.masivo("spool", "spool").err
 
 
-def test_send_in_an_outage(shell: Shell) -> None:
-    """It ends when the retries have, says why, and how to try again; nothing is lost."""
+def test_send_in_an_outage(shell: Shell, caplog: pytest.LogCaptureFixture) -> None:
+    """It ends when the retries have, says why, and once how many events are left and how to try
+    again; nothing is lost."""
     leave(shell, 150, at=recent())
     shell.emulator.fail(Fault(status=503), route="events", times=None)
     ended = shell.masivo("spool", "spool", "--send", "--json")
@@ -409,7 +410,8 @@ def test_send_in_an_outage(shell: Shell) -> None:
     document = ended.json()
     assert document["error"]["status"] == 503
     assert (document["complete"], document["delivered"], document["left"]) == (False, 0, 150)
-    assert f"150 events still in {shell.folder}/spool" in ended.err
+    assert f"150 events are still in {shell.folder}/spool" in ended.err
+    assert not caplog.records  # the client's would say it once more
     shell.emulator.heal()
     assert show(shell, "--send").out.startswith("All done: 150 events")
     assert len(shell.emulator.events) == 150

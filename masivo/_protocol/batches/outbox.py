@@ -60,6 +60,7 @@ class Outbox(InFlight):
         self.origin: Origin
         """The client, as its deliveries know it, where there is a store."""
         self.released: bool = False
+        self._silent_to_the_end = False
         """True once it accepts and sends no more events."""
         self.detached: bool = False
         """True once the engine has detached it."""
@@ -202,9 +203,9 @@ class Outbox(InFlight):
         self._triggers.push(self._queue.arrived, "a full buffer")
         self._context.touch(self)
 
-    def silence(self) -> None:
-        """Log no warnings of failures, nor of events that stay in the store."""
-        self._outcomes.silent = True
+    def silence(self, *, to_the_end: bool) -> None:
+        """See ``Buffer``."""
+        self._outcomes.silent, self._silent_to_the_end = True, to_the_end
 
     def flush(self, ticket: FlushTicket) -> None:
         """Push the waiting events; end the ticket when all pending ones have their outcome."""

@@ -177,7 +177,7 @@ class SpooledOutbox(LeavingOutbox):
         self._drop(taken.deliveries, taken.numbers, error)
         self._drop(self.backlog.release(), (), error)
         self._kept_queued = 0
-        self._upkeep.release(self._store_released)
+        self._upkeep.release(self._store_released, silent=self._silent_to_the_end)
         super().release(error)
 
     def _drop(self, deliveries: list[Delivery], numbers: Sequence[int], error: MasivoError) -> None:

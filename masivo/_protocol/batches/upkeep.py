@@ -130,11 +130,11 @@ class Upkeep:
 
     # ── The end ──────────────────────────────────────────────────────────────────────────────
 
-    def release(self, then: Callable[[], None]) -> None:
-        """Release the store, then call ``then``; log how many events it keeps."""
+    def release(self, then: Callable[[], None], *, silent: bool) -> None:
+        """Release the store, then call ``then``. Log how many events it keeps, or be ``silent``."""
 
         def step() -> int | None:
-            left = self._backlog.left()
+            left = 0 if silent else self._backlog.left()
             self._store.release()
             return left
 

@@ -49,6 +49,17 @@ def test_warnings_name_the_directory() -> None:
     )
 
 
+@pytest.mark.parametrize("to_the_end", [True, False])
+def test_a_client_that_is_silent_to_the_end_does_not_count_what_it_leaves(to_the_end: bool) -> None:
+    """Its caller does; one that is silent about failures alone counts it."""
+    driver = SpoolDriver()
+    driver.send_numbers(1)
+    driver.buffer.silence(to_the_end=to_the_end)
+    driver.buffer.destroy()
+    driver.poll()
+    assert bool(driver.warnings) is not to_the_end
+
+
 @pytest.mark.parametrize(
     ("logs", "said"),
     [(1, "spool: 1 log is of another key"), (2, "spool: 2 logs are of another key")],
