@@ -75,10 +75,16 @@ if TYPE_CHECKING:
         """
 
 else:
-
+    # The docstrings of the fields are for editors and the site: ``help`` shows this one alone.
     class AnalyticsEvent(_Fields, total=False):
         """The type of an event, for type checkers, pydantic and msgspec. A client also takes any
-        other mapping; further keys are sent unchanged."""
+        other mapping; further keys are sent unchanged.
+
+        Required: ``type`` and ``customer_id``, and ``brand_id`` unless the event has a ``platform``
+        and the client has a default ``brand_id``. Optional: ``platform``, ``order``, ``product``,
+        ``fulfilled``, ``reserve``, ``redeem``, ``tags``, ``referral_code``, ``metadata`` and
+        ``issued_at``. ``docs/reference/events.md`` has the rules.
+        """
 
     # pydantic keeps extra keys, too.
     AnalyticsEvent.__pydantic_config__ = {"extra": "allow"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import get_type_hints
@@ -35,3 +36,10 @@ def test_analytics_event_has_the_types_of_the_schema() -> None:
     assert hints.keys() >= RULES_OF_THEIR_OWN
     annotated = {name: hint for name, hint in hints.items() if name not in RULES_OF_THEIR_OWN}
     assert annotated == {name: spelled(kind) for name, kind in schema._EVENT.items()}
+
+
+def test_help_names_each_field() -> None:
+    """``help(masivo.AnalyticsEvent)`` shows the docstring of the class, and none of a field's."""
+    fields = get_type_hints(AnalyticsEvent, localns={"Mapping": Mapping, "datetime": datetime})
+    named = re.findall(r"``(\w+)``", AnalyticsEvent.__doc__ or "")
+    assert set(named) == fields.keys()
