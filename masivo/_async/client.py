@@ -196,7 +196,8 @@ class LoopClient(ClientBase[AsyncHttpClient]):
         Meanwhile batches are sent at once: they do not wait for ``batch_size``, ``idle_timeout`` or
         ``max_wait``.
 
-        For a producer that should wait instead of getting a MasivoQueueFullError.
+        For a producer that should wait instead of getting a MasivoQueueFullError (with a spool: one
+        that is not ``spooled``).
 
         Args:
             timeout: seconds; None for as long as it takes.

@@ -144,8 +144,9 @@ class AsyncClient(LoopClient):
     """Sends events from asyncio.
 
     May be made before the loop runs; it belongs to the loop of its first use. Clients of the same
-    ``api_key`` in a loop share one token and one task. ``aclose``, ``drain``, ``flush`` and
-    ``get_token`` are awaited, and so are deliveries; other methods are plain calls.
+    ``api_key``, ``base_url``, ``api`` and ``http_client`` in a loop share one token and one task.
+    ``aclose``, ``drain``, ``flush`` and ``get_token`` are awaited, and so are deliveries; other
+    methods are plain calls.
     """
 
     def _join(self) -> Buffer:

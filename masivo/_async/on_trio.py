@@ -121,8 +121,9 @@ class TrioClient(LoopClient):
     """Sends events from trio: ``async with TrioClient(...) as client``.
 
     The client owns a nursery, so its block must be entered, and left in the same task. Clients of
-    the same ``api_key`` in a trio run share one token. ``aclose``, ``drain``, ``flush`` and
-    ``get_token`` are awaited, and so are deliveries; other methods are plain calls.
+    the same ``api_key``, ``base_url``, ``api`` and ``http_client`` in a trio run share one token.
+    ``aclose``, ``drain``, ``flush`` and ``get_token`` are awaited, and so are deliveries; other
+    methods are plain calls.
     """
 
     _manager: AbstractAsyncContextManager[trio.Nursery] | None = None

@@ -42,8 +42,9 @@ _NOT_SENT: Final = SendEventResult(success=False, status=0)
 class Buffer(Origin):
     """One client, as the engine's driver sees it; ``Engine.attach`` makes it.
 
-    Every method is an input: it may be called at any time, from any thread, from a signal handler
-    or a finalizer. An input has its effect at the next ``Engine.poll``.
+    Every method may be called at any time, from any thread, from a signal handler or a finalizer.
+    Most are inputs, which have their effect at the next ``Engine.poll``. ``stats`` and
+    ``server_time`` only read, and ``closed`` changes at the call.
     """
 
     def __init__(

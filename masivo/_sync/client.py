@@ -64,9 +64,9 @@ class Delivery(protocol.Delivery, Advised, gc=False, eq=False):
 class Client(ClientBase[HttpClient]):
     """Sends events from threads.
 
-    Clients of the same ``api_key`` in a process share one token and one thread; each request in
-    flight has a thread of its own. No thread is started before there is something to send.
-    Every method may be called from any thread.
+    Clients of the same ``api_key``, ``base_url``, ``api`` and ``http_client`` in a process share
+    one token and one thread; each request in flight has a thread of its own. No thread is started
+    before there is something to send. Every method may be called from any thread.
     """
 
     def _open(self) -> None:
@@ -142,7 +142,8 @@ class Client(ClientBase[HttpClient]):
         Meanwhile batches are sent at once: they do not wait for ``batch_size``, ``idle_timeout`` or
         ``max_wait``.
 
-        For a producer that should wait instead of getting a MasivoQueueFullError.
+        For a producer that should wait instead of getting a MasivoQueueFullError (with a spool: one
+        that is not ``spooled``).
 
         Args:
             timeout: seconds; None for as long as it takes.

@@ -129,7 +129,8 @@ class Spool:
         also: names of logs of other accounts to adopt.
         replaced_key: True to adopt logs of the same ``base_url`` under any key.
         on_fork: called in the child of a fork that bypassed Python's hooks, at the child's first
-            append. That append fails, and from then on the client does without this store.
+            append. It gives the client a new store, and the append fails. None: the append begins
+            a log of the child's own.
     """
 
     def __init__(

@@ -177,7 +177,7 @@ class Store(Protocol):
 
         Raises:
             StoreError: it is not stored: the bound is reached, the disk is full, the store is
-                released.
+                released, or it belongs to the parent of this process (see ``forked``).
         """
         ...
 
@@ -241,7 +241,10 @@ class Store(Protocol):
         ...
 
     def forked(self) -> None:
-        """Begin anew, in the child of a fork: the logs so far belong to the parent. A fork that
-        bypasses Python's hooks is noticed at the next append; until then the other methods do
-        nothing."""
+        """Begin anew, in the child of a fork: the logs so far belong to the parent.
+
+        After a fork that bypasses Python's hooks, this is called late or never. So ``append``
+        notices such a fork itself, and begins anew or fails. Until then no method changes the
+        parent's logs.
+        """
         ...

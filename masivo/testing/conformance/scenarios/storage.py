@@ -221,8 +221,8 @@ def events_are_accepted_under_a_refused_key(run: Run) -> None:
 
 @scenario("step-aside", "storage")
 def batch_steps_aside_for_other_customers(run: Run) -> None:
-    """After ``max_retries`` failures a batch waits, and one without its customers is tried; each
-    customer's order is kept."""
+    """A batch that still fails after ``max_retries`` retries waits, and one without its customers
+    is tried; each customer's order is kept."""
     client = run.client_with_store(batch_size=2, max_retries=1)
     run.respond(Fault(status=500), Fault(status=500))
     client.send(event(1, "a"), event(2, "a"), event(3, "a"), event(4, "b"), event(5, "b"))
