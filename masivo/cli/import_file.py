@@ -99,8 +99,8 @@ class _Job:
     "--quote/--no-quote",
     default=None,
     help="CSV: whether quotation marks enclose values; default: yes, but not with tabs. A quoted "
-    "value may span several lines; if each of them looks like a row of the file, as after a stray "
-    "quotation mark, the value is accepted only if you write --quote.",
+    "value may span several lines. If each of these lines looks like a row of the file, as after a "
+    "stray quotation mark, the import stops, unless you write --quote.",
 )
 @click.option("--encoding", default="utf-8", show_default=True, help="CSV: how text is encoded.")
 @click.option("--dry-run", is_flag=True, help="Send nothing; print every invalid line.")
