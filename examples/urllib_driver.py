@@ -116,8 +116,8 @@ class Client:
     Any call may wait for the network: for each request that is due, up to the ``timeout`` of the
     settings, and as long as the look-up of its host takes. Set ``timeout`` to what you can spare.
     After their own timeout, ``flush``, ``drain``, ``get_token`` and ``wait`` begin no further
-    request. They let one that has begun end: if it were cut short, it would be sent again.
-    ``close`` does cut it short.
+    request. A request that has begun runs to its end: if it were cut short, it would be sent
+    again. ``close`` does cut it short.
     """
 
     sessions: ClassVar[dict[protocol.Account, Session]] = {}
@@ -139,7 +139,7 @@ class Client:
     def send(self, event: Mapping[str, object]) -> protocol.Delivery:
         """Take an event; ``wait`` for the delivery, or ``flush``, to learn what became of it."""
         delivery = self.buffer.send(event)
-        if not self.session.pumping:  # else on_error or a signal handler calls, within a pump
+        if not self.session.pumping:  # else: on_error or a signal handler called send in a pump
             self.pump()
         return delivery
 
