@@ -234,6 +234,7 @@ class PerCustomer:
         numbers: list[int] = []
         customers: list[str] = []
         total = 0
+        source: object = None
         source_of = self.source_of
         leader = self._first(self._long) if self._leader is None else None
         customer = self._first(self._free) if leader is None else leader
@@ -245,12 +246,11 @@ class PerCustomer:
                 if taken and total + cost > budget:
                     count = len(taken)  # the batch is full
                     break
-                if (
-                    source_of is not None
-                    and taken
-                    and source_of(delivery) is not source_of(taken[0])
-                ):
-                    break  # the rest of this customer's are in another log
+                if source_of is not None:
+                    mine_in = source_of(delivery)
+                    if taken and mine_in is not source:
+                        break  # the rest of this customer's are in another log
+                    source = mine_in
                 total += cost
                 taken.append(delivery)
                 numbers.append(number)
