@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from itertools import count
+from collections import defaultdict, deque
+from itertools import count, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from masivo.protocol import Place, Stored, StoreError, Window
@@ -39,6 +39,7 @@ READ: Final = 16
 _logger = logging.getLogger("masivo.relay")
 
 _INDEX: Final = 14  # the bits of an event's place in its entry
+_LAST: Final = (1 << _INDEX) - 1
 _SEQUENCE: Final = 40  # the bits of an id's second number
 
 
@@ -164,13 +165,17 @@ class Partition:
             end = len(rows) < entries
             entries *= 2
         given: list[Stored] = []
-        while ahead and len(given) < events and (not given or size >= len(ahead[0].event)):
-            size -= len(ahead[0].event)
-            given.append(ahead.popleft())
+        for stored in islice(ahead, events):
+            size -= len(stored.event)
+            if given and size < 0:
+                break
+            given.append(stored)
+        for _ in given:
+            ahead.popleft()
         end = end and not ahead
         if given:
-            entry, index = divmod(given[-1].position, 1 << _INDEX)
-            after = Place(entry, index)
+            position = given[-1].position
+            after = Place(position >> _INDEX, position & _LAST)
         elif after is None:
             after = Place(0, 0)
         self._given = after
@@ -198,26 +203,26 @@ class Partition:
 
     def remove(self, positions: Sequence[int]) -> None:
         """See StoredLog. Rejected events become dead letters in the same step."""
+        ended: defaultdict[int, set[int]] = defaultdict(set)
+        for position in positions:
+            ended[position >> _INDEX].add(position & _LAST)
         events = 0
         finished: list[str] = []
-        touched: dict[int, _Entry] = {}
-        for position in positions:
-            entry, index = divmod(position, 1 << _INDEX)
+        partial: list[str] = []
+        for entry, indexes in ended.items():
             known = self._entries.get(entry)
-            if known is None or index in known.done:
+            if known is None or indexes <= known.done:
                 continue
-            events += 1
-            known.done.add(index)
-            known.left -= 1
+            before = len(known.done)
+            known.done |= indexes
+            new = len(known.done) - before
+            events += new
+            known.left -= new
             if known.left:
-                touched[entry] = known
+                partial += [_name(entry), ",".join(map(str, sorted(known.done)))]
             else:
                 del self._entries[entry]
-                touched.pop(entry, None)
                 finished.append(_name(entry))
-        partial: list[str] = []
-        for entry, known in touched.items():
-            partial += [_name(entry), ",".join(map(str, sorted(known.done)))]
         letters, self._letters = self._letters, []
         if events or letters:
             attempt = str(next(self._attempts))
