@@ -472,7 +472,7 @@ def _say_how_to_resume(job: _Job, lines: Lines, undone: int, *, sent: bool, prob
         return
     if undone and sent and not probed:
         terminal.note(
-            f"Without an outcome: {terminal.count(undone, 'event')}. These will be sent again; "
-            "what has reached the API may then count twice."
+            f"Without an outcome: {terminal.count(undone, 'event')}. --resume sends these "
+            "again; what has reached the API may then count twice."
         )
     terminal.note(f"To resume: {job.resume_command()}")

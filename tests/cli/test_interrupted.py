@@ -164,7 +164,7 @@ def test_ctrl_c_twice_does_not_wait(shell: Shell) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=8)  # less than the grace of one Ctrl-C
     assert process.returncode == 130
-    assert re.search(rb"Without an outcome: \d+ events?\. These will be sent again", err)
+    assert re.search(rb"Without an outcome: \d+ events?\. --resume sends these again", err)
     state = json.loads((shell.folder / "f.jsonl.masivo-import").read_bytes())
     assert (state["lines"], state["delivered"]) == (0, 0)
 

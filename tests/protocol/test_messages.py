@@ -354,7 +354,7 @@ def test_no_response_has_its_message() -> None:
     driver.break_off("cut off", status=200)
     assert error_of(two).message == (
         "cut off; the API had begun to respond with success, so the events may have been "
-        "accepted, and are not sent again"
+        "accepted, and the client does not send them again"
     )
 
 

@@ -109,7 +109,7 @@ class InFlight:
             cause, reason = error.__cause__, error.message
             error = MasivoNetworkError(
                 f"{reason}; the API had begun to respond with success, so the events may have "
-                "been accepted, and are not sent again",
+                "been accepted, and the client does not send them again",
                 status=result.status,
             )
             error.__cause__ = cause
