@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +22,8 @@ from masivo.relay.scripts import LEASE, Keys
 from .stores import batch, customer_orders, drained, event, make, numbered, running, until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from masivo.emulator import Emulator
     from masivo.protocol import Place, Window
 
@@ -186,11 +188,21 @@ def test_a_lease_whose_reply_was_lost_is_taken_again(redis_server: RedisServer) 
     asyncio.run(main())
 
 
-async def second(store: RedisStore) -> tuple[bytes, Partition]:
-    """The token of the first partition's lease, and another reader under it."""
-    await until(lambda: 0 in store._leases.held)
-    token = store._leases.held[0].token
-    return token, Partition(store._redis.blocking(), store._keys, 0, token, lambda: None)
+@asynccontextmanager
+async def undelivered(
+    server: RedisServer, emulator: Emulator, *sizes: int
+) -> AsyncGenerator[tuple[RedisStore, Partition]]:
+    """A store with one partition, which keeps batches of these sizes and cannot deliver them, and a
+    second reader under the partition's lease."""
+    emulator.fail(503, route="authorize", times=None)
+    async with running(server, emulator, partitions=1) as store:
+        first = 0
+        for size in sizes:
+            await store.keep(numbered(range(first, first + size)))
+            first += size
+        await until(lambda: 0 in store._leases.held)
+        token = store._leases.held[0].token
+        yield store, Partition(store._redis.blocking(), store._keys, 0, token, lambda: None)
 
 
 def read(window: Window) -> list[int]:
@@ -202,10 +214,7 @@ def test_who_comes_too_late_deletes_nothing(redis_server: RedisServer, emulator:
     """The script looks at the lease: events, dead letters and counts stay as they are."""
 
     async def main() -> None:
-        emulator.fail(503, route="authorize", times=None)
-        async with running(redis_server, emulator, partitions=1) as store:
-            await store.keep(numbered(range(10)))
-            token, late = await second(store)
+        async with undelivered(redis_server, emulator, 10) as (store, late):
             window = late.read(None, 100, 1 << 20)
             assert len(window.events) == 10
             redis_server.call("SET", "{masivo}:lease:0", "somebody's")
@@ -214,7 +223,7 @@ def test_who_comes_too_late_deletes_nothing(redis_server: RedisServer, emulator:
             assert not late.writable
             assert redis_server.call("XLEN", "{masivo}:stream:0") == 1
             assert (await store.backlog()).waiting == 10
-            redis_server.call("SET", "{masivo}:lease:0", token, "PX", 600)
+            redis_server.call("SET", "{masivo}:lease:0", late._token, "PX", 600)
 
     asyncio.run(main())
 
@@ -225,10 +234,7 @@ def test_a_removal_whose_reply_was_lost_counts_once(
     """It is written again under its number, and changes nothing more."""
 
     async def main() -> None:
-        emulator.fail(503, route="authorize", times=None)
-        async with running(redis_server, emulator, partitions=1) as store:
-            await store.keep(numbered(range(10)))
-            _, partition = await second(store)
+        async with undelivered(redis_server, emulator, 10) as (store, partition):
             window = partition.read(None, 100, 1 << 20)
             kept = [each.position for each in window.events]
             partition.remove(kept[:3])
@@ -246,10 +252,7 @@ def test_a_dead_letter_has_a_status_where_the_api_has_given_one(
     """An event that became too old while it waited was rejected without a response."""
 
     async def main() -> None:
-        emulator.fail(503, route="authorize", times=None)
-        async with running(redis_server, emulator, partitions=1) as store:
-            await store.keep(numbered(range(2)))
-            _, partition = await second(store)
+        async with undelivered(redis_server, emulator, 2) as (_, partition):
             window = partition.read(None, 100, 1 << 20)
             for stored, status in zip(window.events, (None, 422), strict=True):
                 partition.reject([RejectedEvent(b"{" + stored.event, "why", status, 1.0)])
@@ -266,11 +269,7 @@ def test_a_log_can_be_read_in_pieces_and_again(
     """A window ends in the middle of an entry, and one that was lost on its way is read again."""
 
     async def main() -> None:
-        emulator.fail(503, route="authorize", times=None)
-        async with running(redis_server, emulator, partitions=1) as store:
-            for first in range(0, 500, 50):
-                await store.keep(numbered(range(first, first + 50)))
-            _, partition = await second(store)
+        async with undelivered(redis_server, emulator, *[50] * 10) as (_, partition):
             after: Place | None = None
             seen: list[int] = []
             windows = 0
@@ -297,11 +296,7 @@ def test_what_has_ended_is_not_read_again(redis_server: RedisServer, emulator: E
     what was read ahead come twice."""
 
     async def main() -> None:
-        emulator.fail(503, route="authorize", times=None)
-        async with running(redis_server, emulator, partitions=1) as store:
-            for first in (0, 10, 20):
-                await store.keep(numbered(range(first, first + 10)))
-            _, partition = await second(store)
+        async with undelivered(redis_server, emulator, 10, 10, 10) as (_, partition):
             first_window = partition.read(None, 4, 1 << 20)
             positions = [each.position for each in first_window.events]
             partition.read(first_window.after, 21, 1 << 20)
@@ -324,11 +319,7 @@ def test_nothing_is_read_again_before_its_removals_are_written(
     """Redis still has what has ended: to read that again would be to send it twice."""
 
     async def main() -> None:
-        emulator.fail(503, route="authorize", times=None)
-        async with running(redis_server, emulator, partitions=1) as store:
-            for first in (0, 10, 20):
-                await store.keep(numbered(range(first, first + 10)))
-            _, partition = await second(store)
+        async with undelivered(redis_server, emulator, 10, 10, 10) as (_, partition):
             window = partition.read(None, 15, 1 << 20)
             redis_server.call("RENAME", "{masivo}:counts", "{masivo}:aside")
             redis_server.call("SET", "{masivo}:counts", "somebody's")

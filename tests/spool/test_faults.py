@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from .programs import run
 from .reading import bodies, empty, everything, files, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from masivo.spool import Spool
@@ -180,18 +181,33 @@ def half(write: Callable[..., int]) -> Callable[..., int]:
     return write_half
 
 
+def nothing(_write: Callable[..., int]) -> Callable[..., int]:
+    """A write of which the system takes nothing."""
+
+    def fail(_fd: int, _data: bytes, *_at: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return fail
+
+
+@contextmanager
+def failing(fault: Callable[[Callable[..., int]], Callable[..., int]]) -> Generator[None]:
+    """Have every write fail: ``half`` of it, or ``nothing``, is written."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("pwrite", "write"):
+            patch.setattr(os, name, fault(getattr(os, name)))
+        yield
+
+
 def test_a_record_that_was_refused_half_written_is_no_damage(
-    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+    folder: Path, make: Callable[..., Spool]
 ) -> None:
     """Wherever it lies: its call has failed."""
     spool = make()
     for n in range(6):
         spool.append(b"whole-%d" % n, 1.0, True)
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "pwrite", half(os.pwrite))
-            patch.setattr(os, "write", half(os.write))
-            with pytest.raises(StoreError, match="No space left on device"):
-                spool.append(b"torn-%d" % n, 1.0, True)
+        with failing(half), pytest.raises(StoreError, match="No space left on device"):
+            spool.append(b"torn-%d" % n, 1.0, True)
     assert spool.own is not None
     window = everything(spool.own)
     assert [each.event for each in window.events] == [b"whole-%d" % n for n in range(6)]
@@ -207,11 +223,8 @@ def test_a_torn_record_that_is_read_later_is_no_damage(
     """Where the process had no descriptor left when its segment was closed."""
     spool = make()
     spool.append(b"whole", 1.0, True)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", half(os.pwrite))
-        patch.setattr(os, "write", half(os.write))
-        with pytest.raises(StoreError, match="No space left on device"):
-            spool.append(b"torn", 1.0, True)
+    with failing(half), pytest.raises(StoreError, match="No space left on device"):
+        spool.append(b"torn", 1.0, True)
     spool.append(b"after", 1.0, True)
 
     def starved(_disk: Folder, _name: str, _offset: int, _size: int) -> bytes:
@@ -228,30 +241,17 @@ def test_a_torn_record_that_is_read_later_is_no_damage(
     assert not files(folder, "bad")
 
 
-def nothing(_write: Callable[..., int]) -> Callable[..., int]:
-    """A write of which the system takes nothing."""
-
-    def fail(_fd: int, _data: bytes, *_at: int) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    return fail
-
-
 @pytest.mark.parametrize("fault", [half, nothing])
 def test_damage_after_a_write_that_failed_is_damage(
     folder: Path,
     make: Callable[..., Spool],
-    monkeypatch: pytest.MonkeyPatch,
     fault: Callable[[Callable[..., int]], Callable[..., int]],
 ) -> None:
     """It is counted and kept: only the part that the failed call wrote is no damage."""
     spool = make()
     spool.append(b"before", 1.0, True)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", fault(os.pwrite))
-        patch.setattr(os, "write", fault(os.write))
-        with pytest.raises(StoreError, match="No space left on device"):
-            spool.append(b"failed", 1.0, True)
+    with failing(fault), pytest.raises(StoreError, match="No space left on device"):
+        spool.append(b"failed", 1.0, True)
     spool.tend()
     for n in range(3):
         spool.append(b"after-%d" % n, 1.0, True)
@@ -264,16 +264,12 @@ def test_damage_after_a_write_that_failed_is_damage(
     assert len(files(folder, "bad")) == 1
 
 
-def test_notes_that_were_refused_half_written_are_not_there(
-    make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_notes_that_were_refused_half_written_are_not_there(make: Callable[..., Spool]) -> None:
     """Those after them are whole; a removal is written later."""
     spool = make()
     positions = [spool.append(b"%d" % n, 1.0, True) for n in range(6)]
     assert spool.own is not None
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", half(os.pwrite))
-        patch.setattr(os, "write", half(os.write))
+    with failing(half):
         with pytest.raises(StoreError, match="cannot be written: No space left on device"):
             spool.own.note(Note(positions[:3], "half", b""))
         spool.own.remove(positions[:2])

@@ -172,6 +172,18 @@ def test_a_directory_that_is_not_there(folder: Path) -> None:
     assert listing(folder) == []
 
 
+def fail_to_read(ending: str, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have reads of files whose names end so fail with this number of an error."""
+    read = Folder.read
+
+    def look(disk: Folder, name: str, offset: int, size: int) -> bytes:
+        if name.endswith(ending):
+            raise OSError(number, os.strerror(number), name)
+        return read(disk, name, offset, size)
+
+    monkeypatch.setattr(Folder, "read", look)
+
+
 def test_a_file_that_cannot_be_read(
     folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,18 +191,10 @@ def test_a_file_that_cannot_be_read(
     spool = make()
     spool.append(b"x", 1.0, True)
     spool.release()
-    read = Folder.read
-    denied = ".log"
-
-    def look(disk: Folder, name: str, offset: int, size: int) -> bytes:
-        if name.endswith(denied):
-            raise PermissionError(13, "Permission denied", name)
-        return read(disk, name, offset, size)
-
-    monkeypatch.setattr(Folder, "read", look)
+    fail_to_read(".log", errno.EACCES, monkeypatch)
     (log,) = Survey(str(folder)).logs()
     assert (log.events, log.damaged) == (0, 1)
-    denied = ".lock"
+    fail_to_read(".lock", errno.EACCES, monkeypatch)
     with pytest.raises(PermissionError):
         list(Survey(str(folder)).logs())
 
@@ -202,14 +206,7 @@ def test_a_process_that_cannot_read_now(
     spool = make()
     spool.append(b"x", 1.0, True)
     spool.release()
-    read = Folder.read
-
-    def look(disk: Folder, name: str, offset: int, size: int) -> bytes:
-        if name.endswith(".log"):
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return read(disk, name, offset, size)
-
-    monkeypatch.setattr(Folder, "read", look)
+    fail_to_read(".log", errno.EMFILE, monkeypatch)
     survey = Survey(str(folder))
     for seen in (survey.logs, survey.events):
         with pytest.raises(OSError, match="Too many open files"):
