@@ -30,6 +30,7 @@ On disk, in the directory (mode 0700, files 0600); NAME is a log's::
 The files of the package:
 
 - ``records``: the bytes of a record, and reading past damage
+- ``bodies``: the events, the note or the removal in a record
 - ``ranges``: sets of positions
 - ``disk``: every operation on files that the others use; a simulator can replace it
 - ``process``: the number of this process

@@ -17,24 +17,11 @@ from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from masivo.protocol import Note, Noted, Place, Stored, StoreError, Window
 
-from .ranges import Ranges, positions_of, runs_of
-from .records import (
-    CERTAIN,
-    GROUP_CERTAIN,
-    GROUP_UNCERTAIN,
-    NOTE,
-    REMOVAL,
-    UNCERTAIN,
-    Bad,
-    Record,
-    encode,
-    scan,
-    skim,
-)
+from .bodies import events_in, note_or_removal_in, packed_note, packed_removal
+from .ranges import Ranges
+from .records import NOTE, REMOVAL, Bad, Record, encode, scan, skim
 from .tail import LostError
 
 if TYPE_CHECKING:
@@ -42,7 +29,7 @@ if TYPE_CHECKING:
 
     from .disk import Disk, DiskLock, DiskTail
 
-__all__ = ["LOCK", "Log", "Segment", "first_segment", "lock_of", "packed_group"]
+__all__ = ["LOCK", "Log", "Segment", "first_segment", "lock_of"]
 
 LOCK: Final = ".lock"
 """The ending of a log's lock file."""
@@ -55,11 +42,6 @@ _REST: Final = 5e-5
 gives up the interpreter's lock, but takes it again before a waiting thread has woken up."""
 
 _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
-
-_pack: Final = msgspec.msgpack.encode
-_unpack_note: Final = msgspec.msgpack.Decoder(tuple[list[int], str, bytes]).decode
-_unpack_removal: Final = msgspec.msgpack.Decoder(list[int]).decode
-_unpack_group: Final = msgspec.msgpack.Decoder(tuple[list[int], list[bytes]]).decode
 
 
 class Segment:
@@ -173,21 +155,16 @@ class Log:
             if isinstance(record, Bad):
                 self._keep_bad(record.body)
                 continue
-            try:
-                if record.kind == NOTE:
-                    runs, key, stamps = _unpack_note(record.body)
-                    positions = positions_of(runs)
-                    ranges = Ranges.of(positions)
-                    self._supersede(ranges)
-                    self._open.append((Note(positions, key, stamps), ranges))
-                elif record.kind == REMOVAL:
-                    ranges = Ranges(_unpack_removal(record.body))
-                    self._supersede(ranges)
-                    self._removed.update(ranges)
-                else:
-                    self._keep_newer(record)
-            except (msgspec.MsgspecError, ValueError):
+            found = note_or_removal_in(record)
+            if found is None:
                 self._keep_newer(record)
+            elif isinstance(found, Note):
+                ranges = Ranges.of(found.positions)
+                self._supersede(ranges)
+                self._open.append((found, ranges))
+            else:
+                self._supersede(found)
+                self._removed.update(found)
 
     def _supersede(self, ranges: Ranges) -> None:
         """Forget the notes of these events: they were noted again or removed."""
@@ -264,7 +241,7 @@ class Log:
                         self._keep_bad(record.body, goes_on=record.start == segment.bad)
                         segment.read = segment.bad = record.end
                     continue
-                found = _stored(record)
+                found = events_in(record)
                 if record.start >= segment.read:
                     segment.read = record.end
                     if not found:
@@ -324,9 +301,8 @@ class Log:
         """See StoredLog."""
         if not self._is_mine:
             return
-        body = _pack((runs_of(note.positions), note.key, note.stamps))
         try:
-            self._write(encode(NOTE, 0, 0.0, body))
+            self._write(encode(NOTE, 0, 0.0, packed_note(note)))
         except OSError as error:
             raise StoreError(f"the spool cannot be written: {error.strerror or error}") from None
 
@@ -347,7 +323,7 @@ class Log:
     def _write_removals(self) -> None:
         if self._unwritten:
             try:
-                self._write(encode(REMOVAL, 0, 0.0, _pack(self._unwritten.flat())))
+                self._write(encode(REMOVAL, 0, 0.0, packed_removal(self._unwritten)))
             except OSError:
                 return  # later
             self._unwritten = Ranges()
@@ -491,23 +467,3 @@ class Log:
         self._tail = None
         if lock is not None:
             lock.release()
-
-
-def packed_group(positions: Sequence[int], events: Sequence[bytes]) -> bytes:
-    """The body of a record of events that are stored together."""
-    return _pack((runs_of(positions), events))
-
-
-def _stored(record: Record) -> list[Stored]:
-    """The events of a record; none if it is of another kind."""
-    kind, at = record.kind, record.at
-    if kind in (CERTAIN, UNCERTAIN):
-        return [Stored(record.position, record.body, at, kind == CERTAIN)]
-    if kind not in (GROUP_CERTAIN, GROUP_UNCERTAIN):
-        return []
-    try:
-        runs, events = _unpack_group(record.body)
-        pairs = zip(positions_of(runs), events, strict=True)
-        return [Stored(position, event, at, kind == GROUP_CERTAIN) for position, event in pairs]
-    except (msgspec.MsgspecError, ValueError):
-        return []

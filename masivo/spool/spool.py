@@ -21,8 +21,9 @@ import msgspec
 
 from masivo.protocol import StoreError
 
+from .bodies import packed_group
 from .disk import Folder
-from .log import LOCK, Log, first_segment, lock_of, packed_group
+from .log import LOCK, Log, first_segment, lock_of
 from .records import CERTAIN, GROUP_CERTAIN, GROUP_UNCERTAIN, LONGEST, UNCERTAIN, encode
 from .rejected import BAD, RejectedFiles, kept_file
 from .tail import LostError

@@ -11,7 +11,7 @@ import pytest
 
 from masivo.protocol import Note
 from masivo.spool import Spool, records
-from masivo.spool.log import packed_group
+from masivo.spool.bodies import packed_group
 
 from .reading import empty, everything, files
 

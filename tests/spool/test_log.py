@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from masivo.protocol import Note, Place, StoreError
-from masivo.spool.log import packed_group
+from masivo.spool.bodies import packed_group
 from masivo.spool.records import GROUP_CERTAIN, encode
 
 from .conftest import KEY, URL
