@@ -60,10 +60,10 @@ class Outbox(InFlight):
         self.origin: Origin
         """The client, as its deliveries know it, where there is a store."""
         self.released: bool = False
-        self._silent_to_the_end = False
         """True once it accepts and sends no more events."""
         self.detached: bool = False
         """True once the engine has detached it."""
+        self._silent_to_the_end = False
 
         self._queued = 0
         self._queued_bytes = 0
