@@ -162,7 +162,8 @@ def import_file(
     """Send the events of FILE: JSON Lines or CSV, gzip or not; - is standard input.
 
     Rejected events are written, with the reason, to a file that you can correct and import.
-    Ctrl-C loses nothing: --resume continues.
+    Ctrl-C loses nothing: --resume continues. (What was read from standard input and not
+    delivered goes to the file of rejected events.)
 
     \b
     masivo import events.jsonl --dry-run
