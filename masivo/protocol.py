@@ -9,8 +9,9 @@ to hand outcomes to waiters. How to call it:
    settings. Clients share a token by sharing an engine.
 2. Feed inputs: ``buffer.send(event)``, ``buffer.flush()``, ``buffer.drain()``, ``buffer.token()``,
    ``buffer.close(timeout)``, ``buffer.destroy()``, ``buffer.cancel(ticket)`` (for a flush or a
-   drain that was given up); ``engine.hand_back(id, result)``. These calls never wait, and may come
-   from anywhere, a signal handler or a finalizer included. ``send`` calls ``wake`` when a poll is
+   drain that was given up); ``engine.hand_back(id, result)``. These calls may come from
+   anywhere, a signal handler or a finalizer included. They never wait, except that ``send``
+   writes the event to the client's store, if it has one. ``send`` calls ``wake`` when a poll is
    needed; after any other input, poll.
 3. Call ``Engine.poll``, never twice at the same time. It returns an ``Output``: all that is due,
    and nothing twice.

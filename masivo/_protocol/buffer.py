@@ -227,7 +227,8 @@ class Buffer(Origin):
         ``on_error`` and ``on_activity``.
 
         Args:
-            to_the_end: True to log no line, either, that counts what the release leaves in a store.
+            to_the_end: True: at the release, do not log the number of events that stay in a store,
+                either.
         """
         self.outbox.silence(to_the_end=to_the_end)
 
@@ -324,8 +325,8 @@ class Buffer(Origin):
             self._store.forked()
 
     def server_time(self) -> tuple[float, bool]:
-        """The server's time in seconds since the epoch, to be told to others, and True if it was
-        learned from a 2xx, False if it is the wall clock's."""
+        """The server's time in seconds since the epoch, for a driver that passes it on, as a relay
+        does; and whether it was learned from a 2xx (True) or is the wall clock's (False)."""
         now, clock = self._clock(), self._confirmed_clock
         return now + clock.offset(now), clock.is_known
 

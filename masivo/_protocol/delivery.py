@@ -104,8 +104,8 @@ class Claim:
     """Holds a failure while ``on_error`` is called for it. If ``on_error`` returns, the failure is
     claimed.
 
-    Until ``end``, the failure is not reported. After that this object refers to nothing: the
-    traceback of an error in ``on_error`` may keep it alive, but not the failure.
+    Until ``end``, the failure is not reported. After that this object no longer refers to the
+    failure: the traceback of an error in ``on_error`` may keep this object alive, and nothing else.
     """
 
     __slots__ = ("_delivery", "_failed")

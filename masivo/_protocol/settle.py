@@ -109,8 +109,9 @@ def settle(
         logger: gets its activity and warnings, and the exceptions of ``on_activity`` and
             ``on_error``.
         waiters: the waiters to wake: always the same object for an engine.
-        start: runs the function that it is given, which calls the application's code and so may
-            block; that function may call ``start`` in turn. By default it runs here, at once.
+        start: is called with a function, which it runs, here or in another thread. The function
+            calls the application's code: it may block, and may itself call ``start`` with another
+            function. By default it runs here, at once.
     """
     waiters = Waiters() if waiters is None else waiters
     wakers = waiters.take(output)

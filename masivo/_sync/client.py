@@ -142,8 +142,8 @@ class Client(ClientBase[HttpClient]):
         Meanwhile batches are sent at once: they do not wait for ``batch_size``, ``idle_timeout`` or
         ``max_wait``.
 
-        For a producer that should wait instead of getting a MasivoQueueFullError (with a spool: one
-        that is not ``spooled``).
+        For a producer that should wait instead of getting a MasivoQueueFullError. (With a spool, an
+        event for which memory has no room still gets one, whose ``spooled`` is True.)
 
         Args:
             timeout: seconds; None for as long as it takes.

@@ -103,10 +103,10 @@ class RejectedEvent(msgspec.Struct, frozen=True):
 
 
 class StoredLog(Protocol):
-    """One log: a client's own, or one that it has adopted. Used in steps of work.
+    """One log: a client's own, or one that it has adopted.
 
-    If the store is ``quick``, ``note`` and ``remove`` are called in polls, too, while no work is
-    out.
+    Its methods are called in ``Engine.do_work``. If the store is ``quick``, ``note`` and ``remove``
+    are called in polls, too, while no work is out.
 
     If the log cannot be read at the moment, ``noted``, ``read`` and ``left`` may raise a
     StoreError, and are called again later. If it cannot be written, only ``note`` raises one.
@@ -124,8 +124,9 @@ class StoredLog(Protocol):
         ...
 
     def noted(self) -> list[Noted]:
-        """Return the batches that earlier owners of the log noted, unless an event of them was
-        removed or noted again. To be called first; ``read`` returns their events, too."""
+        """Return the batches that earlier owners of the log noted, except those of which an event
+        was removed or noted again. To be called before ``read``, which returns their events,
+        too."""
         ...
 
     def read(self, after: Place | None, events: int, size: int) -> Window:
