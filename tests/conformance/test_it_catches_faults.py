@@ -226,6 +226,14 @@ def lost_status(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def denied_sending(patch: pytest.MonkeyPatch) -> None:
+    """A request whose connection broke is said not to have been sent."""
+    change_results(
+        patch,
+        lambda result: replace(result, sent=False) if isinstance(result, Failure) else result,
+    )
+
+
 def unbounded_body(patch: pytest.MonkeyPatch) -> None:
     """Answers are read to their end, however long they are."""
     for bound in ("MAX_BODY", "MAX_RESPONSE"):
@@ -460,6 +468,12 @@ CASES: Final = (
     Case(lost_headers, "asyncio", "retry_after_in_seconds", "batches: expected"),
     Case(lost_headers, "threads", "events_are_stamped_by_the_servers_clock", "issued_at: expected"),
     Case(lost_status, "trio", "broken_success_is_not_retried", "event 0 does not end"),
+    Case(
+        denied_sending,
+        "threads",
+        "lost_response_is_retried",
+        "request 2 reached the server, and its Failure says that it was not sent",
+    ),
     Case(unbounded_body, "asyncio", "broken_success_is_not_retried", "event 1 did not fail"),
     Case(forgotten_waiters, "threads", "flush_sends_what_is_buffered", "flush does not end"),
     Case(

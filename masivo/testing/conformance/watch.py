@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from masivo.protocol import Buffer, Engine, RequestAbandoned, StoreWork, Ticket
+from masivo.protocol import Buffer, Engine, Failure, RequestAbandoned, StoreWork, Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -286,6 +286,11 @@ class Watch:
                 self.fault(f"an unknown request was handed back: {request_id}")
             else:
                 asked.returned = True
+                if isinstance(result, Failure) and not result.sent and asked.arrived:
+                    self.fault(
+                        f"request {asked.serial} reached the server, and its Failure says that it "
+                        "was not sent"
+                    )
             watched.seen.add(request_id)
             self.clock.changed.notify_all()
 
