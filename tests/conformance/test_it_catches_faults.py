@@ -19,6 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 import masivo._async.session as loop_session
+import masivo._sync.client as thread_client
 import masivo._sync.session as thread_session
 from masivo import AsyncClient, Client, FlushResult, MasivoError
 from masivo._async.on_asyncio import AsyncioSession
@@ -331,6 +332,15 @@ def ignored_timeout(patch: pytest.MonkeyPatch) -> None:
     change_requests(patch, lambda request: replace(request, timeout=1000.0))
 
 
+def unchecked_timeout(patch: pytest.MonkeyPatch) -> None:
+    """A call takes any number as its timeout."""
+
+    def unchecked(timeout: float | None) -> float | None:
+        return timeout
+
+    patch.setattr(thread_client, "wait_limit", unchecked)
+
+
 def dropped_storage_work(patch: pytest.MonkeyPatch) -> None:
     """Work on a store is forgotten."""
 
@@ -521,6 +531,7 @@ CASES: Final = (
     Case(hasty_flush, "threads", "flush_waits_for_what_is_in_flight", "flush did not wait"),
     Case(endless_close, "asyncio", "close_ends_at_its_deadline", "event 1 does not end"),
     Case(ignored_timeout, "trio", "request_is_bounded_by_its_timeout", "outlasts its timeout"),
+    Case(unchecked_timeout, "threads", "timeout_of_a_call_is_checked", "flush did not raise"),
     Case(
         dropped_storage_work,
         "asyncio",

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from masivo import FlushResult, MasivoClosedError, MasivoError, MasivoNetworkError
+from masivo import (
+    FlushResult,
+    MasivoClosedError,
+    MasivoConfigError,
+    MasivoError,
+    MasivoNetworkError,
+)
 from masivo.emulator import Fault
 from masivo.testing.conformance.client import event
 from masivo.testing.conformance.scenario import scenario
@@ -28,6 +34,16 @@ def outcome_wakes_its_waiters(run: Run) -> None:
     errors = [wait.raises(MasivoError) for wait in [*waits, first.wait()]]
     run.equal([error.status for error in errors], [403, 403, 403], "statuses")
     run.equal(len({id(error) for error in errors}), 3, "errors")
+
+
+@scenario("checked-settings")
+def timeout_of_a_call_is_checked(run: Run) -> None:
+    """A call with a ``timeout`` below 0 raises a MasivoConfigError, and changes nothing."""
+    client = run.client(batch_size=1)
+    run.delivered(client.send_numbers(1))
+    for call in (client.flush, client.drain, client.get_token, client.close):
+        call(-1).raises(MasivoConfigError)
+    run.delivered(client.send_numbers(2))
 
 
 @scenario("awaited-outcomes")

@@ -26,6 +26,7 @@ from masivo.protocol import (
     Waiters,
     configure,
     settle,
+    wait_limit,
 )
 from masivo.testing.conformance.adapter import LIMIT, Adapter, ClientHandle, ClientSettings
 
@@ -80,16 +81,17 @@ class _Handle(ClientHandle):
 
     def close(self, timeout: float | None = 10.0) -> Future[None]:
         # The engine itself ends it in time.
-        return self._begin(lambda: self._buffer.close(timeout), None)
+        return self._begin(lambda: self._buffer.close(wait_limit(timeout)), None)
 
     def _begin(self, call: Callable[[], Any], timeout: float | None) -> Future[Any]:
         try:
+            limit = wait_limit(timeout)
             ticket: Ticket = call()
         except Exception as error:  # noqa: BLE001 (it is the caller's)
             failed: Future[Any] = Future()
             failed.set_exception(error)
             return failed
-        return self._adapter.wait(ticket, timeout, lambda: self._buffer.cancel(ticket))
+        return self._adapter.wait(ticket, limit, lambda: self._buffer.cancel(ticket))
 
     def destroy(self) -> None:
         self._buffer.destroy()
