@@ -14,7 +14,7 @@ from .buffer import Buffer
 from .calls import Calls
 from .clients import Clients
 from .delivery import CloseTicket, Delivery, DeliveryType
-from .errors import MasivoClosedError
+from .errors import MasivoClosedError, MasivoConfigError
 from .output import Output
 from .reporting.activity import Idle, TimerFired
 from .reporting.losses import not_sent
@@ -102,10 +102,17 @@ class Engine:
 
         Raises:
             ValueError: the settings are of another account.
+            MasivoConfigError: the settings have a ``spool``, and there is no store.
         """
         context = self._context
         if settings.account != context.account:
             raise ValueError("these settings are of another account than the engine's")
+        if settings.spool is not None and settings.enabled and store is None:
+            raise MasivoConfigError(
+                "spool (or MASIVO_SPOOL) is set, but this driver keeps no events on disk: it gave "
+                "Engine.attach no store. Leave the setting out, or use a driver that makes a "
+                "masivo.spool.Spool"
+            )
         gate = Gate(settings)
         outbox: Outbox
         if store is None or not settings.enabled:

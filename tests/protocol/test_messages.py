@@ -437,6 +437,16 @@ def test_misuse_by_a_driver_has_its_message() -> None:
     )
 
 
+def test_a_spool_without_a_store_is_refused() -> None:
+    """A driver that keeps nothing on disk cannot be used with a spool, unless it is disabled."""
+    assert message_of(MasivoConfigError, lambda: Driver(spool="var/masivo")) == (
+        "spool (or MASIVO_SPOOL) is set, but this driver keeps no events on disk: it gave "
+        "Engine.attach no store. Leave the setting out, or use a driver that makes a "
+        "masivo.spool.Spool"
+    )
+    Driver(spool="var/masivo", enabled=False)
+
+
 def test_what_must_not_be_copied_says_so() -> None:
     """Deliveries, secrets and requests."""
     driver = Driver()
