@@ -17,12 +17,13 @@ to hand outcomes to waiters. How to call it:
    and nothing twice.
 4. Start the output's ``requests``. Hand back one result for each: a ``Response``, whatever its
    status, or a ``Failure``, whatever your HTTP library raises. If an exception slips past, an event
-   hangs. Send the headers as they are; never follow a redirect; read at most ``MAX_BODY`` bytes
-   (``read_body`` takes gzip off); bound each request by ``request.timeout``, from connecting to the
-   last byte. If a response breaks off after its headers, give its status to the Failure: after a
-   2xx the batch is not sent again. Call ``Engine.do_work`` with each item of the output's
-   ``storage``, on a thread that may block; it hands the result back. There is no such work unless
-   you give a ``store`` to ``Engine.attach``, such as ``masivo.spool.Spool``.
+   hangs. Send the headers as they are, with ``Host`` and ``Content-Length``; never follow a
+   redirect; read at most ``MAX_BODY`` bytes (``read_body`` takes gzip off); bound each request by
+   ``request.timeout``, from connecting to the last byte. If a response breaks off after its
+   headers, give its status to the Failure: after a 2xx the batch is not sent again. Call
+   ``Engine.do_work`` with each item of the output's ``storage``, on a thread that may block; it
+   hands the result back. There is no such work unless you give a ``store`` to ``Engine.attach``,
+   such as ``masivo.spool.Spool``.
 5. Call ``settle`` with each output, in order and outside every lock: it wakes your ``Waiters``,
    logs, calls ``on_activity`` and ``on_error``, and last gives each CloseTicket its outcome. A call
    from inside ``on_activity`` or ``on_error`` that would wait for your driver must raise a

@@ -38,7 +38,8 @@ class Waiters:
         """The log lines to be written."""
 
     def add(self, awaited: Awaited[object], waker: Callable[[], object]) -> None:
-        """Call ``waker``, once, when ``awaited`` has its outcome."""
+        """Call ``waker``, once, when ``awaited`` has its outcome: inside ``settle``, so it must not
+        raise an exception."""
         if not isinstance(awaited, Delivery):
             self._of_tickets.setdefault(awaited, []).append(waker)
             return
