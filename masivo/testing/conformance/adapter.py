@@ -1,20 +1,5 @@
 """The connection of a driver to the suite: an ``Adapter``, which makes clients, and a
-``ClientHandle`` for each client.
-
-How to connect yours:
-
-1. Subclass ``Adapter``. Enter and leave your world (for example an event loop in its own thread) in
-   ``start`` and ``stop``. Give every engine ``self.clock.monotonic`` as its clock, and
-   ``self.clock.time`` as its wall clock.
-2. Make clients in ``make``. The suite calls them from one thread, which is not your loop's.
-3. In ``advanced``, make everything that waits for a time check the clock again. The clock moves in
-   jumps, never past a time at which an engine wants to be polled.
-4. Declare the capabilities that your driver lacks: ``parallel``, ``background``, ``storage``.
-   Without ``background``, implement ``pump``.
-
-Requests go over real sockets, to an emulator whose clock is the same. The ``timeout`` of a request
-may count real or virtual seconds, whichever your world uses.
-"""
+``ClientHandle`` for each client."""
 
 from __future__ import annotations
 
@@ -149,6 +134,20 @@ class ClientHandle(ABC):
 
 class Adapter(ABC):
     """A driver under test, and the world that it runs in: one object for each scenario.
+
+    How to connect yours:
+
+    1. Subclass ``Adapter``. Enter and leave your world (for example an event loop in its own
+       thread) in ``start`` and ``stop``. Give every engine ``self.clock.monotonic`` as its clock,
+       and ``self.clock.time`` as its wall clock.
+    2. Make clients in ``make``. The suite calls them from one thread, which is not your loop's.
+    3. In ``advanced``, make everything that waits for a time check the clock again. The clock moves
+       in jumps, never past a time at which an engine wants to be polled.
+    4. Declare the capabilities that your driver lacks: ``parallel``, ``background``, ``storage``.
+       Without ``background``, implement ``pump``.
+
+    Requests go over real sockets, to an emulator whose clock is the same. The ``timeout`` of a
+    request may count real or virtual seconds, whichever your world uses.
 
     Args:
         clock: the time of this scenario.
