@@ -38,7 +38,7 @@ def outcome_wakes_its_waiters(run: Run) -> None:
 
 @scenario("checked-settings")
 def timeout_of_a_call_is_checked(run: Run) -> None:
-    """A call with a ``timeout`` below 0 raises a MasivoConfigError, and changes nothing."""
+    """A call with a ``timeout`` below 0 raises a MasivoConfigError, and the client works on."""
     client = run.client(batch_size=1)
     run.delivered(client.send_numbers(1))
     for call in (client.flush, client.drain, client.get_token, client.close):
