@@ -21,6 +21,7 @@ from .errors import MasivoClosedError, MasivoConfigError, MasivoQueueFullError, 
 from .events.before_send import replaced
 from .events.encoding import encoder
 from .events.form import size
+from .reporting.losses import NOT_ACCEPTED
 from .storage.store import StoreError
 from .values import SendEventResult
 
@@ -373,7 +374,7 @@ class Buffer(Origin):
             )
         except StoreError as error:
             self._not_stored()
-            self._overflow(delivery, f"{error}: the event was not accepted")
+            self._overflow(delivery, f"{error}{NOT_ACCEPTED}")
             return False
         delivery.position = position
         if behind:
@@ -413,8 +414,8 @@ class Buffer(Origin):
         overflow = self._gate.overflow
         if overflow is None:  # concurrent callers may make one each
             why = why or (
-                f"{self._full()}: the event was not accepted. Call drain() before sending, to wait "
-                "for room, or raise the bound"
+                f"{self._full()}{NOT_ACCEPTED}. Call drain() before sending, to wait for room, or "
+                "raise the bound"
             )
             overflow = self._gate.overflow = self._context.failed(MasivoQueueFullError(why), 0)
             self._input(self.outbox.overflow)

@@ -20,22 +20,25 @@ from masivo._protocol.wire.statuses import RETRYABLE
 
 from .lines import count_of
 
-__all__ = ["Losses", "not_sent"]
+__all__ = ["NOT_ACCEPTED", "Losses", "not_sent"]
 
 INTERVAL: Final = 5.0
 """The least time between two warnings of one cause, in seconds."""
+
+NOT_ACCEPTED: Final = ": the event was not accepted"
+"""In the message of a ``MasivoQueueFullError``, after what was full."""
 
 _CAUSES: Final[dict[type[MasivoError], str]] = {
     MasivoServerKeyError: "a SERVER key was used where a CLIENT key belongs",
     MasivoAuthError: "authorization failed; check the API key and base_url",
     MasivoNetworkError: "no usable response from the API",
     MasivoConfigError: "there is no usable HTTP client; see http_client",
-    MasivoQueueFullError: "the buffer was full; raise max_queue, or call drain() before sending",
     MasivoClosedError: "the client was closed, or the program ended, before delivery",
     MasivoError: "not accepted by the API",
 }
 
-_Cause: TypeAlias = tuple[type[MasivoError], int | None, bool]
+_Cause: TypeAlias = tuple[type[MasivoError], int | None, bool, str]
+"""The class, the status, whether the spool keeps the event, and what was full."""
 
 
 class Losses:
@@ -53,7 +56,7 @@ class Losses:
         self, error: MasivoError, count: int, now: float, *, suppress: bool = False
     ) -> list[str]:
         """Count failures; return the lines to be logged at once (none, with ``suppress``)."""
-        cause = (type(error), error.status, error.spooled)
+        cause = (type(error), error.status, error.spooled, _what_was_full(error))
         if suppress or now < self._until.get(cause, now):
             self._until.setdefault(cause, now)
             self._suppressed[cause] = self._suppressed.get(cause, 0) + count
@@ -80,10 +83,10 @@ class Losses:
 
     @staticmethod
     def _line(cause: _Cause, count: int) -> str:
-        kind, status, spooled = cause
+        kind, status, spooled, full = cause
         fate = "was not" if count == 1 else "were not"
         http = "" if status is None else f", HTTP {status}"
-        why = _CAUSES.get(kind, _CAUSES[MasivoError])
+        why = full or _CAUSES.get(kind, _CAUSES[MasivoError])
         if spooled and kind is MasivoQueueFullError:
             why = "the buffer was full, or older events wait on disk"
         if spooled and kind is MasivoError:
@@ -97,9 +100,18 @@ class Losses:
         events, reason = f"{count_of(count)} {fate} delivered", f"{kind.__name__}{http}: {why}"
         if spooled:
             return f"{events} yet ({reason}); kept in the spool, to be sent later"
-        # An event that found the buffer full was never accepted: on_error is not called.
-        other = "" if kind is MasivoQueueFullError else ", or set on_error"
-        return f"{events} ({reason}). Check the Delivery that send_analytics_event returned{other}"
+        # An event that found no room was never accepted: on_error is not called.
+        other = "call drain() before sending" if kind is MasivoQueueFullError else "set on_error"
+        advice = f"Check the Delivery that send_analytics_event returned, or {other}"
+        return f"{events} ({reason}). {advice}"
+
+
+def _what_was_full(error: MasivoError) -> str:
+    """The buffer with its bounds, or the spool with its path, as the error says it; empty for
+    another error."""
+    if not isinstance(error, MasivoQueueFullError) or error.spooled:
+        return ""
+    return error.message.partition(NOT_ACCEPTED)[0]
 
 
 def not_sent(count: int, why: str) -> list[str]:

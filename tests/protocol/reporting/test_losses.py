@@ -101,10 +101,6 @@ def test_everything_suppressed_can_be_written_at_once() -> None:
         (MasivoAuthError, "authorization failed; check the API key and base_url"),
         (MasivoNetworkError, "no usable response from the API"),
         (MasivoConfigError, "there is no usable HTTP client; see http_client"),
-        (
-            MasivoQueueFullError,
-            "the buffer was full; raise max_queue, or call drain() before sending",
-        ),
         (MasivoClosedError, "the client was closed, or the program ended, before delivery"),
         (MasivoError, "not accepted by the API"),
         (MasivoValidationError, "not accepted by the API"),
@@ -112,15 +108,27 @@ def test_everything_suppressed_can_be_written_at_once() -> None:
 )
 def test_a_loss_is_logged_with_its_cause(kind: type[MasivoError], cause: str) -> None:
     """A warning names how many, the class, the status and the likely cause, and what to do."""
-    tail = "Check the Delivery that send_analytics_event returned"
-    if kind is not MasivoQueueFullError:  # such an event was not accepted, and on_error not called
-        tail += ", or set on_error"
+    tail = "Check the Delivery that send_analytics_event returned, or set on_error"
     assert Losses().note(kind("x", status=418), 1, 0.0) == [
         f"1 event was not delivered ({kind.__name__}, HTTP 418: {cause}). {tail}"
     ]
     assert Losses().note(kind("x"), 2, 0.0) == [
         f"2 events were not delivered ({kind.__name__}: {cause}). {tail}"
     ]
+
+
+def test_the_warning_of_an_event_without_room_says_what_was_full() -> None:
+    """The bounds of the buffer, which can be raised; on_error is not called for such an event."""
+    driver = Driver(max_queue=1)
+    for n in range(3):
+        driver.buffer.send(event(n))
+    driver.poll()
+    (line,) = driver.warnings
+    assert line == (
+        "2 events were not delivered (MasivoQueueFullError: the buffer is full (max_queue=1 "
+        "events, max_queue_bytes=67108864)). Check the Delivery that send_analytics_event "
+        "returned, or call drain() before sending"
+    )
 
 
 CHECK = "the API accepts no events now; check base_url and the API key"

@@ -119,6 +119,21 @@ def test_a_full_disk_refuses_the_event() -> None:
     assert sorted(n for each in recover(driver) for n in numbers(each)) == [1, 3]
 
 
+def test_the_warning_of_a_spool_without_room_says_what_is_wrong() -> None:
+    """The disk, or ``spool_max_bytes``: a larger buffer would not help."""
+    driver = SpoolDriver(most=1_000)
+    driver.disk.full = True
+    driver.send_numbers(1)
+    driver.poll()
+    driver.disk.full = False
+    driver.buffer.send(event(2, text="x" * 5_000))
+    driver.poll()
+    on_disk, bound = driver.warnings
+    assert "1 event was not delivered (MasivoQueueFullError: the spool in " in on_disk
+    assert " cannot be written: No space left on device). Check the Delivery" in on_disk
+    assert "(MasivoQueueFullError: the spool is full (spool_max_bytes=1000, in " in bound
+
+
 def test_drain_need_not_wait_for_a_store_from_which_events_were_removed() -> None:
     """That makes room, and no write has failed since."""
     driver = SpoolDriver()
