@@ -42,16 +42,19 @@ async def open_store(
         StoreUnreachableError: it does not respond.
     """
     try:
-        await _check_server(redis)
+        risk = await _check_server(redis)
         await _check_rights(redis, keys)
         digest = hashlib.sha256(upstream_key.reveal().encode()).hexdigest()
         agreed = {"partitions": str(partitions), "base_url": base_url, "key": digest}
         await _agree(redis, keys, agreed, replaced_key=replaced_key)
-        return await _secret(redis, keys)
+        secret = await _secret(redis, keys)
     except StoreRefusedError as error:
         raise RelayError(f"the store cannot be used: {error}") from None
     except StoreFullError as error:
         raise RelayError(f"{error}: a new fleet needs some; raise maxmemory") from None
+    if risk is not None:  # not before: a start that waits for Redis comes here again and again
+        _logger.warning("Redis at %s: %s", redis.place, risk)
+    return secret
 
 
 async def _check_rights(redis: Connections, keys: Keys) -> None:
@@ -65,7 +68,8 @@ async def _check_rights(redis: Connections, keys: Keys) -> None:
         )
 
 
-async def _check_server(redis: Connections) -> None:
+async def _check_server(redis: Connections) -> str | None:
+    """Check the version and the settings of Redis; return which events it may lose, if any."""
     info = await redis.call("INFO", "server")
     version = str(info.get("redis_version", "0"))
     if int(version.split(".")[0]) < OLDEST:
@@ -78,13 +82,11 @@ async def _check_server(redis: Connections) -> None:
         fsync = await _setting(redis, "appendfsync")
         append_only = await _setting(redis, "appendonly")
     except StoreRefusedError:
-        _logger.warning(
-            "CONFIG is forbidden at %s, so this could not be checked: maxmemory-policy must be "
+        return (
+            "CONFIG is forbidden, so this could not be checked: maxmemory-policy must be "
             "noeviction, else Redis may delete events; appendfsync should be always, else a crash "
-            "of Redis may lose some",
-            redis.place,
+            "of Redis may lose some"
         )
-        return
     if policy != "noeviction":
         raise RelayError(
             f"maxmemory-policy is {policy} at {redis.place}: Redis may delete events that were "
@@ -95,12 +97,10 @@ async def _check_server(redis: Connections) -> None:
     elif fsync != "always":
         loss = f"appendfsync is {fsync}, so a crash loses what is not yet written"
     else:
-        return
-    _logger.warning(
-        "Redis at %s: %s, though clients got a 200 for it. With appendonly yes and appendfsync "
-        "always nothing is lost",
-        redis.place,
-        loss,
+        return None
+    return (
+        f"{loss}, though clients got a 200 for it. With appendonly yes and appendfsync always "
+        "nothing is lost"
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 from masivo.relay.letters import dead_letters
 from masivo.relay.on_redis import RedisStore
 from masivo.relay.scripts import Keys
-from masivo.relay.store import RelayError
+from masivo.relay.store import RelayError, StoreUnreachableError
 
 from .redis_server import RedisServer
 from .relays import KEY, Running, batch, event, running, upstream, wait_for
@@ -89,6 +89,20 @@ def test_the_cost_of_a_crash_is_said(
     settings.call("CONFIG SET", name, value)
     started(make(settings, emulator))
     assert words in caplog.text
+
+
+def test_a_start_that_waits_does_not_repeat_the_cost_of_a_crash(
+    settings: RedisServer, emulator: Emulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is said once Redis can be used: a relay at a read-only replica tries every second."""
+    settings.call("CONFIG SET", "appendonly", "no")
+    settings.call("REPLICAOF", "127.0.0.1", "9")
+    try:
+        with pytest.raises(StoreUnreachableError, match="read only replica"):
+            started(make(settings, emulator))
+    finally:
+        settings.call("REPLICAOF", "NO", "ONE")
+    assert caplog.records == []
 
 
 def test_a_safe_redis_needs_no_word(
