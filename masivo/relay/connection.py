@@ -4,6 +4,7 @@ not respond, it refuses, or it is full."""
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -43,6 +44,8 @@ MOST: Final = 32
 
 _ERRORS: Final = (RedisError, OSError, TimeoutError)
 _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
+_NO_PLACE: Final = "the URL"
+"""In the place of a URL that is invalid: all of it may be a password."""
 _PASSING: Final = ("BUSY ", "MISCONF ", "NOREPLICAS ")
 """Errors that may pass in a moment, beside those that redis-py has a class for."""
 
@@ -61,7 +64,7 @@ class Connections:
     def __init__(self, url: Secret) -> None:
         self.place: str = _place(url)
         """The URL without its credentials."""
-        pools = _pools(url)
+        pools = None if self.place == _NO_PLACE else _pools(url)
         if pools is None:
             raise RelayError(
                 f"{self.place} is no URL of a Redis; give redis://HOST:PORT/DATABASE, rediss:// "
@@ -215,9 +218,12 @@ def _place(url: Secret) -> str:
         parts = urlsplit(url.reveal())
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        return "the URL"
+        return _NO_PLACE
     if parts.scheme not in {"redis", "rediss", "unix"}:
-        return "the URL"
+        return _NO_PLACE
+    # A path that names no database may be the rest of a password with a "/" that is not escaped.
+    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*/?", parts.path):
+        return _NO_PLACE
     host = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{host}{'' if port is None else f':{port}'}{parts.path}"
 

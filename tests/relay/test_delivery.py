@@ -148,7 +148,17 @@ def test_a_place_is_a_url_without_its_secrets(url: str, place: str) -> None:
     assert Connections(Secret(url)).place == place
 
 
-@pytest.mark.parametrize("url", ["http://a", "pa55word", "redis://a:port/0", "redis://[a"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a",
+        "pa55word",
+        "redis://a:port/0",
+        "redis://[a",
+        "redis://a/shop",
+        "redis://:55/word@a:1/0",
+    ],
+)
 def test_what_is_no_url_of_a_redis_is_shown_nowhere(url: str) -> None:
     """It may be a password."""
     with pytest.raises(RelayError, match=r"^the URL is no URL of a Redis"):
