@@ -67,8 +67,8 @@ class Connections:
         pools = None if self.place == _NO_PLACE else _pools(url)
         if pools is None:
             raise RelayError(
-                f"{self.place} is no URL of a Redis; give redis://HOST:PORT/DATABASE, rediss:// "
-                "for TLS, or unix://PATH"
+                f"{self.place} is no URL of a Redis; give --redis (or MASIVO_RELAY_REDIS) "
+                "redis://HOST:PORT/DATABASE, rediss:// for TLS, or unix://PATH"
             )
         # Their types say little: what comes back depends on the command.
         self._pool: Any
