@@ -9,7 +9,7 @@ from collections import Counter
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from masivo._protocol.errors import (
     MasivoAuthError,
@@ -37,13 +37,18 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .server import Server
 
-__all__ = ["BASE_URL", "Checker", "Numbered"]
+__all__ = ["BASE_URL", "Cause", "Checker", "Numbered"]
 
 BASE_URL: Final = "https://api.example.test/v1"
 
 WARNING: Final = re.compile(
     r"(\d+) events? (?:was not|were not|may not have been) delivered \((\w+)(?:, HTTP (\d+))?:"
+    r"(?: the buffer is full \((.+?)\))?"
 )
+
+Cause: TypeAlias = tuple[str, int | None, str]
+"""What is warned of together: the class of an error, its status, and the bounds of a full
+buffer."""
 
 CAUSES: Final = {
     MasivoServerKeyError: "SERVER",
@@ -72,9 +77,9 @@ class Checker:
         self.requests: set[int] = set()
         self.told: dict[int, int] = {}
         """The numbers of the events that ``on_error`` is to be called for, by its argument."""
-        self.unclaimed: Counter[tuple[str, int | None]] = Counter()
+        self.unclaimed: Counter[Cause] = Counter()
         """Unclaimed failures that no warning has counted yet, by cause."""
-        self._warned_at: dict[tuple[str, int | None], float] = {}
+        self._warned_at: dict[Cause, float] = {}
         self.lost: Counter[str] = Counter()
         """Warnings that ``abandon`` must still bring."""
 
@@ -364,7 +369,7 @@ class Checker:
                     raise Violation("warning", f"out of place: {line!r}")
                 continue
             kind, status = found[2], None if found[3] is None else int(found[3])
-            cause, count = (kind, status), int(found[1])
+            cause, count = (kind, status, found[4] or ""), int(found[1])
             word = next(word for error, word in CAUSES.items() if error.__name__ == kind)
             if word not in line:
                 raise Violation("warning", f"{line!r} does not say {word!r}")

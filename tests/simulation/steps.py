@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from masivo.protocol import Output, Settled, Ticket
 
+    from .invariants import Cause
     from .plan import Step
     from .world import World
 
@@ -30,7 +31,7 @@ __all__ = ["Steps"]
 class Group:
     """The failures that share an error, and which of them are unclaimed."""
 
-    def __init__(self, cause: tuple[str, int | None]) -> None:
+    def __init__(self, cause: Cause) -> None:
         self.cause = cause
         self.kept: set[int] = set()
         """The events whose deliveries callers still hold."""
@@ -231,7 +232,9 @@ class Steps:
             earlier = self._overflows.pop(client.index, None)
             if earlier is not None:
                 self._fresh.append(earlier)
-            self._overflows[client.index] = Group((FULL.kind.__name__, None))
+            plan = client.plan
+            bounds = f"max_queue={plan.max_queue} events, max_queue_bytes={plan.max_queue_bytes}"
+            self._overflows[client.index] = Group((FULL.kind.__name__, None, bounds))
         self._contract.overflowed(client)
         group = self._groups[number] = self._overflows[client.index]
         group.kept.add(number)
@@ -424,7 +427,7 @@ class Steps:
             numbers = [numbered(delivery) for delivery in settled.deliveries]
             if all(self._checker.events[number].quiet for number in numbers):
                 continue
-            group = Group((type(outcome.error).__name__, outcome.error.status))
+            group = Group((type(outcome.error).__name__, outcome.error.status, ""))
             for number in numbers:
                 if number in self._kept:
                     group.kept.add(number)
