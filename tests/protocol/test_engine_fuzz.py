@@ -123,8 +123,8 @@ def test_whatever_is_said_each_event_has_one_outcome(
         output = engine.poll()
         warnings += output.warnings
         settled += [id(delivery) for each in output.settled for delivery in each.deliveries]
-        for delivery in settled[len(seen) :]:
-            seen[delivery] = server.seen.copy()
+        for each in settled[len(seen) :]:
+            seen[each] = server.seen.copy()
         for request in output.requests:
             said = server.answer(request)
             engine.hand_back(request.id, said)
