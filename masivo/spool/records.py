@@ -141,7 +141,7 @@ def scan(read: Callable[[int, int], bytes], offset: int) -> Iterator[Record | Ba
 
 
 def skim(
-    read: Callable[[int, int], bytes], offset: int, rest: Callable[[], object] = int
+    read: Callable[[int, int], bytes], offset: int, rest: Callable[[], object]
 ) -> Iterator[tuple[int, int, int]]:
     """Yield start, end and position of each event from an offset on, up to the first record of
     another kind or bad part: as ``scan`` does, in a fraction of the time.

@@ -247,10 +247,10 @@ class PerCustomer:
                     count = len(taken)  # the batch is full
                     break
                 if source_of is not None:
-                    mine_in = source_of(delivery)
-                    if taken and mine_in is not source:
+                    log = source_of(delivery)
+                    if taken and log is not source:
                         break  # the rest of this customer's are in another log
-                    source = mine_in
+                    source = log
                 total += cost
                 taken.append(delivery)
                 numbers.append(number)
