@@ -19,8 +19,8 @@ Event = dict[str, Any]
 
 RESPONSE_TAKES = 0.2
 """The seconds of each response, until the first relay is killed: in the middle of its work."""
-IN_FLIGHT = 800
-"""The most events that a relay has on their way: of 4 partitions, 2 batches each."""
+IN_FLIGHT = 1_200
+"""The most events that a relay has on their way: of 4 partitions, 3 batches each."""
 
 
 class Relay:
@@ -57,15 +57,17 @@ def lose_a_relay(purchases: Iterable[Event]) -> bool:
         emulator = stack.enter_context(Emulator())
         emulator.on_request = lambda _: Fault(delay=RESPONSE_TAKES)
         valkey = stack.enter_context(new_valkey(appendonly="yes", appendfsync="always"))
-        relays = [Relay(emulator, valkey.port) for _ in range(2)]
-        for each in relays:
-            stack.callback(each.process.kill)
-        first, second = relays
-        send(events[:half], emulator.client_key, first.base_url())
+        first = Relay(emulator, valkey.port)
+        stack.callback(first.process.kill)
+        first_url = first.base_url()  # from now on it delivers
+        second = Relay(emulator, valkey.port)
+        stack.callback(second.process.kill)
+        second_url = second.base_url()
+        send(events[:half], emulator.client_key, first_url)
         emulator.wait_for(lambda emulator: emulator.event_count >= 500, timeout=20)
         first.process.kill()
         before, emulator.on_request = emulator.event_count, None
-        send(events[half:], emulator.client_key, second.base_url())
+        send(events[half:], emulator.client_key, second_url)
         emulator.wait_for(lambda emulator: len(numbers(emulator)) == len(events), timeout=30)
         arrived = numbers(emulator)
         twice = emulator.event_count - len(arrived)

@@ -50,7 +50,7 @@ FULL: Final = 0.8
 """The share of maxmemory above which no batch is accepted."""
 MEASURE: Final = 1.0
 """Seconds between two looks at Redis' memory."""
-IN_FLIGHT: Final = 2
+IN_FLIGHT: Final = 3
 """The batches of one partition that are in flight at once."""
 ENDS_WITHIN: Final = 1.0
 """Seconds for the last removals when a relay stops."""

@@ -128,6 +128,24 @@ def test_nothing_is_noted() -> None:
     assert (driver.log.notes, driver.log.events) == (0, {})
 
 
+def test_a_batch_waits_for_the_removal_of_those_before_it() -> None:
+    """Whoever has the log next sends again what is not removed: the batches in flight alone."""
+    driver = live(batch_size=2, max_in_flight=2)
+    for number in range(8):
+        driver.put(number, customer=f"c{number % 4}")
+    driver.look()
+    driver.held = True
+    first, second = [*driver.out]
+    driver.accept(first)
+    assert driver.out == [second]
+    driver.accept(second)
+    assert not driver.out
+    driver.held = False
+    driver.work()
+    assert [*map(numbers, driver.out)] == [[2, 6], [3, 7]]
+    assert [*driver.log.events] == [2, 3, 6, 7]
+
+
 def test_an_outage_gives_nothing_up_and_keeps_the_order() -> None:
     """Minutes of 503: all of it is still there, and then goes in order."""
     driver = live(batch_size=2)

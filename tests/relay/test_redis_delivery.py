@@ -339,6 +339,30 @@ def test_what_ends_while_redis_is_down_is_removed_later(tmp_path: Path, emulator
     assert numbers(emulator) == [*range(40)]
 
 
+def test_a_slow_redis_delays_the_next_batch(tmp_path: Path, emulator: Emulator) -> None:
+    """It is sent after the removals of those before it: a crash meanwhile makes no more events
+    count twice than were in flight."""
+
+    def pause(request: Any) -> None:
+        if request.route == "events":
+            server.pause(paused=True)
+
+    async def main() -> None:
+        async with running(server, emulator, batch_size=5, ttl=5.0) as store:
+            emulator.on_request = pause
+            await store.keep(numbered(range(100), customers=1))
+            await until(lambda: emulator.event_count > 0)
+            await asyncio.sleep(0.3)
+            assert emulator.event_count == 5
+            emulator.on_request = None
+            server.pause(paused=False)
+            await drained(store)
+
+    with RedisServer(tmp_path) as server:
+        asyncio.run(main())
+    assert numbers(emulator) == [*range(100)]
+
+
 def test_what_others_wrote_into_a_stream_does_no_harm(
     redis_server: RedisServer, emulator: Emulator
 ) -> None:

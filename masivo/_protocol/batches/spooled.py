@@ -336,7 +336,7 @@ class SpooledOutbox(LeavingOutbox):
         part = self._prepare(batch)
         if self._end_too_old(batch):
             return
-        if part.noted != part.key and not is_live(part.deliveries[0]):
+        if part.noted != part.key:
             self._note(part)
             if part.noted != part.key:
                 return  # other work on the store comes first
@@ -345,9 +345,15 @@ class SpooledOutbox(LeavingOutbox):
         super()._send(batch, token)
 
     def _note(self, part: Part) -> None:
-        """Note a part before it is first sent."""
+        """Note a part before it is first sent. A part of a live log is not noted. It waits for the
+        steps before it all the same: after a crash, whoever reads the log next sends again what has
+        not been removed."""
         deliveries, key = part.deliveries, part.key
         if part.noting == key:
+            return
+        live = is_live(deliveries[0])
+        if live and self._todo.idle:
+            part.noted = key
             return
         part.noting = key
         note = Note(positions_of(deliveries), key, stamps_of(deliveries, part.events))
@@ -356,7 +362,8 @@ class SpooledOutbox(LeavingOutbox):
         def step() -> None:
             log = source.log if isinstance(source, Source) else self._store.own
             assert log is not None  # noqa: S101 (its events were appended to it)
-            log.note(note)
+            if not live:
+                log.note(note)
 
         def then(_: object) -> None:  # even after a failure the batch is sent
             part.noted = key
