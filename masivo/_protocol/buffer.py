@@ -327,7 +327,8 @@ class Buffer(Origin):
 
     def server_time(self) -> tuple[float, bool]:
         """The server's time in seconds since the epoch, for a driver that passes it on, as a relay
-        does; and whether it was learned from a 2xx (True) or is the wall clock's (False)."""
+        does; and whether it was learned from the ``Date`` of a 2xx (True) or is the wall clock's
+        (False). Other responses do not count here: they may be of something before the API."""
         now, clock = self._clock(), self._confirmed_clock
         return now + clock.offset(now), clock.is_known
 

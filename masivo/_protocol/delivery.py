@@ -105,7 +105,8 @@ class Claim:
     claimed.
 
     Until ``end``, the failure is not reported. After that this object no longer refers to the
-    failure: the traceback of an error in ``on_error`` may keep this object alive, and nothing else.
+    failure. So the traceback of an error in ``on_error``, which may keep this object alive, does
+    not keep the failure alive with it.
     """
 
     __slots__ = ("_delivery", "_failed")

@@ -52,8 +52,9 @@ class Engine:
     Args:
         account: the key and where it is used.
         clock: monotonic seconds.
-        wall_clock: seconds since the epoch; the server's time is taken from it if no response had a
-            ``Date``, or if ``clock`` stood still since the last response that had one.
+        wall_clock: seconds since the epoch; the server's time is taken from it if no response, of
+            any status, had a ``Date``, or if ``clock`` stood still since the last that had one. For
+            ``Buffer.server_time`` only a 2xx counts.
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.

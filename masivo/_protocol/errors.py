@@ -147,8 +147,9 @@ class MasivoNetworkError(MasivoError):
     malformed HTTP.
 
     ``status`` is set if the headers of the response had arrived. If it is a 2xx, the error is not
-    ``retryable``, as the events may have been accepted. An authorization is an exception, as it
-    holds no event: after a 2xx that broke off, ``status`` is None and the error is ``retryable``.
+    ``retryable``, as the events may have been accepted. This does not hold for an authorization,
+    which holds no event: after a 2xx that broke off, ``status`` is None and the error is
+    ``retryable``.
     """
 
     @property

@@ -219,8 +219,9 @@ class Stats(_Value):
     """A snapshot of a client's counters. All but ``queued``, ``in_flight``, ``spooled`` and
     ``oldest`` only grow.
 
-    Each event that the client accepted or adopted is counted once: ``accepted + adopted`` is
-    ``delivered + failed + queued + in_flight + spooled``.
+    Each event that the client accepted, or adopted (took over from the spool, where another client
+    had left it), is counted once: ``accepted + adopted`` is ``delivered + failed + queued +
+    in_flight + spooled``.
     """
 
     accepted: int
@@ -234,7 +235,7 @@ class Stats(_Value):
     dropped: int
     """Events that ``before_send`` dropped."""
     adopted: int
-    """Events of earlier processes, taken over from the spool."""
+    """Events that other clients had left in the spool, and this one took over."""
     retries: int
     """Retries of batches."""
     requests: int

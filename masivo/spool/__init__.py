@@ -11,7 +11,7 @@ written.
 
 - ``append`` is part of the call to send: one write to one file, without a lock. Any thread, signal
   handler or finalizer may call it, even while another append is in progress. The event is on disk
-  when it returns its position.
+  when it returns its position. The same holds for ``append_all``, which ``Buffer.put_all`` calls.
 - ``has_room`` and ``due`` may be read from anywhere.
 - Everything else runs one call at a time: in steps of work (``StoreWork``, which the driver carries
   out), from any thread but an event loop's. If the store is ``quick`` (see ``Store``),

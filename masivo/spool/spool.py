@@ -129,9 +129,9 @@ class Spool:
         clock: seconds since the epoch.
         also: names of logs of other accounts to adopt.
         replaced_key: True to adopt logs of the same ``base_url`` under any key.
-        on_fork: called in the child of a fork that bypassed Python's hooks, at the child's first
-            append. It gives the client a new store, and the append fails. None: the append begins
-            a log of the child's own.
+        on_fork: a function that gives the client a new store; called in the child of a fork that
+            bypassed Python's hooks, at the child's first append. That append, to the old store,
+            then fails. None: the append succeeds, and begins a log of the child's own.
     """
 
     def __init__(

@@ -143,7 +143,8 @@ class StoredLog(Protocol):
         """Note a batch. A later note of an event replaces an earlier one.
 
         Raises:
-            StoreError: it is not on disk. The batch may be sent anyway: that makes room.
+            StoreError: the note is not on disk, for example because the disk is full. The batch is
+                sent anyway: its events are removed once they have their outcome, which makes room.
         """
         ...
 
@@ -163,7 +164,7 @@ class StoredLog(Protocol):
 
 
 class Store(Protocol):
-    """One client's events on disk."""
+    """One client's events, kept outside its process: on disk, or on another host."""
 
     # ── In the call to send: from anywhere, at any time ──────────────────────────────────────
 
@@ -245,7 +246,7 @@ class Store(Protocol):
         """Begin anew, in the child of a fork: the logs so far belong to the parent.
 
         After a fork that bypasses Python's hooks, this is called late or never. So ``append``
-        notices such a fork itself, and begins anew or fails. Until then no method changes the
-        parent's logs.
+        notices such a fork itself, and begins anew or fails. In a child no method changes the
+        parent's logs, even if it is called before the fork is noticed.
         """
         ...
