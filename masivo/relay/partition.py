@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict, deque
-from itertools import count, islice
+from itertools import accumulate, count, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from masivo.protocol import Place, Stored, StoreError, Window
@@ -53,9 +53,9 @@ class _Entry:
 
     __slots__ = ("done", "left")
 
-    def __init__(self, left: int, done: set[int]) -> None:
-        self.left = left
-        self.done = done
+    def __init__(self, events: int, done: int) -> None:
+        self.done = done  # bit n: event n has ended
+        self.left = events - done.bit_count()
 
 
 class _Removal(NamedTuple):
@@ -164,14 +164,11 @@ class Partition:
                 waiting += sum([len(each.event) for each in found])
             end = len(rows) < entries
             entries *= 2
-        given: list[Stored] = []
-        for stored in islice(ahead, events):
-            size -= len(stored.event)
-            if given and size < 0:
-                break
-            given.append(stored)
-        for _ in given:
-            ahead.popleft()
+        taken = min(len(ahead), events)
+        if waiting > size:
+            ends = accumulate([len(each.event) for each in islice(ahead, taken)])
+            taken = max(1, sum([end <= size for end in ends]))
+        given = [ahead.popleft() for _ in range(taken)]
         end = end and not ahead
         if given:
             position = given[-1].position
@@ -190,36 +187,36 @@ class Partition:
         lines = fields.get(b"e", b"").split(b"\n")
         known = self._entries.get(entry)
         if known is None:
-            ended = (self._done or {}).pop(name, b"")
-            done = {int(index) for index in ended.split(b",")} if ended else set[int]()
-            known = self._entries[entry] = _Entry(len(lines) - len(done), done)
+            ended = (self._done or {}).pop(name, b"0")
+            known = self._entries[entry] = _Entry(len(lines), int(ended, 16))
         at, certain = _time_of(fields.get(b"t", b""), entry)
-        first = 0 if after is None or after.segment != entry else after.offset + 1
+        passed = known.done
+        if after is not None and after.segment == entry:
+            passed |= (2 << after.offset) - 1
+        position = entry << _INDEX
         return [
-            Stored(entry << _INDEX | index, line, at, certain)
+            Stored(position + index, line, at, certain)
             for index, line in enumerate(lines)
-            if index >= first and index not in known.done
+            if not passed >> index & 1
         ]
 
     def remove(self, positions: Sequence[int]) -> None:
         """See StoredLog. Rejected events become dead letters in the same step."""
-        ended: defaultdict[int, set[int]] = defaultdict(set)
+        ended: defaultdict[int, int] = defaultdict(int)
         for position in positions:
-            ended[position >> _INDEX].add(position & _LAST)
+            ended[position >> _INDEX] |= 1 << (position & _LAST)
         events = 0
         finished: list[str] = []
         partial: list[str] = []
         for entry, indexes in ended.items():
             known = self._entries.get(entry)
-            if known is None or indexes <= known.done:
+            if known is None or not (new := (indexes & ~known.done).bit_count()):
                 continue
-            before = len(known.done)
             known.done |= indexes
-            new = len(known.done) - before
             events += new
             known.left -= new
             if known.left:
-                partial += [_name(entry), ",".join(map(str, sorted(known.done)))]
+                partial += [_name(entry), f"{known.done:x}"]
             else:
                 del self._entries[entry]
                 finished.append(_name(entry))

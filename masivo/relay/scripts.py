@@ -134,7 +134,7 @@ DONE: Final = Script("""#!lua flags=allow-oom
 -- KEYS: lease, stream, done, counts, rejected. ARGV: lease's token, attempt, partition, number of
 -- events, the most dead letters, id of the oldest to be kept; then number of dead letters, and for
 -- each: time, reason, status, event; number of entries that are done, their ids; then for each
--- entry that is done in part: id, indexes.
+-- entry that is done in part: id, and a hexadecimal number whose bit n says that event n is done.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 if redis.call('HGET', KEYS[3], '#') == ARGV[2] then return 0 end
 local found = wrong(KEYS[2], 'stream') or wrong(KEYS[4], 'hash') or wrong(KEYS[5], 'stream')

@@ -100,6 +100,12 @@ class Backlog:
         return self._adoption.sources
 
     @property
+    def is_mixed(self) -> bool:
+        """True if events in memory may be in several logs."""
+        logs = len(self.sources)
+        return logs > 1 or (logs == 1 and self._gate.arrived + self.accepted > 0)
+
+    @property
     def unread(self) -> bool:
         """True while there is, or may be, an event to be read."""
         own = self.own
@@ -325,7 +331,7 @@ class Backlog:
         waiting = reading.waiting
         choose = again or bool(reading.skipped)
         taken: list[Kept] = []
-        for stored, kept in self._read_back(events, reading):
+        for stored, kept in zip(events, self._read_back(events, reading), strict=True):
             position = stored.position
             if position in waiting:
                 if not again:
@@ -344,7 +350,7 @@ class Backlog:
         """Take the events of the next batch that the last owner of a log may have sent; none if
         they cannot be read."""
         events = source.noted.popleft().events
-        entries = [kept for _, kept in self._read_back(events, source) if kept is not None]
+        entries = [kept for kept in self._read_back(events, source) if kept is not None]
         if len(entries) < len(events):
             entries = []
         self._enter(entries, source)
@@ -363,20 +369,20 @@ class Backlog:
         except StoreError:
             return None
 
-    def _read_back(
-        self, events: Sequence[Stored], reading: Reading
-    ) -> list[tuple[Stored, Kept | None]]:
-        """The events of a log, and what each is in memory, with the time at which it was accepted;
-        None for one that is not valid."""
+    def _read_back(self, events: Sequence[Stored], reading: Reading) -> list[Kept | None]:
+        """What each event of a log is in memory, with the time at which it was accepted; None for
+        one that is not valid."""
         now, origin, wall = self._context.now, self._origin(), self._context.wall_clock()
         server = now + self._context.server_clock.offset(now)
         source, began = (reading, -math.inf) if isinstance(reading, Source) else (None, self._began)
-        read: list[tuple[Stored, Kept | None]] = []
+        read: list[Kept | None] = []
+        last, certain, at = math.nan, False, now
         for stored in events:
-            # A client's own are bounded by the engine's clock, which is never set.
-            age = (server if stored.certain else wall) - stored.at
-            at = max(began, now - max(0.0, age))
-            read.append((stored, read_back(stored, source, at, origin)))
+            if stored.at != last or stored.certain is not certain:  # many share their time
+                last, certain = stored.at, stored.certain
+                # A client's own are bounded by the engine's clock, which is never set.
+                at = max(began, now - max(0.0, (server if certain else wall) - last))
+            read.append(read_back(stored, source, at, origin))
         return read
 
     def _enter(self, entries: Sequence[Kept], reading: Reading) -> list[int]:

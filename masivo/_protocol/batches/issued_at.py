@@ -6,7 +6,7 @@ The rules: ``docs/reference/guarantees.md#issued_at``.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.events.form import BRACE, STAMP, opening
 from masivo._protocol.sending.server_clock import DOUBT
@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from masivo._protocol.sending.server_clock import ServerClock
 
     from .batch import Part
+
 __all__ = ["Stamper", "stamps_of", "with_stamps"]
+
+STARTS: Final = 1_000
+"""About the most stamps of stored events that are kept for further batches."""
 
 
 def stamps_of(deliveries: Sequence[Delivery], events: Sequence[bytes]) -> bytes:
@@ -56,6 +60,8 @@ class Stamper:
         self._start = b""
         self._until = -math.inf
         self._set_back = clock.set_back
+        # The same for events that were stored: those that were stored together share theirs.
+        self._starts: dict[float, bytes] = {}
 
     def stamped(self, deliveries: list[Delivery], now: float) -> list[bytes]:
         """The events as they are sent. Those whose deliveries have ended are behind others: their
@@ -65,7 +71,9 @@ class Stamper:
         if self._set_back != self._clock.set_back:
             self._set_back, self._until = self._clock.set_back, -math.inf
         start, until = self._start, self._until  # the events of one millisecond share their stamp
-        starts: dict[float, bytes] = {}  # events that were stored together share theirs
+        starts = self._starts
+        if len(starts) > STARTS:
+            starts.clear()
         for delivery in deliveries:
             encoded = delivery.encoded
             if isinstance(delivery, Kept):

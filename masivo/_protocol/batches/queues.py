@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
-from masivo._protocol.events.form import size, sizes
+from masivo._protocol.events.form import each_size, size, sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -187,9 +187,10 @@ class PerCustomer:
         """See ``Queue``."""
         lines, busy, batch, number = self._lines, self.busy, self._batch, self.arrived
         ready = ready_bytes = length = 0
-        for delivery in deliveries:
+        lengths = each_size([delivery.encoded for delivery in deliveries])
+        for delivery, size_ in zip(deliveries, lengths, strict=True):
             customer = delivery.customer
-            cost = size(delivery.encoded) + 1
+            cost = size_ + 1
             length += cost
             free = customer not in busy
             line = lines.get(customer)
@@ -230,8 +231,7 @@ class PerCustomer:
 
     def take(self, count: int, budget: int) -> Taken:
         """See ``Queue``."""
-        taken: list[Delivery] = []
-        numbers: list[int] = []
+        taken: list[_Entry] = []
         customers: list[str] = []
         total = 0
         source: object = None
@@ -241,19 +241,22 @@ class PerCustomer:
         while customer is not None:
             line = self._lines[customer]
             entries, first, before = line.entries, len(taken), total
-            for number, delivery in entries[: count - first]:
-                cost = size(delivery.encoded) + 1
-                if taken and total + cost > budget:
-                    count = len(taken)  # the batch is full
-                    break
-                if source_of is not None:
-                    log = source_of(delivery)
-                    if taken and log is not source:
-                        break  # the rest of this customer's are in another log
-                    source = log
-                total += cost
-                taken.append(delivery)
-                numbers.append(number)
+            if source_of is None and first + len(entries) <= count and total + line.bytes <= budget:
+                taken += entries
+                total += line.bytes
+            else:
+                for entry in entries[: count - first]:
+                    cost = size(entry[1].encoded) + 1
+                    if taken and total + cost > budget:
+                        count = len(taken)  # the batch is full
+                        break
+                    if source_of is not None:
+                        log = source_of(entry[1])
+                        if taken and log is not source:
+                            break  # the rest of this customer's are in another log
+                        source = log
+                    total += cost
+                    taken.append(entry)
             mine = len(taken) - first
             if not mine:
                 break
@@ -271,7 +274,7 @@ class PerCustomer:
             self._leader = leader
         self._ready -= len(taken)
         self.ready_bytes -= total
-        return Taken(taken, numbers, customers)
+        return _taken(taken, customers)
 
     def release(self, customers: Collection[str]) -> None:
         """See ``Queue``."""

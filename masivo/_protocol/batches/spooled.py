@@ -329,17 +329,20 @@ class SpooledOutbox(LeavingOutbox):
         return min((at for at in times if at > now), default=None)
 
     def _take(self) -> Taken:
-        self._lines.source_of = source_of if self.backlog.sources else None
+        self._lines.source_of = source_of if self.backlog.is_mixed else None
         return super()._take()
 
     def _send(self, batch: Batch, token: str) -> None:
+        noting = batch.part.noting
+        if noting is not None and noting != batch.part.noted:
+            return  # it is being noted
         part = self._prepare(batch)
-        if self._end_too_old(batch):
-            return
         if part.noted != part.key:
             self._note(part)
             if part.noted != part.key:
                 return  # other work on the store comes first
+        if self._end_too_old(batch):
+            return
         if not batch.retries:
             part.well = self._aside.well
         super()._send(batch, token)
@@ -348,27 +351,29 @@ class SpooledOutbox(LeavingOutbox):
         """Note a part before it is first sent. A part of a live log is not noted. It waits for the
         steps before it all the same: after a crash, whoever reads the log next sends again what has
         not been removed."""
-        deliveries, key = part.deliveries, part.key
-        if part.noting == key:
-            return
-        live = is_live(deliveries[0])
-        if live and self._todo.idle:
-            part.noted = key
-            return
+        key, live = part.key, is_live(part.deliveries[0])
         part.noting = key
-        note = Note(positions_of(deliveries), key, stamps_of(deliveries, part.events))
+
+        def then(_: object) -> None:  # even after a failure the batch is sent
+            part.noted = key
+
+        if live and self._todo.idle:
+            then(None)
+        else:
+            self._todo.do(_nothing if live else self._noting(part), then)
+
+    def _noting(self, part: Part) -> Callable[[], None]:
+        """A step that notes a part."""
+        deliveries = part.deliveries
+        note = Note(positions_of(deliveries), part.key, stamps_of(deliveries, part.events))
         source = source_of(deliveries[0])
 
         def step() -> None:
             log = source.log if isinstance(source, Source) else self._store.own
             assert log is not None  # noqa: S101 (its events were appended to it)
-            if not live:
-                log.note(note)
+            log.note(note)
 
-        def then(_: object) -> None:  # even after a failure the batch is sent
-            part.noted = key
-
-        self._todo.do(step, then)
+        return step
 
     def _end_too_old(self, batch: Batch) -> bool:
         """End events of the current part that the API would reject as too old; return True if there
@@ -407,3 +412,7 @@ class SpooledOutbox(LeavingOutbox):
         self.backlog.gone(part.deliveries, delivered=delivered)
         self.gate.unwritable = False
         self._upkeep.room_was_made()
+
+
+def _nothing() -> None:
+    """A step that waits for those before it."""

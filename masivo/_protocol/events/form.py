@@ -13,7 +13,17 @@ import msgspec
 from masivo._protocol.json import Json, decode_encoded, decode_readable
 from masivo._protocol.wire.dates import STAMP_LENGTH, format_stamp
 
-__all__ = ["BRACE", "STAMP", "STAMP_SIZE", "complete", "decode", "opening", "size", "sizes"]
+__all__ = [
+    "BRACE",
+    "STAMP",
+    "STAMP_SIZE",
+    "complete",
+    "decode",
+    "each_size",
+    "opening",
+    "size",
+    "sizes",
+]
 
 _OPEN: Final = b'{"issued_at":"'
 _NEXT: Final = b'",'
@@ -29,6 +39,11 @@ STAMP_SIZE: Final = len(_OPEN) + STAMP_LENGTH + len(_NEXT)
 def size(encoded: bytes) -> int:
     """The bytes of an event as it will be sent."""
     return len(encoded) if encoded[0] == BRACE else len(encoded) + STAMP_SIZE
+
+
+def each_size(encoded: list[bytes]) -> list[int]:
+    """The bytes of each of several events as it will be sent."""
+    return [len(each) if each[0] == BRACE else len(each) + STAMP_SIZE for each in encoded]
 
 
 def sizes(encoded: list[bytes]) -> int:

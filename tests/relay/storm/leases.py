@@ -105,11 +105,11 @@ def _numbers(done: dict[bytes, bytes], rows: Any) -> frozenset[int]:
     """The numbers of the events of a partition that have not ended."""
     numbers: list[int] = []
     for name, fields in rows:
-        ended = set(done.get(name, b"").split(b","))
+        ended = int(done.get(name, b"0"), 16)
         numbers += [
             int(found[1])
             for index, line in enumerate(fields[b"e"].split(b"\n"))
-            if str(index).encode() not in ended and (found := _NUMBER.search(line))
+            if not ended >> index & 1 and (found := _NUMBER.search(line))
         ]
     return frozenset(numbers)
 
