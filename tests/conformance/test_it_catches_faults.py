@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -421,6 +422,16 @@ def another_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(threads._ThreadClock, "monotonic", monotonic)
 
 
+def logged_headers(patch: pytest.MonkeyPatch) -> None:
+    """What is sent is logged, for whoever looks for a fault."""
+
+    async def changed(send: Sends, request: Request) -> Response | Failure:
+        logging.getLogger("http").debug("%s", request.headers)
+        return await send(request)
+
+    change_sending(patch, changed)
+
+
 def idle_pump(patch: pytest.MonkeyPatch) -> None:
     """A driver that must be pumped does nothing then."""
 
@@ -574,6 +585,12 @@ CASES: Final = (
         "threads",
         "flush_waits_for_what_is_in_flight",
         r"an engine's clock is not Adapter\.clock\.monotonic",
+    ),
+    Case(
+        logged_headers,
+        "asyncio",
+        "no_log_line_holds_a_secret",
+        "a log line of http at DEBUG holds a(n API key| token)",
     ),
     Case(idle_pump, "pumped", "first_event_authorizes", "no thread polls"),
 )

@@ -67,6 +67,18 @@ class _Warnings(logging.Handler):
         self._lines.append(record.getMessage())
 
 
+class _Everything(logging.Handler):
+    """Collects the lines of all loggers, tracebacks included."""
+
+    def __init__(self, logged: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._logged = logged
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line."""
+        self._logged.append((f"{record.name} at {record.levelname}", self.format(record)))
+
+
 def perform(
     scenario: Scenario,
     make_adapter: Callable[[VirtualClock], Adapter],
@@ -90,9 +102,11 @@ def perform(
         adapter = stack.enter_context(make_adapter(clock))
         watch.carries_out = not adapter.storage
         run = Run(adapter, watch, server, limit)
-        handler = _Warnings(run.warnings)
-        _logger.addHandler(handler)
-        stack.callback(_logger.removeHandler, handler)
+        root = logging.getLogger()
+        stack.callback(root.setLevel, root.level)  # `Run.log_everything` changes it
+        for logger, handler in (_logger, _Warnings(run.warnings)), (root, _Everything(run.logged)):
+            logger.addHandler(handler)
+            stack.callback(logger.removeHandler, handler)
         try:
             scenario.script(run)
             transcript = run.finish()

@@ -6,6 +6,7 @@ run waits until the driver is at rest: everything that is due at this time was d
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class Run:
         server: the server, with every request.
         disk: the stores of clients that have one.
         warnings: the log lines of the logger ``masivo`` at level WARNING or above.
+        logged: the log lines of all loggers, each behind the logger's name and the level.
         parallel: True if several requests can be out at once.
         background: True if the driver works while a request is out.
         limit: how long anything may take, in real seconds.
@@ -50,6 +52,7 @@ class Run:
         self.disk: MemoryDisk = server.disk
         self.limit = limit
         self.warnings: list[str] = []
+        self.logged: list[tuple[str, str]] = []
         self.parallel: bool = adapter.parallel
         self.background: bool = adapter.background
         self._adapter = adapter
@@ -94,6 +97,10 @@ class Run:
         """Let time pass: the driver is woken whenever an engine, or a wait, asks for it."""
         self.log(f"advance {seconds:g} s")
         self._advance(self.now + seconds)
+
+    def log_everything(self) -> None:
+        """Set the level of all loggers that have none of their own to DEBUG."""
+        logging.getLogger().setLevel(logging.DEBUG)
 
     def suspend(self, seconds: float) -> None:
         """Let the machine sleep: the wall clock and the server's clock advance, the engine's clock
@@ -269,6 +276,7 @@ class Run:
         for client in self._clients:
             client.finish()
         self._nothing_is_lost()
+        self._no_secret_is_logged()
         for fault in self._watch.faults:
             raise NonconformityError(fault)
         requests = (line for each in self.server.requests for line in each.lines)
@@ -287,6 +295,16 @@ class Run:
                     if each.accepted and each.number not in there
                 ]
                 self.equal(lost, [], "events that are neither accepted nor on the disk")
+
+    def _no_secret_is_logged(self) -> None:
+        """Check that no log line holds an API key or a token."""
+        sent = [each.record.headers for each in self.server.requests]
+        keys = {headers.get("x-api-key", "") for headers in sent}
+        tokens = {headers.get("authorization", "")[7:] for headers in sent}
+        for secrets, what in (keys, "an API key"), (tokens, "a token"):
+            for secret in secrets - {""}:
+                for place, line in self.logged:
+                    self.check(secret not in line, f"a log line of {place} holds {what}")
 
     def clean_up(self) -> None:
         """Release everything at the end of the scenario."""

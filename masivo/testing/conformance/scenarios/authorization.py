@@ -297,3 +297,19 @@ def failed_renewal_keeps_the_token(run: Run) -> None:
     run.equal(run.batch(1).token, 2, "token")
     run.delivered(client.events)
     run.equal(len(client.failures), 0, "failures")
+
+
+@scenario("hidden-secrets")
+def no_log_line_holds_a_secret(run: Run) -> None:
+    """At no level does a log line hold the API key or a token, whatever happens to a request."""
+    run.log_everything()
+    client = run.client(batch_size=1)
+    run.respond(Fault(status=500), Fault.lost_response(), route="authorize")
+    run.respond(Fault(status=401), Fault(status=503), Fault.lost_response())
+    client.send_numbers(1)
+    run.advance(60.0)
+    run.delivered(client.events)
+    run.respond(Fault(status=401), route="authorize")
+    run.server.emulator.revoke_tokens()
+    client.send_numbers(2)
+    run.failed(client.events[1:], MasivoAuthError, status=401)
