@@ -104,9 +104,9 @@ class Claim:
     """Holds a failure while ``on_error`` is called for it. If ``on_error`` returns, the failure is
     claimed.
 
-    Until ``end``, the failure is not reported. After that this object no longer refers to the
-    failure. So the traceback of an error in ``on_error``, which may keep this object alive, does
-    not keep the failure alive with it.
+    Until ``end``, this object refers to the failure, which therefore is not logged as unclaimed.
+    After that it no longer does. So the traceback of an error in ``on_error``, which may keep this
+    object alive, does not keep the failure alive with it.
     """
 
     __slots__ = ("_delivery", "_failed")

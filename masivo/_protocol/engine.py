@@ -58,8 +58,8 @@ class Engine:
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.
-        listening: asked at each poll whether ``Output.activity`` is read; None: it is not, and
-            costs nothing.
+        listening: asked at each poll whether to fill ``Output.activity``, which ``settle`` writes
+            to the log. None: never. A client's ``on_activity`` works without it.
     """
 
     def __init__(

@@ -88,8 +88,8 @@ class MasivoError(Exception):
     def retryable(self) -> bool:
         """True if sending the same event again later may help: after no usable response, 408, 429
         or 5xx, and for a refused key, a full buffer or a closed client. False if the error is
-        ``spooled``, or if the headers of a 2xx had arrived, as the event may have been accepted
-        then."""
+        ``spooled``, or if the headers of a 2xx to the batch had arrived, as the event may have been
+        accepted then."""
         return not self.spooled and self._may_be_retried
 
     @property

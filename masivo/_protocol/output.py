@@ -73,7 +73,8 @@ class Output(msgspec.Struct):
     warnings: list[str] = []
     """Lines for the ``masivo`` logger, at level WARNING."""
     activity: list[Activity] = []
-    """The engine's activity, in order; empty if it is not read (``Engine``: ``listening``)."""
+    """The engine's activity, in order, for the log; empty unless it is asked for (``Engine``:
+    ``listening``)."""
     dropped: Callable[[], list[str]] = list
     """Returns further warnings, of failures whose deliveries ``settle`` has dropped."""
     wake_at: float | None = None

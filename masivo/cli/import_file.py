@@ -100,8 +100,8 @@ class _Job:
     default=None,
     help="CSV: whether quotation marks enclose values; default: yes, but not with tabs. A quoted "
     "value may span several lines. If each of these lines looks like a row of the file, as after a "
-    "stray quotation mark, the import stops. To have such lines taken as one row, give --quote in "
-    "the command: as the default it is not enough.",
+    "stray quotation mark, the import stops. To have such lines taken as one row, write --quote in "
+    "the command, even where it is the default.",
 )
 @click.option("--encoding", default="utf-8", show_default=True, help="CSV: how text is encoded.")
 @click.option("--dry-run", is_flag=True, help="Send nothing; print every invalid line.")

@@ -187,9 +187,9 @@ class Hostile(Mapping[str, object]):
         pytest.param({"type": "V", "customer_id": "\ud800", "brand_id": None}, id="surrogate"),
     ],
 )
-def test_a_hostile_event_is_refused_at_the_call(server: Scripted, event: dict[str, object]) -> None:
-    """What cannot be sent is refused by the call, before anything is buffered, and does not hurt
-    the events beside it."""
+def test_a_hostile_event_is_invalid(server: Scripted, event: dict[str, object]) -> None:
+    """The call that sends it raises, before anything is buffered, and does not hurt the events
+    beside it."""
     with Client("some-client-key", base_url=f"http://127.0.0.1:{server.port}") as client:
         good = client.send_analytics_event(EVENT)
         with pytest.raises(MasivoValidationError):
@@ -198,8 +198,8 @@ def test_a_hostile_event_is_refused_at_the_call(server: Scripted, event: dict[st
         assert good.result(0).success
 
 
-def test_a_nested_event_is_refused(server: Scripted) -> None:
-    """An event that is nested without end, or holds itself, is refused: no stack overflows."""
+def test_a_nested_event_is_invalid(server: Scripted) -> None:
+    """An event that is nested without end, or holds itself, is invalid: no stack overflows."""
     deep: dict[str, object] = {}
     for _ in range(100_000):
         deep = {"x": deep}

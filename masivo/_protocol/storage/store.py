@@ -225,8 +225,8 @@ class Store(Protocol):
 
     @property
     def strangers(self) -> int:
-        """The number of logs that nobody holds and that are of another key or of a newer version
-        of the format, as the last complete ``adopt`` found."""
+        """The number of logs that nobody holds and that are of another account or of a newer
+        version of the format, as the last complete ``adopt`` found."""
         ...
 
     def reject(self, events: Sequence[RejectedEvent]) -> int:
