@@ -52,9 +52,10 @@ class Engine:
     Args:
         account: the key and where it is used.
         clock: monotonic seconds.
-        wall_clock: seconds since the epoch; the server's time is taken from it if no response, of
-            any status, had a ``Date``, or if ``clock`` stood still since the last that had one. For
-            ``Buffer.server_time`` only a 2xx counts.
+        wall_clock: seconds since the epoch. The server's time is taken from it until a response, of
+            any status, has had a ``Date``, and again if ``clock`` has stood still since the last
+            ``Date`` (the machine slept), until the next. For ``Buffer.server_time``, only the
+            ``Date`` of a 2xx counts.
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
             wherever the input came: it must be safe there, and must not poll.
@@ -155,7 +156,8 @@ class Engine:
 
         Args:
             request_id: the request's, or the work's.
-            result: the complete response, or the failure; for work, the value of ``run``.
+            result: the complete response, or the failure; for work on a store, what
+                ``StoreWork.run`` returned (``do_work`` hands it back for you).
 
         Raises:
             TypeError: ``result`` is something else.
@@ -178,8 +180,8 @@ class Engine:
             self.hand_back(work.id, done)
 
     def report_unclaimed(self) -> CloseTicket:
-        """Log every unclaimed failure whose delivery is still held, as the process ends. The ticket
-        ends once that is logged."""
+        """Log every failure that was neither claimed nor logged so far, even if its delivery still
+        exists. To be called as the process ends. The ticket ends once they are logged."""
         ticket = CloseTicket(Calls())
         self._context.input(lambda: self._context.report_unclaimed(ticket))
         return ticket
