@@ -164,7 +164,8 @@ class Client:
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush, then detach; what is undelivered after ``timeout`` seconds fails."""
-        # Begins no request; raises if on_error has called ``close``: then the client stays open.
+        # Begins no request. If ``close`` is called from inside ``on_error``, this raises, and the
+        # client stays open.
         self.pump(until=0.0)
         limit = protocol.wait_limit(timeout)
         cut_at = math.inf if limit is None else self.session.clock() + limit
