@@ -2,10 +2,13 @@
 
 All of it runs in steps of work, one call at a time; callers append to the newest segment meanwhile.
 
-A segment is deleted when it was read to its end and every event in it was removed. Before the
-newest segment is read to its end, ``Tail.move`` makes callers write to another one; a caller whose
-write may have come too late to be read writes its record again (``Tail.generation``). So a position
-can be in a segment twice, or in two segments: a reader skips the second.
+A segment is deleted when every event in it was removed. Which events are in it, only a reader
+knows, and to read it takes time. So a closed segment is left alone while the oldest events are
+being removed: once all that callers can have written before it was closed are, it is empty.
+
+Before the newest segment is read to its end, ``Tail.move`` makes callers write to another one; a
+caller whose write may have come too late to be read writes its record again (``Tail.generation``).
+So a position can be in a segment twice, or in two segments: a reader skips the second.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from .records import NOTE, REMOVAL, Bad, Record, encode, scan, skim
 from .tail import LostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .disk import Disk, DiskLock, DiskTail
 
@@ -41,6 +44,9 @@ _REST: Final = 5e-5
 """Seconds of rest between the pieces of a segment, in which waiting callers append. A read alone
 gives up the interpreter's lock, but takes it again before a waiting thread has woken up."""
 
+_UNREAD: Final = 8
+"""The most closed segments that are left alone."""
+
 _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
 
 
@@ -49,6 +55,7 @@ class Segment:
 
     Attributes:
         present: the positions in the part that was read.
+        possible: all positions that can be in it; None: not known.
         read: the offset up to which it was read.
         again: the offsets of records whose position was read before, here or in another segment.
         bad: the offset at which the last bad part ended.
@@ -56,10 +63,11 @@ class Segment:
         size: its bytes, as far as known.
     """
 
-    __slots__ = ("again", "bad", "present", "read", "size", "whole")
+    __slots__ = ("again", "bad", "possible", "present", "read", "size", "whole")
 
     def __init__(self, size: int = 0) -> None:
         self.present: Ranges = Ranges()
+        self.possible: Ranges | None = None
         self.again: set[int] = set()
         self.read: int = 0
         self.bad: int = -1
@@ -92,6 +100,8 @@ class Log:
         bad_file: the file for parts that cannot be read.
         tail: the end of the first segment, to which callers append; None for an adopted log.
         torn: has an item for each record that a call wrote only in part.
+        taken: returns the number that all positions are below which a caller may have written; None
+            if it is not known.
     """
 
     def __init__(
@@ -102,6 +112,7 @@ class Log:
         bad_file: str,
         tail: DiskTail | None = None,
         torn: Sequence[object] = (),
+        taken: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.name: str = name
         self._disk = disk
@@ -111,6 +122,7 @@ class Log:
         self._growing = 0 if tail is None else 1  # the segment that callers append to; 0: none
         self._bad_file = bad_file
         self._torn = torn
+        self._taken = taken
         self._explained = 0  # the number of these that were read, or lie in earlier segments
         self._torn_before = 0  # those in earlier segments
         self._segments: dict[int, Segment] = {}
@@ -118,6 +130,7 @@ class Log:
         self._notes: dict[int, int] = {}  # the files of notes, with their bytes
         self._highest = 0  # one more than the highest position that was read
         self._removed = Ranges()
+        self._first_left = 0  # the first position that was not removed, at the last ``tend``
         self._unwritten = Ranges()  # removals that are not in a file yet
         self._open: list[tuple[Note, Ranges]] = []  # batches that an earlier owner had noted
         self.to_sweep: bool = False
@@ -316,7 +329,7 @@ class Log:
         self._write_removals()
         if not self.to_sweep:  # deletions take time: ``tend`` does them
             self.to_sweep = any(
-                segment.present.meets(ranges) and self._is_empty(segment)
+                (segment.possible or segment.present.meets(ranges)) and self._is_empty(segment)
                 for segment in self._segments.values()
             )
 
@@ -333,7 +346,9 @@ class Log:
         self._notes[self._newest] = self._notes.get(self._newest, 0) + len(data)
 
     def _is_empty(self, segment: Segment) -> bool:
-        return segment.whole and self._removed.covers(segment.present)
+        """True if nothing is left in a segment."""
+        present = segment.present if segment.whole else segment.possible
+        return present is not None and self._removed.covers(present)
 
     def _sweep(self) -> None:
         """Delete the segments of which nothing is left."""
@@ -393,7 +408,8 @@ class Log:
                 if newest.size >= most or (newest.size and self.is_stuck):
                     self._rotate(self._tail)
                 self._torn_before = torn
-                if self._finish_closed():
+                first, self._first_left = self._first_left, self._removed.first_missing
+                if self._finish_closed(soon=self._first_left > first):
                     self._explained = torn  # the next bad part is none of them
             except (OSError, LostError):
                 pass  # later
@@ -403,17 +419,31 @@ class Log:
 
     def _rotate(self, tail: DiskTail) -> None:
         tail.move(_file(self.name, self._newest + 1, "log"))
+        self._segments[self._newest].possible = self._possible()
         self._growing = self._newest = self._newest + 1
         self._segments[self._newest] = Segment()
 
-    def _finish_closed(self) -> bool:
-        """Read the closed segments to their ends; return False if one cannot be read now."""
-        closed = [number for number in self._segments if number != self._growing]
-        for number in closed:
-            if not self._segments[number].whole:
+    def _possible(self) -> Ranges | None:
+        """All positions that callers can have written by now; None if it is not known, or some were
+        never written: then it is of no use."""
+        below = None if self._torn else self._taken()
+        return None if below is None else Ranges((0, below))
+
+    def _finish_closed(self, *, soon: bool) -> bool:
+        """Read the closed segments to their ends, unless nothing is left in them; return False if
+        one is yet to be read.
+
+        Args:
+            soon: True if nothing will be left in the oldest soon, as far as can be told.
+        """
+        closed = {n: each for n, each in self._segments.items() if n != self._growing}
+        for number, segment in closed.items():
+            if self._is_empty(segment):
+                self.to_sweep = True
+            elif not (segment.whole or (soon and segment.possible and len(closed) <= _UNREAD)):
                 with suppress(OSError, StoreError):  # later
                     self._finish(number)
-        return all(self._segments[number].whole for number in closed)
+        return all(segment.whole for segment in closed.values())
 
     def _finish(self, number: int) -> None:
         """Read a segment to its end."""
@@ -449,8 +479,8 @@ class Log:
             if tail is not None:
                 tail.stop()
                 self._growing = 0
-                with suppress(OSError, StoreError):  # an adopter reads it
-                    self._finish(self._newest)
+                self._segments[self._newest].possible = self._possible()
+                self._finish_closed(soon=False)  # or an adopter reads them
             self._write_removals()
             self._sweep()
             if not self._segments:

@@ -79,6 +79,11 @@ class Ranges:
                 return True
         return False
 
+    @property
+    def first_missing(self) -> int:
+        """The least number that is not in the set."""
+        return self._ends[0] if self._starts and not self._starts[0] else 0
+
     def flat(self) -> list[int]:
         """Start and end of each range, one after the other; the argument of the class."""
         return [number for pair in self for number in pair]

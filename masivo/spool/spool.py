@@ -94,6 +94,17 @@ class _Positions(deque[int]):
                 self._refill()
         return taken
 
+    def taken(self) -> int | None:
+        """The number that all numbers below have been taken, and none from it on; None if others
+        are about to take or to make some, so that it is not known."""
+        end = (self._last.number + 1) * _BLOCK  # first: what is made afterwards is not below it
+        try:
+            left = tuple(self)
+        except RuntimeError:  # others changed it meanwhile
+            return None
+        begin = end - len(left)
+        return begin if left == tuple(range(begin, end)) else None
+
     def _refill(self) -> None:
         last = self._last
         mine = _Block(last.number + 1)
@@ -322,7 +333,9 @@ class Spool:
 
     def _log_of(self, held: _Held) -> Log:
         bad = kept_file(self._clock(), BAD)
-        return Log(self._disk, held.name, held.lock, bad, held.tail, held.torn)
+        return Log(
+            self._disk, held.name, held.lock, bad, held.tail, held.torn, self._positions.taken
+        )
 
     def tend(self) -> bool:
         """See Store."""

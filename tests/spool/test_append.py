@@ -264,6 +264,18 @@ def test_an_interrupted_append_costs_nothing(
     assert listing(folder) == []
 
 
+def test_it_is_known_which_positions_were_taken() -> None:
+    """All below a number, and no others; unless somebody is about to take or to make some."""
+    positions = module._Positions()
+    assert positions.taken() == 0
+    for number in range(5_000):
+        assert positions.taken() == number
+        (position,) = positions.take(1)
+        assert position == number
+    positions.appendleft(positions.pop())
+    assert positions.taken() is None
+
+
 def test_positions_are_never_given_out_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither to threads nor to signal handlers, nor where a refill was interrupted."""
     monkeypatch.setattr(module, "_BLOCK", 7)

@@ -10,7 +10,7 @@ import pytest
 
 from masivo.protocol import Note, Place, StoreError
 from masivo.spool.bodies import packed_group
-from masivo.spool.records import GROUP_CERTAIN, encode
+from masivo.spool.records import CERTAIN, GROUP_CERTAIN, encode
 
 from .conftest import KEY, URL
 from .reading import EVERYTHING, bodies, empty, everything, files, in_windows, listing
@@ -226,6 +226,99 @@ def test_a_segment_keeps_what_was_appended_and_never_heard_of(
     own(spool).remove([positions[10]])
     spool.tend()
     assert len(files(folder, "log")) == 1
+
+
+def reads_of(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are read from now on, in order."""
+    reads: list[str] = []
+    read = spool._disk.read
+
+    def watched(name: str, offset: int, length: int) -> bytes:
+        reads.append(name)
+        return read(name, offset, length)
+
+    monkeypatch.setattr(spool._disk, "read", watched)
+    return reads
+
+
+def test_a_segment_whose_events_leave_in_order_is_never_read(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is deleted once all events of that time were removed; at the end, too."""
+    spool = make(segment=500)
+    reads = reads_of(spool, monkeypatch)
+    left: list[int] = []
+    for n in range(20):
+        left += fill(spool, 22, start=22 * n)
+        own(spool).remove(left[:-5])
+        del left[:-5]
+        assert spool.tend()
+        assert len(files(folder, "log")) <= 3
+    own(spool).remove(left)
+    spool.release()
+    assert reads == []
+    assert listing(folder) == []
+
+
+def test_segments_are_read_when_the_oldest_event_does_not_leave(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a reader knows in which of them it is: the others are deleted."""
+    spool = make(segment=500)
+    first, *others = fill(spool, 30)
+    assert spool.tend()
+    for n in range(3):
+        own(spool).remove(others)
+        others = fill(spool, 30, start=30 * n)
+        assert spool.tend()
+    own(spool).remove(others)
+    assert spool.tend()
+    assert [path.name[-10:-4] for path in files(folder, "log")] == ["000001", "000005"]
+    assert bodies(spool.own) == [b"event 0"]
+    reads = reads_of(spool, monkeypatch)
+    own(spool).remove([first])
+    assert spool.tend()
+    assert [path.name[-10:-4] for path in files(folder, "log")] == ["000005"]
+    assert reads == []
+
+
+def test_no_more_than_a_few_segments_are_left_unread(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However steadily the oldest events leave: the room of others is given back."""
+    spool = make(segment=500)
+    slow = fill(spool, 30)
+    for n in range(20):
+        fast = fill(spool, 30, start=30 * n)
+        assert spool.tend()
+        own(spool).remove([slow.pop(0), *fast])
+    assert spool.tend()
+    assert len(files(folder, "log")) <= 2 + 8
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_position_that_was_taken_keeps_segments_from_being_deleted_unread(
+    folder: Path, make: Callable[..., Spool], *, written: bool
+) -> None:
+    """Its event may be in any of them: its call may be anywhere between the two."""
+    spool = make(segment=500)
+    positions = fill(spool, 10)
+    late = spool._next()
+    if written:
+        spool._append(encode(CERTAIN, late, 0.0, b"late"), late)
+    positions += fill(spool, 20)
+    own(spool).remove(positions)
+    assert spool.tend()
+    assert len(files(folder, "log")) == 2
+    positions = fill(spool, 20)
+    if not written:
+        spool._append(encode(CERTAIN, late, 0.0, b"late"), late)
+    own(spool).remove(positions)
+    for _ in range(3):
+        assert spool.tend()
+    assert bodies(spool.own) == [b"late"]
+    spool.release()
+    assert empty(folder)[0] == [b"late"]
 
 
 def test_what_is_left_of_a_log_survives_its_release(

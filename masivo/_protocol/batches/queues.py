@@ -393,6 +393,9 @@ class InOrder:
         entries: list[_Entry] = []
         total = 0
         source_of = self.source_of
+        if not (self._back or self.busy) and source_of is None:
+            entries, total = self._first(count, budget)
+            count = 0
         while len(entries) < count and (place := self._next()) is not None:
             delivery = place[0][1]
             cost = size(delivery.encoded) + 1
@@ -407,6 +410,17 @@ class InOrder:
         customers = {each.customer for _, each in entries}
         self.busy |= customers
         return _taken(entries, customers)
+
+    def _first(self, count: int, budget: int) -> tuple[list[_Entry], int]:
+        """Remove the first events, while all that wait were never passed over and may be taken.
+        Return them, and their bytes with a comma for each."""
+        waiting = self._waiting
+        entries = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+        total = total_size([each for _, each in entries]) + len(entries)
+        while total > budget and len(entries) > 1:  # rare: few batches reach the bound of bytes
+            total -= size(entries[-1][1].encoded) + 1
+            waiting.appendleft(entries.pop())
+        return entries, total
 
     def _next(self) -> deque[_Entry] | list[_Entry] | None:
         """The place whose first entry is the next to be taken; events before it are passed over."""
