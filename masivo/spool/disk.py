@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from time import sleep
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .lock import Lock
 from .place import make_place
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Disk", "DiskLock", "DiskTail", "Folder"]
+
+_REST: Final = 5e-5
+"""Seconds of a rest. A read or a write alone gives up the interpreter's lock, but takes it again
+before a waiting thread has woken up."""
 
 
 class DiskLock(Protocol):
@@ -134,6 +139,10 @@ class Disk(Protocol):
         """Make a segment to append to."""
         ...
 
+    def rest(self) -> None:
+        """Let callers run that wait to append. Never raises."""
+        ...
+
     def close(self) -> None:
         """Close the file that ``append`` keeps open. Never raises."""
         ...
@@ -220,6 +229,10 @@ class Folder:
     def make_tail(self, name: str) -> Tail:
         """See Disk."""
         return self.tail(self.path, name)
+
+    def rest(self) -> None:
+        """See Disk."""
+        sleep(_REST)
 
     def close(self) -> None:
         """See Disk."""

@@ -17,7 +17,6 @@ import errno
 import re
 from contextlib import suppress
 from functools import partial
-from time import sleep
 from typing import TYPE_CHECKING, Final
 
 from masivo.protocol import Note, Noted, Place, Stored, StoreError, Window
@@ -39,10 +38,6 @@ LOCK: Final = ".lock"
 
 _NOT_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of a process that can read no file at the moment: the file itself is not damaged."""
-
-_REST: Final = 5e-5
-"""Seconds of rest between the pieces of a segment, in which waiting callers append. A read alone
-gives up the interpreter's lock, but takes it again before a waiting thread has woken up."""
 
 _UNREAD: Final = 8
 """The most closed segments that are left alone."""
@@ -102,6 +97,7 @@ class Log:
         torn: has an item for each record that a call wrote only in part.
         taken: returns the number that all positions are below which a caller may have written; None
             if it is not known.
+        in_polls: True if callers in other threads may wait while it notes and removes.
     """
 
     def __init__(
@@ -113,6 +109,8 @@ class Log:
         tail: DiskTail | None = None,
         torn: Sequence[object] = (),
         taken: Callable[[], int | None] = lambda: None,
+        *,
+        in_polls: bool = False,
     ) -> None:
         self.name: str = name
         self._disk = disk
@@ -123,6 +121,7 @@ class Log:
         self._bad_file = bad_file
         self._torn = torn
         self._taken = taken
+        self._rest = disk.rest if in_polls else lambda: None
         self._explained = 0  # the number of these that were read, or lie in earlier segments
         self._torn_before = 0  # those in earlier segments
         self._segments: dict[int, Segment] = {}
@@ -318,6 +317,7 @@ class Log:
             self._write(encode(NOTE, 0, 0.0, packed_note(note)))
         except OSError as error:
             raise StoreError(f"the spool cannot be written: {error.strerror or error}") from None
+        self._rest()
 
     def remove(self, positions: Sequence[int]) -> None:
         """See StoredLog."""
@@ -327,6 +327,7 @@ class Log:
         self._removed.update(ranges)
         self._unwritten.update(ranges)
         self._write_removals()
+        self._rest()
         if not self.to_sweep:  # deletions take time: ``tend`` does them
             self.to_sweep = any(
                 (segment.possible or segment.present.meets(ranges)) and self._is_empty(segment)
@@ -448,7 +449,7 @@ class Log:
     def _finish(self, number: int) -> None:
         """Read a segment to its end."""
         segment, file = self._segments[number], _file(self.name, number, "log")
-        whole = skim(partial(self._disk.read, file), segment.read, partial(sleep, _REST))
+        whole = skim(partial(self._disk.read, file), segment.read, self._disk.rest)
         fresh: list[int] = []
         for start, end, position in whole:
             if position >= self._highest:  # the usual case

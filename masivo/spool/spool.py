@@ -333,8 +333,16 @@ class Spool:
 
     def _log_of(self, held: _Held) -> Log:
         bad = kept_file(self._clock(), BAD)
+        taken = self._positions.taken
         return Log(
-            self._disk, held.name, held.lock, bad, held.tail, held.torn, self._positions.taken
+            self._disk,
+            held.name,
+            held.lock,
+            bad,
+            held.tail,
+            held.torn,
+            taken,
+            in_polls=self.quick,
         )
 
     def tend(self) -> bool:

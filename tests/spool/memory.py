@@ -75,6 +75,9 @@ class Process:
         """See Disk."""
         return self.pid
 
+    def rest(self) -> None:
+        """See Disk: nobody runs meanwhile."""
+
     def step(self, *, writes: bool = False) -> bool:
         """Begin an operation; True if the process is to be killed behind it."""
         if self.killed:

@@ -260,6 +260,22 @@ def test_a_segment_whose_events_leave_in_order_is_never_read(
     assert listing(folder) == []
 
 
+@pytest.mark.parametrize("in_polls", [True, False])
+def test_callers_in_other_threads_get_their_turn(
+    make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch, *, in_polls: bool
+) -> None:
+    """After each write of a poll that runs beside them, there is a rest."""
+    spool = make()
+    spool.quick = in_polls
+    positions = fill(spool, 3)
+    rests: list[None] = []
+    monkeypatch.setattr(spool._disk, "rest", lambda: rests.append(None))
+    own(spool).note(Note(positions, "key", b""))
+    assert len(rests) == in_polls
+    own(spool).remove(positions)
+    assert len(rests) == 2 * in_polls
+
+
 def test_segments_are_read_when_the_oldest_event_does_not_leave(
     folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
