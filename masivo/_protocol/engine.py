@@ -52,9 +52,9 @@ class Engine:
     Args:
         account: the key and where it is used.
         clock: monotonic seconds.
-        wall_clock: seconds since the epoch. The server's time is taken from it until a response, of
-            any status, has had a ``Date``, and again if ``clock`` has stood still since the last
-            ``Date`` (the machine slept), until the next. For ``Buffer.server_time``, only the
+        wall_clock: seconds since the epoch. The server's time is taken from it in two cases: before
+            the first response, of any status, that has a ``Date``; and after ``clock`` has stood
+            still (the machine slept), until the next ``Date``. For ``Buffer.server_time``, only the
             ``Date`` of a 2xx counts.
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the time that it last named. Called from
