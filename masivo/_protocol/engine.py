@@ -47,7 +47,7 @@ class Engine:
 
     Every input may be called at any time, from any thread, from a signal handler or a finalizer: it
     only makes a note (``send`` also checks the event, and appends it to the store if there is one).
-    All other work is done by ``poll``, which must not run twice at once.
+    All other work is done by ``poll``, which must not run twice at once, and by ``do_work``.
 
     Args:
         account: the key and where it is used.
@@ -57,7 +57,7 @@ class Engine:
             still (the machine slept), until the next ``Date``. For ``Buffer.server_time``, only the
             ``Date`` of a 2xx counts.
         random: for jitter and idempotency keys.
-        wake: called when ``poll`` is needed before the time that it last named. Called from
+        wake: called when ``poll`` is needed before the ``wake_at`` of the last output. Called from
             wherever the input came: it must be safe there, and must not poll.
         listening: asked at each poll whether to fill ``Output.activity``, which ``settle`` writes
             to the log. None: never. A client's ``on_activity`` works without it.
