@@ -66,7 +66,7 @@ class _Removal(NamedTuple):
     letters: Sequence[RejectedEvent]
     entries: Sequence[str]
     partial: Sequence[str]
-    """Ids and indexes in alternation."""
+    """Ids in alternation with what has ended of their entries, as ``_mask_of`` reads it."""
 
 
 class Partition:
@@ -187,8 +187,8 @@ class Partition:
         lines = fields.get(b"e", b"").split(b"\n")
         known = self._entries.get(entry)
         if known is None:
-            ended = (self._done or {}).pop(name, b"0")
-            known = self._entries[entry] = _Entry(len(lines), int(ended, 16))
+            done = _mask_of((self._done or {}).pop(name, b"0"))
+            known = self._entries[entry] = _Entry(len(lines), done)
         at, certain = _time_of(fields.get(b"t", b""), entry)
         passed = known.done
         if after is not None and after.segment == entry:
@@ -328,6 +328,14 @@ def _number(name: str) -> int:
 def _name(entry: int) -> str:
     milliseconds, sequence = divmod(entry, 1 << _SEQUENCE)
     return f"{milliseconds}-{sequence}"
+
+
+def _mask_of(text: bytes) -> int:
+    """What has ended of an entry, as bits; none of it if another program wrote there."""
+    try:
+        return int(text, 16)
+    except ValueError:
+        return 0
 
 
 def _before(place: Place) -> str:

@@ -80,8 +80,9 @@ class DiskTail(Protocol):
         """
         ...
 
-    def stop(self) -> None:
-        """Make every later write fail. Never raises."""
+    def stop(self) -> bool:
+        """Make every later write fail, and return True; False if that is impossible. Never
+        raises."""
         ...
 
     def close(self) -> None:

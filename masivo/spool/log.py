@@ -39,8 +39,8 @@ LOCK: Final = ".lock"
 _NOT_NOW: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of a process that can read no file at the moment: the file itself is not damaged."""
 
-_UNREAD: Final = 8
-"""The most closed segments that are left alone."""
+_UNREAD: Final = 3
+"""The most closed segments that are left alone: they may have to be read at once."""
 
 _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
 
@@ -250,7 +250,11 @@ class Log:
                     if record.last and self._tail is not None:
                         break  # a caller is writing it, or wrote only a part on a full disk
                     if record.start >= segment.read:
-                        self._keep_bad(record.body, goes_on=record.start == segment.bad)
+                        self._keep_bad(
+                            record.body,
+                            goes_on=record.start == segment.bad,
+                            may_be_torn=segment.possible is None,
+                        )
                         segment.read = segment.bad = record.end
                     continue
                 found = events_in(record)
@@ -285,10 +289,11 @@ class Log:
         """Keep a record of a newer version."""
         self._keep_bad(encode(record.kind, record.position, record.at, record.body))
 
-    def _keep_bad(self, data: bytes, *, goes_on: bool = False) -> None:
-        """Keep a bad part; ``goes_on`` if it continues the last one."""
+    def _keep_bad(self, data: bytes, *, goes_on: bool = False, may_be_torn: bool = True) -> None:
+        """Keep a bad part; ``goes_on`` if it continues the last one. It may be the rest of a failed
+        write, unless none had failed when its segment was closed."""
         if not goes_on:
-            self._is_torn = self._explained < len(self._torn)
+            self._is_torn = may_be_torn and self._explained < len(self._torn)
             self._explained += self._is_torn
             self._damaged += not self._is_torn
         if self._is_torn:
@@ -392,13 +397,14 @@ class Log:
         """True if a write to the newest segment has failed."""
         return len(self._torn) > self._torn_before
 
-    def tend(self, most: int) -> None:
+    def tend(self, most: int, *, short: bool = False) -> None:
         """Begin a new segment if the newest is large, or could not grow: on a full disk, it would
         never give back the room of its delivered events. Write removals that could not be written,
         and delete segments of which nothing is left.
 
         Args:
             most: the bytes from which on a segment is large.
+            short: True if there is little room: no segment is left alone.
         """
         if not self._is_mine:
             return
@@ -410,7 +416,7 @@ class Log:
                     self._rotate(self._tail)
                 self._torn_before = torn
                 first, self._first_left = self._first_left, self._removed.first_missing
-                if self._finish_closed(soon=self._first_left > first):
+                if self._finish_closed(soon=not short and self._first_left > first):
                     self._explained = torn  # the next bad part is none of them
             except (OSError, LostError):
                 pass  # later
@@ -478,9 +484,9 @@ class Log:
             return
         if self._is_mine and self.is_linked:
             if tail is not None:
-                tail.stop()
                 self._growing = 0
-                self._segments[self._newest].possible = self._possible()
+                if tail.stop():
+                    self._segments[self._newest].possible = self._possible()
                 self._finish_closed(soon=False)  # or an adopter reads them
             self._write_removals()
             self._sweep()

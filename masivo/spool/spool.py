@@ -42,6 +42,8 @@ _SEGMENT: Final = 4_194_304
 """Bytes after which a segment is closed, at most."""
 _PART: Final = 16
 """The bound is divided into at least this many segments, so that space is freed in time."""
+_SHORT: Final = 0.75
+"""The share of the bound from which on room is short."""
 _REJECTED: Final = 10
 """Rejected events may take the bound divided by this."""
 _ALIKE: Final = 63
@@ -97,7 +99,10 @@ class _Positions(deque[int]):
     def taken(self) -> int | None:
         """The number that all numbers below have been taken, and none from it on; None if others
         are about to take or to make some, so that it is not known."""
-        end = (self._last.number + 1) * _BLOCK  # first: what is made afterwards is not below it
+        last = self._last
+        while (following := last.following.get(None)) is not None:
+            last = following  # a caller that was delayed may have set `_last` back
+        end = (last.number + 1) * _BLOCK  # first: what is made afterwards is not below it
         try:
             left = tuple(self)
         except RuntimeError:  # others changed it meanwhile
@@ -353,7 +358,7 @@ class Spool:
                 with suppress(StoreError):  # the next append tries again
                     self._begin(self._own_held)
                 own = self.own or own
-            own.tend(self._segment)
+            own.tend(self._segment, short=self._size > _SHORT * self._max_bytes)
         self._adopted = [log for log in self._adopted if log.is_linked]
         for log in self._adopted:
             log.tend(self._segment)

@@ -119,13 +119,15 @@ class Tail:
         """
         self._replace(os.open(f"{self._folder}/{name}", _FLAGS | os.O_EXCL, 0o600))
 
-    def stop(self) -> None:
-        """Make every later write fail. The descriptor stays open until no caller can be writing."""
+    def stop(self) -> bool:
+        """Make every later write fail, and return True; False if that is impossible. The descriptor
+        stays open until no caller can be writing."""
         try:
             self._replace(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
             self._stopped = True
         except (LostError, OSError):
             self.generation = object()
+        return self._stopped
 
     def _replace(self, fd: int) -> None:
         try:

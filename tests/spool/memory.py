@@ -243,10 +243,11 @@ class MemoryTail:
         self.generation = object()
         self._process.end(killed)
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
         """See DiskTail."""
         self._file = None
         self.generation = object()
+        return True
 
     def close(self) -> None:
         """See DiskTail."""

@@ -272,6 +272,10 @@ def test_it_is_known_which_positions_were_taken() -> None:
         assert positions.taken() == number
         (position,) = positions.take(1)
         assert position == number
+    first = module._Positions()._last
+    positions._last, newest = first, positions._last  # by one that was delayed in a refill
+    first.following[None] = newest
+    assert positions.taken() == 5_000
     positions.appendleft(positions.pop())
     assert positions.taken() is None
 

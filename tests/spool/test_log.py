@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -309,7 +310,71 @@ def test_no_more_than_a_few_segments_are_left_unread(
         assert spool.tend()
         own(spool).remove([slow.pop(0), *fast])
     assert spool.tend()
-    assert len(files(folder, "log")) <= 2 + 8
+    assert len(files(folder, "log")) <= 2 + 3
+
+
+def test_segments_are_read_when_room_is_short(make: Callable[..., Spool]) -> None:
+    """However steadily the oldest events leave: no event is refused for segments that are empty."""
+    former = make(max_bytes=20_000)
+    fill(former, 380)
+    former.tend()
+    former.release()
+    spool = make(max_bytes=20_000)
+    assert [*spool.adopt()]
+    slow = fill(spool, 60)
+    for _ in range(50):
+        fast = fill(spool, 15)
+        own(spool).remove([slow.pop(0), *fast])
+        assert spool.tend()
+
+
+def test_damage_in_a_segment_is_no_failed_write_of_later(
+    folder: Path, make: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment that was closed before a write failed, and is read after it: its damage is
+    reported."""
+    spool = make(segment=500)
+    slow = fill(spool, 22)
+    assert spool.tend()
+    own(spool).remove([slow.pop(0)])
+    fill(spool, 22)
+    assert spool.tend()
+    (_, closed, _) = files(folder, "log")
+    data = bytearray(closed.read_bytes())
+    data[60] ^= 1
+    closed.write_bytes(data)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(StoreError):
+            spool.append(b"x", 0.0, True)
+    for _ in range(3):
+        assert spool.tend()
+    assert everything(own(spool)).damaged == 1
+    assert len(files(folder, "bad")) == 1
+
+
+def test_a_segment_that_callers_can_still_write_to_is_not_deleted_unread(
+    folder: Path, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no descriptor is left to stop them with: what is appended meanwhile is kept."""
+    own_positions = fill(spool, 3)
+    own(spool).remove(own_positions)
+    real = os.open
+
+    def no_more(path: str, flags: int, *mode: int) -> int:
+        if flags & os.O_WRONLY:
+            return real(path, flags, *mode)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", no_more)
+        spool.release()
+    spool.append(b"late", 0.0, True)
+    assert empty(folder)[0] == [b"late"]
 
 
 @pytest.mark.parametrize("written", [False, True])

@@ -103,7 +103,7 @@ class Backlog:
     def is_mixed(self) -> bool:
         """True if events in memory may be in several logs."""
         logs = len(self.sources)
-        return logs > 1 or (logs == 1 and self._gate.arrived + self.accepted > 0)
+        return logs > 1 or (logs == 1 and self.own.used)
 
     @property
     def unread(self) -> bool:

@@ -41,6 +41,8 @@ class Own(Reading):
         """The positions of events that were read before their calls were heard of."""
         self.has_grown: bool = False
         """True if an event that is not in memory came since the last read began."""
+        self.used: bool = False
+        """True once an event came that a caller sent."""
         self._gate = gate
 
     def come(
@@ -52,6 +54,7 @@ class Own(Reading):
             The events to queue; those whose deliveries must end, as they were read already, or stay
             on disk behind others; and those that wait behind events that are not in memory.
         """
+        self.used = True
         if not (self.behind or self.early or self.skipped):
             self.held.update(positions_of(deliveries))
             return deliveries, [], []
@@ -78,6 +81,7 @@ class Own(Reading):
 
     def comes_alone(self, position: int) -> None:
         """Note an event that was accepted into the store alone."""
+        self.used = True
         if position in self.early:
             self.early.discard(position)
             return

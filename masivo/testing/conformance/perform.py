@@ -76,7 +76,12 @@ class _Everything(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the line."""
-        self._logged.append((f"{record.name} at {record.levelname}", self.format(record)))
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 (of the code that logs)
+            self.handleError(record)
+        else:
+            self._logged.append((f"{record.name} at {record.levelname}", line))
 
 
 def perform(

@@ -8,6 +8,7 @@ import pytest
 
 from masivo.protocol import (
     FlushResult,
+    Response,
     unwrap,
 )
 from protocol.requests import numbers, payload
@@ -207,3 +208,33 @@ def test_a_log_of_another_key_is_named_in_one_warning() -> None:
     assert [numbers(each) for each in recover(second, 100.0)] == [[2]]
     (warning,) = [line for line in second.warnings if "1 log is of another key" in line]
     assert "masivo spool " in warning
+
+
+def test_an_interrupted_call_mixes_no_logs() -> None:
+    """The first event of an adopter, passed on and not counted when its call was interrupted, is in
+    another log than those that were adopted: each is removed from its own."""
+    former = SpoolDriver(batch_size=10, max_in_flight=2)
+    for n in range(25):
+        former.send(event(n, f"c{n}"))
+    driver = killed(former, batch_size=10, max_in_flight=2)
+    driver.sign_in()
+    first, *_ = driver.out
+    pass_on = driver.buffer._input
+
+    def interrupted(effect: object) -> None:
+        pass_on(effect)  # type: ignore[arg-type]
+        driver.buffer._input = pass_on
+        raise KeyboardInterrupt
+
+    driver.buffer._input = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        driver.send(event(100, "a"))
+    for _ in range(6):
+        driver._poll()
+        for request in [each for each in driver.out if each is not first]:
+            driver.out.remove(request)
+            driver.engine.hand_back(request.id, Response(200, {}, b'{"data":{}}'))
+    last = killed(driver)
+    last.buffer.use()
+    sent_again = {number for request in recover(last) for number in numbers(request)}
+    assert {*numbers(first)} <= sent_again
