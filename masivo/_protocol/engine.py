@@ -54,8 +54,8 @@ class Engine:
         clock: monotonic seconds.
         wall_clock: seconds since the epoch. The server's time is taken from it in two cases: before
             the first response, of any status, that has a ``Date``; and after it has gained more
-            than a minute on ``clock`` (the machine slept, or it was set), until the next ``Date``.
-            For ``Buffer.server_time``, only the ``Date`` of a 2xx counts.
+            than a minute on ``clock`` (the machine slept, or the wall clock was set), until the
+            next ``Date``. For ``Buffer.server_time``, only the ``Date`` of a 2xx counts.
         random: for jitter and idempotency keys.
         wake: called when ``poll`` is needed before the ``wake_at`` of the last output. Called from
             wherever the input came: it must be safe there, and must not poll.
