@@ -220,11 +220,18 @@ class Partition:
             else:
                 del self._entries[entry]
                 finished.append(_name(entry))
+        if self._ahead and max(positions, default=0) >= self._ahead[0].position:
+            self._ahead = deque([each for each in self._ahead if not self._has_ended(each)])
         letters, self._letters = self._letters, []
         if events or letters:
             attempt = str(next(self._attempts))
             self._removals.append(_Removal(attempt, events, letters, finished, partial))
         self._write()
+
+    def _has_ended(self, stored: Stored) -> bool:
+        """True for an event that was read, and was removed then: it had been read once before."""
+        known = self._entries.get(stored.position >> _INDEX)
+        return known is None or bool(known.done >> (stored.position & _LAST) & 1)
 
     def _write(self) -> None:
         """Write the removals, as long as Redis responds."""

@@ -85,6 +85,18 @@ def test_an_empty_window_ends_where_the_one_before_it_did() -> None:
     assert (second.events, second.after, second.end) == ([], first.after, True)
 
 
+def test_what_has_ended_since_it_was_read_ahead_is_not_returned() -> None:
+    """The partition is read again from its start for some customers, while others' events from
+    there are in flight: once they are delivered, they are not sent again."""
+    rows = [(b"5000-0", {b"e": b"\n".join([b"{}"] * 5)}), (b"5000-1", {b"e": b"{}"})]
+    each = partition({}, rows, rows, 0, [])
+    stored = each.read(None, 10, 1_000).events
+    again = each.read(None, 2, 1_000)
+    each.remove([stored[3].position, stored[5].position])
+    rest = each.read(again.after, 10, 1_000)
+    assert [*again.events, *rest.events] == [stored[n] for n in (0, 1, 2, 4)]
+
+
 def test_an_empty_partition_has_a_place_to_read_on_from() -> None:
     """That before all entries."""
     window = partition({}, []).read(None, 10, 1_000)
