@@ -338,7 +338,7 @@ def _name(entry: int) -> str:
 
 
 def _mask_of(text: bytes) -> int:
-    """What has ended of an entry, as bits; none of it if another program wrote there."""
+    """The bits of the events of an entry that have ended; 0 if another program wrote there."""
     try:
         return int(text, 16)
     except ValueError:

@@ -37,6 +37,7 @@ The files of the package:
 - ``tail``: the end of a segment, to which callers append
 - ``lock``: the lock of a log
 - ``log``: one log: segments, notes, removals
+- ``segment``: what is known of one segment
 - ``rejected``: the files of rejected events and of damaged parts
 - ``spool``: one client's logs: its own, and those that it adopts
 - ``place``: the checks of a directory

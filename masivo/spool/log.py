@@ -24,6 +24,7 @@ from masivo.protocol import Note, Noted, Place, Stored, StoreError, Window
 from .bodies import events_in, note_or_removal_in, packed_note, packed_removal
 from .ranges import Ranges
 from .records import NOTE, REMOVAL, Bad, Record, encode, scan, skim
+from .segment import Segment
 from .tail import LostError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from .disk import Disk, DiskLock, DiskTail
 
-__all__ = ["LOCK", "Log", "Segment", "first_segment", "lock_of"]
+__all__ = ["LOCK", "Log", "first_segment", "lock_of"]
 
 LOCK: Final = ".lock"
 """The ending of a log's lock file."""
@@ -43,31 +44,6 @@ _UNREAD: Final = 3
 """The most closed segments that are left alone: they may have to be read at once."""
 
 _FILE: Final = re.compile(r"(.+)\.([0-9]{6,})\.(log|notes)")
-
-
-class Segment:
-    """One file of events.
-
-    Attributes:
-        present: the positions in the part that was read.
-        possible: all positions that can be in it; None: not known.
-        read: the offset up to which it was read.
-        again: the offsets of records whose position was read before, here or in another segment.
-        bad: the offset at which the last bad part ended.
-        whole: True if it was read to its end, and nothing can be appended.
-        size: its bytes, as far as known.
-    """
-
-    __slots__ = ("again", "bad", "possible", "present", "read", "size", "whole")
-
-    def __init__(self, size: int = 0) -> None:
-        self.present: Ranges = Ranges()
-        self.possible: Ranges | None = None
-        self.again: set[int] = set()
-        self.read: int = 0
-        self.bad: int = -1
-        self.whole: bool = False
-        self.size: int = size
 
 
 def first_segment(name: str) -> str:

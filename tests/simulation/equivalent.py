@@ -96,7 +96,7 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
     ],
     "speed alone: the longer way comes to the same": [
         ("batches/own_log.py", "Own.begin: if log is not self.log: always"),
-        ("batches/queues.py", "InOrder.extend: if self._settled: always"),
+        ("batches/in_order.py", "InOrder.extend: if self._settled: always"),
         (
             "events/encoding.py",
             "check: if type(brand) is not str and brand is not None: always",

@@ -12,6 +12,7 @@
 - ``upkeep``: the care of the store, and the warnings of its state
 - ``triggers``: why and when a batch is sent
 - ``queues``: the order in which batches take events
+- ``in_order``: the same, for one batch in flight, where batches may step aside
 - ``batch``: a batch in flight and its parts
 - ``rejections``: the suspicion that the API rejects everything
 - ``issued_at``: the stamps of events

@@ -370,8 +370,8 @@ class Backlog:
             return None
 
     def _read_back(self, events: Sequence[Stored], reading: Reading) -> list[Kept | None]:
-        """What each event of a log is in memory, with the time at which it was accepted; None for
-        one that is not valid."""
+        """Make the object in memory for each event of a log, with the time at which the event was
+        accepted; None for an event that is not valid."""
         now, origin, wall = self._context.now, self._origin(), self._context.wall_clock()
         server = now + self._context.server_clock.offset(now)
         source, began = (reading, -math.inf) if isinstance(reading, Source) else (None, self._began)

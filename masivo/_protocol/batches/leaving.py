@@ -15,8 +15,9 @@ from masivo._protocol.storage.kept import Kept, left_over
 from masivo._protocol.values import Failure
 
 from .aside import Aside
+from .in_order import InOrder
 from .outbox import Outbox
-from .queues import InOrder, PerCustomer
+from .queues import PerCustomer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

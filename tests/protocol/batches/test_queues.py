@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masivo._protocol.batches.queues import Fifo, InOrder, PerCustomer
+from masivo._protocol.batches.in_order import InOrder
+from masivo._protocol.batches.queues import Fifo, PerCustomer
 from masivo._protocol.events.form import STAMP_SIZE, size
 from masivo.protocol import Delivery
 

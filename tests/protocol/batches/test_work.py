@@ -12,8 +12,9 @@ from masivo._protocol.batches import backlog, flushes, issued_at, leaving, queue
 from masivo._protocol.batches.adoption import SCAN
 from masivo._protocol.batches.batch import Batch
 from masivo._protocol.batches.gate import Gate
+from masivo._protocol.batches.in_order import InOrder
 from masivo._protocol.batches.issued_at import Stamper
-from masivo._protocol.batches.queues import Fifo, InOrder, PerCustomer, Taken
+from masivo._protocol.batches.queues import Fifo, PerCustomer, Taken
 from masivo._protocol.batches.triggers import Triggers
 from masivo._protocol.events.form import opening
 from masivo._protocol.sending.server_clock import ServerClock

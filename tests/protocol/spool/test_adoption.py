@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -221,8 +222,8 @@ def test_an_interrupted_call_mixes_no_logs() -> None:
     first, *_ = driver.out
     pass_on = driver.buffer._input
 
-    def interrupted(effect: object) -> None:
-        pass_on(effect)  # type: ignore[arg-type]
+    def interrupted(effect: Any) -> None:
+        pass_on(effect)
         driver.buffer._input = pass_on
         raise KeyboardInterrupt
 
