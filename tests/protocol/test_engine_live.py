@@ -146,6 +146,26 @@ def test_a_batch_waits_for_the_removal_of_those_before_it() -> None:
     assert [*driver.log.events] == [2, 3, 6, 7]
 
 
+def test_removals_that_wait_become_one_step() -> None:
+    """On another host each step takes a round trip. Batches that come up meanwhile go without one
+    of their own."""
+    driver = live(batch_size=2, max_in_flight=3)
+    for number in range(12):
+        driver.put(number, customer=f"c{number % 6}")
+    driver.look()
+    driver.held = True
+    for request in [*driver.out]:
+        driver.accept(request)
+    (first,) = driver.works
+    driver.work()
+    (second,) = driver.works
+    assert [len(first.steps), len(second.steps)] == [1, 1]
+    assert [numbers(each) for each in driver.out] == [[3, 9]]
+    driver.work()
+    assert [numbers(each) for each in driver.out] == [[3, 9], [4, 10], [5, 11]]
+    assert driver.works == []
+
+
 def test_an_outage_gives_nothing_up_and_keeps_the_order() -> None:
     """Minutes of 503: all of it is still there, and then goes in order."""
     driver = live(batch_size=2)

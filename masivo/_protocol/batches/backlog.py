@@ -6,7 +6,6 @@ The rules: ``docs/reference/guarantees.md#memory-with-a-spool``.
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from masivo._protocol.storage.kept import Kept, positions_of, read_back, source_of
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from .reading import Reading
     from .reports import Reports
 
-__all__ = ["Backlog"]
+__all__ = ["Backlog", "Removal"]
 
 PAUSE: Final = 1.0
 """Seconds to wait after a log could not be read."""
@@ -178,19 +177,14 @@ class Backlog:
         if self._gate.read:
             self._in_memory -= _were_read(deliveries)
         log.gone(positions)
-        (self._todo.do if delivered else self._todo.add)(self._removal(log, positions))
+        waits = self._todo.last
+        if isinstance(waits, Removal) and waits.reading is log:
+            waits.positions += positions  # on another host, one step takes as long as two
+        else:
+            removal = Removal(log, positions, self._store)
+            (self._todo.do if delivered else self._todo.add)(removal)
         if isinstance(log, Source):
             self._adoption.end(log)
-
-    def _removal(self, log: Reading, positions: list[int]) -> Callable[[], None]:
-        """A step that removes events of a log."""
-        if isinstance(log, Source):
-            return partial(log.log.remove, positions)
-        return partial(self._remove_own, positions)
-
-    def _remove_own(self, positions: list[int]) -> None:
-        if (log := self._store.own) is not None:
-            log.remove(positions)
 
     # ── Reading ──────────────────────────────────────────────────────────────────────────────
 
@@ -340,7 +334,7 @@ class Backlog:
             elif kept is None:
                 self.damaged += 1
                 reading.meet([position])
-                self._todo.add(self._removal(reading, [position]))
+                self._todo.add(Removal(reading, [position], self._store))
             elif not choose or reading.is_wanted(kept.customer, again=again):
                 taken.append(kept)
                 self._fresh.append(kept)
@@ -392,6 +386,29 @@ class Backlog:
         self._gate.fold(len(entries), total_size(entries))
         reading.held.update(positions)
         return positions
+
+
+class Removal:
+    """A step that removes events of one log. Others may be added until it starts.
+
+    Args:
+        reading: the log.
+        positions: of the events.
+        store: the client's.
+    """
+
+    def __init__(self, reading: Reading, positions: list[int], store: Store) -> None:
+        self.reading: Reading = reading
+        """The log."""
+        self.positions: list[int] = positions
+        """The positions of the events."""
+        self._store = store
+
+    def __call__(self) -> None:
+        reading = self.reading
+        log = reading.log if isinstance(reading, Source) else self._store.own
+        if log is not None:
+            log.remove(self.positions)
 
 
 def _were_read(deliveries: Sequence[Delivery]) -> int:

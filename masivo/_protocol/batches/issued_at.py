@@ -71,26 +71,31 @@ class Stamper:
         if self._set_back != self._clock.set_back:
             self._set_back, self._until = self._clock.set_back, -math.inf
         start, until = self._start, self._until  # the events of one millisecond share their stamp
-        starts = self._starts
+        starts, latest = self._starts, offset + now
         if len(starts) > STARTS:
             starts.clear()
         for delivery in deliveries:
             encoded = delivery.encoded
-            if isinstance(delivery, Kept):
-                if encoded[0] != BRACE:
-                    at = min(self._accepted(delivery), offset + now)
-                    own = starts.get(at)
-                    if own is None:
-                        own = starts[at] = opening(format_stamp(at))
-                    encoded = own + encoded
+            if encoded[0] == BRACE:
                 events.append(encoded)
-                continue
-            at = offset + delivery.at
-            if at >= until:
-                start = opening(format_stamp(at))
-                whole = at // 1.0  # as ``format_stamp`` cuts it
-                until = whole + ((at - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
-            events.append(encoded if encoded[0] == BRACE else start + encoded)
+            elif type(delivery) is Kept:
+                stored = delivery.stored
+                at = offset + delivery.at
+                if stored is not None and stored.certain:
+                    at = stored.at
+                if at > latest:
+                    at = latest
+                own = starts.get(at)
+                if own is None:
+                    own = starts[at] = opening(format_stamp(at))
+                events.append(own + encoded)
+            else:
+                at = offset + delivery.at
+                if at >= until:
+                    start = opening(format_stamp(at))
+                    whole = at // 1.0  # as ``format_stamp`` cuts it
+                    until = whole + ((at - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
+                events.append(start + encoded)
         self._start, self._until = start, until
         return events
 

@@ -351,16 +351,15 @@ class SpooledOutbox(LeavingOutbox):
         """Note a part before it is first sent. A part of a live log is not noted. It waits for the
         steps before it all the same: after a crash, whoever reads the log next sends again what has
         not been removed."""
-        key, live = part.key, is_live(part.deliveries[0])
-        part.noting = key
+        key = part.noting = part.key
 
-        def then(_: object) -> None:  # even after a failure the batch is sent
+        def noted(_: object = None) -> None:  # even after a failure the batch is sent
             part.noted = key
 
-        if live and self._todo.idle:
-            then(None)
+        if is_live(part.deliveries[0]):
+            self._todo.after(noted)
         else:
-            self._todo.do(_nothing if live else self._noting(part), then)
+            self._todo.do(self._noting(part), noted)
 
     def _noting(self, part: Part) -> Callable[[], None]:
         """A step that notes a part."""
@@ -412,7 +411,3 @@ class SpooledOutbox(LeavingOutbox):
         self.backlog.gone(part.deliveries, delivered=delivered)
         self.gate.unwritable = False
         self._upkeep.room_was_made()
-
-
-def _nothing() -> None:
-    """A step that waits for those before it."""

@@ -70,17 +70,32 @@ class Queued:
     def __init__(self, start: Callable[[Sequence[_Step], _Then], None], *, quick: bool) -> None:
         self._start = start
         self._quick = quick
-        self._steps: deque[tuple[_Step, _Then | None]] = deque()
+        self._steps: deque[tuple[_Step, list[_Then]]] = deque()
         self._out = False
+        self._after_out: list[_Then] = []
 
     @property
     def idle(self) -> bool:
         """True if no step is waiting or out."""
         return not (self._out or self._steps)
 
+    @property
+    def last(self) -> _Step | None:
+        """The last of the steps that have not been started; None if there is none."""
+        return self._steps[-1][0] if self._steps else None
+
     def add(self, step: _Step, then: _Then | None = None) -> None:
         """Add a step; ``then`` is called with its result."""
-        self._steps.append((step, then))
+        self._steps.append((step, [] if then is None else [then]))
+
+    def after(self, then: Callable[[], None]) -> None:
+        """Call ``then`` once the steps so far have been done: now if there are none."""
+        if self._steps:
+            self._steps[-1][1].append(lambda _: then())
+        elif self._out:
+            self._after_out.append(lambda _: then())
+        else:
+            then()
 
     def do(self, step: _Step, then: _Then | None = None) -> None:
         """Do a step that may be quick: now if it is, unless others come before it."""
@@ -100,10 +115,13 @@ class Queued:
             return
         steps, self._steps = self._steps, deque()
         self._out = True
-        self._start([step for step, _ in steps], partial(self._done, [then for _, then in steps]))
+        self._start([step for step, _ in steps], partial(self._done, [thens for _, thens in steps]))
 
-    def _done(self, thens: Sequence[_Then | None], done: StoreDone) -> None:
+    def _done(self, thens: Sequence[Sequence[_Then]], done: StoreDone) -> None:
         self._out = False
-        for then, result in zip(thens, done.results, strict=True):
-            if then is not None:
+        after, self._after_out = self._after_out, []
+        for each, result in zip(thens, done.results, strict=True):
+            for then in each:
                 then(result)
+        for then in after:
+            then(None)

@@ -8,6 +8,7 @@ import pytest
 
 from masivo._protocol.batches import backlog
 from masivo._protocol.batches.adoption import SCAN
+from masivo._protocol.batches.backlog import Removal
 from masivo.protocol import (
     Api,
     FlushResult,
@@ -105,7 +106,9 @@ def test_an_event_that_is_delivered_while_it_is_stored_again_leaves_the_disk() -
     driver.accept(request)
     driver.work()
     (work,) = driver.works
-    assert len(work.steps) == 2, "a removal of each place"
+    (removal,) = work.steps
+    assert isinstance(removal, Removal)
+    assert len(removal.positions) == 2, "one of each place"
     while driver.works:
         driver.work()
     after = killed(driver)

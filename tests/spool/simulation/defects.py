@@ -17,7 +17,7 @@ from simulation.frame import hunt_all
 
 from masivo._protocol.batches import issued_at
 from masivo._protocol.batches.aside import Aside
-from masivo._protocol.batches.backlog import Backlog
+from masivo._protocol.batches.backlog import Backlog, Removal
 from masivo._protocol.batches.outbox import Outbox
 from masivo._protocol.batches.reading import Reading
 from masivo._protocol.batches.spooled import SpooledOutbox
@@ -82,7 +82,7 @@ DEFECTS: Final[dict[str, Defect]] = {
         "_send",
         lambda self, of, *_: self.backlog.gone(of.part.deliveries, delivered=False),
     ),
-    "what was delivered is not removed": becomes(Backlog, "_remove_own", nothing),
+    "what was delivered is not removed": becomes(Removal, "__call__", nothing),
     "what was adopted and delivered is not removed": becomes(Log, "remove", nothing),
     "what failed is removed before on_error is called": around(
         Backlog, "gone", lambda original, self, ended, **_: original(self, ended, delivered=True)
