@@ -322,4 +322,6 @@ def through(sink: SinkControl, count: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(*sys.argv[1:]))
+    from masivo.relay.service import run
+
+    run(_serve(*sys.argv[1:]))

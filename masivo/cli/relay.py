@@ -165,7 +165,9 @@ def relay(context: click.Context, /, **given: Any) -> Exit | None:
         _log_to_stderr()
         _allow_files()
         with _explained():
-            return asyncio.run(_run(given, redis, account, keys, listener))
+            from masivo.relay.service import run
+
+            return run(_run(given, redis, account, keys, listener))
 
 
 # ── Before it runs ───────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from masivo._protocol.wire.serving import BASE_PATH
 
@@ -19,14 +19,16 @@ from .tokens import Tokens
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from masivo.protocol import Secret, Settings
 
     from .metrics import Metrics
     from .store import RelayStore
 
-__all__ = ["Relay"]
+__all__ = ["Relay", "run"]
+
+T = TypeVar("T")
 
 DELIVERY_SECONDS: Final = 5.0
 """Seconds for requests to the API that are in flight at the end."""
@@ -38,6 +40,16 @@ WARN_AGAIN: Final = 60.0
 """Seconds between two warnings that the store does not respond."""
 
 _logger = logging.getLogger("masivo.relay")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run the program of a relay, to its end: on uvloop, which takes less CPU time than asyncio's
+    own loop, or on that where uvloop does not exist (PyPy, Windows)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
 
 
 class Relay:

@@ -37,7 +37,7 @@ SHARED: Final = ("click", "rich.console", "rich.progress")
 SHARED_BY_RELAYS: Final = (
     *SHARED,
     *("prometheus_client", "redis.asyncio", "starlette.applications"),
-    *("uvicorn", "uvicorn.protocols.http.httptools_impl"),
+    *("uvicorn", "uvicorn.protocols.http.httptools_impl", "uvloop"),
 )
 """Imported by commands."""
 

@@ -16,7 +16,7 @@ from masivo._protocol.wire.serving import BASE_PATH
 from masivo.protocol import Secret, configure
 from masivo.relay.metrics import Metrics
 from masivo.relay.server import USUAL, Limits
-from masivo.relay.service import Relay
+from masivo.relay.service import Relay, run
 
 from .memory import MemoryStore
 
@@ -199,7 +199,7 @@ def running(
 
     def thread() -> None:
         try:
-            asyncio.run(serve())
+            run(serve())
         except BaseException as error:
             failed.append(error)
         finally:
