@@ -83,6 +83,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
 
     _writes_in_polls = False
     _joined: Buffer | None = None
+    _send: Callable[[Mapping[str, object]], AsyncDelivery]  # its buffer's
     _check_loop: Callable[[], None]  # its session's
     _shut = False  # it is closed, whether it ever joined a session or not
 
@@ -120,6 +121,7 @@ class LoopClient(ClientBase[AsyncHttpClient]):
             session = kind(key, self._opener)
         member = Member(session, nursery, self._own_sender(session.sender))
         buffer = session.engine.attach(self._settings, AsyncDelivery, member, self._store())
+        self._send = cast("Callable[[Mapping[str, object]], AsyncDelivery]", buffer.send)
         self._joined, self._check_loop = buffer, session.check_loop
         self._attached(buffer, session)
         session.joined(buffer)
@@ -170,7 +172,11 @@ class LoopClient(ClientBase[AsyncHttpClient]):
             MasivoClosedError: the client is closed.
             RuntimeError: called outside the event loop of the client's first use.
         """
-        return cast("AsyncDelivery", self._bound().send(event))
+        if self._shut or self._joined is None:
+            self._bound()
+        else:  # what `_bound` does, for each event without the call
+            self._check_loop()
+        return self._send(event)
 
     @_checked_at_call
     async def flush(self, timeout: float | None = None) -> FlushResult:

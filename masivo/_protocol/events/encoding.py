@@ -225,8 +225,12 @@ def _did_you_mean(event: Mapping[str, object], name: str) -> str:
 def _encode(event: Mapping[str, object]) -> bytes:
     """Encode an event: at once where it holds plain types alone, else value by value."""
     try:
-        if is_plain((event,)):
-            return encode(event)
+        for key in event:  # as `is_plain` does, for each event without one call
+            if type(key) is not str:
+                break
+        else:
+            if is_plain(event.values()):
+                return encode(event)
     except (RecursionError, ValueError, TypeError, RuntimeError):
         pass  # the next encoding names the fault
     try:
