@@ -8,8 +8,10 @@ check, no outcome, no repeat, no order, no bound.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 from .contender import BATCH, Contender, World
@@ -277,6 +279,51 @@ class TrioLoop(AsyncioLoop):
         return trio.run(main)
 
 
+# ── The same, if each event is stored first ──────────────────────────────────────────────────
+
+
+class _Storing(_Loop):
+    """A loop that walks each event, and writes it to a file before its batch is sent: the least
+    that a spool can do. It notes no batch, removes nothing, and reads nothing back."""
+
+    async def open(self) -> None:
+        """See Contender."""
+        await super().open()
+        self._file = TemporaryFile(buffering=0)  # noqa: SIM115 (the process ends with it)
+
+    def _body(self, batch: Sequence[Event]) -> Callable[[], bytes]:
+        encode, fd = self._encode, self._file.fileno()
+
+        def body() -> bytes:
+            stored: list[bytes] = []
+            for event in batch:
+                _walk(event)
+                encoded = encode(event)
+                os.write(fd, encoded + b"\n")
+                stored.append(encoded)
+            return b'{"events":[' + b",".join(stored) + b"]}"
+
+        return body
+
+
+class StoringLoop(_Storing, HttpxLoop):
+    """Over httpx.Client."""
+
+    name = "storing loop"
+
+
+class StoringAsyncioLoop(_Storing, AsyncioLoop):
+    """Over httpx.AsyncClient in asyncio."""
+
+    name = "storing loop, asyncio"
+
+
+class StoringTrioLoop(_Storing, TrioLoop):
+    """The same in trio."""
+
+    name = "storing loop, trio"
+
+
 ALL: tuple[type[Contender], ...] = (
     Append,
     WalkAppend,
@@ -286,4 +333,7 @@ ALL: tuple[type[Contender], ...] = (
     SocketLoop,
     AsyncioLoop,
     TrioLoop,
+    StoringLoop,
+    StoringAsyncioLoop,
+    StoringTrioLoop,
 )

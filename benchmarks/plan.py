@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LOOPS", "OURS", "PEERS", "QUEUES", "Case", "plan"]
+__all__ = ["LOOPS", "OURS", "PEERS", "QUEUES", "STORING", "Case", "plan"]
 
 PEERS = ("posthog", "segment", "amplitude", "mixpanel", "rudder", "snowplow")
 OURS = ("masivo", "masivo-asyncio", "masivo-trio")
 QUEUES = ("persist-queue", "litequeue")
 LOOPS = ("httpx loop", "httpx loop, asyncio", "httpx loop, trio")
+STORING = ("storing loop", "storing loop, asyncio", "storing loop, trio")
 
 LATENCY = 0.02
 
@@ -158,7 +159,8 @@ def plan(*, quick: bool) -> list[Case]:
     add("stall, spool", OURS[: pick(3, 1)], "stall", pick(5, 1), one, count=count)
     count = pick(60_000, 20_000)
     one = {"capacity": count, **on_disk}
-    add("end to end, spool", OURS[: pick(3, 1)], "end_to_end", pick(7, 2), one, count=count)
+    stored = (*OURS[: pick(3, 1)], *STORING[: pick(3, 1)])
+    add("end to end, spool", stored, "end_to_end", pick(7, 2), one, count=count)
 
     # The relay.
     rounds = pick(5, 1)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from .figures import Figure, best, figure, ratio
-from .plan import LOOPS, OURS, PEERS, QUEUES
+from .plan import LOOPS, OURS, PEERS, QUEUES, STORING
 
 if TYPE_CHECKING:
     from .runner import Results
@@ -408,6 +408,15 @@ def _spooled_deliveries(results: Results) -> list[Row]:
         cpu = ratio(results, (*ours, "cpu"), ("end to end", _LOOP_OF[each], "cpu"))
         what = f"{_SHORT[each]}: CPU against a bare loop over httpx"
         rows.append(Row(group, what, "x", cpu, "<=", 2.2))
+        # The least that storing can cost: what is between these and ours is ours.
+        least = "end to end, spool", STORING[OURS.index(each)]
+        if peer is not None:
+            ahead = ratio(results, (*least, "rate"), ("end to end", peer, "rate"))
+            what = f"{_SHORT[each]}: that loop against the best peer, if it stores each event"
+            rows.append(Row(group, what, "x", ahead))
+        cpu = ratio(results, (*least, "cpu"), ("end to end", _LOOP_OF[each], "cpu"))
+        what = f"{_SHORT[each]}: CPU of that loop against itself, if it stores each event"
+        rows.append(Row(group, what, "x", cpu))
     return rows
 
 
