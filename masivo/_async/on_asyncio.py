@@ -31,6 +31,9 @@ _watched: Final[weakref.WeakSet[asyncio.AbstractEventLoop]] = weakref.WeakSet()
 """The loops that have a ``_LastWord``."""
 
 
+_running_loop: Final = asyncio._get_running_loop  # noqa: SLF001 (it does not raise)
+
+
 class AsyncioSession(LoopSession):
     """One key's engine in one asyncio loop, driven by one task."""
 
@@ -87,12 +90,12 @@ class AsyncioSession(LoopSession):
 
     def here(self) -> bool:
         """See LoopSession."""
-        running = asyncio._get_running_loop()  # noqa: SLF001 (does not raise)
+        running = _running_loop()
         return running is self.loop or not self.loop.is_running()
 
     def check_loop(self) -> None:
         """See LoopSession."""
-        running = asyncio._get_running_loop()  # noqa: SLF001 (does not raise)
+        running = _running_loop()
         if running is not self.loop:
             raise RuntimeError(
                 "this AsyncClient belongs to the event loop of its first use, and "

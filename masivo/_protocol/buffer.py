@@ -156,10 +156,9 @@ class Buffer(Origin):
                 self._wake()
         return deliveries
 
-    def _accept(self, encoded: bytes, customer: str) -> Delivery:
+    def _accept(self, encoded: bytes, customer: str, length: int) -> Delivery:
         gate = self._gate
         delivery = self._make(encoded, self._clock(), customer if self._per_customer else "", self)
-        length = size(encoded)
         arrivals = gate.arrivals
         folded, items, total = gate.known
         if len(arrivals) != items or arrivals[0] is not folded:

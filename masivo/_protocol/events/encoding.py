@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MISSING", "Encode", "as_dict", "check", "encoder", "longest", "too_long"]
 
-Encode: TypeAlias = Callable[[Mapping[str, object]], tuple[bytes, str]]
-"""From an event to its encoded form and its customer."""
+Encode: TypeAlias = Callable[[Mapping[str, object]], tuple[bytes, str, int]]
+"""From an event to its encoded form, its customer, and its bytes as it will be sent."""
 
 MISSING: Final = object()
 """Stands for a field that is absent."""
@@ -52,7 +52,7 @@ def encoder(settings: Settings) -> Encode:
     # The default brand, as it follows an event's opening brace.
     brand = b'"brand_id":' + encode(default_brand) + b","
 
-    def encode_event(event: Mapping[str, object]) -> tuple[bytes, str]:
+    def encode_event(event: Mapping[str, object]) -> tuple[bytes, str, int]:
         kind_of_event: object = type(event)
         try:
             if kind_of_event is not dict:
@@ -73,13 +73,16 @@ def encoder(settings: Settings) -> Encode:
                 encoded = brand + encoded
             if not stamped or "issued_at" in event:
                 encoded = b"{" + encoded
+                length = len(encoded)
+            else:
+                length = len(encoded) + STAMP_SIZE
         except MasivoValidationError:
             raise
         except Exception as error:  # a key that cannot be compared, for example
             raise unreadable("", error) from error
-        if len(encoded) > limit - STAMP_SIZE and size(encoded) > limit:
+        if length > limit:
             raise too_long(encoded, limit)
-        return encoded, customer
+        return encoded, customer, length
 
     return encode_event
 

@@ -235,7 +235,8 @@ def test_the_default_brand_is_escaped() -> None:
     brand = 'a"\\\n\u2028é'
     given = without_brand(platform="web")
     assert sent(given, brand_id=brand)["brand_id"] == brand
-    kept, _ = encoder(settings(brand_id=brand))(given)
+    kept, _, length = encoder(settings(brand_id=brand))(given)
+    assert length == size(kept)
     assert json.loads(stamped(kept))["brand_id"] == brand
 
 
@@ -294,7 +295,7 @@ def test_the_customer_is_told_as_a_plain_text() -> None:
 
 def test_an_event_is_completed_with_a_stamp_of_its_own_or_of_another_time() -> None:
     """It is JSON then, as an export has it."""
-    kept, _ = encoder(settings())(event())
+    kept, _, _ = encoder(settings())(event())
     stamped = complete(kept, 1_767_225_600.0)
     assert stamped.startswith(b'{"issued_at":"2026-01-01T00:00:00.000Z","type":')
     assert decode(stamped) == {"issued_at": "2026-01-01T00:00:00.000Z", **event()}
@@ -532,14 +533,14 @@ def test_an_event_that_fits_no_batch_is_refused(events_key: str | None) -> None:
 def test_a_stamp_stands_in_events_without_issued_at() -> None:
     """A stamp goes where there is no ``issued_at``, and only there."""
     encode = encoder(settings())
-    kept, _ = encode(event())
+    kept, _, length = encode(event())
     assert json.loads(stamped(kept)) == event(issued_at=STAMP.decode())
-    assert size(kept) == len(stamped(kept))
+    assert length == size(kept) == len(stamped(kept))
     assert decode(kept) == event()
     for own in (None, "yesterday"):
-        kept, _ = encode(event(issued_at=own))
+        kept, _, length = encode(event(issued_at=own))
         assert json.loads(stamped(kept)) == event(issued_at=own)
-        assert size(kept) == len(kept)
+        assert length == size(kept) == len(kept)
         assert decode(kept) == event(issued_at=own)
 
 

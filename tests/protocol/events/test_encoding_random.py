@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from masivo._protocol.errors import MasivoValidationError
 from masivo._protocol.events.encoding import encoder
-from masivo._protocol.events.form import decode
+from masivo._protocol.events.form import decode, size
 from protocol.simulator import event, settings
 
 from .test_encoding import (
@@ -57,7 +57,8 @@ def test_any_event_that_json_can_carry_round_trips(
     """Any event of plain JSON values arrives exactly as it was given, stamped or not, and in the
     same order of keys."""
     given = more | needed
-    kept, customer = encoder(settings())(given)
+    kept, customer, length = encoder(settings())(given)
+    assert length == size(kept)
     arrived = json.loads(stamped(kept))
     arrived.pop("issued_at") if "issued_at" not in given else None
     assert arrived == given
