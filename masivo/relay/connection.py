@@ -43,6 +43,8 @@ MOST: Final = 32
 """The most connections for calls; a call waits for one."""
 
 _ERRORS: Final = (RedisError, OSError, TimeoutError)
+_LOOP_ERRORS: Final = (*_ERRORS, RuntimeError)
+"""In an event loop: uvloop raises a RuntimeError for a connection that was reset while idle."""
 _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 _NO_PLACE: Final = "the URL"
 """In the place of a URL that is invalid: all of it may be a password."""
@@ -92,7 +94,7 @@ class Connections:
         """
         try:
             return await self._call(*command)
-        except _ERRORS as error:
+        except _LOOP_ERRORS as error:
             raise _error(error, self.place) from None
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[object]) -> Any:
@@ -102,7 +104,7 @@ class Connections:
                 return await self._call("EVALSHA", script.sha, len(keys), *keys, *arguments)
             except NoScriptError:
                 return await self._call("EVAL", script.text, len(keys), *keys, *arguments)
-        except _ERRORS as error:
+        except _LOOP_ERRORS as error:
             raise _error(error, self.place) from None
 
     async def _call(self, *command: Any) -> Any:
@@ -126,7 +128,7 @@ class Connections:
         command = ("XREAD", "COUNT", 1, "BLOCK", round(1000 * seconds), "STREAMS", stream, after)
         try:
             return bool(await self._bells.execute_command(*command))
-        except _ERRORS as error:
+        except _LOOP_ERRORS as error:
             raise _error(error, self.place) from None
 
     def blocking(self) -> Blocking:

@@ -10,8 +10,6 @@ from masivo import AsyncClient
 from masivo._async.session import session_of
 from masivo.protocol import Failure, Secret
 
-from .store import StoreUnreachableError
-
 if TYPE_CHECKING:
     from typing import Unpack
 
@@ -186,8 +184,8 @@ class Delivery:
             await self.at_end.wait()
             try:
                 rings = await self._redis.wait_for(self.partition.name, self.partition.last, BELL)
-            except StoreUnreachableError:
-                await asyncio.sleep(BELL)  # the client reads every second in any case
+            except Exception:  # noqa: BLE001 (the client reads every second in any case)
+                await asyncio.sleep(BELL)
                 continue
             if rings and self._client is not None:
                 self.at_end.clear()

@@ -219,8 +219,8 @@ class RedisStore:
         while not self._stopping.is_set():
             try:
                 info = await self._redis.call("INFO", "memory")
-            except StoreUnreachableError:
-                pass  # the leases' loop logs it
+            except Exception:  # noqa: BLE001, S110 (the leases' loop logs it; this must not end)
+                pass
             else:
                 most, used = info.get("maxmemory", 0), info.get("used_memory", 0)
                 self._full = None

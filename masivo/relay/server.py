@@ -72,9 +72,9 @@ class _InOnePiece:
         self._pieces.append(data)
 
     def _send(self) -> None:
-        if self._pieces:
-            self._transport.write(b"".join(self._pieces))
-            self._pieces.clear()
+        pieces, self._pieces = self._pieces, []
+        if pieces and not self.is_closing():  # on uvloop an error, which would fill the log
+            self._transport.write(b"".join(pieces))
 
     def close(self) -> None:
         """See asyncio."""

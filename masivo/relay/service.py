@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from masivo._protocol.wire.serving import BASE_PATH
@@ -45,10 +46,10 @@ _logger = logging.getLogger("masivo.relay")
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run the program of a relay, to its end: on uvloop, which takes less CPU time than asyncio's
     own loop, or on that where uvloop does not exist (PyPy, Windows)."""
-    try:
-        import uvloop
-    except ImportError:
+    if find_spec("uvloop") is None:
         return asyncio.run(main)
+    import uvloop
+
     return uvloop.run(main)
 
 

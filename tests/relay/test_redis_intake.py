@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import time
 import traceback
+from contextlib import suppress
+from struct import pack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,13 +19,16 @@ from masivo.relay import on_redis
 from masivo.relay.connection import MOST, Connections
 from masivo.relay.on_redis import ENTRY, RedisStore
 from masivo.relay.scripts import Script
+from masivo.relay.service import run
 from masivo.relay.store import Kept, RelayError, StoreFullError, StoreUnreachableError
 
 from .redis_server import RedisServer
 from .stores import batch, drained, event, make, numbered, running, until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
+    from typing import Any
 
     from masivo.emulator import Emulator
 
@@ -281,6 +288,78 @@ def test_a_reply_that_comes_late_is_no_other_call_s(tmp_path: Path) -> None:
 
     with RedisServer(tmp_path) as server:
         assert asyncio.run(main()) == b"third"
+
+
+class _Resets:
+    """In place of a Redis: it has nothing to say, and resets its connections when told to."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._accepted: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    @property
+    def url(self) -> Secret:
+        """Where it is."""
+        return Secret(f"redis://127.0.0.1:{self._listener.getsockname()[1]}")
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                accepted, _ = self._listener.accept()
+                self._accepted.append(accepted)
+                thread = threading.Thread(target=self._reply, args=(accepted,), daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _reply(self, accepted: socket.socket) -> None:
+        with accepted, suppress(OSError):
+            while data := accepted.recv(65_536):
+                reply = b"*-1\r\n" if b"XREAD" in data else b"+OK\r\n"
+                accepted.sendall(reply * data.count(b"*"))
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+
+    def reset(self) -> None:
+        """Reset all connections."""
+        while self._accepted:
+            with suppress(OSError):  # the client has closed it
+                self._accepted.pop().shutdown(socket.SHUT_RD)
+        for each in self._threads[1:]:
+            each.join(10)
+
+    def close(self) -> None:
+        """End it."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.reset()
+
+
+@pytest.mark.parametrize("start", [asyncio.run, run], ids=["asyncio", "uvloop"])
+def test_a_connection_that_is_reset_while_idle_is_made_anew(
+    start: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    """One call fails, as if Redis were away for a moment; the next succeeds."""
+    server = _Resets()
+
+    async def main() -> None:
+        connections = Connections(server.url)
+        for call in (
+            lambda: connections.call("ECHO", "text"),
+            lambda: connections.wait_for("stream", "0", 1.0),
+        ):
+            await call()
+            server.reset()
+            await asyncio.sleep(0.05)
+            with pytest.raises(StoreUnreachableError):
+                await call()
+            await call()
+        await connections.aclose()
+
+    try:
+        start(main())
+    finally:
+        server.close()
 
 
 def test_calls_wait_for_a_connection(redis_server: RedisServer) -> None:

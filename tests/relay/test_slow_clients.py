@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from masivo.relay.server import USUAL, Limits
+from masivo.relay.server import USUAL, Limits, _InOnePiece
 
 from .memory import MemoryStore
 from .relays import Running, batch, event, in_memory, running, upstream, wait_for
@@ -235,6 +236,34 @@ def test_a_response_is_sent_in_one_piece() -> None:
         for _ in range(20):
             connection.sendall(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
             assert connection.recv(65_536).endswith(b"\r\n\r\nalive\n")
+
+
+def test_a_response_to_who_is_gone_is_not_written() -> None:
+    """uvloop makes an error of it, and anybody could fill the log."""
+
+    class Transport:
+        def __init__(self) -> None:
+            self.written: list[bytes] = []
+            self.is_closed = False
+
+        def is_closing(self) -> bool:
+            return self.is_closed
+
+        def write(self, data: bytes) -> None:
+            self.written.append(data)
+
+    async def main() -> list[bytes]:
+        transport = Transport()
+        whole = _InOnePiece(cast("asyncio.Transport", transport))
+        for piece in (b"head, ", b"body", b""):
+            whole.write(piece)
+        await asyncio.sleep(0)
+        whole.write(b"more")
+        transport.is_closed = True
+        await asyncio.sleep(0)
+        return transport.written
+
+    assert asyncio.run(main()) == [b"head, body"]
 
 
 def test_a_response_does_not_wait_for_an_acknowledgement() -> None:

@@ -120,8 +120,10 @@ class Queued:
     def _done(self, thens: Sequence[Sequence[_Then]], done: StoreDone) -> None:
         self._out = False
         after, self._after_out = self._after_out, []
-        for each, result in zip(thens, done.results, strict=True):
-            for then in each:
-                then(result)
-        for then in after:
-            then(None)
+        try:
+            for each, result in zip(thens, done.results, strict=True):
+                for then in each:
+                    then(result)
+        finally:
+            for then in after:
+                then(None)
