@@ -58,15 +58,17 @@ class Asyncio:
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         timer = loop.call_later(seconds, ready.set)
+        # By their numbers: with a socket, asyncio spends two system calls on a text about it.
+        numbers = [each.fileno() for each in sockets]
         try:
-            for each in sockets:
+            for each in numbers:
                 loop.add_reader(each, ready.set)
                 if writing:
                     loop.add_writer(each, ready.set)
             await ready.wait()
         finally:
             timer.cancel()
-            for each in sockets:
+            for each in numbers:
                 loop.remove_reader(each)
                 if writing:
                     loop.remove_writer(each)
