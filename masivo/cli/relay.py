@@ -266,16 +266,22 @@ async def _run(
     settings = configure(account.key, environ=os.environ, **client)
     running = Relay(_store(given, redis, account, metrics, client), settings, keys, metrics)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP is, by nohup
-            loop.add_signal_handler(number, running.stop)
+    # What is ignored stays so: by nohup, SIGHUP is.
+    all_ends = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    ends = [each for each in all_ends if signal.getsignal(each) is not signal.SIG_IGN]
+    for each in ends:
+        loop.add_signal_handler(each, running.stop)
     where = given["spool"] or "Redis"
 
     def ready(url: str) -> None:
         terminal.note(f"Relay for {account.base_url}, with its events in {where}.")
         terminal.result(url)
 
-    await running.run(listener, ready)
+    try:
+        await running.run(listener, ready)
+    finally:
+        for each in ends:  # uvloop leaves them behind when it is closed
+            loop.remove_signal_handler(each)
     return Exit.GOOD
 
 

@@ -179,7 +179,7 @@ def test_its_metrics_count_what_it_delivers(emulator: Emulator, tmp_path: Path) 
         ),
         (["--spool", "a", "--host", "no.such.host.invalid", "--behind-proxy"], "cannot listen on"),
         (["--spool", "a", "--host", "relay..example"], "cannot listen on relay..example:"),
-        (["--spool", "/dev/null/a"], "spool=/dev/null/a"),
+        (["--spool", "/dev/null/a", "--port", "0"], "spool=/dev/null/a"),
         (["--spool", "a", "--idle-timeout", "1s"], "'1s' is not a valid number of seconds"),
         (["rejected"], "name the store"),
         (["rejected", "--spool", "/nowhere"], "there is no directory /nowhere"),
@@ -210,7 +210,7 @@ def test_keys_of_which_there_are_none_are_refused(
 ) -> None:
     """Otherwise the relay would take the API's key from its clients, which nobody wanted."""
     monkeypatch.setenv("MASIVO_RELAY_KEYS", " , ")
-    ended = shell.masivo("relay", "--spool", "a")
+    ended = shell.masivo("relay", "--spool", "a", "--port", "0")
     assert ended.code == 2
     assert "MASIVO_RELAY_KEYS holds no key" in ended.err
 
@@ -307,7 +307,7 @@ def test_a_redis_that_cannot_be_used_is_named_without_its_password(
     """Neither the right one nor a wrong one is shown, whether an option or the variable has it."""
     wrong = redis_url.replace(PASSWORD, "a-wrong-password")
     monkeypatch.setenv("MASIVO_RELAY_REDIS", wrong)
-    ended = [shell.masivo("relay")]
+    ended = [shell.masivo("relay", "--port", "0")]
     for url in (wrong, "redis://:a-wrong-password@127.0.0.1:9/0", "ftp://:a-wrong-password@a"):
         ended.append(shell.masivo("relay", "rejected", "--redis", url))
         monkeypatch.setenv("MASIVO_RELAY_REDIS", url)
@@ -318,6 +318,15 @@ def test_a_redis_that_cannot_be_used_is_named_without_its_password(
         assert each.code == 2
         assert "error: " in each.err
         assert "a-wrong-password" not in each.err
+
+
+def test_what_handled_a_signal_before_it_does_so_again(shell: Shell, redis_url: str) -> None:
+    """A closed loop would ignore it."""
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(each) for each in ends]
+    wrong = redis_url.replace(PASSWORD, "a-wrong-password")
+    assert shell.masivo("relay", "--redis", wrong, "--port", "0").code == 2
+    assert [signal.getsignal(each) for each in ends] == before
 
 
 WITHOUT_EXTRA = """

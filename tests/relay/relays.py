@@ -8,7 +8,7 @@ import json
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -215,7 +215,8 @@ def running(
         yield started[0]
     finally:
         if runs.is_alive():
-            started[0].stop()
+            with suppress(RuntimeError):  # it has ended by itself
+                started[0].stop()
         runs.join(20)
         assert not runs.is_alive()
     if failed:

@@ -104,7 +104,6 @@ _BY_REASON: Final[dict[str, list[tuple[str, str]]]] = {
         ("events/encoding.py", "encoder: if kind_of_event is not dict: always"),
         ("events/encoding.py", "check: if type(customer) is not str or not customer: always"),
         ("events/encoding.py", "check: if type(kind) is not str or not kind: always"),
-        ("events/encoding.py", "encoder: len(encoded) > limit - STAMP_SIZE: Gt -> GtE"),
         (
             "events/encoding.py",
             "check: type(brand) is not str and brand is not None: and <-> or",
