@@ -118,13 +118,15 @@ def test_a_server_clock_that_was_set_back_is_followed() -> None:
     assert stamps(driver.batch()) == ["2026-01-01T00:00:00.000Z"]
 
 
-def test_stamps_do_not_decrease_while_the_estimate_does() -> None:
+@pytest.mark.parametrize("own", [{}, {"issued_at": None}], ids=["stamped", "its own"])
+def test_stamps_do_not_decrease_while_the_estimate_does(own: dict[str, object]) -> None:
     """A wall clock that is set ahead and back again, while nothing slept, moves the estimate, but
-    no ``Date`` has shown yet that the earlier stamps were of the future."""
+    no ``Date`` has shown yet that the earlier stamps were of the future; also where these were
+    those that events would have had which have their own."""
     driver = Driver(refresh_interval=None)
     driver.sign_in(headers=date(WALL))
     driver.wall += 200.0
-    driver.send(event(1))
+    driver.send(event(1) | own)
     driver.flush()
     driver.accept()
     driver.wall -= 200.0

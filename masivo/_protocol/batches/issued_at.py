@@ -76,26 +76,25 @@ class Stamper:
             starts.clear()
         for delivery in deliveries:
             encoded = delivery.encoded
-            if encoded[0] == BRACE:
+            at = offset + delivery.at
+            if type(delivery) is Kept:
+                if encoded[0] != BRACE:
+                    stored = delivery.stored
+                    if stored is not None and stored.certain:
+                        at = stored.at
+                    if at > latest:
+                        at = latest
+                    own = starts.get(at)
+                    if own is None:
+                        own = starts[at] = opening(format_stamp(at))
+                    encoded = own + encoded
                 events.append(encoded)
-            elif type(delivery) is Kept:
-                stored = delivery.stored
-                at = offset + delivery.at
-                if stored is not None and stored.certain:
-                    at = stored.at
-                if at > latest:
-                    at = latest
-                own = starts.get(at)
-                if own is None:
-                    own = starts[at] = opening(format_stamp(at))
-                events.append(own + encoded)
-            else:
-                at = offset + delivery.at
-                if at >= until:
-                    start = opening(format_stamp(at))
-                    whole = at // 1.0  # as ``format_stamp`` cuts it
-                    until = whole + ((at - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
-                events.append(start + encoded)
+                continue
+            if at >= until:
+                start = opening(format_stamp(at))
+                whole = at // 1.0  # as ``format_stamp`` cuts it
+                until = whole + ((at - whole) * 1000.0 // 1.0 + 1.0) / 1000.0
+            events.append(encoded if encoded[0] == BRACE else start + encoded)
         self._start, self._until = start, until
         return events
 
