@@ -123,8 +123,8 @@ class Intake:
     def routes(self) -> list[Route]:
         """The routes below the base path; any other route there belongs to the API."""
         return [
+            self._route(self._api.events_path, "events", self._take),  # first: it is the usual one
             self._route(self._api.authorize_path, "authorize", self._authorize),
-            self._route(self._api.events_path, "events", self._take),
             self._route("/{path:path}", "other", _elsewhere),
         ]
 
