@@ -43,8 +43,11 @@ MOST: Final = 32
 """The most connections for calls; a call waits for one."""
 
 _ERRORS: Final = (RedisError, OSError, TimeoutError)
-_LOOP_ERRORS: Final = (*_ERRORS, RuntimeError)
-"""In an event loop: uvloop raises a RuntimeError for a connection that was reset while idle."""
+_RESET: Final = (RuntimeError, AttributeError)
+"""What loops raise for a connection that was reset while idle: uvloop the former, asyncio's own
+loop, in some versions of Python 3.12 and 3.13, the latter."""
+_LOOP_ERRORS: Final = (*_ERRORS, *_RESET)
+"""The errors of a connection in an event loop."""
 _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
 _NO_PLACE: Final = "the URL"
 """In the place of a URL that is invalid: all of it may be a password."""
@@ -242,6 +245,8 @@ def _error(error: Exception, place: str) -> StoreFullError | StoreUnreachableErr
             )
     silent = f"no reply within {SECONDS:g} s" if type(error) is TimeoutError else None
     text = " ".join(str(error).split()) or silent or type(error).__name__
+    if isinstance(error, _RESET):
+        text = "the connection was reset"
     lasting = type(error) is ResponseError and not text.startswith(_PASSING)
     kind = StoreRefusedError if lasting or isinstance(error, _REFUSALS) else StoreUnreachableError
     return kind(f"Redis at {place}: {text}")

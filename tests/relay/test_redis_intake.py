@@ -351,7 +351,7 @@ def test_a_connection_that_is_reset_while_idle_is_made_anew(
             await call()
             server.reset()
             await asyncio.sleep(0.05)
-            with pytest.raises(StoreUnreachableError):
+            with pytest.raises(StoreUnreachableError, match="reset"):
                 await call()
             await call()
         await connections.aclose()
