@@ -44,8 +44,8 @@ MOST: Final = 32
 
 _ERRORS: Final = (RedisError, OSError, TimeoutError)
 _RESET: Final = (RuntimeError, AttributeError)
-"""What loops raise for a connection that was reset while idle: uvloop the former, asyncio's own
-loop, in some versions of Python 3.12 and 3.13, the latter."""
+"""Errors of a write to a connection that was reset while idle. uvloop raises a RuntimeError; the
+loop of asyncio raises an AttributeError in some versions of Python 3.12 and 3.13."""
 _LOOP_ERRORS: Final = (*_ERRORS, *_RESET)
 """The errors of a connection in an event loop."""
 _REFUSALS: Final = (AuthenticationError, AuthorizationError, NoPermissionError)
