@@ -284,13 +284,16 @@ def test_destroy_inside_it_works(connect: Connect, emulator: Emulator) -> None:
     emulator.fail(Fault(status=403), route="events", number=1)
     emulator.fail(Fault(delay=30), route="events", times=None)
     failed: list[masivo.FailedEvent] = []
+    sent = threading.Event()
 
     def on_error(each: masivo.FailedEvent) -> None:
         failed.append(each)
+        sent.wait(10)  # or a slow machine would send the others too late
         client.destroy()
 
     client = connect(on_error=on_error, batch_size=1)
     deliveries = [client.send_analytics_event(event(n)) for n in range(3)]
+    sent.set()
     assert [type(each.exception(5)) for each in deliveries] == [
         masivo.MasivoError,
         masivo.MasivoClosedError,
